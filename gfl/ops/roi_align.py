@@ -1,0 +1,123 @@
+"""RoIAlign, average and max, as mmcv's wrappers call it."""
+
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+import torchvision
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+MAX = 0  # mmcv's pool_mode; 1 is the average
+
+
+def roi_align_forward(
+    features: Float[Tensor, "B C H W"],
+    rois: Float[Tensor, "R 5"],
+    output: Float[Tensor, "R C h w"],
+    argmax_y: Float[Tensor, "..."],
+    argmax_x: Float[Tensor, "..."],
+    aligned_height: int,
+    aligned_width: int,
+    spatial_scale: float,
+    sampling_ratio: int,
+    pool_mode: int,
+    aligned: bool,
+) -> None:
+    """Write the pooled features to `output`; a roi is (image, x1, y1, x2, y2).
+
+    In max mode `argmax_y` and `argmax_x` receive which sample of its bin each value came from: not
+    mmcv's image coordinates, but as there they are read by the backward pass alone.
+    """
+    dtype = torch.promote_types(features.dtype, torch.float32)
+    features, rois = features.to(dtype), rois.to(dtype)
+    size = (aligned_height, aligned_width)
+    if pool_mode != MAX:
+        pooled = torchvision.ops.roi_align(
+            features, rois, size, spatial_scale, sampling_ratio, aligned
+        )
+        output.copy_(pooled)
+        return
+    for chosen, grid in _by_grid(rois, size, spatial_scale, sampling_ratio, aligned):
+        samples = _samples(features, rois[chosen], size, grid, spatial_scale, aligned)
+        pooled, index = F.max_pool2d(samples, grid, return_indices=True)
+        width = samples.shape[-1]
+        output[chosen] = pooled.to(output.dtype)
+        argmax_y[chosen] = (index // width % grid[0]).to(argmax_y.dtype)
+        argmax_x[chosen] = (index % width % grid[1]).to(argmax_x.dtype)
+
+
+def roi_align_backward(
+    grad_output: Float[Tensor, "R C h w"],
+    rois: Float[Tensor, "R 5"],
+    argmax_y: Float[Tensor, "..."],
+    argmax_x: Float[Tensor, "..."],
+    grad_features: Float[Tensor, "B C H W"],
+    aligned_height: int,
+    aligned_width: int,
+    spatial_scale: float,
+    sampling_ratio: int,
+    pool_mode: int,
+    aligned: bool,
+) -> None:
+    """Add d loss / d features to `grad_features`."""
+    dtype = torch.promote_types(grad_features.dtype, torch.float32)
+    grad_output, rois = grad_output.to(dtype), rois.to(dtype)
+    size = (aligned_height, aligned_width)
+    with torch.enable_grad():
+        # Average pooling and sampling are linear: their gradient is the same at any features.
+        features = torch.zeros_like(grad_features, dtype=dtype).requires_grad_()
+        if pool_mode != MAX:
+            pooled = torchvision.ops.roi_align(
+                features, rois, size, spatial_scale, sampling_ratio, aligned
+            )
+            grad_features += torch.autograd.grad(pooled, features, grad_output)[0]
+            return
+        for chosen, grid in _by_grid(rois, size, spatial_scale, sampling_ratio, aligned):
+            samples = _samples(features, rois[chosen], size, grid, spatial_scale, aligned)
+            row = _first_sample(size[0], grid[0], rois)[:, None] + argmax_y[chosen].long()
+            column = _first_sample(size[1], grid[1], rois) + argmax_x[chosen].long()
+            index = row * samples.shape[-1] + column
+            # Not max_unpool2d: CUDA refuses it where determinism is asked for.
+            grad_samples = torch.zeros_like(samples).flatten(2)
+            grad_samples.scatter_(2, index.flatten(2), grad_output[chosen].flatten(2))
+            grad_features += torch.autograd.grad(samples, features, grad_samples.view_as(samples))[
+                0
+            ]
+
+
+def _samples(
+    features: Float[Tensor, "B C H W"],
+    rois: Float[Tensor, "R 5"],
+    size: tuple[int, int],
+    grid: tuple[int, int],
+    spatial_scale: float,
+    aligned: bool,
+) -> Float[Tensor, "R C sh sw"]:
+    """Every sample of every bin: a bin with a grid of samples is a grid of bins with one sample."""
+    fine = (size[0] * grid[0], size[1] * grid[1])
+    return torchvision.ops.roi_align(features, rois, fine, spatial_scale, 1, aligned)
+
+
+def _first_sample(bins: int, per_bin: int, like: Tensor) -> Tensor:
+    return torch.arange(bins, device=like.device) * per_bin
+
+
+def _by_grid(
+    rois: Float[Tensor, "R 5"],
+    size: tuple[int, int],
+    spatial_scale: float,
+    sampling_ratio: int,
+    aligned: bool,
+) -> Iterator[tuple[Bool[Tensor, " R"], tuple[int, int]]]:
+    """The rois that share a sampling grid (height, width) per bin, grid by grid."""
+    if sampling_ratio > 0:
+        yield rois.new_ones(len(rois), dtype=torch.bool), (sampling_ratio, sampling_ratio)
+        return
+    sides = (rois[:, [4, 3]] - rois[:, [2, 1]]) * spatial_scale
+    if not aligned:
+        sides = sides.clamp(min=1)
+    grids = (sides / sides.new_tensor(size)).ceil().clamp(min=1).long()
+    for grid in grids.unique(dim=0):
+        height, width = grid.tolist()
+        yield (grids == grid).all(dim=1), (height, width)
