@@ -1,0 +1,200 @@
+"""Which locations are positive, and for which object: all images, levels and boxes at once.
+
+Ground truth is padded to the same number of boxes in every image (`pad_ground_truth`), the
+levels are flattened once. Needs torch alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+
+class GroundTruth(NamedTuple):
+    """The objects of a batch; images with fewer than G are padded, `valid` says where."""
+
+    boxes: Float[Tensor, "B G 4"]  # xyxy px, 0 where padded
+    labels: Int[Tensor, "B G"]  # -1 where padded
+    valid: Bool[Tensor, "B G"]
+
+
+def pad_ground_truth(boxes: Sequence[Tensor], labels: Sequence[Tensor]) -> GroundTruth:
+    """Batch the images' boxes, (G_i, 4) xyxy px, and their labels, (G_i,), counted from 0."""
+    padded = pad_sequence(list(labels), batch_first=True, padding_value=-1)
+    return GroundTruth(pad_sequence(list(boxes), batch_first=True), padded, padded >= 0)
+
+
+def inside(anchors: Float[Tensor, "N 4"], pad_shapes: Int[Tensor, "B 2"]) -> Bool[Tensor, "B N"]:
+    """Tell which locations lie in each image, (height, width) px with its own padding.
+
+    An image smaller than the batch's tensor has locations beyond it, which mmdet leaves out
+    of assignment and losses (`AnchorGenerator.valid_flags`). With mmdet's anchors, centred on
+    their cell's corner, a cell starts inside the image exactly when its centre does.
+    """
+    return (_centres(anchors) < pad_shapes.flip(-1)[:, None]).all(-1)
+
+
+@torch.no_grad()
+def atss(
+    anchors: Float[Tensor, "N 4"],
+    level_sizes: Sequence[int],
+    valid: Bool[Tensor, "B N"],
+    gt_boxes: Float[Tensor, "B G 4"],
+    gt_valid: Bool[Tensor, "B G"],
+    topk: int = 9,
+) -> Int[Tensor, "B N"]:
+    """Assign locations to objects by ATSS (Zhang et al. 2020, Algorithm 1), as mmdet does.
+
+    Every object's candidates are the `topk` locations of each level that are nearest to its
+    centre; positive are those whose anchor's IoU reaches the mean plus the standard deviation
+    of all the candidates' IoUs and whose centre lies in the object. A location positive for
+    several objects goes to that of the highest IoU.
+
+    Equal distances are resolved by the lower location, equal IoUs by the lower object, so the
+    result depends neither on the device nor on the other images of the batch.
+
+    Args:
+        anchors: xyxy px, all levels flattened, one to a location; in each level they lie on
+            a regular grid, row by row.
+        level_sizes: locations of each level.
+        valid: locations inside the image, a rectangle from the first location of each level;
+            the others are never candidates.
+        gt_boxes: xyxy px, padded.
+        gt_valid: False where padded.
+        topk: candidates an object has in each level (all, where the level has fewer).
+
+    Returns:
+        The index of each location's object, -1 where it is negative.
+
+    Source: mmdet `ATSSAssigner`, equal to it but for the order of equal distances.
+    """
+    grid = _grid(anchors, level_sizes, valid)
+    location, exists = _candidates(_centres(anchors), grid, _centres(gt_boxes), topk)
+    iou = _iou(anchors[location], gt_boxes[:, :, None])
+    positive = (iou >= _threshold(iou, exists)[..., None]) & exists & gt_valid[..., None]
+    positive &= _contains(gt_boxes[:, :, None], _centres(anchors)[location])
+    return _best(iou, positive, location, len(anchors))
+
+
+class _Grid(NamedTuple):
+    """Where each level's locations are; the last axis of a pair is (x, y)."""
+
+    first: Int[Tensor, "L"]  # index of the level's first location
+    columns: Int[Tensor, "L"]
+    origin: Float[Tensor, "L 2"]  # centre of the first location, px
+    pitch: Float[Tensor, "L 2"]  # px from one location to the next, 1 where there is none
+    extent: Int[Tensor, "B L 2"]  # columns and rows inside each image
+
+
+def _grid(
+    anchors: Float[Tensor, "N 4"], level_sizes: Sequence[int], valid: Bool[Tensor, "B N"]
+) -> _Grid:
+    sizes = torch.tensor(level_sizes, device=anchors.device)
+    first = sizes.cumsum(0) - sizes
+    level = torch.arange(len(sizes), device=anchors.device).repeat_interleave(
+        sizes, output_size=len(anchors)
+    )
+    # The first row counts the columns, the first column counts the rows.
+    edge = anchors[:, [1, 0]] == anchors[first][level][:, [1, 0]]
+    shape = first.new_zeros(len(sizes), 2).index_add_(0, level, edge.long())
+    extent = first.new_zeros(len(valid), len(sizes), 2)
+    extent.index_add_(1, level, (edge & valid[..., None]).long())
+    centres = _centres(anchors)
+    origin = centres[first]
+    pitch = (centres[first + sizes - 1] - origin) / (shape - 1).clamp(min=1)
+    return _Grid(first, shape[:, 0], origin, pitch.where(shape > 1, 1), extent)
+
+
+def _candidates(
+    centres: Float[Tensor, "N 2"], grid: _Grid, targets: Float[Tensor, "B G 2"], topk: int
+) -> tuple[Int[Tensor, "B G K"], Bool[Tensor, "B G K"]]:
+    """Find the topk nearest locations of each level, nearest first, and which of them exist.
+
+    One of the k nearest locations of a grid is in one of the k nearest columns and in one of
+    the k nearest rows: otherwise k locations, one step nearer in that axis each, precede it.
+    (Rounded distances keep this: subtraction, square, sum and root are all monotone.) A
+    window of k + 2 columns and rows, moved to stay on the grid, has them all; the two spare
+    ones are for centres halfway between columns.
+    """
+    half = topk // 2 + 1
+    span = torch.arange(2 * half + 1, device=centres.device)
+    extent = grid.extent[:, None]
+    nearest = ((targets[:, :, None] - grid.origin) / grid.pitch).round()
+    nearest = nearest.clamp(min=0).minimum(extent).long()
+    start = (nearest - half).minimum(extent - len(span)).clamp(min=0)
+    step = start[..., None] + span  # (B, G, L, 2, S), columns and rows of the window
+    on_grid = step < extent[..., None]
+    step = step.where(on_grid, 0)
+    column, row = step.unbind(-2)
+    row = row * grid.columns[:, None]
+    first = grid.first[:, None]
+    dx = centres[first + column, 0] - targets[:, :, None, None, 0]
+    dy = centres[first + row, 1] - targets[:, :, None, None, 1]
+    distance = (dx.pow(2)[..., None, :] + dy.pow(2)[..., :, None]).sqrt()
+    both = on_grid[..., 0, :][..., None, :] & on_grid[..., 1, :][..., :, None]
+    distance = distance.where(both, torch.inf).flatten(-2)
+    location = (first[..., None] + row[..., :, None] + column[..., None, :]).flatten(-2)
+    # Not topk: its choice among equal distances is undefined. The window is in the order of
+    # the locations, so a stable sort takes the lower of two.
+    distance, order = distance.sort(dim=-1, stable=True)
+    location = location.gather(-1, order[..., :topk]).flatten(-2)
+    return location, distance[..., :topk].isfinite().flatten(-2)
+
+
+def _threshold(iou: Float[Tensor, "B G K"], exists: Bool[Tensor, "B G K"]) -> Float[Tensor, "B G"]:
+    """Mean plus unbiased standard deviation of the IoUs that exist, NaN if there is but one.
+
+    NaN makes a sole candidate negative, as in mmdet. In float64, because the last bit of a
+    float32 sum depends on its order; then rounded and added as mmdet's are.
+    """
+    values, count = iou.double(), exists.sum(-1)
+    mean = values.where(exists, 0).sum(-1) / count
+    deviation = (values - mean[..., None]).where(exists, 0)
+    std = (deviation.pow(2).sum(-1) / (count - 1)).sqrt()
+    return mean.to(iou.dtype) + std.to(iou.dtype)
+
+
+def _best(
+    iou: Float[Tensor, "B G K"],
+    positive: Bool[Tensor, "B G K"],
+    location: Int[Tensor, "B G K"],
+    locations: int,
+) -> Int[Tensor, "B {locations}"]:
+    """Give each location the object of the highest IoU, the first of equals, or -1."""
+    batch, objects, _ = iou.shape
+    where, score = location.flatten(1), iou.where(positive, -1).flatten(1)
+    best = score.new_full((batch, locations), -1).scatter_reduce(1, where, score, "amax")
+    wins = positive.flatten(1) & (score == best.gather(1, where))
+    index = torch.arange(objects, device=iou.device)[:, None].expand_as(iou).flatten(1)
+    matched = index.new_full((batch, locations), objects)
+    matched = matched.scatter_reduce(1, where, index.where(wins, objects), "amin")
+    return matched.where(matched < objects, -1)
+
+
+def _centres(boxes: Float[Tensor, "*S 4"]) -> Float[Tensor, "*S 2"]:
+    return (boxes[..., :2] + boxes[..., 2:]) / 2
+
+
+def _contains(boxes: Float[Tensor, "*#S 4"], points: Float[Tensor, "*#S 2"]) -> Bool[Tensor, "*S"]:
+    """Tell which points lie more than 0.01 px (mmdet's margin) inside their box."""
+    sides = torch.cat((points - boxes[..., :2], boxes[..., 2:] - points), dim=-1)
+    return sides.amin(-1) > 0.01
+
+
+def _iou(a: Float[Tensor, "*#S 4"], b: Float[Tensor, "*#S 4"]) -> Float[Tensor, "*S"]:
+    """IoU in the order of mmdet's arithmetic, so that the last bits are the same."""
+    extent = (torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])).clamp(
+        min=0
+    )
+    overlap = extent.prod(-1)
+    union = _area(a) + _area(b) - overlap
+    return overlap / union.clamp(min=1e-6)
+
+
+def _area(boxes: Float[Tensor, "*S 4"]) -> Float[Tensor, "*S"]:
+    return (boxes[..., 2:] - boxes[..., :2]).prod(-1)
