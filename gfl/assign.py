@@ -1,7 +1,7 @@
 """Which locations are positive, and for which object: all images, levels and boxes at once.
 
-Ground truth is padded to the same number of boxes in every image (`pad_ground_truth`), the
-levels are flattened once. Needs torch alone.
+Ground truth is padded to the same number of boxes in every image, the levels are flattened
+once. Needs torch alone.
 """
 
 from __future__ import annotations
@@ -14,29 +14,16 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-
-class GroundTruth(NamedTuple):
-    """The objects of a batch; images with fewer than G are padded, `valid` says where."""
-
-    boxes: Float[Tensor, "B G 4"]  # xyxy px, 0 where padded
-    labels: Int[Tensor, "B G"]  # -1 where padded
-    valid: Bool[Tensor, "B G"]
+from gfl.geometry import iou
 
 
-def pad_ground_truth(boxes: Sequence[Tensor], labels: Sequence[Tensor]) -> GroundTruth:
-    """Batch the images' boxes, (G_i, 4) xyxy px, and their labels, (G_i,), counted from 0."""
-    padded = pad_sequence(list(labels), batch_first=True, padding_value=-1)
-    return GroundTruth(pad_sequence(list(boxes), batch_first=True), padded, padded >= 0)
-
-
-def inside(anchors: Float[Tensor, "N 4"], pad_shapes: Int[Tensor, "B 2"]) -> Bool[Tensor, "B N"]:
-    """Tell which locations lie in each image, (height, width) px with its own padding.
-
-    An image smaller than the batch's tensor has locations beyond it, which mmdet leaves out
-    of assignment and losses (`AnchorGenerator.valid_flags`). With mmdet's anchors, centred on
-    their cell's corner, a cell starts inside the image exactly when its centre does.
-    """
-    return (_centres(anchors) < pad_shapes.flip(-1)[:, None]).all(-1)
+def pad_boxes(
+    boxes: Sequence[Float[Tensor, "_ 4"]],
+) -> tuple[Float[Tensor, "B G 4"], Bool[Tensor, "B G"]]:
+    """Batch the images' boxes, padded with zeros to the most any has, and say which are real."""
+    padded = pad_sequence(list(boxes), batch_first=True)
+    counts = torch.tensor([len(image) for image in boxes], device=padded.device)
+    return padded, torch.arange(padded.shape[1], device=padded.device) < counts[:, None]
 
 
 @torch.no_grad()
@@ -75,17 +62,19 @@ def atss(
     """
     grid = _grid(anchors, level_sizes, valid)
     location, exists = _candidates(_centres(anchors), grid, _centres(gt_boxes), topk)
-    iou = _iou(anchors[location], gt_boxes[:, :, None])
-    positive = (iou >= _threshold(iou, exists)[..., None]) & exists & gt_valid[..., None]
-    positive &= _contains(gt_boxes[:, :, None], _centres(anchors)[location])
-    return _best(iou, positive, location, len(anchors))
+    candidates = anchors[location]  # (B, G, L topk, 4)
+    objects = gt_boxes[:, :, None].expand_as(candidates)
+    overlap = iou(candidates, objects)
+    positive = (overlap >= _threshold(overlap, exists)[..., None]) & exists & gt_valid[..., None]
+    positive &= _contains(objects, _centres(candidates))
+    return _best(overlap, positive, location, len(anchors))
 
 
 class _Grid(NamedTuple):
     """Where each level's locations are; the last axis of a pair is (x, y)."""
 
-    first: Int[Tensor, "L"]  # index of the level's first location
-    columns: Int[Tensor, "L"]
+    first: Int[Tensor, " L"]  # index of the level's first location
+    columns: Int[Tensor, " L"]
     origin: Float[Tensor, "L 2"]  # centre of the first location, px
     pitch: Float[Tensor, "L 2"]  # px from one location to the next, 1 where there is none
     extent: Int[Tensor, "B L 2"]  # columns and rows inside each image
@@ -146,31 +135,33 @@ def _candidates(
     return location, distance[..., :topk].isfinite().flatten(-2)
 
 
-def _threshold(iou: Float[Tensor, "B G K"], exists: Bool[Tensor, "B G K"]) -> Float[Tensor, "B G"]:
+def _threshold(
+    overlap: Float[Tensor, "B G K"], exists: Bool[Tensor, "B G K"]
+) -> Float[Tensor, "B G"]:
     """Mean plus unbiased standard deviation of the IoUs that exist, NaN if there is but one.
 
     NaN makes a sole candidate negative, as in mmdet. In float64, because the last bit of a
     float32 sum depends on its order; then rounded and added as mmdet's are.
     """
-    values, count = iou.double(), exists.sum(-1)
+    values, count = overlap.double(), exists.sum(-1)
     mean = values.where(exists, 0).sum(-1) / count
     deviation = (values - mean[..., None]).where(exists, 0)
     std = (deviation.pow(2).sum(-1) / (count - 1)).sqrt()
-    return mean.to(iou.dtype) + std.to(iou.dtype)
+    return mean.to(overlap.dtype) + std.to(overlap.dtype)
 
 
 def _best(
-    iou: Float[Tensor, "B G K"],
+    overlap: Float[Tensor, "B G K"],
     positive: Bool[Tensor, "B G K"],
     location: Int[Tensor, "B G K"],
     locations: int,
 ) -> Int[Tensor, "B {locations}"]:
     """Give each location the object of the highest IoU, the first of equals, or -1."""
-    batch, objects, _ = iou.shape
-    where, score = location.flatten(1), iou.where(positive, -1).flatten(1)
+    batch, objects, _ = overlap.shape
+    where, score = location.flatten(1), overlap.where(positive, -1).flatten(1)
     best = score.new_full((batch, locations), -1).scatter_reduce(1, where, score, "amax")
     wins = positive.flatten(1) & (score == best.gather(1, where))
-    index = torch.arange(objects, device=iou.device)[:, None].expand_as(iou).flatten(1)
+    index = torch.arange(objects, device=overlap.device)[:, None].expand_as(overlap).flatten(1)
     matched = index.new_full((batch, locations), objects)
     matched = matched.scatter_reduce(1, where, index.where(wins, objects), "amin")
     return matched.where(matched < objects, -1)
@@ -180,21 +171,7 @@ def _centres(boxes: Float[Tensor, "*S 4"]) -> Float[Tensor, "*S 2"]:
     return (boxes[..., :2] + boxes[..., 2:]) / 2
 
 
-def _contains(boxes: Float[Tensor, "*#S 4"], points: Float[Tensor, "*#S 2"]) -> Bool[Tensor, "*S"]:
+def _contains(boxes: Float[Tensor, "*S 4"], points: Float[Tensor, "*S 2"]) -> Bool[Tensor, "*S"]:
     """Tell which points lie more than 0.01 px (mmdet's margin) inside their box."""
     sides = torch.cat((points - boxes[..., :2], boxes[..., 2:] - points), dim=-1)
     return sides.amin(-1) > 0.01
-
-
-def _iou(a: Float[Tensor, "*#S 4"], b: Float[Tensor, "*#S 4"]) -> Float[Tensor, "*S"]:
-    """IoU in the order of mmdet's arithmetic, so that the last bits are the same."""
-    extent = (torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])).clamp(
-        min=0
-    )
-    overlap = extent.prod(-1)
-    union = _area(a) + _area(b) - overlap
-    return overlap / union.clamp(min=1e-6)
-
-
-def _area(boxes: Float[Tensor, "*S 4"]) -> Float[Tensor, "*S"]:
-    return (boxes[..., 2:] - boxes[..., :2]).prod(-1)
