@@ -1,0 +1,46 @@
+"""Import this and mmdet knows everything of ours: `custom_imports=dict(imports=["gfl.register"])`.
+
+It imports the whole of mmdet, because parts of it greet whoever imports them first.
+"""
+
+import contextlib
+import io
+import warnings
+from collections.abc import Iterator
+
+from gfl import ops
+
+# What other packages say when they are imported. None of it is about anything the user did or
+# should do; whatever is not listed here is let through.
+_LINES = frozenset({"Could not import OneDL. Skipping OneDL datasets."})
+_WARNINGS: tuple[tuple[type[Warning], str, str], ...] = (
+    (DeprecationWarning, r"`torch\.jit\.(script|interface)` is deprecated", r"torch\.jit\._script"),
+    (ImportWarning, r"``MultiScaleDeformableAttention`` has been moved", r"mmcv\.cnn"),
+    (UserWarning, r"faster_coco_eval is not installed", r"mmdet\.evaluation"),
+    # Python 3.11's and 3.12's complaint when it first compiles a file; "module" is then its path.
+    (DeprecationWarning, r"invalid escape sequence", r".*[/\\]mmdet[/\\]"),
+    (SyntaxWarning, r"invalid escape sequence", r".*[/\\]mmdet[/\\]"),
+)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Drop the lines and warnings listed above, and nothing else; filters are restored after."""
+    printed = io.StringIO()
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(printed):
+            for category, message, module in _WARNINGS:
+                warnings.filterwarnings("ignore", message, category, module)
+            yield
+    finally:
+        for line in printed.getvalue().splitlines():
+            if line not in _LINES:
+                print(line)
+
+
+with _quiet():
+    ops.install()
+
+    import mmdet.apis  # noqa: F401
+
+    import gfl.head  # noqa: F401
