@@ -1,0 +1,97 @@
+# Everything a user runs. Needs make, git and Python 3.11 or 3.12; sets up .venv by itself.
+#
+#   PYTHON=/path/to/python3.11      the interpreter .venv is made from
+#   PY=python                       use this environment (conda, container) and set nothing up
+#   TORCH_INDEX=https://download.pytorch.org/whl/cpu    PyTorch's wheels without CUDA
+
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory --no-builtin-rules
+unexport PYTHONPATH PYTHONHOME
+export PROFILE SEEDS GPUS DATA
+
+PROFILE ?= laptop
+SEEDS ?= 0
+GPUS ?=
+DATA ?=
+ARGS ?=
+TORCH_INDEX ?=
+PY := .venv/bin/python
+
+# Prints the first interpreter that will do, past version managers' stubs and virtual environments.
+PYTHONS := $(if $(PYTHON),"$(PYTHON)",python3.11 python3 python3.12 python)
+define find_python
+p=; for c in $(PYTHONS); do \
+  p=$$("$$c" -I -c 'import sys; v = sys.version_info[:2]; \
+    print(getattr(sys, "_base_executable", sys.executable) if (3, 11) <= v <= (3, 12) else "")' \
+    2>/dev/null) && [ -n "$$p" ] && break; \
+done; \
+if [ -z "$$p" ]; then \
+  echo 'Python 3.11 or 3.12 is needed; not found as:' $(PYTHONS) >&2; \
+  echo 'name one with: make PYTHON=/path/to/python3.11 ...' >&2; exit 2; \
+fi
+endef
+
+ifeq ($(origin PY),command line)
+set_up = :
+else
+set_up = $(find_python); "$$p" -I tools/setup_env.py --torch-index '$(TORCH_INDEX)' \
+  $(if $(PYTHON),--python-given)
+endif
+
+# Runs `python -m experiments ACTION [TABLE]` with the variables that are set.
+define experiments
+set -f; set -- $(1); \
+[ -z "$$PROFILE" ] || set -- "$$@" --profile "$$PROFILE"; \
+[ -z "$$SEEDS" ] || set -- "$$@" --seeds $$SEEDS; \
+[ -z "$$GPUS" ] || set -- "$$@" --gpus "$$GPUS"; \
+[ -z "$$DATA" ] || set -- "$$@" --data "$$DATA"; \
+exec $(PY) -m experiments "$$@" $(ARGS)
+endef
+
+.PHONY: help setup setup-dev repair test lint format types status reproduce-all lab
+
+help: ## this list
+	@sed -n 's/^\([a-z][a-z0-9%-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | \
+	  sed 's/%/N/' | awk -F'|' '{ printf "%-28s %s\n", $$1, $$2 }'
+	@echo
+	@echo 'On the same line (defaults): PROFILE=laptop (smoke, laptop, gpu, coco)  SEEDS=0 ("0 1 2")'
+	@echo '  GPUS=number of GPUS  DATA=folder of COCO  ARGS=anything more for the command'
+	@echo '  PYTHON=interpreter to set up with (3.11, 3.12)  PY=environment to use as it is'
+	@echo '  TORCH_INDEX=https://download.pytorch.org/whl/cpu for PyTorch without CUDA (saves 4 GB)'
+
+setup: ## set up .venv; every other target does this first when something has changed
+	@$(set_up)
+
+setup-dev: setup
+	@$(set_up) --group dev
+
+repair: ## check every installed file of .venv and mend what is damaged
+	@$(set_up) --repair
+
+reproduce-all: setup ## train and show all tables of the paper
+	@$(call experiments,run all)
+
+reproduce-table-%: setup ## train what is missing of Table N, print it beside the paper's
+	@$(call experiments,run 'table-$*')
+
+table-%: setup ## print Table N from what has been trained, without training
+	@exec $(PY) -m analysis table 'table-$*' --profile "$$PROFILE" $(ARGS)
+
+status: setup ## which runs are finished, and which are missing
+	@exec $(PY) -m experiments status $(ARGS)
+
+test: setup ## run the tests (ARGS="tests/gfl -k losses" for some of them)
+	@exec env OMP_NUM_THREADS=1 $(PY) -m pytest -q -n auto --maxprocesses 8 $(ARGS)
+
+lint: setup-dev ## check style and formatting
+	@$(PY) -m ruff check . && $(PY) -m ruff format --check .
+
+format: setup-dev ## repair style and formatting where a tool can
+	@$(PY) -m ruff check --fix-only . && $(PY) -m ruff format .
+
+types: setup-dev ## check types
+	@exec $(PY) -m basedpyright --pythonpath $(PY)
+
+lab: setup ## open the notebooks in JupyterLab
+	@$(set_up) --group notebooks
+	@exec $(PY) -m jupyterlab notebooks

@@ -1,0 +1,314 @@
+"""Create, complete or mend .venv: run by make on the user's bare Python, standard library only.
+
+Quiet by design: a line a step on the terminal, everything pip says in .venv/setup.log. The
+state is written last, so whatever was interrupted is taken up again by the next call.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import csv
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+VENV = ROOT / ".venv"
+PYTHON = VENV / "bin" / "python"
+LOG = VENV / "setup.log"
+STATE = VENV / "setup.json"
+LOCK = VENV / "setup.lock"
+SUPPORTED = ((3, 11), (3, 12))
+LAYOUT = 1  # raised when this file starts to lay .venv out differently
+HEADLESS = "opencv-python-headless"
+GIB = 2**30
+
+# The first line of pip's output that matches says what went wrong.
+REASONS = (
+    (r"No space left on device|Errno 28", "the disk is full: free some space"),
+    (
+        r"name resolution|Failed to establish a new connection|Max retries|Read timed out|"
+        r"ProxyError|ConnectionError|SSLError",
+        "the package index cannot be reached: check the network or pip's proxy and index settings",
+    ),
+    (r"ensurepip", "this Python has no ensurepip (Debian, Ubuntu: install its python3-venv)"),
+    (r"libGL\.so", "OpenCV's build for desktops was picked up instead of the headless one"),
+    (r"No matching distribution|ResolutionImpossible", "a pinned version cannot be had here"),
+)
+
+
+class SetupError(Exception):
+    """A step failed; the message says which and why."""
+
+
+def read_requirements(groups: set[str]) -> tuple[list[str], str]:
+    """Return what to install for these groups, and the key of everything that decides it."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    wanted = [*project["dependencies"], *extras["test"]]
+    for group in sorted(groups):
+        wanted += [r for r in extras[group] if not r.startswith(project["name"])]
+    pins = (ROOT / "constraints.txt").read_text()
+    decides = json.dumps([LAYOUT, project["dependencies"], extras, pins, str(ROOT)])
+    return wanted, hashlib.sha256(decides.encode()).hexdigest()[:16]
+
+
+def read_state() -> dict:
+    try:
+        return dict(json.loads(STATE.read_text()))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def write_state(state: dict) -> None:
+    draft = STATE.with_suffix(".new")
+    draft.write_text(json.dumps(state, indent=1))
+    draft.replace(STATE)
+
+
+def venv_version(imports: str = "sys") -> tuple[int, ...] | None:
+    """Return the (major, minor) of .venv's Python, None where it does not start."""
+    code = f"import sys, {imports}; print(*sys.version_info[:2])"
+    try:
+        done = subprocess.run([PYTHON, "-I", "-c", code], capture_output=True, text=True)
+    except OSError:
+        return None
+    return tuple(map(int, done.stdout.split())) if done.returncode == 0 else None
+
+
+def site_packages() -> Path:
+    return next(iter(sorted(VENV.glob("lib/python3.*/site-packages"))), VENV)
+
+
+def installed() -> list[str]:
+    """List what stands at the top of site-packages: cheap, and shows a deleted package."""
+    with contextlib.suppress(OSError):
+        return sorted(p for p in os.listdir(site_packages()) if not p.startswith(("_", "~")))
+    return []
+
+
+def is_current(state: dict, args: argparse.Namespace) -> bool:
+    """Say whether nothing is left to do."""
+    version = tuple(state.get("python", ()))
+    return (
+        bool(state.get("done"))
+        and not args.repair
+        and state["key"] == read_requirements(set())[1]
+        and set(args.group) <= set(state["groups"])
+        and args.torch_index in ("", state["torch_index"])
+        and (not args.python_given or version == sys.version_info[:2])
+        and set(state["installed"]) <= set(installed())
+        and venv_version() == version
+    )
+
+
+@contextlib.contextmanager
+def locked() -> Iterator[None]:
+    """Let one set-up at a time touch .venv; a second waits for the first."""
+    VENV.mkdir(exist_ok=True)
+    with LOCK.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+                print("waiting for another set-up of .venv to end", flush=True)
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            # else: a file system without locks, where nobody can be waited for
+        yield
+
+
+class Steps:
+    """Runs commands one by one: output to the log, one line each on the terminal."""
+
+    def __init__(self, *, add_to_log: bool) -> None:
+        self.log = LOG.open("a" if add_to_log else "w")
+        self.live = sys.stdout.isatty()
+
+    def run(self, name: str, *command: str | Path) -> None:
+        """Run one command; raise SetupError with the likely reason where it fails."""
+        self.log.write(f"== {name}: {' '.join(map(str, command))}\n")
+        self.log.flush()
+        began, start = time.monotonic(), self.log.tell()
+        child = subprocess.Popen(
+            command, cwd=ROOT, env=clean_environment(), stdout=self.log, stderr=self.log,
+            stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        try:
+            while child.poll() is None:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    child.wait(timeout=0.5)
+                self.show(name, time.monotonic() - began, live=True)
+        except BaseException:
+            child.terminate()
+            child.wait()
+            raise
+        if child.returncode:
+            said = LOG.read_text(errors="replace")[start:]
+            why = next((text for sign, text in REASONS if re.search(sign, said)), "see the log")
+            raise SetupError(f"{name} failed: {why}")
+        self.show(name, time.monotonic() - began, live=False)
+
+    def show(self, name: str, seconds: float, *, live: bool) -> None:
+        line = f"  {name:<22} {seconds:4.0f} s"
+        if not live:
+            print(("\r\x1b[K" if self.live else "") + line, flush=True)
+        elif self.live:
+            lines = LOG.read_text(errors="replace").splitlines()
+            last = next((x.strip() for x in reversed(lines) if not x.startswith("WARN")), "")
+            room = max(shutil.get_terminal_size().columns - len(line) - 3, 0)
+            print(f"\r\x1b[K{line}  {last[:room]}", end="", flush=True)
+
+
+def clean_environment() -> dict[str, str]:
+    """Return the user's environment (proxy, index, cache) less what would lead pip astray."""
+    env = dict(os.environ)
+    for name in ("PYTHONPATH", "PYTHONHOME", "PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_USER"):
+        env.pop(name, None)
+    # Built in isolation onedl-mmcv sees no torch and is pure Python; otherwise it would compile.
+    env.pop("PIP_NO_BUILD_ISOLATION", None)
+    # Set by name, not by path: pip splits these values at spaces.
+    env.update(PIP_CONSTRAINT="constraints.txt", PIP_BUILD_CONSTRAINT="constraints.txt")
+    env.update(PIP_DISABLE_PIP_VERSION_CHECK="1", PIP_PROGRESS_BAR="off", PIP_NO_INPUT="1")
+    env["TMPDIR"] = str(VENV / "tmp")  # /tmp is often too small for torch's wheels
+    return env
+
+
+def is_whole(dist_info: Path) -> bool:
+    """Say whether every file that a package's RECORD lists is there at its length."""
+    try:
+        with (dist_info / "RECORD").open(newline="") as record:
+            for name, _, size in csv.reader(record):
+                if size and (dist_info.parent / name).stat().st_size != int(size):
+                    return False
+    except (OSError, ValueError):
+        return False  # pip writes RECORD last
+    return True
+
+
+def forget_damaged() -> None:
+    """Make pip install again what was cut off or lost: it trusts a .dist-info blindly."""
+    for dist_info in site_packages().glob("*.dist-info"):
+        if dist_info.name.startswith("opencv_python-"):
+            continue  # shares its files with the headless build, which overwrites them
+        if not is_whole(dist_info):
+            shutil.rmtree(dist_info)
+
+
+def clear_venv() -> None:
+    """Empty .venv, but keep the lock that this process holds."""
+    for entry in VENV.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        elif entry != LOCK:
+            entry.unlink()
+
+
+def create(torch_index: str) -> None:
+    """Start .venv anew; raise SetupError where the disk cannot hold it."""
+    clear_venv()
+    # Installed size plus the wheels, which pip downloads before it unpacks the first.
+    need = 9 if sys.platform == "linux" and not torch_index else 3
+    free = shutil.disk_usage(VENV).free / GIB
+    if free < need:
+        cpu = "" if torch_index else "; wheels without CUDA (TORCH_INDEX=, see make help) need 3"
+        raise SetupError(f"{VENV} needs {need} GiB of disk, {free:.1f} GiB are free{cpu}")
+    print(f"setting up .venv with Python {sys.version.split()[0]}: once, some minutes, up to")
+    print(f"{need} GiB of disk while it lasts; log: .venv/setup.log", flush=True)
+
+
+def install(steps: Steps, requirements: list[str], torch_index: str) -> None:
+    """Install everything into .venv and prove that it starts."""
+    pip = (PYTHON, "-I", "-m", "pip", "install", "--no-compile")
+    if torch_index:
+        torch = [r for r in requirements if r.startswith("torch")]
+        # --no-deps: that index has torch's dependencies too, but not at our versions.
+        steps.run("torch", *pip, "--no-deps", "--index-url", torch_index, *torch)
+    steps.run("packages", *pip, *requirements)
+    # mmdet pulls in both builds of OpenCV; the other one needs libGL, which servers lack.
+    headless = next(site_packages().glob(HEADLESS.replace("-", "_") + "-*.dist-info"))
+    if not is_whole(headless):
+        steps.run("opencv, headless", *pip, "--force-reinstall", "--no-deps", HEADLESS)
+    # The project itself: importable from anywhere, without a build.
+    (site_packages() / "gfl-reproduction.pth").write_text(f"{ROOT}\n")
+    # In parallel here, because pip compiles on one core; a stray Python 2 file is no failure.
+    compile_all = '"$0" -I -m compileall -qq -j 0 "$1" || true'
+    steps.run("byte-compiling", "sh", "-c", compile_all, PYTHON, site_packages())
+    imports = "import cv2, torch, torchvision, mmengine, mmcv, mmdet, pycocotools.mask"
+    steps.run("checking", PYTHON, "-I", "-W", "ignore", "-c", imports)
+
+
+def build(args: argparse.Namespace, state: dict) -> None:
+    """Bring .venv to what the arguments ask for."""
+    version = venv_version("pip, ssl")
+    index = args.torch_index or state.get("torch_index", "")
+    other = index != state.get("torch_index", index) or (
+        args.python_given and version != sys.version_info[:2]
+    )
+    fresh = version not in SUPPORTED or other
+    groups = set(args.group) | set(state.get("groups", ()))
+    requirements, key = read_requirements(groups)
+    if fresh:
+        create(index)
+    else:
+        print("completing .venv; log: .venv/setup.log", flush=True)
+        forget_damaged()
+    state = {"done": False, "key": key, "groups": sorted(groups), "torch_index": index}
+    (VENV / "tmp").mkdir(exist_ok=True)
+    write_state(state)
+    steps, began = Steps(add_to_log=False), time.monotonic()
+    if fresh:
+        steps.run("virtual environment", sys.executable, "-I", "-m", "venv", VENV)
+    install(steps, requirements, index)
+    shutil.rmtree(VENV / "tmp", ignore_errors=True)
+    write_state(state | {"done": True, "python": venv_version(), "installed": installed()})
+    print(f"ready in {time.monotonic() - began:.0f} s", flush=True)
+
+
+def explain(error: Exception) -> int:
+    """Print what went wrong and the log's end; return the exit code."""
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        error = SetupError("the disk is full: free some space")
+    tail = []
+    with contextlib.suppress(OSError):
+        tail = [x for x in LOG.read_text(errors="replace").splitlines() if x.strip()][-8:]
+    sys.stdout.flush()
+    print(*(f"    {line[:160]}" for line in tail), sep="\n", file=sys.stderr)
+    print(f"set-up: {error}; then run make again (log: {LOG})", file=sys.stderr)
+    return 2
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--group", action="append", default=[], choices=("dev", "notebooks"))
+    parser.add_argument("--torch-index", default="")
+    parser.add_argument("--python-given", action="store_true", help="PYTHON= was on the line")
+    parser.add_argument("--repair", action="store_true", help="check every installed file")
+    args = parser.parse_args()
+    try:
+        if is_current(read_state(), args):
+            return 0
+        with locked():
+            state = read_state()
+            if not is_current(state, args):  # the set-up waited for may have done it
+                build(args, state)
+    except KeyboardInterrupt:
+        print("\nset-up interrupted: run make again to go on", file=sys.stderr)
+        return 130
+    except (SetupError, OSError) as error:
+        return explain(error)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
