@@ -24,13 +24,20 @@ _WARNINGS: tuple[tuple[type[Warning], str, str], ...] = (
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Drop the lines and warnings listed above, and nothing else; filters are restored after."""
+def _without_warnings() -> Iterator[None]:
+    """Ignore the warnings listed above, and put the user's filters back."""
+    with warnings.catch_warnings():
+        for category, message, module in _WARNINGS:
+            warnings.filterwarnings("ignore", message, category, module)
+        yield
+
+
+@contextlib.contextmanager
+def _without_lines() -> Iterator[None]:
+    """Hold back what is printed, then print what is not listed above."""
     printed = io.StringIO()
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(printed):
-            for category, message, module in _WARNINGS:
-                warnings.filterwarnings("ignore", message, category, module)
+        with contextlib.redirect_stdout(printed):
             yield
     finally:
         for line in printed.getvalue().splitlines():
@@ -38,8 +45,14 @@ def _quiet() -> Iterator[None]:
                 print(line)
 
 
-with _quiet():
+with _without_warnings():
     ops.install()
+
+    # Before stdout is held back: sympy, which this imports, keeps the stdout that it finds.
+    import mmdet.models
+
+    with _without_lines():
+        import mmdet.datasets
 
     import mmdet.apis  # noqa: F401
 
