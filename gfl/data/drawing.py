@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from gfl.data.draws import Draws
-from gfl.data.objects import span
+from gfl.data.objects import extent, span
 
 Colour = tuple[float, float, float]
 
@@ -59,7 +59,13 @@ def spot(size: int, draws: Draws, least: float, most: float) -> np.ndarray:
 
 def blend(canvas: np.ndarray, cover: np.ndarray, colour: np.ndarray | Colour) -> None:
     """Paint over a canvas where `cover` [H, W] says, in place."""
-    canvas += (np.asarray(colour) - canvas) * cover[:, :, None]
+    box = extent(cover > 0.0)
+    if box is None:
+        return
+    part = np.s_[box[1] : box[3], box[0] : box[2]]
+    paint = np.asarray(colour)
+    paint = paint[part] if paint.ndim == 3 else paint
+    canvas[part] += (paint - canvas[part]) * cover[part][:, :, None]
 
 
 def muted(draws: Draws, low: float = 100.0, high: float = 195.0) -> Colour:

@@ -38,15 +38,17 @@ def populate(canvas: np.ndarray, base: drawing.Colour, draws: Draws) -> list[dic
     """Draw 1 to 8 objects onto a canvas, large ones first, and return their annotations."""
     size = canvas.shape[0]
     count = draws.integer(1, MOST)
-    sizes = sorted(
-        (draws.log_uniform(SMALLEST * size, LARGEST * size) for _ in range(count)), reverse=True
-    )
+    sizes = [draws.log_uniform(SMALLEST * size, LARGEST * size) for _ in range(count)]
+    waiting = [(side, True) for side in sorted(sizes, reverse=True)]
     placed: list[_Placed] = []
     annotations = []
-    for side in sizes:
+    while waiting:
+        side, first_try = waiting.pop(0)
         layers = objects.build(side, 0.97 * size, draws)
         found = _find_place(layers, placed, size, draws)
         if found is None:
+            if first_try:  # what finds no place comes again after the others, half as large
+                waiting.append((max(0.5 * side, SMALLEST * size), False))
             continue
         x, y, one = found
         one.colour = drawing.vivid([base, *(other.colour for other in placed)], draws)

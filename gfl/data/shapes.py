@@ -20,7 +20,9 @@ import json
 import multiprocessing
 import os
 import shutil
+import signal
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -220,10 +222,11 @@ def _write_all(
     annotations: dict[str, list[list[dict[str, Any]]]] = {split: [] for split in SPLITS}
     done, total = 0, spec.train + spec.val
     progress(done, total)
-    for (_, split, indices, _), found in zip(tasks, _run(tasks, workers), strict=True):
-        annotations[split] += found
-        done += len(indices)
-        progress(done, total)
+    with _workers(workers, len(tasks)) as run:
+        for (_, split, indices, _), found in zip(tasks, run(_draw_files, tasks), strict=True):
+            annotations[split] += found
+            done += len(indices)
+            progress(done, total)
     for split in SPLITS:
         _annotation_path(root, split).write_text(_coco(spec, split, annotations[split]))
     manifest = {
@@ -233,14 +236,22 @@ def _write_all(
     (root / _MANIFEST).write_text(json.dumps(manifest, sort_keys=True, indent=1))
 
 
-def _run(
-    tasks: list[tuple[ShapesSpec, str, range, str]], workers: int | None
-) -> Iterator[list[list[dict[str, Any]]]]:
-    """The tasks' results in order, from as many processes as there is work for."""
-    workers = min(workers or len(os.sched_getaffinity(0)), len(tasks))
-    if workers <= 1:
-        yield from map(_draw_files, tasks)
+@contextmanager
+def _workers(count: int | None, most: int) -> Iterator[Callable[..., Iterator[Any]]]:
+    """A `map`, in order, over as many processes as there is work for."""
+    count = min(count or os.cpu_count() or 1, most)
+    if count <= 1:
+        yield map
         return
     # Spawned, not forked: the caller may have threads (torch has).
-    with multiprocessing.get_context("spawn").Pool(workers) as pool:
-        yield from pool.imap(_draw_files, tasks)
+    pool = ProcessPoolExecutor(
+        count,
+        mp_context=multiprocessing.get_context("spawn"),
+        # Ctrl-C is the parent's to answer.
+        initializer=signal.signal,
+        initargs=(signal.SIGINT, signal.SIG_IGN),
+    )
+    try:
+        yield pool.map
+    finally:
+        pool.shutdown(cancel_futures=True)
