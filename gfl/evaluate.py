@@ -1,0 +1,96 @@
+"""COCO's twelve figures of a set of detections, by pycocotools."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from gfl.data.coco import Found, dataset_problems, is_number, read_json, some
+from gfl.errors import UserError
+
+METRICS = (
+    "AP", "AP50", "AP75", "APS", "APM", "APL", "AR1", "AR10", "AR100", "ARS", "ARM", "ARL",
+)  # fmt: skip
+
+
+def coco_metrics(
+    ground_truth: Path | COCO, detections: Path | Sequence[Mapping[str, Any]]
+) -> dict[str, float | None]:
+    """Return COCO's twelve figures of boxes, in percent points, under the names of METRICS.
+
+    Detections are as in COCO's result files: image_id, category_id, bbox (x, y, width, height in
+    pixels) and score. A figure of objects that the ground truth has none of is None, where
+    pycocotools says -1; without any detection the others are 0.
+
+    Raises UserError, before evaluating, for input on which pycocotools would fail or count wrong.
+    """
+    dataset = read_json(ground_truth) if isinstance(ground_truth, Path) else ground_truth.dataset
+    problems = dataset_problems(dataset)
+    if problems:
+        where = ground_truth if isinstance(ground_truth, Path) else "the ground truth"
+        raise UserError("\n  ".join([f"{where} cannot be evaluated against:", *problems]))
+    found = _sound(detections, dataset)
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports its progress by print
+        truth = _coco(dataset) if isinstance(ground_truth, Path) else ground_truth
+        # Built here because pycocotools' loadRes fails on an empty list and changes its input.
+        evaluation = COCOeval(
+            truth, _coco({"images": dataset["images"], "categories": dataset["categories"],
+                          "annotations": found}), "bbox",
+        )  # fmt: skip
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    figures = (float(value) for value in evaluation.stats)
+    return {
+        name: None if value == -1 else 100 * value
+        for name, value in zip(METRICS, figures, strict=True)
+    }
+
+
+def _coco(dataset: dict[str, Any]) -> COCO:
+    coco = COCO()
+    coco.dataset = dataset
+    coco.createIndex()
+    return coco
+
+
+def _sound(
+    detections: Path | Sequence[Mapping[str, Any]], dataset: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """Return detections as pycocotools' annotations, or raise a UserError with what is wrong."""
+    where = detections if isinstance(detections, Path) else "the detections"
+    listed = read_json(detections) if isinstance(detections, Path) else detections
+    if not isinstance(listed, Sequence) or not all(isinstance(d, Mapping) for d in listed):
+        raise UserError(f"{where} cannot be evaluated: not a list of objects, one a detection")
+    images = {image["id"] for image in dataset["images"]}
+    categories = {category["id"] for category in dataset["categories"]}
+    sound: list[dict[str, Any]] = []
+    problems: Found = defaultdict(list)
+    for position, detection in enumerate(listed):
+        image, category = detection.get("image_id"), detection.get("category_id")
+        score, box = detection.get("score"), detection.get("bbox")
+        box = list(box) if box is not None else []
+        if image not in images:
+            problems["unknown image_id"].append(image)
+        if category not in categories:
+            problems["unknown category_id"].append(category)
+        if not is_number(score):
+            problems["score that is not a finite number, at position"].append(position)
+        if len(box) != 4 or not all(map(is_number, box)) or min(box[2:]) < 0:
+            problems["bbox that is not x, y, width, height, at position"].append(position)
+        elif not problems:
+            sound.append({
+                "id": position + 1, "image_id": image, "category_id": category, "iscrowd": 0,
+                "bbox": box, "area": box[2] * box[3], "score": float(score),
+            })  # fmt: skip
+    if problems:
+        reasons = [f"{len(which)} x {what}: {some(which)}" for what, which in problems.items()]
+        raise UserError("\n  ".join([f"{where} cannot be evaluated:", *reasons]))
+    return sound
