@@ -1,0 +1,1 @@
+"""Records in, artefacts out; nothing here trains."""

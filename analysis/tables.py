@@ -1,0 +1,209 @@
+"""A declared table filled from records: each figure with its spread, each gap with its error."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from experiments.declare import Cell, Table
+from gfl.experiment import Profile
+from gfl.record import RUN_ID, RunRecord, Store, digest, run_id
+
+Records = Mapping[int, RunRecord]  # by seed; finished runs only
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A mean over seeds; ``spread`` is their standard deviation, None of a single one."""
+
+    mean: float
+    spread: float | None
+    seeds: tuple[int, ...]
+
+    @property
+    def error(self) -> float | None:
+        """The standard error of the mean."""
+        return None if self.spread is None else self.spread / math.sqrt(len(self.seeds))
+
+
+@dataclass(frozen=True)
+class Filled:
+    """A cell and the records that stand for it."""
+
+    cell: Cell
+    reference: Records
+    own: Records
+    remarks: tuple[str, ...]  # runs of this machine that are no results, and why
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether this machine's run agrees with the reference's run of the same id."""
+
+    run: str
+    kind: str  # "bit", "noise", "differs"
+    text: str
+
+
+def fill(table: Table, profile: Profile, store: Store) -> list[Filled]:
+    """Look up every cell's records, at every seed that has one."""
+    filled = []
+    for cell in table.cells():
+        reference: dict[int, RunRecord] = {}
+        own: dict[int, RunRecord] = {}
+        remarks = []
+        for seed, id in _runs(cell, profile, store):
+            if (record := store.reference(profile.name, id)) and record.state == "finished":
+                reference[seed] = record
+            record = store.own(profile.name, id)
+            if record and record.state == "finished":
+                own[seed] = record
+            elif record:
+                remarks.append(f"{_name(cell)}, seed {seed}: {record.state}: {record.message}")
+        remarks += _unfinished(cell, profile, store)
+        filled.append(Filled(cell, reference, own, tuple(remarks)))
+    return filled
+
+
+def figure(records: Records, metric: str) -> Figure | None:
+    """The mean of a metric over the seeds that have it."""
+    found = {s: v for s, r in records.items() if (v := _value(r, metric)) is not None}
+    return _mean(found)
+
+
+def gain(records: Records, baseline: Records, metric: str = "AP") -> Figure | None:
+    """The mean over common seeds of the difference to the baseline: paired, seed by seed."""
+    found = {}
+    for seed in sorted(records.keys() & baseline.keys()):
+        ours, base = _value(records[seed], metric), _value(baseline[seed], metric)
+        if ours is not None and base is not None:
+            found[seed] = ours - base
+    return _mean(found)
+
+
+def baseline_of(filled: Iterable[Filled], table: Table, cell: Cell) -> Filled:
+    """The baseline row's cell in the same group of columns."""
+    return next(
+        other
+        for other in filled
+        if other.cell.row.name == table.baseline and other.cell.group == cell.group
+    )
+
+
+def noise(filled: Iterable[Filled]) -> tuple[float, int] | None:
+    """The reference's standard deviation of AP over seeds, pooled over rows; and its freedom."""
+    squares, freedom = 0.0, 0
+    for cell in filled:
+        found = figure(cell.reference, "AP")
+        if found is not None and found.spread is not None:
+            squares += found.spread**2 * (len(found.seeds) - 1)
+            freedom += len(found.seeds) - 1
+    return (math.sqrt(squares / freedom), freedom) if freedom else None
+
+
+def agreement(filled: Iterable[Filled]) -> list[Verdict]:
+    """Hold each run of this machine against the reference's run of the same id.
+
+    The same run on other hardware is as good as another seed: the difference of two such AP has
+    √2 times the standard deviation over seeds, and twice that is the bound.
+    """
+    filled = list(filled)
+    pooled = noise(filled)
+    verdicts = []
+    for cell in filled:
+        for seed in sorted(cell.own.keys() & cell.reference.keys()):
+            own, reference = cell.own[seed], cell.reference[seed]
+            name = f"{_name(cell.cell)}, seed {seed}"
+            if own.metrics == reference.metrics and _plain(own) == _plain(reference):
+                verdicts.append(Verdict(name, "bit", "the same to the bit"))
+            else:
+                verdicts.append(_compare(name, own, reference, pooled))
+    return verdicts
+
+
+def _compare(
+    name: str, own: RunRecord, reference: RunRecord, pooled: tuple[float, int] | None
+) -> Verdict:
+    difference = (own.metrics["AP"] or 0.0) - (reference.metrics["AP"] or 0.0)
+    if pooled is None:
+        why = "the reference has one seed, so seed noise is not known"
+        return Verdict(name, "differs", f"differs by {difference:+.2f} AP ({why})")
+    bound = 2 * math.sqrt(2) * pooled[0]
+    what = f"{difference:+.2f} AP, bound ±{bound:.2f}"
+    if abs(difference) <= bound:
+        return Verdict(name, "noise", f"within seed noise ({what})")
+    return Verdict(name, "differs", f"differs by more than seed noise ({what})")
+
+
+def bound_text(filled: Iterable[Filled]) -> str:
+    """How the bound of ``agreement`` comes about, for the table's footnote."""
+    if (pooled := noise(filled)) is None:
+        return ""
+    spread, freedom = pooled
+    return (
+        f"Seed noise: |difference| ≤ 2·√2·{spread:.2f} AP, the reference's standard deviation "
+        f"over seeds, pooled over rows ({freedom} degrees of freedom)."
+    )
+
+
+def made_by(records: Iterable[RunRecord]) -> str:
+    """The commits and machines that records come from, in one line."""
+    records = list(records)
+    commits = sorted({(r.commit or "no commit")[:10] + ("+" if r.dirty else "") for r in records})
+    machines = sorted({str(r.hardware.get("gpu") or r.hardware.get("cpu")) for r in records})
+    torch = sorted({r.versions.get("torch", "?") for r in records})
+    return f"commit {', '.join(commits)}; torch {', '.join(torch)}; {', '.join(machines)}"
+
+
+def _runs(cell: Cell, profile: Profile, store: Store) -> list[tuple[int, str]]:
+    """Seed and id of every run of the cell that has a record, here or in the reference."""
+    if cell.experiment is None:
+        return []
+    ids = store.ids(profile.name, cell.experiment.slug)
+    seeds = sorted({int(m["seed"]) for id in ids if (m := RUN_ID.fullmatch(id))})
+    named = [(seed, run_id(cell.experiment, profile, seed)) for seed in seeds]
+    return [(seed, id) for seed, id in named if id in ids]
+
+
+def _unfinished(cell: Cell, profile: Profile, store: Store) -> list[str]:
+    if cell.experiment is None:
+        return []
+    remarks = []
+    for folder in sorted((store.runs / profile.name).glob(f"{cell.experiment.slug}-s*")):
+        id, _, cap = folder.name.partition("-capped")
+        match = RUN_ID.fullmatch(id)
+        if not match or id != run_id(cell.experiment, profile, int(match["seed"])):
+            continue
+        name = f"{_name(cell)}, seed {match['seed']}"
+        if cap.isdigit() and store.own(profile.name, id, int(cap)):
+            remarks.append(f"{name}: a trial of {cap} iterations, not a result")
+        elif (
+            not cap
+            and (epochs := store.epochs_done(folder))
+            and store.own(profile.name, id) is None
+        ):
+            of = profile.schedule.epochs
+            remarks.append(f"{name}: not finished, {epochs} of {of} epochs trained")
+    return remarks
+
+
+def _name(cell: Cell) -> str:
+    return " ".join(filter(None, (cell.group.name, cell.row.name)))
+
+
+def _value(record: RunRecord, metric: str) -> float | None:
+    return record.fps if metric == "fps" else record.metrics.get(metric)
+
+
+def _mean(values: Mapping[int, float]) -> Figure | None:
+    if not values:
+        return None
+    numbers = list(values.values())
+    spread = statistics.stdev(numbers) if len(numbers) > 1 else None
+    return Figure(statistics.fmean(numbers), spread, tuple(values))
+
+
+def _plain(record: RunRecord) -> str:
+    return digest(list(record.curve))

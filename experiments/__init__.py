@@ -1,0 +1,1 @@
+"""What is run: the paper's tables as declared matrices, and the command that runs them."""

@@ -1,0 +1,169 @@
+"""``python -m experiments run|status|config|promote``: the declared tables, run and recorded."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from experiments import matrix, promote, tables
+from experiments.cli import Parser, add_profile, add_seeds, chosen, guarded, whole_number
+from experiments.display import Display, duration
+from experiments.matrix import Machine, Run
+from experiments.worker import ROOT, TRAIN, WorkerError
+from gfl import config
+from gfl.errors import UserError
+from gfl.experiment import Profile
+from gfl.record import Store
+
+PROG = "experiments"
+TARGET = "all, table-3 (or 3, table3), table-3/QFL, an experiment, or a run's id"
+
+
+def parser() -> Parser:
+    """The command line."""
+    top = Parser(prog="python -m experiments", description=__doc__)
+    commands = top.add_subparsers(dest="command", metavar="command", required=True)
+
+    run = commands.add_parser(
+        "run", help="train what this machine has not finished, show the table"
+    )
+    run.add_argument("target", help=TARGET)
+    add_profile(run)
+    add_seeds(run)
+    run.add_argument("--data", metavar="DIR", help="COCO's folder, for the coco profile")
+    run.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    run.add_argument(
+        "--max-iters",
+        type=whole_number("--max-iters", 1),
+        help="stop each run here: a trial, recorded as capped, never a result",
+    )
+    run.add_argument("--dry-run", action="store_true", help="only say what would be trained")
+
+    status = commands.add_parser("status", help="the state of every run, and what is missing")
+    status.add_argument("target", nargs="?", help=TARGET)
+    add_profile(status)
+    add_seeds(status)
+
+    shown = commands.add_parser("config", help="print a run's resolved configuration as JSON")
+    shown.add_argument("target", help="a run's id, or table-3/QFL")
+    add_profile(shown)
+    add_seeds(shown)
+
+    promoted = commands.add_parser(
+        "promote", help="make this machine's finished runs of a clean commit the reference"
+    )
+    promoted.add_argument("target", nargs="?", help=TARGET)
+    add_profile(promoted)
+    return top
+
+
+def main(argv: Sequence[str] | None = None, worker: Sequence[str] = TRAIN) -> int:
+    """Run a command; return its exit code."""
+
+    def command() -> int:
+        args = parser().parse_args(argv)
+        if args.command == "run":
+            return _run(args, worker)
+        return {"status": _status, "config": _config, "promote": _promote}[args.command](args)
+
+    return guarded(PROG, command)
+
+
+def _run(args: argparse.Namespace, worker: Sequence[str]) -> int:
+    profile, store = chosen(args)
+    shown, runs = matrix.select(args.target, profile, args.seeds)
+    machine = Machine(args.data, args.device, args.gpus, args.max_iters)
+    if args.data and profile.dataset is not None:
+        raise UserError(f"--data is for --profile coco: {profile.name} draws its own images")
+    if args.dry_run:
+        todo = runs if args.max_iters else matrix.missing(runs, store)
+        _summary(runs, todo, profile, store)
+        for run in todo:
+            print(f"  {run.id}  ({', '.join(run.rows)})")
+        return 0
+    matrix.check_writable(store.runs / profile.name, store.results / "tables" / profile.name)
+    from rich.console import Console
+
+    known = matrix.estimate(profile, store) if args.max_iters is None else None
+    display = Display(Console(), expected=known[0] if known else None)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    try:
+        failed = matrix.run_missing(runs, store, machine, display, worker)
+    except KeyboardInterrupt:
+        again = "run the same command again to go on from the last finished epoch"
+        print(f"stopped; {again}", file=sys.stderr)
+        return 130
+    except WorkerError as err:
+        print(f"{PROG}: {err}", file=sys.stderr)
+        return 1
+    for table in shown:
+        _print_table(table.name, "runs", args, *(["--no-write"] if args.max_iters else []))
+    return 1 if failed else 0
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _print_table(name: str, source: str, args: argparse.Namespace, *options: str) -> None:
+    """Call the consumer of records as a person would: imports point from analysis to here."""
+    sys.stdout.flush()
+    command = [sys.executable, "-m", "analysis", "table", name, "--store", source, *options]
+    command += ["--profile", args.profile, "--gpus", str(args.gpus)]
+    command += ["--runs", str(args.runs.resolve()), "--results", str(args.results.resolve())]
+    subprocess.run(command, cwd=ROOT)
+
+
+def _status(args: argparse.Namespace) -> int:
+    profile, store = chosen(args)
+    if args.target:
+        shown, runs = matrix.select(args.target, profile, args.seeds)
+    else:
+        shown = list(tables.TABLES.values())
+        runs = matrix.plan(shown, profile, args.seeds)
+    width = max(len(run.id) for run in runs)
+    for run in runs:
+        print(f"{run.id:{width}}  {matrix.state(run, store)}  ({', '.join(run.rows)})")
+    _summary(runs, matrix.missing(runs, store), profile, store)
+    return 0
+
+
+def _summary(runs: Sequence[Run], missing: Sequence[Run], profile: Profile, store: Store) -> None:
+    print(f"{profile.name} profile: {len(runs)} runs, {len(missing)} to train", end="")
+    known = matrix.estimate(profile, store)
+    if missing and known:
+        print(f", about {duration(known[0] * len(missing))} (from speeds {known[1]})", end="")
+    print()
+
+
+def _config(args: argparse.Namespace) -> int:
+    profile, _ = chosen(args)
+    _, runs = matrix.select(args.target, profile, args.seeds)
+    if len(runs) != 1:
+        names = ", ".join(run.rows[0] for run in runs)
+        raise UserError(f"{args.target!r} is {len(runs)} runs; name one: {names}")
+    resolved = config.build(runs[0].experiment, profile, runs[0].seed)
+    print(json.dumps(resolved, indent=2))
+    return 0
+
+
+def _promote(args: argparse.Namespace) -> int:
+    profile, store = chosen(args)
+    shown = [tables.find(args.target)] if args.target else list(tables.TABLES.values())
+    outcome = promote.promote(shown, profile, store)
+    for line in outcome.promoted:
+        print(line)
+    for line in outcome.refused:
+        print(f"refused: {line}", file=sys.stderr)
+    for table in shown if outcome.promoted else []:
+        _print_table(table.name, "results", args)
+    return 1 if outcome.refused else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

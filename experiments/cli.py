@@ -1,0 +1,100 @@
+"""What the project's commands share: options, one-line errors, exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import errno
+import os
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+from experiments import profiles
+from experiments.worker import ROOT
+from gfl.errors import UserError
+from gfl.experiment import Profile
+from gfl.record import Store
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, with its complaints as one line and a near miss named."""
+
+    def error(self, message: str) -> NoReturn:
+        if choice := re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message):
+            known = re.findall(r"[\w-]+", choice[2])
+            near = difflib.get_close_matches(choice[1], known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+            what = message.partition(":")[0].removeprefix("argument ")
+            raise UserError(f"{what}: unknown {choice[1]!r}; {hint}")
+        if message.startswith("unrecognized arguments"):
+            given = message.split()[2]
+            near = difflib.get_close_matches(given, self._options(), n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"see {self.prog} --help"
+            raise UserError(f"unknown argument {given!r}; {hint}")
+        raise UserError(f"{message}; see {self.prog} --help")
+
+    def _options(self) -> list[str]:
+        """The options of this parser and of its commands."""
+        nested = (a for a in self._actions if isinstance(a, argparse._SubParsersAction))
+        parsers = [self, *(p for action in nested for p in action.choices.values())]
+        return [option for p in parsers for option in p._option_string_actions]
+
+
+def whole_number(name: str, least: int) -> Callable[[str], int]:
+    """An argparse type: a whole number of at least ``least``."""
+
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"\d+", text) or int(text) < least:
+            raise UserError(f"{name} {text!r}: expected a whole number, {least} or more")
+        return int(text)
+
+    return parse
+
+
+def add_profile(parser: argparse.ArgumentParser) -> None:
+    """The options that say which runs are meant, and where their records lie."""
+    parser.add_argument("--profile", default="laptop", help="smoke, laptop (default), gpu, coco")
+    parser.add_argument(
+        "--gpus",
+        type=whole_number("--gpus", 1),
+        default=1,
+        help="devices of a run; coco's batch and learning rate follow it (the paper: 8)",
+    )
+    parser.add_argument("--runs", type=Path, default=_beside("runs"), help=argparse.SUPPRESS)
+    parser.add_argument("--results", type=Path, default=_beside("results"), help=argparse.SUPPRESS)
+
+
+def add_seeds(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--seeds", nargs="+", type=whole_number("--seeds", 0), default=[0], metavar="SEED"
+    )
+
+
+def chosen(args: argparse.Namespace) -> tuple[Profile, Store]:
+    """The profile and the store that the options of ``add_profile`` name."""
+    return profiles.get(args.profile, args.gpus), Store(args.runs, args.results)
+
+
+def guarded(prog: str, run: Callable[[], int]) -> int:
+    """Run a command: the user's mistakes are one line and exit code 2."""
+    try:
+        return run()
+    except UserError as err:
+        print(f"{prog}: {err}", file=sys.stderr)
+    except BrokenPipeError:  # | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as err:
+        if err.errno not in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT):
+            raise
+        print(f"{prog}: {err.filename or 'disk'}: {err.strerror}", file=sys.stderr)
+    return 2
+
+
+def _beside(name: str) -> Path:
+    """A folder of the checkout, from wherever the command is given."""
+    path = ROOT / name
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

@@ -1,0 +1,92 @@
+"""What a table of the paper is made of: columns, groups, rows, and the numbers it prints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from gfl.experiment import Experiment, Host
+
+
+@dataclass(frozen=True)
+class Column:
+    """A figure that the paper prints for a cell: ``metric`` is a record's key for it."""
+
+    name: str
+    metric: str
+    digits: int = 1
+
+
+FPS = Column("FPS", "fps")
+AP = Column("AP", "AP")
+AP50 = Column("AP50", "AP50")
+AP75 = Column("AP75", "AP75")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row as printed: ``published`` in reading order, one number a group and column.
+
+    ``experiment`` is None where the paper took the row from others and no run is declared.
+    """
+
+    name: str
+    experiment: Experiment | None
+    published: tuple[float | None, ...]
+    marks: tuple[str, ...] = ()
+    note: str = ""  # a footnote: what of the row is inferred and not in the paper
+
+
+@dataclass(frozen=True)
+class Group:
+    """A group of columns for one detector: the row's experiment on another ``host``."""
+
+    name: str
+    host: Host | None = None  # None: the row's own
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Where a row meets a group: one experiment and the figures published for it."""
+
+    row: Row
+    group: Group
+    experiment: Experiment | None
+    published: dict[str, float | None]  # by column name
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table, or a lettered part of one, declared as the paper prints it."""
+
+    name: str  # "table-3", "table-1a"
+    caption: str
+    mark_names: tuple[str, ...]  # the columns left of the figures, beside the row's name
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    baseline: str  # the row that differences are taken to
+    groups: tuple[Group, ...] = (Group(""),)
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        width = len(self.groups) * len(self.columns)
+        for row in self.rows:
+            if len(row.published) != width or len(row.marks) != len(self.mark_names):
+                raise ValueError(f"{self.name}, {row.name}: {width} figures are printed in a row")
+        if self.baseline not in {row.name for row in self.rows}:
+            raise ValueError(f"{self.name}: no row is named {self.baseline!r}")
+
+    @property
+    def title(self) -> str:
+        return self.name.replace("-", " ").capitalize()
+
+    def cells(self) -> Iterator[Cell]:
+        """Row by row, group by group."""
+        names = [column.name for column in self.columns]
+        for row in self.rows:
+            for i, group in enumerate(self.groups):
+                experiment = row.experiment
+                if experiment is not None and group.host is not None:
+                    experiment = replace(experiment, host=group.host)
+                numbers = row.published[i * len(names) :][: len(names)]
+                yield Cell(row, group, experiment, dict(zip(names, numbers, strict=True)))

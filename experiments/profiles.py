@@ -1,0 +1,92 @@
+"""The scales at which the declared tables are run; ``coco`` is the paper's protocol."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from gfl.data.shapes import ShapesSpec
+from gfl.errors import UserError, did_you_mean
+from gfl.experiment import Model, Profile, Schedule
+
+SMOKE = Profile(
+    name="smoke",
+    model=Model(depth=18, base_channels=8, first_level=3, levels=3, channels=16, stacked_convs=1),
+    schedule=Schedule(epochs=2, batch=4, lr=1e-3, optimizer="adamw", warmup_iters=2),
+    dataset=ShapesSpec(image_size=64, train=32, val=16),
+    scale=(64, 64),
+    eval_interval=2,
+    eval_batch=16,
+)
+
+LAPTOP = Profile(
+    name="laptop",
+    model=Model(depth=18, base_channels=32, first_level=3, levels=3, channels=64, stacked_convs=2),
+    schedule=Schedule(
+        epochs=8,
+        batch=16,
+        lr=1e-3,
+        optimizer="adamw",
+        warmup_iters=100,
+        clip_grad=10.0,
+        precision="bfloat16",
+    ),
+    dataset=ShapesSpec(image_size=128, train=8000, val=1000),
+    scale=(128, 128),
+    eval_interval=4,
+    eval_batch=16,
+)
+
+GPU = Profile(
+    name="gpu",
+    model=Model(depth=50, first_level=3, levels=5),
+    schedule=Schedule(
+        epochs=12,
+        batch=64,
+        lr=1e-3,
+        optimizer="adamw",
+        warmup_iters=200,
+        clip_grad=10.0,
+        precision="bfloat16",
+    ),
+    dataset=ShapesSpec(image_size=256, train=16000, val=2000),
+    scale=(256, 256),
+    eval_interval=6,
+    eval_batch=16,
+    device="cuda",
+)
+
+# Section 4 and arXiv v1, appendix D: 8 GPUs x 2 images, 90K iterations, lr x 0.1 at 60K and 80K.
+COCO_GPUS = 8
+COCO = Profile(
+    name="coco",
+    model=Model(depth=50, pretrained="torchvision://resnet50"),
+    schedule=Schedule(epochs=12, batch=2 * COCO_GPUS, lr=0.01, milestones=(8, 11)),
+    dataset=None,
+    scale=(1333, 800),
+    gpus=COCO_GPUS,
+    device="cuda",
+)
+
+PROFILES: dict[str, Profile] = {p.name: p for p in (SMOKE, LAPTOP, GPU, COCO)}
+
+
+def get(name: str, gpus: int | None = None) -> Profile:
+    """Look a profile up, for ``gpus`` devices if given.
+
+    ``coco`` on other than the paper's 8 has 2 images a device and a learning rate to match; the
+    others share their batch out.
+
+    Raises:
+        UserError: there is no such profile, or its batch cannot be shared out.
+    """
+    if (profile := PROFILES.get(name)) is None:
+        raise UserError(f"unknown profile {name!r}{did_you_mean(name, PROFILES)}")
+    if gpus is None or gpus == profile.gpus:
+        return profile
+    schedule = profile.schedule
+    if profile is COCO:
+        lr = schedule.lr * gpus / COCO_GPUS
+        schedule = replace(schedule, batch=2 * gpus, lr=lr)
+    if gpus < 1 or schedule.batch % gpus:
+        raise UserError(f"{gpus} GPUs cannot share a batch of {schedule.batch} images evenly")
+    return replace(profile, gpus=gpus, schedule=schedule)

@@ -1,0 +1,126 @@
+"""One run in a process of its own: started, followed by its events, stopped, explained."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from gfl.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[1]
+TRAIN = (sys.executable, "-m", "gfl.train")
+# SIGINT lets the worker finish a file it is writing; what does not answer is ended harder.
+PATIENCE = ((signal.SIGINT, 15.0), (signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0))
+
+Event = dict[str, Any]
+
+
+class WorkerError(Exception):
+    """The worker ended before its run did; the message says how and where its log is."""
+
+
+def command(worker: Sequence[str], gpus: int) -> list[str]:
+    """The worker itself, or ``gpus`` of it under torch's launcher."""
+    if gpus == 1:
+        return list(worker)
+    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={gpus}"]
+    return [worker[0], *launcher, *worker[1:]]
+
+
+def follow(worker: Sequence[str], run_dir: Path, on_event: Callable[[Event], None]) -> None:
+    """Run the worker on a run's folder to its end, handing on each event that it prints.
+
+    Raises:
+        UserError: the worker says that the user can mend what stopped it.
+        WorkerError: it ended in any other way than well.
+    """
+    log_path = run_dir / "train.log"
+    failure = None
+    with log_path.open("ab") as log:
+        start = log.tell()
+        process = subprocess.Popen(
+            [*worker, str(run_dir.resolve())],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            cwd=ROOT,
+            start_new_session=True,  # Ctrl-C reaches the worker through stop(), once
+        )
+        assert process.stdout is not None
+        try:
+            for line in process.stdout:
+                event = _parse(line)
+                if event is None:
+                    os.write(log.fileno(), line)  # some library's print
+                elif event["event"] == "error":
+                    failure = failure or event
+                else:
+                    on_event(event)
+            code = process.wait()
+        except BaseException:
+            stop(process)
+            raise
+        finally:
+            process.stdout.close()
+    if failure and failure.get("user"):
+        raise UserError(str(failure.get("message")))
+    if failure or code:
+        raise WorkerError(_explain(failure, code, log_path, start))
+
+
+def stop(process: subprocess.Popen) -> None:
+    """End the worker and whatever it started; a second Ctrl-C ends it sooner."""
+    for number, patience in PATIENCE:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        try:
+            process.wait(patience)
+            break
+        except (subprocess.TimeoutExpired, KeyboardInterrupt):
+            continue
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)  # loader processes that outlived it
+
+
+def _parse(line: bytes) -> Event | None:
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return None
+    return event if isinstance(event, dict) and isinstance(event.get("event"), str) else None
+
+
+def _explain(failure: Event | None, code: int, log: Path, start: int) -> str:
+    ended = f"the worker ended with exit code {code}"
+    if code < 0:
+        ended = f"the worker was killed by {signal.Signals(-code).name}"
+        ended += " (out of memory?)" if code == -signal.SIGKILL else ""
+    lines = [ended]
+    if failure:
+        lines += [f"    {line}" for line in str(failure.get("message")).splitlines()[:8]]
+    else:
+        lines += [f"    {line}" for line in log_tail(log, start)]
+    return "\n".join([*lines, f"  the whole log: {log}"])
+
+
+def log_tail(log: Path, start: int = 0, lines: int = 6) -> list[str]:
+    """What a log ends on, short: of a traceback the last place in it and the exception."""
+    with log.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(start, size - 100_000))
+        text = file.read().decode(errors="replace").rstrip()
+    _, found, trace = text.rpartition("Traceback (most recent call last):\n")
+    if not found:
+        return [line[:200] for line in text.splitlines() if line.strip()][-lines:]
+    body = trace.splitlines()
+    places = [i for i, line in enumerate(body) if line.startswith("  File ")]
+    error = [i for i, line in enumerate(body) if line[:1].strip()][:1]
+    keep = [body[places[-1]].strip()] if places else []
+    return keep + [line[:200] for line in (body[error[0] :] if error else body)[:lines]]

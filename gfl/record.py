@@ -1,0 +1,257 @@
+"""What a run is, what was asked of it and what came out: identity, request, record, store."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args, get_type_hints
+
+from gfl import config
+from gfl.experiment import Experiment, Profile
+
+SCHEMA = 1
+# COCO's twelve figures, in the order in which pycocotools prints them.
+METRICS = (
+    "AP", "AP50", "AP75", "APS", "APM", "APL", "AR1", "AR10", "AR100", "ARS", "ARM", "ARL",
+)  # fmt: skip
+State = Literal["finished", "capped", "failed"]
+RUN_ID = re.compile(r"(?P<slug>.+)-s(?P<seed>\d+)-(?P<digest>[0-9a-f]{8})")
+CHECKPOINT = re.compile(r"epoch_(?P<epoch>\d+)\.pth")
+
+
+class RecordError(Exception):
+    """A file that is not the record it should be; says in what."""
+
+
+def run_id(experiment: Experiment, profile: Profile, seed: int) -> str:
+    """Name a run by everything that can change its result: ``<slug>-s<seed>-<8 hex digits>``."""
+    return f"{experiment.slug}-s{seed}-{digest(config.build(experiment, profile, seed))[:8]}"
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of canonical JSON: sorted keys, and 1 the same as 1.0."""
+    text = json.dumps(_canonical(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What one run was and what came out of it, as written once and never changed.
+
+    ``experiment`` and ``profile`` are plain mappings of what they were when the run was made: a
+    record outlives the dataclasses it came from.
+    """
+
+    id: str
+    experiment: Mapping[str, Any]
+    profile: Mapping[str, Any]
+    seed: int
+    commit: str | None  # of the code; None outside a git checkout
+    dirty: bool  # the code differed from that commit
+    versions: Mapping[str, str]
+    hardware: Mapping[str, Any]
+    metrics: Mapping[str, float | None]  # METRICS in percent; None where there is no such object
+    fps: float | None  # images/s at batch 1, forward and NMS
+    curve: Sequence[Mapping[str, Any]]  # iter, epoch, lr, loss and its parts
+    evals: Sequence[Mapping[str, Any]]  # epoch, AP, AP50, AP75
+    seconds: float
+    images_per_second: float | None  # in training
+    max_iters: int | None  # the cap, of a capped run
+    state: State
+    message: str  # why it failed
+    started: str  # ISO 8601, UTC
+    schema: int = SCHEMA
+
+    def save(self, path: Path) -> None:
+        """Write the record whole or not at all; NaN and infinity become null."""
+        content = _plain({f.name: getattr(self, f.name) for f in fields(self)})
+        write_json(path, content | {"sha256": digest(content)})
+
+    @classmethod
+    def load(cls, path: Path) -> RunRecord:
+        """Read a record back.
+
+        Raises:
+            FileNotFoundError: there is none.
+            RecordError: the file is not a whole and unchanged record.
+        """
+        content = read_json(path)
+        if content.get("schema") != SCHEMA:
+            raise RecordError(f"schema {content.get('schema')!r}, this code reads {SCHEMA}")
+        checksum = content.pop("sha256", None)
+        if wrong := {f.name for f in fields(cls)} ^ content.keys():
+            raise RecordError(f"missing or unknown: {', '.join(sorted(wrong))}")
+        if checksum != digest(content):
+            raise RecordError("its content does not match its checksum")
+        record = cls(**content)
+        if record.state == "finished" and record.metrics.keys() != set(METRICS):
+            raise RecordError("finished, but without the twelve COCO figures")
+        return record
+
+
+@dataclass(frozen=True)
+class Request:
+    """What ``python -m gfl.train RUN_DIR`` reads as ``RUN_DIR/request.json``."""
+
+    id: str
+    experiment: Experiment
+    profile: Profile
+    seed: int
+    data_root: str | None  # of COCO; None: the embedded data
+    device: Literal["auto", "cpu", "cuda"]
+    gpus: int
+    max_iters: int | None
+    commit: str | None
+    dirty: bool
+
+    def save(self, run_dir: Path) -> None:
+        write_json(run_dir / "request.json", asdict(self))
+
+    @classmethod
+    def load(cls, run_dir: Path) -> Request:
+        """Read the request of a run.
+
+        Raises:
+            FileNotFoundError: there is none.
+            RecordError: it is not a request of this code.
+        """
+        try:
+            return _rebuild(cls, read_json(run_dir / "request.json"))
+        except (TypeError, ValueError) as err:
+            raise RecordError(str(err)) from err
+
+
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+@dataclass(frozen=True)
+class Store:
+    """Where records lie: this machine's under ``runs``, the reference under ``results``."""
+
+    runs: Path
+    results: Path
+    tell: Callable[[str], None] = _tell  # what the user should know about a record
+    _told: set[Path] = field(default_factory=set, compare=False, repr=False)
+
+    def run_dir(self, profile: str, id: str, max_iters: int | None = None) -> Path:
+        """The folder of a run; a capped one has its own, or it could be resumed into the whole."""
+        return self.runs / profile / (id if max_iters is None else f"{id}-capped{max_iters}")
+
+    def reference_path(self, profile: str, id: str) -> Path:
+        return self.results / "runs" / profile / f"{id}.json"
+
+    def own(self, profile: str, id: str, max_iters: int | None = None) -> RunRecord | None:
+        """This machine's record of a run; a damaged one is named, set aside and missing."""
+        path = self.run_dir(profile, id, max_iters) / "record.json"
+        return self._read(path, id, set_aside=True)
+
+    def reference(self, profile: str, id: str) -> RunRecord | None:
+        """The committed record of a run; a damaged one is named and missing."""
+        return self._read(self.reference_path(profile, id), id, set_aside=False)
+
+    def ids(self, profile: str, slug: str) -> set[str]:
+        """Every run, at any seed and settings, that has a record here or in the reference."""
+        names = [p.parent.name for p in (self.runs / profile).glob(f"{slug}-s*/record.json")]
+        names += [p.stem for p in (self.results / "runs" / profile).glob(f"{slug}-s*.json")]
+        return {n for n in names if (m := RUN_ID.fullmatch(n)) and m["slug"] == slug}
+
+    def epochs_done(self, run_dir: Path) -> int:
+        """The last epoch whose checkpoint lies in a run's folder; 0: none."""
+        found = (CHECKPOINT.fullmatch(p.name) for p in run_dir.glob("*.pth"))
+        return max((int(m["epoch"]) for m in found if m), default=0)
+
+    def _read(self, path: Path, id: str, set_aside: bool) -> RunRecord | None:
+        try:
+            record = RunRecord.load(path)
+            if record.id != id:
+                raise RecordError(f"it belongs to run {record.id}")
+            return record
+        except FileNotFoundError:
+            return None
+        except (RecordError, OSError) as err:
+            reason = f"{path}: not a usable record ({err})"
+            if set_aside and not isinstance(err, OSError):
+                aside = path.with_name(path.name + ".damaged")
+                path.replace(aside)
+                reason += f"; set aside as {aside.name}"
+            if path not in self._told:
+                self._told.add(path)
+                self.tell(f"{reason}; the run counts as missing")
+            return None
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write strict JSON to a temporary name beside ``path`` and rename it into place."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(_plain(content), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o644)  # mkstemp's 0600 would not survive a shared folder
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read strict JSON whose outermost value is an object.
+
+    Raises:
+        FileNotFoundError: there is none.
+        RecordError: it is not that.
+    """
+
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is not JSON")
+
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
+    except ValueError as err:
+        raise RecordError(f"not JSON: {err}") from err
+    if not isinstance(content, dict):
+        raise RecordError("not a JSON object")
+    return content
+
+
+def _plain(value: Any) -> Any:
+    """What JSON can hold: numpy's and torch's scalars as numbers, NaN and infinity as null."""
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    if hasattr(value, "item"):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _canonical(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(k): _canonical(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_canonical(v) for v in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _rebuild(cls: type, content: Mapping[str, Any]) -> Any:
+    """Make a dataclass again, nested ones and tuples too, of what ``asdict`` and JSON left."""
+    hints = get_type_hints(cls)
+    values = {}
+    for name, value in content.items():
+        inner = [t for t in (hints.get(name), *get_args(hints.get(name))) if is_dataclass(t)]
+        if isinstance(value, dict) and inner:
+            value = _rebuild(inner[0], value)  # type: ignore[arg-type]
+        values[name] = tuple(value) if isinstance(value, list) else value
+    return cls(**values)
