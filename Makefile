@@ -17,8 +17,8 @@ ARGS ?=
 TORCH_INDEX ?=
 PY := .venv/bin/python
 
-# Prints the first interpreter that will do, past version managers' stubs and virtual environments.
-PYTHONS := $(if $(PYTHON),"$(PYTHON)",python3.11 python3 python3.12 python)
+# Finds the first interpreter that will do, past version managers' stubs and virtual environments.
+PYTHONS := $(if $(PYTHON),"$(PYTHON)",.venv/bin/python python3.11 python3 python3.12 python)
 define find_python
 p=; for c in $(PYTHONS); do \
   p=$$("$$c" -I -c 'import sys; v = sys.version_info[:2]; \
