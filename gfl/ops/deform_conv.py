@@ -105,7 +105,7 @@ def deform_conv_backward_parameters(
     dilationH: int,
     group: int,
     deformable_group: int,
-    scale: float,
+    scale: int | float,
     im2col_step: int,
 ) -> None:
     """Add `scale` times the gradient of the weight."""

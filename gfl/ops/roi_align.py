@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
-import torchvision
 from jaxtyping import Bool, Float
 from torch import Tensor
+from torchvision.ops.roi_align import roi_align
 
 MAX = 0  # mmcv's pool_mode; 1 is the average
 
@@ -33,9 +33,7 @@ def roi_align_forward(
     features, rois = features.to(dtype), rois.to(dtype)
     size = (aligned_height, aligned_width)
     if pool_mode != MAX:
-        pooled = torchvision.ops.roi_align(
-            features, rois, size, spatial_scale, sampling_ratio, aligned
-        )
+        pooled = roi_align(features, rois, size, spatial_scale, sampling_ratio, aligned)
         output.copy_(pooled)
         return
     for chosen, grid in _by_grid(rois, size, spatial_scale, sampling_ratio, aligned):
@@ -68,9 +66,7 @@ def roi_align_backward(
         # Average pooling and sampling are linear: their gradient is the same at any features.
         features = torch.zeros_like(grad_features, dtype=dtype).requires_grad_()
         if pool_mode != MAX:
-            pooled = torchvision.ops.roi_align(
-                features, rois, size, spatial_scale, sampling_ratio, aligned
-            )
+            pooled = roi_align(features, rois, size, spatial_scale, sampling_ratio, aligned)
             grad_features += torch.autograd.grad(pooled, features, grad_output)[0]
             return
         for chosen, grid in _by_grid(rois, size, spatial_scale, sampling_ratio, aligned):
@@ -96,7 +92,7 @@ def _samples(
 ) -> Float[Tensor, "R C sh sw"]:
     """Every sample of every bin: a bin with a grid of samples is a grid of bins with one sample."""
     fine = (size[0] * grid[0], size[1] * grid[1])
-    return torchvision.ops.roi_align(features, rois, fine, spatial_scale, 1, aligned)
+    return roi_align(features, rois, fine, spatial_scale, 1, aligned)
 
 
 def _first_sample(bins: int, per_bin: int, like: Tensor) -> Tensor:
