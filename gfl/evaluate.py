@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import io
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from gfl.data.coco import Found, dataset_problems, is_number, read_json, some
+from gfl.data.coco import Found, dataset_problems, is_in, is_number, read_json, some
 from gfl.errors import UserError
 
 METRICS = (
@@ -76,10 +76,10 @@ def _sound(
     for position, detection in enumerate(listed):
         image, category = detection.get("image_id"), detection.get("category_id")
         score, box = detection.get("score"), detection.get("bbox")
-        box = list(box) if box is not None else []
-        if image not in images:
+        box = list(box) if isinstance(box, Iterable) else []
+        if not is_in(image, images):
             problems["unknown image_id"].append(image)
-        if category not in categories:
+        if not is_in(category, categories):
             problems["unknown category_id"].append(category)
         if not is_number(score):
             problems["score that is not a finite number, at position"].append(position)
@@ -88,7 +88,8 @@ def _sound(
         elif not problems:
             sound.append({
                 "id": position + 1, "image_id": image, "category_id": category, "iscrowd": 0,
-                "bbox": box, "area": box[2] * box[3], "score": float(score),
+                "bbox": [float(x) for x in box], "area": float(box[2]) * float(box[3]),
+                "score": float(score),
             })  # fmt: skip
     if problems:
         reasons = [f"{len(which)} x {what}: {some(which)}" for what, which in problems.items()]

@@ -17,6 +17,7 @@ from typing import Any
 from gfl.errors import UserError
 
 SPLITS = ("train2017", "val2017")
+PARTS = ("images", "annotations", "categories")
 
 Found = defaultdict[str, list[object]]  # what is wrong -> the ids or names it is wrong with
 
@@ -74,15 +75,14 @@ def dataset_problems(dataset: object) -> list[str]:
     if not isinstance(dataset, dict):
         return [f"is not COCO: a JSON {type(dataset).__name__}, not an object with images, "
                 "annotations and categories"]  # fmt: skip
-    parts = ("images", "annotations", "categories")
-    odd = [part for part in parts if not isinstance(dataset.get(part), list)]
+    odd = [part for part in PARTS if not isinstance(dataset.get(part), list)]
     if odd:
         return [f"is not COCO: has no list of {', '.join(odd)}"]
     found: Found = defaultdict(list)
     image_ids = _check_images(dataset["images"], found)
     category_ids = _check_categories(dataset["categories"], found)
     _check_annotations(dataset["annotations"], image_ids, category_ids, found)
-    return [f"has no {part}" for part in parts if not dataset[part]] + _sentences(found)
+    return _sentences(found)
 
 
 def _check_images(images: list[Any], found: Found) -> set[int]:
@@ -117,9 +117,9 @@ def _check_annotations(
         if not isinstance(annotation, dict):
             continue
         get, name = annotation.get, annotation.get("id")
-        if not _is_in(get("image_id"), image_ids):
+        if not is_in(get("image_id"), image_ids):
             found["annotation of an unknown image"].append(name)
-        if not _is_in(get("category_id"), category_ids):
+        if not is_in(get("category_id"), category_ids):
             found["annotation of an unknown category"].append(name)
         box = get("bbox")
         if not isinstance(box, (list, tuple)) or len(box) != 4 or not all(map(is_number, box)):
@@ -149,8 +149,9 @@ def is_number(x: object) -> bool:
     return isinstance(x, Real) and -1e12 < x < 1e12  # comparisons with NaN are False
 
 
-def _is_in(x: object, ids: set[int]) -> bool:
-    return isinstance(x, Integral) and x in ids
+def is_in(x: object, ids: set[int]) -> bool:
+    """Say whether x is one of the ids; it may be anything, also what no set can hold."""
+    return isinstance(x, Real) and x in ids
 
 
 def _split_problems(root: Path, split: str, labels: dict[str, list[object]]) -> list[str]:
@@ -161,6 +162,8 @@ def _split_problems(root: Path, split: str, labels: dict[str, list[object]]) -> 
     try:
         dataset = read_json(path)
         problems += [f"{path} {problem}" for problem in dataset_problems(dataset)]
+        if not problems:
+            problems += [f"{path} has no {part}" for part in PARTS if not dataset[part]]
     except UserError as error:
         problems.append(str(error))
     try:

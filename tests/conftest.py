@@ -1,0 +1,16 @@
+"""What every test may ask for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder beside the project with real COCO images; a user's clone has none."""
+    folder = Path(__file__).parents[1].parent / "shared"
+    if not (folder / "data").is_dir():
+        pytest.skip(f"{folder}/data is not there: this test needs its COCO images and results")
+    return folder
