@@ -38,14 +38,14 @@ set_up = $(find_python); "$$p" -I tools/setup_env.py --torch-index '$(TORCH_INDE
   $(if $(PYTHON),--python-given)
 endif
 
-# Runs `python -m experiments ACTION [TABLE]` with the variables that are set.
-define experiments
+# The variables that are set, as arguments: $(call run,experiments run table-3,$(seeds) $(data)).
+seeds := [ -z "$$SEEDS" ] || set -- "$$@" --seeds $$SEEDS;
+data := [ -z "$$DATA" ] || set -- "$$@" --data "$$DATA";
+define run
 set -f; set -- $(1); \
 [ -z "$$PROFILE" ] || set -- "$$@" --profile "$$PROFILE"; \
-[ -z "$$SEEDS" ] || set -- "$$@" --seeds $$SEEDS; \
 [ -z "$$GPUS" ] || set -- "$$@" --gpus "$$GPUS"; \
-[ -z "$$DATA" ] || set -- "$$@" --data "$$DATA"; \
-exec $(PY) -m experiments "$$@" $(ARGS)
+$(2) exec $(PY) -m "$$@" $(ARGS)
 endef
 
 .PHONY: help setup setup-dev repair test lint format types status reproduce-all lab
@@ -59,7 +59,7 @@ help: ## this list
 	@echo '  PYTHON=interpreter to set up with (3.11, 3.12)  PY=environment to use as it is'
 	@echo '  TORCH_INDEX=https://download.pytorch.org/whl/cpu for PyTorch without CUDA (saves 4 GB)'
 
-setup: ## set up .venv; every other target does this first when something has changed
+setup: ## set up .venv (every target does so first when needed)
 	@$(set_up)
 
 setup-dev: setup
@@ -69,16 +69,16 @@ repair: ## check every installed file of .venv and mend what is damaged
 	@$(set_up) --repair
 
 reproduce-all: setup ## train and show all tables of the paper
-	@$(call experiments,run all)
+	@$(call run,experiments run all,$(seeds) $(data))
 
-reproduce-table-%: setup ## train what is missing of Table N, print it beside the paper's
-	@$(call experiments,run 'table-$*')
+reproduce-table-%: setup ## train Table N's rows, print it beside the paper's
+	@$(call run,experiments run 'table-$*',$(seeds) $(data))
 
-table-%: setup ## print Table N from what has been trained, without training
-	@exec $(PY) -m analysis table 'table-$*' --profile "$$PROFILE" $(ARGS)
+table-%: setup ## print Table N from what is trained so far
+	@$(call run,analysis table 'table-$*' --store runs)
 
 status: setup ## which runs are finished, and which are missing
-	@exec $(PY) -m experiments status $(ARGS)
+	@$(call run,experiments status,$(seeds))
 
 test: setup ## run the tests (ARGS="tests/gfl -k losses" for some of them)
 	@exec env OMP_NUM_THREADS=1 $(PY) -m pytest -q -n auto --maxprocesses 8 $(ARGS)
