@@ -15,6 +15,7 @@ from gfl.data.objects import Extent, Layers
 from gfl.data.outlines import OUTLINES
 
 SMALLEST, LARGEST = 12 / 128, 118 / 128  # square root of an object's box area, of the image's size
+_LEAST = 12.0  # pixels, the same in images so small that SMALLEST would be less
 MOST = 8  # objects in an image
 _PLACES = 12  # tried for each object
 _CUT_OFF = 0.08  # of the objects without an ambiguous side reach over the image's border
@@ -38,7 +39,8 @@ def populate(canvas: np.ndarray, base: drawing.Colour, draws: Draws) -> list[dic
     """Draw 1 to 8 objects onto a canvas, large ones first, and return their annotations."""
     size = canvas.shape[0]
     count = draws.integer(1, MOST)
-    sizes = [draws.log_uniform(SMALLEST * size, LARGEST * size) for _ in range(count)]
+    smallest = max(SMALLEST * size, _LEAST)
+    sizes = [draws.log_uniform(smallest, LARGEST * size) for _ in range(count)]
     waiting = [(side, True) for side in sorted(sizes, reverse=True)]
     placed: list[_Placed] = []
     annotations = []
@@ -48,7 +50,7 @@ def populate(canvas: np.ndarray, base: drawing.Colour, draws: Draws) -> list[dic
         found = _find_place(layers, placed, size, draws)
         if found is None:
             if first_try:  # what finds no place comes again after the others, half as large
-                waiting.append((max(0.5 * side, SMALLEST * size), False))
+                waiting.append((max(0.5 * side, smallest), False))
             continue
         x, y, one = found
         one.colour = drawing.vivid([base, *(other.colour for other in placed)], draws)

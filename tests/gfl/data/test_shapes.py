@@ -1,0 +1,416 @@
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from pathlib import Path
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+import pytest
+from gfl.data import objects, outlines, placing, png, shapes
+from gfl.data.draws import Draws
+from gfl.data.labels import SIDES, Gaussian, Modes, Point
+from gfl.data.shapes import CATEGORIES, ShapesSpec, is_complete, render, write
+from gfl.errors import UserError
+
+# Changes only together with shapes.VERSION: what has been trained on these images stays comparable.
+PINNED = "d9cbfdb863df680c7658fe796af39c81faf698fb27350258d16e12c9b7a831ae"
+SMALL = ShapesSpec(image_size=64, train=7, val=4, seed=3)
+
+
+@pytest.fixture(scope="module")
+def drawn() -> list[tuple[np.ndarray, list[dict[str, Any]]]]:
+    spec = ShapesSpec()
+    return [render(spec, "train", index) for index in range(250)]
+
+
+@pytest.fixture(scope="module")
+def annotations(drawn: list[tuple[np.ndarray, list[dict[str, Any]]]]) -> list[dict[str, Any]]:
+    return [one for _, several in drawn for one in several]
+
+
+def drawn_sides(one: dict[str, Any]) -> dict[str, float]:
+    x, y, width, height = one["bbox"]
+    return dict(zip(SIDES, (x, y, x + width, y + height), strict=True))
+
+
+def files(root: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()}
+
+
+# The same bytes
+
+
+def test_the_bytes_are_the_ones_that_were_trained_on() -> None:
+    digest = hashlib.sha256()
+    for split, index in (("train", 0), ("train", 1), ("train", 7999), ("val", 0), ("val", 999)):
+        image, found = render(ShapesSpec(), split, index)
+        digest.update(png.encode(image))
+        digest.update(json.dumps(found, sort_keys=True).encode())
+    assert digest.hexdigest() == PINNED
+
+
+def test_an_image_depends_on_seed_split_and_index_alone() -> None:
+    image, found = render(SMALL, "train", 2)
+    for spec in (SMALL, ShapesSpec(image_size=64, train=3, val=0, seed=3)):
+        again, found_again = render(spec, "train", 2)
+        assert np.array_equal(image, again)
+        assert found == found_again
+    others = (
+        render(ShapesSpec(image_size=64, seed=4), "train", 2),
+        render(SMALL, "val", 2),
+        render(SMALL, "train", 3),
+    )
+    assert not any(np.array_equal(image, other) for other, _ in others)
+
+
+def test_the_number_of_workers_does_not_show(tmp_path: Path) -> None:
+    spec = ShapesSpec(image_size=64, train=55, val=2)
+    write(spec, tmp_path / "one", workers=1)
+    write(spec, tmp_path / "two", workers=2)
+    assert files(tmp_path / "one") == files(tmp_path / "two")
+
+
+def test_train_and_val_share_no_image(drawn: list[tuple[np.ndarray, Any]]) -> None:
+    train = {image.tobytes() for image, _ in drawn}
+    val = {render(ShapesSpec(), "val", index)[0].tobytes() for index in range(20)}
+    assert len(train) == len(drawn)
+    assert not train & val
+
+
+# COCO's format
+
+
+def test_pycocotools_scores_the_labels_themselves_perfectly(tmp_path: Path) -> None:
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    write(SMALL, tmp_path / "shapes", workers=1)
+    coco = COCO(str(tmp_path / "shapes/annotations/instances_val2017.json"))
+    assert [c["name"] for c in coco.loadCats(coco.getCatIds())] == list(CATEGORIES)
+    assert coco.getImgIds() == [1, 2, 3, 4]
+    assert min(coco.getAnnIds()) == 1
+    labels = coco.loadAnns(coco.getAnnIds())
+    assert [one["sides"] for one in labels] == [
+        one["sides"] for i in range(SMALL.val) for one in render(SMALL, "val", i)[1]
+    ]
+    keys = ("image_id", "category_id", "bbox")
+    detections = [{**{key: one[key] for key in keys}, "score": 0.9} for one in labels]
+    evaluation = COCOeval(coco, coco.loadRes(detections), "bbox")
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    assert evaluation.stats[0] == pytest.approx(1.0)
+
+
+def test_files_lie_where_coco_has_them_and_open_as_drawn(tmp_path: Path) -> None:
+    import cv2
+    from PIL import Image
+
+    root = tmp_path / "shapes"
+    write(SMALL, root, workers=1)
+    names = sorted(files(root))
+    assert names == sorted(
+        ["manifest.json"]
+        + [f"annotations/instances_{split}2017.json" for split in ("train", "val")]
+        + [f"train2017/{i:012d}.png" for i in range(1, 8)]
+        + [f"val2017/{i:012d}.png" for i in range(1, 5)]
+    )
+    for index in range(SMALL.val):
+        path = root / "val2017" / f"{index + 1:012d}.png"
+        image, _ = render(SMALL, "val", index)
+        assert np.array_equal(np.asarray(Image.open(path)), image)
+        bgr = cv2.imread(str(path))
+        assert bgr is not None
+        assert np.array_equal(bgr[:, :, ::-1], image)
+
+
+def test_a_png_larger_than_a_stored_block_opens(tmp_path: Path) -> None:
+    from PIL import Image
+
+    image = Draws(1).octets(150, 160, 3).astype(np.uint8)
+    (tmp_path / "large.png").write_bytes(png.encode(image))
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "large.png")), image)
+
+
+# What is in the images
+
+
+def test_every_category_and_size_class_has_objects(annotations: list[dict[str, Any]]) -> None:
+    areas = np.array([one["area"] for one in annotations])
+    shares = [(areas < 32**2).mean(), (areas > 96**2).mean()]
+    assert shares[0] > 0.3
+    assert shares[1] > 0.05
+    assert 1.0 - sum(shares) > 0.2
+    counts = Counter(one["category_id"] for one in annotations)
+    assert set(counts) == set(range(1, len(CATEGORIES) + 1))
+    assert min(counts.values()) > 0.5 * max(counts.values())
+
+
+def test_one_to_eight_objects(drawn: list[tuple[np.ndarray, list[dict[str, Any]]]]) -> None:
+    counts = [len(found) for _, found in drawn]
+    assert min(counts) == 1
+    assert max(counts) <= 8
+    assert np.mean(counts) > 2.5
+
+
+def test_half_of_the_objects_are_sharp_and_no_more_than_two_sides_vague(
+    annotations: list[dict[str, Any]],
+) -> None:
+    vague = [sum(s["kind"] != "sharp" for s in one["sides"].values()) for one in annotations]
+    assert 0.45 < np.mean(np.equal(vague, 0)) < 0.6
+    assert max(vague) == 2
+    kinds = Counter(s["kind"] for one in annotations for s in one["sides"].values())
+    assert min(kinds[kind] for kind in ("blurred", "shadow", "occluded")) > 100
+
+
+@pytest.mark.parametrize("size", [64, 128, 200])
+def test_boxes_lie_inside_the_image_and_have_a_least_side(size: int) -> None:
+    for index in range(15):
+        for one in render(ShapesSpec(image_size=size), "val", index)[1]:
+            at = drawn_sides(one)
+            assert min(at.values()) >= 0.0
+            assert max(at.values()) <= size + 1e-9
+            assert min(one["bbox"][2:]) >= objects.LEAST_SIDE
+            assert one["area"] == pytest.approx(one["bbox"][2] * one["bbox"][3])
+            assert one["iscrowd"] == 0
+
+
+def test_an_object_cut_off_by_the_border_ends_at_the_border(
+    annotations: list[dict[str, Any]],
+) -> None:
+    ends = {
+        side: sum(
+            one["sides"][side] == {"kind": "sharp", "distribution": {"type": "point", "at": end}}
+            for one in annotations
+        )
+        for side, end in (("left", 0.0), ("right", 128.0))
+    }
+    assert min(ends.values()) > 0
+
+
+# Labels come from their distributions
+
+
+def test_a_point_is_drawn_exactly_and_a_mode_is_one_of_two(
+    annotations: list[dict[str, Any]],
+) -> None:
+    for one in annotations:
+        at = drawn_sides(one)
+        for side, truth in one["sides"].items():
+            distribution = truth["distribution"]
+            if distribution["type"] == "point":
+                assert at[side] == pytest.approx(distribution["at"], abs=1e-9)
+            elif distribution["type"] == "modes":
+                assert sum(distribution["p"]) == pytest.approx(1.0)
+                assert min(abs(at[side] - mode) for mode in distribution["at"]) < 1e-9
+
+
+def test_modes_are_drawn_as_often_as_stated(annotations: list[dict[str, Any]]) -> None:
+    surplus, variance = 0.0, 0.0
+    for one in annotations:
+        at = drawn_sides(one)
+        for side, truth in one["sides"].items():
+            distribution = truth["distribution"]
+            if distribution["type"] == "modes":
+                p = distribution["p"][0]
+                surplus += (abs(at[side] - distribution["at"][0]) < 1e-9) - p
+                variance += p * (1.0 - p)
+    assert variance > 50
+    assert abs(surplus) < 3.5 * variance**0.5
+
+
+def test_gaussian_residuals_are_standard_normal(annotations: list[dict[str, Any]]) -> None:
+    residuals = np.array(
+        [
+            (drawn_sides(one)[side] - truth["distribution"]["mean"])
+            / truth["distribution"]["sigma"]
+            for one in annotations
+            for side, truth in one["sides"].items()
+            if truth["distribution"]["type"] == "gaussian"
+        ]
+    )
+    n = len(residuals)
+    assert n > 100
+    assert abs(residuals.mean()) < 3.5 / n**0.5
+    assert abs(residuals.var() - 1.0) < 3.5 * (2.0 / n) ** 0.5
+
+
+def test_two_vague_sides_are_drawn_independently() -> None:
+    draws = Draws(5)
+    one, two = Modes((0.0, 1.0), (0.3, 0.7)), Modes((0.0, 1.0), (0.5, 0.5))
+    pairs = Counter((one.draw(draws), two.draw(draws)) for _ in range(4000))
+    for (a, b), p in {(0, 0): 0.15, (0, 1): 0.15, (1, 0): 0.35, (1, 1): 0.35}.items():
+        assert pairs[float(a), float(b)] / 4000 == pytest.approx(p, abs=0.03)
+
+
+def test_our_normal_draws_follow_the_normal_distribution() -> None:
+    draws = Draws(11)
+    z = np.sort([draws.normal() for _ in range(20000)])
+    truth = np.array([NormalDist().cdf(v) for v in z])
+    # Kolmogorov-Smirnov: P(distance > 1.95 / sqrt(n)) is 0.001.
+    assert np.abs(truth - (np.arange(len(z)) + 0.5) / len(z)).max() < 1.95 / len(z) ** 0.5
+
+
+def test_log_uniform_and_rotation() -> None:
+    draws = Draws(12)
+    logs = np.log2([draws.log_uniform(2.0, 32.0) for _ in range(4000)])
+    assert logs.min() >= 1.0
+    assert logs.max() < 5.0
+    assert np.histogram(logs, bins=4, range=(1, 5))[0] / 4000 == pytest.approx([0.25] * 4, abs=0.03)
+    turns = np.array([draws.rotation() for _ in range(4000)])
+    assert (turns**2).sum(axis=1) == pytest.approx(np.ones(4000))
+    assert turns.mean(axis=0) == pytest.approx([0.0, 0.0], abs=0.05)
+
+
+# Geometry
+
+
+@pytest.mark.parametrize("category", CATEGORIES)
+def test_an_outline_fills_its_box_exactly(category: str) -> None:
+    outline, draws = outlines.OUTLINES[category], Draws(21)
+    fine = np.linspace(-40.0, 40.0, 1601)  # 0.05 pixels apart
+    for _ in range(4):
+        matrix = objects._matrix(category, 30.0, 1000.0, draws)
+        box = outline.box(matrix)
+        assert (box[2] - box[0]) * (box[3] - box[1]) == pytest.approx(900.0)
+        inside = outline.depth(fine, fine[:, None], matrix) >= 0.0
+        columns = fine[np.flatnonzero(inside.any(axis=0))[[0, -1]]]
+        rows = fine[np.flatnonzero(inside.any(axis=1))[[0, -1]]]
+        # A sharp tip is narrower than the grid over its last tenths of a pixel.
+        assert (columns[0], rows[0], columns[1], rows[1]) == pytest.approx(box, abs=0.3)
+        assert columns[0] >= box[0] - 1e-9
+        assert columns[1] <= box[2] + 1e-9
+
+
+def test_depth_is_the_distance_to_a_straight_edge_and_to_a_circle() -> None:
+    x, y = np.array([3.0, 9.0, 12.0]), np.zeros((1, 1))
+    for category in ("rectangle", "disc"):
+        depth = outlines.OUTLINES[category].depth(x, y, (10.0, 0.0, 0.0, 10.0))
+        # To first order only, for the disc: exact at its edge.
+        assert depth[0, 1] == pytest.approx(1.0, rel=0.15)
+        assert depth[0, 2] == pytest.approx(-2.0, rel=0.25)
+        assert depth[0, 0] > 2.0
+
+
+def test_what_is_visible_ends_where_the_labels_say() -> None:
+    draws = Draws(31)
+    for _ in range(150):
+        layers = objects.build(draws.log_uniform(12.0, 100.0), 124.0, draws)
+        visible = objects.extent(layers.visible)
+        assert visible is not None
+        for i, side in enumerate(SIDES):
+            label = layers.sides[side]
+            if isinstance(label.distribution, Gaussian):
+                continue
+            at = label.distribution.at
+            # Mode 0 is without the shadow and the visible extent. Tips are thinner than a pixel.
+            first = at if isinstance(label.distribution, Point) else at[0]
+            assert abs(visible[i] - first) <= 2.5, (layers.category, side, label)
+
+
+def test_a_shadow_ends_and_a_plank_begins_at_the_modes() -> None:
+    mask = np.zeros((9, 40))
+    mask[2:7, 20:35] = 1.0
+    shade = objects.cast(mask, 8.0)
+    row = shade[4]
+    assert np.flatnonzero(row >= 0.5)[0] == 12
+    assert not shade[:2].any()
+    assert objects.span(3.25, 6.5, 9) == pytest.approx([0, 0, 0, 0.75, 1, 1, 0.5, 0, 0])
+
+
+def test_a_fade_is_half_way_at_the_edge_and_leaves_the_far_side_alone() -> None:
+    mask = np.zeros((3, 60))
+    mask[:, 20:50] = 1.0
+    faded = objects.smear(mask, 20.0, 30.0, 10.0)[1]
+    assert faded[:15] == pytest.approx(np.zeros(15), abs=1e-3)
+    assert faded[19] + faded[20] == pytest.approx(1.0, abs=1e-3)
+    assert faded[26:] == pytest.approx(mask[1, 26:], abs=1e-3)
+    assert (np.diff(faded[:40]) >= -1e-3).all()
+
+
+def test_a_later_object_never_hides_an_earlier_ones_side() -> None:
+    draws = Draws(41)
+    placed: list[placing._Placed] = []
+    for size in (70.0, 50.0, 40.0, 30.0, 25.0, 20.0):
+        found = placing._find_place(objects.build(size, 124.0, draws), placed, 128, draws)
+        if found is not None:
+            placed.append(found[2])
+    assert len(placed) >= 3
+    for one in placed:
+        for mask, box in one.evidence:
+            assert objects.keeps(box, objects.extent(mask))
+
+
+# Writing
+
+
+def test_progress_counts_to_the_total(tmp_path: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    write(SMALL, tmp_path / "s", progress=lambda done, total: seen.append((done, total)), workers=1)
+    assert seen == [(0, 11), (7, 11), (11, 11)]
+
+
+def test_an_interrupted_write_leaves_nothing_and_the_next_one_completes(tmp_path: Path) -> None:
+    root = tmp_path / "shapes"
+
+    def interrupt(done: int, total: int) -> None:
+        if done:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write(SMALL, root, progress=interrupt, workers=1)
+    assert not is_complete(SMALL, root)
+    assert [p.name for p in tmp_path.iterdir()] in ([], [".shapes.lock"])
+    (tmp_path / ".shapes.partial" / "train2017").mkdir(parents=True)  # as a killed process would
+    write(SMALL, root, workers=1)
+    assert is_complete(SMALL, root)
+    assert not (tmp_path / ".shapes.partial").exists()
+
+
+@pytest.mark.parametrize("victim", ["train2017/000000000003.png", "manifest.json"])
+@pytest.mark.parametrize("harm", ["cut", "removed"])
+def test_damage_is_noticed_and_repaired(tmp_path: Path, victim: str, harm: str) -> None:
+    root = tmp_path / "shapes"
+    write(SMALL, root, workers=1)
+    before = files(root)
+    path = root / victim
+    path.write_bytes(path.read_bytes()[:-9]) if harm == "cut" else path.unlink()
+    assert not is_complete(SMALL, root)
+    if (victim, harm) == ("manifest.json", "removed"):
+        with pytest.raises(UserError, match="something other than shapes"):
+            write(SMALL, root, workers=1)
+    else:
+        write(SMALL, root, workers=1)
+        assert files(root) == before
+
+
+def test_another_spec_is_not_this_one(tmp_path: Path) -> None:
+    write(SMALL, tmp_path / "s", workers=1)
+    other = ShapesSpec(image_size=64, train=7, val=4, seed=4)
+    assert not is_complete(other, tmp_path / "s")
+    write(other, tmp_path / "s", workers=1)
+    assert is_complete(other, tmp_path / "s")
+
+
+def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("mine")
+    with pytest.raises(UserError, match="something other than shapes"):
+        write(SMALL, tmp_path, workers=1)
+    assert (tmp_path / "thesis.tex").read_text() == "mine"
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot write the data set to .*file/shapes"):
+        write(SMALL, tmp_path / "file" / "shapes", workers=1)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"image_size": 32}, {"train": -1}, {"seed": -1}, {"version": shapes.VERSION + 1}]
+)
+def test_a_spec_that_cannot_be_drawn_is_refused(wrong: dict[str, int]) -> None:
+    with pytest.raises(UserError):
+        ShapesSpec(**wrong)
