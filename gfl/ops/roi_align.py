@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torchvision.ops.roi_align import roi_align
+from torchvision.ops import RoIAlign
 
 MAX = 0  # mmcv's pool_mode; 1 is the average
 
@@ -33,7 +33,7 @@ def roi_align_forward(
     features, rois = features.to(dtype), rois.to(dtype)
     size = (aligned_height, aligned_width)
     if pool_mode != MAX:
-        pooled = roi_align(features, rois, size, spatial_scale, sampling_ratio, aligned)
+        pooled = RoIAlign(size, spatial_scale, sampling_ratio, aligned)(features, rois)
         output.copy_(pooled)
         return
     for chosen, grid in _by_grid(rois, size, spatial_scale, sampling_ratio, aligned):
@@ -66,7 +66,7 @@ def roi_align_backward(
         # Average pooling and sampling are linear: their gradient is the same at any features.
         features = torch.zeros_like(grad_features, dtype=dtype).requires_grad_()
         if pool_mode != MAX:
-            pooled = roi_align(features, rois, size, spatial_scale, sampling_ratio, aligned)
+            pooled = RoIAlign(size, spatial_scale, sampling_ratio, aligned)(features, rois)
             grad_features += torch.autograd.grad(pooled, features, grad_output)[0]
             return
         for chosen, grid in _by_grid(rois, size, spatial_scale, sampling_ratio, aligned):
@@ -75,11 +75,9 @@ def roi_align_backward(
             column = _first_sample(size[1], grid[1], rois) + argmax_x[chosen].long()
             index = row * samples.shape[-1] + column
             # Not max_unpool2d: CUDA refuses it where determinism is asked for.
-            grad_samples = torch.zeros_like(samples).flatten(2)
-            grad_samples.scatter_(2, index.flatten(2), grad_output[chosen].flatten(2))
-            grad_features += torch.autograd.grad(samples, features, grad_samples.view_as(samples))[
-                0
-            ]
+            slope = torch.zeros_like(samples)
+            slope.flatten(2).scatter_(2, index.flatten(2), grad_output[chosen].flatten(2))
+            grad_features += torch.autograd.grad(samples, features, slope)[0]
 
 
 def _samples(
@@ -92,7 +90,7 @@ def _samples(
 ) -> Float[Tensor, "R C sh sw"]:
     """Every sample of every bin: a bin with a grid of samples is a grid of bins with one sample."""
     fine = (size[0] * grid[0], size[1] * grid[1])
-    return roi_align(features, rois, fine, spatial_scale, 1, aligned)
+    return RoIAlign(fine, spatial_scale, 1, aligned)(features, rois)
 
 
 def _first_sample(bins: int, per_bin: int, like: Tensor) -> Tensor:
