@@ -34,7 +34,7 @@ endef
 ifeq ($(origin PY),command line)
 set_up = :
 else
-set_up = $(find_python); "$$p" -I tools/setup_env.py --torch-index '$(TORCH_INDEX)' \
+set_up = $(find_python); "$$p" -E -s tools/setup_env.py --torch-index '$(TORCH_INDEX)' \
   $(if $(PYTHON),--python-given)
 endif
 
