@@ -7,9 +7,7 @@ Pure data: importing this module costs neither torch nor mmdet, so that ``status
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import get_args, get_type_hints
-
-from typing_extensions import Literal
+from typing import Literal, get_args, get_type_hints
 
 from gfl.data.shapes import ShapesSpec
 from gfl.errors import UserError, did_you_mean
@@ -42,9 +40,13 @@ class Experiment:
             if choices and value not in choices:
                 raise UserError(f"unknown {field.name} {value!r}{did_you_mean(value, choices)}")
         if self.dfl and self.boxes != "general":
-            raise UserError(f"dfl=True needs boxes='general': {self.boxes!r} has no bins to focus on")
+            raise UserError(
+                f"dfl=True needs boxes='general': {self.boxes!r} has no bins to focus on"
+            )
         if self.n < 1 or self.delta <= 0:
-            raise UserError(f"n={self.n}, delta={self.delta}: a distribution needs n >= 1, delta > 0")
+            raise UserError(
+                f"n={self.n}, delta={self.delta}: a distribution needs n >= 1, delta > 0"
+            )
         if self.beta < 0:
             raise UserError(f"beta={self.beta}: QFL's focusing parameter is not negative (Eq. 2)")
 
@@ -98,5 +100,7 @@ class Profile:
     schedule: Schedule
     dataset: ShapesSpec | None  # None: COCO on disk
     scale: tuple[int, int]  # long and short side to which images are resized, px
-    eval_epochs: tuple[int, ...] = ()  # epochs after which the validation set is evaluated
+    eval_interval: int = 1  # epochs between evaluations; the last epoch is always evaluated
+    eval_batch: int = 1
+    gpus: int = 1
     device: Literal["cpu", "cuda"] = "cpu"  # where the profile is meant to run

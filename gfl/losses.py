@@ -27,7 +27,7 @@ def focal_loss(
     Raises ValueError for a negative gamma.
     """
     _check_exponent("gamma", gamma)
-    logits = _at_least_float32(logits)
+    logits = at_least_float32(logits)
     targets = targets.to(logits.dtype)
     toward_target = (2 * targets - 1) * logits  # p_t = sigmoid(toward_target)
     # (1 - p_t)^gamma as an exponential: exact at p_t = 1, where a power of gamma < 1 has an
@@ -54,7 +54,7 @@ def quality_focal_loss(
     Raises ValueError for a negative beta.
     """
     _check_exponent("beta", beta)
-    logits = _at_least_float32(logits)
+    logits = at_least_float32(logits)
     quality = quality.to(logits.dtype)
     # -(1 - y) log(1 - s) - y log(s) with one transcendental a element; exact at y = 0, which is
     # all but a few hundred of 28 million elements. Up to 40, softplus is not the identity even in
@@ -80,7 +80,7 @@ def distribution_focal_loss(
     n = logits.shape[-1] - 1
     if n < 1:
         raise ValueError(f"distribution focal loss needs 2 bins or more, not {n + 1}")
-    log_p = F.log_softmax(_at_least_float32(logits), dim=-1)
+    log_p = F.log_softmax(at_least_float32(logits), dim=-1)
     target = target.to(log_p.dtype).clamp(0, n)
     left = target.long().clamp(0, n - 1)  # also keeps NaN's index inside
     nearest_two = log_p.gather(-1, torch.stack((left, left + 1), dim=-1))
@@ -106,7 +106,7 @@ def generalized_focal_loss(
     Raises ValueError for a negative beta.
     """
     _check_exponent("beta", beta)
-    log_p_left, log_p_right = _at_least_float32(log_p_left), _at_least_float32(log_p_right)
+    log_p_left, log_p_right = at_least_float32(log_p_left), at_least_float32(log_p_right)
     y = y.to(log_p_left.dtype)
     cross_entropy = -((y_right - y) * log_p_left + (y - y_left) * log_p_right)
     if beta == 0:
@@ -126,7 +126,8 @@ def _abs_power(x: Float[Tensor, "*S"], exponent: float) -> Float[Tensor, "*S"]:
     return x.abs().masked_fill(zero, 1).pow(exponent).masked_fill(zero, 0)
 
 
-def _at_least_float32(x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+def at_least_float32(x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+    """Return the tensor, in float32 where its type is a half: losses and coordinates need it."""
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 

@@ -56,4 +56,7 @@ with _without_warnings():
 
     import mmdet.apis  # noqa: F401
 
-    import gfl.head  # noqa: F401
+    import gfl.data.loading
+    import gfl.head
+    import gfl.metric
+    import gfl.optim  # noqa: F401

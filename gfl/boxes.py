@@ -1,0 +1,129 @@
+"""How the position of a box is represented at a location (section 3, Table 2a).
+
+A representation says how many channels the regression tower predicts at a location and how they
+become a box. A prior is a location with its stride, ``(x, y, stride, stride)`` in px, as mmdet's
+point generators give it; ATSS's anchor is the square of side 8 strides around it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from gfl.losses import at_least_float32, distribution_focal_loss
+
+ANCHOR_SIDE = 8  # strides; ATSS's octave_base_scale with its single anchor per location
+# Targets stop this far below the last bin, so that both neighbours exist
+# (GFocal, and mmdet's DistancePointBBoxCoder with eps = 0.1).
+LAST_BIN_MARGIN = 0.1
+
+
+def distances(priors: Float[Tensor, "*P 4"], boxes: Float[Tensor, "*P 4"]) -> Float[Tensor, "*P 4"]:
+    """Return the distances from locations to the sides l, t, r, b of boxes, in strides."""
+    points, strides = priors[..., :2], priors[..., 2:]
+    return torch.cat([(points - boxes[..., :2]) / strides, (boxes[..., 2:] - points) / strides], -1)
+
+
+def boxes_at(
+    priors: Float[Tensor, "*P 4"], distances: Float[Tensor, "*P 4"]
+) -> Float[Tensor, "*P 4"]:
+    """Return the boxes (xyxy, px) whose sides lie l, t, r, b strides from the locations."""
+    points, strides = priors[..., :2], priors[..., 2:]
+    lower = points - distances[..., :2] * strides
+    upper = points + distances[..., 2:] * strides
+    return torch.cat([lower, upper], -1)
+
+
+def anchors_at(priors: Float[Tensor, "*P 4"]) -> Float[Tensor, "*P 4"]:
+    """Return ATSS's square anchors (xyxy, px) around the locations."""
+    half = priors[..., 2:] * (ANCHOR_SIDE / 2)
+    return torch.cat([priors[..., :2] - half, priors[..., :2] + half], -1)
+
+
+class AnchorDelta(nn.Module):
+    """ATSS's Dirac delta: one number a side, as offset and log scale of the anchor (Eq. 3).
+
+    The encoding is R-CNN's with ATSS's standard deviations, as mmdet's ``DeltaXYWHBBoxCoder``.
+    """
+
+    channels = 4
+    deviations = (0.1, 0.1, 0.2, 0.2)
+    max_log_scale = abs(math.log(16 / 1000))  # R-CNN's clip: no box grows beyond 1000/16 anchors
+
+    def decode(
+        self, raw: Float[Tensor, "*P 4"], priors: Float[Tensor, "*P 4"]
+    ) -> Float[Tensor, "*P 4"]:
+        """Return boxes, xyxy in px."""
+        deltas = raw * raw.new_tensor(self.deviations)
+        side = priors[..., 2:] * ANCHOR_SIDE
+        centre = priors[..., :2] + side * deltas[..., :2]
+        scale = deltas[..., 2:].clamp(-self.max_log_scale, self.max_log_scale).exp()
+        half = side * scale * 0.5
+        return torch.cat([centre - half, centre + half], -1)
+
+
+class General(nn.Module):
+    """The paper's General distribution: a softmax over n + 1 bins a side (Eq. 4 and 5).
+
+    Bin i stands for a distance of ``i * delta`` strides, so that y_n = n * delta.
+    """
+
+    bins: Tensor  # (n + 1,) strides
+
+    def __init__(self, n: int, delta: float) -> None:
+        super().__init__()
+        self.n, self.delta = n, delta
+        self.channels = 4 * (n + 1)
+        self.register_buffer("bins", torch.arange(n + 1) * float(delta), persistent=False)
+
+    def density(self, raw: Float[Tensor, "*P channels"]) -> Float[Tensor, "*P 4 bins"]:
+        """Return P(y_i), the probability of each bin for the sides l, t, r, b."""
+        return self._logits(raw).softmax(-1)
+
+    def decode(
+        self, raw: Float[Tensor, "*P channels"], priors: Float[Tensor, "*P 4"]
+    ) -> Float[Tensor, "*P 4"]:
+        """Return boxes, xyxy in px, whose sides are the distributions' means (Eq. 5)."""
+        return boxes_at(priors, self.density(raw) @ self.bins.to(raw.dtype))
+
+    def focal_loss(
+        self,
+        raw: Float[Tensor, "*P channels"],
+        priors: Float[Tensor, "*P 4"],
+        targets: Float[Tensor, "*P 4"],
+    ) -> Float[Tensor, "*P"]:
+        """Return DFL (Eq. 6), the mean over the four sides; ``targets`` are boxes, xyxy in px."""
+        # Position in units of bins: Eq. 6's weights then sum to 1 for every delta.
+        position = (distances(priors, targets) / self.delta).clamp(0, self.n - LAST_BIN_MARGIN)
+        return distribution_focal_loss(self._logits(raw), position).mean(-1)
+
+    def _logits(self, raw: Float[Tensor, "*P channels"]) -> Float[Tensor, "*P 4 bins"]:
+        return raw.unflatten(-1, (4, self.n + 1))
+
+
+Representation = AnchorDelta | General
+
+
+class BoxDecoder:
+    """A representation behind the interface by which mmdet's heads decode their predictions."""
+
+    def __init__(self, representation: Representation) -> None:
+        self.representation = representation
+        self.encode_size = representation.channels
+
+    def decode(
+        self,
+        priors: Float[Tensor, "P 4"],
+        raw: Float[Tensor, "P channels"],
+        max_shape: Sequence[int] | None = None,
+    ) -> Float[Tensor, "P 4"]:
+        """Return boxes, xyxy in px, clipped to an image of ``max_shape`` (height, width)."""
+        boxes = self.representation.decode(at_least_float32(raw), priors)
+        if max_shape is None:
+            return boxes
+        height, width = max_shape[:2]
+        return boxes.clamp(min=0).minimum(boxes.new_tensor([width, height, width, height]))

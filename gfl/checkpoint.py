@@ -1,0 +1,162 @@
+"""Checkpoints from which a run goes on as if it had not been stopped.
+
+mmengine's own store no random state and are read by unpickling whatever is in them. These hold
+weights, optimizer, schedules, random states and the run's history, are written to a temporary name
+and renamed, carry a checksum, and are read with ``weights_only=True``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+from torch import nn
+
+NAME = re.compile(r"epoch_(\d+)\.pth")
+
+
+class DamagedError(Exception):
+    """A checkpoint that does not match its checksum or is none."""
+
+
+def save(state: dict[str, Any], path: Path) -> None:
+    """Write a checkpoint and, beside it, its checksum; whole or not at all."""
+    partial = path.with_name(f".{path.name}.partial")
+    torch.save(state, partial)
+    checksum = path.with_name(path.name + ".sha256")
+    checksum.with_name(f".{checksum.name}.partial").write_text(_sha256(partial) + "\n")
+    # The checksum first: a checkpoint without one counts as damaged.
+    checksum.with_name(f".{checksum.name}.partial").replace(checksum)
+    partial.replace(path)
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Read a checkpoint back, running nothing that is in it.
+
+    Raises:
+        DamagedError: it does not match its checksum, or is not a checkpoint of plain tensors.
+    """
+    try:
+        if path.with_name(path.name + ".sha256").read_text().strip() != _sha256(path):
+            raise DamagedError("it does not match its checksum")
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except DamagedError:
+        raise
+    except Exception as err:  # whatever torch makes of a file that is no checkpoint
+        raise DamagedError(f"it cannot be read ({type(err).__name__})") from err
+
+
+def newest(folder: Path, tell: Callable[[str], None]) -> dict[str, Any] | None:
+    """Return the last usable checkpoint of a run; damaged ones are named and set aside."""
+    found = [(int(m[1]), p) for p in folder.iterdir() if (m := NAME.fullmatch(p.name))]
+    for _, path in sorted(found, reverse=True):
+        try:
+            return load(path)
+        except DamagedError as err:
+            aside = path.with_name(path.name + ".damaged")
+            path.replace(aside)
+            tell(f"{path}: {err}; set aside as {aside.name}, going on from the one before")
+    return None
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@HOOKS.register_module()
+class ExactCheckpointHook(Hook):
+    """Saves at the end of each epoch, evaluation included, and goes on from there.
+
+    Args:
+        folder: of the run.
+        history: what has to survive besides weights; plain data, changed in place.
+        tell: where messages for the user go.
+        keep: how many checkpoints stay.
+    """
+
+    # After mmengine's RuntimeInfoHook has reset its counters and before anything reads them.
+    priority = "HIGH"
+
+    def __init__(
+        self,
+        folder: Path,
+        history: dict[str, Any],
+        tell: Callable[[str], None],
+        keep: int = 2,
+    ) -> None:
+        self.folder, self.history, self.tell, self.keep = folder, history, tell, keep
+
+    def before_train(self, runner: Runner) -> None:
+        """Go on from the newest checkpoint, if there is one."""
+        state = newest(self.folder, self.tell)
+        if state is not None:
+            _restore(runner, state)
+            self.history.clear()
+            self.history.update(state["history"])
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Save what the epoch before left: it is over once its evaluation is."""
+        path = self.folder / f"epoch_{runner.epoch}.pth"
+        if runner.epoch == 0 or path.exists() or runner.rank != 0:
+            return
+        save(_capture(runner) | {"history": self.history}, path)
+        self._forget(runner.epoch - self.keep)
+
+    def after_train(self, runner: Runner) -> None:
+        """Save the trained weights."""
+        if runner.rank == 0:
+            save({"model": _bare(runner.model).state_dict()}, self.folder / "final.pth")
+            self._forget(runner.epoch)
+
+    def _forget(self, last: int) -> None:
+        for path in self.folder.iterdir():
+            match = NAME.match(path.name)
+            if match and not path.name.endswith(".damaged") and int(match[1]) <= last:
+                path.unlink()
+
+
+def _bare(model: nn.Module) -> nn.Module:
+    return model.module if is_model_wrapper(model) else model  # type: ignore[return-value]
+
+
+def _capture(runner: Runner) -> dict[str, Any]:
+    _, keys, *position = np.random.get_state()  # noqa: NPY002  mmdet draws from it
+    return {
+        "epoch": runner.epoch,
+        "iter": runner.iter,
+        "model": _bare(runner.model).state_dict(),
+        "optimizer": runner.optim_wrapper.state_dict(),
+        "schedules": [schedule.state_dict() for schedule in runner.param_schedulers],
+        "random": {
+            "python": random.getstate(),
+            "numpy": (torch.from_numpy(np.asarray(keys).astype(np.int64)), *position),
+            "torch": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        },
+    }
+
+
+def _restore(runner: Runner, state: dict[str, Any]) -> None:
+    _bare(runner.model).load_state_dict(state["model"])
+    runner.optim_wrapper.load_state_dict(state["optimizer"])
+    for schedule, saved in zip(runner.param_schedulers, state["schedules"], strict=True):
+        schedule.load_state_dict(saved)
+    runner.train_loop._epoch, runner.train_loop._iter = state["epoch"], state["iter"]
+    states = state["random"]
+    random.setstate(states["python"])
+    keys, *position = states["numpy"]
+    np.random.set_state(("MT19937", keys.numpy().astype(np.uint32), *position))  # noqa: NPY002
+    torch.set_rng_state(states["torch"])
+    if states["cuda"]:
+        torch.cuda.set_rng_state_all(states["cuda"])

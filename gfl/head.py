@@ -1,0 +1,295 @@
+r"""One dense head for the whole ablation study: assigner x quality x boxes (Fig. 4 and 6).
+
+What a variant changes stands in ``gfl.quality`` and ``gfl.boxes``; this file is what the variants
+share. Its oracles are mmdet's ``GFLHead`` and ``ATSSHead``: same weights and batch, same losses,
+gradients and detections.
+
+Where the paper, the authors' code (GF: implus/GFocal) and mmdet 3 (M3) disagree, every choice
+that this project makes is M3's, except the DCN of Table 4's rows:
+
+========================  ======================  ======================  =========================
+item                      paper                   GF                      M3
+========================  ======================  ======================  =========================
+QFL's modulating factor   \|y - s\|^beta, Eq. 2   (y - s)^beta            \|y - s\|^beta
+average of L_B and L_D    1 / N_pos, Eq. 11       1 / sum(w)              1 / max(sum(w), 1)
+w                         the quality scores      max class score         the same, detached
+N_pos                     number of positives     at least 1              at least 1 in each image
+IoU label and GIoU        as defined              +1 px added, in strides as defined
+location at stride 8      not said                3.5 px into the cell    the cell's corner
+bias: rate x2, no decay   not said                yes                     no
+warm-up starts at         not said                1/3 of the rate         0.001 of the rate
+before NMS, a level       not said                1000 anchors            1000 scores
+========================  ======================  ======================  =========================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+
+from gfl import ops
+from gfl.assign import atss, pad_boxes
+from gfl.boxes import AnchorDelta, BoxDecoder, General, anchors_at
+from gfl.geometry import giou_loss, iou
+from gfl.losses import at_least_float32, focal_loss, quality_focal_loss
+from gfl.quality import USAGES, centerness
+
+ops.install()  # before mmdet, which imports mmcv's native operators
+
+from mmcv.cnn import ConvModule, Scale  # noqa: E402
+from mmdet.models.dense_heads.base_dense_head import BaseDenseHead  # noqa: E402
+from mmdet.registry import MODELS  # noqa: E402
+from mmdet.utils import reduce_mean  # noqa: E402
+
+FOCAL_ALPHA, FOCAL_GAMMA = 0.25, 2.0  # of the baselines' focal loss, FCOS and ATSS
+GIOU_WEIGHT = 2.0  # lambda_0, Eq. 11
+DFL_WEIGHT = 0.25  # lambda_1, Eq. 11: of the mean over the four sides, as GF and M3 have it
+
+# Names that mmdet's heads give to what is the same here: model-zoo checkpoints load.
+STOCK_NAMES = {"atss_cls": "gfl_cls", "atss_reg": "gfl_reg", "atss_centerness": "gfl_quality"}
+STOCK_CONSTANTS = ("integral.project",)
+
+
+class Positives(NamedTuple):
+    """The positive locations of a batch, with what each is to predict."""
+
+    image: Int[Tensor, "P"]
+    location: Int[Tensor, "P"]
+    priors: Float[Tensor, "P 4"]
+    boxes: Float[Tensor, "P 4"]  # the matched ground truth, xyxy px
+    labels: Int[Tensor, "P"]
+
+
+class Locations:
+    """Where predictions are made: a point in every cell of every level, with its stride.
+
+    Args:
+        strides: of the levels, px.
+        offset: of the point from the cell's upper left corner, in strides.
+    """
+
+    def __init__(self, strides: Sequence[int], offset: float) -> None:
+        self.strides, self.offset = tuple(strides), offset
+
+    def grid_priors(
+        self,
+        featmap_sizes: Sequence[Sequence[int]],
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ) -> list[Float[Tensor, "_ 4"]]:
+        """Return ``(x, y, stride, stride)`` in px of each level's locations, row by row."""
+        if dtype in (torch.float16, torch.bfloat16):
+            dtype = torch.float32  # bfloat16 has no odd numbers beyond 256
+        priors = []
+        for stride, (height, width) in zip(self.strides, featmap_sizes, strict=True):
+            y = (torch.arange(height, dtype=dtype, device=device) + self.offset) * stride
+            x = (torch.arange(width, dtype=dtype, device=device) + self.offset) * stride
+            points = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1).flatten(0, 1)
+            priors.append(torch.cat([points, torch.full_like(points, stride)], -1))
+        return priors
+
+
+@MODELS.register_module()
+class AblationHead(BaseDenseHead):
+    """The head of every FCOS and ATSS row of Tables 1 to 4.
+
+    Args:
+        num_classes: C.
+        in_channels: of the feature maps.
+        feat_channels: of the towers.
+        stacked_convs: convolutions in each of the two towers.
+        strides: of the levels, px.
+        quality: a key of ``gfl.quality.USAGES``.
+        boxes: ``"dirac"`` or ``"general"``.
+        dfl: adds Distribution Focal Loss, Eq. 6.
+        n: bins of a General distribution, less one.
+        delta: width of its bins, strides.
+        beta: QFL's exponent, Eq. 2.
+        train_cfg: ``topk``, the candidates of a level in ATSS.
+        test_cfg: mmdet's: ``nms_pre``, ``score_thr``, ``nms``, ``max_per_img``.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int,
+        feat_channels: int,
+        stacked_convs: int,
+        strides: Sequence[int],
+        quality: str,
+        boxes: str,
+        dfl: bool,
+        n: int,
+        delta: float,
+        beta: float,
+        train_cfg: dict[str, Any] | None = None,
+        test_cfg: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(
+            init_cfg={
+                "type": "Normal",
+                "layer": "Conv2d",
+                "std": 0.01,
+                "override": {"type": "Normal", "name": "gfl_cls", "std": 0.01, "bias_prob": 0.01},
+            }
+        )
+        self.num_classes = self.cls_out_channels = num_classes
+        self.usage = USAGES[quality]
+        self.representation = General(n, delta) if boxes == "general" else AnchorDelta()
+        self.dfl, self.beta = dfl, beta
+        self.train_cfg, self.test_cfg = train_cfg or {}, test_cfg
+        # mmdet's inherited prediction reads these four.
+        self.prior_generator = Locations(strides, offset=0)
+        self.bbox_coder = BoxDecoder(self.representation)
+        self.use_sigmoid_cls = True
+        self.loss_cls = None  # ours is a function
+
+        self.cls_convs = _tower(in_channels, feat_channels, stacked_convs)
+        self.reg_convs = _tower(in_channels, feat_channels, stacked_convs)
+        self.gfl_cls = nn.Conv2d(feat_channels, num_classes, 3, padding=1)
+        self.gfl_reg = nn.Conv2d(feat_channels, self.representation.channels, 3, padding=1)
+        if self.usage.use == "branch":
+            self.gfl_quality = nn.Conv2d(feat_channels, 1, 3, padding=1)
+        self.scales = nn.ModuleList([Scale(1.0) for _ in strides])
+        self.register_load_state_dict_pre_hook(_rename_stock_weights)
+
+    def forward(
+        self, features: tuple[Tensor, ...]
+    ) -> tuple[list[Tensor], list[Tensor], list[Tensor] | None]:
+        """Return class logits, box predictions and quality logits (or None) of each level."""
+        cls_features = [self.cls_convs(feature) for feature in features]
+        reg_features = [self.reg_convs(feature) for feature in features]
+        logits = [self.gfl_cls(feature) for feature in cls_features]
+        raw = [
+            scale(self.gfl_reg(feature))
+            for scale, feature in zip(self.scales, reg_features, strict=True)
+        ]
+        if self.usage.use != "branch":
+            return logits, raw, None
+        return logits, raw, [self.gfl_quality(feature) for feature in reg_features]
+
+    def loss_by_feat(
+        self,
+        cls_scores: list[Float[Tensor, "B C _ _"]],
+        bbox_preds: list[Float[Tensor, "B channels _ _"]],
+        quality_scores: list[Float[Tensor, "B 1 _ _"]] | None,
+        batch_gt_instances: list[Any],
+        batch_img_metas: list[dict[str, Any]],
+        batch_gt_instances_ignore: list[Any] | None = None,
+    ) -> dict[str, Float[Tensor, ""]]:
+        """Return the terms of Eq. 11 for a batch, and the quality branch's where there is one.
+
+        Ground truth to be ignored has no effect, as in mmdet's ATSS and GFL configurations.
+        """
+        logits, raw = _flatten(cls_scores), _flatten(bbox_preds)
+        positives, valid, n_pos = self._assign(
+            [score.shape[-2:] for score in cls_scores], raw, batch_gt_instances, batch_img_metas
+        )
+        at = (positives.image, positives.location)
+        raw_at = at_least_float32(raw[at])
+        predicted = self.representation.decode(raw_at, positives.priors)
+        losses = {}
+        if quality_scores is None:
+            label = iou(predicted.detach(), positives.boxes)
+            weight = at_least_float32(logits[at].detach()).sigmoid().amax(-1)
+        else:
+            label = weight = centerness(positives.priors[:, :2], positives.boxes)
+            branch = at_least_float32(_flatten(quality_scores)[at].squeeze(-1))
+            losses["loss_quality"] = (
+                F.binary_cross_entropy_with_logits(branch, label, reduction="sum") / n_pos
+            )
+        losses["loss_cls"] = self._classification(logits, positives, label, valid) / n_pos
+        weight_sum = reduce_mean(weight.sum()).clamp(min=1)
+        box_loss = GIOU_WEIGHT * giou_loss(predicted, positives.boxes)
+        losses["loss_bbox"] = (weight * box_loss).sum() / weight_sum
+        if self.dfl:
+            dfl = self.representation.focal_loss(raw_at, positives.priors, positives.boxes)
+            losses["loss_dfl"] = DFL_WEIGHT * (weight * dfl).sum() / weight_sum
+        return losses
+
+    def _assign(
+        self,
+        sizes: list[torch.Size],
+        raw: Float[Tensor, "B N channels"],
+        batch_gt_instances: list[Any],
+        batch_img_metas: list[dict[str, Any]],
+    ) -> tuple[Positives, Bool[Tensor, "B N"], Float[Tensor, ""]]:
+        """Return the positives, which locations count at all, and N_pos over all devices."""
+        levels = self.prior_generator.grid_priors(sizes, raw.dtype, raw.device)
+        priors = torch.cat(levels)
+        # As mmdet, leave out locations beyond an image's own padding to the size divisor.
+        padded = priors.new_tensor([meta["pad_shape"][1::-1] for meta in batch_img_metas])
+        valid = (priors[:, :2] < padded[:, None]).all(-1)
+        gt_boxes, gt_valid = pad_boxes([gt.bboxes.to(priors.dtype) for gt in batch_gt_instances])
+        gt_labels = pad_sequence([gt.labels for gt in batch_gt_instances], batch_first=True)
+        matched = atss(
+            anchors_at(priors),
+            [len(level) for level in levels],
+            valid,
+            gt_boxes,
+            gt_valid,
+            self.train_cfg.get("topk", 9),
+        )
+        positive = matched >= 0
+        image, location = positive.nonzero(as_tuple=True)
+        gt = (image, matched[image, location])
+        positives = Positives(image, location, priors[location], gt_boxes[gt], gt_labels[gt])
+        # mmdet counts at least one positive in every image; Eq. 11 has the plain number.
+        n_pos = reduce_mean(positive.sum(1).clamp(min=1).sum().to(priors.dtype))
+        return positives, valid, n_pos
+
+    def _classification(
+        self,
+        logits: Float[Tensor, "B N C"],
+        positives: Positives,
+        label: Float[Tensor, "P"],
+        valid: Bool[Tensor, "B N"],
+    ) -> Float[Tensor, ""]:
+        """Return the sum of L_Q over all locations: QFL for the joint representation, else FL."""
+        joint = self.usage.use == "joint"
+        target = torch.zeros_like(logits, dtype=label.dtype)
+        target[positives.image, positives.location, positives.labels] = label if joint else 1.0
+        if joint:
+            loss = quality_focal_loss(logits, target, self.beta)
+        else:
+            loss = focal_loss(logits, target, FOCAL_GAMMA, FOCAL_ALPHA)
+        return (loss.sum(-1) * valid).sum()
+
+
+def _tower(in_channels: int, channels: int, convs: int) -> nn.Sequential:
+    """Return convolutions with GroupNorm and ReLU, FCOS's tower."""
+    return nn.Sequential(
+        *(
+            ConvModule(
+                in_channels if i == 0 else channels,
+                channels,
+                3,
+                padding=1,
+                norm_cfg={"type": "GN", "num_groups": channels // 8, "requires_grad": True},
+            )
+            for i in range(convs)
+        )
+    )
+
+
+def _flatten(levels: list[Float[Tensor, "B D _ _"]]) -> Float[Tensor, "B N D"]:
+    """Return the predictions of all levels as one tensor over all locations."""
+    return torch.cat([level.permute(0, 2, 3, 1).flatten(1, 2) for level in levels], 1)
+
+
+def _rename_stock_weights(
+    module: nn.Module, state_dict: dict[str, Tensor], prefix: str, *_: object
+) -> None:
+    """Give the weights of mmdet's ATSSHead and GFLHead the names they have here, in place."""
+    for name in STOCK_CONSTANTS:
+        state_dict.pop(prefix + name, None)
+    for stock, ours in STOCK_NAMES.items():
+        for kind in ("weight", "bias"):
+            if f"{prefix}{stock}.{kind}" in state_dict:
+                state_dict[f"{prefix}{ours}.{kind}"] = state_dict.pop(f"{prefix}{stock}.{kind}")

@@ -1,0 +1,227 @@
+"""One training session: mmengine's Runner with this project's hooks, from start to figures."""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import cv2
+import torch
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+import gfl.register  # noqa: F401  mmdet learns of what is ours
+from gfl.checkpoint import ExactCheckpointHook
+from gfl.optim import computes_bfloat16
+
+Tell = Callable[..., None]
+
+PACKAGES = (
+    "torch", "torchvision", "onedl-mmdetection", "onedl-mmengine", "onedl-mmcv", "numpy",
+    "pycocotools",
+)  # fmt: skip
+CURVE_POINTS = 200  # of the loss, over a run
+SECONDS_BETWEEN_EVENTS = 1.0
+# FPS protocol of GF's tools/benchmark.py: batch 1, forward and NMS, loading excluded.
+FPS_WARMUP, FPS_IMAGES = 5, 2000
+
+
+@dataclass
+class Outcome:
+    """What a session leaves for the run's record."""
+
+    is_first: bool  # of several processes; the others leave nothing
+    problem: str  # why it failed; empty: it did not
+    metrics: dict[str, float | None]
+    detections: list[dict[str, Any]]
+    fps: float | None
+    curve: list[dict[str, Any]]
+    evals: list[dict[str, Any]]
+    seconds: float
+    images_per_second: float | None
+    versions: dict[str, str]
+    hardware: dict[str, Any]
+
+
+class DivergedError(Exception):
+    """The loss is no longer a number."""
+
+
+class HistoryHook(Hook):
+    """Keeps the loss curve, the evaluations and the time, and tells them as they come.
+
+    Args:
+        history: ``curve``, ``evals``, ``seconds`` of training and evaluation, ``train_seconds``
+            of training alone and ``images``; it travels with the checkpoints.
+        batch: images a step, over all devices.
+        tell: where events go.
+    """
+
+    priority = "LOW"  # after the schedules have set the rate
+
+    def __init__(self, history: dict[str, Any], batch: int, tell: Tell) -> None:
+        self.history, self.batch, self.tell = history, batch, tell
+        self._sums: dict[str, float] = {}
+        self._count = 0
+        self._last_event = 0.0
+
+    def before_train(self, runner: Runner) -> None:
+        """Start the clock and say how much there is to do."""
+        self._mark = self._iter_mark = time.monotonic()
+        self.tell("start", iters=runner.max_iters, epochs=runner.max_epochs, resumed=runner.iter)
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Stop the clock for the checkpoint that was written, start it for the epoch."""
+        self._sums, self._count = {}, 0
+        self._iter_mark = time.monotonic()
+
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: dict[str, Any] | None = None,
+    ) -> None:
+        """Add a step to the curve.
+
+        Raises:
+            DivergedError: the loss is NaN or infinite.
+        """
+        losses = {k: float(v) for k, v in (outputs or {}).items() if "loss" in k}
+        if not math.isfinite(losses["loss"]):
+            raise DivergedError(f"the loss is {losses['loss']} at iteration {runner.iter + 1}")
+        for name, value in losses.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value
+        self._count += 1
+        now = time.monotonic()
+        self.history["train_seconds"] += now - self._iter_mark
+        self._iter_mark = now
+        self.history["images"] += self.batch
+        step = runner.iter + 1
+        if step % max(1, runner.max_iters // CURVE_POINTS) == 0:
+            self._add_point(runner, step)
+        if now - self._last_event > SECONDS_BETWEEN_EVENTS:
+            self._last_event = now
+            self.tell(
+                "train",
+                iter=step,
+                epoch=runner.epoch + 1,
+                loss=losses["loss"],
+                images_per_second=self.speed(),
+            )
+
+    def _add_point(self, runner: Runner, step: int) -> None:
+        means = {name: round(total / self._count, 6) for name, total in self._sums.items()}
+        rate = runner.optim_wrapper.get_lr()["lr"][0]
+        point = {"iter": step, "epoch": runner.epoch + 1, "lr": rate}
+        self.history["curve"].append(point | means)
+        self._sums, self._count = {}, 0
+
+    def before_val(self, runner: Runner) -> None:
+        """Say that the validation set is being evaluated."""
+        self.tell("phase", name="evaluating")
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, Any] | None = None) -> None:
+        """Keep an evaluation."""
+        found = {"epoch": runner.epoch} | dict(metrics or {})
+        self.history["evals"].append(found)
+        self.tell("eval", **{k: found[k] for k in ("epoch", "AP", "AP50", "AP75")})
+
+    def speed(self) -> float | None:
+        """Images a second while training, evaluation and checkpoints excluded."""
+        seconds = self.history["train_seconds"]
+        return self.history["images"] / seconds if seconds else None
+
+
+def run(settings: dict[str, Any], run_dir: Path, tell: Tell, threads: int | None) -> Outcome:
+    """Train, evaluate and time one run, going on from its newest checkpoint."""
+    if threads is not None:
+        torch.set_num_threads(threads)
+        cv2.setNumThreads(threads)
+    begun = time.monotonic()
+    history: dict[str, Any] = {
+        "curve": [], "evals": [], "seconds": 0.0, "train_seconds": 0.0, "images": 0,
+    }  # fmt: skip
+    runner = Runner.from_cfg(Config(settings | {"experiment_name": run_dir.name}))
+    batch = settings["train_dataloader"]["batch_size"] * runner.world_size
+    chronicle = HistoryHook(history, batch, tell)
+    runner.register_hook(
+        ExactCheckpointHook(run_dir, history, lambda text: tell("message", text=text))
+    )
+    runner.register_hook(chronicle)
+    problem, fps = "", None
+    try:
+        runner.train()
+        tell("phase", name="timing")
+        fps = _frames_per_second(runner)
+    except DivergedError as err:
+        problem = str(err)
+    last = dict(history["evals"][-1]) if history["evals"] and not problem else {}
+    last.pop("epoch", None)
+    return Outcome(
+        is_first=runner.rank == 0,
+        problem=problem,
+        metrics=last,
+        detections=runner.val_evaluator.metrics[0].detections if last else [],
+        fps=fps,
+        curve=history["curve"],
+        evals=history["evals"],
+        seconds=history["seconds"] + time.monotonic() - begun,
+        images_per_second=chronicle.speed(),
+        versions={"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
+        hardware=_hardware(runner),
+    )
+
+
+@torch.no_grad()
+def _frames_per_second(runner: Runner) -> float:
+    """Return images a second at batch 1, forward and NMS."""
+    model, dataset = runner.model, runner.val_dataloader.dataset
+    model.eval()
+    count = min(FPS_IMAGES, len(dataset))
+    for index in range(min(FPS_WARMUP, count)):
+        model.test_step(pseudo_collate([dataset[index]]))
+    seconds = 0.0
+    for index in range(count):
+        data = pseudo_collate([dataset[index]])
+        start = _now()
+        model.test_step(data)
+        seconds += _now() - start
+    return count / seconds
+
+
+def _now() -> float:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def _hardware(runner: Runner) -> dict[str, Any]:
+    device = next(runner.model.parameters()).device
+    return {
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "devices": runner.world_size,
+        "cpu": _cpu_name(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "bfloat16": computes_bfloat16(device),
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def _cpu_name() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            names = [line.partition(":")[2].strip() for line in file if "model name" in line]
+        return names[0]
+    except (OSError, IndexError):  # not Linux
+        return platform.processor() or platform.machine()
