@@ -27,7 +27,7 @@ def drawn() -> list[tuple[np.ndarray, list[dict[str, Any]]]]:
 
 
 @pytest.fixture(scope="module")
-def annotations(drawn: list[tuple[np.ndarray, list[dict[str, Any]]]]) -> list[dict[str, Any]]:
+def labelled(drawn: list[tuple[np.ndarray, list[dict[str, Any]]]]) -> list[dict[str, Any]]:
     return [one for _, several in drawn for one in several]
 
 
@@ -88,7 +88,7 @@ def test_pycocotools_scores_the_labels_themselves_perfectly(tmp_path: Path) -> N
     from pycocotools.cocoeval import COCOeval
 
     write(SMALL, tmp_path / "shapes", workers=1)
-    coco = COCO(str(tmp_path / "shapes/annotations/instances_val2017.json"))
+    coco: Any = COCO(str(tmp_path / "shapes/annotations/instances_val2017.json"))
     assert [c["name"] for c in coco.loadCats(coco.getCatIds())] == list(CATEGORIES)
     assert coco.getImgIds() == [1, 2, 3, 4]
     assert min(coco.getAnnIds()) == 1
@@ -138,13 +138,13 @@ def test_a_png_larger_than_a_stored_block_opens(tmp_path: Path) -> None:
 # What is in the images
 
 
-def test_every_category_and_size_class_has_objects(annotations: list[dict[str, Any]]) -> None:
-    areas = np.array([one["area"] for one in annotations])
+def test_every_category_and_size_class_has_objects(labelled: list[dict[str, Any]]) -> None:
+    areas = np.array([one["area"] for one in labelled])
     shares = [(areas < 32**2).mean(), (areas > 96**2).mean()]
     assert shares[0] > 0.3
     assert shares[1] > 0.05
     assert 1.0 - sum(shares) > 0.2
-    counts = Counter(one["category_id"] for one in annotations)
+    counts = Counter(one["category_id"] for one in labelled)
     assert set(counts) == set(range(1, len(CATEGORIES) + 1))
     assert min(counts.values()) > 0.5 * max(counts.values())
 
@@ -157,12 +157,12 @@ def test_one_to_eight_objects(drawn: list[tuple[np.ndarray, list[dict[str, Any]]
 
 
 def test_half_of_the_objects_are_sharp_and_no_more_than_two_sides_vague(
-    annotations: list[dict[str, Any]],
+    labelled: list[dict[str, Any]],
 ) -> None:
-    vague = [sum(s["kind"] != "sharp" for s in one["sides"].values()) for one in annotations]
+    vague = [sum(s["kind"] != "sharp" for s in one["sides"].values()) for one in labelled]
     assert 0.45 < np.mean(np.equal(vague, 0)) < 0.6
     assert max(vague) == 2
-    kinds = Counter(s["kind"] for one in annotations for s in one["sides"].values())
+    kinds = Counter(s["kind"] for one in labelled for s in one["sides"].values())
     assert min(kinds[kind] for kind in ("blurred", "shadow", "occluded")) > 100
 
 
@@ -179,12 +179,12 @@ def test_boxes_lie_inside_the_image_and_have_a_least_side(size: int) -> None:
 
 
 def test_an_object_cut_off_by_the_border_ends_at_the_border(
-    annotations: list[dict[str, Any]],
+    labelled: list[dict[str, Any]],
 ) -> None:
     ends = {
         side: sum(
             one["sides"][side] == {"kind": "sharp", "distribution": {"type": "point", "at": end}}
-            for one in annotations
+            for one in labelled
         )
         for side, end in (("left", 0.0), ("right", 128.0))
     }
@@ -195,9 +195,9 @@ def test_an_object_cut_off_by_the_border_ends_at_the_border(
 
 
 def test_a_point_is_drawn_exactly_and_a_mode_is_one_of_two(
-    annotations: list[dict[str, Any]],
+    labelled: list[dict[str, Any]],
 ) -> None:
-    for one in annotations:
+    for one in labelled:
         at = drawn_sides(one)
         for side, truth in one["sides"].items():
             distribution = truth["distribution"]
@@ -208,9 +208,9 @@ def test_a_point_is_drawn_exactly_and_a_mode_is_one_of_two(
                 assert min(abs(at[side] - mode) for mode in distribution["at"]) < 1e-9
 
 
-def test_modes_are_drawn_as_often_as_stated(annotations: list[dict[str, Any]]) -> None:
+def test_modes_are_drawn_as_often_as_stated(labelled: list[dict[str, Any]]) -> None:
     surplus, variance = 0.0, 0.0
-    for one in annotations:
+    for one in labelled:
         at = drawn_sides(one)
         for side, truth in one["sides"].items():
             distribution = truth["distribution"]
@@ -222,12 +222,12 @@ def test_modes_are_drawn_as_often_as_stated(annotations: list[dict[str, Any]]) -
     assert abs(surplus) < 3.5 * variance**0.5
 
 
-def test_gaussian_residuals_are_standard_normal(annotations: list[dict[str, Any]]) -> None:
+def test_gaussian_residuals_are_standard_normal(labelled: list[dict[str, Any]]) -> None:
     residuals = np.array(
         [
             (drawn_sides(one)[side] - truth["distribution"]["mean"])
             / truth["distribution"]["sigma"]
-            for one in annotations
+            for one in labelled
             for side, truth in one["sides"].items()
             if truth["distribution"]["type"] == "gaussian"
         ]
