@@ -46,9 +46,11 @@ def test_what_is_visible_ends_where_the_labels_say() -> None:
             label = layers.sides[side]
             if isinstance(label.distribution, Gaussian):
                 continue
-            at = label.distribution.at
             # Mode 0 is without the shadow and the visible extent. Tips are thinner than a pixel.
-            first = at if isinstance(label.distribution, Point) else at[0]
+            if isinstance(label.distribution, Point):
+                first = label.distribution.at
+            else:
+                first = label.distribution.at[0]
             assert abs(visible[i] - first) <= 2.5, (layers.category, side, label)
 
 
