@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -109,7 +110,7 @@ def is_current(state: dict, args: argparse.Namespace) -> bool:
 
 
 @contextlib.contextmanager
-def locked() -> Iterator[None]:
+def locked() -> Iterator[int]:
     """Let one set-up at a time touch .venv; a second waits for the first."""
     VENV.mkdir(exist_ok=True)
     with LOCK.open("w") as lock:
@@ -120,7 +121,7 @@ def locked() -> Iterator[None]:
                 print("waiting for another set-up of .venv to end", flush=True)
                 fcntl.flock(lock, fcntl.LOCK_EX)
             # else: a file system without locks, where nobody can be waited for
-        yield
+        yield lock.fileno()
 
 
 def is_whole(dist_info: Path) -> bool:
@@ -162,8 +163,8 @@ def create(torch_index: str) -> None:
     if free < need:
         cpu = "" if torch_index else "; wheels without CUDA (TORCH_INDEX=, see make help) need 3"
         raise SetupError(f"{VENV} needs {need} GiB of disk, {free:.1f} GiB are free{cpu}")
-    print(f"setting up .venv with Python {sys.version.split()[0]}: once, some minutes, up to")
-    print(f"{need} GiB of disk while it lasts; log: .venv/setup.log", flush=True)
+    print(f"setting up .venv with Python {sys.version.split()[0]} (log: .venv/setup.log)")
+    print(f"this happens once, takes some minutes, and up to {need} GiB of disk", flush=True)
 
 
 def install(steps: Steps, requirements: list[str], torch_index: str) -> None:
@@ -173,6 +174,7 @@ def install(steps: Steps, requirements: list[str], torch_index: str) -> None:
         torch = [r for r in requirements if r.startswith("torch")]
         # --no-deps: that index has torch's dependencies too, but not at our versions.
         steps.run("torch", *pip, "--no-deps", "--index-url", torch_index, *torch)
+        write_state(read_state() | {"torch_index": torch_index})
     steps.run("packages", *pip, *requirements)
     # mmdet pulls in both builds of OpenCV; the other one needs libGL, which servers lack.
     headless = next(site_packages().glob(HEADLESS.replace("-", "_") + "-*.dist-info"))
@@ -186,43 +188,45 @@ def install(steps: Steps, requirements: list[str], torch_index: str) -> None:
     steps.run("checking", PYTHON, "-I", "-W", "ignore", "-c", f"import {CHECKED}")
 
 
-def build(args: argparse.Namespace, state: dict) -> None:
+def build(args: argparse.Namespace, state: dict, lock: int) -> None:
     """Bring .venv to what the arguments ask for."""
     version = venv_version("pip, ssl")
     index = args.torch_index or state.get("torch_index", "")
-    other = index != state.get("torch_index", index) or (
-        args.python_given and version != sys.version_info[:2]
+    fresh = (
+        version not in SUPPORTED
+        or index != state.get("torch_index", index)
+        or (args.python_given and version != sys.version_info[:2])
     )
-    fresh = version not in SUPPORTED or other
     groups = set(args.group) | set(state.get("groups", ()))
     requirements, key = read_requirements(groups)
     if fresh:
         create(index)
     else:
-        print("completing .venv; log: .venv/setup.log", flush=True)
+        print("completing .venv (log: .venv/setup.log)", flush=True)
         forget_damaged()
-    state = {"done": False, "key": key, "groups": sorted(groups), "torch_index": index}
+    if fresh or args.repair or key != state.get("key"):  # a group more leaves the rest usable
+        state = {"done": False, "key": key, "groups": sorted(groups)}
+        write_state(state | ({} if fresh else {"torch_index": index}))
     (VENV / "tmp").mkdir(exist_ok=True)
-    write_state(state)
-    steps, began = Steps(add_to_log=False), time.monotonic()
+    steps, began = Steps(lock), time.monotonic()
     if fresh:
         steps.run("virtual environment", sys.executable, "-I", "-m", "venv", VENV)
     install(steps, requirements, index)
     shutil.rmtree(VENV / "tmp", ignore_errors=True)
-    write_state(state | {"done": True, "python": venv_version(), "installed": installed()})
+    state = {"done": True, "key": key, "groups": sorted(groups), "torch_index": index}
+    write_state(state | {"python": venv_version(), "installed": installed()})
     print(f"ready in {time.monotonic() - began:.0f} s", flush=True)
 
 
-def explain(error: Exception) -> int:
-    """Print what went wrong and the log's end; return the exit code."""
+def explain(error: SetupError | OSError) -> int:
+    """Print what went wrong, and the lines of the log that show it; return the exit code."""
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         error = SetupError("the disk is full: free some space")
-    tail = []
-    with contextlib.suppress(OSError):
-        tail = [x for x in LOG.read_text(errors="replace").splitlines() if x.strip()][-8:]
     sys.stdout.flush()
-    print(*(f"    {line[:160]}" for line in tail), sep="\n", file=sys.stderr)
-    print(f"set-up: {error}; then run make again (log: {LOG})", file=sys.stderr)
+    for line in getattr(error, "lines", ()):
+        print(f"    {line}", file=sys.stderr)
+    log = f" (log: {LOG})" if LOG.exists() else ""
+    print(f"set-up: {error}; then run make again{log}", file=sys.stderr)
     return 2
 
 
@@ -233,13 +237,15 @@ def main() -> int:
     parser.add_argument("--python-given", action="store_true", help="PYTHON= was on the line")
     parser.add_argument("--repair", action="store_true", help="check every installed file")
     args = parser.parse_args()
+    # As with Ctrl-C, the running step is ended too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         if is_current(read_state(), args):
             return 0
-        with locked():
+        with locked() as lock:
             state = read_state()
             if not is_current(state, args):  # the set-up waited for may have done it
-                build(args, state)
+                build(args, state, lock)
     except KeyboardInterrupt:
         print("\nset-up interrupted: run make again to go on", file=sys.stderr)
         return 130

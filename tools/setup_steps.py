@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -30,14 +31,29 @@ REASONS = (
 
 
 class SetupError(Exception):
-    """A step failed; the message says which and why."""
+    """Set-up cannot go on: why, in one line, and the lines of the log that show it."""
+
+    def __init__(self, message: str, lines: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.lines = lines
+
+
+def explained(step: str, said: str) -> SetupError:
+    """Name the likely reason for a step's failure by what the step said."""
+    lines = [line.strip()[:160] for line in said.splitlines() if line.strip()]
+    for sign, reason in REASONS:
+        for line in lines:
+            if re.search(sign, line):
+                return SetupError(f"{step} failed: {reason}", [line])
+    return SetupError(f"{step} failed", lines[-8:])
 
 
 class Steps:
     """Runs commands one by one: output to the log, one line each on the terminal."""
 
-    def __init__(self, *, add_to_log: bool) -> None:
-        self.log = LOG.open("a" if add_to_log else "w")
+    def __init__(self, lock: int) -> None:
+        self.log = LOG.open("w")
+        self.lock = lock  # inherited, so that a pip left behind by a kill -9 still holds it
         self.live = sys.stdout.isatty()
 
     def run(self, name: str, *command: str | Path) -> None:
@@ -46,9 +62,14 @@ class Steps:
         self.log.flush()
         began, start = time.monotonic(), self.log.tell()
         child = subprocess.Popen(
-            command, cwd=ROOT, env=clean_environment(), stdout=self.log, stderr=self.log,
+            command,
+            cwd=ROOT,
+            env=clean_environment(),
             stdin=subprocess.DEVNULL,
-        )  # fmt: skip
+            stdout=self.log,
+            stderr=self.log,
+            pass_fds=(self.lock,),
+        )
         try:
             while child.poll() is None:
                 with contextlib.suppress(subprocess.TimeoutExpired):
@@ -58,11 +79,9 @@ class Steps:
             child.terminate()
             child.wait()
             raise
-        if child.returncode:
-            said = LOG.read_text(errors="replace")[start:]
-            why = next((text for sign, text in REASONS if re.search(sign, said)), "see the log")
-            raise SetupError(f"{name} failed: {why}")
         self.show(name, time.monotonic() - began, live=False)
+        if child.returncode:
+            raise explained(name, LOG.read_bytes()[start:].decode(errors="replace"))
 
     def show(self, name: str, seconds: float, *, live: bool) -> None:
         line = f"  {name:<22} {seconds:4.0f} s"
