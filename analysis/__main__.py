@@ -6,11 +6,14 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from analysis import render, tables
 from experiments import tables as declared
 from experiments.cli import Parser, add_profile, chosen, guarded
 from experiments.matrix import check_writable
+
+WIDEST = 200  # a table that the terminal is too narrow for is wrapped by it, not cut
 
 
 def parser() -> Parser:
@@ -66,23 +69,26 @@ def _write(path: Path, text: str) -> None:
     new.replace(path)
 
 
+def _justify(place: int, name: str) -> Literal["left", "center"]:
+    return "left" if place == 0 or not name else "center"  # the row's name and the source
+
+
 def _show(made: render.Sheet, verdicts: Sequence[str]) -> None:
-    from rich import box
     from rich.console import Console
     from rich.table import Table as Grid
 
     console = Console()
     for group, lines in made.groups:
         title = made.title + (f": {group.name}" if group.name else "")
-        grid = Grid(title=title, box=box.SIMPLE_HEAD, title_style="bold", pad_edge=False)
+        grid = Grid(title=title, title_style="bold", title_justify="left", box=None, pad_edge=False)
         for i, name in enumerate(made.header):
-            grid.add_column(name, justify="left" if i == 0 else "center", no_wrap=True)
-        for i, line in enumerate(lines):
-            last = i + 1 == len(lines) or bool(lines[i + 1].row)
-            style = "dim" if line.source == "paper" else None
-            cells = (line.row, *line.marks, line.source, *line.texts)
-            grid.add_row(*cells, style=style, end_section=last)
-        console.print(grid)
+            grid.add_column(name, justify=_justify(i, name), no_wrap=True)
+        for line in lines:
+            if line.row:
+                grid.add_row()
+            grid.add_row(*line.cells, style="dim" if line.source == "paper" else None)
+        Console(width=max(console.width, WIDEST)).print(grid)
+        console.print()
     for text in [*made.notes, *verdicts]:
         console.print(text, markup=False, highlight=False)
 

@@ -22,7 +22,13 @@ class Line:
     row: str
     marks: tuple[str, ...]
     source: str
+    seeds: str  # how many
     texts: tuple[str, ...]
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """From left to right, as ``Sheet.header`` names them."""
+        return (self.row, *self.marks, self.source, self.seeds, *self.texts)
 
 
 @dataclass(frozen=True)
@@ -36,7 +42,7 @@ class Sheet:
 
 
 def sheet(table: Table, profile: Profile, filled: Sequence[Filled], with_own: bool) -> Sheet:
-    """Lay the table out: three lines a row, the paper's, the reference's and this machine's."""
+    """Lay the table out: three lines a row, the paper's, the reference's and ours."""
     columns = [c.name for c in table.columns]
     if "AP" in columns:
         columns.insert(columns.index("AP") + 1, "ΔAP")
@@ -48,7 +54,7 @@ def sheet(table: Table, profile: Profile, filled: Sequence[Filled], with_own: bo
         )
     return Sheet(
         title=f"{table.title}: {table.caption} ({profile.name} profile)",
-        header=("", *table.mark_names, "", *columns),
+        header=("", *table.mark_names, "", "n", *columns),
         groups=tuple(groups),
         notes=tuple(_notes(table, profile, filled, with_own)),
     )
@@ -58,18 +64,18 @@ def _lines(table: Table, filled: Filled, group: list[Filled], with_own: bool) ->
     base = tables.baseline_of(group, table, filled.cell)
     is_base = filled.cell.row.name == table.baseline
     row = filled.cell.row
-    yield Line(row.name, row.marks, "paper", tuple(_paper(table, filled, base)))
+    yield Line(row.name, row.marks, "paper", "", tuple(_paper(table, filled, base)))
     sources = [("reference", filled.reference, base.reference)]
     if with_own:
-        sources.append(("this machine", filled.own, base.own))
+        sources.append(("ours", filled.own, base.own))
     for name, records, base_records in sources:
-        seeds = f", {len(records)} seed{'s' * (len(records) > 1)}" if records else ""
         texts = []
         for column in table.columns:
             texts.append(_text(tables.figure(records, column.metric), column))
             if column.name == "AP":
                 texts.append("" if is_base else _gain(tables.gain(records, base_records)))
-        yield Line("", tuple("" for _ in row.marks), name + seeds, tuple(texts))
+        seeds = str(len(records)) if records else ""
+        yield Line("", tuple("" for _ in row.marks), name, seeds, tuple(texts))
 
 
 def _paper(table: Table, filled: Filled, base: Filled) -> Iterator[str]:
@@ -85,14 +91,14 @@ def _paper(table: Table, filled: Filled, base: Filled) -> Iterator[str]:
 def _text(found: Figure | None, column: Column) -> str:
     if found is None:
         return NONE
-    spread = "" if found.spread is None else f" ± {found.spread:.{column.digits}f}"
+    spread = "" if found.spread is None else f"±{found.spread:.{column.digits}f}"
     return f"{found.mean:.{column.digits}f}{spread}"
 
 
 def _gain(found: Figure | None) -> str:
     if found is None:
         return NONE
-    return f"{found.mean:+.1f}" + ("" if found.error is None else f" (se {found.error:.1f})")
+    return f"{found.mean:+.1f}" + ("" if found.error is None else f"±{found.error:.1f}")
 
 
 def _notes(
@@ -104,8 +110,8 @@ def _notes(
             "Compare the differences between rows with the paper's, not the levels."
         )
     yield (
-        f"± is the standard deviation over seeds. ΔAP is the difference to the row "
-        f"{table.baseline!r}, seed by seed, with the standard error (se) of its mean."
+        "± after a figure is its standard deviation over n seeds. ΔAP is the difference to "
+        f"the row {table.baseline!r}, seed by seed; ± after it is the standard error of its mean."
     )
     yield from filter(None, (table.note, *(f.cell.row.note for f in filled)))
     if reference := [r for f in filled for r in f.reference.values()]:
@@ -113,7 +119,7 @@ def _notes(
     if not with_own:
         return
     if own := [r for f in filled for r in f.own.values()]:
-        yield f"This machine: {tables.made_by(own)}."
+        yield f"Ours, this machine: {tables.made_by(own)}."
     yield from (remark for f in filled for remark in f.remarks)
 
 
@@ -142,9 +148,9 @@ def markdown(made: Sheet, verdicts: Sequence[str]) -> str:
     parts = [f"# {made.title}\n"]
     for group, lines in made.groups:
         parts += [f"## {group.name}\n"] if group.name else []
-        rule = [":--"] + [":-:"] * (len(made.header) - 1)
+        rule = [":-:" if name else ":--" for name in made.header]
         rows = [made.header, tuple(rule)]
-        rows += [(line.row, *line.marks, line.source, *line.texts) for line in lines]
+        rows += [line.cells for line in lines]
         parts += ["".join(f"| {' | '.join(row)} |\n" for row in rows)]
     listed = [*made.notes, *(v.strip() for v in verdicts)]
     parts.append("".join(f"- {note}\n" for note in listed))
@@ -162,7 +168,7 @@ def tidy_csv(table: Table, filled: Sequence[Filled], with_own: bool) -> str:
             writer.writerow([*where, name, "paper", "" if value is None else value, "", "", ""])
         base = tables.baseline_of(filled, table, cell.cell)
         sources = [("reference", cell.reference, base.reference)]
-        sources += [("this machine", cell.own, base.own)] if with_own else []
+        sources += [("ours", cell.own, base.own)] if with_own else []
         for source, records, base_records in sources:
             for name, found in _figures(table, records, base_records):
                 if found is not None:

@@ -151,7 +151,9 @@ def bound_text(filled: Iterable[Filled]) -> str:
 def made_by(records: Iterable[RunRecord]) -> str:
     """The commits and machines that records come from, in one line."""
     records = list(records)
-    commits = sorted({(r.commit or "no commit")[:10] + ("+" if r.dirty else "") for r in records})
+    commits = sorted(
+        {(r.commit or "none")[:10] + (" with changes" if r.dirty else "") for r in records}
+    )
     machines = sorted({str(r.hardware.get("gpu") or r.hardware.get("cpu")) for r in records})
     torch = sorted({r.versions.get("torch", "?") for r in records})
     return f"commit {', '.join(commits)}; torch {', '.join(torch)}; {', '.join(machines)}"

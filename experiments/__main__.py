@@ -103,6 +103,9 @@ def _run(args: argparse.Namespace, worker: Sequence[str]) -> int:
         return 1
     for table in shown:
         _print_table(table.name, "runs", args, *(["--no-write"] if args.max_iters else []))
+    for run in failed:
+        log = store.run_dir(profile.name, run.id, args.max_iters) / "train.log"
+        print(f"{PROG}: {run.name} failed; its log: {log}", file=sys.stderr)
     return 1 if failed else 0
 
 

@@ -46,6 +46,7 @@ class Tracker:
         self.since = self.clock()
 
     def update(self, event: dict[str, Any]) -> None:
+        """Take in what a worker says."""
         kind = event["event"]
         if kind == "start":
             self.iters, self.epochs = event["iters"], event["epochs"]
@@ -104,7 +105,7 @@ class Display:
         self.console = console
         self.tracker = Tracker(total=0, expected=expected)
         self._live: Live | None = None
-        self._line = (0, 0.0)  # epoch and time of the last plain line
+        self._last_line = 0.0
 
     @contextmanager
     def table(self, total: int) -> Iterator[None]:
@@ -126,12 +127,14 @@ class Display:
 
     def begin(self, name: str) -> None:
         self.tracker.begin(name)
-        self._line = (0, self.tracker.clock())
+        self._last_line = self.tracker.clock()
         if not self._live:
             self.note(f"run {self.tracker.index} of {self.tracker.total}: {name}")
 
     def event(self, event: dict[str, Any]) -> None:
         before = self.tracker.phase.split(" ")[0]
+        if not self._live and event["event"] == "train":
+            self._end_of_epoch(event["epoch"])
         self.tracker.update(event)
         if event["event"] == "start" and self.tracker.resumed:
             self.note(f"{self.tracker.name}: going on from iteration {self.tracker.resumed}")
@@ -151,17 +154,19 @@ class Display:
             outcome += f", AP {ap:.1f}"
         self.note(f"{outcome} ({duration(record.seconds)})", style="green")
 
+    def _end_of_epoch(self, epoch: int) -> None:
+        if 0 < self.tracker.epoch < epoch:
+            self._line()
+
     def _plain(self, event: dict[str, Any], new_phase: bool) -> None:
-        epoch, last = self._line
-        kind, now = event["event"], self.tracker.clock()
-        new_epoch = kind == "train" and event["epoch"] != epoch and epoch > 0
-        late = now - last >= PLAIN_EVERY
-        if kind == "train" and epoch == 0:
-            self._line = (event["epoch"], last)
-        if kind == "eval" or new_epoch or late or (kind == "phase" and new_phase):
-            self._line = (self.tracker.epoch, now)
-            facts = [*self.tracker.facts(), self.tracker.left()]
-            self.note(f"  {', '.join(filter(None, facts))}")
+        late = self.tracker.clock() - self._last_line >= PLAIN_EVERY
+        if event["event"] == "eval" or late or (event["event"] == "phase" and new_phase):
+            self._line()
+
+    def _line(self) -> None:
+        self._last_line = self.tracker.clock()
+        facts = [*self.tracker.facts(), self.tracker.left()]
+        self.note(f"  {', '.join(filter(None, facts))}")
 
 
 class _View:

@@ -1,0 +1,213 @@
+import csv
+import io
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from analysis import render, tables
+from analysis.__main__ import main
+from experiments import profiles
+from experiments import tables as declared
+from gfl.record import METRICS, RunRecord, Store, run_id
+
+SMOKE = profiles.get("smoke")
+TABLE3 = declared.find("table-3")
+ROWS = {cell.row.name: cell for cell in TABLE3.cells()}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "runs", tmp_path / "results")
+
+
+def a_record(row: str, seed: int, ap: float, **changes) -> RunRecord:
+    experiment = ROWS[row].experiment
+    assert experiment is not None
+    values = {
+        "id": run_id(experiment, SMOKE, seed),
+        "experiment": {},
+        "profile": {"name": "smoke"},
+        "seed": seed,
+        "commit": "c0ffee" * 6,
+        "dirty": False,
+        "versions": {"torch": "2.11.0"},
+        "hardware": {"cpu": "a processor"},
+        "metrics": dict.fromkeys(METRICS, 50.0) | {"AP": ap},
+        "fps": 10.0,
+        "curve": [{"iter": 1, "loss": 1.0}],
+        "evals": [],
+        "seconds": 1.0,
+        "images_per_second": 1.0,
+        "max_iters": None,
+        "state": "finished",
+        "message": "",
+        "started": "2020-01-01T00:00:00+00:00",
+    }
+    return RunRecord(**(values | changes))
+
+
+def own(store: Store, record: RunRecord) -> None:
+    path = store.run_dir("smoke", record.id, record.max_iters) / "record.json"
+    record.save(path)
+
+
+def refer(store: Store, record: RunRecord) -> None:
+    record.save(store.reference_path("smoke", record.id))
+
+
+def filled(store: Store, row: str) -> tables.Filled:
+    return next(f for f in tables.fill(TABLE3, SMOKE, store) if f.cell.row.name == row)
+
+
+def test_a_figure_is_a_mean_with_its_spread(store: Store) -> None:
+    for seed, ap in enumerate((30.0, 31.0, 35.0)):
+        refer(store, a_record("QFL", seed, ap))
+    found = tables.figure(filled(store, "QFL").reference, "AP")
+    assert found is not None
+    assert found.mean == 32.0
+    assert found.spread == pytest.approx(math.sqrt((4 + 1 + 9) / 2))
+    assert found.seeds == (0, 1, 2)
+    assert tables.figure(filled(store, "QFL").own, "AP") is None
+
+
+def test_one_seed_has_no_spread(store: Store) -> None:
+    own(store, a_record("QFL", 4, 30.0))
+    assert tables.figure(filled(store, "QFL").own, "AP") == tables.Figure(30.0, None, (4,))
+
+
+def test_a_gain_is_paired_over_the_seeds_that_both_have(store: Store) -> None:
+    for seed, base, ap in ((0, 30.0, 31.0), (1, 33.0, 33.5), (2, 20.0, None), (3, None, 90.0)):
+        if base is not None:
+            refer(store, a_record("none", seed, base))
+        if ap is not None:
+            refer(store, a_record("QFL", seed, ap))
+    found = tables.gain(filled(store, "QFL").reference, filled(store, "none").reference)
+    assert found is not None
+    assert found.seeds == (0, 1)
+    assert found.mean == 0.75
+    assert found.error == pytest.approx(0.25)  # |1 - 0.5| / 2
+
+
+def test_runs_that_are_no_results_are_remarks(store: Store) -> None:
+    own(store, a_record("QFL", 0, 30.0, state="failed", message="it diverged"))
+    own(store, a_record("QFL", 1, 30.0, state="capped", max_iters=2))
+    partial = store.run_dir("smoke", a_record("QFL", 2, 0.0).id)
+    partial.mkdir(parents=True)
+    (partial / "epoch_1.pth").touch()
+    refer(store, a_record("QFL", 5, 30.0, state="failed"))
+    found = filled(store, "QFL")
+    assert found.own == {}
+    assert found.reference == {}
+    assert found.remarks == (
+        "QFL, seed 0: failed: it diverged",
+        "QFL, seed 1: a trial of 2 iterations, not a result",
+        "QFL, seed 2: not finished, 1 of 2 epochs trained",
+    )
+
+
+def test_records_of_other_settings_do_not_count(store: Store) -> None:
+    stale = a_record("QFL", 0, 30.0)
+    refer(store, replace(stale, id=stale.id[:-8] + "00000000"))
+    assert filled(store, "QFL").reference == {}
+
+
+def agreement(store: Store) -> dict[str, tables.Verdict]:
+    return {v.run: v for v in tables.agreement(tables.fill(TABLE3, SMOKE, store))}
+
+
+def test_equal_metrics_and_curve_are_the_same_to_the_bit(store: Store) -> None:
+    record = a_record("QFL", 0, 30.0)
+    refer(store, record)
+    own(store, replace(record, fps=99.0, seconds=5.0, hardware={"cpu": "another"}))
+    assert agreement(store)["QFL, seed 0"].kind == "bit"
+    own(store, replace(record, curve=[{"iter": 1, "loss": math.nextafter(1.0, 2.0)}]))
+    assert agreement(store)["QFL, seed 0"].kind == "differs"  # one seed: no bound
+
+
+def test_the_bound_is_seed_noise_pooled_over_rows(store: Store) -> None:
+    for seed, (base, ap) in enumerate(((30.0, 40.0), (30.2, 40.6))):
+        refer(store, a_record("none", seed, base))
+        refer(store, a_record("QFL", seed, ap))
+    pooled = tables.noise(tables.fill(TABLE3, SMOKE, store))
+    assert pooled is not None
+    spread, freedom = pooled
+    assert freedom == 2
+    assert spread == pytest.approx(math.sqrt((0.02 + 0.18) / 2))
+    bound = 2 * math.sqrt(2) * spread
+    own(store, a_record("none", 0, 30.0 + 0.99 * bound))
+    own(store, a_record("QFL", 0, 40.0 - 1.01 * bound))
+    verdicts = agreement(store)
+    assert verdicts["none, seed 0"].kind == "noise"
+    assert verdicts["QFL, seed 0"].kind == "differs"
+    assert "more than seed noise (-0.9" in verdicts["QFL, seed 0"].text
+
+
+def test_the_table_says_what_it_shows(store: Store) -> None:
+    for row, ap in (("none", 30.0), ("QFL", 31.5)):
+        for seed in (0, 1):
+            refer(store, a_record(row, seed, ap + seed))
+    own(store, a_record("QFL", 0, 31.5))
+    cells = tables.fill(TABLE3, SMOKE, store)
+    text = render.markdown(
+        render.sheet(TABLE3, SMOKE, cells, with_own=True), render.verdict_lines(cells)
+    )
+    assert "| QFL | ✓ |  | paper |  | 19.4 | 39.9 | +0.7 | 58.5 | 43.0 |" in text
+    assert "|  |  |  | reference | 2 | 10.0±0.0 | 32.0±0.7 | +1.5±0.0 | 50.0±0.0 |" in text
+    assert "|  |  |  | ours | 1 | 10.0 | 31.5 | — | 50.0 | 50.0 |" in text
+    assert "| both | ✓ | ✓ | paper |  | 19.4 | 40.2 | +1.0 |" in text
+    assert "embedded shapes data" in text
+    assert "agrees with the reference: all 1 runs to the bit" in text
+
+
+def test_the_reference_table_does_not_depend_on_this_machine(store: Store) -> None:
+    refer(store, a_record("none", 0, 30.0))
+    before = render.sheet(TABLE3, SMOKE, tables.fill(TABLE3, SMOKE, store), with_own=False)
+    own(store, a_record("none", 0, 35.0))
+    own(store, a_record("none", 1, 35.0, state="failed"))
+    after = render.sheet(TABLE3, SMOKE, tables.fill(TABLE3, SMOKE, store), with_own=False)
+    assert after == before
+
+
+def test_the_csv_is_tidy(store: Store) -> None:
+    for seed in (0, 1):
+        refer(store, a_record("none", seed, 30.0))
+        refer(store, a_record("QFL", seed, 31.0 + seed))
+    text = render.tidy_csv(TABLE3, tables.fill(TABLE3, SMOKE, store), with_own=False)
+    rows = list(csv.DictReader(io.StringIO(text)))
+    (ap,) = [r for r in rows if (r["row"], r["column"], r["source"]) == ("QFL", "AP", "reference")]
+    assert (ap["value"], ap["sd"], ap["n"], ap["seeds"]) == ("31.5000", "0.7071", "2", "0 1")
+    assert {r["value"] for r in rows if r["source"] == "paper" and r["row"] == "both"} == {
+        "19.4",
+        "40.2",
+        "58.6",
+        "43.4",
+    }
+    assert not [r for r in rows if r["column"] == "ΔAP" and r["row"] == "none"]
+
+
+def test_the_command_prints_and_writes(store: Store, capsys: pytest.CaptureFixture) -> None:
+    folders = ["--runs", str(store.runs), "--results", str(store.results)]
+    options = ["--profile", "smoke", *folders]
+    assert main(["table", "3", *options]) == 0  # no record: nothing to write
+    assert not store.results.exists()
+    refer(store, a_record("none", 0, 30.0))
+    assert main(["table", "3", *options]) == 0
+    assert {p.name for p in (store.results / "tables/smoke").iterdir()} == {
+        "table-3.md",
+        "table-3.csv",
+    }
+    assert "30.0" in capsys.readouterr().out
+    assert main(["table", "tabel-3", *options]) == 2
+    assert "did you mean 'table-3'" in capsys.readouterr().err
+
+
+def test_a_damaged_reference_is_named_and_the_cell_empty(
+    store: Store, capsys: pytest.CaptureFixture
+) -> None:
+    refer(store, a_record("none", 0, 30.0))
+    path = store.reference_path("smoke", a_record("none", 0, 30.0).id)
+    path.write_text(path.read_text().replace("30.0", "39.9"))
+    assert filled(store, "none").reference == {}
+    assert "checksum" in capsys.readouterr().err

@@ -1,0 +1,77 @@
+"""Stands in for ``python -m gfl.train``: the same protocol, no training.
+
+What it does beyond a good run is named by the environment variable FAKE.
+"""
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+from gfl.record import METRICS, Request, RunRecord
+
+EPOCHS, ITERS = 4, 40
+
+
+def say(event, **content):
+    print(json.dumps({"event": event} | content), flush=True)
+
+
+def main(run_dir: Path) -> int:
+    fake = os.environ.get("FAKE", "")
+    request = Request.load(run_dir)
+    with (run_dir.parent / "trained.txt").open("a") as file:
+        file.write(f"{request.id}\n")
+    done = max((int(p.stem[6:]) for p in run_dir.glob("epoch_*.pth")), default=0)
+    say("start", iters=ITERS, epochs=EPOCHS, resumed=done * ITERS // EPOCHS)
+    print("a library prints this")
+    say("phase", name="preparing data", done=1, of=1)
+    if fake == "user-error":
+        say("error", message="no GPU was found: take --device cpu", user=True)
+        return 2
+    loss, slow = 2.0, float(os.environ.get("FAKE_SLEEP", "0"))
+    for epoch in range(done + 1, EPOCHS + 1):
+        for i in range(ITERS // EPOCHS):
+            time.sleep(slow)
+            loss *= 0.97
+            iter = (epoch - 1) * ITERS // EPOCHS + i + 1
+            say("train", iter=iter, epoch=epoch, loss=loss, images_per_second=42.0)
+        (run_dir / f"epoch_{epoch}.pth").touch()
+        if fake == "hang":
+            (run_dir / "hanging").write_text(str(os.getpid()))
+            time.sleep(120)
+        if fake == "die":
+            raise RuntimeError("something broke")
+    say("phase", name="evaluating", done=16, of=16)
+    ap = 30.0 + len(request.experiment.slug) / 10 + request.seed + float(os.environ.get("MORE", 0))
+    say("eval", epoch=EPOCHS, AP=ap, AP50=ap + 20, AP75=ap + 1)
+    state = "failed" if fake == "fail" else "capped" if request.max_iters else "finished"
+    if fake != "forget":
+        record = RunRecord(
+            id=request.id,
+            experiment={"quality": request.experiment.quality},
+            profile=json.loads((run_dir / "request.json").read_text())["profile"],
+            seed=request.seed,
+            commit=request.commit,
+            dirty=request.dirty,
+            versions={"torch": "0"},
+            hardware={"cpu": "none"},
+            metrics={name: ap + i for i, name in enumerate(METRICS)},
+            fps=100.0,
+            curve=[{"iter": ITERS, "epoch": EPOCHS, "lr": 0.0, "loss": float("nan")}],
+            evals=[{"epoch": EPOCHS, "AP": ap, "AP50": ap + 20, "AP75": ap + 1}],
+            seconds=60.0,
+            images_per_second=42.0,
+            max_iters=request.max_iters,
+            state=state,
+            message="the loss is not finite at iteration 7" if fake == "fail" else "",
+            started="2020-01-01T00:00:00+00:00",
+        )
+        record.save(run_dir / "record.json")
+    say("end", state=state)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

@@ -1,0 +1,108 @@
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from experiments import profiles, tables
+from experiments.__main__ import main
+from experiments.matrix import estimate, plan, state
+from experiments.promote import objection, promote
+from experiments.worker import ROOT
+from gfl.record import RunRecord, Store
+
+FAKE_WORKER = Path(__file__).with_name("fake_worker.py")
+SMOKE = profiles.get("smoke")
+TABLE3 = tables.find("table-3")
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clean_commit: str) -> Store:
+    """A machine that has finished the row QFL at seed 0."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    store = Store(tmp_path / "runs", tmp_path / "results")
+    assert call(store, "run", "table-3/QFL") == 0
+    return store
+
+
+def call(store: Store, *words: str) -> int:
+    folders = ["--runs", str(store.runs), "--results", str(store.results)]
+    words = (*words, "--profile", "smoke", *folders)
+    return main(words, worker=[sys.executable, str(FAKE_WORKER)])
+
+
+def finished(store: Store) -> RunRecord:
+    (run,) = [r for r in plan([TABLE3], SMOKE, [0]) if r.rows == ("table-3/QFL",)]
+    record = store.own("smoke", run.id)
+    assert record is not None
+    return record
+
+
+def test_a_finished_run_of_a_clean_commit_becomes_the_reference(
+    store: Store, capfd: pytest.CaptureFixture
+) -> None:
+    assert call(store, "promote", "table-3") == 0
+    record = finished(store)
+    assert store.reference("smoke", record.id) == record
+    folder = store.results / "tables/smoke"
+    assert "| reference | 1 |" in (folder / "table-3.md").read_text()
+    assert "ours" not in (folder / "table-3.md").read_text()
+    assert "new: " in capfd.readouterr().out
+
+    before = (folder / "table-3.md").read_bytes(), (folder / "table-3.csv").read_bytes()
+    assert call(store, "promote") == 0
+    assert "unchanged: " in capfd.readouterr().out
+    after = (folder / "table-3.md").read_bytes(), (folder / "table-3.csv").read_bytes()
+    assert after == before
+
+
+def test_what_may_not_be_the_reference_is_refused_with_the_reason(
+    store: Store, capfd: pytest.CaptureFixture
+) -> None:
+    record = finished(store)
+    path = store.run_dir("smoke", record.id) / "record.json"
+    for change, reason in (
+        ({"dirty": True}, "uncommitted code"),
+        ({"commit": None}, "no commit"),
+        ({"state": "failed", "message": "it diverged"}, "failed: it diverged"),
+        ({"max_iters": 2}, "capped after 2 iterations"),
+    ):
+        replace(record, **change).save(path)
+        assert call(store, "promote") == 1
+        assert reason in capfd.readouterr().err
+        assert not store.reference_path("smoke", record.id).exists()
+    assert objection(record) is None
+
+
+def test_a_new_result_replaces_the_old_one_and_says_so(store: Store) -> None:
+    promote([TABLE3], SMOKE, store)
+    record = finished(store)
+    changed = replace(record, fps=7.0)
+    changed.save(store.run_dir("smoke", record.id) / "record.json")
+    outcome = promote([TABLE3], SMOKE, store)
+    assert outcome.promoted[0].startswith("replaced: ")
+    assert store.reference("smoke", record.id) == changed
+
+
+def test_time_is_estimated_from_records_of_this_scale(store: Store) -> None:
+    assert estimate(SMOKE, store) == (60.0, "recorded here")
+    assert estimate(profiles.get("laptop"), store) is None
+    longer = replace(SMOKE, schedule=replace(SMOKE.schedule, epochs=9))
+    assert estimate(longer, store) is None
+    promote([TABLE3], SMOKE, store)
+    (store.run_dir("smoke", finished(store).id) / "record.json").unlink()
+    assert estimate(SMOKE, store) == (60.0, "of the reference's machine")
+
+
+def test_the_state_of_a_run_in_words(store: Store) -> None:
+    runs = {run.rows[0]: run for run in plan([TABLE3], SMOKE, [0])}
+    qfl, dfl = runs["table-3/QFL"], runs["table-3/DFL"]
+    assert state(qfl, store) == "finished, AP 31.6"
+    assert state(dfl, store) == "missing"
+    folder = store.run_dir("smoke", dfl.id)
+    folder.mkdir()
+    (folder / "epoch_1.pth").touch()
+    assert state(dfl, store) == "partial, 1 of 2 epochs"
+    record = finished(store)
+    replace(record, id=dfl.id, state="failed", message="why").save(folder / "record.json")
+    assert state(dfl, store) == "failed: why"
