@@ -76,7 +76,9 @@ def for_machine(
 
 def _model(experiment: Experiment, profile: Profile) -> Config:
     model = profile.model
-    widths = [model.base_channels * 2**i * (4 if model.depth >= 50 else 1) for i in range(4)]
+    widths = [
+        model.base_channels * 2**i * (4 if model.depth >= 50 else 1) for i in range(_stages(model))
+    ]
     return {
         "type": "SingleStageDetector",
         "data_preprocessor": {
@@ -114,8 +116,10 @@ def _backbone(model: Model) -> Config:
         "depth": model.depth,
         "base_channels": model.base_channels,
         "stem_channels": model.base_channels,
-        "num_stages": 4,
-        "out_indices": (0, 1, 2, 3),
+        "num_stages": _stages(model),
+        "strides": (1, 2, 2, 2)[: _stages(model)],
+        "dilations": (1,) * _stages(model),
+        "out_indices": tuple(range(_stages(model))),
         # A network from scratch has neither statistics nor filters worth freezing.
         "frozen_stages": -1 if scratch else 1,
         "norm_cfg": {"type": "BN", "requires_grad": True},
@@ -123,6 +127,11 @@ def _backbone(model: Model) -> Config:
         "style": "pytorch",
         "init_cfg": None if scratch else {"type": "Pretrained", "checkpoint": model.pretrained},
     }
+
+
+def _stages(model: Model) -> int:
+    """How many of the ResNet's four stages the levels are made of; stage 1 has stride 4."""
+    return min(4, model.first_level - 2 + model.levels)
 
 
 def _head(experiment: Experiment, profile: Profile) -> Config:

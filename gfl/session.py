@@ -70,7 +70,7 @@ class HistoryHook(Hook):
 
     def __init__(self, history: dict[str, Any], batch: int, tell: Tell) -> None:
         self.history, self.batch, self.tell = history, batch, tell
-        self._sums: dict[str, float] = {}
+        self._sums: dict[str, Any] = {}
         self._count = 0
         self._last_event = 0.0
 
@@ -96,31 +96,31 @@ class HistoryHook(Hook):
         Raises:
             DivergedError: the loss is NaN or infinite.
         """
-        losses = {k: float(v) for k, v in (outputs or {}).items() if "loss" in k}
-        if not math.isfinite(losses["loss"]):
-            raise DivergedError(f"the loss is {losses['loss']} at iteration {runner.iter + 1}")
-        for name, value in losses.items():
-            self._sums[name] = self._sums.get(name, 0.0) + value
+        for name, value in (outputs or {}).items():
+            if "loss" in name:  # kept on the device: reading it would wait for the step
+                self._sums[name] = self._sums.get(name, 0.0) + value.detach()
         self._count += 1
         now = time.monotonic()
         self.history["train_seconds"] += now - self._iter_mark
         self._iter_mark = now
         self.history["images"] += self.batch
         step = runner.iter + 1
-        if step % max(1, runner.max_iters // CURVE_POINTS) == 0:
-            self._add_point(runner, step)
         if now - self._last_event > SECONDS_BETWEEN_EVENTS:
             self._last_event = now
             self.tell(
                 "train",
                 iter=step,
                 epoch=runner.epoch + 1,
-                loss=losses["loss"],
+                loss=float(self._sums["loss"]) / self._count,
                 images_per_second=self.speed(),
             )
+        if step % max(1, runner.max_iters // CURVE_POINTS) == 0:
+            self._add_point(runner, step)
 
     def _add_point(self, runner: Runner, step: int) -> None:
-        means = {name: round(total / self._count, 6) for name, total in self._sums.items()}
+        means = {name: round(float(v) / self._count, 6) for name, v in self._sums.items()}
+        if not math.isfinite(means["loss"]):
+            raise DivergedError(f"the loss is {means['loss']} by iteration {step}")
         rate = runner.optim_wrapper.get_lr()["lr"][0]
         point = {"iter": step, "epoch": runner.epoch + 1, "lr": rate}
         self.history["curve"].append(point | means)
