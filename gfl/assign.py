@@ -42,8 +42,8 @@ def atss(
     of all the candidates' IoUs and whose centre lies in the object. A location positive for
     several objects goes to that of the highest IoU.
 
-    Equal distances are resolved by the lower location, equal IoUs by the lower object, so the
-    result depends neither on the device nor on the other images of the batch.
+    Of equally distant locations the lower is nearer, of equal IoUs the lower object's is higher,
+    so the result depends neither on the device nor on the other images of the batch.
 
     Args:
         anchors: xyxy px, all levels flattened, one to a location; in each level they lie on
@@ -58,7 +58,10 @@ def atss(
     Returns:
         The index of each location's object, -1 where it is negative.
 
-    Source: mmdet `ATSSAssigner`, equal to it but for the order of equal distances.
+    Source: mmdet `ATSSAssigner` behind `ATSSHead`, and equal to it except where its outcome is
+    an accident: the order of equal distances, which `topk` leaves open, and objects all of
+    whose candidates have one IoU. That IoU is then the threshold, and here they reach it; in
+    mmdet the rounding of the mean decides, which varies with the number of objects.
     """
     grid = _grid(anchors, level_sizes, valid)
     location, exists = _candidates(_centres(anchors), grid, _centres(gt_boxes), topk)
@@ -104,11 +107,11 @@ def _candidates(
 ) -> tuple[Int[Tensor, "B G K"], Bool[Tensor, "B G K"]]:
     """Find the topk nearest locations of each level, nearest first, and which of them exist.
 
-    One of the k nearest locations of a grid is in one of the k nearest columns and in one of
-    the k nearest rows: otherwise k locations, one step nearer in that axis each, precede it.
-    (Rounded distances keep this: subtraction, square, sum and root are all monotone.) A
-    window of k + 2 columns and rows, moved to stay on the grid, has them all; the two spare
-    ones are for centres halfway between columns.
+    Only a window of k + 2 columns and rows around the object's centre is searched, moved to
+    stay on the grid. It has them all: of a location in any other column, at least k locations
+    of the same row are nearer, each by a column or more, and likewise for rows. Rounding
+    reverses none of this, because subtraction, square, sum and root are monotone, and makes
+    equal only the distances of objects over a thousand strides away.
     """
     half = topk // 2 + 1
     span = torch.arange(2 * half + 1, device=centres.device)
