@@ -14,10 +14,7 @@ from pycocotools.cocoeval import COCOeval
 
 from gfl.data.coco import Found, dataset_problems, is_in, is_number, read_json, some
 from gfl.errors import UserError
-
-METRICS = (
-    "AP", "AP50", "AP75", "APS", "APM", "APL", "AR1", "AR10", "AR100", "ARS", "ARM", "ARL",
-)  # fmt: skip
+from gfl.record import METRICS
 
 
 def coco_metrics(
@@ -31,7 +28,9 @@ def coco_metrics(
 
     Raises UserError, before evaluating, for input on which pycocotools would fail or count wrong.
     """
-    dataset = read_json(ground_truth) if isinstance(ground_truth, Path) else ground_truth.dataset
+    dataset: Any = (
+        read_json(ground_truth) if isinstance(ground_truth, Path) else ground_truth.dataset
+    )
     problems = dataset_problems(dataset)
     if problems:
         where = ground_truth if isinstance(ground_truth, Path) else "the ground truth"
@@ -54,7 +53,7 @@ def coco_metrics(
     }
 
 
-def _coco(dataset: dict[str, Any]) -> COCO:
+def _coco(dataset: Any) -> COCO:
     coco = COCO()
     coco.dataset = dataset
     coco.createIndex()
@@ -62,11 +61,11 @@ def _coco(dataset: dict[str, Any]) -> COCO:
 
 
 def _sound(
-    detections: Path | Sequence[Mapping[str, Any]], dataset: dict[str, Any]
+    detections: Path | Sequence[Mapping[str, Any]], dataset: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
     """Return detections as pycocotools' annotations, or raise a UserError with what is wrong."""
     where = detections if isinstance(detections, Path) else "the detections"
-    listed = read_json(detections) if isinstance(detections, Path) else detections
+    listed: Any = read_json(detections) if isinstance(detections, Path) else detections
     if not isinstance(listed, Sequence) or not all(isinstance(d, Mapping) for d in listed):
         raise UserError(f"{where} cannot be evaluated: not a list of objects, one a detection")
     images = {image["id"] for image in dataset["images"]}

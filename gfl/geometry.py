@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from gfl.losses import at_least_float32
+
 
 def iou(
     boxes: Float[Tensor, "*S 4"], others: Float[Tensor, "*S 4"], eps: float = 1e-6
@@ -15,7 +17,7 @@ def iou(
     A union under ``eps`` counts as ``eps``, as in mmdet's ``bbox_overlaps``: two boxes without
     area have an IoU of 0.
     """
-    overlap, union = _overlap_and_union(_at_least_float32(boxes), _at_least_float32(others))
+    overlap, union = _overlap_and_union(at_least_float32(boxes), at_least_float32(others))
     return overlap / union.clamp(min=eps)
 
 
@@ -27,7 +29,7 @@ def giou_loss(
     Both denominators are at least ``eps``. 1e-6 is the default of mmdet's ``GIoULoss``, which its
     configs use; the default of mmdet's function ``giou_loss`` is 1e-7.
     """
-    boxes, targets = _at_least_float32(boxes), _at_least_float32(targets)
+    boxes, targets = at_least_float32(boxes), at_least_float32(targets)
     overlap, union = _overlap_and_union(boxes, targets)
     union = union.clamp(min=eps)
     top_left = torch.minimum(boxes[..., :2], targets[..., :2])
@@ -53,8 +55,3 @@ def _area(
     """Return the area, 0 where the corners have crossed."""
     size = (bottom_right - top_left).clamp(min=0)
     return size[..., 0] * size[..., 1]
-
-
-def _at_least_float32(x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-    # 16 bits hold neither an area of 300 x 300 pixels (float16) nor pixel 257 (bfloat16).
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x

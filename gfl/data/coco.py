@@ -1,7 +1,8 @@
 """COCO on disk: find it, and say all that is wrong with it before an hour is spent on it.
 
-Imports neither torch nor mmdet. COCO itself takes about 15 seconds, nearly all of them reading the
-450 MB of train2017's annotations; each image folder is listed once, not asked file by file.
+Imports neither torch nor mmdet. All of COCO takes about half a minute and 3.4 GB, nearly all of
+it for train2017's 450 MB of annotations, which mmdet then reads again; each image folder is listed
+once, not asked file by file.
 """
 
 from __future__ import annotations
@@ -126,7 +127,8 @@ def _check_annotations(
             found["annotation whose bbox is not four finite numbers"].append(name)
         elif box[2] < 0 or box[3] < 0:
             found["annotation with a bbox of negative size"].append(name)
-        if not is_number(get("area")) or get("area") < 0:
+        area = get("area")
+        if area is None or not is_number(area) or area < 0:
             found["annotation without an area of 0 or more"].append(name)
         if get("iscrowd") not in (0, 1):
             found["annotation without iscrowd 0 or 1"].append(name)
@@ -146,7 +148,7 @@ def _ids(items: list[Any], kind: str, found: Found) -> list[int]:
 
 def is_number(x: object) -> bool:
     """Say whether x is a finite number of a size that a box, an area or a score can have."""
-    return isinstance(x, Real) and -1e12 < x < 1e12  # comparisons with NaN are False
+    return isinstance(x, Real) and bool(x < 1e12 and not x < -1e12)  # NaN < 1e12 is false
 
 
 def is_in(x: object, ids: set[int]) -> bool:

@@ -209,6 +209,7 @@ NAN, INFINITY = float("nan"), float("inf")
         (annotate(category_id=2), "1 x annotation of an unknown category: 1"),
         (annotate(bbox=[NAN, 0, 1, 1]), "1 x annotation whose bbox is not four finite numbers: 1"),
         (annotate(bbox=[0, INFINITY, 1, 1]), "bbox is not four finite numbers: 1"),
+        (annotate(bbox=[0, 10**400, 1, 1]), "bbox is not four finite numbers: 1"),
         (annotate(bbox=[0, 0, 1]), "bbox is not four finite numbers: 1"),
         (annotate(bbox=None), "bbox is not four finite numbers: 1"),
         (annotate(bbox=["0", 0, 1, 1]), "bbox is not four finite numbers: 1"),
