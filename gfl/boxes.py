@@ -82,13 +82,14 @@ class General(nn.Module):
 
     def density(self, raw: Float[Tensor, "*P channels"]) -> Float[Tensor, "*P 4 bins"]:
         """Return P(y_i), the probability of each bin for the sides l, t, r, b."""
-        return self._logits(raw).softmax(-1)
+        return self._logits(at_least_float32(raw)).softmax(-1)
 
     def decode(
         self, raw: Float[Tensor, "*P channels"], priors: Float[Tensor, "*P 4"]
     ) -> Float[Tensor, "*P 4"]:
         """Return boxes, xyxy in px, whose sides are the distributions' means (Eq. 5)."""
-        return boxes_at(priors, self.density(raw) @ self.bins.to(raw.dtype))
+        # Not a matrix product: autocast would compute that in bfloat16, to 3 digits.
+        return boxes_at(priors, (self.density(raw) * self.bins).sum(-1))
 
     def focal_loss(
         self,

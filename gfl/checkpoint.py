@@ -7,6 +7,7 @@ and renamed, carry a checksum, and are read with ``weights_only=True``.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import random
 import re
@@ -64,7 +65,8 @@ def newest(folder: Path, tell: Callable[[str], None]) -> dict[str, Any] | None:
             return load(path)
         except DamagedError as err:
             aside = path.with_name(path.name + ".damaged")
-            path.replace(aside)
+            with contextlib.suppress(FileNotFoundError):  # another process of the run was first
+                path.replace(aside)
             tell(f"{path}: {err}; set aside as {aside.name}, going on from the one before")
     return None
 
