@@ -154,7 +154,8 @@ def made_by(records: Iterable[RunRecord]) -> str:
     commits = sorted(
         {(r.commit or "none")[:10] + (" with changes" if r.dirty else "") for r in records}
     )
-    machines = sorted({str(r.hardware.get("gpu") or r.hardware.get("cpu")) for r in records})
+    devices = [(r.hardware.get("device", "cpu"), r.hardware.get("cpu", "?")) for r in records]
+    machines = sorted({str(cpu if device == "cpu" else device) for device, cpu in devices})
     torch = sorted({r.versions.get("torch", "?") for r in records})
     return f"commit {', '.join(commits)}; torch {', '.join(torch)}; {', '.join(machines)}"
 

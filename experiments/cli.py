@@ -84,6 +84,8 @@ def guarded(prog: str, run: Callable[[], int]) -> int:
         return run()
     except UserError as err:
         print(f"{prog}: {err}", file=sys.stderr)
+    except KeyboardInterrupt:
+        return 130
     except BrokenPipeError:  # | head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

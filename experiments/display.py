@@ -43,7 +43,7 @@ class Tracker:
         self.iter = self.iters = self.resumed = self.epoch = self.epochs = 0
         self.loss = self.ap = self.speed = None
         self.phase = "starting"
-        self.since = self.clock()
+        self.begun = self.since = self.clock()
 
     def update(self, event: dict[str, Any]) -> None:
         """Take in what a worker says."""
@@ -60,6 +60,14 @@ class Tracker:
             self.phase = event["name"] + (f" {done}/{of}" if of else "")
         elif kind == "eval":
             self.ap, self.phase = event.get("AP"), ""
+            # The worker does not tell of every step: of an epoch's last one this does.
+            self.epoch = event["epoch"]
+            self.iter = max(self.iter, self.iters * self.epoch // max(self.epochs, 1))
+
+    def end(self) -> None:
+        """Take a whole run's time for the time of those to come."""
+        if not self.resumed:
+            self.expected = self.clock() - self.begun
 
     @property
     def fraction(self) -> float:
@@ -144,6 +152,7 @@ class Display:
             self._plain(event, new_phase=self.tracker.phase.split(" ")[0] != before)
 
     def end(self, record: RunRecord) -> None:
+        self.tracker.end()
         outcome = f"{self.tracker.name}: {record.state}"
         if record.state == "failed":
             self.note(f"{outcome}: {record.message}", style="red")

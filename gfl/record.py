@@ -94,6 +94,8 @@ class RunRecord:
         record = cls(**content)
         if record.state == "finished" and record.metrics.keys() != set(METRICS):
             raise RecordError("finished, but without the twelve COCO figures")
+        if record.state == "finished" and record.metrics["AP"] is None:
+            raise RecordError("finished, but without an AP")
         return record
 
 

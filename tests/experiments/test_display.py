@@ -43,6 +43,30 @@ def test_time_left_before_the_first_step_is_what_records_say() -> None:
     assert tracker.run_left == 30.0
 
 
+def test_a_finished_run_tells_how_long_the_others_take() -> None:
+    clock = Clock()
+    tracker = Tracker(total=3, clock=clock, expected=60.0)
+    tracker.begin("a")
+    clock.now = 20.0
+    tracker.end()
+    tracker.begin("b")
+    assert tracker.table_left == 40.0
+    tracker.update({"event": "start", "iters": 100, "epochs": 4, "resumed": 90})
+    clock.now = 21.0
+    tracker.end()  # of a resumed run this machine has seen a part only
+    tracker.begin("c")
+    assert tracker.table_left == 20.0
+
+
+def test_an_evaluation_tells_that_its_epoch_is_over() -> None:
+    tracker = Tracker(total=1, clock=Clock())
+    tracker.begin("a")
+    tracker.update({"event": "start", "iters": 16, "epochs": 2})
+    tracker.update({"event": "train", "iter": 9, "epoch": 1, "loss": 1.0})
+    tracker.update({"event": "eval", "epoch": 2, "AP": 1.0})
+    assert tracker.fraction == 1.0
+
+
 def test_plain_lines_are_one_an_epoch_or_half_a_minute() -> None:
     out = io.StringIO()
     display = Display(Console(file=out, width=200))
