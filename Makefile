@@ -34,7 +34,7 @@ endef
 ifeq ($(origin PY),command line)
 set_up = :
 else
-set_up = $(find_python); "$$p" -E -s tools/setup_env.py --torch-index '$(TORCH_INDEX)' \
+set_up = $(find_python); exec "$$p" -E -s tools/setup_env.py --torch-index '$(TORCH_INDEX)' \
   $(if $(PYTHON),--python-given)
 endif
 
@@ -81,7 +81,7 @@ status: setup ## which runs are finished, and which are missing
 	@$(call run,experiments status,$(seeds))
 
 test: setup ## run the tests (ARGS="tests/gfl -k losses" for some of them)
-	@exec env OMP_NUM_THREADS=1 $(PY) -m pytest -q -n auto --maxprocesses 8 $(ARGS)
+	@exec env OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --maxprocesses 8 $(ARGS)
 
 lint: setup-dev ## check style and formatting
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check .
