@@ -36,7 +36,7 @@ class ExactCocoMetric(CocoMetric):
             {
                 "image_id": prediction["img_id"],
                 "category_id": categories[label],
-                "bbox": self.xyxy2bbox(box),
+                "bbox": [float(x) for x in (*box[:2], *(box[2:] - box[:2]))],
                 "score": float(score),
             }
             for prediction in predictions
