@@ -194,7 +194,7 @@ def _annotations(split: str) -> str:
 def _optim_wrapper(schedule: Schedule) -> Config:
     optimizers: dict[str, Config] = {
         "sgd": {"type": "SGD", "momentum": 0.9},
-        "adamw": {"type": "AdamW"},
+        "adamw": {"type": "AdamW", "fused": True},  # a seventh of a small model's step on a CPU
     }
     rate = {"lr": schedule.lr, "weight_decay": schedule.weight_decay}
     config: Config = {

@@ -152,6 +152,7 @@ def run(settings: dict[str, Any], run_dir: Path, tell: Tell, threads: int | None
         "curve": [], "evals": [], "seconds": 0.0, "train_seconds": 0.0, "images": 0,
     }  # fmt: skip
     runner = Runner.from_cfg(Config(settings | {"experiment_name": run_dir.name}))
+    runner.model.to(memory_format=torch.channels_last)  # faster convolutions, on CPU and CUDA
     batch = settings["train_dataloader"]["batch_size"] * runner.world_size
     chronicle = HistoryHook(history, batch, tell)
     runner.register_hook(
