@@ -20,6 +20,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 import gfl.register  # noqa: F401  mmdet learns of what is ours
+from gfl import pretrained
 from gfl.checkpoint import ExactCheckpointHook
 from gfl.optim import computes_bfloat16
 
@@ -142,8 +143,18 @@ class HistoryHook(Hook):
         return self.history["images"] / seconds if seconds else None
 
 
-def run(settings: dict[str, Any], run_dir: Path, tell: Tell, threads: int | None) -> Outcome:
-    """Train, evaluate and time one run, going on from its newest checkpoint."""
+def run(
+    settings: dict[str, Any], run_dir: Path, tell: Tell, *, threads: int | None, capped: bool
+) -> Outcome:
+    """Train, evaluate and time one run, going on from its newest checkpoint.
+
+    Raises:
+        UserError: the backbone's ImageNet weights cannot be had.
+    """
+
+    def message(text: str) -> None:
+        tell("message", text=text)
+
     if threads is not None:
         torch.set_num_threads(threads)
         cv2.setNumThreads(threads)
@@ -151,13 +162,12 @@ def run(settings: dict[str, Any], run_dir: Path, tell: Tell, threads: int | None
     history: dict[str, Any] = {
         "curve": [], "evals": [], "seconds": 0.0, "train_seconds": 0.0, "images": 0,
     }  # fmt: skip
+    pretrained.fetch(settings["model"]["backbone"], capped, message)
     runner = Runner.from_cfg(Config(settings | {"experiment_name": run_dir.name}))
     runner.model.to(memory_format=torch.channels_last)  # faster convolutions, on CPU and CUDA
     batch = settings["train_dataloader"]["batch_size"] * runner.world_size
     chronicle = HistoryHook(history, batch, tell)
-    runner.register_hook(
-        ExactCheckpointHook(run_dir, history, lambda text: tell("message", text=text))
-    )
+    runner.register_hook(ExactCheckpointHook(run_dir, history, message))
     runner.register_hook(chronicle)
     problem, fps = "", None
     try:

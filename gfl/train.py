@@ -9,6 +9,7 @@ Exit codes: 0 a record was written, 2 the user can mend it, 1 anything else, 130
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -19,8 +20,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from gfl import config
-from gfl.data import coco, shapes
-from gfl.errors import UserError
+from gfl.data import shapes
+from gfl.errors import UserError, disk_error
 from gfl.record import RecordError, Request, RunRecord, State, digest, write_json
 
 EMBEDDED = Path(__file__).resolve().parents[1] / "data"  # git-ignored
@@ -31,8 +32,8 @@ Tell = Callable[..., None]
 def main(argv: list[str]) -> int:
     """Run the worker on ``argv[0]``, a run's folder."""
     tell = _events()
+    run_dir = Path(argv[0])
     try:
-        run_dir = Path(argv[0])
         request = Request.load(run_dir)
         _choose_device(request)
         train(request, run_dir, tell)
@@ -41,10 +42,13 @@ def main(argv: list[str]) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
-    except (OSError, RecordError) as err:
-        traceback.print_exc()
-        tell("error", message=f"{type(err).__name__}: {err}", user=False)
-        return 1
+    except (OSError, RuntimeError, RecordError) as err:
+        users = disk_error(err, run_dir)
+        # Told first: the log may be on the disk that is full.
+        tell("error", message=str(users or f"{type(err).__name__}: {err}"), user=bool(users))
+        with contextlib.suppress(OSError):
+            traceback.print_exc()
+        return 2 if users else 1
     return 0
 
 
@@ -104,7 +108,14 @@ def train(request: Request, run_dir: Path, tell: Tell) -> None:
         workers=0 if spec else 2,
         max_iters=request.max_iters,
     )
-    outcome = session.run(settings, run_dir, tell, threads=1 if spec and on_cpu else None)
+    outcome = session.run(
+        settings,
+        run_dir,
+        tell,
+        # One thread each, and as many runs as cores: the same bits on every number of cores.
+        threads=1 if spec and on_cpu else None,
+        capped=request.max_iters is not None,
+    )
     if not outcome.is_first:
         return
     ended: State = "finished" if request.max_iters is None else "capped"
@@ -134,26 +145,40 @@ def train(request: Request, run_dir: Path, tell: Tell) -> None:
 
 
 def _data(request: Request, tell: Tell) -> Path:
-    """Return the folder of the data set, drawn if it is the embedded one, else checked.
+    """Return the folder of the data set, drawn if it is the embedded one and not there yet.
 
     Raises:
-        UserError: COCO's folder is not named, or not as COCO lays it out.
+        UserError: COCO's folder is not named, or is none.
     """
     spec = request.profile.dataset
     if spec is None:
-        if request.data_root is None:
-            raise UserError("the coco profile needs COCO: DATA=/path/to/coco, or --data")
-        root = Path(request.data_root)
-        tell("phase", name="checking COCO")
-        coco.check(root)
+        root = coco_root(request.data_root)
+        if not root.is_dir():
+            raise UserError(f"{root} is not a folder")
         return root
-    root = EMBEDDED / f"shapes-{digest(asdict(spec))[:8]}"
+    root = embedded_root(spec)
 
     def progress(done: int, total: int) -> None:
         tell("phase", name="drawing the embedded data set", done=done, of=total)
 
     shapes.write(spec, root, progress=progress)
     return root
+
+
+def embedded_root(spec: shapes.ShapesSpec) -> Path:
+    """Return where the embedded data set lies, or will: its name is that of its content."""
+    return EMBEDDED / f"shapes-{digest(asdict(spec))[:8]}"
+
+
+def coco_root(named: str | None) -> Path:
+    """Return COCO's folder; what is in it is checked once a table, not once a run.
+
+    Raises:
+        UserError: it is not named.
+    """
+    if not named:
+        raise UserError("the coco profile needs COCO: DATA=/path/to/coco, or --data")
+    return Path(named)
 
 
 if __name__ == "__main__":
