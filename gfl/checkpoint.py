@@ -33,7 +33,8 @@ class DamagedError(Exception):
 def save(state: dict[str, Any], path: Path) -> None:
     """Write a checkpoint and, beside it, its checksum; whole or not at all."""
     partial = path.with_name(f".{path.name}.partial")
-    torch.save(state, partial)
+    with partial.open("wb") as file:  # ours, so that a full disk is an OSError and says so
+        torch.save(state, file)
     checksum = path.with_name(path.name + ".sha256")
     checksum.with_name(f".{checksum.name}.partial").write_text(_sha256(partial) + "\n")
     # The checksum first: a checkpoint without one counts as damaged.
@@ -60,14 +61,16 @@ def load(path: Path) -> dict[str, Any]:
 def newest(folder: Path, tell: Callable[[str], None]) -> dict[str, Any] | None:
     """Return the last usable checkpoint of a run; damaged ones are named and set aside."""
     found = [(int(m[1]), p) for p in folder.iterdir() if (m := NAME.fullmatch(p.name))]
-    for _, path in sorted(found, reverse=True):
+    paths = [path for _, path in sorted(found, reverse=True)]
+    for path in paths:
         try:
             return load(path)
         except DamagedError as err:
             aside = path.with_name(path.name + ".damaged")
             with contextlib.suppress(FileNotFoundError):  # another process of the run was first
                 path.replace(aside)
-            tell(f"{path}: {err}; set aside as {aside.name}, going on from the one before")
+            then = "starting over" if path == paths[-1] else "going on from the one before"
+            tell(f"{path}: {err}; set aside as {aside.name}, {then}")
     return None
 
 
