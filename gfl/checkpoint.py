@@ -135,7 +135,8 @@ def _bare(model: nn.Module) -> nn.Module:
     return model.module if is_model_wrapper(model) else model  # type: ignore[return-value]
 
 
-def _capture(runner: Runner) -> dict[str, Any]:
+# mmengine types what the Runner builds lazily as config or None: Any, where it is built.
+def _capture(runner: Any) -> dict[str, Any]:
     _, keys, *position = np.random.get_state()  # noqa: NPY002  mmdet draws from it
     return {
         "epoch": runner.epoch,
@@ -152,7 +153,7 @@ def _capture(runner: Runner) -> dict[str, Any]:
     }
 
 
-def _restore(runner: Runner, state: dict[str, Any]) -> None:
+def _restore(runner: Any, state: dict[str, Any]) -> None:
     _bare(runner.model).load_state_dict(state["model"])
     runner.optim_wrapper.load_state_dict(state["optimizer"])
     for schedule, saved in zip(runner.param_schedulers, state["schedules"], strict=True):

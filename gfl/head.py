@@ -208,7 +208,7 @@ class AblationHead(BaseDenseHead):
         weight_sum = reduce_mean(weight.sum()).clamp(min=1)
         box_loss = GIOU_WEIGHT * giou_loss(predicted, positives.boxes)
         losses["loss_bbox"] = (weight * box_loss).sum() / weight_sum
-        if self.dfl:
+        if self.dfl and isinstance(self.representation, General):
             dfl = self.representation.focal_loss(raw_at, positives.priors, positives.boxes)
             losses["loss_dfl"] = DFL_WEIGHT * (weight * dfl).sum() / weight_sum
         return losses

@@ -29,8 +29,10 @@ class ExactCocoMetric(CocoMetric):
         self, results: Sequence[tuple[dict[str, Any], dict[str, Any]]]
     ) -> dict[str, float | None]:
         """Return the twelve figures in percent, under ``gfl.evaluate.METRICS``."""
-        truth = self._coco_api.dataset
-        categories = self._coco_api.get_cat_ids(cat_names=self.dataset_meta["classes"])
+        api: Any = self._coco_api
+        meta: Any = self.dataset_meta
+        truth = api.dataset
+        categories = api.get_cat_ids(cat_names=meta["classes"])
         predictions = [prediction for _, prediction in results]
         self.detections = [
             {
@@ -45,7 +47,7 @@ class ExactCocoMetric(CocoMetric):
             )
         ]
         images = {prediction["img_id"] for prediction in predictions}
-        evaluated = COCO()
+        evaluated: Any = COCO()
         evaluated.dataset = truth | {
             "images": [image for image in truth["images"] if image["id"] in images],
             "annotations": [a for a in truth["annotations"] if a["image_id"] in images],

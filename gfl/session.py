@@ -122,7 +122,8 @@ class HistoryHook(Hook):
         means = {name: round(float(v) / self._count, 6) for name, v in self._sums.items()}
         if not math.isfinite(means["loss"]):
             raise DivergedError(f"the loss is {means['loss']} by iteration {step}")
-        rate = runner.optim_wrapper.get_lr()["lr"][0]
+        optimizer: Any = runner.optim_wrapper
+        rate = optimizer.get_lr()["lr"][0]
         point = {"iter": step, "epoch": runner.epoch + 1, "lr": rate}
         self.history["curve"].append(point | means)
         self._sums, self._count = {}, 0
@@ -164,7 +165,8 @@ def run(
     }  # fmt: skip
     pretrained.fetch(settings["model"]["backbone"], capped, message)
     runner = Runner.from_cfg(Config(settings | {"experiment_name": run_dir.name}))
-    runner.model.to(memory_format=torch.channels_last)  # faster convolutions, on CPU and CUDA
+    # Faster convolutions, on CPU and CUDA.
+    runner.model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     batch = settings["train_dataloader"]["batch_size"] * runner.world_size
     chronicle = HistoryHook(history, batch, tell)
     runner.register_hook(ExactCheckpointHook(run_dir, history, message))
@@ -196,7 +198,8 @@ def run(
 @torch.no_grad()
 def _frames_per_second(runner: Runner) -> float:
     """Return images a second at batch 1, forward and NMS."""
-    model, dataset = runner.model, runner.val_dataloader.dataset
+    model: Any = runner.model
+    dataset: Any = runner.val_dataloader.dataset
     model.eval()
     count = min(FPS_IMAGES, len(dataset))
     for index in range(min(FPS_WARMUP, count)):
