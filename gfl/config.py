@@ -17,6 +17,7 @@ from gfl.experiment import Experiment, Model, Profile, Schedule
 
 Config = dict[str, Any]
 
+COCO = "coco-2017"
 COCO_CLASSES = 80
 # ImageNet's statistics, RGB, as mmdet's configurations have them.
 PIXEL_MEAN, PIXEL_STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
@@ -28,7 +29,7 @@ def build(experiment: Experiment, profile: Profile, seed: int) -> Config:
     return {
         "default_scope": "mmdet",
         "custom_imports": {"imports": ["gfl.register"], "allow_failed_imports": False},
-        "dataset": asdict(profile.dataset) if profile.dataset else "coco-2017",
+        "dataset": asdict(profile.dataset) if profile.dataset else COCO,
         "model": _model(experiment, profile),
         "train_dataloader": _dataloader("train", profile),
         "val_dataloader": _dataloader("val", profile),
@@ -57,6 +58,8 @@ def for_machine(
     for split in ("train", "val"):
         loader = config[f"{split}_dataloader"]
         loader["num_workers"] = workers
+        # Workers that stay keep the embedded data set's decoded images.
+        loader["persistent_workers"] = workers > 0 and config["dataset"] != COCO
         loader["dataset"]["data_root"] = str(data_root)
         if max_iters is not None:
             loader["dataset"]["indices"] = max_iters * config["train_dataloader"]["batch_size"]

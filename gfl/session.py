@@ -61,8 +61,8 @@ class HistoryHook(Hook):
     """Keeps the loss curve, the evaluations and the time, and tells them as they come.
 
     Args:
-        history: ``curve``, ``evals``, ``seconds`` of training and evaluation, ``train_seconds``
-            of training alone and ``images``; it travels with the checkpoints.
+        history: ``curve``, ``evals``, ``seconds`` of the whole run, ``train_seconds`` of its
+            training alone, and ``images``; it travels with the checkpoints.
         batch: images a step, over all devices.
         tell: where events go.
     """
@@ -74,14 +74,20 @@ class HistoryHook(Hook):
         self._sums: dict[str, Any] = {}
         self._count = 0
         self._last_event = 0.0
+        self._mark = self._iter_mark = time.monotonic()
+
+    def tick(self) -> None:
+        """Add the time since the last tick to the run's."""
+        now = time.monotonic()
+        self.history["seconds"] += now - self._mark
+        self._mark = now
 
     def before_train(self, runner: Runner) -> None:
-        """Start the clock and say how much there is to do."""
-        self._mark = self._iter_mark = time.monotonic()
+        """Say how much there is to do."""
         self.tell("start", iters=runner.max_iters, epochs=runner.max_epochs, resumed=runner.iter)
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """Stop the clock for the checkpoint that was written, start it for the epoch."""
+        """Begin the epoch's own points: one that spans two would not survive a resumption."""
         self._sums, self._count = {}, 0
         self._iter_mark = time.monotonic()
 
@@ -101,7 +107,8 @@ class HistoryHook(Hook):
             if "loss" in name:  # kept on the device: reading it would wait for the step
                 self._sums[name] = self._sums.get(name, 0.0) + value.detach()
         self._count += 1
-        now = time.monotonic()
+        self.tick()
+        now = self._mark
         self.history["train_seconds"] += now - self._iter_mark
         self._iter_mark = now
         self.history["images"] += self.batch
@@ -134,6 +141,7 @@ class HistoryHook(Hook):
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, Any] | None = None) -> None:
         """Keep an evaluation."""
+        self.tick()
         found = {"epoch": runner.epoch} | dict(metrics or {})
         self.history["evals"].append(found)
         self.tell("eval", **{k: found[k] for k in ("epoch", "AP", "AP50", "AP75")})
@@ -159,7 +167,6 @@ def run(
     if threads is not None:
         torch.set_num_threads(threads)
         cv2.setNumThreads(threads)
-    begun = time.monotonic()
     history: dict[str, Any] = {
         "curve": [], "evals": [], "seconds": 0.0, "train_seconds": 0.0, "images": 0,
     }  # fmt: skip
@@ -176,6 +183,7 @@ def run(
         runner.train()
         tell("phase", name="timing")
         fps = _frames_per_second(runner)
+        chronicle.tick()
     except DivergedError as err:
         problem = str(err)
     last = dict(history["evals"][-1]) if history["evals"] and not problem else {}
@@ -188,7 +196,7 @@ def run(
         fps=fps,
         curve=history["curve"],
         evals=history["evals"],
-        seconds=history["seconds"] + time.monotonic() - begun,
+        seconds=history["seconds"],
         images_per_second=chronicle.speed(),
         versions={"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
         hardware=_hardware(runner),

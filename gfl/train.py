@@ -25,6 +25,7 @@ from gfl.errors import UserError, disk_error
 from gfl.record import RecordError, Request, RunRecord, State, digest, write_json
 
 EMBEDDED = Path(__file__).resolve().parents[1] / "data"  # git-ignored
+LOADERS = 4  # processes for each device; none where decoded images and one thread do
 
 Tell = Callable[..., None]
 
@@ -105,7 +106,7 @@ def train(request: Request, run_dir: Path, tell: Tell) -> None:
         config.build(request.experiment, request.profile, request.seed),
         data_root=data_root,
         work_dir=run_dir,
-        workers=0 if spec else 2,
+        workers=0 if spec and on_cpu else LOADERS,
         max_iters=request.max_iters,
     )
     outcome = session.run(
