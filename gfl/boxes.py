@@ -109,6 +109,20 @@ class General(nn.Module):
 Representation = AnchorDelta | General
 
 
+def representation(boxes: str, n: int | None, delta: float | None) -> Representation:
+    """Return the representation of a name; ``n`` and ``delta`` are a General distribution's.
+
+    Raises ValueError for a name that is none and for a General distribution without the two.
+    """
+    if boxes == "dirac":
+        return AnchorDelta()
+    if boxes != "general":
+        raise ValueError(f"unknown representation of boxes {boxes!r}; known: dirac, general")
+    if n is None or delta is None:
+        raise ValueError(f"n = {n}, delta = {delta}: a General distribution needs both")
+    return General(n, delta)
+
+
 class BoxDecoder:
     """A representation behind the interface by which mmdet's heads decode their predictions."""
 

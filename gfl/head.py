@@ -11,6 +11,7 @@ that this project makes is M3's, except the DCN of Table 4's rows:
 item                      paper                   GF                      M3
 ========================  ======================  ======================  =========================
 QFL's modulating factor   \|y - s\|^beta, Eq. 2   (y - s)^beta            \|y - s\|^beta
+QFL over an image's pad    not said                counted                 not counted
 average of L_B and L_D    1 / N_pos, Eq. 11       1 / sum(w)              1 / max(sum(w), 1)
 w                         the quality scores      max class score         the same, detached
 N_pos                     number of positives     at least 1              at least 1 in each image
@@ -24,6 +25,7 @@ before NMS, a level       not said                1000 anchors            1000 s
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -35,7 +37,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from gfl import ops
 from gfl.assign import atss, pad_boxes
-from gfl.boxes import AnchorDelta, BoxDecoder, General, anchors_at
+from gfl.boxes import BoxDecoder, General, anchors_at, representation
 from gfl.geometry import giou_loss, iou
 from gfl.losses import at_least_float32, focal_loss, quality_focal_loss
 from gfl.quality import USAGES, centerness
@@ -108,9 +110,9 @@ class AblationHead(BaseDenseHead):
         quality: a key of ``gfl.quality.USAGES``.
         boxes: ``"dirac"`` or ``"general"``.
         dfl: adds Distribution Focal Loss, Eq. 6.
-        n: bins of a General distribution, less one.
-        delta: width of its bins, strides.
-        beta: QFL's exponent, Eq. 2.
+        n: bins of a General distribution, less one; None for others.
+        delta: width of its bins, strides; None for others.
+        beta: QFL's exponent, Eq. 2; None where there is no QFL.
         train_cfg: ``topk``, the candidates of a level in ATSS.
         test_cfg: mmdet's: ``nms_pre``, ``score_thr``, ``nms``, ``max_per_img``.
     """
@@ -125,9 +127,9 @@ class AblationHead(BaseDenseHead):
         quality: str,
         boxes: str,
         dfl: bool,
-        n: int,
-        delta: float,
-        beta: float,
+        n: int | None = None,
+        delta: float | None = None,
+        beta: float | None = None,
         train_cfg: dict[str, Any] | None = None,
         test_cfg: dict[str, Any] | None = None,
     ) -> None:
@@ -141,11 +143,15 @@ class AblationHead(BaseDenseHead):
         )
         self.num_classes = self.cls_out_channels = num_classes
         self.usage = USAGES[quality]
-        self.representation = General(n, delta) if boxes == "general" else AnchorDelta()
-        self.dfl, self.beta = dfl, beta
+        self.representation = representation(boxes, n, delta)
+        if self.usage.use == "joint" and beta is None:
+            raise ValueError(f"quality {quality!r} needs beta, the exponent of QFL")
+        if dfl and boxes != "general":
+            raise ValueError(f"boxes {boxes!r} have no bins for Distribution Focal Loss")
+        self.dfl, self.beta = dfl, math.nan if beta is None else beta
         self.train_cfg, self.test_cfg = train_cfg or {}, test_cfg
         # mmdet's inherited prediction reads these four.
-        self.prior_generator = Locations(strides, offset=0)
+        self.prior_generator = Locations(strides, offset=0.0)
         self.bbox_coder = BoxDecoder(self.representation)
         self.use_sigmoid_cls = True
         self.loss_cls = None  # ours is a function

@@ -47,9 +47,9 @@ def make_head(test_cfg: dict[str, Any]) -> MakeHead:
         quality: str = "centerness-branch",
         boxes: str = "dirac",
         dfl: bool = False,
-        n: int = 16,
-        delta: float = 1.0,
-        beta: float = 2.0,
+        n: int | None = 16,
+        delta: float | None = 1.0,
+        beta: float | None = 2.0,
         strides: Sequence[int] = STRIDES,
         seed: int | None = 0,  # None: weights as the head is constructed
     ) -> AblationHead:

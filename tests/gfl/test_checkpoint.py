@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import gfl.register  # noqa: F401  before mmdet: it supplies mmcv's operators
 
@@ -16,6 +17,7 @@ import gfl.register  # noqa: F401  before mmdet: it supplies mmcv's operators
 import numpy as np
 import pytest
 import torch
+from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from gfl.checkpoint import DamagedError, ExactCheckpointHook, load, newest, save
@@ -147,8 +149,8 @@ def a_run(seed: int, rank: int = 0) -> Any:
     model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
     schedule = torch.optim.lr_scheduler.StepLR(optimizer, 1)
-    run = SimpleNamespace(
-        model=model, optim_wrapper=optimizer, param_schedulers=[schedule], rank=rank,
+    run = mock.Mock(
+        Runner, model=model, optim_wrapper=optimizer, param_schedulers=[schedule], rank=rank,
         epoch=0, iter=0, train_loop=SimpleNamespace(_epoch=0, _iter=0),
     )  # fmt: skip
     train(run)

@@ -185,6 +185,21 @@ def test_a_degenerate_box_does_no_harm(make_head, make_batch):
     assert_close(head.loss(features, samples), empty)
 
 
+@pytest.mark.parametrize(
+    ("factors", "complaint"),
+    [
+        ({"quality": "joint", "beta": None}, "'joint' needs beta"),
+        ({"dfl": True}, "'dirac' have no bins"),
+        ({"boxes": "general", "n": None}, "n = None"),
+        ({"boxes": "gaussian"}, "'gaussian'; known: dirac, general"),
+    ],
+)
+def test_a_head_that_cannot_be_says_why(make_head, factors, complaint):
+    """``Experiment`` refuses these first; a configuration written by hand reaches the head."""
+    with pytest.raises(ValueError, match=complaint):
+        make_head(**factors)
+
+
 @pytest.mark.filterwarnings("ignore:torch.meshgrid:UserWarning")  # mmdet's call
 @pytest.mark.parametrize("offset", [0.0, 0.5])
 def test_locations_are_mmdets_points(offset):
@@ -195,7 +210,7 @@ def test_locations_are_mmdets_points(offset):
 
 def test_anchors_are_mmdets():
     theirs = AnchorGenerator(STRIDES, ratios=[1.0], octave_base_scale=8, scales_per_octave=1)
-    ours = [anchors_at(level) for level in Locations(STRIDES, 0).grid_priors(SIZES)]
+    ours = [anchors_at(level) for level in Locations(STRIDES, 0.0).grid_priors(SIZES)]
     for a, b in zip(ours, theirs.grid_priors(SIZES, device="cpu"), strict=True):
         assert torch.equal(a, b)
 
