@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import signal
 import subprocess
 import sys
 from collections.abc import Sequence
 
 from experiments import matrix, promote, tables
-from experiments.cli import Parser, add_profile, add_seeds, chosen, guarded, whole_number
-from experiments.display import Display, duration
-from experiments.matrix import Machine, Run
+from experiments.cli import Parser, add_jobs, add_profile, add_seeds, chosen, guarded, whole_number
+from experiments.matrix import Run
+from experiments.progress import duration
+from experiments.running import Machine, run_missing
 from experiments.worker import ROOT, TRAIN, WorkerError
 from gfl import config
 from gfl.errors import UserError
@@ -34,6 +36,7 @@ def parser() -> Parser:
     run.add_argument("target", help=TARGET)
     add_profile(run)
     add_seeds(run)
+    add_jobs(run)
     run.add_argument("--data", metavar="DIR", help="COCO's folder, for the coco profile")
     run.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     run.add_argument(
@@ -47,6 +50,7 @@ def parser() -> Parser:
     status.add_argument("target", nargs="?", help=TARGET)
     add_profile(status)
     add_seeds(status)
+    add_jobs(status)
 
     shown = commands.add_parser("config", help="print a run's resolved configuration as JSON")
     shown.add_argument("target", help="a run's id, or table-3/QFL")
@@ -76,24 +80,26 @@ def main(argv: Sequence[str] | None = None, worker: Sequence[str] = TRAIN) -> in
 def _run(args: argparse.Namespace, worker: Sequence[str]) -> int:
     profile, store = chosen(args)
     shown, runs = matrix.select(args.target, profile, args.seeds)
-    machine = Machine(args.data, args.device, args.gpus, args.max_iters)
+    machine = Machine(args.data, args.device, args.gpus, args.max_iters, args.jobs)
     if args.data and profile.dataset is not None:
         raise UserError(f"--data is for --profile coco: {profile.name} draws its own images")
     if args.dry_run:
         todo = runs if args.max_iters else matrix.missing(runs, store)
-        _summary(runs, todo, profile, store)
+        _summary(runs, todo, profile, store, machine)
         for run in todo:
             print(f"  {run.id}  ({', '.join(run.rows)})")
         return 0
     matrix.check_writable(store.runs / profile.name, store.results / "tables" / profile.name)
     from rich.console import Console
 
+    from experiments.display import Display
+
     known = matrix.estimate(profile, store) if args.max_iters is None else None
     display = Display(Console(), expected=known[0] if known else None)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     try:
-        failed = matrix.run_missing(runs, store, machine, display, worker)
+        failed = run_missing(runs, store, machine, display, worker)
     except KeyboardInterrupt:
         again = "run the same command again to go on from the last finished epoch"
         print(f"stopped; {again}", file=sys.stderr)
@@ -132,16 +138,23 @@ def _status(args: argparse.Namespace) -> int:
     width = max(len(run.id) for run in runs)
     for run in runs:
         print(f"{run.id:{width}}  {matrix.state(run, store)}  ({', '.join(run.rows)})")
-    _summary(runs, matrix.missing(runs, store), profile, store)
+    machine = Machine(gpus=args.gpus, jobs=args.jobs)
+    _summary(runs, matrix.missing(runs, store), profile, store, machine)
     return 0
 
 
-def _summary(runs: Sequence[Run], missing: Sequence[Run], profile: Profile, store: Store) -> None:
-    print(f"{profile.name} profile: {len(runs)} runs, {len(missing)} to train", end="")
-    known = matrix.estimate(profile, store)
-    if missing and known:
-        print(f", about {duration(known[0] * len(missing))} (from speeds {known[1]})", end="")
-    print()
+def _summary(
+    runs: Sequence[Run], todo: Sequence[Run], profile: Profile, store: Store, machine: Machine
+) -> None:
+    line = f"{profile.name} profile: {len(runs)} runs, {len(todo)} to train"
+    jobs = machine.jobs_for(profile, len(todo))
+    if todo and jobs > 1:
+        line += f", {jobs} at a time"
+    if todo and machine.max_iters is None and (known := matrix.estimate(profile, store)):
+        seconds, source = known
+        line += f", about {duration(seconds * math.ceil(len(todo) / jobs))}"
+        line += f" (from speeds {source})"
+    print(line)
 
 
 def _config(args: argparse.Namespace) -> int:

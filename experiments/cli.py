@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import errno
 import os
 import re
 import sys
@@ -14,7 +13,7 @@ from typing import NoReturn
 
 from experiments import profiles
 from experiments.worker import ROOT
-from gfl.errors import UserError
+from gfl.errors import UserError, disk_error
 from gfl.experiment import Profile
 from gfl.record import Store
 
@@ -73,6 +72,14 @@ def add_seeds(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_jobs(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--jobs",
+        type=whole_number("--jobs", 1),
+        help="runs at a time (default: one a core on embedded data and CPU, else one)",
+    )
+
+
 def chosen(args: argparse.Namespace) -> tuple[Profile, Store]:
     """The profile and the store that the options of ``add_profile`` name."""
     return profiles.get(args.profile, args.gpus), Store(args.runs, args.results)
@@ -90,9 +97,9 @@ def guarded(prog: str, run: Callable[[], int]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as err:
-        if err.errno not in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT):
+        if (users := disk_error(err, Path("disk"))) is None:
             raise
-        print(f"{prog}: {err.filename or 'disk'}: {err.strerror}", file=sys.stderr)
+        print(f"{prog}: {users}", file=sys.stderr)
     return 2
 
 

@@ -3,157 +3,88 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table as Grid
 from rich.text import Text
 
+from experiments.progress import Clock, RunProgress, TableProgress, duration
 from gfl.record import RunRecord
 
-PLAIN_EVERY = 30.0  # seconds between plain lines within an epoch
-
-
-def duration(seconds: float) -> str:
-    """``45 s``, ``12 min``, ``3 h 20 min``."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-@dataclass
-class Tracker:
-    """Where the run in hand stands, from its worker's events."""
-
-    total: int  # runs of the table to train
-    clock: Callable[[], float] = time.monotonic
-    index: int = 0  # of the run in hand, from 1
-    name: str = ""
-    expected: float | None = None  # seconds of a whole run, from records
-
-    def begin(self, name: str) -> None:
-        self.index += 1
-        self.name = name
-        self.iter = self.iters = self.resumed = self.epoch = self.epochs = 0
-        self.loss = self.ap = self.speed = None
-        self.phase = "starting"
-        self.begun = self.since = self.clock()
-
-    def update(self, event: dict[str, Any]) -> None:
-        """Take in what a worker says."""
-        kind = event["event"]
-        if kind == "start":
-            self.iters, self.epochs = event["iters"], event["epochs"]
-            self.iter = self.resumed = event.get("resumed", 0)
-            self.since = self.clock()
-        elif kind == "train":
-            self.iter, self.epoch, self.phase = event["iter"], event["epoch"], ""
-            self.loss, self.speed = event.get("loss"), event.get("images_per_second")
-        elif kind == "phase":
-            done, of = event.get("done"), event.get("of")
-            self.phase = event["name"] + (f" {done}/{of}" if of else "")
-        elif kind == "eval":
-            self.ap, self.phase = event.get("AP"), ""
-            # The worker does not tell of every step: of an epoch's last one this does.
-            self.epoch = event["epoch"]
-            self.iter = max(self.iter, self.iters * self.epoch // max(self.epochs, 1))
-
-    def end(self) -> None:
-        """Take a whole run's time for the time of those to come."""
-        if not self.resumed:
-            self.expected = self.clock() - self.begun
-
-    @property
-    def fraction(self) -> float:
-        return self.iter / self.iters if self.iters else 0.0
-
-    @property
-    def run_left(self) -> float | None:
-        """Seconds to the end of the run, at the pace so far; None before there is one."""
-        done, elapsed = self.iter - self.resumed, self.clock() - self.since
-        if done > 0 and elapsed > 2:
-            return elapsed * (self.iters - self.iter) / done
-        return None if self.expected is None else self.expected * (1 - self.fraction)
-
-    @property
-    def table_left(self) -> float | None:
-        left = self.run_left
-        if left is None:
-            return None
-        done = self.iter - self.resumed
-        whole = self.expected or (self.clock() - self.since) * self.iters / max(done, 1)
-        return left + whole * (self.total - self.index)
-
-    def facts(self) -> list[str]:
-        """Epoch, loss, AP, speed and phase, as far as they are known."""
-        facts = [f"epoch {self.epoch}/{self.epochs}"] if self.epoch else []
-        facts += [f"loss {self.loss:.3f}"] if self.loss is not None else []
-        facts += [f"AP {self.ap:.1f}"] if self.ap is not None else []
-        facts += [f"{self.speed:.0f} images/s"] if self.speed is not None else []
-        return facts + ([self.phase] if self.phase else [])
-
-    def left(self) -> str:
-        run, table = self.run_left, self.table_left
-        if run is None or table is None:
-            return ""
-        whole = f", table {duration(table)}" if self.total > 1 else ""
-        return f"left: run {duration(run)}{whole}"
+PLAIN_EVERY = 30.0  # seconds between plain lines of a run within an epoch
 
 
 class Display:
-    """Follows the runs of a table on a console; what is printed stays readable in a log."""
+    """Follows the runs of a table on a console; what is printed stays readable in a log.
 
-    def __init__(self, console: Console, expected: float | None = None) -> None:
+    Called from one thread only; rich draws from another, which reads and never writes.
+    """
+
+    def __init__(
+        self, console: Console, expected: float | None = None, clock: Clock = time.monotonic
+    ) -> None:
         self.console = console
-        self.tracker = Tracker(total=0, expected=expected)
+        self.progress = TableProgress(expected=expected, clock=clock)
         self._live: Live | None = None
-        self._last_line = 0.0
+        self._preparing = ""
+        self._last_lines: dict[str, float] = {}  # when the last plain line of a run was printed
 
     @contextmanager
-    def table(self, total: int) -> Iterator[None]:
-        """Around the runs of a table, of which ``total`` are to be trained."""
-        self.tracker.total = total
+    def table(self, total: int, jobs: int = 1) -> Iterator[None]:
+        """Around the runs of a table: ``total`` are to be trained, ``jobs`` at a time."""
+        self.progress.total, self.progress.jobs = total, jobs
         if not (self.console.is_terminal and total):
             yield
             return
-        view = _View(self.tracker)
-        with Live(view, console=self.console, refresh_per_second=4, transient=True) as self._live:
+        with Live(self, console=self.console, refresh_per_second=4, transient=True) as self._live:
             yield
 
     def note(self, text: str, style: str | None = None) -> None:
         self.console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
+    def preparing(self, what: str, done: int = 0, of: int = 0) -> None:
+        """Say what is done before the first run begins, and how far it is."""
+        begun = not self._preparing.startswith(what)
+        self._preparing = what + (f" {done}/{of}" if of else "")
+        if not self._live and (begun or done == of or self._is_late("")):
+            self._last_lines[""] = self.progress.clock()
+            self.note(self._preparing)
+
     def skipped(self, name: str, record: RunRecord | None) -> None:
         ap = record.metrics.get("AP") if record else None
         self.note(f"{name}: finished before" + (f", AP {ap:.1f}" if ap is not None else ""))
 
-    def begin(self, name: str) -> None:
-        self.tracker.begin(name)
-        self._last_line = self.tracker.clock()
+    def begin(self, id: str, name: str) -> None:
+        self._preparing = ""
+        self.progress.begin(id, name)
+        self._last_lines[id] = self.progress.clock()
         if not self._live:
-            self.note(f"run {self.tracker.index} of {self.tracker.total}: {name}")
+            self.note(f"run {self.progress.begun} of {self.progress.total}: {name}")
 
-    def event(self, event: dict[str, Any]) -> None:
-        before = self.tracker.phase.split(" ")[0]
-        if not self._live and event["event"] == "train":
-            self._end_of_epoch(event["epoch"])
-        self.tracker.update(event)
-        if event["event"] == "start" and self.tracker.resumed:
-            self.note(f"{self.tracker.name}: going on from iteration {self.tracker.resumed}")
+    def event(self, id: str, event: dict[str, Any]) -> None:
+        """Show what a run's worker says."""
+        run = self.progress.running[id]
+        before = run.phase.split(" ")[0]
+        if not self._live and event["event"] == "train" and 0 < run.epoch < event["epoch"]:
+            self._line(id, run)  # the end of an epoch
+        run.update(event)
+        if event["event"] == "start" and run.resumed:
+            self.note(f"{run.name}: going on from iteration {run.resumed}")
         elif event["event"] == "message":
-            self.note(f"{self.tracker.name}: {event['text']}", style="yellow")
+            self.note(f"{run.name}: {event['text']}", style="yellow")
         elif not self._live:
-            self._plain(event, new_phase=self.tracker.phase.split(" ")[0] != before)
+            new_phase = event["event"] == "phase" and run.phase.split(" ")[0] != before
+            if event["event"] == "eval" or new_phase or self._is_late(id):
+                self._line(id, run)
 
-    def end(self, record: RunRecord) -> None:
-        self.tracker.end()
-        outcome = f"{self.tracker.name}: {record.state}"
+    def end(self, id: str, record: RunRecord) -> None:
+        run = self.progress.end(id, whole=record.state != "failed")
+        outcome = f"{run.name}: {record.state}"
         if record.state == "failed":
             self.note(f"{outcome}: {record.message}", style="red")
             return
@@ -163,38 +94,67 @@ class Display:
             outcome += f", AP {ap:.1f}"
         self.note(f"{outcome} ({duration(record.seconds)})", style="green")
 
-    def _end_of_epoch(self, epoch: int) -> None:
-        if 0 < self.tracker.epoch < epoch:
-            self._line()
+    def stopping(self) -> None:
+        """Say that the runs in progress are being stopped: their workers may take a moment."""
+        for run in self.progress.running.values():
+            run.phase = "stopping"
 
-    def _plain(self, event: dict[str, Any], new_phase: bool) -> None:
-        late = self.tracker.clock() - self._last_line >= PLAIN_EVERY
-        if event["event"] == "eval" or late or (event["event"] == "phase" and new_phase):
-            self._line()
+    def _is_late(self, id: str) -> bool:
+        return self.progress.clock() - self._last_lines.get(id, 0.0) >= PLAIN_EVERY
 
-    def _line(self) -> None:
-        self._last_line = self.tracker.clock()
-        facts = [*self.tracker.facts(), self.tracker.left()]
-        self.note(f"  {', '.join(filter(None, facts))}")
+    def _line(self, id: str, run: RunProgress) -> None:
+        self._last_lines[id] = self.progress.clock()
+        name = f"{run.name}: " if self.progress.jobs > 1 else "  "
+        self.note(name + ", ".join(filter(None, (*run.facts(), self._left(run)))))
+
+    def _left(self, run: RunProgress) -> str:
+        left, table = run.left(self.progress.expected), self.progress.left
+        if left is None or table is None:
+            return ""
+        whole = f", table {duration(table)}" if self.progress.total > 1 else ""
+        return f"left: run {duration(left)}{whole}"
+
+    def __rich__(self) -> RenderableType:
+        """What stands below what was said; drawn anew at each refresh."""
+        running = list(self.progress.running.values())
+        if self._preparing or not running:
+            return Text(self._preparing, style="dim")
+        if self.progress.jobs == 1:
+            return self._one(running[0])
+        return self._several(running)
+
+    def _one(self, run: RunProgress) -> Group:
+        title = f"run {self.progress.begun} of {self.progress.total}: {run.name}"
+        facts = Text("  ".join(run.facts()), style="dim")
+        return Group(_head(title, self._left(run)), _bar(run.fraction), facts)
+
+    def _several(self, running: list[RunProgress]) -> Group:
+        progress, left = self.progress, self.progress.left
+        title = f"{progress.ended} of {progress.total} runs finished"
+        lines = Grid.grid(expand=True, padding=(0, 2, 0, 0))
+        lines.add_column(no_wrap=True)
+        lines.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+        lines.add_column(no_wrap=True, justify="right")
+        for run in running:
+            seconds = run.left(progress.expected)
+            facts = Text("  ".join(run.facts()), style="dim")
+            ends = "" if seconds is None else duration(seconds)
+            lines.add_row(Text(run.name), facts, Text(ends, style="cyan"))
+        ends = "" if left is None else f"left: {duration(left)}"
+        return Group(_head(title, ends), _bar(progress.fraction), lines)
 
 
-class _View:
-    """Drawn anew by rich at each refresh."""
+def _head(title: str, left: str) -> Grid:
+    head = Grid.grid(expand=True)
+    head.add_column()
+    head.add_column(justify="right")
+    head.add_row(Text(title, style="bold"), Text(left, style="cyan"))
+    return head
 
-    def __init__(self, tracker: Tracker) -> None:
-        self.tracker = tracker
 
-    def __rich__(self) -> Group:
-        tracker = self.tracker
-        if not tracker.index:
-            return Group()
-        head = Grid.grid(expand=True)
-        head.add_column()
-        head.add_column(justify="right")
-        title = f"run {tracker.index} of {tracker.total}: {tracker.name}"
-        head.add_row(Text(title, style="bold"), Text(tracker.left(), style="cyan"))
-        bar = Grid.grid(expand=True, padding=(0, 1))
-        bar.add_column(ratio=1)
-        bar.add_column(justify="right")
-        bar.add_row(ProgressBar(total=1.0, completed=tracker.fraction), f"{tracker.fraction:4.0%}")
-        return Group(head, bar, Text("  ".join(tracker.facts()), style="dim"))
+def _bar(fraction: float) -> Grid:
+    bar = Grid.grid(expand=True, padding=(0, 1))
+    bar.add_column(ratio=1)
+    bar.add_column(justify="right")
+    bar.add_row(ProgressBar(total=1.0, completed=fraction), f"{fraction:4.0%}")
+    return bar

@@ -1,28 +1,17 @@
-"""Which runs a table needs, which of them this machine lacks, and running those."""
+"""Which runs a table needs, and which of them this machine lacks."""
 
 from __future__ import annotations
 
-import errno
-import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
-
-from filelock import FileLock, Timeout
 
 from experiments import tables
 from experiments.declare import Table
-from experiments.display import Display
-from experiments.worker import ROOT, TRAIN, WorkerError, command, follow
 from gfl.errors import UserError, did_you_mean
 from gfl.experiment import Experiment, Profile
-from gfl.record import RUN_ID, Request, RunRecord, Store, digest, run_id
-
-# What can change a run; a commit is clean for it when these are.
-CODE = ("gfl", "experiments", "pyproject.toml", "constraints.txt", "environment.yml")
+from gfl.record import RUN_ID, RunRecord, Store, digest, run_id
 
 
 @dataclass(frozen=True)
@@ -38,16 +27,6 @@ class Run:
     @property
     def name(self) -> str:
         return f"{self.rows[0].partition('/')[2]}, seed {self.seed}"
-
-
-@dataclass(frozen=True)
-class Machine:
-    """Where and under which limits this machine runs; no part of a run's identity."""
-
-    data_root: str | None = None
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    gpus: int = 1
-    max_iters: int | None = None
 
 
 def plan(shown: Iterable[Table], profile: Profile, seeds: Sequence[int]) -> list[Run]:
@@ -162,102 +141,3 @@ def check_writable(*folders: Path) -> None:
                 pass
         except OSError as err:
             raise UserError(f"{folder}: cannot write there ({err.strerror})") from err
-
-
-def code_state() -> tuple[str | None, bool]:
-    """The commit of the code that trains, and whether that code differs from it."""
-    git = ["git", "-C", str(ROOT)]
-    try:
-        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True)
-        status = subprocess.run(
-            [*git, "status", "--porcelain", "--", *CODE], capture_output=True, text=True
-        )
-    except FileNotFoundError:  # no git
-        return None, True
-    if head.returncode or status.returncode:
-        return None, True
-    return head.stdout.strip(), bool(status.stdout.strip())
-
-
-def run_missing(
-    runs: Sequence[Run],
-    store: Store,
-    machine: Machine,
-    display: Display,
-    worker: Sequence[str] = TRAIN,
-) -> list[Run]:
-    """Train what this machine lacks, one run after the other; return the runs that failed.
-
-    A capped run is a trial: it is made again each time, and never counts as finished.
-
-    Raises:
-        UserError: the user can mend what stopped a run.
-        WorkerError: a worker ended before its run did.
-    """
-    todo = list(runs) if machine.max_iters is not None else missing(runs, store)
-    failed = []
-    with display.table(len(todo)):
-        for run in runs:
-            if run not in todo:
-                display.skipped(run.name, store.own(run.profile.name, run.id))
-        for run in todo:
-            display.begin(run.name)
-            record = _train(run, store, machine, display, worker)
-            display.end(record)
-            if record.state == "failed":
-                failed.append(run)
-    return failed
-
-
-def _train(
-    run: Run, store: Store, machine: Machine, display: Display, worker: Sequence[str]
-) -> RunRecord:
-    run_dir = store.run_dir(run.profile.name, run.id, machine.max_iters)
-    run_dir.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(run_dir.with_name(f".{run_dir.name}.lock"), timeout=0)
-    try:
-        with lock:
-            record = store.own(run.profile.name, run.id, machine.max_iters)
-            if record is not None and is_finished(record):
-                return record  # another process finished it meanwhile
-            if record is not None:  # failed, or a trial: not to be resumed
-                shutil.rmtree(run_dir)
-                run_dir.mkdir()
-            _request(run, run_dir, store, machine).save(run_dir)
-            follow(command(worker, machine.gpus), run_dir, display.event)
-            record = store.own(run.profile.name, run.id, machine.max_iters)
-    except Timeout:
-        raise UserError(f"{run.id} is being trained by another process") from None
-    except WorkerError as err:
-        raise WorkerError(f"{run.name}: {err}") from err
-    except OSError as err:
-        if err.errno != errno.ENOSPC:
-            raise
-        raise UserError(f"{run_dir}: the disk is full; free some space and run again") from err
-    if record is None:
-        raise WorkerError(f"{run.name}: the worker left no record in {run_dir}")
-    return record
-
-
-def _request(run: Run, run_dir: Path, store: Store, machine: Machine) -> Request:
-    commit, dirty = code_state()
-    if store.epochs_done(run_dir):
-        # What two versions of the code trained between them, neither of them reproduces.
-        try:
-            before = Request.load(run_dir)
-            dirty = dirty or before.dirty or before.commit != commit
-        except Exception:  # whatever is wrong with it, it vouches for nothing
-            dirty = True
-    data = machine.data_root and str(Path(machine.data_root).resolve())
-    return Request(
-        id=run.id,
-        experiment=run.experiment,
-        profile=run.profile,
-        seed=run.seed,
-        data_root=data or None,
-        device=machine.device,
-        gpus=machine.gpus,
-        max_iters=machine.max_iters,
-        commit=commit,
-        dirty=dirty,
-    )

@@ -1,4 +1,4 @@
-"""One run in a process of its own: started, followed by its events, stopped, explained."""
+"""Runs in processes of their own: started, followed by their events, stopped, explained."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from gfl.errors import UserError
 
@@ -26,6 +28,10 @@ class WorkerError(Exception):
     """The worker ended before its run did; the message says how and where its log is."""
 
 
+class Stopped(Exception):  # noqa: N818  not an error
+    """The worker was stopped with its crew."""
+
+
 def command(worker: Sequence[str], gpus: int) -> list[str]:
     """The worker itself, or ``gpus`` of it under torch's launcher."""
     if gpus == 1:
@@ -34,59 +40,97 @@ def command(worker: Sequence[str], gpus: int) -> list[str]:
     return [worker[0], *launcher, *worker[1:]]
 
 
-def follow(worker: Sequence[str], run_dir: Path, on_event: Callable[[Event], None]) -> None:
-    """Run the worker on a run's folder to its end, handing on each event that it prints.
+class Crew:
+    """The workers of a table: a thread each follows one, and all of them are stopped together."""
 
-    Raises:
-        UserError: the worker says that the user can mend what stopped it.
-        WorkerError: it ended in any other way than well.
-    """
-    log_path = run_dir / "train.log"
-    failure = None
-    with log_path.open("ab") as log:
-        start = log.tell()
-        process = subprocess.Popen(
-            [*worker, str(run_dir.resolve())],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            cwd=ROOT,
-            start_new_session=True,  # Ctrl-C reaches the worker through stop(), once
-        )
-        assert process.stdout is not None
-        try:
-            for line in process.stdout:
-                event = _parse(line)
-                if event is None:
-                    os.write(log.fileno(), line)  # some library's print
-                elif event["event"] == "error":
-                    failure = failure or event
-                else:
-                    on_event(event)
-            code = process.wait()
-        except BaseException:
-            stop(process)
-            raise
-        finally:
-            process.stdout.close()
-    if failure and failure.get("user"):
-        raise UserError(str(failure.get("message")))
-    if failure or code:
-        raise WorkerError(_explain(failure, code, log_path, start))
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._working: set[subprocess.Popen] = set()
+        self._stopped = False
+
+    def follow(
+        self, worker: Sequence[str], run_dir: Path, on_event: Callable[[Event], None]
+    ) -> None:
+        """Run a worker on a run's folder to its end, handing on each event that it prints.
+
+        Raises:
+            UserError: the worker says that the user can mend what stopped it.
+            WorkerError: it ended in any other way than well.
+            Stopped: the crew was stopped.
+        """
+        log_path = run_dir / "train.log"
+        failure = None
+        with log_path.open("ab") as log:
+            start = log.tell()
+            process = self._start([*worker, str(run_dir.resolve())], log)
+            assert process.stdout is not None
+            try:
+                for line in process.stdout:
+                    event = _parse(line)
+                    if event is None:
+                        os.write(log.fileno(), line)  # some library's print
+                    elif event["event"] == "error":
+                        failure = failure or event
+                    else:
+                        on_event(event)
+                code = process.wait()
+            except BaseException:
+                _end([process])
+                raise
+            finally:
+                process.stdout.close()
+                with self._lock:
+                    self._working.discard(process)
+        if self._stopped:
+            raise Stopped
+        if failure and failure.get("user"):
+            raise UserError(str(failure.get("message")))
+        if failure or code:
+            raise WorkerError(_explain(failure, code, log_path, start))
+
+    def _start(self, command: Sequence[str], log: BinaryIO) -> subprocess.Popen:
+        with self._lock:  # or stop() would miss the one that is just being started
+            if self._stopped:
+                raise Stopped
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                cwd=ROOT,
+                start_new_session=True,  # Ctrl-C reaches the worker through stop(), once
+            )
+            self._working.add(process)
+            return process
+
+    def stop(self) -> None:
+        """End all workers, and start none any more; a second Ctrl-C ends them sooner."""
+        with self._lock:
+            self._stopped = True
+            working = list(self._working)
+        _end(working)
 
 
-def stop(process: subprocess.Popen) -> None:
-    """End the worker and whatever it started; a second Ctrl-C ends it sooner."""
+def _end(processes: Sequence[subprocess.Popen]) -> None:
+    """End workers and whatever they started, asking first."""
     for number, patience in PATIENCE:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
+        for process in processes:
+            if process.poll() is None:
+                _signal(process, number)
+        deadline = time.monotonic() + patience
         try:
-            process.wait(patience)
+            for process in processes:
+                process.wait(max(0.0, deadline - time.monotonic()))
             break
         except (subprocess.TimeoutExpired, KeyboardInterrupt):
             continue
+    for process in processes:
+        _signal(process, signal.SIGKILL)  # loader processes that outlived it
+
+
+def _signal(process: subprocess.Popen, number: int) -> None:
     with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)  # loader processes that outlived it
+        os.killpg(process.pid, number)
 
 
 def _parse(line: bytes) -> Event | None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class UserError(Exception):
@@ -15,3 +17,18 @@ def did_you_mean(value: str, choices: Iterable[str]) -> str:
     known = sorted(choices)
     near = difflib.get_close_matches(value, known, n=1)
     return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}"
+
+
+def disk_error(err: BaseException, where: Path) -> UserError | None:
+    """Return what the user can mend if ``err`` is of a full disk or a file that is not theirs.
+
+    ``where`` names the place if the error does not.
+    """
+    for cause in (err, err.__context__):  # torch hides a failed write in an error of its own
+        if isinstance(cause, OSError):
+            place = cause.filename or where
+            if cause.errno in (errno.ENOSPC, errno.EDQUOT):
+                return UserError(f"{place}: the disk is full; free some space and run again")
+            if cause.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+                return UserError(f"{place}: {cause.strerror}")
+    return None

@@ -3,16 +3,25 @@ from pathlib import Path
 
 import pytest
 
-from experiments import matrix
+from experiments import running
+from gfl import train
 
 FAKE_WORKER = Path(__file__).with_name("fake_worker.py")
 COMMIT = "c0ffee" + "0" * 34
 
 
+@pytest.fixture(autouse=True)
+def data(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the embedded data set is drawn: once for all tests, and not in the checkout."""
+    folder = tmp_path_factory.getbasetemp() / "data"
+    monkeypatch.setattr(train, "EMBEDDED", folder)
+    return folder
+
+
 @pytest.fixture
 def clean_commit(monkeypatch: pytest.MonkeyPatch) -> str:
     """The code is at a commit, without changes, whatever this checkout is like."""
-    monkeypatch.setattr(matrix, "code_state", lambda: (COMMIT, False))
+    monkeypatch.setattr(running, "code_state", lambda: (COMMIT, False))
     return COMMIT
 
 

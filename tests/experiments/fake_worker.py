@@ -5,10 +5,12 @@ What it does beyond a good run is named by the environment variable FAKE.
 
 import json
 import os
+import signal
 import sys
 import time
 from pathlib import Path
 
+from gfl.experiment import Experiment
 from gfl.record import METRICS, Request, RunRecord
 
 EPOCHS, ITERS = 4, 40
@@ -16,6 +18,14 @@ EPOCHS, ITERS = 4, 40
 
 def say(event, **content):
     print(json.dumps({"event": event} | content), flush=True)
+
+
+def wait_for(what):
+    deadline = time.monotonic() + 30
+    while not what():
+        if time.monotonic() > deadline:
+            raise TimeoutError
+        time.sleep(0.02)
 
 
 def main(run_dir: Path) -> int:
@@ -38,10 +48,18 @@ def main(run_dir: Path) -> int:
             iter = (epoch - 1) * ITERS // EPOCHS + i + 1
             say("train", iter=iter, epoch=epoch, loss=loss, images_per_second=42.0)
         (run_dir / f"epoch_{epoch}.pth").touch()
-        if fake == "hang":
+        if fake == "meet" and epoch == 1:
+            wait_for(lambda: len((run_dir.parent / "trained.txt").read_text().split()) > 1)
+        if fake == "deaf":
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_IGN)
+        first = request.experiment == Experiment()
+        if fake in ("hang", "deaf") or (fake == "die-or-hang" and not first):
             (run_dir / "hanging").write_text(str(os.getpid()))
             time.sleep(120)
-        if fake == "die":
+        if fake == "die-or-hang":
+            wait_for(lambda: any(run_dir.parent.glob("*/hanging")))
+        if fake.startswith("die"):
             raise RuntimeError("something broke")
     say("phase", name="evaluating", done=16, of=16)
     ap = 30.0 + len(request.experiment.slug) / 10 + request.seed + float(os.environ.get("MORE", 0))

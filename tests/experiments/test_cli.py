@@ -48,7 +48,7 @@ def test_what_only_reads_does_not_import_what_trains(
         (["run", "table-3", "--seeds", "-1"], "--seeds"),
         (["run", "table-3", "--max-iters", "0"], "--max-iters '0': expected a whole number, 1"),
         (["run", "table-3", "--gpus", "0"], "--gpus '0': expected a whole number, 1"),
-        (["run", "table-3", "--gpus", "3"], "3 GPUs cannot share a batch of 16"),
+        (["run", "3", "--profile", "smoke", "--gpus", "3"], "3 GPUs cannot share a batch of 4"),
         (["run", "table-3", "--device", "cud"], "--device: unknown 'cud'; did you mean 'cuda'?"),
         (["run", "table-3", "--seds", "1"], "unknown argument '--seds'; did you mean '--seeds'?"),
         (["run", "table-3", "--data", "x"], "--data is for --profile coco"),

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from experiments import matrix
+from experiments import running
 from experiments.__main__ import main
 from experiments.worker import ROOT, command, log_tail
 from gfl.record import Request, RunRecord
@@ -27,6 +27,8 @@ def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))  # the fake is a script, and lies elsewhere
 
     def call(*words: str) -> int:
+        if words[0] == "run" and "--jobs" not in words:
+            words = (*words, "--jobs", "1")
         return main([*words, *options(tmp_path)], worker=[sys.executable, str(FAKE_WORKER)])
 
     return call
@@ -212,7 +214,7 @@ def test_code_that_changed_between_start_and_end_is_dirty(
     (run_dir,) = run_dirs(tmp_path)
     assert not Request.load(run_dir).dirty
     monkeypatch.setenv("FAKE", "")
-    monkeypatch.setattr(matrix, "code_state", lambda: ("another", False))
+    monkeypatch.setattr(running, "code_state", lambda: ("another", False))
     assert cli("run", "table-3/QFL") == 0
     record = RunRecord.load(run_dir / "record.json")
     assert (record.commit, record.dirty) == ("another", True)
