@@ -7,12 +7,13 @@
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 unexport PYTHONPATH PYTHONHOME
-export PROFILE SEEDS GPUS DATA
+export PROFILE SEEDS GPUS DATA JOBS
 
 PROFILE ?= laptop
 SEEDS ?= 0
 GPUS ?=
 DATA ?=
+JOBS ?=
 ARGS ?=
 TORCH_INDEX ?=
 PY := .venv/bin/python
@@ -41,6 +42,7 @@ endif
 # The variables that are set, as arguments: $(call run,experiments run table-3,$(seeds) $(data)).
 seeds := [ -z "$$SEEDS" ] || set -- "$$@" --seeds $$SEEDS;
 data := [ -z "$$DATA" ] || set -- "$$@" --data "$$DATA";
+jobs := [ -z "$$JOBS" ] || set -- "$$@" --jobs "$$JOBS";
 define run
 set -f; set -- $(1); \
 [ -z "$$PROFILE" ] || set -- "$$@" --profile "$$PROFILE"; \
@@ -48,14 +50,15 @@ set -f; set -- $(1); \
 $(2) exec $(PY) -m "$$@" $(ARGS)
 endef
 
-.PHONY: help setup setup-dev repair test lint format types status reproduce-all lab
+.PHONY: help setup setup-dev repair test lint format types status promote tune reproduce-all lab
 
 help: ## this list
 	@sed -n 's/^\([a-z][a-z0-9%-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | \
 	  sed 's/%/N/' | awk -F'|' '{ printf "%-28s %s\n", $$1, $$2 }'
 	@echo
 	@echo 'On the same line (defaults): PROFILE=laptop (smoke, laptop, gpu, coco)  SEEDS=0 ("0 1 2")'
-	@echo '  GPUS=number of GPUS  DATA=folder of COCO  ARGS=anything more for the command'
+	@echo '  GPUS=number of GPUS  DATA=folder of COCO  JOBS=runs at a time (a core each)'
+	@echo '  ARGS=anything more for the command'
 	@echo '  PYTHON=interpreter to set up with (3.11, 3.12)  PY=environment to use as it is'
 	@echo '  TORCH_INDEX=https://download.pytorch.org/whl/cpu for PyTorch without CUDA (saves 4 GB)'
 
@@ -69,16 +72,22 @@ repair: ## check every installed file of .venv and mend what is damaged
 	@$(set_up) --repair
 
 reproduce-all: setup ## train and show all tables of the paper
-	@$(call run,experiments run all,$(seeds) $(data))
+	@$(call run,experiments run all,$(seeds) $(data) $(jobs))
 
 reproduce-table-%: setup ## train Table N's rows, print it beside the paper's
-	@$(call run,experiments run 'table-$*',$(seeds) $(data))
+	@$(call run,experiments run 'table-$*',$(seeds) $(data) $(jobs))
 
 table-%: setup ## print Table N from what is trained so far
 	@$(call run,analysis table 'table-$*' --store runs)
 
 status: setup ## which runs are finished, and which are missing
-	@$(call run,experiments status,$(seeds))
+	@$(call run,experiments status,$(seeds) $(jobs))
+
+promote: setup ## make this machine's finished runs of a clean commit the reference
+	@$(call run,experiments promote)
+
+tune: setup ## train plain ATSS at other hyper-parameters than the profile's
+	@$(call run,experiments tune,$(jobs))
 
 test: setup ## run the tests (ARGS="tests/gfl -k losses" for some of them)
 	@exec env OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --maxprocesses 8 $(ARGS)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from experiments.declare import Cell, Table
+from experiments.profiles import TUNING_SEED
 from gfl.experiment import Profile
 from gfl.record import RUN_ID, RunRecord, Store, digest, run_id
 
@@ -165,7 +166,7 @@ def _runs(cell: Cell, profile: Profile, store: Store) -> list[tuple[int, str]]:
     if cell.experiment is None:
         return []
     ids = store.ids(profile.name, cell.experiment.slug)
-    seeds = sorted({int(m["seed"]) for id in ids if (m := RUN_ID.fullmatch(id))})
+    seeds = sorted({int(m["seed"]) for id in ids if (m := RUN_ID.fullmatch(id))} - {TUNING_SEED})
     named = [(seed, run_id(cell.experiment, profile, seed)) for seed in seeds]
     return [(seed, id) for seed, id in named if id in ids]
 
@@ -177,9 +178,10 @@ def _unfinished(cell: Cell, profile: Profile, store: Store) -> list[str]:
     for folder in sorted((store.runs / profile.name).glob(f"{cell.experiment.slug}-s*")):
         id, _, cap = folder.name.partition("-capped")
         match = RUN_ID.fullmatch(id)
-        if not match or id != run_id(cell.experiment, profile, int(match["seed"])):
+        seed = int(match["seed"]) if match else TUNING_SEED
+        if seed == TUNING_SEED or id != run_id(cell.experiment, profile, seed):
             continue
-        name = f"{_name(cell)}, seed {match['seed']}"
+        name = f"{_name(cell)}, seed {seed}"
         if cap.isdigit() and store.own(profile.name, id, int(cap)):
             remarks.append(f"{name}: a trial of {cap} iterations, not a result")
         elif (

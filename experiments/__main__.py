@@ -1,4 +1,4 @@
-"""``python -m experiments run|status|config|promote``: the declared tables, run and recorded."""
+"""``python -m experiments run|status|...``: the declared tables, run and recorded."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-from experiments import matrix, promote, tables
+from experiments import matrix, promote, tables, tuning
 from experiments.cli import Parser, add_jobs, add_profile, add_seeds, chosen, guarded, whole_number
 from experiments.matrix import Run
 from experiments.progress import duration
@@ -38,13 +38,13 @@ def parser() -> Parser:
     add_seeds(run)
     add_jobs(run)
     run.add_argument("--data", metavar="DIR", help="COCO's folder, for the coco profile")
-    run.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    _add_device(run)
     run.add_argument(
         "--max-iters",
         type=whole_number("--max-iters", 1),
         help="stop each run here: a trial, recorded as capped, never a result",
     )
-    run.add_argument("--dry-run", action="store_true", help="only say what would be trained")
+    _add_dry_run(run)
 
     status = commands.add_parser("status", help="the state of every run, and what is missing")
     status.add_argument("target", nargs="?", help=TARGET)
@@ -62,7 +62,23 @@ def parser() -> Parser:
     )
     promoted.add_argument("target", nargs="?", help=TARGET)
     add_profile(promoted)
+
+    tune = commands.add_parser(
+        "tune", help="train plain ATSS at other hyper-parameters than the profile's"
+    )
+    add_profile(tune)
+    add_jobs(tune)
+    _add_device(tune)
+    _add_dry_run(tune)
     return top
+
+
+def _add_device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+
+
+def _add_dry_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--dry-run", action="store_true", help="only say what would be trained")
 
 
 def main(argv: Sequence[str] | None = None, worker: Sequence[str] = TRAIN) -> int:
@@ -70,8 +86,8 @@ def main(argv: Sequence[str] | None = None, worker: Sequence[str] = TRAIN) -> in
 
     def command() -> int:
         args = parser().parse_args(argv)
-        if args.command == "run":
-            return _run(args, worker)
+        if args.command in ("run", "tune"):
+            return {"run": _run, "tune": _tune}[args.command](args, worker)
         return {"status": _status, "config": _config, "promote": _promote}[args.command](args)
 
     return guarded(PROG, command)
@@ -90,29 +106,58 @@ def _run(args: argparse.Namespace, worker: Sequence[str]) -> int:
             print(f"  {run.id}  ({', '.join(run.rows)})")
         return 0
     matrix.check_writable(store.runs / profile.name, store.results / "tables" / profile.name)
-    from rich.console import Console
-
-    from experiments.display import Display
-
-    known = matrix.estimate(profile, store) if args.max_iters is None else None
-    display = Display(Console(), expected=known[0] if known else None)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
-    try:
-        failed = run_missing(runs, store, machine, display, worker)
-    except KeyboardInterrupt:
-        again = "run the same command again to go on from the last finished epoch"
-        print(f"stopped; {again}", file=sys.stderr)
-        return 130
-    except WorkerError as err:
-        print(f"{PROG}: {err}", file=sys.stderr)
-        return 1
+    code, failed = _train(runs, profile, store, machine, worker)
+    if code:
+        return code
     for table in shown:
         _print_table(table.name, "runs", args, *(["--no-write"] if args.max_iters else []))
     for run in failed:
         log = store.run_dir(profile.name, run.id, args.max_iters) / "train.log"
         print(f"{PROG}: {run.name} failed; its log: {log}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _train(
+    runs: Sequence[Run], profile: Profile, store: Store, machine: Machine, worker: Sequence[str]
+) -> tuple[int, list[Run]]:
+    """Train what is missing; return an exit code, not 0 if that was stopped, and what failed."""
+    from rich.console import Console
+
+    from experiments.display import Display
+
+    known = matrix.estimate(profile, store) if machine.max_iters is None else None
+    display = Display(Console(), expected=known[0] if known else None)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    try:
+        return 0, run_missing(runs, store, machine, display, worker)
+    except KeyboardInterrupt:
+        again = "run the same command again to go on from the last finished epoch"
+        print(f"stopped; {again}", file=sys.stderr)
+        return 130, []
+    except WorkerError as err:
+        print(f"{PROG}: {err}", file=sys.stderr)
+        return 1, []
+
+
+def _tune(args: argparse.Namespace, worker: Sequence[str]) -> int:
+    profile, store = chosen(args)
+    runs = [trial.run for trial in tuning.trials(profile, store)]
+    machine = Machine(gpus=args.gpus, device=args.device, jobs=args.jobs)
+    if args.dry_run:
+        _list(runs, store)
+        _summary(runs, matrix.missing(runs, store), profile, store, machine)
+        return 0
+    matrix.check_writable(store.runs / profile.name, store.results / "tuning")
+    code, _ = _train(runs, profile, store, machine, worker)
+    if code:
+        return code
+    found = tuning.trials(profile, store)
+    for trial in found:
+        print(f"{trial.variant.name}: {matrix.state(trial.run, store)}")
+    print(tuning.verdict(found))
+    print("written:", ", ".join(map(str, tuning.publish(profile, store))))
+    return 0
 
 
 def _interrupt(number: int, frame: object) -> None:
@@ -135,12 +180,16 @@ def _status(args: argparse.Namespace) -> int:
     else:
         shown = list(tables.TABLES.values())
         runs = matrix.plan(shown, profile, args.seeds)
-    width = max(len(run.id) for run in runs)
-    for run in runs:
-        print(f"{run.id:{width}}  {matrix.state(run, store)}  ({', '.join(run.rows)})")
+    _list(runs, store)
     machine = Machine(gpus=args.gpus, jobs=args.jobs)
     _summary(runs, matrix.missing(runs, store), profile, store, machine)
     return 0
+
+
+def _list(runs: Sequence[Run], store: Store) -> None:
+    width = max(len(run.id) for run in runs)
+    for run in runs:
+        print(f"{run.id:{width}}  {matrix.state(run, store)}  ({', '.join(run.rows)})")
 
 
 def _summary(

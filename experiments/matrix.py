@@ -9,6 +9,7 @@ from pathlib import Path
 
 from experiments import tables
 from experiments.declare import Table
+from experiments.profiles import TUNING_SEED
 from gfl.errors import UserError, did_you_mean
 from gfl.experiment import Experiment, Profile
 from gfl.record import RUN_ID, RunRecord, Store, digest, run_id
@@ -30,7 +31,13 @@ class Run:
 
 
 def plan(shown: Iterable[Table], profile: Profile, seeds: Sequence[int]) -> list[Run]:
-    """The runs behind tables, each once, one seed after the other."""
+    """The runs behind tables, each once, one seed after the other.
+
+    Raises:
+        UserError: the seed is the one that hyper-parameters are tuned on.
+    """
+    if TUNING_SEED in seeds:
+        raise UserError(f"seed {TUNING_SEED} is for tuning: what was chosen on it proves nothing")
     cells = [(table, cell) for table in shown for cell in table.cells() if cell.experiment]
     runs: dict[str, Run] = {}
     for seed in dict.fromkeys(seeds):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from experiments.declare import Table
 from experiments.matrix import check_writable, plan
+from experiments.profiles import TUNING_SEED
 from gfl.errors import UserError
 from gfl.experiment import Profile
 from gfl.record import RUN_ID, RunRecord, Store
@@ -61,4 +62,5 @@ def promote(shown: Iterable[Table], profile: Profile, store: Store) -> Outcome:
 
 def _seeds(profile: Profile, store: Store) -> list[int]:
     names = (path.parent.name for path in (store.runs / profile.name).glob("*/record.json"))
-    return sorted({int(m["seed"]) for name in names if (m := RUN_ID.fullmatch(name))})
+    seeds = {int(m["seed"]) for name in names if (m := RUN_ID.fullmatch(name))}
+    return sorted(seeds - {TUNING_SEED})

@@ -1,0 +1,213 @@
+"""The sweeps behind a profile's hyper-parameters: plain ATSS alone, at a seed of no table.
+
+A variant has no experiment, so nothing but the baseline can be tuned on. A sweep is declared in
+``SWEEPS``, trained by ``python -m experiments tune`` and told in ``results/tuning/``.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from experiments.matrix import Run, check_writable
+from experiments.profiles import LAPTOP, TUNING_SEED
+from experiments.progress import duration
+from gfl.errors import UserError, did_you_mean
+from gfl.experiment import Experiment, Model, Profile, Schedule
+from gfl.record import RunRecord, Store, run_id
+
+BASELINE = Experiment()
+FIGURES = ("AP", "AP50", "AP75")
+COLUMNS = (
+    "variant", "changed", *FIGURES, "AP by epoch", "last loss", "seconds", "state", "commit",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A profile with other values of fields of its ``Schedule``, its ``Model`` or its own."""
+
+    name: str
+    changes: Mapping[str, Any] = field(default_factory=dict)
+
+    def of(self, profile: Profile) -> Profile:
+        """Return the profile as this variant has it."""
+        parts = {"schedule": Schedule, "model": Model}
+        own = {f.name for f in fields(Profile)} - {"name", "dataset", *parts}
+        changed = {name: value for name, value in self.changes.items() if name in own}
+        for part, kind in parts.items():
+            names = {f.name for f in fields(kind)} & self.changes.keys()
+            values = {name: self.changes[name] for name in names}
+            changed[part] = replace(getattr(profile, part), **values)
+            own |= names
+        if unknown := self.changes.keys() - own:
+            raise ValueError(f"{self.name}: a profile has no {', '.join(sorted(unknown))}")
+        return replace(profile, **changed)
+
+
+def _rates(profile: Profile, *factors: float) -> tuple[Variant, ...]:
+    rates = (factor * profile.schedule.lr for factor in factors)
+    return tuple(Variant(f"lr {rate:g}", {"lr": rate}) for rate in rates)
+
+
+SWEEPS: dict[str, tuple[Variant, ...]] = {"laptop": _rates(LAPTOP, 0.5, 1, 2)}
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A variant, the run that tries it, and its record once there is one."""
+
+    variant: Variant
+    run: Run
+    chosen: bool  # it is the profile
+    record: RunRecord | None
+
+    @property
+    def ap(self) -> float | None:
+        finished = self.record is not None and self.record.state == "finished"
+        return self.record.metrics["AP"] if self.record and finished else None
+
+
+def trials(profile: Profile, store: Store) -> list[Trial]:
+    """The sweep declared for a profile.
+
+    Raises:
+        UserError: there is none.
+    """
+    if (variants := SWEEPS.get(profile.name)) is None:
+        raise UserError(
+            f"no sweep is declared for profile {profile.name!r}{did_you_mean(profile.name, SWEEPS)}"
+        )
+    found = []
+    for variant in variants:
+        varied = variant.of(profile)
+        id = run_id(BASELINE, varied, TUNING_SEED)
+        run = Run(id, BASELINE, varied, TUNING_SEED, (f"tuning/{variant.name}",))
+        record = store.own(profile.name, id)
+        found.append(Trial(variant, run, varied == profile, record))
+    return found
+
+
+def publish(profile: Profile, store: Store) -> list[Path]:
+    """Write what the sweep found, and keep the records that a clean commit made.
+
+    A sweep of which a part was made by other code has a name that git ignores.
+    """
+    folder = store.results / "tuning"
+    check_writable(folder)
+    found = trials(profile, store)
+    clean = [t.record for t in found if t.record and t.record.commit and not t.record.dirty]
+    for record in clean:
+        record.save(folder / profile.name / f"{record.id}.json")
+    stem = profile.name + ("" if len(clean) == len(found) else ".this-machine")
+    lines = [_line(trial, profile) for trial in found]
+    texts = {"md": markdown(profile, found, lines), "csv": _csv(lines)}
+    return [_write(folder / f"{stem}.{kind}", text) for kind, text in texts.items()]
+
+
+def _write(path: Path, text: str) -> Path:
+    new = path.with_name(path.name + ".new")
+    new.write_text(text, encoding="utf-8")
+    return new.replace(path)
+
+
+def verdict(found: Sequence[Trial]) -> str:
+    """One sentence: whether the profile is what the rule chooses."""
+    tried = [trial for trial in found if trial.ap is not None]
+    if len(tried) < len(found):
+        words = f"{len(tried)} of {len(found)} variants have finished"
+        failed = [t.variant.name for t in found if t.record and t.record.state == "failed"]
+        words += f" ({', '.join(failed)} failed)" if failed else ""
+        if any(trial.record is None for trial in found):
+            return f"{words}: the sweep is not complete."
+    else:
+        words = f"{len(found)} variants have finished"
+    if not tried:
+        return f"{words}."
+    best = max(tried, key=lambda trial: trial.ap or 0.0)
+    words += f"; the highest AP is that of {best.variant.name}"
+    if best.chosen:
+        return f"{words}, which is the profile."
+    return f"{words}, and the profile has other values: it is not what this sweep chooses."
+
+
+def markdown(profile: Profile, found: Sequence[Trial], lines: Sequence[Mapping[str, Any]]) -> str:
+    """Tell the sweep, its rule and its outcome."""
+    rows = ["| " + " | ".join(_cell(name, line[name]) for name in COLUMNS) + " |" for line in lines]
+    return "\n".join(
+        [
+            f"# How the `{profile.name}` profile's hyper-parameters were chosen",
+            "",
+            f"On plain ATSS alone (`Experiment()`), at seed {TUNING_SEED}, which no table uses, "
+            "and before any GFL row was looked at. The rule: the highest AP wins.",
+            "",
+            verdict(found),
+            "",
+            "| " + " | ".join(COLUMNS) + " |",
+            "|" + " --- |" * len(COLUMNS),
+            *rows,
+            "",
+            "`changed` is what differs from the profile; the loss is the mean of the "
+            "last tenth of the curve. Made by `make tune`.",
+            "",
+        ]
+    )
+
+
+def _line(trial: Trial, profile: Profile) -> dict[str, Any]:
+    record = trial.record
+    line: dict[str, Any] = dict.fromkeys(COLUMNS)
+    line["variant"] = trial.variant.name
+    line["changed"] = "chosen" if trial.chosen else _changes(trial.run.profile, profile)
+    line["state"] = "missing" if record is None else record.state
+    if record is None:
+        return line
+    line |= {name: record.metrics.get(name) for name in FIGURES}
+    line["AP by epoch"] = "; ".join(f"{e['epoch']}: {_number(e['AP'])}" for e in record.evals)
+    losses = [point["loss"] for point in record.curve[-(-len(record.curve) * 9 // 10) :]]
+    line["last loss"] = statistics.mean(losses) if losses and None not in losses else None
+    line["seconds"] = round(record.seconds)
+    line["state"] += f": {record.message}" if record.message else ""
+    line["commit"] = (record.commit or "none")[:8] + (" with changes" if record.dirty else "")
+    return line
+
+
+def _changes(varied: Profile, profile: Profile) -> str:
+    """``lr 0.002 -> 0.001``, of every field that differs."""
+    found = []
+    for old, new in ((profile, varied), (profile.schedule, varied.schedule),
+                     (profile.model, varied.model)):  # fmt: skip
+        for f in fields(old):
+            before, after = getattr(old, f.name), getattr(new, f.name)
+            if before != after and f.name not in ("schedule", "model"):
+                found.append(f"{f.name} {before} → {after}")
+    return ", ".join(found)
+
+
+def _cell(name: str, value: Any) -> str:
+    if value is None:
+        return "—"
+    if name in FIGURES:
+        return _number(value)
+    if name == "last loss":
+        return f"{value:.3f}"
+    if name == "seconds":
+        return duration(value)
+    return f"**{value}**" if value == "chosen" else str(value)
+
+
+def _number(value: float | None) -> str:
+    return "—" if value is None else f"{value:.1f}"
+
+
+def _csv(lines: Sequence[Mapping[str, Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return text.getvalue()

@@ -1,0 +1,161 @@
+import csv
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from analysis import tables as filled
+from experiments import profiles, tables
+from experiments.__main__ import main
+from experiments.matrix import plan
+from experiments.profiles import TUNING_SEED
+from experiments.promote import promote
+from experiments.tuning import SWEEPS, Trial, Variant, trials, verdict
+from experiments.worker import ROOT
+from gfl.errors import UserError
+from gfl.experiment import Experiment
+from gfl.record import Request, RunRecord, Store
+
+FAKE_WORKER = Path(__file__).with_name("fake_worker.py")
+SMOKE = profiles.get("smoke")
+Cli = Callable[..., int]
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    sweep = (
+        Variant("slow", {"lr": 5e-4}),
+        Variant("as it is"),
+        Variant("wide", {"channels": 32, "lr": 2e-3}),
+    )
+    monkeypatch.setitem(SWEEPS, "smoke", sweep)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    return Store(tmp_path / "runs", tmp_path / "results")
+
+
+@pytest.fixture
+def tune(store: Store) -> Cli:
+    folders = ["--runs", str(store.runs), "--results", str(store.results)]
+
+    def call(*words: str) -> int:
+        words = ("tune", "--profile", "smoke", *folders, *words)
+        return main(words, worker=[sys.executable, str(FAKE_WORKER)])
+
+    return call
+
+
+@pytest.mark.parametrize("name", SWEEPS)
+def test_a_declared_sweep_has_the_profile_itself_once_and_no_variant_twice(name: str) -> None:
+    profile = profiles.get(name)
+    varied = [variant.of(profile) for variant in SWEEPS[name]]
+    assert varied.count(profile) == 1
+    assert len(set(varied)) == len(varied)
+    assert len({variant.name for variant in SWEEPS[name]}) == len(varied)
+
+
+def test_a_variant_changes_what_it_names_and_nothing_else() -> None:
+    variant = Variant("x", {"lr": 5.0, "channels": 7, "eval_interval": 1})
+    assert variant.of(SMOKE) == replace(
+        SMOKE,
+        schedule=replace(SMOKE.schedule, lr=5.0),
+        model=replace(SMOKE.model, channels=7),
+        eval_interval=1,
+    )
+    with pytest.raises(ValueError, match="a profile has no quality"):
+        Variant("x", {"quality": "joint"}).of(SMOKE)
+    with pytest.raises(ValueError, match="a profile has no name"):
+        Variant("x", {"name": "other"}).of(SMOKE)
+
+
+def test_a_sweep_is_of_the_baseline_at_its_own_seed(store: Store, tune: Cli) -> None:
+    assert tune("--jobs", "3") == 0
+    requests = [Request.load(path.parent) for path in store.runs.glob("*/*/request.json")]
+    assert len(requests) == 3
+    assert {request.experiment for request in requests} == {Experiment()}
+    assert {request.seed for request in requests} == {TUNING_SEED}
+
+
+def test_a_sweep_is_told_and_its_records_kept(
+    store: Store, tune: Cli, monkeypatch: pytest.MonkeyPatch, clean_commit: str,
+    capfd: pytest.CaptureFixture,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("FAKE", "learn")
+    assert tune() == 0
+    out = capfd.readouterr().out
+    assert "the highest AP is that of wide, and the profile has other values" in out
+    folder = store.results / "tuning"
+    text = (folder / "smoke.md").read_text()
+    ap = 30 + len(Experiment().slug) / 10 + TUNING_SEED
+    assert f"| as it is | **chosen** | {ap + 1:.1f} |" in text
+    assert f"| slow | lr 0.001 → 0.0005 | {ap + 0.5:.1f} |" in text
+    assert "| wide | lr 0.001 → 0.002, channels 16 → 32 |" in text
+    assert f"| 4: {ap + 1:.1f} |" in text
+    assert f"| finished | {clean_commit[:8]} |" in text
+    with (folder / "smoke.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["variant"] for row in rows] == ["slow", "as it is", "wide"]
+    kept = {RunRecord.load(path).id for path in (folder / "smoke").glob("*.json")}
+    assert kept == {trial.run.id for trial in trials(SMOKE, store)}
+    assert tune() == 0  # trained once
+    assert (folder / "smoke.md").read_text() == text
+
+
+def test_a_sweep_of_changed_code_is_not_the_committed_one(
+    store: Store, tune: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("experiments.running.code_state", lambda: ("1" * 40, True))
+    assert tune() == 0
+    names = {path.name for path in (store.results / "tuning").iterdir()}
+    assert names == {"smoke.this-machine.md", "smoke.this-machine.csv"}
+    text = (store.results / "tuning/smoke.this-machine.md").read_text()
+    assert "11111111 with changes" in text
+
+
+def test_a_variant_that_diverged_is_part_of_the_result(
+    store: Store, tune: Cli, monkeypatch: pytest.MonkeyPatch, clean_commit: str
+) -> None:
+    monkeypatch.setenv("FAKE", "fail-fast")
+    assert tune() == 0
+    text = (store.results / "tuning/smoke.md").read_text()
+    assert "2 of 3 variants have finished (wide failed); the highest AP is that of" in text
+    assert "failed: the loss is not finite at iteration 7" in text
+
+
+def test_the_verdict_is_the_rules(store: Store, tune: Cli) -> None:
+    assert tune() == 0
+    found = trials(SMOKE, store)
+
+    def with_ap(*values: float) -> list[Trial]:
+        pairs = zip(found, values, strict=True)
+        return [replace(t, record=replace(t.record, metrics={"AP": ap})) for t, ap in pairs]
+
+    assert verdict(with_ap(1, 2, 1)).endswith("the highest AP is that of as it is, which is the "
+                                              "profile.")  # fmt: skip
+    assert "of wide, and the profile has other values" in verdict(with_ap(1, 2, 3))
+    part = [*with_ap(1, 2, 3)[:2], replace(found[2], record=None)]
+    assert verdict(part) == "2 of 3 variants have finished: the sweep is not complete."
+
+
+def test_a_dry_run_only_tells(tmp_path: Path, tune: Cli, capfd: pytest.CaptureFixture) -> None:
+    assert tune("--dry-run", "--jobs", "2") == 0
+    out = capfd.readouterr().out
+    assert "missing  (tuning/wide)" in out
+    assert "3 runs, 3 to train, 2 at a time" in out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_table_shows_the_tuning_seed(store: Store, tune: Cli, clean_commit: str) -> None:
+    assert tune() == 0
+    table = tables.find("table-3")
+    assert not any(cell.own or cell.remarks for cell in filled.fill(table, SMOKE, store))
+    with pytest.raises(UserError, match="nothing to promote"):
+        promote([table], SMOKE, store)
+    with pytest.raises(UserError, match="seed 100 is for tuning"):
+        plan([table], SMOKE, [0, TUNING_SEED])
+
+
+def test_a_profile_without_a_sweep_is_refused(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
+    assert main(["tune", "--profile", "coco", "--runs", str(tmp_path)]) == 2
+    assert "no sweep is declared for profile 'coco'; known: laptop" in capfd.readouterr().err
