@@ -94,7 +94,8 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         text=True,
         check=False,
         cwd=Path(__file__).parents[2],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        # As gfl.train's main does for a run on the CPU; the killed run does not pass through it.
+        env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
     )
     assert done.returncode == 0, done.stderr
     first, second, between, third = done.stdout.splitlines()
