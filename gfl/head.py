@@ -11,7 +11,7 @@ that this project makes is M3's, except the DCN of Table 4's rows:
 item                      paper                   GF                      M3
 ========================  ======================  ======================  =========================
 QFL's modulating factor   \|y - s\|^beta, Eq. 2   (y - s)^beta            \|y - s\|^beta
-QFL over an image's pad    not said                counted                 not counted
+QFL where padded          not said                counts                  does not
 average of L_B and L_D    1 / N_pos, Eq. 11       1 / sum(w)              1 / max(sum(w), 1)
 w                         the quality scores      max class score         the same, detached
 N_pos                     number of positives     at least 1              at least 1 in each image
