@@ -5,6 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from jaxtyping import install_import_hook
+
+# Shapes and types are checked while tests run, and only then; before anything imports gfl.
+install_import_hook("gfl", "beartype.beartype")
 
 
 @pytest.fixture(scope="session")
