@@ -108,11 +108,10 @@ class Display:
         self.note(name + ", ".join(filter(None, (*run.facts(), self._left(run)))))
 
     def _left(self, run: RunProgress) -> str:
-        left, table = run.left(self.progress.expected), self.progress.left
-        if left is None or table is None:
-            return ""
-        whole = f", table {duration(table)}" if self.progress.total > 1 else ""
-        return f"left: run {duration(left)}{whole}"
+        known = [("run", _about(run.left(self.progress.expected)))]
+        known += [("table", _about(self.progress.left))] if self.progress.total > 1 else []
+        lefts = ", ".join(f"{what} {left}" for what, left in known if left)
+        return f"left: {lefts}" if lefts else ""
 
     def __rich__(self) -> RenderableType:
         """What stands below what was said; drawn anew at each refresh."""
@@ -136,12 +135,15 @@ class Display:
         lines.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
         lines.add_column(no_wrap=True, justify="right")
         for run in running:
-            seconds = run.left(progress.expected)
             facts = Text("  ".join(run.facts()), style="dim")
-            ends = "" if seconds is None else duration(seconds)
-            lines.add_row(Text(run.name), facts, Text(ends, style="cyan"))
-        ends = "" if left is None else f"left: {duration(left)}"
+            lines.add_row(Text(run.name), facts, Text(_about(run.left(progress.expected)), "cyan"))
+        ends = f"left: {_about(left)}" if _about(left) else ""
         return Group(_head(title, ends), _bar(progress.fraction), lines)
+
+
+def _about(seconds: float | None) -> str:
+    """A time left; none while nothing tells it, nor where the last step is done."""
+    return "" if seconds is None or seconds < 0.5 else duration(seconds)
 
 
 def _head(title: str, left: str) -> Grid:

@@ -207,7 +207,7 @@ def _number(value: float | None) -> str:
 
 def _csv(lines: Sequence[Mapping[str, Any]]) -> str:
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows([line[name] for name in COLUMNS] for line in lines)
     return text.getvalue()

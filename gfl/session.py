@@ -154,6 +154,24 @@ class HistoryHook(Hook):
         return self.history["images"] / seconds if seconds else None
 
 
+class SpeedHook(Hook):
+    """Measures a trained model's speed, before the checkpoints are given up.
+
+    A run that is stopped here goes on from the last of them.
+    """
+
+    priority = "VERY_HIGH"
+
+    def __init__(self, images: int, tell: Tell) -> None:
+        self.images, self.tell = images, tell
+        self.fps: float | None = None
+
+    def after_train(self, runner: Runner) -> None:
+        """Time the forward pass and NMS at batch 1."""
+        self.tell("phase", name="measuring speed")
+        self.fps = _frames_per_second(runner, self.images)
+
+
 def run(
     settings: dict[str, Any], run_dir: Path, tell: Tell, *, threads: int | None, capped: bool
 ) -> Outcome:
@@ -180,12 +198,12 @@ def run(
     chronicle = HistoryHook(history, batch, tell)
     runner.register_hook(ExactCheckpointHook(run_dir, history, message))
     runner.register_hook(chronicle)
-    problem, fps = "", None
+    on_coco = settings["dataset"] == COCO
+    stopwatch = SpeedHook(FPS_IMAGES if on_coco else FPS_IMAGES_EMBEDDED, tell)
+    runner.register_hook(stopwatch)
+    problem = ""
     try:
         runner.train()
-        tell("phase", name="timing")
-        on_coco = settings["dataset"] == COCO
-        fps = _frames_per_second(runner, FPS_IMAGES if on_coco else FPS_IMAGES_EMBEDDED)
         chronicle.tick()
     except DivergedError as err:
         problem = str(err)
@@ -196,7 +214,7 @@ def run(
         problem=problem,
         metrics=last,
         detections=runner.val_evaluator.metrics[0].detections if last else [],
-        fps=fps,
+        fps=stopwatch.fps,
         curve=history["curve"],
         evals=history["evals"],
         seconds=history["seconds"],
