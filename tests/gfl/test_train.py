@@ -14,6 +14,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import gfl.register  # noqa: F401  before mmengine, which warns
+
+# isort: split
 import pytest
 import torch
 
