@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from jaxtyping import install_import_hook
 
-# Shapes and types are checked while tests run, and only then; before anything imports gfl.
-install_import_hook("gfl", "beartype.beartype")
+# Shapes of tensors are checked while tests run, and only then; before anything imports these.
+TENSORS = ("assign", "boxes", "geometry", "head", "losses", "quality")
+install_import_hook([f"gfl.{module}" for module in TENSORS], "beartype.beartype")
 
 
 @pytest.fixture(scope="session")
