@@ -30,13 +30,18 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Variant:
-    """A profile with other values of fields of its ``Schedule``, its ``Model`` or its own."""
+    """A profile with other values of fields of its ``Schedule``, its ``Model`` or its own.
+
+    A variant that is not eligible is shown and never chosen: it takes longer than a user has, and
+    tells how flat the curve is where the profile stops.
+    """
 
     name: str
     changes: Mapping[str, Any] = field(default_factory=dict)
+    eligible: bool = True
 
     def of(self, profile: Profile) -> Profile:
-        """Return the profile as this variant has it."""
+        """Return the profile as this variant has it, evaluated after each epoch."""
         parts = {"schedule": Schedule, "model": Model}
         own = {f.name for f in fields(Profile)} - {"name", "dataset", *parts}
         changed = {name: value for name, value in self.changes.items() if name in own}
@@ -47,15 +52,16 @@ class Variant:
             own |= names
         if unknown := self.changes.keys() - own:
             raise ValueError(f"{self.name}: a profile has no {', '.join(sorted(unknown))}")
-        return replace(profile, **changed)
+        return replace(profile, **({"eval_interval": 1} | changed))
 
 
-def _rates(profile: Profile, *factors: float) -> tuple[Variant, ...]:
-    rates = (factor * profile.schedule.lr for factor in factors)
-    return tuple(Variant(f"lr {rate:g}", {"lr": rate}) for rate in rates)
-
-
-SWEEPS: dict[str, tuple[Variant, ...]] = {"laptop": _rates(LAPTOP, 0.5, 1, 2)}
+AS_IT_IS = Variant("as it is")
+SWEEPS: dict[str, tuple[Variant, ...]] = {
+    "laptop": (
+        *(Variant(f"lr {rate:g}", {"lr": rate}) for rate in (0.001, 0.002, 0.004, 0.008, 0.016)),
+        Variant("twice as long", {"epochs": 2 * LAPTOP.schedule.epochs}, eligible=False),
+    )
+}
 
 
 @dataclass(frozen=True)
@@ -89,7 +95,7 @@ def trials(profile: Profile, store: Store) -> list[Trial]:
         id = run_id(BASELINE, varied, TUNING_SEED)
         run = Run(id, BASELINE, varied, TUNING_SEED, (f"tuning/{variant.name}",))
         record = store.own(profile.name, id)
-        found.append(Trial(variant, run, varied == profile, record))
+        found.append(Trial(variant, run, varied == AS_IT_IS.of(profile), record))
     return found
 
 
@@ -127,10 +133,12 @@ def verdict(found: Sequence[Trial]) -> str:
             return f"{words}: the sweep is not complete."
     else:
         words = f"{len(found)} variants have finished"
-    if not tried:
+    if not any(trial.variant.eligible for trial in tried):
         return f"{words}."
-    best = max(tried, key=lambda trial: trial.ap or 0.0)
-    words += f"; the highest AP is that of {best.variant.name}"
+    eligible = [trial for trial in tried if trial.variant.eligible]
+    best = max(eligible, key=lambda trial: trial.ap or 0.0)
+    among = "" if len(eligible) == len(tried) else " of those that may be chosen"
+    words += f"; the highest AP{among} is that of {best.variant.name}"
     if best.chosen:
         return f"{words}, which is the profile."
     return f"{words}, and the profile has other values: it is not what this sweep chooses."
@@ -163,7 +171,9 @@ def _line(trial: Trial, profile: Profile) -> dict[str, Any]:
     record = trial.record
     line: dict[str, Any] = dict.fromkeys(COLUMNS)
     line["variant"] = trial.variant.name
-    line["changed"] = "chosen" if trial.chosen else _changes(trial.run.profile, profile)
+    changed = _changes(trial.run.profile, AS_IT_IS.of(profile))
+    changed += "" if trial.variant.eligible else " (shown, not to be chosen)"
+    line["changed"] = "chosen" if trial.chosen else changed
     line["state"] = "missing" if record is None else record.state
     if record is None:
         return line

@@ -12,7 +12,7 @@ from experiments.__main__ import main
 from experiments.matrix import plan
 from experiments.profiles import TUNING_SEED
 from experiments.promote import promote
-from experiments.tuning import SWEEPS, Trial, Variant, trials, verdict
+from experiments.tuning import AS_IT_IS, SWEEPS, Trial, Variant, trials, verdict
 from experiments.worker import ROOT
 from gfl.errors import UserError
 from gfl.experiment import Experiment
@@ -50,7 +50,7 @@ def tune(store: Store) -> Cli:
 def test_a_declared_sweep_has_the_profile_itself_once_and_no_variant_twice(name: str) -> None:
     profile = profiles.get(name)
     varied = [variant.of(profile) for variant in SWEEPS[name]]
-    assert varied.count(profile) == 1
+    assert varied.count(AS_IT_IS.of(profile)) == 1
     assert len(set(varied)) == len(varied)
     assert len({variant.name for variant in SWEEPS[name]}) == len(varied)
 
@@ -134,6 +134,11 @@ def test_the_verdict_is_the_rules(store: Store, tune: Cli) -> None:
     assert verdict(with_ap(1, 2, 1)).endswith("the highest AP is that of as it is, which is the "
                                               "profile.")  # fmt: skip
     assert "of wide, and the profile has other values" in verdict(with_ap(1, 2, 3))
+    long = replace(found[2], variant=replace(found[2].variant, eligible=False))
+    passed_over = [*with_ap(1, 2, 3)[:2], replace(with_ap(1, 2, 3)[2], variant=long.variant)]
+    assert verdict(passed_over).endswith(
+        "the highest AP of those that may be chosen is that of as it is, which is the profile."
+    )
     part = [*with_ap(1, 2, 3)[:2], replace(found[2], record=None)]
     assert verdict(part) == "2 of 3 variants have finished: the sweep is not complete."
 
