@@ -77,7 +77,7 @@ class Display:
             self.note(f"{run.name}: going on from iteration {run.resumed}")
         elif event["event"] == "message":
             self.note(f"{run.name}: {event['text']}", style="yellow")
-        elif not self._live:
+        elif not self._live and event["event"] != "start":  # of which there is nothing to tell
             new_phase = event["event"] == "phase" and run.phase.split(" ")[0] != before
             if event["event"] == "eval" or new_phase or self._is_late(id):
                 self._line(id, run)

@@ -171,9 +171,9 @@ def _train_all(
                     continue
                 say()
         except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
             display.stopping()
             crew.stop()
-            pool.shutdown(cancel_futures=True)
             raise
     return failed
 

@@ -27,6 +27,8 @@ from gfl.record import RecordError, Request, RunRecord, State, digest, write_jso
 EMBEDDED = Path(__file__).resolve().parents[1] / "data"  # git-ignored
 LOADERS = 4  # processes for each device; none where decoded images and one thread do
 
+INTERRUPTED = 130
+
 Tell = Callable[..., None]
 
 
@@ -42,7 +44,7 @@ def main(argv: list[str]) -> int:
         tell("error", message=str(err), user=True)
         return 2
     except KeyboardInterrupt:
-        return 130
+        return INTERRUPTED
     except (OSError, RuntimeError, RecordError) as err:
         users = disk_error(err, run_dir)
         # Told first: the log may be on the disk that is full.
@@ -183,4 +185,8 @@ def coco_root(named: str | None) -> Path:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    code = main(sys.argv[1:])
+    if code == INTERRUPTED:  # somebody waits; taking torch apart would be seconds
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
