@@ -19,7 +19,8 @@ SMOKE = Profile(
 )
 
 # Levels P2 to P4: anchors of 32, 64 and 128 px for objects of 12 to 118 px, so that distances in
-# strides spread as they do on COCO. Chosen on plain ATSS: results/tuning/laptop.md.
+# strides spread as they do on COCO. The rate is the sweep's (results/tuning/laptop.md); levels,
+# channels, batch and epochs are what fits fifteen minutes, set in trials of plain ATSS.
 LAPTOP = Profile(
     name="laptop",
     model=Model(depth=18, base_channels=32, first_level=2, levels=3, channels=32, stacked_convs=2),

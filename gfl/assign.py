@@ -1,7 +1,7 @@
 """Which locations are positive, and for which object: all images, levels and boxes at once.
 
 Ground truth is padded to the same number of boxes in every image, the levels are flattened
-once. Needs torch alone.
+once. Needs torch and jaxtyping alone.
 """
 
 from __future__ import annotations

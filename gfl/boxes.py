@@ -22,6 +22,35 @@ ANCHOR_SIDE = 8  # strides; ATSS's octave_base_scale with its single anchor per 
 LAST_BIN_MARGIN = 0.1
 
 
+class Locations:
+    """Where predictions are made: a point in every cell of every level, with its stride.
+
+    Args:
+        strides: of the levels, px.
+        offset: of the point from the cell's upper left corner, in strides.
+    """
+
+    def __init__(self, strides: Sequence[int], offset: float) -> None:
+        self.strides, self.offset = tuple(strides), offset
+
+    def grid_priors(
+        self,
+        featmap_sizes: Sequence[Sequence[int]],
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ) -> list[Float[Tensor, "_ 4"]]:
+        """Return ``(x, y, stride, stride)`` in px of each level's locations, row by row."""
+        if dtype in (torch.float16, torch.bfloat16):
+            dtype = torch.float32  # bfloat16 has no odd numbers beyond 256
+        priors = []
+        for stride, (height, width) in zip(self.strides, featmap_sizes, strict=True):
+            y = (torch.arange(height, dtype=dtype, device=device) + self.offset) * stride
+            x = (torch.arange(width, dtype=dtype, device=device) + self.offset) * stride
+            points = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1).flatten(0, 1)
+            priors.append(torch.cat([points, torch.full_like(points, stride)], -1))
+        return priors
+
+
 def distances(priors: Float[Tensor, "*P 4"], boxes: Float[Tensor, "*P 4"]) -> Float[Tensor, "*P 4"]:
     """Return the distances from locations to the sides l, t, r, b of boxes, in strides."""
     points, strides = priors[..., :2], priors[..., 2:]

@@ -1,5 +1,7 @@
 """Checkpoints from which a run goes on as if it had not been stopped.
 
+To the bit where one process loads the data, which is how embedded data are trained on a CPU; the
+random state of loader processes, and what CUDA leaves undefined, are not in a checkpoint.
 mmengine's own store no random state and are read by unpickling whatever is in them. These hold
 weights, optimizer, schedules, random states and the run's history, are written to a temporary name
 and renamed, carry a checksum, and are read with ``weights_only=True``.
@@ -22,6 +24,8 @@ from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import nn
+
+from gfl.errors import UserError
 
 NAME = re.compile(r"epoch_(\d+)\.pth")
 
@@ -74,6 +78,17 @@ def newest(folder: Path, tell: Callable[[str], None]) -> dict[str, Any] | None:
     return None
 
 
+def forget(folder: Path, last: int | None = None) -> None:
+    """Delete a run's checkpoints, or those up to an epoch; damaged ones and final.pth stay.
+
+    A run's last are deleted once its record is written: before that it may have to go on.
+    """
+    for path in folder.iterdir():
+        match = NAME.match(path.name)
+        if match and not path.name.endswith(".damaged") and (last is None or int(match[1]) <= last):
+            path.unlink()
+
+
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -116,19 +131,12 @@ class ExactCheckpointHook(Hook):
         if runner.epoch == 0 or path.exists() or runner.rank != 0:
             return
         save(_capture(runner) | {"history": self.history}, path)
-        self._forget(runner.epoch - self.keep)
+        forget(self.folder, runner.epoch - self.keep)
 
     def after_train(self, runner: Runner) -> None:
         """Save the trained weights."""
         if runner.rank == 0:
             save({"model": _bare(runner.model).state_dict()}, self.folder / "final.pth")
-            self._forget(runner.epoch)
-
-    def _forget(self, last: int) -> None:
-        for path in self.folder.iterdir():
-            match = NAME.match(path.name)
-            if match and not path.name.endswith(".damaged") and int(match[1]) <= last:
-                path.unlink()
 
 
 def _bare(model: nn.Module) -> nn.Module:
@@ -154,7 +162,18 @@ def _capture(runner: Any) -> dict[str, Any]:
 
 
 def _restore(runner: Any, state: dict[str, Any]) -> None:
-    _bare(runner.model).load_state_dict(state["model"])
+    """Put everything back.
+
+    Raises:
+        UserError: the weights are not this model's: other code made them under the same id.
+    """
+    try:
+        _bare(runner.model).load_state_dict(state["model"])
+    except RuntimeError as err:
+        raise UserError(
+            f"{runner.work_dir}: its checkpoints are of a model that this code does not build; "
+            "delete the folder to train the run anew"
+        ) from err
     runner.optim_wrapper.load_state_dict(state["optimizer"])
     for schedule, saved in zip(runner.param_schedulers, state["schedules"], strict=True):
         schedule.load_state_dict(saved)

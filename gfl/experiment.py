@@ -6,6 +6,7 @@ Pure data: importing this module costs neither torch nor mmdet, so that ``status
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 from typing import Literal, get_args, get_type_hints
 
@@ -38,17 +39,18 @@ class Experiment:
         for field in fields(self):
             choices, value = get_args(hints[field.name]), getattr(self, field.name)
             if choices and value not in choices:
-                raise UserError(f"unknown {field.name} {value!r}{did_you_mean(value, choices)}")
+                known = did_you_mean(str(value), choices)
+                raise UserError(f"unknown {field.name} {value!r}{known}")
         if self.dfl and self.boxes != "general":
             raise UserError(
                 f"dfl=True needs boxes='general': {self.boxes!r} has no bins to focus on"
             )
-        if self.n < 1 or self.delta <= 0:
+        if not (isinstance(self.n, int) and self.n >= 1 and 0 < self.delta < math.inf):
             raise UserError(
-                f"n={self.n}, delta={self.delta}: a distribution needs n >= 1, delta > 0"
+                f"n={self.n}, delta={self.delta}: a distribution needs a whole n >= 1 and delta > 0"
             )
-        if self.beta < 0:
-            raise UserError(f"beta={self.beta}: QFL's focusing parameter is not negative (Eq. 2)")
+        if not 0 <= self.beta < math.inf:
+            raise UserError(f"beta={self.beta}: QFL's focusing parameter is 0 or more (Eq. 2)")
 
     @property
     def slug(self) -> str:

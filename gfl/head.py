@@ -14,12 +14,13 @@ QFL's modulating factor   \|y - s\|^beta, Eq. 2   (y - s)^beta            \|y - 
 QFL where padded          not said                counts                  does not
 average of L_B and L_D    1 / N_pos, Eq. 11       1 / sum(w)              1 / max(sum(w), 1)
 w                         the quality scores      max class score         the same, detached
-N_pos                     number of positives     at least 1              at least 1 in each image
+N_pos                     number of positives     at least 1 in an image  at least 1 in an image
 IoU label and GIoU        as defined              +1 px added, in strides as defined
 location at stride 8      not said                3.5 px into the cell    the cell's corner
 bias: rate x2, no decay   not said                yes                     no
 warm-up starts at         not said                1/3 of the rate         0.001 of the rate
-before NMS, a level       not said                1000 anchors            1000 scores
+targets in the last bin   not said                n - 0.1                 n - 0.1
+before NMS, a level       1000 (arXiv v1)         1000 anchors            1000 scores
 ========================  ======================  ======================  =========================
 """
 
@@ -37,7 +38,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from gfl import ops
 from gfl.assign import atss, pad_boxes
-from gfl.boxes import BoxDecoder, General, anchors_at, representation
+from gfl.boxes import BoxDecoder, General, Locations, anchors_at, representation
 from gfl.geometry import giou_loss, iou
 from gfl.losses import at_least_float32, focal_loss, quality_focal_loss
 from gfl.quality import USAGES, centerness
@@ -66,35 +67,6 @@ class Positives(NamedTuple):
     priors: Float[Tensor, "P 4"]
     boxes: Float[Tensor, "P 4"]  # the matched ground truth, xyxy px
     labels: Int[Tensor, "P"]
-
-
-class Locations:
-    """Where predictions are made: a point in every cell of every level, with its stride.
-
-    Args:
-        strides: of the levels, px.
-        offset: of the point from the cell's upper left corner, in strides.
-    """
-
-    def __init__(self, strides: Sequence[int], offset: float) -> None:
-        self.strides, self.offset = tuple(strides), offset
-
-    def grid_priors(
-        self,
-        featmap_sizes: Sequence[Sequence[int]],
-        dtype: torch.dtype = torch.float32,
-        device: torch.device | str = "cpu",
-    ) -> list[Float[Tensor, "_ 4"]]:
-        """Return ``(x, y, stride, stride)`` in px of each level's locations, row by row."""
-        if dtype in (torch.float16, torch.bfloat16):
-            dtype = torch.float32  # bfloat16 has no odd numbers beyond 256
-        priors = []
-        for stride, (height, width) in zip(self.strides, featmap_sizes, strict=True):
-            y = (torch.arange(height, dtype=dtype, device=device) + self.offset) * stride
-            x = (torch.arange(width, dtype=dtype, device=device) + self.offset) * stride
-            points = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1).flatten(0, 1)
-            priors.append(torch.cat([points, torch.full_like(points, stride)], -1))
-        return priors
 
 
 @MODELS.register_module()

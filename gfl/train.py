@@ -100,7 +100,7 @@ def train(request: Request, run_dir: Path, tell: Tell) -> None:
     started = datetime.now(UTC).isoformat(timespec="seconds")
     data_root = _data(request, tell)
     tell("phase", name="loading torch and mmdet")
-    from gfl import session  # seconds, which a refused request need not wait for
+    from gfl import checkpoint, session  # seconds, which a refused request need not wait for
 
     spec = request.profile.dataset
     on_cpu = os.environ.get("CUDA_VISIBLE_DEVICES") == ""
@@ -123,7 +123,7 @@ def train(request: Request, run_dir: Path, tell: Tell) -> None:
         return
     ended: State = "finished" if request.max_iters is None else "capped"
     state: State = "failed" if outcome.problem else ended
-    write_json(run_dir / "predictions.json", {"detections": outcome.detections})
+    write_json(run_dir / "predictions.json", {"detections": outcome.detections}, indent=None)
     RunRecord(
         id=request.id,
         experiment=asdict(request.experiment),
@@ -144,6 +144,7 @@ def train(request: Request, run_dir: Path, tell: Tell) -> None:
         message=outcome.problem,
         started=started,
     ).save(run_dir / "record.json")
+    checkpoint.forget(run_dir)
     tell("end", state=state)
 
 

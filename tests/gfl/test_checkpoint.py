@@ -20,7 +20,8 @@ import torch
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
-from gfl.checkpoint import DamagedError, ExactCheckpointHook, load, newest, save
+from gfl.checkpoint import DamagedError, ExactCheckpointHook, forget, load, newest, save
+from gfl.errors import UserError
 
 
 def seal(path: Path) -> None:
@@ -192,7 +193,7 @@ def names(folder: Path) -> set[str]:
     return {p.name for p in folder.iterdir() if p.suffix != ".sha256"}
 
 
-def test_the_last_two_are_kept_and_at_the_end_the_weights_alone(tmp_path):
+def test_the_last_two_are_kept_until_the_record_is_written_and_then_the_weights_alone(tmp_path):
     run = a_run(0)
     hook = ExactCheckpointHook(tmp_path, {}, print)
     (tmp_path / "epoch_1.pth.damaged").touch()
@@ -202,11 +203,24 @@ def test_the_last_two_are_kept_and_at_the_end_the_weights_alone(tmp_path):
     assert names(tmp_path) == {"epoch_4.pth", "epoch_5.pth", "epoch_1.pth.damaged"}
     run.epoch = 6
     hook.after_train(run)
+    # What follows may fail: the run must be able to go on.
+    assert names(tmp_path) >= {"final.pth", "epoch_5.pth"}
+    forget(tmp_path)
     assert names(tmp_path) == {"final.pth", "epoch_1.pth.damaged"}
     assert {p.name for p in tmp_path.glob("*.sha256")} == {"final.pth.sha256"}
     state = load(tmp_path / "final.pth")
     assert state.keys() == {"model"}
     a_run(1).model.load_state_dict(state["model"])
+
+
+def test_a_checkpoint_of_another_model_is_refused_with_what_to_do(tmp_path):
+    run = a_run(0)
+    run.epoch, run.work_dir = 1, str(tmp_path)
+    ExactCheckpointHook(tmp_path, {}, print).before_train_epoch(run)
+    run.model = nn.Linear(4, 4)
+    with pytest.raises(UserError, match="delete the folder to train the run anew") as refused:
+        ExactCheckpointHook(tmp_path, {}, print).before_train(run)
+    assert str(tmp_path) in str(refused.value)
 
 
 def test_of_several_processes_the_first_writes(tmp_path):

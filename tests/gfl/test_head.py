@@ -13,8 +13,7 @@ from mmdet.models.task_modules.prior_generators import AnchorGenerator, MlvlPoin
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from gfl.boxes import anchors_at
-from gfl.head import Locations
+from gfl.boxes import Locations, anchors_at
 
 CELLS: dict[str, dict[str, Any]] = {
     "ATSS": {},

@@ -1,0 +1,48 @@
+"""Impossible experiments are refused with the reason; a name says what is in effect."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from gfl.errors import UserError
+from gfl.experiment import Experiment
+
+
+@pytest.mark.parametrize(
+    ("factors", "reason"),
+    [
+        ({"quality": "jont"}, r"unknown quality 'jont'; did you mean 'joint'\?"),
+        ({"quality": 3}, r"unknown quality 3; known: centerness-branch, joint"),
+        ({"host": "attss"}, r"unknown host 'attss'; did you mean 'atss'\?"),
+        ({"boxes": "gausian"}, r"unknown boxes 'gausian'; known: dirac, general"),
+        ({"dfl": True}, r"dfl=True needs boxes='general': 'dirac' has no bins"),
+        ({"boxes": "general", "n": 0}, r"n=0, .* a whole n >= 1"),
+        ({"boxes": "general", "n": 1.5}, r"n=1.5, .* a whole n >= 1"),
+        ({"boxes": "general", "delta": 0.0}, r"delta=0.0: .* delta > 0"),
+        ({"boxes": "general", "delta": float("nan")}, r"delta=nan: .* delta > 0"),
+        ({"beta": -1.0}, r"beta=-1.0: .* 0 or more"),
+        ({"beta": float("nan")}, r"beta=nan: .* 0 or more"),
+        ({"beta": float("inf")}, r"beta=inf: .* 0 or more"),
+    ],
+)
+def test_refuses_with_the_reason(factors: dict[str, Any], reason: str) -> None:
+    with pytest.raises(UserError, match=reason):
+        Experiment(**factors)
+
+
+@pytest.mark.parametrize(
+    ("experiment", "slug"),
+    [
+        (Experiment(), "atss-centerness-branch-dirac"),
+        (Experiment(n=8, delta=2.0, beta=1.0), "atss-centerness-branch-dirac"),
+        (Experiment(quality="joint", beta=2.5), "atss-joint-dirac-beta2.5"),
+        (
+            Experiment(quality="joint", boxes="general", dfl=True, n=32, delta=0.5),
+            "atss-joint-general-dfl-n32-delta0.5",
+        ),
+    ],
+)
+def test_is_named_by_what_is_in_effect(experiment: Experiment, slug: str) -> None:
+    assert experiment.slug == slug
