@@ -1,5 +1,5 @@
 """Generalized Focal Loss, reproduced: the training core.
 
 Importing the package costs nothing; ``gfl.losses``, ``gfl.boxes``, ``gfl.quality`` and
-``gfl.assign`` need torch alone, and ``gfl.register`` makes everything known to mmdet.
+``gfl.assign`` need only torch and jaxtyping; ``gfl.register`` makes everything known to mmdet.
 """
