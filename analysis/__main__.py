@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from analysis import render, tables
+from analysis import agreement, render, tables
 from experiments import tables as declared
 from experiments.cli import Parser, add_profile, chosen, guarded
 from experiments.matrix import check_writable
+from experiments.promote import other_gpus
 
 WIDEST = 200  # a table that the terminal is too narrow for is wrapped by it, not cut
 
@@ -44,9 +45,11 @@ def _table(args: argparse.Namespace) -> int:
     with_own = args.store == "runs"
     filled = tables.fill(table, profile, store)
     made = render.sheet(table, profile, filled, with_own)
-    verdicts = render.verdict_lines(filled) if with_own else []
+    verdicts = agreement.lines(filled) if with_own else []
     _show(made, verdicts)
     records = any(f.own if with_own else f.reference for f in filled)
+    if not records and (elsewhere := other_gpus(profile, store)):
+        print(elsewhere)
     if args.no_write or not records:
         return 0
     folder = store.results / "tables" / profile.name

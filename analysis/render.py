@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 from analysis import tables
 from analysis.tables import Figure, Filled, Records
-from experiments.declare import Column, Group, Table
+from experiments.declare import FPS, Column, Group, Table
 from gfl.experiment import Profile
+from gfl.record import RunRecord
 
 NONE = "—"
 
@@ -114,33 +115,40 @@ def _notes(
         f"the row {table.baseline!r}, seed by seed; ± after it is the standard error of its mean."
     )
     yield from filter(None, (table.note, *(f.cell.row.note for f in filled)))
-    if reference := [r for f in filled for r in f.reference.values()]:
+    reference = [r for f in filled for r in f.reference.values()]
+    own = [r for f in filled for r in f.own.values()] if with_own else []
+    if FPS in table.columns and (timed := _timed(reference, own)):
+        yield timed
+    if reference:
         yield f"Reference: {tables.made_by(reference)}."
     if not with_own:
         return
-    if own := [r for f in filled for r in f.own.values()]:
+    if own:
         yield f"Ours, this machine: {tables.made_by(own)}."
     yield from (remark for f in filled for remark in f.remarks)
 
 
-def verdict_lines(filled: Sequence[Filled]) -> list[str]:
-    """Whether this machine agrees with the reference: a summary, then what is not identical."""
-    verdicts = tables.agreement(filled)
-    if not verdicts:
-        return ["No run of this machine has a reference run of the same id to agree with."]
-    kinds = [v.kind for v in verdicts]
-    if set(kinds) == {"bit"}:
-        return [f"This machine agrees with the reference: all {len(kinds)} runs to the bit."]
-    counts = {
-        "the same to the bit": kinds.count("bit"),
-        "within seed noise": kinds.count("noise"),
-        "different": kinds.count("differs"),
-    }
-    said = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
-    verb = "does not agree" if "differs" in kinds else "agrees"
-    lines = [f"This machine {verb} with the reference: of {len(kinds)} runs {said}."]
-    lines += [f"  {v.run}: {v.text}" for v in verdicts if v.kind != "bit"]
-    return lines + list(filter(None, [tables.bound_text(filled)]))
+def _timed(reference: Sequence[RunRecord], own: Sequence[RunRecord]) -> str:
+    """On what FPS was measured; a record does not say what else the machine did."""
+    parts = []
+    for name, records in (("reference", reference), ("ours", own)):
+        timed = [record for record in records if record.fps is not None]
+        if places := sorted({_place(record) for record in timed}):
+            parts.append(f"{name} on {', '.join(places)}")
+    if not parts:
+        return ""
+    beside = ", maybe with other runs training beside it" if "thread" in "".join(parts) else ""
+    return f"FPS: {'; '.join(parts)}{beside}; not comparable with the paper's GPU."
+
+
+def _place(record: RunRecord) -> str:
+    """``1 thread of AMD EPYC``, or a GPU's name."""
+    device, cpu = record.hardware.get("device", "cpu"), record.hardware.get("cpu", "?")
+    if device != "cpu":
+        return str(device)
+    if (threads := record.hardware.get("threads")) is None:
+        return f"the CPU {cpu}, on an unrecorded number of threads"
+    return f"{threads} thread{'s' if threads != 1 else ''} of {cpu}"
 
 
 def markdown(made: Sheet, verdicts: Sequence[str]) -> str:

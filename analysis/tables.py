@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from experiments.declare import Cell, Table
 from experiments.profiles import TUNING_SEED
 from gfl.experiment import Profile
-from gfl.record import RUN_ID, RunRecord, Store, digest, run_id
+from gfl.record import RUN_ID, RunRecord, Store, run_id, seeds_of
 
 Records = Mapping[int, RunRecord]  # by seed; finished runs only
 
@@ -39,15 +39,6 @@ class Filled:
     remarks: tuple[str, ...]  # runs of this machine that are no results, and why
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """Whether this machine's run agrees with the reference's run of the same id."""
-
-    run: str
-    kind: str  # "bit", "noise", "differs"
-    text: str
-
-
 def fill(table: Table, profile: Profile, store: Store) -> list[Filled]:
     """Look up every cell's records, at every seed that has one."""
     filled = []
@@ -62,7 +53,7 @@ def fill(table: Table, profile: Profile, store: Store) -> list[Filled]:
             if record and record.state == "finished":
                 own[seed] = record
             elif record:
-                remarks.append(f"{_name(cell)}, seed {seed}: {record.state}: {record.message}")
+                remarks.append(f"{name(cell)}, seed {seed}: {record.state}: {record.message}")
         remarks += _unfinished(cell, profile, store)
         filled.append(Filled(cell, reference, own, tuple(remarks)))
     return filled
@@ -93,62 +84,6 @@ def baseline_of(filled: Iterable[Filled], table: Table, cell: Cell) -> Filled:
     )
 
 
-def noise(filled: Iterable[Filled]) -> tuple[float, int] | None:
-    """The reference's standard deviation of AP over seeds, pooled over rows; and its freedom."""
-    squares, freedom = 0.0, 0
-    for cell in filled:
-        found = figure(cell.reference, "AP")
-        if found is not None and found.spread is not None:
-            squares += found.spread**2 * (len(found.seeds) - 1)
-            freedom += len(found.seeds) - 1
-    return (math.sqrt(squares / freedom), freedom) if freedom else None
-
-
-def agreement(filled: Iterable[Filled]) -> list[Verdict]:
-    """Hold each run of this machine against the reference's run of the same id.
-
-    The same run on other hardware is as good as another seed: the difference of two such AP has
-    √2 times the standard deviation over seeds, and twice that is the bound.
-    """
-    filled = list(filled)
-    pooled = noise(filled)
-    verdicts = []
-    for cell in filled:
-        for seed in sorted(cell.own.keys() & cell.reference.keys()):
-            own, reference = cell.own[seed], cell.reference[seed]
-            name = f"{_name(cell.cell)}, seed {seed}"
-            if own.metrics == reference.metrics and _plain(own) == _plain(reference):
-                verdicts.append(Verdict(name, "bit", "the same to the bit"))
-            else:
-                verdicts.append(_compare(name, own, reference, pooled))
-    return verdicts
-
-
-def _compare(
-    name: str, own: RunRecord, reference: RunRecord, pooled: tuple[float, int] | None
-) -> Verdict:
-    difference = (own.metrics["AP"] or 0.0) - (reference.metrics["AP"] or 0.0)
-    if pooled is None:
-        why = "the reference has one seed, so seed noise is not known"
-        return Verdict(name, "differs", f"differs by {difference:+.2f} AP ({why})")
-    bound = 2 * math.sqrt(2) * pooled[0]
-    what = f"{difference:+.2f} AP, bound ±{bound:.2f}"
-    if abs(difference) <= bound:
-        return Verdict(name, "noise", f"within seed noise ({what})")
-    return Verdict(name, "differs", f"differs by more than seed noise ({what})")
-
-
-def bound_text(filled: Iterable[Filled]) -> str:
-    """How the bound of ``agreement`` comes about, for the table's footnote."""
-    if (pooled := noise(filled)) is None:
-        return ""
-    spread, freedom = pooled
-    return (
-        f"Seed noise: |difference| ≤ 2·√2·{spread:.2f} AP, the reference's standard deviation "
-        f"over seeds, pooled over rows ({freedom} degrees of freedom)."
-    )
-
-
 def made_by(records: Iterable[RunRecord]) -> str:
     """The commits and machines that records come from, in one line."""
     records = list(records)
@@ -166,7 +101,7 @@ def _runs(cell: Cell, profile: Profile, store: Store) -> list[tuple[int, str]]:
     if cell.experiment is None:
         return []
     ids = store.ids(profile.name, cell.experiment.slug)
-    seeds = sorted({int(m["seed"]) for id in ids if (m := RUN_ID.fullmatch(id))} - {TUNING_SEED})
+    seeds = [seed for seed in seeds_of(ids) if seed != TUNING_SEED]
     named = [(seed, run_id(cell.experiment, profile, seed)) for seed in seeds]
     return [(seed, id) for seed, id in named if id in ids]
 
@@ -181,20 +116,21 @@ def _unfinished(cell: Cell, profile: Profile, store: Store) -> list[str]:
         seed = int(match["seed"]) if match else TUNING_SEED
         if seed == TUNING_SEED or id != run_id(cell.experiment, profile, seed):
             continue
-        name = f"{_name(cell)}, seed {seed}"
+        which = f"{name(cell)}, seed {seed}"
         if cap.isdigit() and store.own(profile.name, id, int(cap)):
-            remarks.append(f"{name}: a trial of {cap} iterations, not a result")
+            remarks.append(f"{which}: a trial of {cap} iterations, not a result")
         elif (
             not cap
             and (epochs := store.epochs_done(folder))
             and store.own(profile.name, id) is None
         ):
             of = profile.schedule.epochs
-            remarks.append(f"{name}: not finished, {epochs} of {of} epochs trained")
+            remarks.append(f"{which}: not finished, {epochs} of {of} epochs trained")
     return remarks
 
 
-def _name(cell: Cell) -> str:
+def name(cell: Cell) -> str:
+    """The cell as a person calls it: its group and its row."""
     return " ".join(filter(None, (cell.group.name, cell.row.name)))
 
 
@@ -208,7 +144,3 @@ def _mean(values: Mapping[int, float]) -> Figure | None:
     numbers = list(values.values())
     spread = statistics.stdev(numbers) if len(numbers) > 1 else None
     return Figure(statistics.fmean(numbers), spread, tuple(values))
-
-
-def _plain(record: RunRecord) -> str:
-    return digest(list(record.curve))

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from experiments import matrix, promote, tables, tuning
 from experiments.cli import Parser, add_jobs, add_profile, add_seeds, chosen, guarded, whole_number
+from experiments.declare import Table
 from experiments.matrix import Run
 from experiments.progress import duration
 from experiments.running import Machine, run_missing
@@ -22,6 +23,7 @@ from gfl.experiment import Profile
 from gfl.record import Store
 
 PROG = "experiments"
+ANALYSIS = [sys.executable, "-m", "analysis"]
 TARGET = "all, table-3 (or 3, table3), table-3/QFL, an experiment, or a run's id"
 
 
@@ -109,12 +111,11 @@ def _run(args: argparse.Namespace, worker: Sequence[str]) -> int:
     code, failed = _train(runs, profile, store, machine, worker)
     if code:
         return code
-    for table in shown:
-        _print_table(table.name, "runs", args, *(["--no-write"] if args.max_iters else []))
+    code = _print_tables(shown, "runs", args, *(["--no-write"] if args.max_iters else []))
     for run in failed:
         log = store.run_dir(profile.name, run.id, args.max_iters) / "train.log"
         print(f"{PROG}: {run.name} failed; its log: {log}", file=sys.stderr)
-    return 1 if failed else 0
+    return 1 if failed else code
 
 
 def _train(
@@ -164,13 +165,23 @@ def _interrupt(number: int, frame: object) -> None:
     raise KeyboardInterrupt
 
 
-def _print_table(name: str, source: str, args: argparse.Namespace, *options: str) -> None:
-    """Call the consumer of records as a person would: imports point from analysis to here."""
+def _print_tables(
+    shown: Sequence[Table], source: str, args: argparse.Namespace, *options: str
+) -> int:
+    """Call the consumer of records as a person would: imports point from analysis to here.
+
+    Returns the first exit code that is not 0.
+    """
     sys.stdout.flush()
-    command = [sys.executable, "-m", "analysis", "table", name, "--store", source, *options]
-    command += ["--profile", args.profile, "--gpus", str(args.gpus)]
-    command += ["--runs", str(args.runs.resolve()), "--results", str(args.results.resolve())]
-    subprocess.run(command, cwd=ROOT)
+    folders = ["--runs", str(args.runs.resolve()), "--results", str(args.results.resolve())]
+    options = (*options, "--profile", args.profile, "--gpus", str(args.gpus), *folders)
+    codes = []
+    for table in shown:
+        command = [*ANALYSIS, "table", table.name, "--store", source, *options]
+        codes.append(subprocess.run(command, cwd=ROOT).returncode)
+        if codes[-1]:
+            print(f"{PROG}: {table.title} could not be shown", file=sys.stderr)
+    return next(filter(None, codes), 0)
 
 
 def _status(args: argparse.Namespace) -> int:
@@ -182,7 +193,10 @@ def _status(args: argparse.Namespace) -> int:
         runs = matrix.plan(shown, profile, args.seeds)
     _list(runs, store)
     machine = Machine(gpus=args.gpus, jobs=args.jobs)
-    _summary(runs, matrix.missing(runs, store), profile, store, machine)
+    todo = matrix.missing(runs, store)
+    _summary(runs, todo, profile, store, machine)
+    if len(todo) == len(runs) and (elsewhere := promote.other_gpus(profile, store)):
+        print(elsewhere)
     return 0
 
 
@@ -225,9 +239,8 @@ def _promote(args: argparse.Namespace) -> int:
         print(line)
     for line in outcome.refused:
         print(f"refused: {line}", file=sys.stderr)
-    for table in shown if outcome.promoted else []:
-        _print_table(table.name, "results", args)
-    return 1 if outcome.refused else 0
+    code = _print_tables(shown if outcome.promoted else [], "results", args)
+    return 1 if outcome.refused else code
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
@@ -160,11 +160,18 @@ class Store:
         """The committed record of a run; a damaged one is named and missing."""
         return self._read(self.reference_path(profile, id), id, set_aside=False)
 
+    def own_ids(self, profile: str) -> list[str]:
+        """Every run, at any seed and settings, that has a record here; no capped one."""
+        return _ids(p.parent.name for p in (self.runs / profile).glob("*/record.json"))
+
+    def reference_ids(self, profile: str) -> list[str]:
+        """Every run, at any seed and settings, that has a committed record."""
+        return _ids(p.stem for p in (self.results / "runs" / profile).glob("*.json"))
+
     def ids(self, profile: str, slug: str) -> set[str]:
-        """Every run, at any seed and settings, that has a record here or in the reference."""
-        names = [p.parent.name for p in (self.runs / profile).glob(f"{slug}-s*/record.json")]
-        names += [p.stem for p in (self.results / "runs" / profile).glob(f"{slug}-s*.json")]
-        return {n for n in names if (m := RUN_ID.fullmatch(n)) and m["slug"] == slug}
+        """Every run of one experiment that has a record here or in the reference."""
+        found = {*self.own_ids(profile), *self.reference_ids(profile)}
+        return {id for id in found if (m := RUN_ID.fullmatch(id)) and m["slug"] == slug}
 
     def epochs_done(self, run_dir: Path) -> int:
         """The last epoch whose checkpoint lies in a run's folder; 0: none."""
@@ -189,6 +196,15 @@ class Store:
                 self._told.add(path)
                 self.tell(f"{reason}; the run counts as missing")
             return None
+
+
+def seeds_of(ids: Iterable[str]) -> list[int]:
+    """The seeds that the ids of runs name, each once, in order."""
+    return sorted({int(m["seed"]) for id in ids if (m := RUN_ID.fullmatch(id))})
+
+
+def _ids(names: Iterable[str]) -> list[str]:
+    return sorted(name for name in names if RUN_ID.fullmatch(name))
 
 
 def write_json(path: Path, content: Mapping[str, Any], indent: int | None = 1) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis import render, tables
+from analysis import agreement, render, tables
 from analysis.__main__ import main
 from experiments import profiles
 from experiments import tables as declared
@@ -113,37 +113,6 @@ def test_records_of_other_settings_do_not_count(store: Store) -> None:
     assert filled(store, "QFL").reference == {}
 
 
-def agreement(store: Store) -> dict[str, tables.Verdict]:
-    return {v.run: v for v in tables.agreement(tables.fill(TABLE3, SMOKE, store))}
-
-
-def test_equal_metrics_and_curve_are_the_same_to_the_bit(store: Store) -> None:
-    record = a_record("QFL", 0, 30.0)
-    refer(store, record)
-    own(store, replace(record, fps=99.0, seconds=5.0, hardware={"cpu": "another"}))
-    assert agreement(store)["QFL, seed 0"].kind == "bit"
-    own(store, replace(record, curve=[{"iter": 1, "loss": math.nextafter(1.0, 2.0)}]))
-    assert agreement(store)["QFL, seed 0"].kind == "differs"  # one seed: no bound
-
-
-def test_the_bound_is_seed_noise_pooled_over_rows(store: Store) -> None:
-    for seed, (base, ap) in enumerate(((30.0, 40.0), (30.2, 40.6))):
-        refer(store, a_record("none", seed, base))
-        refer(store, a_record("QFL", seed, ap))
-    pooled = tables.noise(tables.fill(TABLE3, SMOKE, store))
-    assert pooled is not None
-    spread, freedom = pooled
-    assert freedom == 2
-    assert spread == pytest.approx(math.sqrt((0.02 + 0.18) / 2))
-    bound = 2 * math.sqrt(2) * spread
-    own(store, a_record("none", 0, 30.0 + 0.99 * bound))
-    own(store, a_record("QFL", 0, 40.0 - 1.01 * bound))
-    verdicts = agreement(store)
-    assert verdicts["none, seed 0"].kind == "noise"
-    assert verdicts["QFL, seed 0"].kind == "differs"
-    assert "more than seed noise (-0.9" in verdicts["QFL, seed 0"].text
-
-
 def test_the_table_says_what_it_shows(store: Store) -> None:
     for row, ap in (("none", 30.0), ("QFL", 31.5)):
         for seed in (0, 1):
@@ -151,7 +120,7 @@ def test_the_table_says_what_it_shows(store: Store) -> None:
     own(store, a_record("QFL", 0, 31.5))
     cells = tables.fill(TABLE3, SMOKE, store)
     text = render.markdown(
-        render.sheet(TABLE3, SMOKE, cells, with_own=True), render.verdict_lines(cells)
+        render.sheet(TABLE3, SMOKE, cells, with_own=True), agreement.lines(cells)
     )
     assert "| QFL | ✓ |  | paper |  | 19.4 | 39.9 | +0.7 | 58.5 | 43.0 |" in text
     assert "|  |  |  | reference | 2 | 10.0±0.0 | 32.0±0.7 | +1.5±0.0 | 50.0±0.0 |" in text
@@ -168,6 +137,33 @@ def test_the_reference_table_does_not_depend_on_this_machine(store: Store) -> No
     own(store, a_record("none", 1, 35.0, state="failed"))
     after = render.sheet(TABLE3, SMOKE, tables.fill(TABLE3, SMOKE, store), with_own=False)
     assert after == before
+
+
+def fps_notes(store: Store, with_own: bool) -> list[str]:
+    made = render.sheet(TABLE3, SMOKE, tables.fill(TABLE3, SMOKE, store), with_own)
+    return [note for note in made.notes if note.startswith("FPS")]
+
+
+def test_the_table_says_on_what_fps_was_measured(store: Store) -> None:
+    assert fps_notes(store, with_own=True) == []
+    refer(store, a_record("none", 0, 30.0, hardware={"device": "a GPU", "threads": 8}))
+    note = "FPS: reference on a GPU; not comparable with the paper's GPU."
+    assert fps_notes(store, with_own=True) == [note]
+    own(store, a_record("none", 0, 30.0, hardware={"device": "cpu", "cpu": "X", "threads": 1}))
+    own(store, a_record("QFL", 0, 30.0, fps=None, hardware={"cpu": "Y", "threads": 1}))
+    assert fps_notes(store, with_own=True) == [
+        "FPS: reference on a GPU; ours on 1 thread of X, maybe with other runs training beside "
+        "it; not comparable with the paper's GPU."
+    ]
+    assert fps_notes(store, with_own=False) == [note]
+
+
+def test_runs_for_other_gpus_are_pointed_to(store: Store, capsys: pytest.CaptureFixture) -> None:
+    record = a_record("none", 0, 30.0, profile={"name": "smoke", "gpus": 2})
+    refer(store, replace(record, id=record.id[:-8] + "00000000"))
+    folders = ["--runs", str(store.runs), "--results", str(store.results)]
+    assert main(["table", "3", "--profile", "smoke", *folders]) == 0
+    assert "1 smoke run is recorded for GPUS=2: say GPUS=2\n" in capsys.readouterr().out
 
 
 def test_the_csv_is_tidy(store: Store) -> None:

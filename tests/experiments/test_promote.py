@@ -7,7 +7,7 @@ import pytest
 from experiments import profiles, tables
 from experiments.__main__ import main
 from experiments.matrix import estimate, plan, state
-from experiments.promote import objection, promote
+from experiments.promote import objection, other_gpus, promote
 from experiments.worker import ROOT
 from gfl.record import RunRecord, Store
 
@@ -82,6 +82,31 @@ def test_a_new_result_replaces_the_old_one_and_says_so(store: Store) -> None:
     outcome = promote([TABLE3], SMOKE, store)
     assert outcome.promoted[0].startswith("replaced: ")
     assert store.reference("smoke", record.id) == changed
+
+
+def test_runs_for_other_gpus_are_pointed_to(store: Store, capfd: pytest.CaptureFixture) -> None:
+    assert other_gpus(SMOKE, store) == ""
+    assert call(store, "promote", "--gpus", "2") == 2
+    assert "nothing to promote: 1 smoke run is recorded for GPUS=1: say GPUS=1\n" in (
+        capfd.readouterr().err
+    )
+    promote([TABLE3], SMOKE, store)  # the same run in both places is one run
+    assert call(store, "status", "--gpus", "2") == 0
+    assert "\n1 smoke run is recorded for GPUS=1: say GPUS=1\n" in capfd.readouterr().out
+    assert call(store, "status") == 0
+    assert "GPUS" not in capfd.readouterr().out
+
+
+def test_a_table_that_cannot_be_shown_is_a_failure(
+    store: Store, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
+) -> None:
+    failing = [sys.executable, "-c", "raise SystemExit(3)"]
+    monkeypatch.setattr("experiments.__main__.ANALYSIS", failing)
+    assert call(store, "run", "table-3/QFL") == 3
+    assert "Table 3 could not be shown" in capfd.readouterr().err
+    assert call(store, "promote") == 3
+    monkeypatch.setenv("FAKE", "fail")
+    assert call(store, "run", "table-3/DFL") == 1
 
 
 def test_time_is_estimated_from_records_of_this_scale(store: Store) -> None:
