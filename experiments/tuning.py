@@ -9,8 +9,9 @@ from __future__ import annotations
 import csv
 import io
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,16 @@ from gfl.experiment import Experiment, Model, Profile, Schedule
 from gfl.record import RunRecord, Store, run_id
 
 BASELINE = Experiment()
+# The fields that a sweep varies or leaves as they were set by hand, as a reader calls them.
+LABELS = {
+    "lr": "learning rate",
+    "levels": "levels",
+    "channels": "channels",
+    "batch": "batch",
+    "epochs": "epochs",
+    "warmup_iters": "warm-up",
+    "clip_grad": "clipping",
+}
 FIGURES = ("AP", "AP50", "AP75")
 COLUMNS = (
     "variant", "changed", *FIGURES, "AP by epoch", "last loss", "seconds", "state", "commit",
@@ -112,7 +123,8 @@ def publish(profile: Profile, store: Store) -> list[Path]:
         record.save(folder / profile.name / f"{record.id}.json")
     stem = profile.name + ("" if len(clean) == len(found) else ".this-machine")
     lines = [_line(trial, profile) for trial in found]
-    texts = {"md": markdown(profile, found, lines), "csv": _csv(lines)}
+    when = chronology(found, table_runs(profile, store))
+    texts = {"md": markdown(profile, found, lines, when), "csv": _csv(lines)}
     return [_write(folder / f"{stem}.{kind}", text) for kind, text in texts.items()]
 
 
@@ -144,17 +156,71 @@ def verdict(found: Sequence[Trial]) -> str:
     return f"{words}, and the profile has other values: it is not what this sweep chooses."
 
 
-def markdown(profile: Profile, found: Sequence[Trial], lines: Sequence[Mapping[str, Any]]) -> str:
+def table_runs(profile: Profile, store: Store) -> list[RunRecord]:
+    """Every record of the profile that is of no sweep, here and in the reference."""
+    records = [store.own(profile.name, id) for id in store.own_ids(profile.name)]
+    records += [store.reference(profile.name, id) for id in store.reference_ids(profile.name)]
+    return [record for record in records if record and record.seed != TUNING_SEED]
+
+
+def chronology(found: Sequence[Trial], shown: Sequence[RunRecord]) -> str:
+    """What the records say of whether the sweep came before the runs that the tables show."""
+    trained = [trial.record for trial in found if trial.record]
+    if not trained:
+        return "No variant is recorded yet."
+    starts = sorted(_start(record) for record in trained)
+    said = f"The sweep's records were started between {starts[0]} and {starts[-1]}."
+    if not shown:
+        return f"{said} When this was written, no run of a table was recorded at this profile."
+    first = min(_start(record) for record in shown)
+    said += f" The first recorded run of a table was started at {first}: "
+    eligible = [trial for trial in found if trial.variant.eligible]
+    late = [
+        trial.variant.name
+        for trial in eligible
+        if trial.record is None
+        or _start(trial.record) + timedelta(seconds=trial.record.seconds) > first
+    ]
+    if late:
+        return f"{said}NOT every eligible variant was trained before it ({', '.join(late)})."
+    return f"{said}every eligible variant was trained before the first row of a table."
+
+
+def _start(record: RunRecord) -> datetime:
+    return datetime.fromisoformat(record.started).astimezone(UTC)
+
+
+def varied(found: Sequence[Trial]) -> str:
+    """Which hyper-parameters the sweep chose among, and which it did not."""
+    swept = dict.fromkeys(n for t in found if t.variant.eligible for n in t.variant.changes)
+    shown = dict.fromkeys(n for t in found for n in t.variant.changes if n not in swept)
+    said = f"The sweep varied {_names(swept)}"
+    said += f"; shown at another value, not to be chosen: {_names(shown)}" if shown else ""
+    others = _names([name for name in LABELS if name not in swept])
+    return f"{said}. The others ({others}) were set by hand on trials of plain ATSS and not swept."
+
+
+def _names(fields: Iterable[str]) -> str:
+    return ", ".join(LABELS.get(name, name) for name in fields)
+
+
+def markdown(
+    profile: Profile, found: Sequence[Trial], lines: Sequence[Mapping[str, Any]], when: str
+) -> str:
     """Tell the sweep, its rule and its outcome."""
     rows = ["| " + " | ".join(_cell(name, line[name]) for name in COLUMNS) + " |" for line in lines]
     return "\n".join(
         [
             f"# How the `{profile.name}` profile's hyper-parameters were chosen",
             "",
-            f"On plain ATSS alone (`Experiment()`), at seed {TUNING_SEED}, which no table uses, "
-            "and before any GFL row was looked at. The rule: the highest AP wins.",
+            f"On plain ATSS alone (`Experiment()`), at seed {TUNING_SEED}, which no table uses. "
+            "The rule: the highest AP wins.",
             "",
             verdict(found),
+            "",
+            varied(found),
+            "",
+            when,
             "",
             "| " + " | ".join(COLUMNS) + " |",
             "|" + " --- |" * len(COLUMNS),

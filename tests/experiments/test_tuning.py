@@ -12,7 +12,17 @@ from experiments.__main__ import main
 from experiments.matrix import plan
 from experiments.profiles import TUNING_SEED
 from experiments.promote import promote
-from experiments.tuning import AS_IT_IS, SWEEPS, Trial, Variant, trials, verdict
+from experiments.tuning import (
+    AS_IT_IS,
+    SWEEPS,
+    Trial,
+    Variant,
+    chronology,
+    table_runs,
+    trials,
+    varied,
+    verdict,
+)
 from experiments.worker import ROOT
 from gfl.errors import UserError
 from gfl.experiment import Experiment
@@ -134,13 +144,68 @@ def test_the_verdict_is_the_rules(store: Store, tune: Cli) -> None:
     assert verdict(with_ap(1, 2, 1)).endswith("the highest AP is that of as it is, which is the "
                                               "profile.")  # fmt: skip
     assert "of wide, and the profile has other values" in verdict(with_ap(1, 2, 3))
-    long = replace(found[2], variant=replace(found[2].variant, eligible=False))
-    passed_over = [*with_ap(1, 2, 3)[:2], replace(with_ap(1, 2, 3)[2], variant=long.variant)]
-    assert verdict(passed_over).endswith(
+    *others, wide = with_ap(1, 2, 3)
+    not_to_choose = replace(wide, variant=replace(wide.variant, eligible=False))
+    assert verdict([*others, not_to_choose]).endswith(
         "the highest AP of those that may be chosen is that of as it is, which is the profile."
     )
-    part = [*with_ap(1, 2, 3)[:2], replace(found[2], record=None)]
-    assert verdict(part) == "2 of 3 variants have finished: the sweep is not complete."
+    assert (
+        verdict([*others, replace(wide, record=None)])
+        == "2 of 3 variants have finished: the sweep is not complete."
+    )
+
+
+def test_the_records_say_whether_the_sweep_came_first(store: Store, tune: Cli) -> None:
+    assert tune() == 0
+
+    def at(start: str, trial: Trial) -> Trial:
+        assert trial.record is not None
+        record = replace(trial.record, started=f"2020-01-01T{start}:00+00:00", seconds=60.0)
+        return replace(trial, record=record)
+
+    pairs = zip(("09:00", "09:30", "11:00"), trials(SMOKE, store), strict=True)
+    slow, as_it_is, wide = (at(start, trial) for start, trial in pairs)
+    shown = replace(slow, variant=replace(wide.variant, eligible=False), record=wide.record)
+    row = at("09:31", slow).record
+    assert row is not None
+
+    spans = "started between 2020-01-01 09:00:00+00:00 and 2020-01-01 11:00:00+00:00."
+    text = chronology([slow, as_it_is, shown], [row])
+    assert spans in text
+    assert "a table was started at 2020-01-01 09:31:00+00:00: every eligible variant was" in text
+    assert "NOT every eligible variant was trained before it (wide)." in chronology(
+        [slow, as_it_is, wide], [row]
+    )
+    still_training = replace(row, started="2020-01-01T09:30:59+00:00")
+    assert "(as it is)" in chronology([slow, as_it_is, shown], [still_training])
+    assert "(wide)" in chronology([slow, as_it_is, replace(wide, record=None)], [row])
+    assert chronology([slow, as_it_is], []).endswith("no run of a table was recorded at this "
+                                                     "profile.")  # fmt: skip
+
+
+def test_a_sweep_says_what_it_varied_and_what_not(store: Store, tune: Cli) -> None:
+    assert tune() == 0
+    text = (store.results / "tuning/smoke.this-machine.md").read_text()
+    assert "The sweep varied learning rate, channels. The others (levels, batch, " in text
+    assert "before any GFL row" not in text
+    slow, as_it_is, wide = trials(SMOKE, store)
+    wide = replace(wide, variant=replace(wide.variant, eligible=False))
+    assert varied([slow, as_it_is, wide]) == (
+        "The sweep varied learning rate; shown at another value, not to be chosen: channels. "
+        "The others (levels, channels, batch, epochs, warm-up, clipping) were set by hand on "
+        "trials of plain ATSS and not swept."
+    )
+
+
+def test_runs_of_tables_are_told_from_those_of_the_sweep(store: Store, tune: Cli) -> None:
+    assert tune() == 0
+    assert table_runs(SMOKE, store) == []
+    record = trials(SMOKE, store)[0].record
+    assert record is not None
+    (run,) = plan([tables.find("table-3")], SMOKE, [0])[:1]
+    shown = replace(record, id=run.id, seed=0)
+    shown.save(store.reference_path("smoke", run.id))
+    assert [found.id for found in table_runs(SMOKE, store)] == [run.id]
 
 
 def test_a_dry_run_only_tells(tmp_path: Path, tune: Cli, capfd: pytest.CaptureFixture) -> None:
