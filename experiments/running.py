@@ -39,6 +39,21 @@ class Machine:
     max_iters: int | None = None
     jobs: int | None = None  # runs at a time; None: as many as do not slow one another down
 
+    def check(self, profile: Profile) -> None:
+        """Refuse several devices where there is but the CPU.
+
+        Raises:
+            UserError: they were asked for.
+        """
+        if self.gpus > 1 and self._device(profile) == "cpu":
+            raise UserError(
+                f"--gpus {self.gpus} is for CUDA: the {profile.name} profile is trained on the CPU "
+                "here; --jobs (make: JOBS) trains several rows at once"
+            )
+
+    def _device(self, profile: Profile) -> str:
+        return profile.device if self.device == "auto" else self.device
+
     def jobs_for(self, profile: Profile, runs: int) -> int:
         """How many of so many runs are trained at a time.
 
@@ -47,8 +62,7 @@ class Machine:
         """
         if self.jobs is not None:
             return max(1, min(self.jobs, runs))
-        device = profile.device if self.device == "auto" else self.device
-        if profile.dataset is None or device != "cpu" or self.gpus > 1:
+        if profile.dataset is None or self._device(profile) != "cpu" or self.gpus > 1:
             return 1
         return max(1, min(usable_cores(), usable_memory() // MEMORY_OF_A_RUN, runs))
 
@@ -95,6 +109,8 @@ def run_missing(
         UserError: the user can mend what stopped a run; the others are stopped too.
         WorkerError: a worker ended before its run did; the others are stopped too.
     """
+    for profile in {run.profile.name: run.profile for run in runs}.values():
+        machine.check(profile)
     todo = list(runs) if machine.max_iters is not None else missing(runs, store)
     jobs = machine.jobs_for(runs[0].profile, len(todo)) if runs else 1
     with display.table(len(todo), jobs):

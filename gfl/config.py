@@ -47,11 +47,18 @@ def build(experiment: Experiment, profile: Profile, seed: int) -> Config:
 
 
 def for_machine(
-    config: Config, *, data_root: Path, work_dir: Path, workers: int, max_iters: int | None = None
+    config: Config,
+    *,
+    data_root: Path,
+    work_dir: Path,
+    workers: int,
+    gpus: int = 1,
+    max_iters: int | None = None,
 ) -> Config:
     """Return the configuration with this machine's paths, workers and, if asked for, a cap.
 
-    A capped run trains ``max_iters`` steps and evaluates as many images as it trained on.
+    A capped run trains the schedule's first ``max_iters`` steps and evaluates as many images as it
+    trained on, or all that there are.
     """
     config = copy.deepcopy(config)
     config["work_dir"] = str(work_dir)
@@ -61,11 +68,18 @@ def for_machine(
         # Workers that stay keep the embedded data set's decoded images.
         loader["persistent_workers"] = workers > 0 and config["dataset"] != COCO
         loader["dataset"]["data_root"] = str(data_root)
-        if max_iters is not None:
-            loader["dataset"]["indices"] = max_iters * config["train_dataloader"]["batch_size"]
     if max_iters is not None:
-        config["train_cfg"]["max_epochs"] = 1
+        config["train_cfg"] |= {"type": "CappedTrainLoop", "cap": max_iters}
+        batch = config["train_dataloader"]["batch_size"] * gpus
+        config["val_dataloader"]["dataset"]["indices"] = max_iters * batch
+    if gpus > 1:
+        config["launcher"] = "pytorch"
+        config["model_wrapper_cfg"] = {"type": "ChannelsLastDataParallel"}
+        # Each device has its own batches' statistics; all evaluate with, and keep, their mean.
+        config["custom_hooks"] = [{"type": "SyncBuffersHook"}]
     config["val_evaluator"]["ann_file"] = str(data_root / _annotations("val"))
+    # Where the devices' predictions meet, for a moment.
+    config["val_evaluator"]["collect_dir"] = str(work_dir / ".predictions")
     config["default_hooks"] = {
         "checkpoint": None,
         "logger": {"type": "LoggerHook", "interval": 100},

@@ -21,8 +21,9 @@ class ExactCocoMetric(CocoMetric):
 
     default_prefix = ""  # the figures' plain names
 
-    def __init__(self, ann_file: str) -> None:
+    def __init__(self, ann_file: str, collect_dir: str | None = None) -> None:
         super().__init__(ann_file=ann_file, metric="bbox")
+        self.collect_dir = collect_dir  # mmdet's metric does not take it
         self.detections: list[dict[str, Any]] = []  # of the last evaluation, as COCO's results
 
     def compute_metrics(

@@ -59,4 +59,5 @@ with _without_warnings():
     import gfl.data.loading
     import gfl.head
     import gfl.metric
-    import gfl.optim  # noqa: F401
+    import gfl.optim
+    import gfl.processes  # noqa: F401

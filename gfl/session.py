@@ -14,13 +14,15 @@ from typing import Any
 
 import cv2
 import torch
+from filelock import FileLock
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
+from mmengine.dist import all_reduce, broadcast_object_list
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 import gfl.register  # noqa: F401  mmdet learns of what is ours
-from gfl import pretrained
+from gfl import pretrained, processes
 from gfl.checkpoint import ExactCheckpointHook
 from gfl.config import COCO
 from gfl.optim import computes_bfloat16
@@ -128,7 +130,13 @@ class HistoryHook(Hook):
             self._add_point(runner, step)
 
     def _add_point(self, runner: Runner, step: int) -> None:
-        means = {name: round(float(v) / self._count, 6) for name, v in self._sums.items()}
+        sums = torch.stack([value.float() for value in self._sums.values()])
+        # Over all devices: the loss of the whole batch, and if it diverged, all of them know.
+        all_reduce(sums, op="mean")
+        means = {
+            name: round(value / self._count, 6)
+            for name, value in zip(self._sums, sums.tolist(), strict=True)
+        }
         if not math.isfinite(means["loss"]):
             raise DivergedError(f"the loss is {means['loss']} by iteration {step}")
         optimizer: Any = runner.optim_wrapper
@@ -167,18 +175,27 @@ class SpeedHook(Hook):
         self.fps: float | None = None
 
     def after_train(self, runner: Runner) -> None:
-        """Time the forward pass and NMS at batch 1."""
+        """Time the forward pass and NMS at batch 1, on the first device alone."""
+        if runner.rank != 0:
+            return
         self.tell("phase", name="measuring speed")
         self.fps = _frames_per_second(runner, self.images)
 
 
 def run(
-    settings: dict[str, Any], run_dir: Path, tell: Tell, *, threads: int | None, capped: bool
+    settings: dict[str, Any],
+    run_dir: Path,
+    tell: Tell,
+    *,
+    threads: int | None,
+    capped: bool,
+    gpus: int = 1,
 ) -> Outcome:
     """Train, evaluate and time one run, going on from its newest checkpoint.
 
     Raises:
-        UserError: the backbone's ImageNet weights cannot be had.
+        UserError: the backbone's ImageNet weights cannot be had, or the cap is none.
+        RuntimeError: this is not one of ``gpus`` processes.
     """
 
     def message(text: str) -> None:
@@ -190,11 +207,13 @@ def run(
     history: dict[str, Any] = {
         "curve": [], "evals": [], "seconds": 0.0, "train_seconds": 0.0, "images": 0,
     }  # fmt: skip
-    pretrained.fetch(settings["model"]["backbone"], capped, message)
+    _prepare(settings["model"]["backbone"], run_dir, gpus, capped, message)
     runner = Runner.from_cfg(Config(settings | {"experiment_name": run_dir.name}))
+    if runner.world_size != gpus:
+        raise RuntimeError(f"{gpus} devices asked for, but {runner.world_size} take part")
     # Faster convolutions, on CPU and CUDA.
     runner.model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    batch = settings["train_dataloader"]["batch_size"] * runner.world_size
+    batch = settings["train_dataloader"]["batch_size"] * gpus
     chronicle = HistoryHook(history, batch, tell)
     runner.register_hook(ExactCheckpointHook(run_dir, history, message))
     runner.register_hook(chronicle)
@@ -209,6 +228,7 @@ def run(
         problem = str(err)
     last = dict(history["evals"][-1]) if history["evals"] and not problem else {}
     last.pop("epoch", None)
+    processes.leave()
     return Outcome(
         is_first=runner.rank == 0,
         problem=problem,
@@ -222,6 +242,21 @@ def run(
         versions={"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
         hardware=_hardware(runner),
     )
+
+
+def _prepare(
+    backbone: dict[str, Any], run_dir: Path, gpus: int, capped: bool, tell: Callable[[str], None]
+) -> None:
+    """Have the backbone's weights here, downloaded by one process, and meet the others."""
+    if gpus == 1:
+        pretrained.fetch(backbone, capped, tell)
+        return
+    with FileLock(run_dir / ".weights.lock"):
+        pretrained.fetch(backbone, capped, tell)
+    processes.join(gpus)
+    start = [backbone["init_cfg"]]  # a trial goes on without them, in every process or in none
+    broadcast_object_list(start)
+    backbone["init_cfg"] = start[0]
 
 
 @torch.no_grad()

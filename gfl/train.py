@@ -62,7 +62,8 @@ def _events() -> Tell:
     first = int(os.environ.get("RANK", "0")) == 0
 
     def tell(event: str, **content: object) -> None:
-        if first:
+        # What ends one process ends all, and the first may be ended before it knows why.
+        if first or event == "error":
             print(json.dumps({"event": event, **content}), file=stream)
 
     return tell
@@ -72,7 +73,8 @@ def _choose_device(request: Request) -> None:
     """Settle, before torch looks at it, whether this process sees a CUDA device.
 
     Raises:
-        UserError: CUDA was asked for, or the profile is made for it, and there is none.
+        UserError: CUDA was asked for, or the profile is made for it, and there is none, or there
+            are fewer devices than asked for.
     """
     wanted = request.device if request.device != "auto" else request.profile.device
     if wanted == "cpu":
@@ -81,6 +83,8 @@ def _choose_device(request: Request) -> None:
     import torch
 
     if torch.cuda.is_available():
+        if request.gpus > (found := torch.cuda.device_count()):
+            raise UserError(f"--gpus {request.gpus}: torch finds {found} CUDA devices here")
         return
     if request.device == "cuda":
         raise UserError("CUDA asked for, but torch finds no CUDA device here")
@@ -89,6 +93,8 @@ def _choose_device(request: Request) -> None:
             f"the {request.profile.name} profile is made for CUDA, and torch finds no CUDA device "
             "here; PROFILE=laptop runs on a CPU, --device cpu tries this one anyway"
         )
+    if request.gpus > 1:
+        raise UserError(f"--gpus {request.gpus}: torch finds no CUDA device here")
 
 
 def train(request: Request, run_dir: Path, tell: Tell) -> None:
@@ -109,6 +115,7 @@ def train(request: Request, run_dir: Path, tell: Tell) -> None:
         data_root=data_root,
         work_dir=run_dir,
         workers=0 if spec and on_cpu else LOADERS,
+        gpus=request.gpus,
         max_iters=request.max_iters,
     )
     outcome = session.run(
@@ -118,6 +125,7 @@ def train(request: Request, run_dir: Path, tell: Tell) -> None:
         # One thread each, and as many runs as cores: the same bits on every number of cores.
         threads=1 if spec and on_cpu else None,
         capped=request.max_iters is not None,
+        gpus=request.gpus,
     )
     if not outcome.is_first:
         return

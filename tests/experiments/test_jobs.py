@@ -16,6 +16,7 @@ from experiments.__main__ import main
 from experiments.running import Machine
 from experiments.worker import ROOT
 from gfl.data import shapes
+from gfl.errors import UserError
 from gfl.record import RunRecord
 
 FAKE_WORKER = Path(__file__).with_name("fake_worker.py")
@@ -213,6 +214,16 @@ def test_coco_is_refused_before_a_worker_starts(
     assert "none is not a complete COCO folder" in err
     assert "annotations/instances_val2017.json" in err
     assert err.count("Expected layout") == 1
+
+
+def test_several_devices_are_refused_on_a_cpu(cli: Cli, capfd: pytest.CaptureFixture) -> None:
+    assert cli("--gpus", "2") == 2
+    err = capfd.readouterr().err
+    assert "--gpus 2 is for CUDA: the smoke profile is trained on the CPU here" in err
+    assert err.count("\n") == 1
+    Machine(gpus=8).check(profiles.get("coco"))
+    with pytest.raises(UserError, match="the coco profile is trained on the CPU"):
+        Machine(gpus=8, device="cpu").check(profiles.get("coco"))
 
 
 def test_how_many_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:

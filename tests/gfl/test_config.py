@@ -259,9 +259,20 @@ def test_a_machines_configuration_adds_paths_and_leaves_the_runs_alone(tmp_path)
 def test_a_cap_is_in_steps_and_shortens_training_and_evaluation(tmp_path):
     built = config.build(Experiment(), COCO, 0)
     capped = config.for_machine(
-        built, data_root=tmp_path, work_dir=tmp_path, workers=0, max_iters=3
+        built, data_root=tmp_path, work_dir=tmp_path, workers=0, gpus=8, max_iters=3
     )
-    assert capped["train_cfg"]["max_epochs"] == 1
-    for split in ("train", "val", "test"):
-        assert capped[f"{split}_dataloader"]["dataset"]["indices"] == 3 * 2  # images
-    assert "indices" not in built["train_dataloader"]["dataset"]
+    assert capped["train_cfg"] == built["train_cfg"] | {"type": "CappedTrainLoop", "cap": 3}
+    assert capped["train_dataloader"]["dataset"].keys() == (
+        built["train_dataloader"]["dataset"].keys() | {"data_root"}
+    )
+    for split in ("val", "test"):
+        assert capped[f"{split}_dataloader"]["dataset"]["indices"] == 3 * 16  # images
+
+
+def test_several_devices_are_one_run_of_mmengine(tmp_path):
+    built = config.build(Experiment(), COCO, 0)
+    places = {"data_root": tmp_path, "work_dir": tmp_path, "workers": 0}
+    assert "launcher" not in config.for_machine(built, **places)
+    several = config.for_machine(built, **places, gpus=8)
+    assert several["launcher"] == "pytorch"
+    assert several["train_dataloader"]["batch_size"] == 16 // 8
