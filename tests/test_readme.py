@@ -1,0 +1,32 @@
+"""What the README says is what the repository has."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_its_table_is_the_committed_one() -> None:
+    shown = README.partition("<!-- table-3 -->\n")[2].partition("<!-- end -->")[0]
+    committed = (ROOT / "results/tables/laptop/table-3.md").read_text(encoding="utf-8")
+    table = [line for line in committed.splitlines() if line.startswith("|")]
+    assert shown.strip().splitlines() == table
+    assert len(table) > 4
+
+
+def test_its_make_targets_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = re.findall(r"^([a-z][\w%-]*):", makefile, re.MULTILINE)
+    patterns = [re.compile(target.replace("%", r"[\w-]+")) for target in targets]
+    used = set(re.findall(r"\bmake ([a-z][\w-]*)", README))
+    assert {"reproduce-table-3", "test"} <= used
+    assert [name for name in used if not any(p.fullmatch(name) for p in patterns)] == []
+
+
+def test_its_files_exist() -> None:
+    named = set(re.findall(r"`((?:gfl|experiments|results|analysis)/[\w./-]*)`", README))
+    assert len(named) > 5
+    assert [name for name in named if not (ROOT / name).exists()] == []
