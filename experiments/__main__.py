@@ -129,7 +129,8 @@ def _train(
     known = matrix.estimate(profile, store) if machine.max_iters is None else None
     display = Display(Console(), expected=known[0] if known else None)
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup's wish is kept
+            signal.signal(number, _interrupt)
     try:
         return 0, run_missing(runs, store, machine, display, worker)
     except KeyboardInterrupt:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,9 @@ from jaxtyping import install_import_hook
 # Shapes of tensors are checked while tests run, and only then; before anything imports these.
 TENSORS = ("assign", "boxes", "geometry", "head", "losses", "quality")
 install_import_hook([f"gfl.{module}" for module in TENSORS], "beartype.beartype")
+
+# What a shell starts in the background ignores Ctrl-C, which some tests press.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
