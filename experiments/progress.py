@@ -69,7 +69,8 @@ class RunProgress:
         facts = [f"epoch {self.epoch}/{self.epochs}"] if self.epoch else []
         facts += [f"loss {self.loss:.3f}"] if self.loss is not None else []
         facts += [f"AP {self.ap:.1f}"] if self.ap is not None else []
-        facts += [f"{self.speed:.0f} images/s"] if self.speed is not None else []
+        if self.speed is not None:
+            facts.append(f"{self.speed:.{0 if self.speed >= 10 else 1}f} images/s")
         return facts + ([self.phase] if self.phase else [])
 
 

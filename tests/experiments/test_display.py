@@ -183,5 +183,5 @@ def test_a_terminal_shows_a_line_for_each_run_in_progress() -> None:
     assert "25%" in text
     lines = [line.rstrip() for line in text.splitlines()]
     for id in "ab":
-        assert f"row {id}, seed 0  epoch 2/4  loss 1.000  5 images/s" in lines
-        assert f"row {id}, seed 0  epoch 2/4  loss 1.000  5 images/s  stopping" in lines
+        assert f"row {id}, seed 0  epoch 2/4  loss 1.000  5.0 images/s" in lines
+        assert f"row {id}, seed 0  epoch 2/4  loss 1.000  5.0 images/s  stopping" in lines

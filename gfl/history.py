@@ -1,0 +1,123 @@
+"""What a run goes through: its loss curve, evaluations and time, kept and told as they come."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from mmengine.dist import all_reduce
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+Tell = Callable[..., None]
+
+CURVE_POINTS = 200  # of the loss, over a run
+SECONDS_BETWEEN_EVENTS = 1.0
+
+
+class DivergedError(Exception):
+    """The loss is no longer a number."""
+
+
+class HistoryHook(Hook):
+    """Keeps the loss curve, the evaluations and the time, and tells them as they come.
+
+    Args:
+        history: ``curve``, ``evals``, ``seconds`` of the whole run, ``train_seconds`` of its
+            training alone, and ``images``; it travels with the checkpoints.
+        batch: images a step, over all devices.
+        tell: where events go.
+    """
+
+    priority = "LOW"  # after the schedules have set the rate
+
+    def __init__(self, history: dict[str, Any], batch: int, tell: Tell) -> None:
+        self.history, self.batch, self.tell = history, batch, tell
+        self._sums: dict[str, Any] = {}
+        self._count = 0
+        self._last_event = 0.0
+        self._mark = self._iter_mark = time.monotonic()
+
+    def tick(self) -> None:
+        """Add the time since the last tick to the run's."""
+        now = time.monotonic()
+        self.history["seconds"] += now - self._mark
+        self._mark = now
+
+    def before_train(self, runner: Runner) -> None:
+        """Say how much there is to do."""
+        self.tell("start", iters=runner.max_iters, epochs=runner.max_epochs, resumed=runner.iter)
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Begin the epoch's own points: one that spans two would not survive a resumption."""
+        self._sums, self._count = {}, 0
+        self._iter_mark = time.monotonic()
+
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: dict[str, Any] | None = None,
+    ) -> None:
+        """Add a step to the curve.
+
+        Raises:
+            DivergedError: the loss is NaN or infinite.
+        """
+        for name, value in (outputs or {}).items():
+            if "loss" in name:  # kept on the device: reading it would wait for the step
+                self._sums[name] = self._sums.get(name, 0.0) + value.detach()
+        self._count += 1
+        self.tick()
+        now = self._mark
+        self.history["train_seconds"] += now - self._iter_mark
+        self._iter_mark = now
+        self.history["images"] += self.batch
+        step = runner.iter + 1
+        if now - self._last_event > SECONDS_BETWEEN_EVENTS:
+            self._last_event = now
+            self.tell(
+                "train",
+                iter=step,
+                epoch=runner.epoch + 1,
+                loss=float(self._sums["loss"]) / self._count,
+                images_per_second=self.speed(),
+            )
+        if step % max(1, runner.max_iters // CURVE_POINTS) == 0:
+            self._add_point(runner, step)
+
+    def _add_point(self, runner: Runner, step: int) -> None:
+        sums = torch.stack([value.float() for value in self._sums.values()])
+        # Over all devices: the loss of the whole batch, and if it diverged, all of them know.
+        all_reduce(sums, op="mean")
+        means = {
+            name: round(value / self._count, 6)
+            for name, value in zip(self._sums, sums.tolist(), strict=True)
+        }
+        if not math.isfinite(means["loss"]):
+            raise DivergedError(f"the loss is {means['loss']} by iteration {step}")
+        optimizer: Any = runner.optim_wrapper
+        rate = optimizer.get_lr()["lr"][0]
+        point = {"iter": step, "epoch": runner.epoch + 1, "lr": rate}
+        self.history["curve"].append(point | means)
+        self._sums, self._count = {}, 0
+
+    def before_val(self, runner: Runner) -> None:
+        """Say that the validation set is being evaluated."""
+        self.tell("phase", name="evaluating")
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, Any] | None = None) -> None:
+        """Keep an evaluation."""
+        self.tick()
+        found = {"epoch": runner.epoch} | dict(metrics or {})
+        self.history["evals"].append(found)
+        self.tell("eval", **{k: found[k] for k in ("epoch", "AP", "AP50", "AP75")})
+
+    def speed(self) -> float | None:
+        """Images a second while training, evaluation and checkpoints excluded."""
+        seconds = self.history["train_seconds"]
+        return self.history["images"] / seconds if seconds else None
