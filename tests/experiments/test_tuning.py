@@ -183,9 +183,11 @@ def test_the_records_say_whether_the_sweep_came_first(store: Store, tune: Cli) -
                                                      "profile.")  # fmt: skip
 
 
-def test_a_sweep_says_what_it_varied_and_what_not(store: Store, tune: Cli) -> None:
+def test_a_sweep_says_what_it_varied_and_what_not(
+    store: Store, tune: Cli, clean_commit: str
+) -> None:
     assert tune() == 0
-    text = (store.results / "tuning/smoke.this-machine.md").read_text()
+    text = (store.results / "tuning/smoke.md").read_text()
     assert "The sweep varied learning rate, channels. The others (levels, batch, " in text
     assert "before any GFL row" not in text
     slow, as_it_is, wide = trials(SMOKE, store)
