@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import random
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,8 +25,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from gfl.errors import UserError
-
-NAME = re.compile(r"epoch_(\d+)\.pth")
+from gfl.record import CHECKPOINT
 
 
 class DamagedError(Exception):
@@ -64,7 +62,7 @@ def load(path: Path) -> dict[str, Any]:
 
 def newest(folder: Path, tell: Callable[[str], None]) -> dict[str, Any] | None:
     """Return the last usable checkpoint of a run; damaged ones are named and set aside."""
-    found = [(int(m[1]), p) for p in folder.iterdir() if (m := NAME.fullmatch(p.name))]
+    found = [(int(m["epoch"]), p) for p in folder.iterdir() if (m := CHECKPOINT.fullmatch(p.name))]
     paths = [path for _, path in sorted(found, reverse=True)]
     for path in paths:
         try:
@@ -84,8 +82,12 @@ def forget(folder: Path, last: int | None = None) -> None:
     A run's last are deleted once its record is written: before that it may have to go on.
     """
     for path in folder.iterdir():
-        match = NAME.match(path.name)
-        if match and not path.name.endswith(".damaged") and (last is None or int(match[1]) <= last):
+        match = CHECKPOINT.match(path.name)  # its checksum too
+        if (
+            match
+            and not path.name.endswith(".damaged")
+            and (last is None or int(match["epoch"]) <= last)
+        ):
             path.unlink()
 
 
