@@ -21,6 +21,9 @@ FPS = Column("FPS", "fps")
 AP = Column("AP", "AP")
 AP50 = Column("AP50", "AP50")
 AP75 = Column("AP75", "AP75")
+APS = Column("AP_S", "APS")
+APM = Column("AP_M", "APM")
+APL = Column("AP_L", "APL")
 
 
 @dataclass(frozen=True)

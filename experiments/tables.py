@@ -6,9 +6,13 @@ import re
 
 from experiments import table3
 from experiments.declare import Table
+from experiments.table1 import TABLE_1C
+from experiments.table2 import TABLE_2B, TABLE_2C
 from gfl.errors import UserError, did_you_mean
 
-TABLES: dict[str, Table] = {table.name: table for table in (table3.TABLE,)}
+TABLES: dict[str, Table] = {
+    table.name: table for table in (TABLE_1C, TABLE_2B, TABLE_2C, table3.TABLE)
+}
 
 
 def normal(name: str) -> str:
