@@ -13,9 +13,16 @@ from typing import Literal, get_args, get_type_hints
 from gfl.data.shapes import ShapesSpec
 from gfl.errors import UserError, did_you_mean
 
-Host = Literal["atss"]
-Quality = Literal["centerness-branch", "joint"]
-Boxes = Literal["dirac", "general"]
+Host = Literal["atss", "fcos", "retinanet", "foveabox", "ssd512"]
+Quality = Literal[
+    "none", "centerness-branch", "iou-branch", "centerness-guided", "iou-guided", "joint"
+]
+Boxes = Literal["dirac", "gaussian", "general"]
+Backbone = Literal["r50", "r101", "x101-32x4d", "r101-dcn", "x101-32x4d-dcn"]
+Lasting = Literal["1x", "2x-ms"]
+
+ABLATED_HOSTS = ("atss", "fcos")  # whose every row our own head trains
+PAPER_SCALE = "coco"  # the only profile whose network has a ResNet-101 and its like beside it
 
 
 @dataclass(frozen=True)
@@ -30,9 +37,11 @@ class Experiment:
     quality: Quality = "centerness-branch"  # how localization quality is used (Table 1a, Fig. 6)
     boxes: Boxes = "dirac"  # what a distance is represented by (Table 2a)
     dfl: bool = False  # Distribution Focal Loss on top of GIoU, Eq. 6 (Tables 2a and 3)
-    n: int = 16  # a General distribution has n + 1 bins (Table 2b)
-    delta: float = 1.0  # the width of a bin in strides; y_n = n * delta (Table 2c)
+    y_n: float = 16.0  # a General distribution's last bin, strides (Table 2b)
+    delta: float = 1.0  # the width of a bin, strides (Table 2c)
     beta: float = 2.0  # QFL's focusing parameter, Eq. 2 (Table 1c)
+    backbone: Backbone = "r50"  # Table 4's; r50 is the profile's own network, whatever its depth
+    lasting: Lasting = "1x"  # the profile's schedule, or twice it with multi-scale training
 
     def __post_init__(self) -> None:
         hints = get_type_hints(Experiment)
@@ -41,16 +50,40 @@ class Experiment:
             if choices and value not in choices:
                 known = did_you_mean(str(value), choices)
                 raise UserError(f"unknown {field.name} {value!r}{known}")
+        self._check_host()
         if self.dfl and self.boxes != "general":
             raise UserError(
                 f"dfl=True needs boxes='general': {self.boxes!r} has no bins to focus on"
             )
-        if not (isinstance(self.n, int) and self.n >= 1 and 0 < self.delta < math.inf):
+        if not (0 < self.delta < math.inf and 0 < self.y_n < math.inf):
+            raise UserError(f"y_n={self.y_n}, delta={self.delta}: both are above 0 (Eq. 4)")
+        if not (self.n >= 1 and math.isclose(self.n * self.delta, self.y_n, rel_tol=1e-9)):
             raise UserError(
-                f"n={self.n}, delta={self.delta}: a distribution needs a whole n >= 1 and delta > 0"
+                f"delta={self.delta:g} does not divide y_n={self.y_n:g}: "
+                "the bins 0, delta, 2 delta, ... end at y_n (Eq. 4)"
             )
         if not 0 <= self.beta < math.inf:
             raise UserError(f"beta={self.beta}: QFL's focusing parameter is 0 or more (Eq. 2)")
+
+    def _check_host(self) -> None:
+        """RetinaNet, FoveaBox and SSD512 stand in Table 1b only: as published, and with QFL."""
+        if self.host in ABLATED_HOSTS:
+            return
+        if self.quality not in ("none", "joint"):
+            raise UserError(
+                f"host={self.host!r} has quality 'none' or 'joint' (Table 1b), not "
+                f"{self.quality!r}: the other uses are of {' and '.join(ABLATED_HOSTS)} (Table 1a)"
+            )
+        if self.boxes != "dirac":
+            raise UserError(
+                f"host={self.host!r} has boxes 'dirac' (Table 1b), not {self.boxes!r}: "
+                f"distributions are of {' and '.join(ABLATED_HOSTS)} (Table 2a)"
+            )
+
+    @property
+    def n(self) -> int:
+        """A General distribution has n + 1 bins, 0, delta, ..., y_n = n delta (Eq. 4)."""
+        return round(self.y_n / self.delta)
 
     @property
     def slug(self) -> str:
@@ -62,6 +95,8 @@ class Experiment:
             parts += [f"delta{self.delta:g}"] if self.delta != 1 else []
         if self.quality == "joint" and self.beta != 2:
             parts.append(f"beta{self.beta:g}")
+        parts += [self.backbone] if self.backbone != "r50" else []
+        parts += [self.lasting] if self.lasting != "1x" else []
         return "-".join(parts)
 
 

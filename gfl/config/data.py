@@ -1,0 +1,52 @@
+"""What a run is trained and evaluated on, and how an image becomes a tensor."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gfl.data.shapes import CATEGORIES
+from gfl.experiment import Profile
+
+Config = dict[str, Any]
+
+COCO = "coco-2017"
+COCO_CLASSES = 80
+SIZE_DIVISOR = 32
+
+
+def dataloader(split: str, profile: Profile) -> Config:
+    train = split == "train"
+    dataset: Config = {
+        "type": "CocoDataset",
+        "ann_file": annotations(split),
+        "data_prefix": {"img": f"{split}2017/"},
+        "pipeline": _pipeline(split, profile),
+    }
+    if profile.dataset:
+        dataset["metainfo"] = {"classes": CATEGORIES}
+    if train:
+        dataset["filter_cfg"] = {"filter_empty_gt": True, "min_size": 32}
+    else:
+        dataset["test_mode"] = True
+    return {
+        # The validation batch changes nothing: images of a batch share padding, not statistics.
+        "batch_size": profile.schedule.batch // profile.gpus if train else profile.eval_batch,
+        "sampler": {"type": "DefaultSampler", "shuffle": train},
+        "batch_sampler": {"type": "AspectRatioBatchSampler"} if train else None,
+        "dataset": dataset,
+    }
+
+
+def _pipeline(split: str, profile: Profile) -> list[Config]:
+    load = {"type": "LoadImageFromMemory" if profile.dataset else "LoadImageFromFile"}
+    resize = {"type": "Resize", "scale": profile.scale, "keep_ratio": True}
+    annotations = {"type": "LoadAnnotations", "with_bbox": True}
+    if split == "train":
+        flip = {"type": "RandomFlip", "prob": 0.5}
+        return [load, annotations, resize, flip, {"type": "PackDetInputs"}]
+    keys = ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")
+    return [load, resize, annotations, {"type": "PackDetInputs", "meta_keys": keys}]
+
+
+def annotations(split: str) -> str:
+    return f"annotations/instances_{split}2017.json"

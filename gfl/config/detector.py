@@ -1,0 +1,93 @@
+"""The detector of a run: one model with our head for FCOS and ATSS, at the profile's scale."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gfl.config.data import COCO_CLASSES, SIZE_DIVISOR
+from gfl.data.shapes import CATEGORIES
+from gfl.experiment import Experiment, Model, Profile
+
+Config = dict[str, Any]
+
+# ImageNet's statistics, RGB, as mmdet's configurations have them.
+PIXEL_MEAN, PIXEL_STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
+
+
+def detector(experiment: Experiment, profile: Profile) -> Config:
+    model = profile.model
+    widths = [
+        model.base_channels * 2**i * (4 if model.depth >= 50 else 1) for i in range(_stages(model))
+    ]
+    return {
+        "type": "SingleStageDetector",
+        "data_preprocessor": {
+            "type": "DetDataPreprocessor",
+            "mean": PIXEL_MEAN,
+            "std": PIXEL_STD,
+            "bgr_to_rgb": True,
+            "pad_size_divisor": SIZE_DIVISOR,
+        },
+        "backbone": _backbone(model),
+        "neck": {
+            "type": "FPN",
+            "in_channels": widths,
+            "out_channels": model.channels,
+            "start_level": model.first_level - 2,
+            "add_extra_convs": "on_output",  # P6 from a convolution on P5's output
+            "num_outs": model.levels,
+        },
+        "bbox_head": _head(experiment, profile),
+        "train_cfg": {"topk": 9},
+        "test_cfg": {
+            "nms_pre": 1000,
+            "min_bbox_size": 0,
+            "score_thr": 0.05,
+            "nms": {"type": "nms", "iou_threshold": 0.6},
+            "max_per_img": 100,
+        },
+    }
+
+
+def _backbone(model: Model) -> Config:
+    scratch = model.pretrained is None
+    return {
+        "type": "ResNet",
+        "depth": model.depth,
+        "base_channels": model.base_channels,
+        "stem_channels": model.base_channels,
+        "num_stages": _stages(model),
+        "strides": (1, 2, 2, 2)[: _stages(model)],
+        "dilations": (1,) * _stages(model),
+        "out_indices": tuple(range(_stages(model))),
+        # A network from scratch has neither statistics nor filters worth freezing.
+        "frozen_stages": -1 if scratch else 1,
+        "norm_cfg": {"type": "BN", "requires_grad": True},
+        "norm_eval": not scratch,
+        "style": "pytorch",
+        "init_cfg": None if scratch else {"type": "Pretrained", "checkpoint": model.pretrained},
+    }
+
+
+def _stages(model: Model) -> int:
+    """How many of the ResNet's four stages the levels are made of; stage 1 has stride 4."""
+    return min(4, model.first_level - 2 + model.levels)
+
+
+def _head(experiment: Experiment, profile: Profile) -> Config:
+    model = profile.model
+    return {
+        "type": "AblationHead",
+        "num_classes": len(CATEGORIES) if profile.dataset else COCO_CLASSES,
+        "in_channels": model.channels,
+        "feat_channels": model.channels,
+        "stacked_convs": model.stacked_convs,
+        "strides": [2 ** (model.first_level + i) for i in range(model.levels)],
+        "quality": experiment.quality,
+        # Only what is in effect: two experiments that differ elsewhere are the same run.
+        "beta": experiment.beta if experiment.quality == "joint" else None,
+        "boxes": experiment.boxes,
+        "dfl": experiment.dfl,
+        "n": experiment.n if experiment.boxes == "general" else None,
+        "delta": experiment.delta if experiment.boxes == "general" else None,
+    }

@@ -1,0 +1,42 @@
+"""How the weights are changed: optimizer and learning rate."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gfl.experiment import Schedule
+
+Config = dict[str, Any]
+
+
+def optim_wrapper(schedule: Schedule) -> Config:
+    optimizers: dict[str, Config] = {
+        "sgd": {"type": "SGD", "momentum": 0.9},
+        "adamw": {"type": "AdamW", "fused": True},  # a seventh of a small model's step on a CPU
+    }
+    rate = {"lr": schedule.lr, "weight_decay": schedule.weight_decay}
+    config: Config = {
+        "type": "AutocastOptimWrapper",
+        "precision": schedule.precision,
+        "optimizer": optimizers[schedule.optimizer] | rate,
+    }
+    if schedule.clip_grad is not None:
+        config["clip_grad"] = {"max_norm": schedule.clip_grad}
+    return config
+
+
+def param_scheduler(schedule: Schedule) -> list[Config]:
+    warmup = {
+        "type": "LinearLR",
+        "start_factor": 0.001,
+        "by_epoch": False,
+        "begin": 0,
+        "end": schedule.warmup_iters,
+    }
+    if schedule.milestones:
+        steps = {"type": "MultiStepLR", "milestones": list(schedule.milestones), "gamma": 0.1}
+        return [warmup, steps | {"by_epoch": True, "begin": 0, "end": schedule.epochs}]
+    cosine = {"type": "CosineAnnealingLR", "T_max": schedule.epochs, "eta_min": 0}
+    # In iterations, although given in epochs: the rate falls smoothly.
+    span = {"begin": 0, "end": schedule.epochs, "by_epoch": True, "convert_to_iter_based": True}
+    return [warmup, cosine | span]
