@@ -14,7 +14,7 @@ from gfl.experiment import Experiment
     ("factors", "reason"),
     [
         ({"quality": "jont"}, r"unknown quality 'jont'; did you mean 'joint'\?"),
-        ({"quality": 3}, r"unknown quality 3; known: none, centerness-branch, iou-branch, "),
+        ({"quality": 3}, r"unknown quality 3; known: "),
         ({"host": "attss"}, r"unknown host 'attss'; did you mean 'atss'\?"),
         ({"boxes": "gausian"}, r"unknown boxes 'gausian'; did you mean 'gaussian'\?"),
         ({"host": "ssd512"}, r"'none' or 'joint' .*not 'centerness-branch'"),
