@@ -33,11 +33,19 @@ class Row:
     ``experiment`` is None where the paper took the row from others and no run is declared.
     """
 
-    name: str
+    name: str  # as printed
     experiment: Experiment | None
     published: tuple[float | None, ...]
     marks: tuple[str, ...] = ()
     note: str = ""  # a footnote: what of the row is inferred and not in the paper
+    baseline: str | None = None  # the row that its differences are taken to; None: the table's
+    label: str = ""  # its name on the command line, where other rows are printed with the same
+    starred: tuple[str, ...] = ()  # the columns whose figure carries the table's star
+
+    @property
+    def key(self) -> str:
+        """The name that no other row of the table has."""
+        return self.label or self.name
 
 
 @dataclass(frozen=True)
@@ -67,21 +75,37 @@ class Table:
     mark_names: tuple[str, ...]  # the columns left of the figures, beside the row's name
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
-    baseline: str  # the row that differences are taken to
+    baseline: str | None  # the row that differences are taken to; None: each row names its own
     groups: tuple[Group, ...] = (Group(""),)
     note: str = ""
+    star: str = ""  # what a star after a figure means
+    profiles: tuple[str, ...] | None = None  # the only ones that its rows run at; None: all
 
     def __post_init__(self) -> None:
         width = len(self.groups) * len(self.columns)
         for row in self.rows:
             if len(row.published) != width or len(row.marks) != len(self.mark_names):
                 raise ValueError(f"{self.name}, {row.name}: {width} figures are printed in a row")
-        if self.baseline not in {row.name for row in self.rows}:
-            raise ValueError(f"{self.name}: no row is named {self.baseline!r}")
+        keys = [row.key for row in self.rows]
+        if len(set(keys)) != len(keys):
+            raise ValueError(f"{self.name}: two rows have one name, so one needs a label")
+        for key in {self.baseline, *(row.baseline for row in self.rows)} - {None, *keys}:
+            raise ValueError(f"{self.name}: no row is named {key!r}")
 
     @property
     def title(self) -> str:
         return self.name.replace("-", " ").capitalize()
+
+    def runs_at(self, profile: str) -> bool:
+        """Whether the rows are run at a profile of this name."""
+        return self.profiles is None or profile in self.profiles
+
+    def baseline_of(self, cell: Cell) -> Cell | None:
+        """The cell that ``cell``'s differences are taken to; None where it is one itself."""
+        key = cell.row.baseline or self.baseline
+        if key is None or key == cell.row.key:
+            return None
+        return next(c for c in self.cells() if c.row.key == key and c.group == cell.group)
 
     def cells(self) -> Iterator[Cell]:
         """Row by row, group by group."""

@@ -38,12 +38,13 @@ def plan(shown: Iterable[Table], profile: Profile, seeds: Sequence[int]) -> list
     """
     if TUNING_SEED in seeds:
         raise UserError(f"seed {TUNING_SEED} is for tuning: what was chosen on it proves nothing")
-    cells = [(table, cell) for table in shown for cell in table.cells() if cell.experiment]
+    run_here = [table for table in shown if table.runs_at(profile.name)]
+    cells = [(table, cell) for table in run_here for cell in table.cells() if cell.experiment]
     runs: dict[str, Run] = {}
     for seed in dict.fromkeys(seeds):
         for table, cell in cells:
             assert cell.experiment is not None
-            row = "/".join(filter(None, (table.name, cell.row.name, cell.group.name)))
+            row = "/".join(filter(None, (table.name, cell.row.key, cell.group.name)))
             id = run_id(cell.experiment, profile, seed)
             shared = runs.get(id) or Run(id, cell.experiment, profile, seed, ())
             runs[id] = replace(shared, rows=(*shared.rows, row))
@@ -68,7 +69,7 @@ def select(target: str, profile: Profile, seeds: Sequence[int]) -> tuple[list[Ta
         table = tables.find(name)
         runs = [r for r in plan([table], profile, seeds) if _shows(r, f"{table.name}/{row}")]
         if not runs:
-            known = {cell.row.name for cell in table.cells()}
+            known = {cell.row.key for cell in table.cells()}
             raise UserError(f"{table.title} has no row {row!r}{did_you_mean(row, known)}")
         return [table], runs
     if match := RUN_ID.fullmatch(target):
