@@ -20,6 +20,7 @@ from experiments.profiles import LAPTOP, TUNING_SEED
 from experiments.progress import duration
 from gfl.errors import UserError, did_you_mean
 from gfl.experiment import Experiment, Model, Profile, Schedule
+from gfl.files import write_text
 from gfl.record import RunRecord, Store, run_id
 
 BASELINE = Experiment()
@@ -125,13 +126,7 @@ def publish(profile: Profile, store: Store) -> list[Path]:
     lines = [_line(trial, profile) for trial in found]
     when = chronology(found, table_runs(profile, store))
     texts = {"md": markdown(profile, found, lines, when), "csv": _csv(lines)}
-    return [_write(folder / f"{stem}.{kind}", text) for kind, text in texts.items()]
-
-
-def _write(path: Path, text: str) -> Path:
-    new = path.with_name(path.name + ".new")
-    new.write_text(text, encoding="utf-8")
-    return new.replace(path)
+    return [write_text(folder / f"{stem}.{kind}", text) for kind, text in texts.items()]
 
 
 def verdict(found: Sequence[Trial]) -> str:

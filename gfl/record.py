@@ -5,10 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import re
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
@@ -16,6 +14,7 @@ from typing import Any, Literal, get_args, get_type_hints
 
 from gfl import config
 from gfl.experiment import Experiment, Profile
+from gfl.files import write_text
 
 SCHEMA = 1
 # COCO's twelve figures, in the order in which pycocotools prints them.
@@ -113,6 +112,7 @@ class Request:
     max_iters: int | None
     commit: str | None
     dirty: bool
+    cores: int | None = None  # its share, where several runs have the machine; None: all
 
     def save(self, run_dir: Path) -> None:
         write_json(run_dir / "request.json", asdict(self))
@@ -208,20 +208,9 @@ def _ids(names: Iterable[str]) -> list[str]:
 
 
 def write_json(path: Path, content: Mapping[str, Any], indent: int | None = 1) -> None:
-    """Write strict JSON to a temporary name beside ``path`` and rename it into place."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(_plain(content), indent=indent, allow_nan=False, ensure_ascii=False) + "\n"
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o644)  # mkstemp's 0600 would not survive a shared folder
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    """Write strict JSON, whole or not at all."""
+    text = json.dumps(_plain(content), indent=indent, allow_nan=False, ensure_ascii=False)
+    write_text(path, text + "\n")
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -1,0 +1,29 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from gfl.files import write_text
+
+
+def test_text_is_written_as_it_is_and_readable_by_others(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b.csv"
+    assert write_text(path, "x,—\r\n1\n") == path
+    assert path.read_bytes() == "x,—\r\n1\n".encode()
+    assert path.stat().st_mode & 0o777 == 0o644
+    assert [p.name for p in path.parent.iterdir()] == ["b.csv"]
+
+
+def test_the_old_file_stays_if_the_new_one_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_text(tmp_path / "a", "old")
+
+    def full(handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_text(path, "new")
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
