@@ -74,7 +74,7 @@ repair: ## check every installed file of .venv and mend what is damaged
 reproduce-all: setup ## train and show all tables of the paper
 	@$(call run,experiments run all,$(seeds) $(data) $(jobs))
 
-reproduce-table-%: setup ## train Table N's rows, print it beside the paper's
+reproduce-table-%: setup ## train the rows of Table N (1, 1a, 1b, ... 4), print it beside the paper's
 	@$(call run,experiments run 'table-$*',$(seeds) $(data) $(jobs))
 
 table-%: setup ## print Table N from what is trained so far

@@ -24,7 +24,7 @@ from gfl.record import Store
 
 PROG = "experiments"
 ANALYSIS = [sys.executable, "-m", "analysis"]
-TARGET = "all, table-3 (or 3, table3), table-3/QFL, an experiment, or a run's id"
+TARGET = "all, table-1 (or 1, table1), table-1a, table-3/QFL, an experiment, or a run's id"
 
 
 def parser() -> Parser:
@@ -101,6 +101,7 @@ def _run(args: argparse.Namespace, worker: Sequence[str]) -> int:
     machine = Machine(args.data, args.device, args.gpus, args.max_iters, args.jobs)
     if args.data and profile.dataset is not None:
         raise UserError(f"--data is for --profile coco: {profile.name} draws its own images")
+    _say_elsewhere(shown, profile)
     if args.dry_run:
         todo = runs if args.max_iters else matrix.missing(runs, store)
         _summary(runs, todo, profile, store, machine)
@@ -193,16 +194,26 @@ def _status(args: argparse.Namespace) -> int:
         shown = list(tables.TABLES.values())
         runs = matrix.plan(shown, profile, args.seeds)
     _list(runs, store)
+    _say_elsewhere(shown, profile)
     machine = Machine(gpus=args.gpus, jobs=args.jobs)
     todo = matrix.missing(runs, store)
     _summary(runs, todo, profile, store, machine)
-    if len(todo) == len(runs) and (elsewhere := promote.other_gpus(profile, store)):
+    if runs and len(todo) == len(runs) and (elsewhere := promote.other_gpus(profile, store)):
         print(elsewhere)
     return 0
 
 
+def _say_elsewhere(shown: Sequence[Table], profile: Profile) -> None:
+    """Name the tables whose rows this profile does not run."""
+    for table in shown:
+        if table.profiles is not None and not table.runs_at(profile.name):
+            print(
+                f"{table.title}: its rows are run at --profile {' or '.join(table.profiles)} only"
+            )
+
+
 def _list(runs: Sequence[Run], store: Store) -> None:
-    width = max(len(run.id) for run in runs)
+    width = max((len(run.id) for run in runs), default=0)
     for run in runs:
         print(f"{run.id:{width}}  {matrix.state(run, store)}  ({', '.join(run.rows)})")
 
@@ -234,7 +245,7 @@ def _config(args: argparse.Namespace) -> int:
 
 def _promote(args: argparse.Namespace) -> int:
     profile, store = chosen(args)
-    shown = [tables.find(args.target)] if args.target else list(tables.TABLES.values())
+    shown = tables.parts(args.target) if args.target else list(tables.TABLES.values())
     outcome = promote.promote(shown, profile, store)
     for line in outcome.promoted:
         print(line)

@@ -78,6 +78,7 @@ class Table:
     baseline: str | None  # the row that differences are taken to; None: each row names its own
     groups: tuple[Group, ...] = (Group(""),)
     note: str = ""
+    heading: str = ""  # what the rows' names are: "Type", "n"
     star: str = ""  # what a star after a figure means
     profiles: tuple[str, ...] | None = None  # the only ones that its rows run at; None: all
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from experiments import tables
-from experiments.declare import Table
+from experiments.declare import Cell, Table
 from experiments.profiles import TUNING_SEED
 from gfl.errors import UserError, did_you_mean
 from gfl.experiment import Experiment, Profile
@@ -62,16 +62,11 @@ def select(target: str, profile: Profile, seeds: Sequence[int]) -> tuple[list[Ta
     name, _, row = target.partition("/")
     if target == "all":
         return list(tables.TABLES.values()), plan(tables.TABLES.values(), profile, seeds)
-    if not row and tables.normal(target) in tables.TABLES:
-        table = tables.find(target)
-        return [table], plan([table], profile, seeds)
+    if not row and tables.normal(target) in tables.NAMES:
+        shown = tables.parts(target)
+        return shown, plan(shown, profile, seeds)
     if row:
-        table = tables.find(name)
-        runs = [r for r in plan([table], profile, seeds) if _shows(r, f"{table.name}/{row}")]
-        if not runs:
-            known = {cell.row.key for cell in table.cells()}
-            raise UserError(f"{table.title} has no row {row!r}{did_you_mean(row, known)}")
-        return [table], runs
+        return _select_row(tables.parts(name), row, profile, seeds)
     if match := RUN_ID.fullmatch(target):
         seeds = [int(match["seed"])]
     every = plan(tables.TABLES.values(), profile, seeds)
@@ -79,11 +74,29 @@ def select(target: str, profile: Profile, seeds: Sequence[int]) -> tuple[list[Ta
     if not runs and match:
         raise UserError(_no_such_run(target, match["slug"], every, profile))
     if not runs:
-        known = ["all", *tables.TABLES, *(run.experiment.slug for run in every)]
+        known = ["all", *tables.NAMES, *(run.experiment.slug for run in every)]
         what = "table" if target.lower().startswith("tab") else "table or run"
         raise UserError(f"unknown {what} {target!r}{did_you_mean(target, known)}")
     shown = [t for t in tables.TABLES.values() if any(_shows(r, t.name) for r in runs)]
     return shown, runs
+
+
+def _select_row(
+    among: Sequence[Table], row: str, profile: Profile, seeds: Sequence[int]
+) -> tuple[list[Table], list[Run]]:
+    shown = [t for t in among if any(row in _names(cell) for cell in t.cells())]
+    if not shown:
+        known = {name for t in among for cell in t.cells() for name in _names(cell)}
+        where = ", ".join(table.title for table in among)
+        raise UserError(f"{where}: no row {row!r}{did_you_mean(row, known)}")
+    runs = plan(shown, profile, seeds)
+    return shown, [r for r in runs if any(_shows(r, f"{t.name}/{row}") for t in shown)]
+
+
+def _names(cell: Cell) -> tuple[str, ...]:
+    """How a person may call a cell: by its row, or by one group of it."""
+    key = cell.row.key
+    return (key, f"{key}/{cell.group.name}") if cell.group.name else (key,)
 
 
 def _shows(run: Run, where: str) -> bool:

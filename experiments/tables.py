@@ -4,29 +4,45 @@ from __future__ import annotations
 
 import re
 
-from experiments import table3
+from experiments import table1, table2, table3, table4
 from experiments.declare import Table
-from experiments.table1 import TABLE_1C
-from experiments.table2 import TABLE_2B, TABLE_2C
 from gfl.errors import UserError, did_you_mean
 
 TABLES: dict[str, Table] = {
-    table.name: table for table in (TABLE_1C, TABLE_2B, TABLE_2C, table3.TABLE)
+    table.name: table for table in (*table1.PARTS, *table2.PARTS, table3.TABLE, table4.TABLE)
 }
+WHOLE: dict[str, tuple[Table, ...]] = {"table-1": table1.PARTS, "table-2": table2.PARTS}
+NAMES = (*WHOLE, *TABLES)
 
 
 def normal(name: str) -> str:
-    """``3``, ``table3``, ``Table 3`` and ``table-3`` are one name."""
-    number = re.fullmatch(r"(?:tables?)?[\s_-]*(\d+[a-z]?)", name.strip().lower())
-    return f"table-{number[1]}" if number else name
+    """``1a``, ``table1a``, ``Table 1(a)`` and ``table-1a`` are one name."""
+    number = re.fullmatch(r"(?:tables?)?[\s_-]*(\d+)(\(?)([a-z]?)(\)?)", name.strip().lower())
+    if number is None or bool(number[2]) != bool(number[4]):
+        return name
+    return f"table-{number[1]}{number[3]}"
 
 
-def find(name: str) -> Table:
-    """Look a table up.
+def parts(name: str) -> list[Table]:
+    """The lettered parts of a table of the paper, in order, or the one table of that name.
 
     Raises:
         UserError: no such table is declared.
     """
-    if (table := TABLES.get(normal(name))) is None:
-        raise UserError(f"unknown table {name!r}{did_you_mean(normal(name), TABLES)}")
-    return table
+    key = normal(name)
+    if key in WHOLE:
+        return list(WHOLE[key])
+    if key in TABLES:
+        return [TABLES[key]]
+    raise UserError(f"unknown table {name!r}{did_you_mean(key, NAMES)}")
+
+
+def find(name: str) -> Table:
+    """Look up one table, which has no parts.
+
+    Raises:
+        UserError: no such table is declared, or it has parts.
+    """
+    if len(found := parts(name)) > 1:
+        raise UserError(f"{name!r} has parts: {', '.join(table.name for table in found)}")
+    return found[0]
