@@ -88,7 +88,8 @@ def _select_row(
     if not shown:
         known = {name for t in among for cell in t.cells() for name in _names(cell)}
         where = ", ".join(table.title for table in among)
-        raise UserError(f"{where}: no row {row!r}{did_you_mean(row, known)}")
+        has = "has" if len(among) == 1 else "have"
+        raise UserError(f"{where} {has} no row {row!r}{did_you_mean(row, known)}")
     runs = plan(shown, profile, seeds)
     return shown, [r for r in runs if any(_shows(r, f"{t.name}/{row}") for t in shown)]
 

@@ -83,14 +83,97 @@ def test_a_factor_out_of_effect_makes_no_other_run() -> None:
 
 
 def test_what_to_run_is_named_in_several_ways() -> None:
-    (all_four,) = (select("3", SMOKE, [0])[1],)
+    shown, all_four = select("3", SMOKE, [0])
+    assert shown == [TABLE3]
     assert len(all_four) == 4
     qfl = all_four[1]
-    for name in ("table-3/QFL", "3/QFL", qfl.id, "atss-joint-dirac"):
-        shown, runs = select(name, SMOKE, [0])
-        assert runs == [qfl]
-        assert shown == [TABLE3]
-    assert select("all", SMOKE, [0])[1] == all_four
+    assert select("table-3/QFL", SMOKE, [0]) == select("3/QFL", SMOKE, [0]) == ([TABLE3], [qfl])
+    for name in (qfl.id, "atss-joint-dirac"):
+        shown, (run,) = select(name, SMOKE, [0])
+        assert run.id == qfl.id
+        assert run.rows == ("table-1a/joint w/ QFL/ATSS", "table-1c/2", "table-3/QFL")
+        assert [table.name for table in shown] == ["table-1a", "table-1c", "table-3"]
+
+
+@pytest.mark.parametrize("name", ["1", "table-1", "Table 1"])
+def test_a_table_in_parts_is_named_whole(name: str) -> None:
+    shown, runs = select(name, SMOKE, [0])
+    assert [table.name for table in shown] == ["table-1a", "table-1b", "table-1c"]
+    assert shown == tables.parts(name)
+    assert len({run.id for run in runs}) == len(runs) == 12 + 6 + 4
+    with pytest.raises(UserError, match="has parts: table-1a, table-1b, table-1c"):
+        tables.find(name)
+
+
+@pytest.mark.parametrize("name", ["1a", "1(a)", "Table 1(a)", "table-1a", "table1a"])
+def test_a_part_is_named_by_its_letter(name: str) -> None:
+    assert tables.parts(name) == [tables.find(name)] == [tables.TABLES["table-1a"]]
+
+
+def test_all_is_every_table() -> None:
+    shown, runs = select("all", SMOKE, [0])
+    assert shown == list(tables.TABLES.values())
+    names = ["1a", "1b", "1c", "2a", "2b", "2c", "3", "4"]
+    assert [table.name for table in shown] == [f"table-{name}" for name in names]
+    assert {run.id for run in runs} == {run.id for t in shown for run in plan([t], SMOKE, [0])}
+
+
+def test_a_row_is_named_with_its_group_or_for_all_of_them() -> None:
+    shown, (fcos, atss) = select("1a/IoU-branch", SMOKE, [0])
+    assert shown == [tables.find("1a")]
+    assert (fcos.experiment.host, atss.experiment.host) == ("fcos", "atss")
+    assert select("1a/IoU-branch/FCOS", SMOKE, [0]) == (shown, [fcos])
+    assert select("1/IoU-branch/FCOS", SMOKE, [0]) == (shown, [fcos])
+
+
+def test_table_4_is_run_at_the_papers_scale_only() -> None:
+    (table,), runs = select("4", profiles.get("coco"), [0])
+    assert [run.rows for run in runs] == [
+        (f"table-4/GFL {backbone}",)
+        for backbone in ("R-50", "R-101", "X-101-32x4d", "R-101-DCN", "X-101-32x4d-DCN")
+    ]
+    for name in ("4", "4/GFL R-50"):
+        assert select(name, SMOKE, [0]) == ([table], [])
+
+
+def test_differences_are_taken_to_the_tables_baseline_in_the_same_group() -> None:
+    table = tables.find("1a")
+    for cell in table.cells():
+        base = table.baseline_of(cell)
+        if cell.row.name == "centerness-branch":
+            assert base is None
+        else:
+            assert base is not None
+            assert (base.row.name, base.group) == ("centerness-branch", cell.group)
+
+
+def test_in_table_1b_each_detector_is_its_own_baseline() -> None:
+    table = tables.find("1b")
+    found = {cell.row.name: table.baseline_of(cell) for cell in table.cells()}
+    assert {name: base and base.row.name for name, base in found.items()} == {
+        name + suffix: name if suffix else None
+        for name in ("FoveaBox", "RetinaNet", "SSD512")
+        for suffix in ("", " + joint w/ QFL")
+    }
+
+
+def test_table_4_has_no_baseline() -> None:
+    table = tables.find("4")
+    assert {table.baseline_of(cell) for cell in table.cells()} == {None}
+
+
+@pytest.mark.parametrize(
+    ("rows", "complaint"),
+    [
+        ((Row("a", None, (1.0,)), Row("a", None, (2.0,))), "two rows have one name"),
+        ((Row("a", None, (1.0,), baseline="b"),), "no row is named 'b'"),
+    ],
+)
+def test_rows_that_cannot_be_told_apart_or_compared_are_refused(
+    rows: tuple[Row, ...], complaint: str
+) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        Table("table-9", "", (), (AP,), rows, baseline="a")
 
 
 def test_a_runs_id_names_its_seed() -> None:
@@ -102,7 +185,9 @@ def test_a_runs_id_names_its_seed() -> None:
 @pytest.mark.parametrize(
     ("name", "hint"),
     [
-        ("table-3/QFLL", "did you mean 'QFL'"),
+        ("table-3/QFLL", "Table 3 has no row 'QFLL'; did you mean 'QFL'"),
+        ("1/IoU-banch", "Table 1a, Table 1b, Table 1c have no row 'IoU-banch'; did you mean 'IoU-"),
+        ("table-5", "did you mean 'table-"),
         ("atss-joint-dirak", "did you mean 'atss-joint-dirac'"),
         ("atss-joint-dirac-s0-00000000", "its id is now atss-joint-dirac-s0-"),
         ("nonsense", "known: all, "),
