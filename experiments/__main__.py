@@ -13,9 +13,10 @@ from collections.abc import Sequence
 from experiments import matrix, promote, tables, tuning
 from experiments.cli import Parser, add_jobs, add_profile, add_seeds, chosen, guarded, whole_number
 from experiments.declare import Table
+from experiments.machine import Machine
 from experiments.matrix import Run
 from experiments.progress import duration
-from experiments.running import Machine, run_missing
+from experiments.running import run_missing
 from experiments.worker import ROOT, TRAIN, WorkerError
 from gfl import config
 from gfl.errors import UserError

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -32,6 +32,7 @@ class Display:
         self.progress = TableProgress(expected=expected, clock=clock)
         self._live: Live | None = None
         self._preparing = ""
+        self._elsewhere: list[str] = []  # what another process is training
         self._last_lines: dict[str, float] = {}  # when the last plain line of a run was printed
 
     @contextmanager
@@ -59,6 +60,18 @@ class Display:
         ap = record.metrics.get("AP") if record else None
         self.note(f"{name}: finished before" + (f", AP {ap:.1f}" if ap is not None else ""))
 
+    def elsewhere(self, names: Sequence[str]) -> None:
+        """Say which runs another process is training, as far as it is news."""
+        if news := [name for name in names if name not in self._elsewhere]:
+            self.note(f"another process is training {'; '.join(news)}")
+            self._preparing = ""
+        self._elsewhere = list(names)
+
+    def done_elsewhere(self, name: str, record: RunRecord) -> None:
+        """Say that another process has trained a run of this table meanwhile."""
+        self.progress.leave_out()
+        self.note(f"{_outcome(name, record)}, trained by another process")
+
     def begin(self, id: str, name: str) -> None:
         self._preparing = ""
         self.progress.begin(id, name)
@@ -84,15 +97,11 @@ class Display:
 
     def end(self, id: str, record: RunRecord) -> None:
         run = self.progress.end(id, whole=record.state != "failed")
-        outcome = f"{run.name}: {record.state}"
+        outcome = _outcome(run.name, record)
         if record.state == "failed":
-            self.note(f"{outcome}: {record.message}", style="red")
-            return
-        if record.state == "capped":
-            outcome += f" after {record.max_iters} iterations, a trial and not a result"
-        elif (ap := record.metrics.get("AP")) is not None:
-            outcome += f", AP {ap:.1f}"
-        self.note(f"{outcome} ({duration(record.seconds)})", style="green")
+            self.note(outcome, style="red")
+        else:
+            self.note(f"{outcome} ({duration(record.seconds)})", style="green")
 
     def stopping(self) -> None:
         """Say that the runs in progress are being stopped: their workers may take a moment."""
@@ -117,7 +126,8 @@ class Display:
         """What stands below what was said; drawn anew at each refresh."""
         running = list(self.progress.running.values())
         if self._preparing or not running:
-            return Text(self._preparing, style="dim")
+            waiting = f"waiting for another process: {'; '.join(self._elsewhere)}"
+            return Text(self._preparing or (waiting if self._elsewhere else ""), style="dim")
         if self.progress.jobs == 1:
             return self._one(running[0])
         return self._several(running)
@@ -139,6 +149,16 @@ class Display:
             lines.add_row(Text(run.name), facts, Text(_about(run.left(progress.expected)), "cyan"))
         ends = f"left: {_about(left)}" if _about(left) else ""
         return Group(_head(title, ends), _bar(progress.fraction), lines)
+
+
+def _outcome(name: str, record: RunRecord) -> str:
+    outcome = f"{name}: {record.state}"
+    if record.state == "failed":
+        return f"{outcome}: {record.message}"
+    if record.state == "capped":
+        return f"{outcome} after {record.max_iters} iterations, a trial and not a result"
+    ap = record.metrics.get("AP")
+    return outcome if ap is None else f"{outcome}, AP {ap:.1f}"
 
 
 def _about(seconds: float | None) -> str:

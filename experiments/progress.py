@@ -104,6 +104,11 @@ class TableProgress:
             self.expected = self.clock() - run.begun
         return run
 
+    def leave_out(self) -> None:
+        """Count a run that somebody else has trained."""
+        self.begun += 1
+        self.ended += 1
+
     @property
     def fraction(self) -> float:
         running = sum(run.fraction for run in list(self.running.values()))

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -49,9 +49,16 @@ class Crew:
         self._stopped = False
 
     def follow(
-        self, worker: Sequence[str], run_dir: Path, on_event: Callable[[Event], None]
+        self,
+        worker: Sequence[str],
+        run_dir: Path,
+        on_event: Callable[[Event], None],
+        environment: Mapping[str, str],
+        inherited: Sequence[int],
     ) -> None:
         """Run a worker on a run's folder to its end, handing on each event that it prints.
+
+        The worker inherits the file descriptors, and ``environment`` besides this process's own.
 
         Raises:
             UserError: the worker says that the user can mend what stopped it.
@@ -62,7 +69,7 @@ class Crew:
         failure = None
         with log_path.open("ab") as log:
             start = log.tell()
-            process = self._start([*worker, str(run_dir.resolve())], log)
+            process = self._start([*worker, str(run_dir.resolve())], log, environment, inherited)
             assert process.stdout is not None
             try:
                 for line in process.stdout:
@@ -88,7 +95,13 @@ class Crew:
         if failure or code:
             raise WorkerError(_explain(failure, code, log_path, start))
 
-    def _start(self, command: Sequence[str], log: BinaryIO) -> subprocess.Popen:
+    def _start(
+        self,
+        command: Sequence[str],
+        log: BinaryIO,
+        environment: Mapping[str, str],
+        inherited: Sequence[int],
+    ) -> subprocess.Popen:
         with self._lock:  # or stop() would miss the one that is just being started
             if self._stopped:
                 raise Stopped
@@ -98,6 +111,8 @@ class Crew:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 cwd=ROOT,
+                env=os.environ | environment,
+                pass_fds=inherited,
                 start_new_session=True,  # Ctrl-C reaches the worker through stop(), once
             )
             self._working.add(process)

@@ -114,7 +114,7 @@ def train(request: Request, run_dir: Path, tell: Tell) -> None:
         config.build(request.experiment, request.profile, request.seed),
         data_root=data_root,
         work_dir=run_dir,
-        workers=0 if spec and on_cpu else LOADERS,
+        workers=0 if spec and on_cpu else min(LOADERS, request.cores or LOADERS),
         gpus=request.gpus,
         max_iters=request.max_iters,
     )
@@ -123,7 +123,7 @@ def train(request: Request, run_dir: Path, tell: Tell) -> None:
         run_dir,
         tell,
         # One thread each, and as many runs as cores: the same bits on every number of cores.
-        threads=1 if spec and on_cpu else None,
+        threads=1 if spec and on_cpu else request.cores,
         capped=request.max_iters is not None,
         gpus=request.gpus,
     )

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import running
+from experiments import attempt
 from gfl import train
 
 FAKE_WORKER = Path(__file__).with_name("fake_worker.py")
@@ -21,7 +21,7 @@ def data(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
 @pytest.fixture
 def clean_commit(monkeypatch: pytest.MonkeyPatch) -> str:
     """The code is at a commit, without changes, whatever this checkout is like."""
-    monkeypatch.setattr(running, "code_state", lambda: (COMMIT, False))
+    monkeypatch.setattr(attempt, "code_state", lambda: (COMMIT, False))
     return COMMIT
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from experiments import profiles, running, worker
+from experiments import machine, profiles, worker
 from experiments.__main__ import main
-from experiments.running import Machine
+from experiments.machine import Machine
 from experiments.worker import ROOT
 from gfl.data import shapes
 from gfl.errors import UserError
@@ -227,8 +227,8 @@ def test_several_devices_are_refused_on_a_cpu(cli: Cli, capfd: pytest.CaptureFix
 
 
 def test_how_many_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(running, "usable_cores", lambda: 3)
-    monkeypatch.setattr(running, "usable_memory", lambda: 64 << 30)
+    monkeypatch.setattr(machine, "usable_cores", lambda: 3)
+    monkeypatch.setattr(machine, "usable_memory", lambda: 64 << 30)
     coco, gpu = profiles.get("coco"), profiles.get("gpu")
     assert Machine().jobs_for(SMOKE, 8) == 3
     assert Machine().jobs_for(SMOKE, 2) == 2
@@ -240,7 +240,7 @@ def test_how_many_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Machine(device="cpu").jobs_for(coco, 8) == 1
     assert Machine(jobs=5).jobs_for(coco, 8) == 5
     assert Machine(jobs=5).jobs_for(SMOKE, 4) == 4
-    monkeypatch.setattr(running, "usable_memory", lambda: 4 << 30)
+    monkeypatch.setattr(machine, "usable_memory", lambda: 4 << 30)
     assert Machine().jobs_for(SMOKE, 8) == 2
 
 

@@ -10,9 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
 
-from experiments import running
+from experiments import attempt
 from experiments.__main__ import main
 from experiments.worker import ROOT, command, log_tail
 from gfl.record import Request, RunRecord
@@ -171,17 +170,6 @@ def test_a_damaged_record_is_named_and_the_run_made_again(
     assert RunRecord.load(path).state == "finished"
 
 
-def test_another_process_that_trains_the_run_is_not_disturbed(
-    cli: Cli, tmp_path: Path, capfd: pytest.CaptureFixture
-) -> None:
-    assert cli("run", "table-3/QFL") == 0
-    (record,) = (tmp_path / "runs").glob("*/*/record.json")
-    record.unlink()
-    with FileLock(record.parent.with_name(f".{record.parent.name}.lock")):
-        assert cli("run", "table-3/QFL") == 2
-    assert "being trained by another process" in capfd.readouterr().err
-
-
 @pytest.mark.parametrize("folder", ["runs", "results"])
 def test_a_folder_that_cannot_be_written_is_found_before_training(
     cli: Cli, tmp_path: Path, folder: str, trained: Trained, capfd: pytest.CaptureFixture
@@ -214,7 +202,7 @@ def test_code_that_changed_between_start_and_end_is_dirty(
     (run_dir,) = run_dirs(tmp_path)
     assert not Request.load(run_dir).dirty
     monkeypatch.setenv("FAKE", "")
-    monkeypatch.setattr(running, "code_state", lambda: ("another", False))
+    monkeypatch.setattr(attempt, "code_state", lambda: ("another", False))
     assert cli("run", "table-3/QFL") == 0
     record = RunRecord.load(run_dir / "record.json")
     assert (record.commit, record.dirty) == ("another", True)

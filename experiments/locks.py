@@ -1,0 +1,65 @@
+"""Which process trains a run: one at a time, on whatever number of processes of one machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from filelock import lock_descriptor, unlock_descriptor
+
+
+class RunLock:
+    """The right to train a run, for the process that took it and the worker it starts.
+
+    The lock belongs to an open file. A worker that inherits it (``descriptors``) keeps the run
+    from others until it ends, even if the process that started it was killed: nobody else writes
+    into the folder of a worker that still lives. The system frees what the dead held.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor: int | None = descriptor
+
+    @classmethod
+    def take(cls, run_dir: Path) -> RunLock | None:
+        """Take the lock of a run; None while another process, or a worker, has it."""
+        path = lock_path(run_dir)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            if lock_descriptor(descriptor, blocking=False):
+                return cls(descriptor)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+        return None
+
+    @property
+    def descriptors(self) -> Sequence[int]:
+        """What a worker inherits."""
+        return () if self._descriptor is None else (self._descriptor,)
+
+    def release(self) -> None:
+        """Give the run back, for whatever else inherited the lock too; twice is once."""
+        if self._descriptor is not None:
+            unlock_descriptor(self._descriptor)
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+def lock_path(run_dir: Path) -> Path:
+    """Beside the folder: a failed run's folder is deleted while it is locked."""
+    return run_dir.with_name(f".{run_dir.name}.lock")
+
+
+def is_locked(run_dir: Path) -> bool:
+    """Whether a run is being trained; nothing is written to find out."""
+    try:
+        descriptor = os.open(lock_path(run_dir), os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        return not lock_descriptor(descriptor, blocking=False)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,103 @@
+"""This machine: where and under which limits it runs, and what each of several runs may use."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from typing import Literal
+
+from gfl.errors import UserError
+from gfl.experiment import Profile
+
+MEMORY_OF_A_RUN = 2 << 30  # bytes, rounded up generously from the laptop profile's 1.2 GB
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where and under which limits this machine runs; no part of a run's identity."""
+
+    data_root: str | None = None
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    gpus: int = 1
+    max_iters: int | None = None
+    jobs: int | None = None  # runs at a time; None: as many as do not slow one another down
+
+    def check(self, profile: Profile) -> None:
+        """Refuse several devices where there is but the CPU.
+
+        Raises:
+            UserError: they were asked for.
+        """
+        if self.gpus > 1 and self._device(profile) == "cpu":
+            raise UserError(
+                f"--gpus {self.gpus} is for CUDA: the {profile.name} profile is trained on the CPU "
+                "here; --jobs (make: JOBS) trains several rows at once"
+            )
+
+    def _device(self, profile: Profile) -> str:
+        return profile.device if self.device == "auto" else self.device
+
+    def jobs_for(self, profile: Profile, runs: int) -> int:
+        """How many of so many runs are trained at a time.
+
+        A run on embedded data takes one core, so that its result depends on nothing else; any
+        other has the machine for itself.
+        """
+        if self.jobs is not None:
+            return max(1, min(self.jobs, runs))
+        if profile.dataset is None or self._device(profile) != "cpu" or self.gpus > 1:
+            return 1
+        return max(1, min(usable_cores(), usable_memory() // MEMORY_OF_A_RUN, runs))
+
+    def cores_for(self, profile: Profile, jobs: int) -> int | None:
+        """The cores of each of so many runs at a time, for threads and loaders; None: all.
+
+        An embedded run on the CPU computes in one thread in any case.
+        """
+        if jobs == 1 or (profile.dataset is not None and self._device(profile) == "cpu"):
+            return None
+        return max(1, usable_cores() // jobs)
+
+    def environment(self, profile: Profile, slot: int, jobs: int) -> dict[str, str]:
+        """What the ``slot``-th of so many runs at a time is told about the GPUs: which, how much.
+
+        They are dealt out in turn; runs that meet on one have equal parts of its memory.
+        """
+        if jobs == 1 or self._device(profile) == "cpu":
+            return {}
+        gpus = visible_gpus()
+        if self.gpus > len(gpus):  # the worker says so
+            return {}
+        mine = [gpus[(slot * self.gpus + i) % len(gpus)] for i in range(self.gpus)]
+        environment = {"CUDA_VISIBLE_DEVICES": ",".join(mine)}
+        if (sharing := math.ceil(jobs * self.gpus / len(gpus))) > 1:
+            wanted = os.environ.get("PYTORCH_CUDA_ALLOC_CONF", "")
+            part = f"per_process_memory_fraction:{1 / sharing:.3f}"
+            environment["PYTORCH_CUDA_ALLOC_CONF"] = ",".join(filter(None, (wanted, part)))
+        return environment
+
+
+def usable_cores() -> int:
+    """The cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1  # macOS
+
+
+def usable_memory() -> int:
+    """The machine's memory in bytes."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def visible_gpus() -> list[str]:
+    """The CUDA devices that a worker would see, found without torch, which takes seconds."""
+    if (named := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        return [name.strip() for name in named.split(",") if name.strip()]
+    if (tool := shutil.which("nvidia-smi")) is None:
+        return []
+    listed = subprocess.run([tool, "--list-gpus"], capture_output=True, text=True)
+    lines = [line for line in listed.stdout.splitlines() if line.startswith("GPU ")]
+    return [str(i) for i in range(len(lines))] if not listed.returncode else []
