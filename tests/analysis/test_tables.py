@@ -8,6 +8,8 @@ import pytest
 
 from analysis import agreement, render, tables
 from analysis.__main__ import main
+from analysis.sheet import sheet
+from analysis.uncertainty import Figure
 from experiments import profiles
 from experiments import tables as declared
 from gfl.record import METRICS, RunRecord, Store, run_id
@@ -61,6 +63,12 @@ def filled(store: Store, row: str) -> tables.Filled:
     return next(f for f in tables.fill(TABLE3, SMOKE, store) if f.cell.row.name == row)
 
 
+def lines(store: Store) -> list[tuple[str, ...]]:
+    """The table's lines as printed: row, marks, source, n, FPS, AP, ΔAP, ..."""
+    made = sheet(TABLE3, SMOKE, tables.fill(TABLE3, SMOKE, store), with_own=False)
+    return [made.cells(line) for line in made.blocks[0].lines]
+
+
 def test_a_figure_is_a_mean_with_its_spread(store: Store) -> None:
     for seed, ap in enumerate((30.0, 31.0, 35.0)):
         refer(store, a_record("QFL", seed, ap))
@@ -74,20 +82,21 @@ def test_a_figure_is_a_mean_with_its_spread(store: Store) -> None:
 
 def test_one_seed_has_no_spread(store: Store) -> None:
     own(store, a_record("QFL", 4, 30.0))
-    assert tables.figure(filled(store, "QFL").own, "AP") == tables.Figure(30.0, None, (4,))
+    assert tables.figure(filled(store, "QFL").own, "AP") == Figure(30.0, None, (4,))
 
 
-def test_a_gain_is_paired_over_the_seeds_that_both_have(store: Store) -> None:
+def test_a_difference_is_paired_over_the_seeds_that_both_have(store: Store) -> None:
     for seed, base, ap in ((0, 30.0, 31.0), (1, 33.0, 33.5), (2, 20.0, None), (3, None, 90.0)):
         if base is not None:
             refer(store, a_record("none", seed, base))
         if ap is not None:
             refer(store, a_record("QFL", seed, ap))
-    found = tables.gain(filled(store, "QFL").reference, filled(store, "none").reference)
+    found = tables.difference(filled(store, "QFL").reference, filled(store, "none").reference)
     assert found is not None
-    assert found.seeds == (0, 1)
-    assert found.mean == 0.75
-    assert found.error == pytest.approx(0.25)  # |1 - 0.5| / 2
+    assert (found.seeds, found.mean) == ((0, 1), 0.75)
+    (line,) = [li for li in lines(store) if "[" in li[7]]
+    # t(0.975) of one degree is tan(0.475 π) = 12.706, the standard error |1 - 0.5| / 2.
+    assert line[7] == "+0.8 [-2.4, +3.9] (2 of 3 seeds)"
 
 
 def test_runs_that_are_no_results_are_remarks(store: Store) -> None:
@@ -119,11 +128,9 @@ def test_the_table_says_what_it_shows(store: Store) -> None:
             refer(store, a_record(row, seed, ap + seed))
     own(store, a_record("QFL", 0, 31.5))
     cells = tables.fill(TABLE3, SMOKE, store)
-    text = render.markdown(
-        render.sheet(TABLE3, SMOKE, cells, with_own=True), agreement.lines(cells)
-    )
+    text = render.markdown(sheet(TABLE3, SMOKE, cells, with_own=True), agreement.lines(cells))
     assert "| QFL | ✓ |  | paper |  | 19.4 | 39.9 | +0.7 | 58.5 | 43.0 |" in text
-    assert "|  |  |  | reference | 2 | 10.0±0.0 | 32.0±0.7 | +1.5±0.0 | 50.0±0.0 |" in text
+    assert "|  |  |  | reference | 2 | 10.0±0.0 | 32.0±0.7 | +1.5 [+1.5, +1.5] | 50.0±0.0 |" in text
     assert "|  |  |  | ours | 1 | 10.0 | 31.5 | — | 50.0 | 50.0 |" in text
     assert "| both | ✓ | ✓ | paper |  | 19.4 | 40.2 | +1.0 |" in text
     assert "embedded shapes data" in text
@@ -132,15 +139,15 @@ def test_the_table_says_what_it_shows(store: Store) -> None:
 
 def test_the_reference_table_does_not_depend_on_this_machine(store: Store) -> None:
     refer(store, a_record("none", 0, 30.0))
-    before = render.sheet(TABLE3, SMOKE, tables.fill(TABLE3, SMOKE, store), with_own=False)
+    before = sheet(TABLE3, SMOKE, tables.fill(TABLE3, SMOKE, store), with_own=False)
     own(store, a_record("none", 0, 35.0))
     own(store, a_record("none", 1, 35.0, state="failed"))
-    after = render.sheet(TABLE3, SMOKE, tables.fill(TABLE3, SMOKE, store), with_own=False)
+    after = sheet(TABLE3, SMOKE, tables.fill(TABLE3, SMOKE, store), with_own=False)
     assert after == before
 
 
 def fps_notes(store: Store, with_own: bool) -> list[str]:
-    made = render.sheet(TABLE3, SMOKE, tables.fill(TABLE3, SMOKE, store), with_own)
+    made = sheet(TABLE3, SMOKE, tables.fill(TABLE3, SMOKE, store), with_own)
     return [note for note in made.notes if note.startswith("FPS")]
 
 
@@ -174,12 +181,15 @@ def test_the_csv_is_tidy(store: Store) -> None:
     rows = list(csv.DictReader(io.StringIO(text)))
     (ap,) = [r for r in rows if (r["row"], r["column"], r["source"]) == ("QFL", "AP", "reference")]
     assert (ap["value"], ap["sd"], ap["n"], ap["seeds"]) == ("31.5000", "0.7071", "2", "0 1")
-    assert {r["value"] for r in rows if r["source"] == "paper" and r["row"] == "both"} == {
-        "19.4",
-        "40.2",
-        "58.6",
-        "43.4",
-    }
+    (delta,) = [
+        r for r in rows if (r["row"], r["column"], r["source"]) == ("QFL", "ΔAP", "reference")
+    ]
+    # 1 and 2: 1.5 ± 12.706 · 0.7071 / √2.
+    assert [delta[k] for k in ("value", "n")] == ["1.5000", "2"]
+    assert float(delta["lower"]) == pytest.approx(1.5 - 6.3531, abs=1e-4)
+    assert float(delta["upper"]) == pytest.approx(1.5 + 6.3531, abs=1e-4)
+    both = [r["value"] for r in rows if r["source"] == "paper" and r["row"] == "both"]
+    assert both == ["19.4", "40.2", "58.6", "43.4", "1.0"]
     assert not [r for r in rows if r["column"] == "ΔAP" and r["row"] == "none"]
 
 

@@ -1,0 +1,129 @@
+"""Whether the rows of a table stand in the paper's order, and how sure that is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations, pairwise
+
+from analysis import tables
+from analysis.tables import Filled, Records
+from analysis.uncertainty import CONFIDENCE, Difference
+
+MEANING = (
+    f"Clearly: the {CONFIDENCE:.0%} interval of that pair's difference, taken as ΔAP's is, "
+    "excludes 0. Of pairs that differ by nothing but noise one in twenty does so."
+)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two rows that the paper tells apart, and what was found of their difference."""
+
+    better: str  # in the paper
+    worse: str
+    published: float  # AP of the better one minus the other's: above 0
+    found: Difference  # the same difference here
+
+    @property
+    def is_reversed(self) -> bool:
+        return self.found.sign < 0
+
+    @property
+    def text(self) -> str:
+        """A reversed pair, from the winner here."""
+        return f"{self.worse} over {self.better} {(-self.found).text}, paper {-self.published:+.1f}"
+
+
+@dataclass(frozen=True)
+class Order:
+    """How the rows that have results stand by AP, and how that agrees with the paper."""
+
+    ranking: str  # "both > QFL > DFL = none"
+    rows: int
+    of: int  # rows that can have results
+    pairs: tuple[Pair, ...]
+
+    @property
+    def has_verdict(self) -> bool:
+        """Some pair was trained with seeds enough for an interval."""
+        return any(pair.found.interval for pair in self.pairs)
+
+    @property
+    def text(self) -> str:
+        """One line: the order, then how many pairs are reversed and which clearly."""
+        some = "" if self.rows == self.of else f" ({self.rows} of {self.of} rows)"
+        return f"{self.ranking}{some}. {self._counts()}."
+
+    def _counts(self) -> str:
+        if not self.pairs:
+            return "No pair that the paper tells apart"
+        turned = [pair for pair in self.pairs if pair.is_reversed]
+        clear = [pair for pair in turned if pair.found.is_clear]
+        sure = sum(pair.found.is_clear for pair in self.pairs) - len(clear)
+        said = f"{len(self.pairs) - len(turned)} of {_count(len(self.pairs))} as in the paper"
+        if not self.has_verdict:
+            return f"{said}, {len(turned)} reversed; one seed: no verdict"
+        said += f" ({sure} clearly), {len(turned)} reversed"
+        if turned:
+            said += f" ({len(clear)} clearly{': ' if clear else ''}"
+            said += "; ".join(pair.text for pair in clear) + ")"
+        single = sum(pair.found.interval is None for pair in self.pairs)
+        return said + (f"; {_count(single)} with one seed: no verdict" if single else "")
+
+
+def _count(pairs: int) -> str:
+    return f"{pairs} pair{'' if pairs == 1 else 's'}"
+
+
+def order(cells: Sequence[tuple[Filled, Records]]) -> Order | None:
+    """Hold the order of rows against the paper's; None where fewer than two have results.
+
+    ``cells`` are those of one group of columns, each with its records from one source. Rows are
+    ranked by mean AP over the seeds that each has; a pair is judged over the seeds that both
+    have. Rows that the paper prints with one AP are a tie, which nothing can reverse.
+    """
+    known = [(cell, records) for cell, records in cells if tables.figure(records, "AP")]
+    if len(known) < 2:
+        return None
+    found = [(_short(cell), _ap(records)) for cell, records in known]
+    return Order(_ranking(found), len(known), len(cells), tuple(_pairs(known)))
+
+
+def published(cells: Sequence[Filled]) -> str:
+    """The paper's order of the rows, by AP."""
+    return _ranking([(_short(cell), cell.cell.published["AP"] or 0.0) for cell in cells])
+
+
+def _pairs(known: Sequence[tuple[Filled, Records]]) -> Iterator[Pair]:
+    for one, other in combinations(known, 2):
+        (cell, records), (base, base_records) = sorted((one, other), key=_published, reverse=True)
+        gap = _published((cell, records)) - _published((base, base_records))
+        found = tables.difference(records, base_records)
+        if gap > 0 and found is not None:
+            yield Pair(_short(cell), _short(base), gap, found)
+
+
+def _published(known: tuple[Filled, Records]) -> float:
+    return known[0].cell.published["AP"] or 0.0
+
+
+def _ap(records: Records) -> float:
+    found = tables.figure(records, "AP")
+    assert found is not None
+    return found.mean
+
+
+def _ranking(rows: Sequence[tuple[str, float]]) -> str:
+    """``a > b = c``, from the best."""
+    best_first = sorted(rows, key=lambda row: -row[1])
+    text = best_first[0][0]
+    for (_, before), (name, value) in pairwise(best_first):
+        text += f" {'=' if value == before else '>'} {name}"
+    return text
+
+
+def _short(cell: Filled) -> str:
+    """A row's name without the references that the paper prints after it."""
+    return re.sub(r"\s*(\[[\d, ]+\]|\(ours\))", "", cell.cell.row.key)
