@@ -33,6 +33,7 @@ class Display:
         self._live: Live | None = None
         self._preparing = ""
         self._elsewhere: list[str] = []  # what another process is training
+        self._told_elsewhere: set[str] = set()
         self._last_lines: dict[str, float] = {}  # when the last plain line of a run was printed
 
     @contextmanager
@@ -62,10 +63,11 @@ class Display:
 
     def elsewhere(self, names: Sequence[str]) -> None:
         """Say which runs another process is training, as far as it is news."""
-        if news := [name for name in names if name not in self._elsewhere]:
+        if news := [name for name in names if name not in self._told_elsewhere]:
             self.note(f"another process is training {'; '.join(news)}")
             self._preparing = ""
         self._elsewhere = list(names)
+        self._told_elsewhere.update(news)
 
     def done_elsewhere(self, name: str, record: RunRecord) -> None:
         """Say that another process has trained a run of this table meanwhile."""

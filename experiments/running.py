@@ -6,7 +6,7 @@ and waited for at the end.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -16,7 +16,7 @@ from experiments.attempt import Setting, attempt
 from experiments.display import Display
 from experiments.locks import RunLock
 from experiments.machine import Machine
-from experiments.matrix import Run, missing
+from experiments.matrix import Run, is_finished
 from experiments.worker import TRAIN, Crew, WorkerError
 from gfl.data import coco, shapes
 from gfl.experiment import Profile
@@ -43,15 +43,17 @@ def run_missing(
     """
     for profile in {run.profile.name: run.profile for run in runs}.values():
         machine.check(profile)
-    todo = list(runs) if machine.max_iters is not None else missing(runs, store)
+    # Looked at once: whatever is recorded later is another process's work.
+    before = {run.id: store.own(run.profile.name, run.id, machine.max_iters) for run in runs}
+    todo = [run for run in runs if not is_finished(before[run.id])]
     jobs = machine.jobs_for(runs[0].profile, len(todo)) if runs else 1
     with display.table(len(todo), jobs):
         for run in runs:
             if run not in todo:
-                display.skipped(run.name, store.own(run.profile.name, run.id))
+                display.skipped(run.name, before[run.id])
         for profile in {run.profile.dataset: run.profile for run in todo}.values():
             prepare_data(profile, machine, display)
-        return _Shift(todo, Setting(store, machine, worker, jobs), display).work()
+        return _Shift(todo, before, Setting(store, machine, worker, jobs), display).work()
 
 
 def prepare_data(profile: Profile, machine: Machine, display: Display) -> None:
@@ -75,11 +77,15 @@ class _Shift:
     Which run is next, and all that is said, is one thread's to decide and to say.
     """
 
-    def __init__(self, todo: Sequence[Run], setting: Setting, display: Display) -> None:
+    def __init__(
+        self,
+        todo: Sequence[Run],
+        before: Mapping[str, RunRecord | None],
+        setting: Setting,
+        display: Display,
+    ) -> None:
         self.setting, self.display = setting, display
-        self.left = list(todo)
-        # What was recorded before: a record that is none of these is another process's work.
-        self.before = {run.id: setting.record(run) for run in todo}
+        self.left, self.before = list(todo), before
         self.working: dict[str, tuple[Run, RunLock, int]] = {}
         self.slots = list(range(setting.jobs))
         self.said: SimpleQueue[Callable[[], None]] = SimpleQueue()
@@ -110,10 +116,8 @@ class _Shift:
 
     def _hand_out(self, pool: ThreadPoolExecutor) -> None:
         """Give the free threads the first runs that no other process is training."""
-        elsewhere = []
-        for run in list(self.left):
-            if not self.slots:
-                break
+        elsewhere: list[str] = []
+        for run in list(self.left) if self.slots else ():
             if (lock := RunLock.take(self.setting.run_dir(run))) is None:
                 elsewhere.append(run.name)
                 continue
@@ -126,9 +130,13 @@ class _Shift:
                 continue
             slot = self.slots.pop(0)
             self.working[run.id] = run, lock, slot
+            self.display.elsewhere(elsewhere)
             self.display.begin(run.id, run.name)
             pool.submit(self._work, run, lock, slot)
-        self.display.elsewhere(elsewhere)
+            if not self.slots:
+                return
+        if self.slots:
+            self.display.elsewhere(elsewhere)
 
     def _work(self, run: Run, lock: RunLock, slot: int) -> None:
         """Train a run, in a thread of its own."""
