@@ -11,7 +11,7 @@ from experiments import tables
 from experiments.declare import Cell, Table
 from experiments.profiles import TUNING_SEED
 from gfl.errors import UserError, did_you_mean
-from gfl.experiment import Experiment, Profile
+from gfl.experiment import Experiment, Profile, schedule_of
 from gfl.record import RUN_ID, RunRecord, Store, digest, run_id
 
 
@@ -127,7 +127,8 @@ def state(run: Run, store: Store) -> str:
     if record is not None:
         return f"{record.state}: {record.message}"
     epochs = store.epochs_done(store.run_dir(run.profile.name, run.id))
-    return f"partial, {epochs} of {run.profile.schedule.epochs} epochs" if epochs else "missing"
+    of = schedule_of(run.experiment, run.profile).epochs
+    return f"partial, {epochs} of {of} epochs" if epochs else "missing"
 
 
 def estimate(profile: Profile, store: Store) -> tuple[float, str] | None:

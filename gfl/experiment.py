@@ -7,7 +7,7 @@ Pure data: importing this module costs neither torch nor mmdet, so that ``status
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Literal, get_args, get_type_hints
 
 from gfl.data.shapes import ShapesSpec
@@ -141,3 +141,12 @@ class Profile:
     eval_batch: int = 1
     gpus: int = 1
     device: Literal["cpu", "cuda"] = "cpu"  # where the profile is meant to run
+
+
+def schedule_of(experiment: Experiment, profile: Profile) -> Schedule:
+    """The profile's schedule, or twice it: at the paper's scale 24 epochs with steps 16 and 22."""
+    schedule = profile.schedule
+    if experiment.lasting == "1x":
+        return schedule
+    milestones = tuple(2 * epoch for epoch in schedule.milestones)
+    return replace(schedule, epochs=2 * schedule.epochs, milestones=milestones)

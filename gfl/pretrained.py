@@ -7,11 +7,16 @@ from pathlib import PurePosixPath
 from typing import Any
 
 import torch
-from mmengine.runner.checkpoint import CheckpointLoader, get_torchvision_models
+from mmengine.runner.checkpoint import (
+    CheckpointLoader,
+    get_external_models,
+    get_torchvision_models,
+)
 
 from gfl.errors import UserError
 
-SCHEME = "torchvision://"
+# Of the models that a scheme names.
+ADDRESSES = {"torchvision": get_torchvision_models, "open-mmlab": get_external_models}
 
 
 def fetch(backbone: dict[str, Any], capped: bool, tell: Callable[[str], None]) -> None:
@@ -29,7 +34,8 @@ def fetch(backbone: dict[str, Any], capped: bool, tell: Callable[[str], None]) -
     try:
         CheckpointLoader.load_checkpoint(init["checkpoint"], map_location="cpu")
     except OSError as err:  # URLError and time-outs are OSErrors
-        url = get_torchvision_models()[init["checkpoint"].removeprefix(SCHEME)]
+        scheme, _, name = init["checkpoint"].partition("://")
+        url = ADDRESSES[scheme]()[name]
         what = f"ImageNet weights {PurePosixPath(url).name}"
         reason = getattr(err, "reason", err)
         if not capped:

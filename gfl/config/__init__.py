@@ -12,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from gfl.config import larger
 from gfl.config.data import COCO, annotations, dataloader
 from gfl.config.detector import detector
 from gfl.config.schedule import optim_wrapper, param_scheduler
@@ -21,8 +22,12 @@ Config = dict[str, Any]
 
 
 def build(experiment: Experiment, profile: Profile, seed: int) -> Config:
-    """Return the resolved configuration of one run: plain, without paths and hardware."""
-    return {
+    """Return the resolved configuration of one run: plain, without paths and hardware.
+
+    Raises:
+        UserError: the profile's scale is not one that the experiment can be run at.
+    """
+    config: Config = {
         "default_scope": "mmdet",
         "custom_imports": {"imports": ["gfl.register"], "allow_failed_imports": False},
         "dataset": asdict(profile.dataset) if profile.dataset else COCO,
@@ -40,6 +45,8 @@ def build(experiment: Experiment, profile: Profile, seed: int) -> Config:
         "param_scheduler": param_scheduler(profile.schedule),
         "randomness": {"seed": seed},
     }
+    larger.enlarge(config, experiment, profile)
+    return config
 
 
 def for_machine(

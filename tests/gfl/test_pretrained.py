@@ -12,29 +12,33 @@ from gfl import pretrained
 from gfl.errors import UserError
 
 WEIGHTS = "torchvision://resnet50"
+RESNEXT = "open-mmlab://resnext101_32x4d"  # Table 4's
 
 
 @pytest.fixture
 def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(name: str, map_location: str) -> None:
-        assert name == WEIGHTS
+        assert name in (WEIGHTS, RESNEXT)
         raise URLError("no route to host")
 
     monkeypatch.setattr(pretrained.CheckpointLoader, "load_checkpoint", fail)
 
 
-def backbone() -> dict:
-    return {"init_cfg": {"type": "Pretrained", "checkpoint": WEIGHTS}}
+def backbone(weights: str = WEIGHTS) -> dict:
+    return {"init_cfg": {"type": "Pretrained", "checkpoint": weights}}
 
 
 @pytest.mark.usefixtures("no_network")
-def test_refuses_a_run_that_counts_and_says_where_the_file_belongs() -> None:
-    config, told = backbone(), []
-    with pytest.raises(UserError, match=r"resnet50-\w+\.pth cannot be downloaded") as refused:
+@pytest.mark.parametrize(
+    ("weights", "stem"), [(WEIGHTS, "resnet50"), (RESNEXT, "resnext101_32x4d")]
+)
+def test_refuses_a_run_that_counts_and_says_where_the_file_belongs(weights: str, stem: str) -> None:
+    config, told = backbone(weights), []
+    with pytest.raises(UserError, match=rf"{stem}-\w+\.pth cannot be downloaded") as refused:
         pretrained.fetch(config, capped=False, tell=told.append)
     assert re.search(r"put https://\S+ into \S+/checkpoints", str(refused.value))
     assert "\n" not in str(refused.value)
-    assert config == backbone()
+    assert config == backbone(weights)
     assert not told
 
 
