@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from analysis import tables
-from analysis.order import MEANING, order, published
+from analysis.order import CLEARLY, PAPERS_OWN, order, published
 from analysis.tables import Filled, Records
 from analysis.uncertainty import METHOD
 from experiments.declare import FPS, Table
@@ -99,7 +99,7 @@ def _baselines(table: Table, pairs: Sequence[tuple[Filled, Filled]]) -> str:
 
 def _orders(table: Table, run: Sequence[Filled], with_own: bool) -> Iterator[str]:
     """How the rows stand by AP beside the paper's order, by group: a line for each source."""
-    judged = False
+    said = judged = False
     for group in table.groups:
         cells = [cell for cell in run if cell.cell.group == group]
         lines = []
@@ -109,10 +109,11 @@ def _orders(table: Table, run: Sequence[Filled], with_own: bool) -> Iterator[str
                 judged = judged or found.has_verdict
                 lines.append(f"  {source}: {found.text}")
         if lines:
+            said = True
             head = f"Rows by AP{f', {group.name}' if group.name else ''}:"
             yield "\n".join([head, f"  paper: {published(cells)}", *lines])
-    if judged:
-        yield MEANING
+    if said:
+        yield f"{CLEARLY} {PAPERS_OWN}" if judged else PAPERS_OWN
 
 
 def _not_run(table: Table, profile: Profile, filled: Sequence[Filled]) -> Iterator[str]:

@@ -11,10 +11,12 @@ from analysis import tables
 from analysis.tables import Filled, Records
 from analysis.uncertainty import CONFIDENCE, Difference
 
-MEANING = (
+CLEARLY = (
     f"Clearly: the {CONFIDENCE:.0%} interval of that pair's difference, taken as ΔAP's is, "
-    "excludes 0. Of pairs that differ by nothing but noise one in twenty does so."
+    "excludes 0. Of pairs with nothing but noise between them one in twenty is clearly one way or "
+    "the other."
 )
+PAPERS_OWN = "The paper prints one figure a row and no spread: its own order is not certain either."
 
 
 @dataclass(frozen=True)
@@ -25,10 +27,6 @@ class Pair:
     worse: str
     published: float  # AP of the better one minus the other's: above 0
     found: Difference  # the same difference here
-
-    @property
-    def is_reversed(self) -> bool:
-        return self.found.sign < 0
 
     @property
     def text(self) -> str:
@@ -59,18 +57,18 @@ class Order:
     def _counts(self) -> str:
         if not self.pairs:
             return "No pair that the paper tells apart"
-        turned = [pair for pair in self.pairs if pair.is_reversed]
-        clear = [pair for pair in turned if pair.found.is_clear]
-        sure = sum(pair.found.is_clear for pair in self.pairs) - len(clear)
-        said = f"{len(self.pairs) - len(turned)} of {_count(len(self.pairs))} as in the paper"
+        signs = [pair.found.sign for pair in self.pairs]
+        said = f"{signs.count(1)} of {_count(len(signs))} as in the paper"
+        equal = f", {signs.count(0)} equal" if 0 in signs else ""
         if not self.has_verdict:
-            return f"{said}, {len(turned)} reversed; one seed: no verdict"
-        said += f" ({sure} clearly), {len(turned)} reversed"
-        if turned:
-            said += f" ({len(clear)} clearly{': ' if clear else ''}"
-            said += "; ".join(pair.text for pair in clear) + ")"
+            return f"{said}, {signs.count(-1)} reversed{equal}; one seed: no verdict"
+        clear = [pair for pair in self.pairs if pair.found.is_clear]
+        against = [pair.text for pair in clear if pair.found.sign < 0]
+        said += f" ({len(clear) - len(against)} clearly), {signs.count(-1)} reversed"
+        if -1 in signs:
+            said += f" ({len(against)} clearly{': ' if against else ''}{'; '.join(against)})"
         single = sum(pair.found.interval is None for pair in self.pairs)
-        return said + (f"; {_count(single)} with one seed: no verdict" if single else "")
+        return said + equal + (f"; {_count(single)} with one seed: no verdict" if single else "")
 
 
 def _count(pairs: int) -> str:

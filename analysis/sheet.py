@@ -135,9 +135,20 @@ def sheet(table: Table, profile: Profile, filled: Sequence[Filled], with_own: bo
         marks=table.mark_names,
         figures=tuple(names),
         blocks=tuple(blocks),
-        footnotes=(*footnotes.listed, *([("*", table.star)] if table.star else [])),
+        footnotes=(*footnotes.listed, *_legend(table)),
         notes=tuple(notes(table, profile, filled, with_own)),
     )
+
+
+def _legend(table: Table) -> Iterator[tuple[str, str]]:
+    """What the paper's own signs mean, where it uses them."""
+    if table.star:
+        yield "*", table.star
+    if any(value is None for row in table.rows for value in row.published):
+        yield (
+            NOT_PUBLISHED,
+            "stands in the paper where neither models nor timings were available",
+        )
 
 
 def _text(found: Figure | None, column: Column) -> str:

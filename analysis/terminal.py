@@ -73,9 +73,8 @@ def pages(made: Sheet, block: Block, width: int) -> list[Grid]:
     else:
         gap = GAPS[0]
         cuts = _cuts(figures, first, later, width, gap)
-    starts = [line.row != "" and made.has_sources for line in block.lines]
     return [
-        _grid(later if start else first, [row[start:end] for row in figures.rows], starts, gap)
+        _grid(later if start else first, [row[start:end] for row in figures.rows], block, gap)
         for start, end in cuts
     ]
 
@@ -93,17 +92,18 @@ def _cuts(
     return list(pairwise([*starts, len(figures.widths)]))
 
 
-def _grid(
-    lead: _Part, figures: Sequence[tuple[str, ...]], starts: Sequence[bool], gap: int
-) -> Grid:
-    """One page; ``starts`` are the lines that begin a row of several lines, dim as the paper's."""
+def _grid(lead: _Part, figures: Sequence[tuple[str, ...]], block: Block, gap: int) -> Grid:
+    """One page: rows of several lines stand apart, their first line, the paper's, is dim."""
     grid = Grid(box=None, pad_edge=False, padding=(0, gap, 0, 0))
-    (head, *labels), (names, *lines) = lead.rows, figures
+    (head, *labels), (names, *texts) = lead.rows, figures
     for i, name in enumerate((*head, *names)):
         is_text = i == 0 or (i < len(head) and not name)  # the row's name and the source
         grid.add_column(name, justify="left" if is_text else "center", no_wrap=True)
-    for label, line, is_start in zip(labels, lines, starts, strict=True):
-        if is_start:
+    sources = [line.source for line in block.lines]
+    has_more = [source != "paper" for source in (*sources[1:], "paper")]
+    for i, (label, text) in enumerate(zip(labels, texts, strict=True)):
+        is_first = sources[i] == "paper" and has_more[i]
+        if is_first or (sources[i] == "paper" and i and sources[i - 1] != "paper"):
             grid.add_row()
-        grid.add_row(*label, *line, style="dim" if is_start else None)
+        grid.add_row(*label, *text, style="dim" if is_first else None)
     return grid
