@@ -75,4 +75,4 @@ def test_rows_that_the_paper_ties_cannot_be_reversed(fill: Callable) -> None:
 
 
 def test_one_row_has_no_order(fill: Callable) -> None:
-    assert found(fill, none=(30.0, 31.0)) is None
+    assert found(fill, {"none": (30.0, 31.0)}) is None
