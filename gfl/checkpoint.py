@@ -124,7 +124,6 @@ class ExactCheckpointHook(Hook):
         state = newest(self.folder, self.tell)
         if state is not None:
             _restore(runner, state)
-            self.history.clear()
             self.history.update(state["history"])
 
     def before_train_epoch(self, runner: Runner) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import torch
@@ -18,6 +19,18 @@ CURVE_POINTS = 200  # of the loss, over a run
 SECONDS_BETWEEN_EVENTS = 1.0
 
 
+def beginning() -> dict[str, Any]:
+    """Return the history of a run that begins now; of one that goes on, its own takes its place."""
+    return {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "curve": [],
+        "evals": [],
+        "seconds": 0.0,  # of all sessions, but for what a killed one did after its last checkpoint
+        "train_seconds": 0.0,
+        "images": 0,
+    }
+
+
 class DivergedError(Exception):
     """The loss is no longer a number."""
 
@@ -26,8 +39,9 @@ class HistoryHook(Hook):
     """Keeps the loss curve, the evaluations and the time, and tells them as they come.
 
     Args:
-        history: ``curve``, ``evals``, ``seconds`` of the whole run, ``train_seconds`` of its
-            training alone, and ``images``; it travels with the checkpoints.
+        history: as it began; ``curve``, ``evals``, ``seconds`` of the whole run,
+            ``train_seconds`` of its training alone, and ``images``. It travels with the
+            checkpoints.
         batch: images a step, over all devices.
         tell: where events go.
     """

@@ -57,6 +57,7 @@ with _without_warnings():
     import mmdet.apis  # noqa: F401
 
     import gfl.data.loading
+    import gfl.data.seeding
     import gfl.head
     import gfl.metric
     import gfl.optim

@@ -24,7 +24,7 @@ import gfl.register  # noqa: F401  mmdet learns of what is ours
 from gfl import pretrained, processes
 from gfl.checkpoint import ExactCheckpointHook
 from gfl.config import COCO
-from gfl.history import DivergedError, HistoryHook, Tell
+from gfl.history import DivergedError, HistoryHook, Tell, beginning
 from gfl.optim import computes_bfloat16
 
 PACKAGES = (
@@ -45,6 +45,7 @@ class Outcome:
     metrics: dict[str, float | None]
     detections: list[dict[str, Any]]
     fps: float | None
+    started: str  # ISO 8601, UTC: the run's first session
     curve: list[dict[str, Any]]
     evals: list[dict[str, Any]]
     seconds: float
@@ -95,41 +96,50 @@ def run(
     if threads is not None:
         torch.set_num_threads(threads)
         cv2.setNumThreads(threads)
-    history: dict[str, Any] = {
-        "curve": [], "evals": [], "seconds": 0.0, "train_seconds": 0.0, "images": 0,
-    }  # fmt: skip
     _prepare(settings["model"]["backbone"], run_dir, gpus, capped, message)
-    runner = Runner.from_cfg(Config(settings | {"experiment_name": run_dir.name}))
-    if runner.world_size != gpus:
-        raise RuntimeError(f"{gpus} devices asked for, but {runner.world_size} take part")
-    # Faster convolutions, on CPU and CUDA.
-    runner.model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    runner = _runner(settings, run_dir, gpus)
+    history = beginning()
     batch = settings["train_dataloader"]["batch_size"] * gpus
     chronicle = HistoryHook(history, batch, tell)
-    runner.register_hook(ExactCheckpointHook(run_dir, history, message))
-    runner.register_hook(chronicle)
     on_coco = settings["dataset"] == COCO
     stopwatch = SpeedHook(FPS_IMAGES if on_coco else FPS_IMAGES_EMBEDDED, tell)
-    runner.register_hook(stopwatch)
+    for hook in (ExactCheckpointHook(run_dir, history, message), chronicle, stopwatch):
+        runner.register_hook(hook)
     problem = ""
     try:
         runner.train()
         chronicle.tick()
     except DivergedError as err:
         problem = str(err)
+    processes.leave()
+    return _outcome(runner, history, problem, stopwatch.fps, chronicle.speed())
+
+
+def _runner(settings: dict[str, Any], run_dir: Path, gpus: int) -> Runner:
+    runner = Runner.from_cfg(Config(settings | {"experiment_name": run_dir.name}))
+    if runner.world_size != gpus:
+        raise RuntimeError(f"{gpus} devices asked for, but {runner.world_size} take part")
+    # Faster convolutions, on CPU and CUDA.
+    runner.model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    return runner
+
+
+def _outcome(
+    runner: Runner, history: dict[str, Any], problem: str, fps: float | None, speed: float | None
+) -> Outcome:
     last = dict(history["evals"][-1]) if history["evals"] and not problem else {}
     last.pop("epoch", None)
-    processes.leave()
     return Outcome(
         is_first=runner.rank == 0,
         problem=problem,
         metrics=last,
         detections=runner.val_evaluator.metrics[0].detections if last else [],
-        fps=stopwatch.fps,
+        fps=fps,
+        started=history["started"],
         curve=history["curve"],
         evals=history["evals"],
         seconds=history["seconds"],
-        images_per_second=chronicle.speed(),
+        images_per_second=speed,
         versions={"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
         hardware=_hardware(runner),
     )

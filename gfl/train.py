@@ -4,7 +4,8 @@ Reads ``RUN_DIR/request.json``, goes on from the newest checkpoint there, and wr
 ``RUN_DIR/record.json`` and ``predictions.json`` at the end. What happens is told as JSON lines on
 standard output; everything that libraries print goes to standard error, which is the run's log.
 
-Exit codes: 0 a record was written, 2 the user can mend it, 1 anything else, 130 interrupted.
+Exit codes: 0 a record was written, 2 the user can mend it, 1 anything else, 130 interrupted, or
+left by the process that read the events.
 """
 
 from __future__ import annotations
@@ -16,13 +17,16 @@ import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from gfl import config
 from gfl.data import shapes
 from gfl.errors import UserError, disk_error
 from gfl.record import RecordError, Request, RunRecord, State, digest, write_json
+
+if TYPE_CHECKING:
+    from gfl.session import Outcome
 
 EMBEDDED = Path(__file__).resolve().parents[1] / "data"  # git-ignored
 LOADERS = 4  # processes for each device; none where decoded images and one thread do
@@ -43,7 +47,7 @@ def main(argv: list[str]) -> int:
     except UserError as err:
         tell("error", message=str(err), user=True)
         return 2
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, BrokenPipeError):  # nobody reads the events any more
         return INTERRUPTED
     except (OSError, RuntimeError, RecordError) as err:
         users = disk_error(err, run_dir)
@@ -103,36 +107,48 @@ def train(request: Request, run_dir: Path, tell: Tell) -> None:
     Raises:
         UserError: the data are not there or not what they should be.
     """
-    started = datetime.now(UTC).isoformat(timespec="seconds")
     data_root = _data(request, tell)
     tell("phase", name="loading torch and mmdet")
     from gfl import checkpoint, session  # seconds, which a refused request need not wait for
 
-    spec = request.profile.dataset
-    on_cpu = os.environ.get("CUDA_VISIBLE_DEVICES") == ""
-    settings = config.for_machine(
-        config.build(request.experiment, request.profile, request.seed),
-        data_root=data_root,
-        work_dir=run_dir,
-        workers=0 if spec and on_cpu else min(LOADERS, request.cores or LOADERS),
-        gpus=request.gpus,
-        max_iters=request.max_iters,
-    )
+    _decode(request, data_root, tell)
     outcome = session.run(
-        settings,
+        _settings(request, data_root, run_dir),
         run_dir,
         tell,
         # One thread each, and as many runs as cores: the same bits on every number of cores.
-        threads=1 if spec and on_cpu else request.cores,
+        threads=1 if _loads_alone(request) else request.cores,
         capped=request.max_iters is not None,
         gpus=request.gpus,
     )
     if not outcome.is_first:
         return
-    ended: State = "finished" if request.max_iters is None else "capped"
-    state: State = "failed" if outcome.problem else ended
+    record = _record(request, outcome)
     write_json(run_dir / "predictions.json", {"detections": outcome.detections}, indent=None)
-    RunRecord(
+    record.save(run_dir / "record.json")
+    checkpoint.forget(run_dir)
+    tell("end", state=record.state)
+
+
+def _loads_alone(request: Request) -> bool:
+    """Whether the training process loads its own images, as on a CPU embedded ones are."""
+    return request.profile.dataset is not None and os.environ.get("CUDA_VISIBLE_DEVICES") == ""
+
+
+def _settings(request: Request, data_root: Path, run_dir: Path) -> dict[str, Any]:
+    return config.for_machine(
+        config.build(request.experiment, request.profile, request.seed),
+        data_root=data_root,
+        work_dir=run_dir,
+        workers=0 if _loads_alone(request) else min(LOADERS, request.cores or LOADERS),
+        gpus=request.gpus,
+        max_iters=request.max_iters,
+    )
+
+
+def _record(request: Request, outcome: Outcome) -> RunRecord:
+    ended: State = "finished" if request.max_iters is None else "capped"
+    return RunRecord(
         id=request.id,
         experiment=asdict(request.experiment),
         profile=asdict(request.profile),
@@ -148,12 +164,10 @@ def train(request: Request, run_dir: Path, tell: Tell) -> None:
         seconds=outcome.seconds,
         images_per_second=outcome.images_per_second,
         max_iters=request.max_iters,
-        state=state,
+        state="failed" if outcome.problem else ended,
         message=outcome.problem,
-        started=started,
-    ).save(run_dir / "record.json")
-    checkpoint.forget(run_dir)
-    tell("end", state=state)
+        started=outcome.started,
+    )
 
 
 def _data(request: Request, tell: Tell) -> Path:
@@ -175,6 +189,22 @@ def _data(request: Request, tell: Tell) -> Path:
 
     shapes.write(spec, root, progress=progress)
     return root
+
+
+def _decode(request: Request, root: Path, tell: Tell) -> None:
+    """Decode the embedded images for all that will load them; a trial decodes the few it needs."""
+    if request.profile.dataset is None or request.max_iters is not None:
+        return
+    from gfl.data import loading
+
+    def progress(done: int, total: int) -> None:
+        tell("phase", name="decoding the embedded data set", done=done, of=total)
+
+    try:
+        loading.decode(request.profile.dataset, root, progress)
+    except OSError as err:
+        reason = err.strerror or err
+        tell("message", text=f"{root}: each process decodes the images for itself ({reason})")
 
 
 def embedded_root(spec: shapes.ShapesSpec) -> Path:

@@ -31,10 +31,24 @@ def dataloader(split: str, profile: Profile) -> Config:
     return {
         # The validation batch changes nothing: images of a batch share padding, not statistics.
         "batch_size": profile.schedule.batch // profile.gpus if train else profile.eval_batch,
-        "sampler": {"type": "DefaultSampler", "shuffle": train},
+        "sampler": _sampler(train, profile),
         "batch_sampler": {"type": "AspectRatioBatchSampler"} if train else None,
         "dataset": dataset,
     }
+
+
+def _sampler(train: bool, profile: Profile) -> Config:
+    seeded = train and _has_loaders(profile)
+    return {"type": "SeededSampler" if seeded else "DefaultSampler", "shuffle": train}
+
+
+def _has_loaders(profile: Profile) -> bool:
+    """Whether processes beside the training one load the images: then each image is seeded.
+
+    A profile for CPUs loads where it trains, and draws from that process's generators, which the
+    checkpoints hold.
+    """
+    return profile.device == "cuda"
 
 
 def _pipeline(split: str, profile: Profile) -> list[Config]:
@@ -43,7 +57,8 @@ def _pipeline(split: str, profile: Profile) -> list[Config]:
     annotations = {"type": "LoadAnnotations", "with_bbox": True}
     if split == "train":
         flip = {"type": "RandomFlip", "prob": 0.5}
-        return [load, annotations, resize, flip, {"type": "PackDetInputs"}]
+        seeding = [{"type": "SeedAugmentation"}] if _has_loaders(profile) else []
+        return [*seeding, load, annotations, resize, flip, {"type": "PackDetInputs"}]
     keys = ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")
     return [load, resize, annotations, {"type": "PackDetInputs", "meta_keys": keys}]
 

@@ -44,6 +44,8 @@ INTENDED: dict[str, tuple[Any, Any]] = {
     # Autocast, where a profile asks for it; coco does not.
     "optim_wrapper.type": ("OptimWrapper", "AutocastOptimWrapper"),
     "optim_wrapper.precision": (MISSING, "float32"),
+    # What is drawn for an image follows from seed, epoch and image.
+    "train_dataloader.sampler.type": ("DefaultSampler", "SeededSampler"),
     # The same figures, unrounded.
     "val_evaluator.type": ("CocoMetric", "ExactCocoMetric"),
     "val_evaluator.metric": ("bbox", MISSING),
@@ -96,6 +98,8 @@ def comparable(whole: dict[str, Any]) -> dict[str, Any]:
     backbone["stem_channels"] = backbone["stem_channels"] or backbone["base_channels"]
     parts["model"]["backbone"] = backbone
     del parts["model"]["bbox_head"]  # compared below
+    dataset = parts["train_dataloader"]["dataset"]  # what seeds, leaves the image as it is
+    dataset["pipeline"] = [s for s in dataset["pipeline"] if s["type"] != "SeedAugmentation"]
     return {k: v for k, v in leaves(parts) if not k.endswith("backend_args")}
 
 

@@ -1,0 +1,60 @@
+"""Augmentation that is the same in every layout of loader processes, and after a resumption.
+
+mmdet's transforms draw from the generators of whatever process loads an image. Those of loader
+processes are in no checkpoint, each is handed other images when their number changes, and mmengine
+seeds those that do not outlive an epoch alike in each. So what is drawn for an image has to follow
+from the seed, the epoch and the image alone: the sampler sends them along with the index, and the
+first transform seeds the generators with them.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from mmcv.transforms import BaseTransform
+from mmdet.registry import DATA_SAMPLERS, TRANSFORMS
+from mmengine.dataset import DefaultSampler
+
+
+class SeededIndex(int):
+    """An image's index in its data set, and what its augmentation is drawn from."""
+
+    seed: int
+    epoch: int
+
+
+@DATA_SAMPLERS.register_module()
+class SeededSampler(DefaultSampler):
+    """mmengine's sampler, whose order follows from seed and epoch; its indices name them.
+
+    mmengine's own hook tells it the epoch. An index reaches a loader process as it is.
+    """
+
+    def __iter__(self) -> Iterator[SeededIndex]:
+        """Iterate over the indices of this epoch and, of several devices, this one."""
+        epoch = self.epoch
+        for position in super().__iter__():
+            index = SeededIndex(position)
+            index.seed, index.epoch = self.seed, epoch
+            yield index
+
+
+@TRANSFORMS.register_module()
+class SeedAugmentation(BaseTransform):
+    """Seed numpy's and Python's generators for one image: the first transform of a pipeline.
+
+    Not torch's, from which mmdet's transforms do not draw: where the training process itself
+    loads, it is the model's. An index that no ``SeededSampler`` gave (another image in place of
+    one that cannot be read) goes on with the numbers at hand.
+    """
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Change nothing in ``results``."""
+        index = results["sample_idx"]
+        if isinstance(index, SeededIndex):
+            np.random.seed([index.seed, index.epoch, index])  # noqa: NPY002  mmdet draws from it
+            random.seed(f"{index.seed} {index.epoch} {int(index)}")
+        return results
