@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
@@ -85,13 +84,13 @@ def order(cells: Sequence[tuple[Filled, Records]]) -> Order | None:
     known = [(cell, records) for cell, records in cells if tables.figure(records, "AP")]
     if len(known) < 2:
         return None
-    found = [(_short(cell), _ap(records)) for cell, records in known]
+    found = [(cell.cell.row.key, _ap(records)) for cell, records in known]
     return Order(_ranking(found), len(known), len(cells), tuple(_pairs(known)))
 
 
 def published(cells: Sequence[Filled]) -> str:
     """The paper's order of the rows, by AP."""
-    return _ranking([(_short(cell), cell.cell.published["AP"] or 0.0) for cell in cells])
+    return _ranking([(cell.cell.row.key, cell.cell.published["AP"] or 0.0) for cell in cells])
 
 
 def _pairs(known: Sequence[tuple[Filled, Records]]) -> Iterator[Pair]:
@@ -100,7 +99,7 @@ def _pairs(known: Sequence[tuple[Filled, Records]]) -> Iterator[Pair]:
         gap = _published((cell, records)) - _published((base, base_records))
         found = tables.difference(records, base_records)
         if gap > 0 and found is not None:
-            yield Pair(_short(cell), _short(base), gap, found)
+            yield Pair(cell.cell.row.key, base.cell.row.key, gap, found)
 
 
 def _published(known: tuple[Filled, Records]) -> float:
@@ -120,8 +119,3 @@ def _ranking(rows: Sequence[tuple[str, float]]) -> str:
     for (_, before), (name, value) in pairwise(best_first):
         text += f" {'=' if value == before else '>'} {name}"
     return text
-
-
-def _short(cell: Filled) -> str:
-    """A row's name without the references that the paper prints after it."""
-    return re.sub(r"\s*(\[[\d, ]+\]|\(ours\))", "", cell.cell.row.key)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from analysis import tables
 from analysis.notes import Footnotes, notes
 from analysis.tables import Filled, Records
-from analysis.uncertainty import Difference, Figure
+from analysis.uncertainty import Figure
 from experiments.declare import AP, Column, Table
 from gfl.experiment import Profile
 
@@ -145,10 +145,7 @@ def _legend(table: Table) -> Iterator[tuple[str, str]]:
     if table.star:
         yield "*", table.star
     if any(value is None for row in table.rows for value in row.published):
-        yield (
-            NOT_PUBLISHED,
-            "stands in the paper where neither models nor timings were available",
-        )
+        yield NOT_PUBLISHED, "stands in the paper where neither models nor timings were available"
 
 
 def _text(found: Figure | None, column: Column) -> str:
@@ -168,7 +165,7 @@ def _published_delta(cell: Filled, base: Filled | None) -> str:
 def _delta(records: Records, base: Records | None) -> str:
     if base is None:
         return ""
-    found: Difference | None = tables.difference(records, base)
+    found = tables.difference(records, base)
     if found is None:
         return NONE
     fewer = len(found.seeds) < len(records)

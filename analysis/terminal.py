@@ -30,11 +30,18 @@ class _Part:
         return [max(map(cell_len, column)) for column in zip(*self.rows, strict=True)]
 
 
+class _Pipe(Console):
+    """A console that leaves ``| head`` to the command, which ends it as any other does."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 def show(made: Sheet, verdicts: Sequence[str]) -> None:
     """Print the table and what stands under it."""
-    console = Console()
+    console = _Pipe()
     if not (console.is_terminal or "COLUMNS" in os.environ):
-        console = Console(width=PIPED)
+        console = _Pipe(width=PIPED)
     console.print()
     for block in made.blocks:
         title = made.title + (f": {block.title}" if block.title else "")
