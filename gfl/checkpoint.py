@@ -27,6 +27,8 @@ from torch import nn
 from gfl.errors import UserError
 from gfl.record import CHECKPOINT
 
+FINAL = "final.pth"  # the trained weights alone, which stay when the run is over
+
 
 class DamagedError(Exception):
     """A checkpoint that does not match its checksum or is none."""
@@ -137,7 +139,7 @@ class ExactCheckpointHook(Hook):
     def after_train(self, runner: Runner) -> None:
         """Save the trained weights."""
         if runner.rank == 0:
-            save({"model": _bare(runner.model).state_dict()}, self.folder / "final.pth")
+            save({"model": _bare(runner.model).state_dict()}, self.folder / FINAL)
 
 
 def _bare(model: nn.Module) -> nn.Module:

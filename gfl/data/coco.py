@@ -19,6 +19,7 @@ from gfl.errors import UserError
 
 SPLITS = ("train2017", "val2017")
 PARTS = ("images", "annotations", "categories")
+TEST_DEV, TEST_IMAGES = "annotations/image_info_test-dev2017.json", "test2017"
 
 Found = defaultdict[str, list[object]]  # what is wrong -> the ids or names it is wrong with
 
@@ -40,6 +41,24 @@ def check(root: Path, splits: Sequence[str] = SPLITS) -> None:
             problems.append(f"the categories of {' and '.join(labels)} differ, or their order does")
     if problems:
         raise UserError(_message(root, splits, problems))
+
+
+def check_test_dev(root: Path) -> None:
+    """Raise a UserError, of one line, for what is missing from test-dev's images or their list.
+
+    The list has the images and the categories, and no annotations: the server keeps those.
+    """
+    path = root / TEST_DEV
+    dataset = read_json(path)
+    listed = dataset | {"annotations": []} if isinstance(dataset, dict) else dataset
+    problems = [f"{path} {problem}" for problem in dataset_problems(listed)]
+    if not problems:
+        problems = [
+            f"{path} has no {part}" for part in ("images", "categories") if not listed[part]
+        ]
+    problems = problems or _image_problems(root / TEST_IMAGES, dataset, path)
+    if problems:
+        raise UserError(problems[0])
 
 
 def categories(root: Path, split: str = "val2017") -> tuple[str, ...]:
@@ -168,15 +187,17 @@ def _split_problems(root: Path, split: str, labels: dict[str, list[object]]) -> 
             problems += [f"{path} has no {part}" for part in PARTS if not dataset[part]]
     except UserError as error:
         problems.append(str(error))
-    try:
-        there = _files(folder)
-    except OSError as error:
-        packed = folder.with_suffix(".zip")
-        hint = f" ({packed.name} is there: unzip it)" if packed.is_file() else ""
-        return [*problems, _why(folder, error, "/") + hint]
     if not isinstance(dataset, dict) or problems:
-        return problems
+        return problems + _folder_problem(folder)
     labels[split] = [(category["id"], category["name"]) for category in dataset["categories"]]
+    return _image_problems(folder, dataset, path)
+
+
+def _image_problems(folder: Path, dataset: dict[str, Any], path: Path) -> list[str]:
+    """List which images of a sound annotation file are missing."""
+    if problems := _folder_problem(folder):
+        return problems
+    there = _files(folder)
     names = [image["file_name"] for image in dataset["images"]]
     # A name with a folder in it is not in the folder's listing; COCO has none.
     missing = [n for n in names if n not in there and not ("/" in n and (folder / n).is_file())]
@@ -199,11 +220,13 @@ def _files(folder: Path) -> set[str]:
         return {entry.name for entry in entries if is_file(entry)}
 
 
-def _folder_problem(root: Path) -> list[str]:
+def _folder_problem(folder: Path) -> list[str]:
     try:
-        os.scandir(root).close()
+        os.scandir(folder).close()
     except OSError as error:
-        return [_why(root, error, "/")]
+        packed = folder.with_suffix(".zip")
+        hint = f" ({packed.name} is there: unzip it)" if packed.is_file() else ""
+        return [_why(folder, error, "/") + hint]
     return []
 
 

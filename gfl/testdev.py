@@ -1,0 +1,128 @@
+"""The file of detections on test-dev that COCO's server evaluates (Table 4)."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmdet.datasets import CocoDataset
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+import gfl.register  # noqa: F401  mmdet learns of what is ours
+from gfl import checkpoint, config
+from gfl.data.coco import TEST_DEV, TEST_IMAGES, read_json
+from gfl.errors import UserError
+from gfl.experiment import Experiment, Profile
+
+FILE = "detections_test-dev2017_gfl_results.json"  # detections_[split]_[method]_results.json
+IMAGES_BETWEEN_WORDS = 500
+
+
+class ProgressHook(Hook):
+    """Says now and then how many images are done."""
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self.tell = tell
+
+    def after_test_iter(self, runner: Any, batch_idx: int, *_: Any, **__: Any) -> None:
+        loader = runner.test_dataloader
+        done = min((batch_idx + 1) * loader.batch_size, len(loader.dataset))
+        if done == len(loader.dataset) or (batch_idx + 1) % IMAGES_BETWEEN_WORDS == 0:
+            self.tell(f"{done} of {len(loader.dataset)} images")
+
+
+def write(
+    experiment: Experiment,
+    profile: Profile,
+    seed: int,
+    *,
+    run_dir: Path,
+    data_root: Path,
+    workers: int,
+    tell: Callable[[str], None],
+) -> Path:
+    """Detect on test-dev's images with a finished run's weights; return the results' file.
+
+    It holds what the server takes, a list of image_id, category_id, bbox (x, y, width, height in
+    pixels) and score, and lies in the run's folder. ``data_root`` has passed
+    ``gfl.data.coco.check_test_dev``.
+
+    Raises:
+        UserError: the run's weights are not there, damaged or another model's, or the categories
+            are not in the order of the labels.
+    """
+    weights = _weights(run_dir)
+    # The log and whatever else mmengine leaves goes with the folder.
+    with tempfile.TemporaryDirectory(dir=run_dir, prefix=".test-dev-") as folder:
+        settings = config.for_machine(
+            config.build(experiment, profile, seed),
+            data_root=data_root,
+            work_dir=Path(folder),
+            workers=workers,
+        )
+        _point_at_test_dev(settings, data_root, Path(folder) / "found")
+        _check_labels(settings, data_root)
+        with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports its progress by print
+            runner = Runner.from_cfg(Config(settings | {"experiment_name": f"{run_dir.name}-test"}))
+            _load(runner, weights, run_dir)
+            runner.register_hook(ProgressHook(tell))
+            runner.test()
+        result = run_dir / FILE
+        os.replace(Path(folder) / "found.bbox.json", result)
+    return result
+
+
+def _weights(run_dir: Path) -> dict[str, Any]:
+    path = run_dir / checkpoint.FINAL
+    if not path.is_file():
+        raise UserError(f"{path} is missing: the run is not finished on this machine")
+    try:
+        return checkpoint.load(path)["model"]
+    except checkpoint.DamagedError as err:
+        raise UserError(f"{path}: {err}; delete the run's folder to train it anew") from err
+
+
+def _point_at_test_dev(settings: dict[str, Any], data_root: Path, found: Path) -> None:
+    settings["model"]["backbone"]["init_cfg"] = None  # its weights are the run's
+    settings["log_level"] = "WARNING"
+    dataset = settings["test_dataloader"]["dataset"]
+    dataset["ann_file"], dataset["data_prefix"] = TEST_DEV, {"img": f"{TEST_IMAGES}/"}
+    # Every image once and its size: there are no boxes to load.
+    dataset["pipeline"] = [s for s in dataset["pipeline"] if s["type"] != "LoadAnnotations"]
+    settings["test_evaluator"] = {
+        "type": "CocoMetric",
+        "ann_file": str(data_root / TEST_DEV),
+        "format_only": True,
+        "outfile_prefix": str(found),
+    }
+
+
+def _check_labels(settings: dict[str, Any], data_root: Path) -> None:
+    """Refuse a list whose categories would give the labels other names."""
+    meta = settings["test_dataloader"]["dataset"].get("metainfo", CocoDataset.METAINFO)
+    names = [category["name"] for category in read_json(data_root / TEST_DEV)["categories"]]
+    if names != list(meta["classes"]):
+        raise UserError(
+            f"{data_root / TEST_DEV}: its categories, or their order, are not those of the "
+            f"{len(meta['classes'])} that the run was trained on"
+        )
+
+
+def _load(runner: Runner, weights: dict[str, Any], run_dir: Path) -> None:
+    model: Any = runner.model
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as err:
+        raise UserError(
+            f"{run_dir / checkpoint.FINAL} is of a model that this code does not build; "
+            "delete the folder to train the run anew"
+        ) from err
+    model.to(memory_format=torch.channels_last)  # as in training, so the same bits
