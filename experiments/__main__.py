@@ -4,19 +4,31 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
+import shlex
 import signal
+import statistics
 import subprocess
 import sys
 from collections.abc import Sequence
 
-from experiments import matrix, promote, tables, tuning
-from experiments.cli import Parser, add_jobs, add_profile, add_seeds, chosen, guarded, whole_number
+from experiments import (
+    configfile,
+    diff,
+    estimates,
+    matrix,
+    promote,
+    status,
+    tables,
+    testdev,
+    tuning,
+)
+from experiments.arguments import parser
+from experiments.cli import chosen, guarded
 from experiments.declare import Table
 from experiments.machine import Machine
 from experiments.matrix import Run
-from experiments.progress import duration
 from experiments.running import run_missing
+from experiments.status import standing
 from experiments.worker import ROOT, TRAIN, WorkerError
 from gfl import config
 from gfl.errors import UserError
@@ -25,63 +37,6 @@ from gfl.record import Store
 
 PROG = "experiments"
 ANALYSIS = [sys.executable, "-m", "analysis"]
-TARGET = "all, table-1 (or 1, table1), table-1a, table-3/QFL, an experiment, or a run's id"
-
-
-def parser() -> Parser:
-    """The command line."""
-    top = Parser(prog="python -m experiments", description=__doc__)
-    commands = top.add_subparsers(dest="command", metavar="command", required=True)
-
-    run = commands.add_parser(
-        "run", help="train what this machine has not finished, show the table"
-    )
-    run.add_argument("target", help=TARGET)
-    add_profile(run)
-    add_seeds(run)
-    add_jobs(run)
-    run.add_argument("--data", metavar="DIR", help="COCO's folder, for the coco profile")
-    _add_device(run)
-    run.add_argument(
-        "--max-iters",
-        type=whole_number("--max-iters", 1),
-        help="stop each run here: a trial, recorded as capped, never a result",
-    )
-    _add_dry_run(run)
-
-    status = commands.add_parser("status", help="the state of every run, and what is missing")
-    status.add_argument("target", nargs="?", help=TARGET)
-    add_profile(status)
-    add_seeds(status)
-    add_jobs(status)
-
-    shown = commands.add_parser("config", help="print a run's resolved configuration as JSON")
-    shown.add_argument("target", help="a run's id, or table-3/QFL")
-    add_profile(shown)
-    add_seeds(shown)
-
-    promoted = commands.add_parser(
-        "promote", help="make this machine's finished runs of a clean commit the reference"
-    )
-    promoted.add_argument("target", nargs="?", help=TARGET)
-    add_profile(promoted)
-
-    tune = commands.add_parser(
-        "tune", help="train plain ATSS at other hyper-parameters than the profile's"
-    )
-    add_profile(tune)
-    add_jobs(tune)
-    _add_device(tune)
-    _add_dry_run(tune)
-    return top
-
-
-def _add_device(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
-
-
-def _add_dry_run(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--dry-run", action="store_true", help="only say what would be trained")
 
 
 def main(argv: Sequence[str] | None = None, worker: Sequence[str] = TRAIN) -> int:
@@ -91,7 +46,10 @@ def main(argv: Sequence[str] | None = None, worker: Sequence[str] = TRAIN) -> in
         args = parser().parse_args(argv)
         if args.command in ("run", "tune"):
             return {"run": _run, "tune": _tune}[args.command](args, worker)
-        return {"status": _status, "config": _config, "promote": _promote}[args.command](args)
+        if args.command == "test-dev":
+            return testdev.run(args)
+        reading = {"status": _status, "config": _config, "diff": _diff, "promote": _promote}
+        return reading[args.command](args)
 
     return guarded(PROG, command)
 
@@ -100,15 +58,10 @@ def _run(args: argparse.Namespace, worker: Sequence[str]) -> int:
     profile, store = chosen(args)
     shown, runs = matrix.select(args.target, profile, args.seeds)
     machine = Machine(args.data, args.device, args.gpus, args.max_iters, args.jobs)
-    if args.data and profile.dataset is not None:
-        raise UserError(f"--data is for --profile coco: {profile.name} draws its own images")
+    _check_data(args, profile)
     _say_elsewhere(shown, profile)
     if args.dry_run:
-        todo = runs if args.max_iters else matrix.missing(runs, store)
-        _summary(runs, todo, profile, store, machine)
-        for run in todo:
-            print(f"  {run.id}  ({', '.join(run.rows)})")
-        return 0
+        return _dry_run(runs, profile, store, machine)
     matrix.check_writable(store.runs / profile.name, store.results / "tables" / profile.name)
     code, failed = _train(runs, profile, store, machine, worker)
     if code:
@@ -128,8 +81,12 @@ def _train(
 
     from experiments.display import Display
 
-    known = matrix.estimate(profile, store) if machine.max_iters is None else None
-    display = Display(Console(), expected=known[0] if known else None)
+    expected = None
+    if runs and machine.max_iters is None:
+        known = estimates.costs(profile, store)
+        each = [seconds for run in runs if (seconds := known.seconds(run)) is not None]
+        expected = statistics.fmean(each) if each else None
+    display = Display(Console(), expected=expected)
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup's wish is kept
             signal.signal(number, _interrupt)
@@ -149,16 +106,14 @@ def _tune(args: argparse.Namespace, worker: Sequence[str]) -> int:
     runs = [trial.run for trial in tuning.trials(profile, store)]
     machine = Machine(gpus=args.gpus, device=args.device, jobs=args.jobs)
     if args.dry_run:
-        _list(runs, store)
-        _summary(runs, matrix.missing(runs, store), profile, store, machine)
-        return 0
+        return _dry_run(runs, profile, store, machine)
     matrix.check_writable(store.runs / profile.name, store.results / "tuning")
     code, _ = _train(runs, profile, store, machine, worker)
     if code:
         return code
     found = tuning.trials(profile, store)
     for trial in found:
-        print(f"{trial.variant.name}: {matrix.state(trial.run, store)}")
+        print(f"{trial.variant.name}: {standing(trial.run, store)}")
     print(tuning.verdict(found))
     print("written:", ", ".join(map(str, tuning.publish(profile, store))))
     return 0
@@ -187,19 +142,35 @@ def _print_tables(
     return next(filter(None, codes), 0)
 
 
+def _dry_run(runs: Sequence[Run], profile: Profile, store: Store, machine: Machine) -> int:
+    stands = [standing(run, store) for run in runs]
+    print(status.bill(stands, profile, store, machine).line(profile))
+    for stand in stands:
+        if machine.max_iters is not None or stand.state != "finished":
+            how = f"{stand}, " if stand.state != "missing" else ""
+            print(f"  {stand.run.id}  ({how}{', '.join(stand.run.rows)})")
+    return 0
+
+
 def _status(args: argparse.Namespace) -> int:
     profile, store = chosen(args)
-    if args.target:
-        shown, runs = matrix.select(args.target, profile, args.seeds)
-    else:
-        shown = list(tables.TABLES.values())
-        runs = matrix.plan(shown, profile, args.seeds)
-    _list(runs, store)
-    _say_elsewhere(shown, profile)
+    shown, runs = matrix.select(args.target or "all", profile, args.seeds)
+    # Asked for again, of all tables: a run that others show too is shown with all of them.
+    wanted = {run.id for run in runs}
+    every = matrix.plan(tables.TABLES.values(), profile, sorted({run.seed for run in runs}))
+    stands = [standing(run, store) for run in every if run.id in wanted]
     machine = Machine(gpus=args.gpus, jobs=args.jobs)
-    todo = matrix.missing(runs, store)
-    _summary(runs, todo, profile, store, machine)
-    if runs and len(todo) == len(runs) and (elsewhere := promote.other_gpus(profile, store)):
+    bill = status.bill(stands, profile, store, machine)
+    if args.json:
+        costs = estimates.costs(profile, store)
+        print(json.dumps(status.content(stands, bill, profile, costs), indent=2))
+        return 0
+    for line in status.lines(shown, stands, several_seeds=len(args.seeds) > 1):
+        print(line)
+    _say_elsewhere(shown, profile)
+    print(bill.line(profile))
+    nothing = runs and bill.todo == bill.runs
+    if nothing and (elsewhere := promote.other_gpus(profile, store)):
         print(elsewhere)
     return 0
 
@@ -213,34 +184,36 @@ def _say_elsewhere(shown: Sequence[Table], profile: Profile) -> None:
             )
 
 
-def _list(runs: Sequence[Run], store: Store) -> None:
-    width = max((len(run.id) for run in runs), default=0)
-    for run in runs:
-        print(f"{run.id:{width}}  {matrix.state(run, store)}  ({', '.join(run.rows)})")
-
-
-def _summary(
-    runs: Sequence[Run], todo: Sequence[Run], profile: Profile, store: Store, machine: Machine
-) -> None:
-    line = f"{profile.name} profile: {len(runs)} runs, {len(todo)} to train"
-    jobs = machine.jobs_for(profile, len(todo))
-    if todo and jobs > 1:
-        line += f", {jobs} at a time"
-    if todo and machine.max_iters is None and (known := matrix.estimate(profile, store)):
-        seconds, source = known
-        line += f", about {duration(seconds * math.ceil(len(todo) / jobs))}"
-        line += f" (from speeds {source})"
-    print(line)
-
-
 def _config(args: argparse.Namespace) -> int:
     profile, _ = chosen(args)
-    _, runs = matrix.select(args.target, profile, args.seeds)
-    if len(runs) != 1:
-        names = ", ".join(run.rows[0] for run in runs)
-        raise UserError(f"{args.target!r} is {len(runs)} runs; name one: {names}")
-    resolved = config.build(runs[0].experiment, profile, runs[0].seed)
-    print(json.dumps(resolved, indent=2))
+    _check_data(args, profile)
+    run = matrix.single(args.target, matrix.select(args.target, profile, args.seeds)[1])
+    if args.json:
+        print(json.dumps(config.build(run.experiment, profile, run.seed), indent=2))
+        return 0
+    words = [args.target, "--profile", profile.name, "--gpus", args.gpus, "--seeds", run.seed]
+    words += ["--data", args.data] if args.data else []
+    command = shlex.join(["python", "-m", "experiments", "config", *map(str, words)])
+    print(configfile.text(run, command, args.data), end="")
+    return 0
+
+
+def _check_data(args: argparse.Namespace, profile: Profile) -> None:
+    if args.data and profile.dataset is not None:
+        raise UserError(f"--data is for --profile coco: {profile.name} draws its own images")
+
+
+def _diff(args: argparse.Namespace) -> int:
+    profile, store = chosen(args)
+    if len(args.seeds) > 2:
+        raise UserError(f"--seeds: two runs have at most two seeds, not {len(args.seeds)}")
+    seeds = (args.seeds[0], args.seeds[-1])
+    a, b = (
+        diff.find(name, profile.name, seed, args.gpus, store)
+        for name, seed in zip((args.a, args.b), seeds, strict=True)
+    )
+    found = diff.compare(a, b, store)
+    print(json.dumps(found.content(), indent=2) if args.json else "\n".join(found.lines()))
     return 0
 
 

@@ -66,10 +66,9 @@ def add_profile(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--results", type=Path, default=_beside("results"), help=argparse.SUPPRESS)
 
 
-def add_seeds(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--seeds", nargs="+", type=whole_number("--seeds", 0), default=[0], metavar="SEED"
-    )
+def add_seeds(parser: argparse.ArgumentParser, what: str | None = None) -> None:
+    seed = whole_number("--seeds", 0)
+    parser.add_argument("--seeds", nargs="+", type=seed, default=[0], metavar="SEED", help=what)
 
 
 def add_jobs(parser: argparse.ArgumentParser) -> None:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from experiments import tables
 from experiments.declare import Cell, Table
 from experiments.profiles import TUNING_SEED
 from gfl.errors import UserError, did_you_mean
-from gfl.experiment import Experiment, Profile, schedule_of
-from gfl.record import RUN_ID, RunRecord, Store, digest, run_id
+from gfl.experiment import Experiment, Profile
+from gfl.record import RUN_ID, RunRecord, Store, run_id
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,20 @@ def select(target: str, profile: Profile, seeds: Sequence[int]) -> tuple[list[Ta
     return shown, runs
 
 
+def single(target: str, runs: Sequence[Run]) -> Run:
+    """The only one of the runs that ``target`` named.
+
+    Raises:
+        UserError: there are several.
+    """
+    if len(runs) != 1:
+        several = [f"{run.rows[0]}, seed {run.seed}" for run in runs]
+        if len({run.seed for run in runs}) == 1:
+            several = [run.rows[0] for run in runs]
+        raise UserError(f"{target!r} is {len(runs)} runs; name one: {', '.join(several)}")
+    return runs[0]
+
+
 def _select_row(
     among: Sequence[Table], row: str, profile: Profile, seeds: Sequence[int]
 ) -> tuple[list[Table], list[Run]]:
@@ -106,7 +120,10 @@ def _shows(run: Run, where: str) -> bool:
 
 def _no_such_run(target: str, slug: str, runs: list[Run], profile: Profile) -> str:
     same = [run.id for run in runs if run.experiment.slug == slug]
-    hint = f"; its id is now {same[0]}" if same else did_you_mean(target, [r.id for r in runs])
+    near = did_you_mean(target, [run.id for run in runs])
+    if near.startswith("; known"):  # all of them would be 35
+        near = "; python -m experiments status lists them"
+    hint = f"; its id is now {same[0]}" if same else near
     return f"no run {target!r} at the {profile.name} profile{hint}"
 
 
@@ -117,38 +134,6 @@ def missing(runs: Iterable[Run], store: Store) -> list[Run]:
 
 def is_finished(record: RunRecord | None) -> bool:
     return record is not None and record.state == "finished"
-
-
-def state(run: Run, store: Store) -> str:
-    """In words: finished, failed, how far it came, or missing."""
-    record = store.own(run.profile.name, run.id)
-    if record is not None and record.state == "finished":
-        return f"finished, AP {record.metrics['AP']:.1f}"
-    if record is not None:
-        return f"{record.state}: {record.message}"
-    epochs = store.epochs_done(store.run_dir(run.profile.name, run.id))
-    of = schedule_of(run.experiment, run.profile).epochs
-    return f"partial, {epochs} of {of} epochs" if epochs else "missing"
-
-
-def estimate(profile: Profile, store: Store) -> tuple[float, str] | None:
-    """Seconds that a run takes, and what says so: records here, else the reference's; or None."""
-    wanted = digest(asdict(profile))
-    own = [p.parent.name for p in (store.runs / profile.name).glob("*/record.json")]
-    reference = [p.stem for p in (store.results / "runs" / profile.name).glob("*.json")]
-    for names, read, source in (
-        (own, store.own, "recorded here"),
-        (reference, store.reference, "of the reference's machine"),
-    ):
-        records = [read(profile.name, name) for name in names if RUN_ID.fullmatch(name)]
-        seconds = [
-            record.seconds
-            for record in records
-            if record and record.state == "finished" and digest(record.profile) == wanted
-        ]
-        if seconds:
-            return sum(seconds) / len(seconds), source
-    return None
 
 
 def check_writable(*folders: Path) -> None:

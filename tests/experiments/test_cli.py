@@ -20,7 +20,9 @@ def options(tmp_path: Path) -> list[str]:
         ("experiments", ["--help"]),
         ("experiments", ["status"]),
         ("experiments", ["run", "table-3", "--dry-run"]),
+        ("experiments", ["status", "--json"]),
         ("experiments", ["config", "table-3/QFL"]),
+        ("experiments", ["diff", "table-3/QFL", "table-3/none"]),
         ("analysis", ["--help"]),
         ("analysis", ["table", "table-3", "--no-write"]),
     ],
@@ -71,26 +73,3 @@ def test_a_mistake_is_one_line_and_exit_code_2(
     assert complaint in err
     assert err.startswith("experiments: ")
     assert err.count("\n") == 1
-
-
-def test_status_of_an_empty_checkout(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    assert main(["status", "table-3", *options(tmp_path)]) == 0
-    out = capsys.readouterr().out
-    assert out.count("missing  (table-3/") == 4
-    assert "laptop profile: 4 runs, 4 to train" in out
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_config_is_the_resolved_configuration(
-    tmp_path: Path, capsys: pytest.CaptureFixture
-) -> None:
-    import json
-
-    from experiments import profiles
-    from gfl import config
-    from gfl.experiment import Experiment
-
-    assert main(["config", "table-3/QFL", "--seeds", "4", *options(tmp_path)]) == 0
-    printed = json.loads(capsys.readouterr().out)
-    resolved = config.build(Experiment(quality="joint"), profiles.get("laptop"), 4)
-    assert printed == json.loads(json.dumps(resolved))

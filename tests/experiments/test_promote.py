@@ -6,7 +6,7 @@ import pytest
 
 from experiments import profiles, tables
 from experiments.__main__ import main
-from experiments.matrix import estimate, plan, state
+from experiments.matrix import plan
 from experiments.promote import objection, other_gpus, promote
 from experiments.worker import ROOT
 from gfl.record import RunRecord, Store
@@ -107,27 +107,3 @@ def test_a_table_that_cannot_be_shown_is_a_failure(
     assert call(store, "promote") == 3
     monkeypatch.setenv("FAKE", "fail")
     assert call(store, "run", "table-3/DFL") == 1
-
-
-def test_time_is_estimated_from_records_of_this_scale(store: Store) -> None:
-    assert estimate(SMOKE, store) == (60.0, "recorded here")
-    assert estimate(profiles.get("laptop"), store) is None
-    longer = replace(SMOKE, schedule=replace(SMOKE.schedule, epochs=9))
-    assert estimate(longer, store) is None
-    promote([TABLE3], SMOKE, store)
-    (store.run_dir("smoke", finished(store).id) / "record.json").unlink()
-    assert estimate(SMOKE, store) == (60.0, "of the reference's machine")
-
-
-def test_the_state_of_a_run_in_words(store: Store) -> None:
-    runs = {run.rows[0]: run for run in plan([TABLE3], SMOKE, [0])}
-    qfl, dfl = runs["table-3/QFL"], runs["table-3/DFL"]
-    assert state(qfl, store) == "finished, AP 31.6"
-    assert state(dfl, store) == "missing"
-    folder = store.run_dir("smoke", dfl.id)
-    folder.mkdir()
-    (folder / "epoch_1.pth").touch()
-    assert state(dfl, store) == "partial, 1 of 2 epochs"
-    record = finished(store)
-    replace(record, id=dfl.id, state="failed", message="why").save(folder / "record.json")
-    assert state(dfl, store) == "failed: why"

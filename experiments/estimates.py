@@ -1,0 +1,147 @@
+"""What runs will cost on this machine, in time and on disk, from what others have cost."""
+
+from __future__ import annotations
+
+import heapq
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from experiments.matrix import Run
+from gfl.experiment import Profile, schedule_of
+from gfl.record import RunRecord, Store, digest
+
+# Bytes of the trained weights of a profile's largest experiment, counted in the model as built
+# (test_estimates.py counts again); beside them Table 4's other backbones.
+WEIGHTS = {
+    ("smoke", "r50"): 810_000,
+    ("laptop", "r50"): 3_180_000,
+    ("gpu", "r50"): 129_300_000,
+    ("coco", "r50"): 130_000_000,
+    ("coco", "r101"): 206_200_000,
+    ("coco", "x101-32x4d"): 204_800_000,
+    ("coco", "r101-dcn"): 213_900_000,
+    ("coco", "x101-32x4d-dcn"): 220_200_000,
+}
+# predictions.json: at most 100 detections an image; the laptop profile's files have 4.0 to 4.6 kB.
+PREDICTIONS_OF_AN_IMAGE = 4600
+COCO_VALIDATION = 5000  # images
+CHECKPOINTS = 3  # of a run in training: two that stay and one that is being written
+STATES = {"sgd": 2, "adamw": 3}  # tensors in a checkpoint for each weight, itself included
+
+Kind = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What one finished run has cost."""
+
+    kind: Kind  # host and representation of boxes
+    seconds: float  # for each epoch of the profile's schedule
+    bytes: int | None  # of its folder; None: it was made elsewhere
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What the runs of a profile cost here."""
+
+    profile: Profile
+    own: Sequence[Sample]
+    reference: Sequence[Sample]
+
+    @property
+    def source(self) -> str:
+        """Where the times come from; empty: nothing tells."""
+        if self.own:
+            return "recorded here"
+        return "of the reference's machine" if self.reference else ""
+
+    def seconds(self, run: Run, epochs_done: int = 0) -> float | None:
+        """The time a run takes, or what is left of it; None where no record tells."""
+        samples = self.own or self.reference
+        each = _mean((s.kind, s.seconds) for s in samples)
+        epochs = schedule_of(run.experiment, self.profile).epochs - epochs_done
+        found = each.get(_kind(asdict(run.experiment)), each.get(None))
+        return None if found is None else found * max(0, epochs)
+
+    def bytes(self, run: Run) -> int:
+        """What a finished run keeps on disk."""
+        each = _mean((s.kind, s.bytes) for s in self.own if s.bytes is not None)
+        found = each.get(_kind(asdict(run.experiment)), each.get(None))
+        if found is not None:
+            return round(found)
+        images = self.profile.dataset.val if self.profile.dataset else COCO_VALIDATION
+        return self._weights(run) + images * PREDICTIONS_OF_AN_IMAGE
+
+    def _weights(self, run: Run) -> int:
+        default = WEIGHTS[self.profile.name, "r50"]
+        return WEIGHTS.get((self.profile.name, run.experiment.backbone), default)
+
+    def working_bytes(self, runs: Iterable[Run], jobs: int) -> int:
+        """What the checkpoints of the runs in training take besides, at most."""
+        states = STATES[self.profile.schedule.optimizer] * CHECKPOINTS
+        return sum(sorted((self._weights(run) * states for run in runs), reverse=True)[:jobs])
+
+
+def costs(profile: Profile, store: Store) -> Costs:
+    """Read what the finished runs of exactly this profile have cost."""
+    wanted = digest(asdict(profile))
+
+    def sample(record: RunRecord | None, folder: Path | None) -> list[Sample]:
+        if record is None or record.state != "finished" or digest(record.profile) != wanted:
+            return []
+        twice = record.experiment.get("lasting", "1x") != "1x"
+        seconds = record.seconds / (profile.schedule.epochs * (2 if twice else 1))
+        return [Sample(_kind(record.experiment), seconds, folder and size_of(folder))]
+
+    name = profile.name
+    own = [s for id in store.own_ids(name)
+           for s in sample(store.own(name, id), store.run_dir(name, id))]  # fmt: skip
+    reference = [s for id in store.reference_ids(name)
+                 for s in sample(store.reference(name, id), None)]  # fmt: skip
+    return Costs(profile, own, reference)
+
+
+def size_of(folder: Path) -> int:
+    """The bytes of the files in a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def free_bytes(folder: Path) -> int:
+    """What is free where a folder is, or will be."""
+    while not folder.exists():
+        folder = folder.absolute().parent
+    return shutil.disk_usage(folder).free
+
+
+def in_all(seconds: Sequence[float], jobs: int) -> float:
+    """The time of runs of which ``jobs`` are trained at a time, in this order."""
+    ends = [0.0] * jobs
+    for each in seconds:
+        heapq.heapreplace(ends, ends[0] + each)
+    return max(ends)
+
+
+def in_words(size: float) -> str:
+    """``512 kB``, ``1.2 GB``."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if size >= 10 or unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
+
+
+def _kind(experiment: Mapping[str, Any]) -> Kind:
+    return str(experiment.get("host")), str(experiment.get("boxes"))
+
+
+def _mean(found: Iterable[tuple[Kind, float]]) -> dict[Kind | None, float]:
+    """The mean of each kind, and under None that of all."""
+    groups: dict[Kind | None, list[float]] = {}
+    for kind, value in found:
+        groups.setdefault(kind, []).append(value)
+        groups.setdefault(None, []).append(value)
+    return {kind: fmean(values) for kind, values in groups.items()}

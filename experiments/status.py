@@ -1,0 +1,156 @@
+"""How far every run is, shown table by table, and what the missing ones will cost."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from experiments import estimates
+from experiments.declare import Table
+from experiments.estimates import Costs
+from experiments.locks import is_locked
+from experiments.machine import Machine
+from experiments.matrix import Run
+from experiments.progress import duration
+from gfl.experiment import Profile, schedule_of
+from gfl.record import RunRecord, Store
+
+STATES = ("finished", "training", "partial", "failed", "missing")
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How far one run is on this machine."""
+
+    run: Run
+    state: str  # of STATES
+    detail: str  # its AP, why it failed, how far it came
+    record: RunRecord | None
+    epochs_done: int  # of one that is not finished
+
+    def __str__(self) -> str:
+        return self.state + (f", {self.detail}" if self.detail else "")
+
+
+def standing(run: Run, store: Store) -> Standing:
+    """Look at a run's record, checkpoints and lock."""
+    run_dir = store.run_dir(run.profile.name, run.id)
+    record = store.own(run.profile.name, run.id)
+    if record is not None and record.state == "finished":
+        return Standing(run, "finished", f"AP {record.metrics['AP']:.1f}", record, 0)
+    epochs = store.epochs_done(run_dir)
+    far = f"{epochs} of {schedule_of(run.experiment, run.profile).epochs} epochs" if epochs else ""
+    if is_locked(run_dir):
+        return Standing(run, "training", far, None, epochs)
+    if record is not None:  # made anew, from the start
+        return Standing(run, "failed", record.message, record, 0)
+    return Standing(run, "partial" if epochs else "missing", far, None, epochs)
+
+
+@dataclass(frozen=True)
+class Bill:
+    """What the runs that are not finished will cost."""
+
+    runs: int
+    todo: int
+    jobs: int
+    seconds: float | None  # None: nothing tells
+    source: str  # of the times
+    bytes: int
+    free: int
+
+    def line(self, profile: Profile) -> str:
+        """One line for a person."""
+        line = f"{profile.name} profile: {self.runs} runs, {self.todo} to train"
+        if not self.todo:
+            return line
+        line += f", {self.jobs} at a time" if self.jobs > 1 else ""
+        if self.seconds is not None:
+            line += f", about {duration(self.seconds)} (from speeds {self.source})"
+        size, free = estimates.in_words(self.bytes), estimates.in_words(self.free)
+        return f"{line}, {size} of disk ({free} free)"
+
+
+def bill(stands: Sequence[Standing], profile: Profile, store: Store, machine: Machine) -> Bill:
+    """Add up what is missing; a trial's time is not what records tell of."""
+    costs = estimates.costs(profile, store)
+    trial = machine.max_iters is not None
+    todo = [s for s in stands if trial or s.state != "finished"]
+    jobs = machine.jobs_for(profile, len(todo))
+    each = [costs.seconds(s.run, s.epochs_done) for s in todo]
+    known = [seconds for seconds in each if seconds is not None]
+    unknown = trial or len(known) < len(each)
+    return Bill(
+        runs=len(stands),
+        todo=len(todo),
+        jobs=jobs,
+        seconds=None if unknown else estimates.in_all(known, jobs),
+        source=costs.source,
+        bytes=sum(costs.bytes(s.run) for s in todo)
+        + costs.working_bytes([s.run for s in todo], jobs),
+        free=estimates.free_bytes(store.runs),
+    )
+
+
+def lines(shown: Sequence[Table], stands: Sequence[Standing], several_seeds: bool) -> list[str]:
+    """Table by table, a line for each cell and seed; a run's other cells stand beside it."""
+    found = []
+    for table in shown:
+        cells = [(row, s) for s in stands for row in s.run.rows if row.startswith(f"{table.name}/")]
+        if not cells:
+            continue
+        counts = Counter(s.state for s in {s.run.id: s for _, s in cells}.values())
+        counted = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
+        found += ["", f"{table.title}: {counted}"] if found else [f"{table.title}: {counted}"]
+        order = {f"{table.name}/{key}": i for i, key in enumerate(keys(table))}
+        cells.sort(key=lambda cell: (order[cell[0]], cell[1].run.seed))
+        rows = [_cells(row, s, several_seeds) for row, s in cells]
+        widths = [max(len(row[i]) for row in rows) for i in range(3)]
+        for row in rows:
+            texts = [f"{text:{width}}" for text, width in zip(row, widths, strict=False)]
+            found.append("  ".join(["", *texts, *row[3:]]).rstrip())
+    return found
+
+
+def keys(table: Table) -> list[str]:
+    """The names of a table's cells, in its order."""
+    return ["/".join(filter(None, (c.row.key, c.group.name))) for c in table.cells()]
+
+
+def _cells(row: str, stand: Standing, several_seeds: bool) -> tuple[str, ...]:
+    name = row.partition("/")[2] + (f", seed {stand.run.seed}" if several_seeds else "")
+    others = [other for other in stand.run.rows if other != row]
+    also = (f"also {', '.join(others)}",) if others else ()
+    return name, str(stand), stand.run.id, *also
+
+
+def content(
+    stands: Sequence[Standing], bill: Bill, profile: Profile, costs: Costs
+) -> dict[str, Any]:
+    """The same for programs."""
+    return {
+        "profile": profile.name,
+        "runs": [
+            {
+                "id": s.run.id,
+                "seed": s.run.seed,
+                "cells": list(s.run.rows),
+                "state": s.state,
+                "detail": s.detail,
+                "AP": s.record.metrics["AP"] if s.record and s.state == "finished" else None,
+                "seconds": None if s.state == "finished" else costs.seconds(s.run, s.epochs_done),
+                "bytes": None if s.state == "finished" else costs.bytes(s.run),
+            }
+            for s in stands
+        ],
+        "missing": {
+            "runs": bill.todo,
+            "jobs": bill.jobs,
+            "seconds": bill.seconds,
+            "source": bill.source,
+            "bytes": bill.bytes,
+            "free_bytes": bill.free,
+        },
+    }
