@@ -59,6 +59,7 @@ with _without_warnings():
     import gfl.data.loading
     import gfl.data.seeding
     import gfl.head
+    import gfl.hosts
     import gfl.metric
     import gfl.optim
     import gfl.processes  # noqa: F401

@@ -12,11 +12,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from gfl.config import larger
+from gfl.config import fcos, hosts, larger
 from gfl.config.data import COCO, annotations, dataloader
 from gfl.config.detector import detector
 from gfl.config.schedule import optim_wrapper, param_scheduler
-from gfl.experiment import Experiment, Profile
+from gfl.experiment import ABLATED_HOSTS, Experiment, Profile
 
 Config = dict[str, Any]
 
@@ -45,6 +45,10 @@ def build(experiment: Experiment, profile: Profile, seed: int) -> Config:
         "param_scheduler": param_scheduler(profile.schedule),
         "randomness": {"seed": seed},
     }
+    if experiment.host == "fcos":
+        fcos.publish(config, profile)
+    elif experiment.host not in ABLATED_HOSTS:
+        hosts.publish(config, experiment, profile)
     larger.enlarge(config, experiment, profile)
     return config
 

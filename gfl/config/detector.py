@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 from gfl.config.data import COCO_CLASSES, SIZE_DIVISOR
@@ -11,34 +12,31 @@ from gfl.experiment import Experiment, Model, Profile
 Config = dict[str, Any]
 
 # ImageNet's statistics, RGB, as mmdet's configurations have them.
-PIXEL_MEAN, PIXEL_STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
+PREPROCESSOR: Config = {
+    "type": "DetDataPreprocessor",
+    "mean": [123.675, 116.28, 103.53],
+    "std": [58.395, 57.12, 57.375],
+    "bgr_to_rgb": True,
+    "pad_size_divisor": SIZE_DIVISOR,
+}
 
 
 def detector(experiment: Experiment, profile: Profile) -> Config:
     model = profile.model
-    widths = [
-        model.base_channels * 2**i * (4 if model.depth >= 50 else 1) for i in range(_stages(model))
-    ]
     return {
         "type": "SingleStageDetector",
-        "data_preprocessor": {
-            "type": "DetDataPreprocessor",
-            "mean": PIXEL_MEAN,
-            "std": PIXEL_STD,
-            "bgr_to_rgb": True,
-            "pad_size_divisor": SIZE_DIVISOR,
-        },
-        "backbone": _backbone(model),
+        "data_preprocessor": copy.deepcopy(PREPROCESSOR),
+        "backbone": backbone(model),
         "neck": {
             "type": "FPN",
-            "in_channels": widths,
+            "in_channels": widths(model),
             "out_channels": model.channels,
             "start_level": model.first_level - 2,
             "add_extra_convs": "on_output",  # P6 from a convolution on P5's output
             "num_outs": model.levels,
         },
         "bbox_head": _head(experiment, profile),
-        "train_cfg": {"topk": 9},
+        "train_cfg": {"topk": 9} if experiment.host == "atss" else {"radius": 1.5},
         "test_cfg": {
             "nms_pre": 1000,
             "min_bbox_size": 0,
@@ -49,17 +47,17 @@ def detector(experiment: Experiment, profile: Profile) -> Config:
     }
 
 
-def _backbone(model: Model) -> Config:
+def backbone(model: Model) -> Config:
     scratch = model.pretrained is None
     return {
         "type": "ResNet",
         "depth": model.depth,
         "base_channels": model.base_channels,
         "stem_channels": model.base_channels,
-        "num_stages": _stages(model),
-        "strides": (1, 2, 2, 2)[: _stages(model)],
-        "dilations": (1,) * _stages(model),
-        "out_indices": tuple(range(_stages(model))),
+        "num_stages": stages(model),
+        "strides": (1, 2, 2, 2)[: stages(model)],
+        "dilations": (1,) * stages(model),
+        "out_indices": tuple(range(stages(model))),
         # A network from scratch has neither statistics nor filters worth freezing.
         "frozen_stages": -1 if scratch else 1,
         "norm_cfg": {"type": "BN", "requires_grad": True},
@@ -69,20 +67,35 @@ def _backbone(model: Model) -> Config:
     }
 
 
-def _stages(model: Model) -> int:
+def stages(model: Model) -> int:
     """How many of the ResNet's four stages the levels are made of; stage 1 has stride 4."""
     return min(4, model.first_level - 2 + model.levels)
+
+
+def widths(model: Model) -> list[int]:
+    """Channels of each of the ResNet's stages; from depth 50 on they are bottlenecks'."""
+    expansion = 4 if model.depth >= 50 else 1
+    return [model.base_channels * 2**i * expansion for i in range(stages(model))]
+
+
+def strides(model: Model) -> list[int]:
+    """Pixels between the locations of each level."""
+    return [2 ** (model.first_level + i) for i in range(model.levels)]
+
+
+def classes(profile: Profile) -> int:
+    return len(CATEGORIES) if profile.dataset else COCO_CLASSES
 
 
 def _head(experiment: Experiment, profile: Profile) -> Config:
     model = profile.model
     return {
         "type": "AblationHead",
-        "num_classes": len(CATEGORIES) if profile.dataset else COCO_CLASSES,
+        "num_classes": classes(profile),
         "in_channels": model.channels,
         "feat_channels": model.channels,
         "stacked_convs": model.stacked_convs,
-        "strides": [2 ** (model.first_level + i) for i in range(model.levels)],
+        "strides": strides(model),
         "quality": experiment.quality,
         # Only what is in effect: two experiments that differ elsewhere are the same run.
         "beta": experiment.beta if experiment.quality == "joint" else None,
@@ -90,4 +103,6 @@ def _head(experiment: Experiment, profile: Profile) -> Config:
         "dfl": experiment.dfl,
         "n": experiment.n if experiment.boxes == "general" else None,
         "delta": experiment.delta if experiment.boxes == "general" else None,
+        # Left out where it is the head's default: so is it in ATSS's recorded runs.
+        **({"host": experiment.host} if experiment.host != "atss" else {}),
     }
