@@ -9,7 +9,7 @@ from analysis import uncertainty
 from analysis.uncertainty import Difference, Figure
 from experiments.declare import Cell, Table
 from experiments.profiles import TUNING_SEED
-from gfl.experiment import Experiment, Profile
+from gfl.experiment import Experiment, Profile, schedule_of
 from gfl.record import RUN_ID, RunRecord, Store, run_id, seeds_of
 
 Records = Mapping[int, RunRecord]  # by seed; finished runs only
@@ -107,7 +107,7 @@ def _unfinished(experiment: Experiment, profile: Profile, store: Store) -> Itera
             and (epochs := store.epochs_done(folder))
             and store.own(profile.name, id) is None
         ):
-            of = profile.schedule.epochs
+            of = schedule_of(experiment, profile).epochs
             yield f"seed {seed}: not finished, {epochs} of {of} epochs trained"
 
 

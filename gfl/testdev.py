@@ -10,13 +10,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import gfl.register  # noqa: F401  before mmdet: it quietens it and supplies mmcv's operators
+
+# isort: split
 import torch
 from mmdet.datasets import CocoDataset
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-import gfl.register  # noqa: F401  mmdet learns of what is ours
 from gfl import checkpoint, config
 from gfl.data.coco import TEST_DEV, TEST_IMAGES, read_json
 from gfl.errors import UserError
