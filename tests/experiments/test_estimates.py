@@ -1,0 +1,120 @@
+"""What runs will cost, from what others have cost."""
+
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+
+from experiments import estimates, profiles
+from experiments.matrix import Run
+from gfl import config
+from gfl.experiment import Experiment, Profile
+from gfl.record import METRICS, RunRecord, Store, run_id
+
+SMOKE, LAPTOP, COCO = (profiles.get(name) for name in ("smoke", "laptop", "coco"))
+DIRAC, GENERAL = Experiment(), Experiment(boxes="general", dfl=True)
+FCOS = Experiment(host="fcos")
+
+
+def run(experiment: Experiment, profile: Profile = SMOKE, seed: int = 0) -> Run:
+    return Run(run_id(experiment, profile, seed), experiment, profile, seed, ("table-3/x",))
+
+
+def record(of: Run, seconds: float) -> RunRecord:
+    return RunRecord(
+        id=of.id, experiment=asdict(of.experiment), profile=asdict(of.profile), seed=of.seed,
+        commit=None, dirty=False, versions={}, hardware={}, metrics=dict.fromkeys(METRICS, 1.0),
+        fps=None, curve=[], evals=[], seconds=seconds, images_per_second=None, max_iters=None,
+        state="finished", message="", started="",
+    )  # fmt: skip
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "runs", tmp_path / "results")
+
+
+def own(store: Store, of: Run, seconds: float) -> Path:
+    folder = store.run_dir(of.profile.name, of.id)
+    record(of, seconds).save(folder / "record.json")
+    return folder
+
+
+def test_a_run_takes_what_its_kind_took_here_else_what_the_others_did(store: Store) -> None:
+    assert estimates.costs(SMOKE, store).seconds(run(DIRAC)) is None
+    own(store, run(DIRAC), 10.0)
+    own(store, run(DIRAC, seed=1), 20.0)
+    own(store, run(GENERAL), 45.0)
+    costs = estimates.costs(SMOKE, store)
+    assert costs.source == "recorded here"
+    assert costs.seconds(run(replace(DIRAC, quality="joint"))) == pytest.approx(15.0)
+    assert costs.seconds(run(GENERAL, seed=7)) == pytest.approx(45.0)
+    assert costs.seconds(run(FCOS)) == pytest.approx(25.0)  # of all three
+    assert costs.seconds(run(GENERAL), epochs_done=1) == pytest.approx(22.5)  # of two epochs
+
+
+def test_records_of_another_scale_tell_nothing(store: Store) -> None:
+    own(store, run(DIRAC), 10.0)
+    assert estimates.costs(LAPTOP, store).source == ""
+    longer = replace(SMOKE, schedule=replace(SMOKE.schedule, epochs=9))
+    assert estimates.costs(longer, store).seconds(run(DIRAC)) is None
+
+
+def test_the_references_times_serve_where_there_are_no_own(store: Store) -> None:
+    record(run(DIRAC), 30.0).save(store.reference_path("smoke", run(DIRAC).id))
+    costs = estimates.costs(SMOKE, store)
+    assert costs.source == "of the reference's machine"
+    assert costs.seconds(run(FCOS)) == pytest.approx(30.0)
+    own(store, run(DIRAC, seed=1), 10.0)
+    assert estimates.costs(SMOKE, store).seconds(run(DIRAC)) == pytest.approx(10.0)
+
+
+def test_twice_the_schedule_takes_twice_the_time(store: Store) -> None:
+    larger = Experiment(quality="joint", boxes="general", dfl=True, lasting="2x-ms")
+    own(store, run(GENERAL, COCO), 100.0)
+    assert estimates.costs(COCO, store).seconds(run(larger, COCO)) == pytest.approx(200.0)
+    own(store, run(larger, COCO), 300.0)  # 150 in the time of the plain schedule
+    assert estimates.costs(COCO, store).seconds(run(larger, COCO)) == pytest.approx(250.0)
+
+
+def test_disk_is_what_finished_folders_take(store: Store) -> None:
+    costs = estimates.costs(SMOKE, store)
+    unmeasured = 810_000 + 16 * 4600  # weights and detections on 16 images
+    assert costs.bytes(run(DIRAC)) == unmeasured
+    folder = own(store, run(DIRAC), 1.0)
+    (folder / "log").mkdir()
+    (folder / "log" / "a").write_bytes(b"x" * 1000)
+    size = (folder / "record.json").stat().st_size + 1000
+    assert estimates.costs(SMOKE, store).bytes(run(DIRAC, seed=2)) == size
+    # While they train: three checkpoints of weights and two moments, of two at a time.
+    runs = [run(DIRAC, seed=seed) for seed in range(5)]
+    assert costs.working_bytes(runs, jobs=2) == 2 * 3 * 3 * 810_000
+
+
+def test_several_at_a_time_take_their_share_of_the_time() -> None:
+    assert estimates.in_all([], 2) == 0
+    assert estimates.in_all([5, 5, 5], 1) == 15
+    assert estimates.in_all([5, 1, 1, 5], 2) == 7  # the last begins when the second one is done
+
+
+def test_sizes_in_words() -> None:
+    found = [estimates.in_words(size) for size in (0, 999, 1500, 12e6, 3.2e9, 77e9, 2e12)]
+    assert found == ["0 B", "999 B", "1.5 kB", "12 MB", "3.2 GB", "77 GB", "2.0 TB"]
+
+
+@pytest.mark.parametrize(("name", "backbone"), estimates.WEIGHTS)
+def test_the_weights_are_as_large_as_said(name: str, backbone: str) -> None:
+    import torch
+    from mmengine.registry import DefaultScope
+
+    import gfl.register  # noqa: F401
+    from mmdet.registry import MODELS  # isort: skip
+
+    lasting = "1x" if backbone == "r50" else "2x-ms"
+    largest = replace(GENERAL, quality="joint", backbone=backbone, lasting=lasting)
+    model = config.build(largest, profiles.get(name), 0)["model"]
+    model["backbone"]["init_cfg"] = None  # nothing is loaded
+    with DefaultScope.overwrite_default_scope("mmdet"), torch.device("meta"):
+        state = MODELS.build(model).state_dict()
+    size = sum(value.numel() * value.element_size() for value in state.values())
+    assert estimates.WEIGHTS[name, backbone] == pytest.approx(size, rel=0.01)

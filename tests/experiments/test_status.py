@@ -1,0 +1,113 @@
+"""How far every cell is, as told."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from experiments import profiles, tables
+from experiments.__main__ import main
+from experiments.locks import RunLock
+from experiments.matrix import plan
+from experiments.status import standing
+from gfl.experiment import Experiment
+from gfl.record import METRICS, RunRecord, Store
+
+SMOKE = profiles.get("smoke")
+Ask = Callable[..., str]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "runs", tmp_path / "results")
+
+
+@pytest.fixture
+def ask(store: Store, capsys: pytest.CaptureFixture) -> Ask:
+    def call(*words: str) -> str:
+        folders = ["--runs", str(store.runs), "--results", str(store.results)]
+        assert main(["status", *words, "--profile", "smoke", *folders]) == 0
+        return capsys.readouterr().out
+
+    return call
+
+
+def record(store: Store, experiment: Experiment, state: str = "finished") -> Path:
+    """A record of a run at seed 0."""
+    (run,) = (r for r in plan([tables.find("table-3")], SMOKE, [0]) if r.experiment == experiment)
+    folder = store.run_dir("smoke", run.id)
+    RunRecord(
+        id=run.id, experiment=asdict(experiment), profile=asdict(SMOKE), seed=0, commit=None,
+        dirty=False, versions={}, hardware={}, metrics=dict.fromkeys(METRICS, 12.34), fps=None,
+        curve=[], evals=[], seconds=60.0, images_per_second=None, max_iters=None, state=state,
+        message="it diverged" if state == "failed" else "", started="",
+    ).save(folder / "record.json")  # fmt: skip
+    return folder
+
+
+def test_the_states_of_a_run(store: Store) -> None:
+    (run,) = (r for r in plan([tables.find("table-3")], SMOKE, [0]) if "table-3/QFL" in r.rows)
+    assert str(standing(run, store)) == "missing"
+    folder = store.run_dir("smoke", run.id)
+    lock = RunLock.take(folder)
+    assert lock is not None
+    assert str(standing(run, store)) == "training"
+    folder.mkdir()
+    (folder / "epoch_1.pth").touch()
+    assert str(standing(run, store)) == "training, 1 of 2 epochs"
+    lock.release()
+    assert str(standing(run, store)) == "partial, 1 of 2 epochs"
+    record(store, run.experiment, "failed")
+    assert str(standing(run, store)) == "failed, it diverged"
+    record(store, run.experiment)
+    assert str(standing(run, store)) == "finished, AP 12.3"
+
+
+def test_status_of_an_empty_checkout_writes_nothing(tmp_path: Path, ask: Ask) -> None:
+    lines = ask("table-3").splitlines()
+    assert lines[0] == "Table 3: 4 missing"
+    assert [line.split()[:2] for line in lines[1:5]] == [
+        [name, "missing"] for name in ("none", "QFL", "DFL", "both")
+    ]
+    assert lines[5].startswith("smoke profile: 4 runs, 4 to train")
+    assert "of disk" in lines[5]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_cell_is_shown_and_a_shared_run_with_all_of_its_cells(store: Store, ask: Ask) -> None:
+    record(store, Experiment(quality="joint"))
+    out = ask("--jobs", "1")
+    cells = [
+        cell for table in tables.TABLES.values() if table.runs_at("smoke")
+        for cell in table.cells() if cell.experiment
+    ]  # fmt: skip
+    assert len([line for line in out.splitlines() if line.startswith("  ")]) == len(cells)
+    shared = [line for line in out.splitlines() if "finished, AP 12.3" in line]
+    assert len(shared) == 3
+    assert "also table-1c/2, table-3/QFL" in shared[0]
+    # 34 runs of 60 s, the second of Table 1(b)'s hosts as long as ATSS with Dirac deltas.
+    assert "35 runs, 34 to train, about 34 min (from speeds recorded here)" in out
+    # Asked for one table, the others are still named.
+    assert "also table-1a/joint w/ QFL/ATSS, table-1c/2" in ask("table-3")
+
+
+def test_each_seed_has_a_line(ask: Ask) -> None:
+    lines = ask("table-3/QFL", "--seeds", "1", "0").splitlines()
+    assert [line.split("  ")[1] for line in lines[1:3]] == ["QFL, seed 0", "QFL, seed 1"]
+
+
+def test_status_for_programs(store: Store, ask: Ask) -> None:
+    record(store, Experiment(quality="joint"))
+    record(store, Experiment(), "failed")
+    content = json.loads(ask("table-3", "--json", "--jobs", "2"))
+    runs = {run["cells"][-1]: run for run in content["runs"]}
+    assert runs["table-3/QFL"]["state"] == "finished"
+    assert runs["table-3/QFL"]["AP"] == 12.34
+    assert runs["table-3/none"]["state"] == "failed"
+    assert runs["table-3/none"]["detail"] == "it diverged"
+    assert runs["table-3/DFL"]["seconds"] == 60.0
+    missing = content["missing"]
+    assert (missing["runs"], missing["jobs"], missing["seconds"]) == (3, 2, 120.0)
+    assert missing["bytes"] >= sum(run["bytes"] for run in runs.values() if run["bytes"])
