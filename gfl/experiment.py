@@ -79,6 +79,11 @@ class Experiment:
                 f"host={self.host!r} has boxes 'dirac' (Table 1b), not {self.boxes!r}: "
                 f"distributions are of {' and '.join(ABLATED_HOSTS)} (Table 2a)"
             )
+        if (self.backbone, self.lasting) != ("r50", "1x"):
+            raise UserError(
+                f"host={self.host!r} has backbone 'r50' and lasting '1x' (Table 1b), not "
+                f"{self.backbone!r} and {self.lasting!r}: those are of GFL (Table 4)"
+            )
 
     @property
     def n(self) -> int:
@@ -143,8 +148,27 @@ class Profile:
     device: Literal["cpu", "cuda"] = "cpu"  # where the profile is meant to run
 
 
+# mmdet's ssd512_coco.py: 24 epochs, steps at 16 and 22, of COCO repeated five times. Here COCO is
+# as it is, and its passes are counted. On 8 devices.
+SSD512_REPEATED, SSD512_DEVICES = 5, 8
+SSD512_SCHEDULE = Schedule(
+    epochs=24 * SSD512_REPEATED,
+    batch=8 * SSD512_DEVICES,
+    lr=2e-3,
+    weight_decay=5e-4,
+    milestones=(16 * SSD512_REPEATED, 22 * SSD512_REPEATED),
+)
+
+
 def schedule_of(experiment: Experiment, profile: Profile) -> Schedule:
-    """The profile's schedule, or twice it: at the paper's scale 24 epochs with steps 16 and 22."""
+    """Return the profile's schedule, or twice it: on COCO 24 epochs with steps 16 and 22.
+
+    SSD512 on COCO has its own, with a batch and a rate in proportion to the devices.
+    """
+    if experiment.host == "ssd512" and profile.dataset is None:
+        batch = SSD512_SCHEDULE.batch // SSD512_DEVICES * profile.gpus
+        lr = SSD512_SCHEDULE.lr * profile.gpus / SSD512_DEVICES
+        return replace(SSD512_SCHEDULE, batch=batch, lr=lr)
     schedule = profile.schedule
     if experiment.lasting == "1x":
         return schedule

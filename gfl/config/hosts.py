@@ -19,8 +19,10 @@ _JOINT = {"retinanet": "JointRetinaHead", "foveabox": "JointFoveaHead", "ssd512"
 
 
 def publish(config: Config, experiment: Experiment, profile: Profile) -> None:
-    """Give a resolved configuration the host's model, in place."""
+    """Give a resolved configuration the host's model and, on COCO, SSD512's images, in place."""
     config["model"] = detector(experiment, profile)
+    if experiment.host == "ssd512":
+        ssd.publish(config, experiment, profile)
 
 
 def detector(experiment: Experiment, profile: Profile) -> Config:

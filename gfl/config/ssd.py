@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from gfl.config.detector import PREPROCESSOR, backbone, classes, stages, widths
-from gfl.experiment import Profile
+from gfl.config.schedule import optim_wrapper, param_scheduler
+from gfl.experiment import SSD512_REPEATED, Experiment, Profile, schedule_of
 
 Config = dict[str, Any]
 
@@ -16,9 +17,97 @@ Config = dict[str, Any]
 RATIOS: tuple[list[float], ...] = ([2, 3], [2, 3], [2, 3], [2, 3], [2], [2])
 SMALLEST, LARGEST = 10, 90
 
+SIZE = 512  # to which COCO's images are squeezed, px
+EXPAND: Config = {
+    "type": "Expand",
+    "mean": PREPROCESSOR["mean"],
+    "to_rgb": PREPROCESSOR["bgr_to_rgb"],
+    "ratio_range": (1, 4),
+}
+CROP: Config = {
+    "type": "MinIoURandomCrop",
+    "min_ious": (0.1, 0.3, 0.5, 0.7, 0.9),
+    "min_crop_size": 0.3,
+}
+PHOTOMETRIC: Config = {
+    "type": "PhotoMetricDistortion",
+    "brightness_delta": 32,
+    "contrast_range": (0.5, 1.5),
+    "saturation_range": (0.5, 1.5),
+    "hue_delta": 18,
+}
+
 
 def detector(profile: Profile) -> Config:
-    return _on_resnet(profile)
+    """Return the published model on COCO, else the one of the profile's scale."""
+    return _on_resnet(profile) if profile.dataset else _on_vgg(profile)
+
+
+def publish(config: Config, experiment: Experiment, profile: Profile) -> None:
+    """Give a resolved configuration SSD512's published images and schedule, in place.
+
+    At an embedded scale it has the profile's, as every row: nothing is changed.
+    """
+    if profile.dataset:
+        return
+    schedule = schedule_of(experiment, profile)
+    config["train_cfg"] |= {"max_epochs": schedule.epochs, "val_interval": SSD512_REPEATED}
+    config["optim_wrapper"] = optim_wrapper(schedule)
+    config["param_scheduler"] = param_scheduler(schedule)
+    loader = config["train_dataloader"]
+    # All are of one shape: nothing is gained by sorting them.
+    loader |= {"batch_size": schedule.batch // profile.gpus, "batch_sampler": None}
+    for split in ("train", "val"):
+        dataset = config[f"{split}_dataloader"]["dataset"]
+        steps = [_published_steps(step, split) for step in dataset["pipeline"]]
+        dataset["pipeline"] = [step for some in steps for step in some]
+
+
+def _published_steps(step: Config, split: str) -> list[Config]:
+    """Return what stands in a step's place: images squeezed to a square, in training varied."""
+    if step["type"] == "RandomFlip":
+        return [step, PHOTOMETRIC]
+    if step["type"] != "Resize":
+        return [step]
+    square = step | {"scale": (SIZE, SIZE), "keep_ratio": False}
+    return [EXPAND, CROP, square] if split == "train" else [square]
+
+
+def _on_vgg(profile: Profile) -> Config:
+    """Return the published SSD512, mmdet's ``ssd512_coco.py``."""
+    channels = (512, 1024, 512, 256, 256, 256, 256)
+    anchor_generator = {
+        "type": "SSDAnchorGenerator",
+        "scale_major": False,
+        "input_size": SIZE,
+        "basesize_ratio_range": (SMALLEST / 100, LARGEST / 100),
+        "strides": [8, 16, 32, 64, 128, 256, 512],
+        "ratios": [[2], *RATIOS],
+    }
+    return {
+        "type": "SingleStageDetector",
+        "data_preprocessor": PREPROCESSOR | {"std": [1, 1, 1], "pad_size_divisor": 1},
+        "backbone": {
+            "type": "SSDVGG",
+            "depth": 16,
+            "with_last_pool": False,
+            "ceil_mode": True,
+            "out_indices": (3, 4),
+            "out_feature_indices": (22, 34),
+            "init_cfg": {"type": "Pretrained", "checkpoint": "open-mmlab://vgg16_caffe"},
+        },
+        "neck": {
+            "type": "SSDNeck",
+            "in_channels": channels[:2],
+            "out_channels": channels,
+            "level_strides": (2, 2, 2, 2, 1),
+            "level_paddings": (1, 1, 1, 1, 1),
+            "l2_norm_scale": 20,
+            "last_kernel_size": 4,
+        },
+        "bbox_head": _head(profile, channels, anchor_generator),
+        **_settings(),
+    }
 
 
 def _on_resnet(profile: Profile) -> Config:
