@@ -6,6 +6,7 @@ once. Needs torch and jaxtyping alone.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -15,6 +16,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from gfl.geometry import iou
+
+REACH = 8  # strides: how far the farthest side is at most, FCOS's 64 px at stride 8
 
 
 def pad_boxes(
@@ -63,14 +66,75 @@ def atss(
     whose candidates have one IoU. That IoU is then the threshold, and here they reach it; in
     mmdet the rounding of the mean decides, which varies with the number of objects.
     """
-    grid = _grid(anchors, level_sizes, valid)
-    location, exists = _candidates(_centres(anchors), grid, _centres(gt_boxes), topk)
+    centres = _centres(anchors)
+    grid = _grid(centres, level_sizes, valid)
+    location, exists = _nearest(centres, grid, _centres(gt_boxes), topk)
     candidates = anchors[location]  # (B, G, L topk, 4)
     objects = gt_boxes[:, :, None].expand_as(candidates)
     overlap = iou(candidates, objects)
     positive = (overlap >= _threshold(overlap, exists)[..., None]) & exists & gt_valid[..., None]
     positive &= _contains(objects, _centres(candidates))
-    return _best(overlap, positive, location, len(anchors))
+    # Of several objects the one of the highest IoU.
+    return _best(-overlap, positive, location, len(anchors))
+
+
+@torch.no_grad()
+def fcos(
+    priors: Float[Tensor, "N 4"],
+    level_sizes: Sequence[int],
+    gt_boxes: Float[Tensor, "B G 4"],
+    gt_valid: Bool[Tensor, "B G"],
+    radius: float = 1.5,
+) -> Int[Tensor, "B N"]:
+    """Assign locations to objects as FCOS with center sampling does (Tian et al. 2019).
+
+    Positive for an object are the locations inside it that lie less than `radius` strides from
+    its centre along both axes, on the level where the farthest side of the object is at most 8
+    strides away and was more than 8 on the level below (the first level takes all that is nearer,
+    the last all that is farther). Of several objects a location goes to the smallest, the first
+    of equals.
+
+    Args:
+        priors: (x, y, stride, stride) px of all levels flattened; in each level they lie on a
+            regular grid, row by row.
+        level_sizes: locations of each level.
+        gt_boxes: xyxy px, padded.
+        gt_valid: False where padded.
+        radius: of the centre, strides.
+
+    Returns:
+        The index of each location's object, -1 where it is negative.
+
+    Source: mmdet `FCOSHead.get_targets` with `center_sampling`, and equal to it. mmdet compares
+    every location with every object; but none is positive outside a window of five columns and
+    rows around the object's centre.
+    """
+    everywhere = torch.ones(len(gt_boxes), len(priors), dtype=torch.bool, device=priors.device)
+    grid = _grid(priors[:, :2], level_sizes, everywhere)
+    window = _window(grid, _centres(gt_boxes), half=math.ceil(radius))
+    location, exists = window.locations(grid)
+    points, strides = priors[location, :2], priors[location, 2:]
+    objects = gt_boxes[:, :, None, None].expand(*location.shape, 4)
+    middle = _centres(objects)
+    # The centre's square, cut off at the object's sides; in mmdet's order, to round as it does.
+    lower = (middle - strides * radius).maximum(objects[..., :2])
+    upper = (middle + strides * radius).minimum(objects[..., 2:])
+    positive = torch.cat((points - lower, upper - points), -1).amin(-1) > 0
+    farthest = torch.cat((points - objects[..., :2], objects[..., 2:] - points), -1).amax(-1)
+    nearest, most = _ranges(priors[grid.first, 2])
+    positive &= (farthest >= nearest[:, None]) & (farthest <= most[:, None])
+    positive &= exists & gt_valid[..., None, None]
+    width, height = (gt_boxes[..., 2:] - gt_boxes[..., :2]).unbind(-1)
+    area = (width * height)[..., None].expand(location.flatten(2).shape)
+    return _best(area, positive.flatten(2), location.flatten(2), len(priors))
+
+
+def _ranges(strides: Float[Tensor, " L"]) -> tuple[Float[Tensor, " L"], Float[Tensor, " L"]]:
+    """Least and greatest distance to the farthest side on each level, px: FCOS's, by stride."""
+    most = REACH * strides
+    nearest = most.roll(1)
+    nearest[0], most[-1] = -1, torch.inf
+    return nearest, most
 
 
 class _Grid(NamedTuple):
@@ -84,56 +148,71 @@ class _Grid(NamedTuple):
 
 
 def _grid(
-    anchors: Float[Tensor, "N 4"], level_sizes: Sequence[int], valid: Bool[Tensor, "B N"]
+    centres: Float[Tensor, "N 2"], level_sizes: Sequence[int], valid: Bool[Tensor, "B N"]
 ) -> _Grid:
-    sizes = torch.tensor(level_sizes, device=anchors.device)
+    sizes = torch.tensor(level_sizes, device=centres.device)
     first = sizes.cumsum(0) - sizes
-    level = torch.arange(len(sizes), device=anchors.device).repeat_interleave(
-        sizes, output_size=len(anchors)
+    level = torch.arange(len(sizes), device=centres.device).repeat_interleave(
+        sizes, output_size=len(centres)
     )
     # The first row counts the columns, the first column counts the rows.
-    edge = anchors[:, [1, 0]] == anchors[first][level][:, [1, 0]]
+    edge = centres[:, [1, 0]] == centres[first][level][:, [1, 0]]
     shape = first.new_zeros(len(sizes), 2).index_add_(0, level, edge.long())
     extent = first.new_zeros(len(valid), len(sizes), 2)
     extent.index_add_(1, level, (edge & valid[..., None]).long())
-    centres = _centres(anchors)
     origin = centres[first]
     pitch = (centres[first + sizes - 1] - origin) / (shape - 1).clamp(min=1)
     return _Grid(first, shape[:, 0], origin, pitch.where(shape > 1, 1), extent)
 
 
-def _candidates(
-    centres: Float[Tensor, "N 2"], grid: _Grid, targets: Float[Tensor, "B G 2"], topk: int
-) -> tuple[Int[Tensor, "B G K"], Bool[Tensor, "B G K"]]:
-    """Find the topk nearest locations of each level, nearest first, and which of them exist.
+class _Window(NamedTuple):
+    """Columns and rows (S of each) around each object's centre, moved to stay on the grid."""
 
-    Only a window of k + 2 columns and rows around the object's centre is searched, moved to
-    stay on the grid. It has them all: of a location in any other column, at least k locations
-    of the same row are nearer, each by a column or more, and likewise for rows. Rounding
-    reverses none of this, because subtraction, square, sum and root are monotone, and makes
-    equal only the distances of objects over a thousand strides away.
-    """
-    half = topk // 2 + 1
-    span = torch.arange(2 * half + 1, device=centres.device)
+    column: Int[Tensor, "B G L S"]
+    row: Int[Tensor, "B G L S"]
+    column_exists: Bool[Tensor, "B G L S"]
+    row_exists: Bool[Tensor, "B G L S"]
+
+    def locations(self, grid: _Grid) -> tuple[Int[Tensor, "B G L K"], Bool[Tensor, "B G L K"]]:
+        """Return the window's locations, in their own order, and which of them exist."""
+        start = grid.first[:, None, None] + (self.row * grid.columns[:, None])[..., :, None]
+        exists = self.row_exists[..., :, None] & self.column_exists[..., None, :]
+        return (start + self.column[..., None, :]).flatten(-2), exists.flatten(-2)
+
+
+def _window(grid: _Grid, targets: Float[Tensor, "B G 2"], half: int) -> _Window:
+    span = torch.arange(2 * half + 1, device=targets.device)
     extent = grid.extent[:, None]
     nearest = ((targets[:, :, None] - grid.origin) / grid.pitch).round()
     nearest = nearest.clamp(min=0).minimum(extent).long()
     start = (nearest - half).minimum(extent - len(span)).clamp(min=0)
-    step = start[..., None] + span  # (B, G, L, 2, S), columns and rows of the window
+    step = start[..., None] + span  # (B, G, L, 2, S)
     on_grid = step < extent[..., None]
-    step = step.where(on_grid, 0)
-    column, row = step.unbind(-2)
-    row = row * grid.columns[:, None]
+    column, row = step.where(on_grid, 0).unbind(-2)
+    column_exists, row_exists = on_grid.unbind(-2)
+    return _Window(column, row, column_exists, row_exists)
+
+
+def _nearest(
+    centres: Float[Tensor, "N 2"], grid: _Grid, targets: Float[Tensor, "B G 2"], topk: int
+) -> tuple[Int[Tensor, "B G K"], Bool[Tensor, "B G K"]]:
+    """Find the topk nearest locations of each level, nearest first, and which of them exist.
+
+    Only a window of k + 2 columns and rows around the object's centre is searched. It has them
+    all: of a location in any other column, at least k locations of the same row are nearer, each
+    by a column or more, and likewise for rows. Rounding reverses none of this, because
+    subtraction, square, sum and root are monotone, and makes equal only the distances of objects
+    over a thousand strides away.
+    """
+    window = _window(grid, targets, half=topk // 2 + 1)
     first = grid.first[:, None]
-    dx = centres[first + column, 0] - targets[:, :, None, None, 0]
-    dy = centres[first + row, 1] - targets[:, :, None, None, 1]
-    distance = (dx.pow(2)[..., None, :] + dy.pow(2)[..., :, None]).sqrt()
-    both = on_grid[..., 0, :][..., None, :] & on_grid[..., 1, :][..., :, None]
-    distance = distance.where(both, torch.inf).flatten(-2)
-    location = (first[..., None] + row[..., :, None] + column[..., None, :]).flatten(-2)
+    dx = centres[first + window.column, 0] - targets[:, :, None, None, 0]
+    dy = centres[first + window.row * grid.columns[:, None], 1] - targets[:, :, None, None, 1]
+    distance = (dx.pow(2)[..., None, :] + dy.pow(2)[..., :, None]).sqrt().flatten(-2)
+    location, exists = window.locations(grid)
     # Not topk: its choice among equal distances is undefined. The window is in the order of
     # the locations, so a stable sort takes the lower of two.
-    distance, order = distance.sort(dim=-1, stable=True)
+    distance, order = distance.where(exists, torch.inf).sort(dim=-1, stable=True)
     location = location.gather(-1, order[..., :topk]).flatten(-2)
     return location, distance[..., :topk].isfinite().flatten(-2)
 
@@ -154,17 +233,17 @@ def _threshold(
 
 
 def _best(
-    overlap: Float[Tensor, "B G K"],
+    cost: Float[Tensor, "B G K"],
     positive: Bool[Tensor, "B G K"],
     location: Int[Tensor, "B G K"],
     locations: int,
 ) -> Int[Tensor, "B {locations}"]:
-    """Give each location the object of the highest IoU, the first of equals, or -1."""
-    batch, objects, _ = overlap.shape
-    where, score = location.flatten(1), overlap.where(positive, -1).flatten(1)
-    best = score.new_full((batch, locations), -1).scatter_reduce(1, where, score, "amax")
-    wins = positive.flatten(1) & (score == best.gather(1, where))
-    index = torch.arange(objects, device=overlap.device)[:, None].expand_as(overlap).flatten(1)
+    """Give each location the object of the lowest cost, the first of equals, or -1."""
+    batch, objects, _ = cost.shape
+    where, cost = location.flatten(1), cost.where(positive, torch.inf).flatten(1)
+    best = cost.new_full((batch, locations), torch.inf).scatter_reduce(1, where, cost, "amin")
+    wins = positive.flatten(1) & (cost == best.gather(1, where))
+    index = torch.arange(objects, device=cost.device)[:, None].expand_as(positive).flatten(1)
     matched = index.new_full((batch, locations), objects)
     matched = matched.scatter_reduce(1, where, index.where(wins, objects), "amin")
     return matched.where(matched < objects, -1)

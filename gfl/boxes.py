@@ -95,6 +95,58 @@ class AnchorDelta(nn.Module):
         return torch.cat([centre - half, centre + half], -1)
 
 
+class Distance(nn.Module):
+    """FCOS's Dirac delta: the four distances themselves, in strides (Eq. 3).
+
+    A negative prediction is a distance of 0, as in mmdet's ``FCOSHead`` with ``norm_on_bbox``.
+    """
+
+    channels = 4
+
+    def decode(
+        self, raw: Float[Tensor, "*P 4"], priors: Float[Tensor, "*P 4"]
+    ) -> Float[Tensor, "*P 4"]:
+        """Return boxes, xyxy in px."""
+        return boxes_at(priors, raw.clamp(min=0))
+
+
+class Gaussian(nn.Module):
+    """A normal distribution of each distance, in strides: four means and four log variances.
+
+    Trained at the sides themselves and not by GIoU; the mean is what is detected (the paper's
+    first arXiv version, appendix, after He et al. 2019 and Choi et al. 2019).
+    """
+
+    channels = 8
+
+    def moments(
+        self, raw: Float[Tensor, "*P 8"]
+    ) -> tuple[Float[Tensor, "*P 4"], Float[Tensor, "*P 4"]]:
+        """Return mean (strides) and variance (strides squared) of the sides l, t, r, b."""
+        mean, log_variance = at_least_float32(raw).chunk(2, -1)
+        return mean, log_variance.exp()
+
+    def decode(
+        self, raw: Float[Tensor, "*P 8"], priors: Float[Tensor, "*P 4"]
+    ) -> Float[Tensor, "*P 4"]:
+        """Return boxes, xyxy in px, whose sides are the means; none lies beyond the location."""
+        return boxes_at(priors, at_least_float32(raw)[..., :4].clamp(min=0))
+
+    def likelihood_loss(
+        self,
+        raw: Float[Tensor, "*P 8"],
+        priors: Float[Tensor, "*P 4"],
+        targets: Float[Tensor, "*P 4"],
+    ) -> Float[Tensor, "*P"]:
+        """Return the negative log likelihood, the mean over the four sides, less its constant.
+
+        ``targets`` are boxes, xyxy in px. (x - y)^2 / (2 sigma^2) + log(sigma^2) / 2.
+        """
+        mean, log_variance = at_least_float32(raw).chunk(2, -1)
+        error = distances(priors, targets) - mean
+        return 0.5 * (error.square() * torch.exp(-log_variance) + log_variance).mean(-1)
+
+
 class General(nn.Module):
     """The paper's General distribution: a softmax over n + 1 bins a side (Eq. 4 and 5).
 
@@ -135,18 +187,24 @@ class General(nn.Module):
         return raw.unflatten(-1, (4, self.n + 1))
 
 
-Representation = AnchorDelta | General
+Representation = AnchorDelta | Distance | Gaussian | General
 
 
-def representation(boxes: str, n: int | None, delta: float | None) -> Representation:
-    """Return the representation of a name; ``n`` and ``delta`` are a General distribution's.
+def representation(
+    boxes: str, dirac: type[AnchorDelta] | type[Distance], n: int | None, delta: float | None
+) -> Representation:
+    """Return the representation of a name.
 
-    Raises ValueError for a name that is none and for a General distribution without the two.
+    ``dirac`` is what a detector has been published with; ``n`` and ``delta`` are a General
+    distribution's. Raises ValueError for a name that is none and for a General distribution
+    without the two.
     """
     if boxes == "dirac":
-        return AnchorDelta()
+        return dirac()
+    if boxes == "gaussian":
+        return Gaussian()
     if boxes != "general":
-        raise ValueError(f"unknown representation of boxes {boxes!r}; known: dirac, general")
+        raise ValueError(f"unknown boxes {boxes!r}; known: dirac, gaussian, general")
     if n is None or delta is None:
         raise ValueError(f"n = {n}, delta = {delta}: a General distribution needs both")
     return General(n, delta)

@@ -37,11 +37,12 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from gfl import ops
-from gfl.assign import atss, pad_boxes
-from gfl.boxes import BoxDecoder, General, Locations, anchors_at, representation
+from gfl.assign import atss, fcos, pad_boxes
+from gfl.boxes import BoxDecoder, Gaussian, General, Locations, anchors_at, representation
+from gfl.dense import DENSE
 from gfl.geometry import giou_loss, iou
 from gfl.losses import at_least_float32, focal_loss, quality_focal_loss
-from gfl.quality import USAGES, centerness
+from gfl.quality import USAGES, centerness, guide
 
 ops.install()  # before mmdet, which imports mmcv's native operators
 
@@ -51,11 +52,13 @@ from mmdet.registry import MODELS  # noqa: E402
 from mmdet.utils import reduce_mean  # noqa: E402
 
 FOCAL_ALPHA, FOCAL_GAMMA = 0.25, 2.0  # of the baselines' focal loss, FCOS and ATSS
-GIOU_WEIGHT = 2.0  # lambda_0, Eq. 11
 DFL_WEIGHT = 0.25  # lambda_1, Eq. 11: of the mean over the four sides, as GF and M3 have it
 
 # Names that mmdet's heads give to what is the same here: model-zoo checkpoints load.
-STOCK_NAMES = {"atss_cls": "gfl_cls", "atss_reg": "gfl_reg", "atss_centerness": "gfl_quality"}
+STOCK_NAMES = {
+    "atss_cls": "gfl_cls", "atss_reg": "gfl_reg", "atss_centerness": "gfl_quality",
+    "conv_cls": "gfl_cls", "conv_reg": "gfl_reg", "conv_centerness": "gfl_quality",
+}  # fmt: skip
 STOCK_CONSTANTS = ("integral.project",)
 
 
@@ -80,12 +83,13 @@ class AblationHead(BaseDenseHead):
         stacked_convs: convolutions in each of the two towers.
         strides: of the levels, px.
         quality: a key of ``gfl.quality.USAGES``.
-        boxes: ``"dirac"`` or ``"general"``.
+        boxes: ``"dirac"``, ``"gaussian"`` or ``"general"``.
         dfl: adds Distribution Focal Loss, Eq. 6.
         n: bins of a General distribution, less one; None for others.
         delta: width of its bins, strides; None for others.
         beta: QFL's exponent, Eq. 2; None where there is no QFL.
-        train_cfg: ``topk``, the candidates of a level in ATSS.
+        host: a key of ``gfl.dense.DENSE``.
+        train_cfg: ``topk``, the candidates of a level in ATSS; ``radius`` of FCOS's centers.
         test_cfg: mmdet's: ``nms_pre``, ``score_thr``, ``nms``, ``max_per_img``.
     """
 
@@ -102,6 +106,7 @@ class AblationHead(BaseDenseHead):
         n: int | None = None,
         delta: float | None = None,
         beta: float | None = None,
+        host: str = "atss",
         train_cfg: dict[str, Any] | None = None,
         test_cfg: dict[str, Any] | None = None,
     ) -> None:
@@ -115,7 +120,8 @@ class AblationHead(BaseDenseHead):
         )
         self.num_classes = self.cls_out_channels = num_classes
         self.usage = USAGES[quality]
-        self.representation = representation(boxes, n, delta)
+        self.dense = DENSE[host]
+        self.representation = representation(boxes, self.dense.dirac, n, delta)
         if self.usage.use == "joint" and beta is None:
             raise ValueError(f"quality {quality!r} needs beta, the exponent of QFL")
         if dfl and boxes != "general":
@@ -123,13 +129,13 @@ class AblationHead(BaseDenseHead):
         self.dfl, self.beta = dfl, math.nan if beta is None else beta
         self.train_cfg, self.test_cfg = train_cfg or {}, test_cfg
         # mmdet's inherited prediction reads these four.
-        self.prior_generator = Locations(strides, offset=0.0)
+        self.prior_generator = Locations(strides, self.dense.offset)
         self.bbox_coder = BoxDecoder(self.representation)
         self.use_sigmoid_cls = True
         self.loss_cls = None  # ours is a function
 
-        self.cls_convs = _tower(in_channels, feat_channels, stacked_convs)
-        self.reg_convs = _tower(in_channels, feat_channels, stacked_convs)
+        self.cls_convs = _tower(in_channels, feat_channels, stacked_convs, self.dense.tower_bias)
+        self.reg_convs = _tower(in_channels, feat_channels, stacked_convs, self.dense.tower_bias)
         self.gfl_cls = nn.Conv2d(feat_channels, num_classes, 3, padding=1)
         self.gfl_reg = nn.Conv2d(feat_channels, self.representation.channels, 3, padding=1)
         if self.usage.use == "branch":
@@ -172,24 +178,40 @@ class AblationHead(BaseDenseHead):
         at = (positives.image, positives.location)
         raw_at = at_least_float32(raw[at])
         predicted = self.representation.decode(raw_at, positives.priors)
+        label = self._quality(predicted.detach(), positives)
         losses = {}
-        if quality_scores is None:
-            label = iou(predicted.detach(), positives.boxes)
-            weight = at_least_float32(logits[at].detach()).sigmoid().amax(-1)
-        else:
-            label = weight = centerness(positives.priors[:, :2], positives.boxes)
+        if quality_scores is not None:
             branch = at_least_float32(_flatten(quality_scores)[at].squeeze(-1))
             losses["loss_quality"] = (
                 F.binary_cross_entropy_with_logits(branch, label, reduction="sum") / n_pos
             )
         losses["loss_cls"] = self._classification(logits, positives, label, valid) / n_pos
-        weight_sum = reduce_mean(weight.sum()).clamp(min=1)
-        box_loss = GIOU_WEIGHT * giou_loss(predicted, positives.boxes)
+        weight = label
+        if self.usage.box_weight == "one":
+            weight = torch.ones_like(label)
+        elif self.usage.box_weight == "score":
+            weight = at_least_float32(logits[at].detach()).sigmoid().amax(-1)
+        weight_sum = reduce_mean(weight.sum()).clamp(min=self.dense.least_weight)
+        if isinstance(self.representation, Gaussian):
+            # In GIoU's place, and of weight 1: the paper's first version does not say which.
+            box_loss = self.representation.likelihood_loss(
+                raw_at, positives.priors, positives.boxes
+            )
+        else:
+            box_loss = self.dense.giou_weight * giou_loss(predicted, positives.boxes)
         losses["loss_bbox"] = (weight * box_loss).sum() / weight_sum
         if self.dfl and isinstance(self.representation, General):
             dfl = self.representation.focal_loss(raw_at, positives.priors, positives.boxes)
             losses["loss_dfl"] = DFL_WEIGHT * (weight * dfl).sum() / weight_sum
         return losses
+
+    def _quality(self, predicted: Float[Tensor, "P 4"], positives: Positives) -> Float[Tensor, "P"]:
+        """Return the quality of each positive, its label: centerness or IoU (ones for neither)."""
+        if self.usage.label == "iou":
+            return iou(predicted, positives.boxes)
+        if self.usage.label == "centerness":
+            return centerness(positives.priors[:, :2], positives.boxes)
+        return predicted.new_ones(len(predicted))
 
     def _assign(
         self,
@@ -201,25 +223,23 @@ class AblationHead(BaseDenseHead):
         """Return the positives, which locations count at all, and N_pos over all devices."""
         levels = self.prior_generator.grid_priors(sizes, raw.dtype, raw.device)
         priors = torch.cat(levels)
-        # As mmdet, leave out locations beyond an image's own padding to the size divisor.
         padded = priors.new_tensor([meta["pad_shape"][1::-1] for meta in batch_img_metas])
-        valid = (priors[:, :2] < padded[:, None]).all(-1)
+        # As mmdet's ATSS, leave out locations beyond an image's own padding to the size divisor.
+        valid = (priors[:, :2] < padded[:, None]).all(-1) | self.dense.padding_counts
         gt_boxes, gt_valid = pad_boxes([gt.bboxes.to(priors.dtype) for gt in batch_gt_instances])
         gt_labels = pad_sequence([gt.labels for gt in batch_gt_instances], batch_first=True)
-        matched = atss(
-            anchors_at(priors),
-            [len(level) for level in levels],
-            valid,
-            gt_boxes,
-            gt_valid,
-            self.train_cfg.get("topk", 9),
-        )
+        sizes_flat = [len(level) for level in levels]
+        if self.dense is DENSE["fcos"]:
+            radius = self.train_cfg.get("radius", 1.5)
+            matched = fcos(priors, sizes_flat, gt_boxes, gt_valid, radius)
+        else:
+            topk = self.train_cfg.get("topk", 9)
+            matched = atss(anchors_at(priors), sizes_flat, valid, gt_boxes, gt_valid, topk)
         positive = matched >= 0
         image, location = positive.nonzero(as_tuple=True)
         gt = (image, matched[image, location])
         positives = Positives(image, location, priors[location], gt_boxes[gt], gt_labels[gt])
-        # mmdet counts at least one positive in every image; Eq. 11 has the plain number.
-        n_pos = reduce_mean(positive.sum(1).clamp(min=1).sum().to(priors.dtype))
+        n_pos = reduce_mean(self.dense.count(positive, priors.dtype)).clamp(min=1)
         return positives, valid, n_pos
 
     def _classification(
@@ -231,16 +251,20 @@ class AblationHead(BaseDenseHead):
     ) -> Float[Tensor, ""]:
         """Return the sum of L_Q over all locations: QFL for the joint representation, else FL."""
         joint = self.usage.use == "joint"
+        where = (positives.image, positives.location, positives.labels)
         target = torch.zeros_like(logits, dtype=label.dtype)
-        target[positives.image, positives.location, positives.labels] = label if joint else 1.0
+        target[where] = label if joint else 1.0
         if joint:
             loss = quality_focal_loss(logits, target, self.beta)
         else:
             loss = focal_loss(logits, target, FOCAL_GAMMA, FOCAL_ALPHA)
+        if self.usage.use == "guide":
+            # Each positive's own class; its other classes are negatives like any other.
+            loss = loss.index_put(where, guide(loss[where], label))
         return (loss.sum(-1) * valid).sum()
 
 
-def _tower(in_channels: int, channels: int, convs: int) -> nn.Sequential:
+def _tower(in_channels: int, channels: int, convs: int, bias: bool) -> nn.Sequential:
     """Return convolutions with GroupNorm and ReLU, FCOS's tower."""
     return nn.Sequential(
         *(
@@ -249,6 +273,7 @@ def _tower(in_channels: int, channels: int, convs: int) -> nn.Sequential:
                 channels,
                 3,
                 padding=1,
+                bias=bias,
                 norm_cfg={"type": "GN", "num_groups": channels // 8, "requires_grad": True},
             )
             for i in range(convs)
@@ -264,7 +289,7 @@ def _flatten(levels: list[Float[Tensor, "B D _ _"]]) -> Float[Tensor, "B N D"]:
 def _rename_stock_weights(
     module: nn.Module, state_dict: dict[str, Tensor], prefix: str, *_: object
 ) -> None:
-    """Give the weights of mmdet's ATSSHead and GFLHead the names they have here, in place."""
+    """Give the weights of mmdet's ATSS, GFL and FCOS heads the names they have here, in place."""
     for name in STOCK_CONSTANTS:
         state_dict.pop(prefix + name, None)
     for stock, ours in STOCK_NAMES.items():

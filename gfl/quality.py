@@ -9,18 +9,32 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+# Exponent of the quality by which guided rows weigh a positive (Wu et al. 2020, their best).
+GUIDE_EXPONENT = 1.5
+
 
 @dataclass(frozen=True)
 class Usage:
     """One of the ways of using quality that Fig. 6 compares, as the head reads it."""
 
-    label: Literal["centerness", "iou"]  # what the quality of a positive is
-    use: Literal["branch", "joint"]  # a branch of its own, or the classification score itself
+    label: Literal["centerness", "iou"] | None  # what the quality of a positive is
+    # Where it goes: nowhere, into a branch of its own (and the score, times the class's), into the
+    # weight of a positive's classification loss, or into the classification score itself.
+    use: Literal["nowhere", "branch", "guide", "joint"]
+    # What a positive's box loss is weighted by: nothing, its label, or the predicted score.
+    box_weight: Literal["one", "label", "score"]
 
 
+# The box loss of the four rows that the paper defines by their scores alone is weighted by
+# nothing. That is inferred for the first and the guided ones; the public code of an IoU branch on
+# FCOS (AdelaiDet) does so, and a weight of the IoU itself let training collapse (GFocal, issue 3).
 USAGES = {
-    "centerness-branch": Usage("centerness", "branch"),  # FCOS and ATSS as published
-    "joint": Usage("iou", "joint"),  # the classification-IoU joint representation
+    "none": Usage(None, "nowhere", "one"),
+    "centerness-branch": Usage("centerness", "branch", "label"),  # FCOS and ATSS as published
+    "iou-branch": Usage("iou", "branch", "one"),
+    "centerness-guided": Usage("centerness", "guide", "one"),
+    "iou-guided": Usage("iou", "guide", "one"),
+    "joint": Usage("iou", "joint", "score"),  # the classification-IoU joint representation
 }
 
 
@@ -32,3 +46,18 @@ def centerness(points: Float[Tensor, "*P 2"], boxes: Float[Tensor, "*P 4"]) -> F
     lower, upper = points - boxes[..., :2], boxes[..., 2:] - points
     ratios = torch.minimum(lower, upper) / torch.maximum(lower, upper)
     return (ratios[..., 0] * ratios[..., 1]).sqrt()
+
+
+def guide(
+    losses: Float[Tensor, "P"], quality: Float[Tensor, "P"], exponent: float = GUIDE_EXPONENT
+) -> Float[Tensor, "P"]:
+    """Weigh the positives' classification losses by their quality, leaving the sum as it was.
+
+    w_i = q_i^eta * sum(L) / sum(q^eta L), and no gradient through the weight: the classification
+    half of IoU-balanced loss (Wu et al. 2020) as its authors' code has it. Where the qualities are
+    all 0, or there is no positive, the weights are 1.
+    """
+    plain = losses.detach()
+    raised = quality.detach() ** exponent
+    total = (raised * plain).sum()
+    return losses * (raised * plain.sum() / total).where(total > 0, 1.0)

@@ -50,12 +50,13 @@ def make_head(test_cfg: dict[str, Any]) -> MakeHead:
         n: int | None = 16,
         delta: float | None = 1.0,
         beta: float | None = 2.0,
+        host: str = "atss",
         strides: Sequence[int] = STRIDES,
         seed: int | None = 0,  # None: weights as the head is constructed
     ) -> AblationHead:
         head = AblationHead(
-            CLASSES, CHANNELS, CHANNELS, 2, strides, quality, boxes, dfl, n, delta, beta,
-            train_cfg={"topk": 9}, test_cfg=ConfigDict(test_cfg),
+            CLASSES, CHANNELS, CHANNELS, 2, strides, quality, boxes, dfl, n, delta, beta, host,
+            train_cfg={}, test_cfg=ConfigDict(test_cfg),
         )  # fmt: skip
         if seed is not None:
             randomise(head, seed)

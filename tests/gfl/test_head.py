@@ -190,7 +190,7 @@ def test_a_degenerate_box_does_no_harm(make_head, make_batch):
         ({"quality": "joint", "beta": None}, "'joint' needs beta"),
         ({"dfl": True}, "'dirac' have no bins"),
         ({"boxes": "general", "n": None}, "n = None"),
-        ({"boxes": "gaussian"}, "'gaussian'; known: dirac, general"),
+        ({"boxes": "gausian"}, "'gausian'; known: dirac, gaussian, general"),
     ],
 )
 def test_a_head_that_cannot_be_says_why(make_head, factors, complaint):
