@@ -58,7 +58,8 @@ help: ## this list
 	@echo
 	@echo 'On the same line (defaults): PROFILE=laptop (smoke, laptop, gpu, coco)  SEEDS=0 ("0 1 2")'
 	@echo '  GPUS=number of GPUS  DATA=folder of COCO  JOBS=runs at a time (a core each)'
-	@echo '  ARGS=anything more for the command'
+	@echo '  ARGS=anything more for the command (--dry-run: say what would be trained, do nothing;'
+	@echo '    with status: table-1a, --json)'
 	@echo '  PYTHON=interpreter to set up with (3.11, 3.12)  PY=environment to use as it is'
 	@echo '  TORCH_INDEX=https://download.pytorch.org/whl/cpu for PyTorch without CUDA (saves 4 GB)'
 

@@ -17,6 +17,8 @@ from gfl.errors import UserError, disk_error
 from gfl.experiment import Profile
 from gfl.record import Store
 
+READING = ("status", "config", "diff")  # the commands that write nothing, whatever they find
+
 
 class Parser(argparse.ArgumentParser):
     """argparse, with its complaints as one line and a near miss named."""
@@ -81,7 +83,9 @@ def add_jobs(parser: argparse.ArgumentParser) -> None:
 
 def chosen(args: argparse.Namespace) -> tuple[Profile, Store]:
     """The profile and the store that the options of ``add_profile`` name."""
-    return profiles.get(args.profile, args.gpus), Store(args.runs, args.results)
+    reads = args.command in READING or getattr(args, "dry_run", False)
+    store = Store(args.runs, args.results, mend=not reads)
+    return profiles.get(args.profile, args.gpus), store
 
 
 def guarded(prog: str, run: Callable[[], int]) -> int:

@@ -142,6 +142,7 @@ class Store:
     runs: Path
     results: Path
     tell: Callable[[str], None] = _tell  # what the user should know about a record
+    mend: bool = True  # set damaged records aside; False: write nothing
     _told: set[Path] = field(default_factory=set, compare=False, repr=False)
 
     def run_dir(self, profile: str, id: str, max_iters: int | None = None) -> Path:
@@ -188,7 +189,7 @@ class Store:
             return None
         except (RecordError, OSError) as err:
             reason = f"{path}: not a usable record ({err})"
-            if set_aside and not isinstance(err, OSError):
+            if set_aside and self.mend and not isinstance(err, OSError):
                 aside = path.with_name(path.name + ".damaged")
                 path.replace(aside)
                 reason += f"; set aside as {aside.name}"

@@ -4,6 +4,7 @@ from rich.console import Console
 
 from experiments.display import Display
 from experiments.progress import TableProgress, duration
+from gfl.record import RunRecord
 
 
 class Clock:
@@ -132,6 +133,36 @@ def test_plain_lines_of_several_runs_name_theirs() -> None:
         "row b: epoch 4/4, AP 12.3",
         "row a: epoch 4/4, AP 12.3",
     ]
+
+
+def test_what_another_process_trains_is_told_once() -> None:
+    out = io.StringIO()
+    display = Display(Console(file=out, width=200), clock=Clock())
+    record = RunRecord(
+        id="b", experiment={}, profile={}, seed=0, commit=None, dirty=False, versions={},
+        hardware={}, metrics={"AP": 12.34}, fps=None, curve=[], evals=[], seconds=60.0,
+        images_per_second=None, max_iters=None, state="finished", message="", started="",
+    )  # fmt: skip
+    with display.table(3):
+        for names in (["row a", "row b"], [], ["row a", "row b"], ["row b", "row c"]):
+            display.elsewhere(names)
+        display.done_elsewhere("row b", record)
+        display.begin("d", "row d")
+    assert out.getvalue().splitlines() == [
+        "another process is training row a; row b",
+        "another process is training row c",
+        "row b: finished, AP 12.3, trained by another process",
+        "run 2 of 3: row d",
+    ]
+    assert display.progress.fraction == 1 / 3
+
+
+def test_a_terminal_says_what_is_waited_for() -> None:
+    display, out = terminal()
+    with display.table(2):
+        display.preparing("checking COCO")
+        display.elsewhere(["row a, seed 0"])
+    assert "waiting for another process: row a, seed 0" in out.getvalue()
 
 
 def test_plain_lines_tell_of_the_data_seldom() -> None:

@@ -173,6 +173,25 @@ EXPERIMENTS = (
 )
 
 
+def test_a_real_run_whose_parent_is_killed_ends_and_is_taken_over(tmp_path: Path) -> None:
+    program = "import sys; from experiments.__main__ import main; sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", program, *words(tmp_path)[:1], "table-3/QFL"]
+    command += words(tmp_path)[2:]
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    run_dir = tmp_path / "runs/smoke" / QFL
+    wait((run_dir / "epoch_1.pth").exists, seconds=300)
+    process.kill()
+    process.wait()
+    out = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout
+    assert "QFL, seed 0: going on from iteration 8" in out
+    record = RunRecord.load(run_dir / "record.json")
+    # Nothing twice and nothing left out, whatever the orphan did before it noticed.
+    assert [point["iter"] for point in record.curve] == list(range(1, 17))
+    assert (run_dir / "train.log").read_text().count("Epoch(train) [2]") == 1
+
+
 def test_a_lock_lives_as_long_as_who_inherited_it(tmp_path: Path) -> None:
     run_dir = tmp_path / "a-run"
     assert not is_locked(run_dir)

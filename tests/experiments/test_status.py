@@ -111,3 +111,19 @@ def test_status_for_programs(store: Store, ask: Ask) -> None:
     missing = content["missing"]
     assert (missing["runs"], missing["jobs"], missing["seconds"]) == (3, 2, 120.0)
     assert missing["bytes"] >= sum(run["bytes"] for run in runs.values() if run["bytes"])
+
+
+@pytest.mark.parametrize("words", [["status"], ["run", "table-3", "--dry-run"]])
+def test_what_only_reads_leaves_a_damaged_record_where_it_is(
+    store: Store, words: list[str], capsys: pytest.CaptureFixture
+) -> None:
+    path = record(store, Experiment()) / "record.json"
+    path.write_text("damaged")
+    folders = ["--runs", str(store.runs), "--results", str(store.results)]
+    assert main([*words, "--profile", "smoke", *folders]) == 0
+    out, err = capsys.readouterr()
+    assert "not a usable record" in err
+    assert "set aside" not in err
+    assert "to train" in out
+    assert [p.name for p in path.parent.iterdir()] == ["record.json"]
+    assert [p.name for p in store.runs.parent.iterdir()] == ["runs"]
