@@ -73,7 +73,8 @@ TABLE_1B = Table(
     baseline=None,  # every detector is its own
     note=(
         "How QFL was put into these detectors was never published. The paper's caption says "
-        "ResNet-50, but SSD512's network is VGG-16."
+        "ResNet-50, but SSD512's network is VGG-16: so it is at the coco profile; at the others it "
+        "is the profile's ResNet, with strides and anchors in proportion to the image (inferred)."
     ),
     rows=(
         Row(
@@ -86,7 +87,10 @@ TABLE_1B = Table(
             Experiment(host="foveabox", quality="joint"),
             (37.0, 55.7, 39.6, 20.2, 41.2, 48.8),
             baseline="FoveaBox",
-            note="Inferred: QFL takes the place of the detector's focal loss (γ 1.5, α 0.4).",
+            note=(
+                "Inferred: QFL takes the place of the detector's focal loss (γ 1.5, α 0.4), "
+                "divided as that is by positives plus images."
+            ),
         ),
         Row(
             "RetinaNet",
@@ -99,8 +103,8 @@ TABLE_1B = Table(
             (36.4, 56.3, 39.1, 20.4, 40.0, 48.7),
             baseline="RetinaNet",
             note=(
-                "Inferred: the label is the decoded box's IoU; anchors whose own IoU is between "
-                "0.4 and 0.5 stay out of the loss."
+                "Inferred: QFL takes the place of focal loss; the label is the decoded box's IoU, "
+                "and anchors whose own IoU is between 0.4 and 0.5 stay out of the loss."
             ),
         ),
         Row(

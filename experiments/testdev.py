@@ -7,6 +7,7 @@ import sys
 
 from experiments import matrix
 from experiments.cli import add_profile, add_seeds, chosen
+from experiments.machine import usable_cores
 from gfl.data import coco
 from gfl.errors import UserError
 from gfl.experiment import PAPER_SCALE
@@ -57,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
         one.seed,
         run_dir=store.run_dir(profile.name, one.id),
         data_root=root,
-        workers=LOADERS,
+        workers=min(LOADERS, usable_cores()),
         tell=lambda text: print(text, file=sys.stderr),
     )
     print(f"written: {written}; the server takes it as the only file of a zip archive")
