@@ -55,9 +55,10 @@ def whole_number(name: str, least: int) -> Callable[[str], int]:
     return parse
 
 
-def add_profile(parser: argparse.ArgumentParser) -> None:
+def add_profile(parser: argparse.ArgumentParser, default: str = "laptop") -> None:
     """The options that say which runs are meant, and where their records lie."""
-    parser.add_argument("--profile", default="laptop", help="smoke, laptop (default), gpu, coco")
+    known = ", ".join(p if p != default else f"{p} (default)" for p in profiles.PROFILES)
+    parser.add_argument("--profile", default=default, help=known)
     parser.add_argument(
         "--gpus",
         type=whole_number("--gpus", 1),

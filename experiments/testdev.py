@@ -19,8 +19,7 @@ ABOUT = "detect on COCO's test-dev with a finished run, for the evaluation serve
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("target", help="a run's id, or 'table-4/GFL R-50'")
-    add_profile(parser)
-    parser.set_defaults(profile=PAPER_SCALE)
+    add_profile(parser, default=PAPER_SCALE)
     add_seeds(parser)
     parser.add_argument(
         "--data",
