@@ -1,8 +1,10 @@
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from experiments import profiles, tables
+from experiments.__main__ import main
 from experiments.declare import AP, AP50, Group, Row, Table
 from experiments.matrix import plan, select
 from gfl.errors import UserError
@@ -209,3 +211,15 @@ def test_a_batch_is_shared_out_evenly_or_not_at_all() -> None:
     assert profiles.get("smoke", gpus=2).schedule == SMOKE.schedule
     with pytest.raises(UserError, match="3 GPUs cannot share a batch of 4"):
         profiles.get("smoke", gpus=3)
+
+
+def test_table_4_elsewhere_trains_nothing_and_is_shown_as_published(
+    tmp_path: Path, capfd: pytest.CaptureFixture
+) -> None:
+    folders = ["--runs", str(tmp_path / "runs"), "--results", str(tmp_path / "results")]
+    assert main(["run", "4", "--profile", "smoke", *folders]) == 0
+    out = capfd.readouterr().out
+    assert out.startswith("Table 4: its rows are run at --profile coco only\n")
+    assert "GFL                  X-101-32x4d-DCN" in out
+    assert "2.7*" in out
+    assert not list((tmp_path / "runs").rglob("*.json"))
