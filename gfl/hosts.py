@@ -52,7 +52,7 @@ class JointLoss(nn.Module):
         labels: Int[Tensor, "N"],
         positive: Bool[Tensor, "N"],
         quality: Float[Tensor, "P"],
-        avg_factor: float,
+        avg_factor: int,
         weights: Float[Tensor, "N"] | None = None,
     ) -> Float[Tensor, ""]:
         """Return the sum over locations and classes, divided by ``avg_factor``.
@@ -130,7 +130,7 @@ class JointRetinaHead(Float32RetinaHead):
         label_weights: Float[Tensor, "B N"],
         bbox_targets: Float[Tensor, "B N 4"],
         bbox_weights: Float[Tensor, "B N 4"],
-        avg_factor: float,
+        avg_factor: int,
     ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
         """Return one level's classification and box loss."""
         predicted, targets = _rows(bbox_pred, 4), bbox_targets.reshape(-1, 4)
@@ -246,7 +246,7 @@ class JointSSDHead(_Float32Losses, SSDHead):
         label_weights: Float[Tensor, "N"],
         bbox_targets: Float[Tensor, "N 4"],
         bbox_weights: Float[Tensor, "N 4"],
-        avg_factor: float,
+        avg_factor: int,
     ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
         """Return one image's classification and box loss."""
         positive = labels < self.num_classes
