@@ -90,10 +90,7 @@ class Crew:
                     self._working.discard(process)
         if self._stopped:
             raise Stopped
-        if failure and failure.get("user"):
-            raise UserError(str(failure.get("message")))
-        if failure or code:
-            raise WorkerError(_explain(failure, code, log_path, start))
+        _check(failure, code, log_path, start)
 
     def _start(
         self,
@@ -154,6 +151,14 @@ def _parse(line: bytes) -> Event | None:
     except ValueError:
         return None
     return event if isinstance(event, dict) and isinstance(event.get("event"), str) else None
+
+
+def _check(failure: Event | None, code: int, log: Path, start: int) -> None:
+    """Raise what ended a worker other than its run's end."""
+    if failure and failure.get("user"):
+        raise UserError(str(failure.get("message")))
+    if failure or code:
+        raise WorkerError(_explain(failure, code, log, start))
 
 
 def _explain(failure: Event | None, code: int, log: Path, start: int) -> str:

@@ -115,7 +115,7 @@ def test_a_sweep_is_told_and_its_records_kept(
 def test_a_sweep_of_changed_code_is_not_the_committed_one(
     store: Store, tune: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("experiments.running.code_state", lambda: ("1" * 40, True))
+    monkeypatch.setattr("experiments.attempt.code_state", lambda: ("1" * 40, True))
     assert tune() == 0
     names = {path.name for path in (store.results / "tuning").iterdir()}
     assert names == {"smoke.this-machine.md", "smoke.this-machine.csv"}
@@ -213,7 +213,7 @@ def test_runs_of_tables_are_told_from_those_of_the_sweep(store: Store, tune: Cli
 def test_a_dry_run_only_tells(tmp_path: Path, tune: Cli, capfd: pytest.CaptureFixture) -> None:
     assert tune("--dry-run", "--jobs", "2") == 0
     out = capfd.readouterr().out
-    assert "missing  (tuning/wide)" in out
+    assert "(tuning/wide)" in out
     assert "3 runs, 3 to train, 2 at a time" in out
     assert list(tmp_path.iterdir()) == []
 

@@ -149,6 +149,11 @@ def test_a_request_reads_back_as_it_was_written(tmp_path: Path, name: str) -> No
     )
     request.save(tmp_path)
     assert Request.load(tmp_path) == request
+    # One that was written before runs had shares of the cores is of a run that has them all.
+    content = read_json(tmp_path / "request.json")
+    del content["cores"]
+    write_json(tmp_path / "request.json", content)
+    assert Request.load(tmp_path).cores is None
 
 
 def test_a_request_of_other_code_is_refused(tmp_path: Path) -> None:
