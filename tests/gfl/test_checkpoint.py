@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from gfl.checkpoint import DamagedError, ExactCheckpointHook, forget, load, newest, save
 from gfl.errors import UserError
+from gfl.history import HistoryHook, beginning
 
 
 def seal(path: Path) -> None:
@@ -197,10 +198,13 @@ def test_the_last_two_are_kept_until_the_record_is_written_and_then_the_weights_
     run = a_run(0)
     hook = ExactCheckpointHook(tmp_path, {}, print)
     (tmp_path / "epoch_1.pth.damaged").touch()
+    (tmp_path / ".epoch_2.pth.partial").touch()  # a process was killed as it wrote
+    (tmp_path / ".epoch_5.pth.sha256.partial").touch()
     for epoch in range(6):
         run.epoch = epoch
         hook.before_train_epoch(run)
     assert names(tmp_path) == {"epoch_4.pth", "epoch_5.pth", "epoch_1.pth.damaged"}
+    (tmp_path / ".epoch_6.pth.partial").touch()
     run.epoch = 6
     hook.after_train(run)
     # What follows may fail: the run must be able to go on.
@@ -221,6 +225,28 @@ def test_a_checkpoint_of_another_model_is_refused_with_what_to_do(tmp_path):
     with pytest.raises(UserError, match="delete the folder to train the run anew") as refused:
         ExactCheckpointHook(tmp_path, {}, print).before_train(run)
     assert str(tmp_path) in str(refused.value)
+
+
+def test_time_adds_up_over_sessions_from_the_first_ones_start(tmp_path, monkeypatch):
+    clock = 100.0
+    monkeypatch.setattr("time.monotonic", lambda: clock)
+    first = beginning() | {"started": "2020-02-20T20:20:20+00:00"}
+    run = a_run(0)
+    run.epoch = 1
+    chronicle = HistoryHook(first, 4, lambda event, **content: None)
+    clock = 130.0
+    chronicle.tick()
+    ExactCheckpointHook(tmp_path, first, print).before_train_epoch(run)
+    clock = 150.0
+    chronicle.tick()  # is lost: the session is killed before it saves this
+    clock = 1000.0
+    second = beginning()
+    chronicle = HistoryHook(second, 4, lambda event, **content: None)
+    ExactCheckpointHook(tmp_path, second, print).before_train(run)
+    clock = 1012.0
+    chronicle.tick()
+    assert second["seconds"] == 30.0 + 12.0
+    assert second["started"] == "2020-02-20T20:20:20+00:00"
 
 
 def test_of_several_processes_the_first_writes(tmp_path):
