@@ -1,12 +1,12 @@
 """Several runs at a time, against a worker that only pretends to train."""
 
 import os
+import shutil
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,6 @@ from experiments.machine import Machine
 from experiments.worker import ROOT
 from gfl.data import shapes
 from gfl.errors import UserError
-from gfl.record import RunRecord
 
 FAKE_WORKER = Path(__file__).with_name("fake_worker.py")
 SMOKE = profiles.get("smoke")
@@ -249,8 +248,7 @@ def test_the_estimate_counts_runs_at_a_time(
 ) -> None:
     assert cli("--jobs", "2") == 0
     for path in list((tmp_path / "runs").glob("*/*/record.json"))[1:]:
-        replace(RunRecord.load(path), seconds=1.0).save(path)
-        path.unlink()
+        shutil.rmtree(path.parent)
     capfd.readouterr()
     assert cli("--dry-run", "--jobs", "2") == 0
     assert "4 runs, 3 to train, 2 at a time, about 2 min" in capfd.readouterr().out
