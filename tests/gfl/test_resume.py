@@ -23,6 +23,7 @@ import torch
 
 from experiments.profiles import LAPTOP, SMOKE
 from gfl.checkpoint import load
+from gfl.data.shapes import ShapesSpec
 from gfl.experiment import Experiment, Profile
 from gfl.record import Request, RunRecord, read_json, run_id
 
@@ -139,7 +140,7 @@ CHAINS = {
     "laptop": Chain(
         replace(
             LAPTOP,
-            dataset=replace(LAPTOP.dataset, train=24, val=8),
+            dataset=ShapesSpec(image_size=128, train=24, val=8),
             schedule=replace(LAPTOP.schedule, warmup_iters=4),
         ),
         ("at iteration: 4", "at iteration: 7", "in evaluation: 3"),
