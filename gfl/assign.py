@@ -89,10 +89,10 @@ def fcos(
     """Assign locations to objects as FCOS with center sampling does (Tian et al. 2019).
 
     Positive for an object are the locations inside it that lie less than `radius` strides from
-    its centre along both axes, on the level where the farthest side of the object is at most 8
-    strides away and was more than 8 on the level below (the first level takes all that is nearer,
-    the last all that is farther). Of several objects a location goes to the smallest, the first
-    of equals.
+    its centre along both axes and whose farthest side of the object is at most 8 strides away,
+    and not less than 8 strides of the level below (the first level takes all that is nearer, the
+    last all that is farther). Of several objects a location goes to the smallest, the first of
+    equals.
 
     Args:
         priors: (x, y, stride, stride) px of all levels flattened; in each level they lie on a

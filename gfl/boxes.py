@@ -118,19 +118,20 @@ class Gaussian(nn.Module):
     """
 
     channels = 8
+    bound = 10.0  # of the log variance: from 1/150 of a stride to 150; no training comes near it
 
     def moments(
         self, raw: Float[Tensor, "*P 8"]
     ) -> tuple[Float[Tensor, "*P 4"], Float[Tensor, "*P 4"]]:
         """Return mean (strides) and variance (strides squared) of the sides l, t, r, b."""
-        mean, log_variance = at_least_float32(raw).chunk(2, -1)
+        mean, log_variance = self._split(raw)
         return mean, log_variance.exp()
 
     def decode(
         self, raw: Float[Tensor, "*P 8"], priors: Float[Tensor, "*P 4"]
     ) -> Float[Tensor, "*P 4"]:
         """Return boxes, xyxy in px, whose sides are the means; none lies beyond the location."""
-        return boxes_at(priors, at_least_float32(raw)[..., :4].clamp(min=0))
+        return boxes_at(priors, self._split(raw)[0].clamp(min=0))
 
     def likelihood_loss(
         self,
@@ -142,9 +143,15 @@ class Gaussian(nn.Module):
 
         ``targets`` are boxes, xyxy in px. (x - y)^2 / (2 sigma^2) + log(sigma^2) / 2.
         """
-        mean, log_variance = at_least_float32(raw).chunk(2, -1)
+        mean, log_variance = self._split(raw)
         error = distances(priors, targets) - mean
         return 0.5 * (error.square() * torch.exp(-log_variance) + log_variance).mean(-1)
+
+    def _split(
+        self, raw: Float[Tensor, "*P 8"]
+    ) -> tuple[Float[Tensor, "*P 4"], Float[Tensor, "*P 4"]]:
+        mean, log_variance = at_least_float32(raw).chunk(2, -1)
+        return mean, log_variance.clamp(-self.bound, self.bound)
 
 
 class General(nn.Module):

@@ -10,7 +10,8 @@ import gfl.register  # noqa: F401  # before mmdet: it supplies mmcv's operators
 # isort: split
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from boxes_drawn import MOST, examples, random_boxes, spoil
+from hypothesis import given
 from hypothesis import strategies as st
 from mmdet.models.dense_heads import ATSSHead
 from mmengine.config import ConfigDict
@@ -18,8 +19,6 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from gfl.assign import atss, pad_boxes
-
-MOST = 100  # objects in an image
 
 
 class Batch(NamedTuple):
@@ -88,24 +87,6 @@ def definite_stock_assign(batch: Batch) -> Tensor:
         return stock_assign(batch)
 
 
-def random_boxes(seed: int, count: int, height: int, width: int, dtype: torch.dtype) -> Tensor:
-    """Draw boxes of 1 to 500 px with centres inside and around an image."""
-    generator = torch.Generator().manual_seed(seed)
-    image = torch.tensor([width, height], dtype=dtype)
-    centre = (torch.rand(count, 2, generator=generator, dtype=dtype) * 2 - 0.5) * image
-    size = 500 ** torch.rand(count, 2, generator=generator, dtype=dtype)
-    return torch.cat((centre - size / 2, centre + size / 2), dim=-1)
-
-
-def spoil(boxes: Tensor, seed: int) -> Tensor:
-    """Move boxes to a coarse raster, which makes ties, and give every eighth no area."""
-    generator = torch.Generator().manual_seed(seed)
-    raster = torch.tensor([0.5, 1, 8])[torch.randint(3, (len(boxes), 1), generator=generator)]
-    boxes = (boxes / raster).round() * raster
-    flat = torch.randint(8, (len(boxes), 2), generator=generator) == 0
-    return torch.cat((boxes[:, :2], boxes[:, 2:].where(~flat, boxes[:, :2])), dim=-1)
-
-
 @st.composite
 def batches(
     draw,
@@ -130,15 +111,6 @@ def batches(
         boxes.append(spoil(image_boxes, seed) if rough else image_boxes)
     sizes = [len(level) for level in levels]
     return Batch(torch.cat(levels), sizes, torch.stack(valid), boxes, strides)
-
-
-def examples(count: int) -> settings:
-    return settings(
-        max_examples=count,
-        deadline=None,
-        derandomize=True,
-        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-    )
 
 
 @pytest.mark.filterwarnings("ignore:std\\(\\)")  # mmdet's, of an object's only candidate

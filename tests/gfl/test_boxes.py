@@ -15,7 +15,16 @@ from mmdet.models.dense_heads.gfl_head import Integral
 from mmdet.models.task_modules.coders import DeltaXYWHBBoxCoder, DistancePointBBoxCoder
 from torch import Tensor
 
-from gfl.boxes import AnchorDelta, BoxDecoder, General, anchors_at, boxes_at, distances
+from gfl.boxes import (
+    AnchorDelta,
+    BoxDecoder,
+    Distance,
+    Gaussian,
+    General,
+    anchors_at,
+    boxes_at,
+    distances,
+)
 
 GRIDS = [(16, 1.0), (8, 2.0), (32, 0.5), (4, 4.0), (1, 3.0), (20, 0.3)]
 grids = pytest.mark.parametrize(("n", "delta"), GRIDS)
@@ -174,7 +183,9 @@ def test_bins_are_no_weights():
 
 
 @pytest.mark.parametrize(
-    "representation", [AnchorDelta(), General(16, 1.0)], ids=["dirac", "general"]
+    "representation",
+    [AnchorDelta(), Distance(), Gaussian(), General(16, 1.0)],
+    ids=["dirac", "FCOS's dirac", "gaussian", "general"],
 )
 def test_boxes_are_float32_whatever_is_predicted(representation):
     decoder = BoxDecoder(representation)
@@ -198,3 +209,42 @@ def test_a_uniform_distribution_lies_in_the_middle(n, delta):
     box = General(n, delta).decode(torch.zeros(4 * (n + 1)), torch.tensor([0.0, 0.0, 8.0, 8.0]))
     half = 8 * n * delta / 2
     assert all(math.isclose(abs(side), half, rel_tol=1e-5) for side in box.tolist())
+
+
+@pytest.mark.parametrize("max_shape", [None, (150, 250)])
+def test_distance_is_mmdets(max_shape):
+    """FCOSHead with norm_on_bbox: what is below 0 is 0, and strides become pixels."""
+    here, raw = priors(100), normal(100, 4) * 5
+    coder = DistancePointBBoxCoder()
+    expected = coder.decode(here[:, :2], raw.clamp(min=0) * here[:, 2:3], max_shape=max_shape)
+    assert torch.equal(BoxDecoder(Distance()).decode(here, raw, max_shape), expected)
+
+
+def test_the_likelihood_is_that_of_torchs_normal_distribution():
+    """Less its constant, log(2 pi) / 2, and in strides: the mean over the four sides."""
+    here, raw = priors(50), normal(50, 8)
+    targets = boxes_at(here, normal(50, 4).abs() * 3)
+    mean, log_variance = raw.chunk(2, -1)
+    law = torch.distributions.Normal(mean, (log_variance / 2).exp())
+    expected = -law.log_prob(distances(here, targets)).mean(-1) - math.log(2 * math.pi) / 2
+    torch.testing.assert_close(Gaussian().likelihood_loss(raw, here, targets), expected)
+
+
+def test_the_likelihoods_minimum_is_the_targets_mean_and_variance():
+    """Of many targets at one location: what a Gaussian is to learn about an ambiguous side."""
+    here = torch.tensor([[80.0, 80.0, 8.0, 8.0]], dtype=torch.float64).expand(1000, 4)
+    lengths = 4 + 0.5 * normal(1000, 4)
+    mean, variance = lengths.mean(0), lengths.var(0, correction=0)
+    raw = torch.cat([mean, variance.log()]).requires_grad_()
+    loss = Gaussian().likelihood_loss(raw.expand(1000, 8), here, boxes_at(here, lengths)).sum()
+    (gradient,) = torch.autograd.grad(loss, raw)
+    torch.testing.assert_close(gradient, torch.zeros(8, dtype=torch.float64), rtol=0, atol=1e-9)
+    found = Gaussian().moments(raw)
+    torch.testing.assert_close(found, (mean, variance))
+
+
+def test_a_gaussian_is_detected_at_its_mean():
+    here, raw = priors(20), normal(20, 8)
+    torch.testing.assert_close(
+        Gaussian().decode(raw, here), boxes_at(here, raw[:, :4].clamp(min=0)), rtol=0, atol=0
+    )

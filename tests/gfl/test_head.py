@@ -20,6 +20,17 @@ CELLS: dict[str, dict[str, Any]] = {
     "QFL": {"quality": "joint"},
     "DFL": {"boxes": "general", "dfl": True},
     "GFL": {"quality": "joint", "boxes": "general", "dfl": True},
+    "without quality": {"quality": "none"},
+    "IoU-branch": {"quality": "iou-branch"},
+    "centerness-guided": {"quality": "centerness-guided"},
+    "IoU-guided": {"quality": "iou-guided"},
+    "Gaussian": {"boxes": "gaussian"},
+    "FCOS": {"host": "fcos"},
+    "FCOS, QFL": {"host": "fcos", "quality": "joint"},
+    "FCOS, IoU-branch": {"host": "fcos", "quality": "iou-branch"},
+    "FCOS, IoU-guided": {"host": "fcos", "quality": "iou-guided"},
+    "FCOS, Gaussian": {"host": "fcos", "boxes": "gaussian"},
+    "FCOS, DFL": {"host": "fcos", "boxes": "general", "dfl": True},
 }
 cells = pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS)
 SIZES = ((24, 32), (12, 16), (6, 8), (3, 4), (2, 2))
@@ -51,7 +62,12 @@ def test_the_order_of_images_and_objects_is_immaterial(make_head, make_batch, ce
 
 @cells
 def test_a_batch_is_the_sum_of_its_images(make_head, make_batch, monkeypatch, cell):
-    """Before the division by N_pos and the weights' sum, which are over the whole batch."""
+    """Before the division by N_pos and the weights' sum, which are over the whole batch.
+
+    Guided rows share the sum of the positives' losses out over the whole batch too: left out here,
+    and in ``test_quality.py``.
+    """
+    monkeypatch.setattr("gfl.head.guide", lambda losses, quality: losses)
     monkeypatch.setattr("gfl.head.reduce_mean", torch.ones_like)
     head = make_head(**cell).double()
     features, samples = make_batch((4, 0, 7), torch.float64)
@@ -162,12 +178,25 @@ def test_extreme_predictions_have_finite_losses_and_gradients(make_head, make_ba
 
 
 @cells
+def test_weights_come_back_from_a_state_dict(make_head, make_batch, cell):
+    head, other = make_head(**cell), make_head(**cell, seed=1)
+    batch = make_batch()
+    assert any(
+        not torch.equal(a, b) for a, b in zip(head.parameters(), other.parameters(), strict=True)
+    )
+    other.load_state_dict(head.state_dict(), strict=True)
+    losses = other.loss(*batch)
+    assert all(torch.equal(losses[name], value) for name, value in head.loss(*batch).items())
+
+
+@cells
 @torch.no_grad()
 def test_prediction_needs_no_object_and_finds_none_in_silence(make_head, cell):
     head = make_head(**cell).eval()
     silent = [torch.full((1, 5, *size), -20.0) for size in SIZES]
     raw = [torch.zeros(1, head.representation.channels, *size) for size in SIZES]
-    branch = [torch.zeros(1, 1, *size) for size in SIZES] if cell.get("quality") is None else None
+    has_branch = "branch" in cell.get("quality", "centerness-branch")
+    branch = [torch.zeros(1, 1, *size) for size in SIZES] if has_branch else None
     meta = {"img_shape": (150, 250), "scale_factor": (1.0, 1.0)}
     found = head.predict_by_feat(silent, raw, branch, [meta], rescale=True)[0]
     assert len(found) == 0

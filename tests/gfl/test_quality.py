@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from gfl.experiment import Experiment
-from gfl.quality import USAGES, centerness
+from gfl.quality import USAGES, centerness, guide
 
 BOX = torch.tensor([10.0, 20.0, 50.0, 100.0])
 
@@ -60,3 +60,26 @@ def test_no_boxes_no_values():
 
 def test_every_declared_quality_has_a_meaning_here():
     assert set(get_args(get_type_hints(Experiment)["quality"])) == USAGES.keys()
+
+
+def test_guiding_moves_loss_to_the_positives_of_high_quality_and_leaves_its_sum():
+    losses = torch.tensor([1.0, 2.0, 3.0, 4.0], dtype=torch.float64, requires_grad=True)
+    quality = torch.tensor([0.25, 1.0, 0.0, 0.25], dtype=torch.float64)
+    # q^1.5 = 1/8, 1, 0, 1/8: of 10 in all, shared out over 1/8 + 2 + 0 + 1/2 = 2.625.
+    guided = guide(losses, quality)
+    assert guided.tolist() == pytest.approx([x * 10 / 2.625 for x in (1 / 8, 2, 0, 1 / 2)])
+    assert guided.sum().item() == pytest.approx(10)
+    # The weight is a constant: the gradient is the weight itself.
+    (gradient,) = torch.autograd.grad(guided.sum(), losses)
+    assert gradient.tolist() == pytest.approx([x * 10 / 2.625 for x in (1 / 8, 1, 0, 1 / 8)])
+
+
+@pytest.mark.parametrize("quality", [[1.0, 1.0, 1.0], [0.0, 0.0, 0.0], [1e-38, 1e-38, 1e-38]])
+def test_guiding_changes_nothing_where_all_qualities_are_one(quality):
+    losses = torch.tensor([1.0, 2.0, 3.0])
+    torch.testing.assert_close(guide(losses, torch.tensor(quality)), losses)
+
+
+def test_guiding_without_positives_is_nothing():
+    assert guide(torch.zeros(0), torch.zeros(0)).shape == (0,)
+    assert guide(torch.zeros(2), torch.ones(2)).tolist() == [0, 0]
