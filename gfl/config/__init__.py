@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gfl.config import fcos, hosts, larger
-from gfl.config.data import COCO, annotations, dataloader
+from gfl.config.data import COCO, annotation_file, dataloader
 from gfl.config.detector import detector
 from gfl.config.schedule import optim_wrapper, param_scheduler
 from gfl.experiment import ABLATED_HOSTS, Experiment, Profile
@@ -84,7 +84,7 @@ def for_machine(
         config["model_wrapper_cfg"] = {"type": "ChannelsLastDataParallel"}
         # Each device has its own batches' statistics; all evaluate with, and keep, their mean.
         config["custom_hooks"] = [{"type": "SyncBuffersHook"}]
-    config["val_evaluator"]["ann_file"] = str(data_root / annotations("val"))
+    config["val_evaluator"]["ann_file"] = str(data_root / annotation_file("val"))
     # Where the devices' predictions meet, for a moment.
     config["val_evaluator"]["collect_dir"] = str(work_dir / ".predictions")
     config["default_hooks"] = {

@@ -18,7 +18,7 @@ def dataloader(split: str, profile: Profile) -> Config:
     train = split == "train"
     dataset: Config = {
         "type": "CocoDataset",
-        "ann_file": annotations(split),
+        "ann_file": annotation_file(split),
         "data_prefix": {"img": f"{split}2017/"},
         "pipeline": _pipeline(split, profile),
     }
@@ -63,5 +63,5 @@ def _pipeline(split: str, profile: Profile) -> list[Config]:
     return [load, resize, annotations, {"type": "PackDetInputs", "meta_keys": keys}]
 
 
-def annotations(split: str) -> str:
+def annotation_file(split: str) -> str:
     return f"annotations/instances_{split}2017.json"

@@ -19,6 +19,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmdet.models.backbones import ResNet
+from mmdet.models.dense_heads import FCOSHead
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
@@ -27,9 +28,11 @@ from experiments.profiles import COCO, LAPTOP, PROFILES, SMOKE
 from experiments.table3 import TABLE
 from gfl import config, head
 from gfl.boxes import ANCHOR_SIDE, AnchorDelta
+from gfl.dense import DENSE
 from gfl.experiment import Experiment
 
 STOCK = Path(mmdet.__file__).parent / ".mim/configs"
+FCOS = "fcos/fcos_r50-caffe_fpn_gn-head-center-normbbox-centeronreg-giou_1x_coco.py"
 MISSING = "missing"
 ROWS = {row.name: row.experiment for row in TABLE.rows}
 
@@ -111,15 +114,28 @@ def comparable(whole: dict[str, Any]) -> dict[str, Any]:
     ],
 )
 def test_coco_is_mmdets_own_configuration_key_by_key(name, row, detector):
-    theirs = comparable(stock(name).to_dict())
-    ours = comparable(config.build(ROWS[row], COCO, seed=0))
-    differing = {
-        key: (theirs.get(key, MISSING), ours.get(key, MISSING))
-        for key in theirs.keys() | ours.keys()
-        if theirs.get(key, MISSING) != ours.get(key, MISSING)
-    }
     # One detector class for all rows.
-    assert differing == INTENDED | {"model.type": (detector, "SingleStageDetector")}
+    intended = INTENDED | {"model.type": (detector, "SingleStageDetector")}
+    assert differences(stock(name), ROWS[row]) == intended
+
+
+def test_fcos_on_coco_is_mmdets_own_configuration_key_by_key():
+    intended = {key: pair for key, pair in INTENDED.items() if "model.train_cfg" not in key}
+    assert differences(stock(FCOS), Experiment(host="fcos")) == intended | {
+        "model.type": ("FCOS", "SingleStageDetector"),
+        "model.train_cfg.radius": (MISSING, 1.5),  # the head's own; compared below
+        "optim_wrapper.clip_grad": (None, MISSING),
+    }
+
+
+def differences(theirs: Config, experiment: Experiment) -> dict[str, tuple[Any, Any]]:
+    """What differs, by path: mmdet's value and ours."""
+    stock, ours = comparable(theirs.to_dict()), comparable(config.build(experiment, COCO, seed=0))
+    return {
+        key: (stock.get(key, MISSING), ours.get(key, MISSING))
+        for key in stock.keys() | ours.keys()
+        if stock.get(key, MISSING) != ours.get(key, MISSING)
+    }
 
 
 def test_the_heads_constants_are_the_stock_heads():
@@ -131,12 +147,24 @@ def test_the_heads_constants_are_the_stock_heads():
             assert ours[key] == theirs[key]
         assert ours["strides"] == theirs.anchor_generator.strides
         assert theirs.anchor_generator.octave_base_scale == ANCHOR_SIDE
-        assert theirs.loss_bbox.loss_weight == head.GIOU_WEIGHT
+        assert theirs.loss_bbox.loss_weight == DENSE["atss"].giou_weight
     assert (ours["n"], ours["beta"]) == (gfl_head.reg_max, gfl_head.loss_cls.beta)
     assert gfl_head.loss_dfl.loss_weight == head.DFL_WEIGHT
     assert tuple(atss.bbox_head.bbox_coder.target_stds) == AnchorDelta.deviations
     focal = atss.bbox_head.loss_cls
     assert (focal.alpha, focal.gamma) == (head.FOCAL_ALPHA, head.FOCAL_GAMMA)
+
+
+def test_fcos_constants_are_the_stock_heads():
+    theirs = stock(FCOS).model.bbox_head
+    ours = config.build(Experiment(host="fcos"), COCO, 0)["model"]["bbox_head"]
+    for key in ("num_classes", "in_channels", "feat_channels", "stacked_convs", "strides"):
+        assert ours[key] == theirs[key]
+    assert theirs.loss_bbox == {"type": "GIoULoss", "loss_weight": DENSE["fcos"].giou_weight}
+    assert (theirs.loss_cls.alpha, theirs.loss_cls.gamma) == (head.FOCAL_ALPHA, head.FOCAL_GAMMA)
+    assert theirs.conv_bias == DENSE["fcos"].tower_bias
+    assert all((theirs.center_sampling, theirs.norm_on_bbox, theirs.centerness_on_reg))
+    assert inspect.signature(FCOSHead.__init__).parameters["center_sample_radius"].default == 1.5
 
 
 @pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES)
@@ -154,28 +182,30 @@ def test_a_configuration_is_plain_and_knows_no_machine(experiment, profile):
 
 
 experiments = st.builds(
-    lambda quality, boxes, dfl, n, delta, beta: Experiment(
-        quality=quality, boxes=boxes, dfl=dfl and boxes == "general", n=n, delta=delta, beta=beta
+    lambda host, quality, boxes, dfl, y_n, delta, beta: Experiment(
+        host=host, quality=quality, boxes=boxes, dfl=dfl and boxes == "general",
+        y_n=y_n, delta=delta, beta=beta,
     ),
-    st.sampled_from(["joint", "centerness-branch"]),
-    st.sampled_from(["dirac", "general"]),
+    st.sampled_from(["atss", "fcos"]),
+    st.sampled_from(["none", "joint", "centerness-branch", "iou-guided"]),
+    st.sampled_from(["dirac", "gaussian", "general"]),
     st.booleans(),
-    st.sampled_from([8, 16]),
+    st.sampled_from([8.0, 16.0]),
     st.sampled_from([0.5, 1.0]),
     st.sampled_from([1.0, 2.0]),
-)
+)  # fmt: skip
 
 
 @settings(deadline=None)
 @given(experiments, experiments)
 def test_configurations_differ_exactly_where_effects_do(one, other):
-    """n and delta have one on General distributions only, beta on the joint representation only."""
+    """y_n and delta have one on General distributions only, beta on the joint representation."""
 
     def effect(experiment: Experiment) -> tuple[Any, ...]:
         general, joint = experiment.boxes == "general", experiment.quality == "joint"
         return (
-            experiment.quality, experiment.boxes, experiment.dfl,
-            (experiment.n, experiment.delta) if general else None,
+            experiment.host, experiment.quality, experiment.boxes, experiment.dfl,
+            (experiment.y_n, experiment.delta) if general else None,
             experiment.beta if joint else None,
         )  # fmt: skip
 
