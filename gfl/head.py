@@ -28,21 +28,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
 
 from gfl import ops
-from gfl.assign import atss, fcos, pad_boxes
-from gfl.boxes import BoxDecoder, Gaussian, General, Locations, anchors_at, representation
+from gfl.boxes import BoxDecoder, Gaussian, General, Locations, representation
 from gfl.dense import DENSE
 from gfl.geometry import giou_loss, iou
 from gfl.losses import at_least_float32, focal_loss, quality_focal_loss
 from gfl.quality import USAGES, centerness, guide
+from gfl.targets import Positives, assign_batch
 
 ops.install()  # before mmdet, which imports mmcv's native operators
 
@@ -60,16 +59,6 @@ STOCK_NAMES = {
     "conv_cls": "gfl_cls", "conv_reg": "gfl_reg", "conv_centerness": "gfl_quality",
 }  # fmt: skip
 STOCK_CONSTANTS = ("integral.project",)
-
-
-class Positives(NamedTuple):
-    """The positive locations of a batch, with what each is to predict."""
-
-    image: Int[Tensor, "P"]
-    location: Int[Tensor, "P"]
-    priors: Float[Tensor, "P 4"]
-    boxes: Float[Tensor, "P 4"]  # the matched ground truth, xyxy px
-    labels: Int[Tensor, "P"]
 
 
 @MODELS.register_module()
@@ -133,15 +122,17 @@ class AblationHead(BaseDenseHead):
         self.bbox_coder = BoxDecoder(self.representation)
         self.use_sigmoid_cls = True
         self.loss_cls = None  # ours is a function
-
-        self.cls_convs = _tower(in_channels, feat_channels, stacked_convs, self.dense.tower_bias)
-        self.reg_convs = _tower(in_channels, feat_channels, stacked_convs, self.dense.tower_bias)
-        self.gfl_cls = nn.Conv2d(feat_channels, num_classes, 3, padding=1)
-        self.gfl_reg = nn.Conv2d(feat_channels, self.representation.channels, 3, padding=1)
-        if self.usage.use == "branch":
-            self.gfl_quality = nn.Conv2d(feat_channels, 1, 3, padding=1)
-        self.scales = nn.ModuleList([Scale(1.0) for _ in strides])
+        self._make_layers(in_channels, feat_channels, stacked_convs)
         self.register_load_state_dict_pre_hook(_rename_stock_weights)
+
+    def _make_layers(self, in_channels: int, channels: int, convs: int) -> None:
+        self.cls_convs = _tower(in_channels, channels, convs, self.dense.tower_bias)
+        self.reg_convs = _tower(in_channels, channels, convs, self.dense.tower_bias)
+        self.gfl_cls = nn.Conv2d(channels, self.num_classes, 3, padding=1)
+        self.gfl_reg = nn.Conv2d(channels, self.representation.channels, 3, padding=1)
+        if self.usage.use == "branch":
+            self.gfl_quality = nn.Conv2d(channels, 1, 3, padding=1)
+        self.scales = nn.ModuleList([Scale(1.0) for _ in self.prior_generator.strides])
 
     def forward(
         self, features: tuple[Tensor, ...]
@@ -172,9 +163,12 @@ class AblationHead(BaseDenseHead):
         Ground truth to be ignored has no effect, as in mmdet's ATSS and GFL configurations.
         """
         logits, raw = _flatten(cls_scores), _flatten(bbox_preds)
-        positives, valid, n_pos = self._assign(
-            [score.shape[-2:] for score in cls_scores], raw, batch_gt_instances, batch_img_metas
+        sizes = [score.shape[-2:] for score in cls_scores]
+        levels = self.prior_generator.grid_priors(sizes, raw.dtype, raw.device)
+        positives, valid, count = assign_batch(
+            self.dense, levels, batch_gt_instances, batch_img_metas, self.train_cfg
         )
+        n_pos = reduce_mean(count).clamp(min=1)
         at = (positives.image, positives.location)
         raw_at = at_least_float32(raw[at])
         predicted = self.representation.decode(raw_at, positives.priors)
@@ -191,17 +185,26 @@ class AblationHead(BaseDenseHead):
             weight = torch.ones_like(label)
         elif self.usage.box_weight == "score":
             weight = at_least_float32(logits[at].detach()).sigmoid().amax(-1)
+        return losses | self._regression(raw_at, predicted, positives, weight)
+
+    def _regression(
+        self,
+        raw: Float[Tensor, "P channels"],
+        predicted: Float[Tensor, "P 4"],
+        positives: Positives,
+        weight: Float[Tensor, "P"],
+    ) -> dict[str, Float[Tensor, ""]]:
+        """Return L_B and, where there is one, L_D: means weighted by quality."""
         weight_sum = reduce_mean(weight.sum()).clamp(min=self.dense.least_weight)
+        losses = {}
         if isinstance(self.representation, Gaussian):
             # In GIoU's place, and of weight 1: the paper's first version does not say which.
-            box_loss = self.representation.likelihood_loss(
-                raw_at, positives.priors, positives.boxes
-            )
+            box_loss = self.representation.likelihood_loss(raw, positives.priors, positives.boxes)
         else:
             box_loss = self.dense.giou_weight * giou_loss(predicted, positives.boxes)
         losses["loss_bbox"] = (weight * box_loss).sum() / weight_sum
         if self.dfl and isinstance(self.representation, General):
-            dfl = self.representation.focal_loss(raw_at, positives.priors, positives.boxes)
+            dfl = self.representation.focal_loss(raw, positives.priors, positives.boxes)
             losses["loss_dfl"] = DFL_WEIGHT * (weight * dfl).sum() / weight_sum
         return losses
 
@@ -212,35 +215,6 @@ class AblationHead(BaseDenseHead):
         if self.usage.label == "centerness":
             return centerness(positives.priors[:, :2], positives.boxes)
         return predicted.new_ones(len(predicted))
-
-    def _assign(
-        self,
-        sizes: list[torch.Size],
-        raw: Float[Tensor, "B N channels"],
-        batch_gt_instances: list[Any],
-        batch_img_metas: list[dict[str, Any]],
-    ) -> tuple[Positives, Bool[Tensor, "B N"], Float[Tensor, ""]]:
-        """Return the positives, which locations count at all, and N_pos over all devices."""
-        levels = self.prior_generator.grid_priors(sizes, raw.dtype, raw.device)
-        priors = torch.cat(levels)
-        padded = priors.new_tensor([meta["pad_shape"][1::-1] for meta in batch_img_metas])
-        # As mmdet's ATSS, leave out locations beyond an image's own padding to the size divisor.
-        valid = (priors[:, :2] < padded[:, None]).all(-1) | self.dense.padding_counts
-        gt_boxes, gt_valid = pad_boxes([gt.bboxes.to(priors.dtype) for gt in batch_gt_instances])
-        gt_labels = pad_sequence([gt.labels for gt in batch_gt_instances], batch_first=True)
-        sizes_flat = [len(level) for level in levels]
-        if self.dense is DENSE["fcos"]:
-            radius = self.train_cfg.get("radius", 1.5)
-            matched = fcos(priors, sizes_flat, gt_boxes, gt_valid, radius)
-        else:
-            topk = self.train_cfg.get("topk", 9)
-            matched = atss(anchors_at(priors), sizes_flat, valid, gt_boxes, gt_valid, topk)
-        positive = matched >= 0
-        image, location = positive.nonzero(as_tuple=True)
-        gt = (image, matched[image, location])
-        positives = Positives(image, location, priors[location], gt_boxes[gt], gt_labels[gt])
-        n_pos = reduce_mean(self.dense.count(positive, priors.dtype)).clamp(min=1)
-        return positives, valid, n_pos
 
     def _classification(
         self,
