@@ -7,9 +7,14 @@ SIX = (AP, AP50, AP75, APS, APM, APL)
 FCOS_AND_ATSS = (Group("FCOS", "fcos"), Group("ATSS", "atss"))
 
 BASES = (
-    "FCOS starts from mmdet's fcos_r50-caffe_fpn_gn-head-center-normbbox-centeronreg-giou_1x_coco, "
-    "the closest to the paper's AP (inferred: it does not name its own); ATSS from "
-    "atss_r50_fpn_1x_coco."
+    "FCOS is mmdet's fcos_r50-caffe_fpn_gn-head-center-normbbox-centeronreg-giou_1x_coco (inferred: "
+    "the closest to the AP of the paper, which does not name its own), ATSS atss_r50_fpn_1x_coco. "
+    "They are these whole at the coco profile; at the others their heads, losses, assignment and "
+    "neck are, and the network and the schedule are the profile's."
+)
+ON_FCOS = (
+    "On FCOS inferred, GFL being published on ATSS: GIoU's weight is FCOS's 1 and not 2, and a sum "
+    "of weights may be less than 1"
 )
 UNWEIGHTED = "the box loss is not weighted by any quality and is divided by N_pos"
 GUIDED = (
@@ -60,6 +65,7 @@ TABLE_1A = Table(
             "joint w/ QFL",
             Experiment(quality="joint"),
             (39.0, 57.8, 41.9, 22.0, 43.1, 51.0, 39.9, 58.5, 43.0, 22.4, 43.9, 52.7),
+            note=f"{ON_FCOS}; the box loss is weighted by the highest class score, as on ATSS.",
         ),
     ),
 )
@@ -73,8 +79,10 @@ TABLE_1B = Table(
     baseline=None,  # every detector is its own
     note=(
         "How QFL was put into these detectors was never published. The paper's caption says "
-        "ResNet-50, but SSD512's network is VGG-16: so it is at the coco profile; at the others it "
-        "is the profile's ResNet, with strides and anchors in proportion to the image (inferred)."
+        "ResNet-50, but SSD512's network is VGG-16: so it is at the coco profile, with images and "
+        "schedule of its own. At the others (inferred) it is the profile's ResNet, images and schedule, "
+        "with strides and anchors in proportion to the image, and without the L2 norm; above "
+        "smoke, also without the finest level, of anchors of 4 % of the image."
     ),
     rows=(
         Row(
@@ -89,7 +97,8 @@ TABLE_1B = Table(
             baseline="FoveaBox",
             note=(
                 "Inferred: QFL takes the place of the detector's focal loss (γ 1.5, α 0.4), "
-                "divided as that is by positives plus images."
+                "divided as that is by positives plus images; the label is the IoU with the "
+                "regression target, which FoveaBox cuts at 1/16 and 16 base edges."
             ),
         ),
         Row(
@@ -104,7 +113,8 @@ TABLE_1B = Table(
             baseline="RetinaNet",
             note=(
                 "Inferred: QFL takes the place of focal loss; the label is the decoded box's IoU, "
-                "and anchors whose own IoU is between 0.4 and 0.5 stay out of the loss."
+                "the sum is divided by N_pos, and anchors whose own IoU is between 0.4 and 0.5 "
+                "stay out of it."
             ),
         ),
         Row(
@@ -119,7 +129,8 @@ TABLE_1B = Table(
             baseline="SSD512",
             note=(
                 "Inferred: a sigmoid for every class in place of a softmax with background, no "
-                "hard-negative mining, the sum divided by N_pos."
+                "hard-negative mining, the sum divided by N_pos, scores that start at 0.01; the "
+                "label is the decoded box's IoU."
             ),
         ),
     ),

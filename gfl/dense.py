@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -15,6 +16,7 @@ from gfl.boxes import AnchorDelta, Distance
 class Dense:
     """A detector with one prediction a location, as published and as mmdet has it."""
 
+    assigner: Literal["atss", "fcos"]  # which function of ``gfl.assign`` finds the positives
     offset: float  # of a location from its cell's upper left corner, strides
     dirac: type[AnchorDelta] | type[Distance]  # how it represents a box
     giou_weight: float  # of L_B
@@ -31,8 +33,8 @@ class Dense:
 
 DENSE = {
     # lambda_0 = 2, Eq. 11, is ATSS's weight of GIoU; FCOS's is 1.
-    "atss": Dense(0.0, AnchorDelta, 2.0, 1.0, False, False, True),
+    "atss": Dense("atss", 0.0, AnchorDelta, 2.0, 1.0, False, False, True),
     # fcos_r50-caffe_fpn_gn-head-center-normbbox-centeronreg-giou_1x_coco in mmdet: its FCOSHead
     # with center sampling, targets in strides, and centerness on the regression tower.
-    "fcos": Dense(0.5, Distance, 1.0, 1e-6, True, True, False),
+    "fcos": Dense("fcos", 0.5, Distance, 1.0, 1e-6, True, True, False),
 }

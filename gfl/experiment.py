@@ -66,7 +66,12 @@ class Experiment:
             raise UserError(f"beta={self.beta}: QFL's focusing parameter is 0 or more (Eq. 2)")
 
     def _check_host(self) -> None:
-        """RetinaNet, FoveaBox and SSD512 stand in Table 1b only: as published, and with QFL."""
+        """Table 4 is of ATSS; RetinaNet, FoveaBox and SSD512 stand in Table 1b only."""
+        if self.host != "atss" and (self.backbone, self.lasting) != ("r50", "1x"):
+            raise UserError(
+                f"backbone={self.backbone!r}, lasting={self.lasting!r} are GFL's in Table 4, which "
+                f"is built on host='atss', not {self.host!r}"
+            )
         if self.host in ABLATED_HOSTS:
             return
         if self.quality not in ("none", "joint"):

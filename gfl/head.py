@@ -1,11 +1,13 @@
 r"""One dense head for the whole ablation study: assigner x quality x boxes (Fig. 4 and 6).
 
-What a variant changes stands in ``gfl.quality`` and ``gfl.boxes``; this file is what the variants
-share. Its oracles are mmdet's ``GFLHead`` and ``ATSSHead``: same weights and batch, same losses,
-gradients and detections.
+What a variant changes stands in ``gfl.quality`` and ``gfl.boxes``, what FCOS and ATSS differ in, in
+``gfl.dense``; this file is what all of them share. Its oracles are mmdet's ``GFLHead``,
+``ATSSHead`` and ``FCOSHead``: same weights and batch, same losses, gradients and detections.
 
-Where the paper, the authors' code (GF: implus/GFocal) and mmdet 3 (M3) disagree, every choice
-that this project makes is M3's, except the DCN of Table 4's rows:
+Where the paper, the authors' code (GF: implus/GFocal) and mmdet 3 (M3) disagree about GFL, which is
+built on ATSS, every choice that this project makes is M3's, except the DCN of Table 4's rows. On
+FCOS every choice is that of M3's FCOSHead (locations in the middle of their cells, N_pos at least 1
+in the batch, a sum of weights of at least 1e-6):
 
 ========================  ======================  ======================  =========================
 item                      paper                   GF                      M3

@@ -152,7 +152,7 @@ class JointRetinaHead(Float32RetinaHead):
 
 
 @MODELS.register_module()
-class JointFoveaHead(Float32FoveaHead):
+class JointFoveaHead(FoveaHead):
     """FoveaBox whose class score is the IoU; ``loss_cls`` is a ``JointLoss``.
 
     Inferred: QFL in the place of its focal loss (gamma 1.5, alpha 0.4), with FoveaBox's own

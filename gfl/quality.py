@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-# Exponent of the quality by which guided rows weigh a positive (Wu et al. 2020, their best).
+# Exponent of the quality by which guided rows weigh a positive (Wu and Li 2019, their best).
 GUIDE_EXPONENT = 1.5
 
 
@@ -54,8 +54,8 @@ def guide(
     """Weigh the positives' classification losses by their quality, leaving the sum as it was.
 
     w_i = q_i^eta * sum(L) / sum(q^eta L), and no gradient through the weight: the classification
-    half of IoU-balanced loss (Wu et al. 2020) as its authors' code has it. Where the qualities are
-    all 0, or there is no positive, the weights are 1.
+    half of IoU-balanced loss (Wu and Li 2019, arXiv:1908.05641) as its authors' code has it. Where
+    the qualities are all 0, or there is no positive, the weights are 1.
     """
     plain = losses.detach()
     raised = quality.detach() ** exponent

@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from gfl.assign import atss, fcos, pad_boxes
 from gfl.boxes import anchors_at
-from gfl.dense import DENSE, Dense
+from gfl.dense import Dense
 
 
 class Positives(NamedTuple):
@@ -51,7 +51,7 @@ def assign_batch(
     valid = (priors[:, :2] < padded[:, None]).all(-1) | dense.padding_counts
     gt_boxes, gt_valid = pad_boxes([gt.bboxes.to(priors.dtype) for gt in batch_gt_instances])
     gt_labels = pad_sequence([gt.labels for gt in batch_gt_instances], batch_first=True)
-    if dense is DENSE["fcos"]:
+    if dense.assigner == "fcos":
         matched = fcos(priors, sizes, gt_boxes, gt_valid, settings.get("radius", 1.5))
     else:
         anchors = anchors_at(priors)

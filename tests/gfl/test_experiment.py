@@ -17,6 +17,8 @@ from gfl.experiment import Experiment
         ({"quality": 3}, r"unknown quality 3; known: "),
         ({"host": "attss"}, r"unknown host 'attss'; did you mean 'atss'\?"),
         ({"boxes": "gausian"}, r"unknown boxes 'gausian'; did you mean 'gaussian'\?"),
+        ({"host": "fcos", "lasting": "2x-ms"}, r"Table 4, .* host='atss', not 'fcos'"),
+        ({"host": "fcos", "backbone": "r101"}, r"Table 4, .* host='atss', not 'fcos'"),
         ({"host": "ssd512"}, r"'none' or 'joint' .*not 'centerness-branch'"),
         ({"host": "retinanet", "quality": "joint", "boxes": "general"}, r"'dirac' .*not 'general'"),
         ({"dfl": True}, r"dfl=True needs boxes='general': 'dirac' has no bins"),
