@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gfl import config
+from gfl.config.data import has_loaders
 from gfl.data import shapes
 from gfl.errors import UserError, disk_error
 from gfl.record import RecordError, Request, RunRecord, State, digest, write_json
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from gfl.session import Outcome
 
 EMBEDDED = Path(__file__).resolve().parents[1] / "data"  # git-ignored
-LOADERS = 4  # processes for each device; none where decoded images and one thread do
+LOADERS = 4  # processes for each device, where there are any
 
 INTERRUPTED = 130
 
@@ -117,7 +118,7 @@ def train(request: Request, run_dir: Path, tell: Tell) -> None:
         run_dir,
         tell,
         # One thread each, and as many runs as cores: the same bits on every number of cores.
-        threads=1 if _loads_alone(request) else request.cores,
+        threads=1 if _is_embedded_on_cpu(request) else request.cores,
         capped=request.max_iters is not None,
         gpus=request.gpus,
     )
@@ -130,9 +131,19 @@ def train(request: Request, run_dir: Path, tell: Tell) -> None:
     tell("end", state=record.state)
 
 
-def _loads_alone(request: Request) -> bool:
-    """Whether the training process loads its own images, as on a CPU embedded ones are."""
+def _is_embedded_on_cpu(request: Request) -> bool:
     return request.profile.dataset is not None and os.environ.get("CUDA_VISIBLE_DEVICES") == ""
+
+
+def _workers(request: Request) -> int:
+    """How many processes load images beside the training one.
+
+    None where the profile seeds no image, on any device: what is drawn would then depend on how
+    many there are. None where one thread does.
+    """
+    if not has_loaders(request.profile) or _is_embedded_on_cpu(request):
+        return 0
+    return min(LOADERS, request.cores or LOADERS)
 
 
 def _settings(request: Request, data_root: Path, run_dir: Path) -> dict[str, Any]:
@@ -140,7 +151,7 @@ def _settings(request: Request, data_root: Path, run_dir: Path) -> dict[str, Any
         config.build(request.experiment, request.profile, request.seed),
         data_root=data_root,
         work_dir=run_dir,
-        workers=0 if _loads_alone(request) else min(LOADERS, request.cores or LOADERS),
+        workers=_workers(request),
         gpus=request.gpus,
         max_iters=request.max_iters,
     )

@@ -38,15 +38,15 @@ def dataloader(split: str, profile: Profile) -> Config:
 
 
 def _sampler(train: bool, profile: Profile) -> Config:
-    seeded = train and _has_loaders(profile)
+    seeded = train and has_loaders(profile)
     return {"type": "SeededSampler" if seeded else "DefaultSampler", "shuffle": train}
 
 
-def _has_loaders(profile: Profile) -> bool:
-    """Whether processes beside the training one load the images: then each image is seeded.
+def has_loaders(profile: Profile) -> bool:
+    """Whether processes beside the training one may load the images: then each image is seeded.
 
-    A profile for CPUs loads where it trains, and draws from that process's generators, which the
-    checkpoints hold.
+    A profile for CPUs loads where it trains, on a GPU too, and draws from that process's
+    generators, which the checkpoints hold.
     """
     return profile.device == "cuda"
 
@@ -57,7 +57,7 @@ def _pipeline(split: str, profile: Profile) -> list[Config]:
     annotations = {"type": "LoadAnnotations", "with_bbox": True}
     if split == "train":
         flip = {"type": "RandomFlip", "prob": 0.5}
-        seeding = [{"type": "SeedAugmentation"}] if _has_loaders(profile) else []
+        seeding = [{"type": "SeedAugmentation"}] if has_loaders(profile) else []
         return [*seeding, load, annotations, resize, flip, {"type": "PackDetInputs"}]
     keys = ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")
     return [load, resize, annotations, {"type": "PackDetInputs", "meta_keys": keys}]

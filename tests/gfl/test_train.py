@@ -15,9 +15,10 @@ import gfl.register  # noqa: F401  before mmengine, which warns
 # isort: split
 import pytest
 
-from experiments.profiles import SMOKE
+from experiments.profiles import COCO, GPU, LAPTOP, SMOKE
+from gfl import train
 from gfl.checkpoint import load
-from gfl.experiment import Experiment
+from gfl.experiment import Experiment, Profile
 from gfl.record import METRICS, Request, RunRecord, read_json, run_id
 
 EPOCHS = 2
@@ -26,11 +27,11 @@ PROFILE = replace(SMOKE, schedule=replace(SMOKE.schedule, epochs=EPOCHS), eval_i
 STEPS = 8  # an epoch: 32 images in batches of 4
 
 
-def request_in(folder: Path) -> Path:
-    Request(
-        id=run_id(EXPERIMENT, PROFILE, 0),
+def request_of(profile: Profile, cores: int | None = None) -> Request:
+    return Request(
+        id=run_id(EXPERIMENT, profile, 0),
         experiment=EXPERIMENT,
-        profile=PROFILE,
+        profile=profile,
         seed=0,
         data_root=None,
         device="cpu",
@@ -38,14 +39,15 @@ def request_in(folder: Path) -> Path:
         max_iters=None,
         commit=None,
         dirty=False,
-    ).save(folder)
-    return folder
+        cores=cores,
+    )
 
 
 @pytest.fixture(scope="module")
 def ended(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run that is over."""
-    folder = request_in(tmp_path_factory.mktemp("run"))
+    folder = tmp_path_factory.mktemp("run")
+    request_of(PROFILE).save(folder)
     with (folder / "events").open("wb") as events:
         done = subprocess.run(
             [sys.executable, "-m", "gfl.train", str(folder)],
@@ -87,3 +89,27 @@ def test_standard_output_is_events_alone(ended):
     assert kinds.count("start") == 1
     assert kinds.count("eval") == EPOCHS
     assert found[-1] == {"event": "end", "state": "finished"}
+
+
+@pytest.mark.parametrize(
+    ("profile", "device", "expected"),
+    [
+        (SMOKE, "cpu", 0),
+        (LAPTOP, "cpu", 0),
+        (LAPTOP, "cuda", 0),  # its images are not seeded one by one
+        (GPU, "cpu", 0),
+        (GPU, "cuda", 3),
+        (COCO, "cpu", 3),
+        (COCO, "cuda", 3),
+    ],
+    ids=lambda value: getattr(value, "name", None),
+)
+def test_processes_load_images_only_where_each_image_is_seeded(
+    tmp_path, monkeypatch, profile, device, expected
+):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "" if device == "cpu" else "0")
+    here = train._settings(request_of(profile, cores=3), tmp_path, tmp_path)
+    for split in ("train", "val", "test"):
+        assert here[f"{split}_dataloader"]["num_workers"] == expected
+    if here["train_dataloader"]["num_workers"]:
+        assert here["train_dataloader"]["dataset"]["pipeline"][0]["type"] == "SeedAugmentation"
