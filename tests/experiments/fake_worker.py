@@ -10,8 +10,10 @@ import sys
 import time
 from pathlib import Path
 
+from recorded import record
+
 from gfl.experiment import Experiment
-from gfl.record import METRICS, Request, RunRecord
+from gfl.record import METRICS, Request
 
 EPOCHS, ITERS = 4, 40
 
@@ -70,27 +72,22 @@ def main(run_dir: Path) -> int:
     say("eval", epoch=EPOCHS, AP=ap, AP50=ap + 20, AP75=ap + 1)
     state = "failed" if fake == "fail" else "capped" if request.max_iters else "finished"
     if fake != "forget":
-        record = RunRecord(
+        made = record(
             id=request.id,
             experiment={"quality": request.experiment.quality},
             profile=json.loads((run_dir / "request.json").read_text())["profile"],
             seed=request.seed,
             commit=request.commit,
             dirty=request.dirty,
-            versions={"torch": "0"},
-            hardware={"cpu": "none"},
             metrics={name: ap + i for i, name in enumerate(METRICS)},
             fps=100.0,
             curve=[{"iter": ITERS, "epoch": EPOCHS, "lr": 0.0, "loss": float("nan")}],
             evals=[{"epoch": EPOCHS, "AP": ap, "AP50": ap + 20, "AP75": ap + 1}],
-            seconds=60.0,
-            images_per_second=42.0,
             max_iters=request.max_iters,
             state=state,
             message="the loss is not finite at iteration 7" if fake == "fail" else "",
-            started="2020-01-01T00:00:00+00:00",
         )
-        record.save(run_dir / "record.json")
+        made.save(run_dir / "record.json")
     say("end", state=state)
     return 0
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import recorded
 
 from experiments import diff, profiles
 from experiments.__main__ import main
@@ -12,7 +13,7 @@ from experiments.diff import ABSENT, Difference
 from experiments.matrix import select
 from gfl import config
 from gfl.experiment import Experiment
-from gfl.record import METRICS, RunRecord, Store, run_id
+from gfl.record import Store, run_id
 
 SMOKE = profiles.get("smoke")
 
@@ -89,12 +90,8 @@ def test_records_tell_by_which_code_they_were_made(tmp_path: Path) -> None:
     store = Store(tmp_path / "runs", tmp_path / "results")
     _, runs = select("table-3", SMOKE, [0])
     for run, commit in zip(runs[:2], ("aaa", "bbb"), strict=True):
-        RunRecord(
-            id=run.id, experiment={}, profile={}, seed=0, commit=commit, dirty=False,
-            versions={"torch": "2", "numpy": commit}, hardware={"cpu": "one"},
-            metrics=dict.fromkeys(METRICS, 1.0), fps=None, curve=[], evals=[], seconds=1.0,
-            images_per_second=None, max_iters=None, state="finished", message="", started="",
-        ).save(store.run_dir("smoke", run.id) / "record.json")  # fmt: skip
+        made = {"commit": commit, "versions": {"torch": "2", "numpy": commit}}
+        recorded.of(run, **made).save(store.run_dir("smoke", run.id) / "record.json")
     found = diff.compare(runs[0], runs[1], store)
     assert found.records == [
         Difference("commit", "aaa", "bbb"), Difference("versions.numpy", "aaa", "bbb")

@@ -1,10 +1,10 @@
 import io
 
+import recorded
 from rich.console import Console
 
 from experiments.display import Display
 from experiments.progress import TableProgress, duration
-from gfl.record import RunRecord
 
 
 class Clock:
@@ -138,15 +138,10 @@ def test_plain_lines_of_several_runs_name_theirs() -> None:
 def test_what_another_process_trains_is_told_once() -> None:
     out = io.StringIO()
     display = Display(Console(file=out, width=200), clock=Clock())
-    record = RunRecord(
-        id="b", experiment={}, profile={}, seed=0, commit=None, dirty=False, versions={},
-        hardware={}, metrics={"AP": 12.34}, fps=None, curve=[], evals=[], seconds=60.0,
-        images_per_second=None, max_iters=None, state="finished", message="", started="",
-    )  # fmt: skip
     with display.table(3):
         for names in (["row a", "row b"], [], ["row a", "row b"], ["row b", "row c"]):
             display.elsewhere(names)
-        display.done_elsewhere("row b", record)
+        display.done_elsewhere("row b", recorded.record())
         display.begin("d", "row d")
     assert out.getvalue().splitlines() == [
         "another process is training row a; row b",

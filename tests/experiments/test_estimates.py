@@ -1,15 +1,16 @@
 """What runs will cost, from what others have cost."""
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import recorded
 
 from experiments import estimates, profiles
 from experiments.matrix import Run
 from gfl import config
 from gfl.experiment import Experiment, Profile
-from gfl.record import METRICS, RunRecord, Store, run_id
+from gfl.record import Store, run_id
 
 SMOKE, LAPTOP, COCO = (profiles.get(name) for name in ("smoke", "laptop", "coco"))
 DIRAC, GENERAL = Experiment(), Experiment(boxes="general", dfl=True)
@@ -20,15 +21,6 @@ def run(experiment: Experiment, profile: Profile = SMOKE, seed: int = 0) -> Run:
     return Run(run_id(experiment, profile, seed), experiment, profile, seed, ("table-3/x",))
 
 
-def record(of: Run, seconds: float) -> RunRecord:
-    return RunRecord(
-        id=of.id, experiment=asdict(of.experiment), profile=asdict(of.profile), seed=of.seed,
-        commit=None, dirty=False, versions={}, hardware={}, metrics=dict.fromkeys(METRICS, 1.0),
-        fps=None, curve=[], evals=[], seconds=seconds, images_per_second=None, max_iters=None,
-        state="finished", message="", started="",
-    )  # fmt: skip
-
-
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "runs", tmp_path / "results")
@@ -36,7 +28,7 @@ def store(tmp_path: Path) -> Store:
 
 def own(store: Store, of: Run, seconds: float) -> Path:
     folder = store.run_dir(of.profile.name, of.id)
-    record(of, seconds).save(folder / "record.json")
+    recorded.of(of, seconds=seconds).save(folder / "record.json")
     return folder
 
 
@@ -61,7 +53,7 @@ def test_records_of_another_scale_tell_nothing(store: Store) -> None:
 
 
 def test_the_references_times_serve_where_there_are_no_own(store: Store) -> None:
-    record(run(DIRAC), 30.0).save(store.reference_path("smoke", run(DIRAC).id))
+    recorded.of(run(DIRAC), seconds=30.0).save(store.reference_path("smoke", run(DIRAC).id))
     costs = estimates.costs(SMOKE, store)
     assert costs.source == "of the reference's machine"
     assert costs.seconds(run(FCOS)) == pytest.approx(30.0)

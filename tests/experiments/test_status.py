@@ -2,10 +2,10 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+import recorded
 
 from experiments import profiles, tables
 from experiments.__main__ import main
@@ -13,7 +13,7 @@ from experiments.locks import RunLock
 from experiments.matrix import plan
 from experiments.status import standing
 from gfl.experiment import Experiment
-from gfl.record import METRICS, RunRecord, Store
+from gfl.record import Store
 
 SMOKE = profiles.get("smoke")
 Ask = Callable[..., str]
@@ -38,12 +38,8 @@ def record(store: Store, experiment: Experiment, state: str = "finished") -> Pat
     """A record of a run at seed 0."""
     (run,) = (r for r in plan([tables.find("table-3")], SMOKE, [0]) if r.experiment == experiment)
     folder = store.run_dir("smoke", run.id)
-    RunRecord(
-        id=run.id, experiment=asdict(experiment), profile=asdict(SMOKE), seed=0, commit=None,
-        dirty=False, versions={}, hardware={}, metrics=dict.fromkeys(METRICS, 12.34), fps=None,
-        curve=[], evals=[], seconds=60.0, images_per_second=None, max_iters=None, state=state,
-        message="it diverged" if state == "failed" else "", started="",
-    ).save(folder / "record.json")  # fmt: skip
+    message = "it diverged" if state == "failed" else ""
+    recorded.of(run, state=state, message=message).save(folder / "record.json")
     return folder
 
 
