@@ -5,13 +5,14 @@ from __future__ import annotations
 import heapq
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from experiments.matrix import Run
-from gfl.experiment import Profile, schedule_of
+from gfl.errors import UserError
+from gfl.experiment import Experiment, Profile, schedule_of
 from gfl.record import RunRecord, Store, digest
 
 # Bytes of the trained weights of a profile's largest experiment, counted in the model as built
@@ -40,7 +41,7 @@ class Sample:
     """What one finished run has cost."""
 
     kind: Kind  # host and representation of boxes
-    seconds: float  # for each epoch of the profile's schedule
+    seconds: float  # for each epoch of its schedule
     bytes: int | None  # of its folder; None: it was made elsewhere
 
 
@@ -64,13 +65,13 @@ class Costs:
         samples = self.own or self.reference
         each = _mean((s.kind, s.seconds) for s in samples)
         epochs = schedule_of(run.experiment, self.profile).epochs - epochs_done
-        found = each.get(_kind(asdict(run.experiment)), each.get(None))
+        found = each.get(_kind(run.experiment), each.get(None))
         return None if found is None else found * max(0, epochs)
 
     def bytes(self, run: Run) -> int:
         """What a finished run keeps on disk."""
         each = _mean((s.kind, s.bytes) for s in self.own if s.bytes is not None)
-        found = each.get(_kind(asdict(run.experiment)), each.get(None))
+        found = each.get(_kind(run.experiment), each.get(None))
         if found is not None:
             return round(found)
         images = self.profile.dataset.val if self.profile.dataset else COCO_VALIDATION
@@ -88,14 +89,19 @@ class Costs:
 
 def costs(profile: Profile, store: Store) -> Costs:
     """Read what the finished runs of exactly this profile have cost."""
-    wanted = digest(asdict(profile))
 
     def sample(record: RunRecord | None, folder: Path | None) -> list[Sample]:
-        if record is None or record.state != "finished" or digest(record.profile) != wanted:
+        if record is None or record.state != "finished":
             return []
-        twice = record.experiment.get("lasting", "1x") != "1x"
-        seconds = record.seconds / (profile.schedule.epochs * (2 if twice else 1))
-        return [Sample(_kind(record.experiment), seconds, folder and size_of(folder))]
+        if (experiment := _experiment(record.experiment)) is None:
+            return []
+        schedule = schedule_of(experiment, profile)
+        # As declared or, in newer records, with the run's own schedule.
+        same = (profile, replace(profile, schedule=schedule))
+        if digest(record.profile) not in [digest(asdict(each)) for each in same]:
+            return []
+        seconds = record.seconds / schedule.epochs
+        return [Sample(_kind(experiment), seconds, folder and size_of(folder))]
 
     name = profile.name
     own = [s for id in store.own_ids(name)
@@ -134,8 +140,19 @@ def in_words(size: float) -> str:
     return f"{size:.1f} TB"
 
 
-def _kind(experiment: Mapping[str, Any]) -> Kind:
-    return str(experiment.get("host")), str(experiment.get("boxes"))
+def _experiment(recorded: Mapping[str, Any]) -> Experiment | None:
+    """The experiment of a record, an older one's too; None: this code has none like it."""
+    values = dict(recorded)
+    if "n" in values:  # where y_n stands now
+        values["y_n"] = values.pop("n") * values.get("delta", 1)
+    try:
+        return Experiment(**values)
+    except (TypeError, UserError):
+        return None
+
+
+def _kind(experiment: Experiment) -> Kind:
+    return experiment.host, experiment.boxes
 
 
 def _mean(found: Iterable[tuple[Kind, float]]) -> dict[Kind | None, float]:

@@ -1,6 +1,6 @@
 """What runs will cost, from what others have cost."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -67,6 +67,28 @@ def test_twice_the_schedule_takes_twice_the_time(store: Store) -> None:
     assert estimates.costs(COCO, store).seconds(run(larger, COCO)) == pytest.approx(200.0)
     own(store, run(larger, COCO), 300.0)  # 150 in the time of the plain schedule
     assert estimates.costs(COCO, store).seconds(run(larger, COCO)) == pytest.approx(250.0)
+
+
+def test_ssd512_on_coco_has_a_schedule_of_its_own(store: Store) -> None:
+    ssd = run(Experiment(host="ssd512", quality="none"), COCO)
+    own(store, ssd, 1200.0)  # 120 epochs
+    costs = estimates.costs(COCO, store)
+    assert costs.seconds(ssd) == pytest.approx(1200.0)
+    assert costs.seconds(ssd, epochs_done=60) == pytest.approx(600.0)
+    joint = run(Experiment(host="ssd512", quality="joint"), COCO)
+    assert costs.seconds(joint) == pytest.approx(1200.0)
+
+
+def test_records_of_before_the_bins_were_named_by_their_end_are_read(store: Store) -> None:
+    wide = run(replace(GENERAL, delta=2.0))
+    described = asdict(wide.experiment)
+    older = {k: v for k, v in described.items() if k not in ("y_n", "backbone", "lasting")}
+    folder = store.run_dir("smoke", wide.id)
+    recorded.of(wide, experiment=older | {"n": 8}, seconds=30.0).save(folder / "record.json")
+    assert estimates.costs(SMOKE, store).seconds(wide) == pytest.approx(30.0)
+    unlike = recorded.of(run(DIRAC), experiment={"host": "yolo"}, seconds=9.0)
+    unlike.save(store.run_dir("smoke", run(DIRAC).id) / "record.json")
+    assert estimates.costs(SMOKE, store).seconds(wide) == pytest.approx(30.0)
 
 
 def test_disk_is_what_finished_folders_take(store: Store) -> None:
