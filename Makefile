@@ -50,7 +50,7 @@ set -f; set -- $(1); \
 $(2) exec $(PY) -m "$$@" $(ARGS)
 endef
 
-.PHONY: help setup setup-dev repair test lint format types status promote tune reproduce-all lab
+.PHONY: help setup setup-dev repair test bench lint format types status promote tune reproduce-all lab
 
 help: ## this list
 	@sed -n 's/^\([a-z][a-z0-9%-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | \
@@ -92,6 +92,9 @@ tune: setup ## train plain ATSS at other hyper-parameters than the profile's
 
 test: setup ## run the tests (ARGS="tests/gfl -k losses" for some of them)
 	@exec env OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --maxprocesses 8 $(ARGS)
+
+bench: setup ## time our head beside stock mmdet's, into results/benchmarks (ARGS=--quick: B=2)
+	@exec $(PY) -m benchmarks $(ARGS)
 
 lint: setup-dev ## check style and formatting
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check .

@@ -1,0 +1,1 @@
+"""Our head beside stock mmdet's, in one run: ``python -m benchmarks``, or ``make bench``."""

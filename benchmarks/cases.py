@@ -1,0 +1,159 @@
+"""What is measured: from a head's outputs through its losses back to them, ours and stock's.
+
+The towers' convolutions are the same code in both heads and are left out: both get the same
+output tensors, drawn at random, and the same objects.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gfl.register  # noqa: F401  before mmdet: it supplies mmcv's operators
+
+# isort: split
+import mmdet
+import torch
+from mmdet.registry import MODELS
+from mmengine.config import Config
+from mmengine.structures import InstanceData
+from torch import Tensor, nn
+
+from gfl.assign import atss, fcos, pad_boxes
+from gfl.boxes import Locations, anchors_at
+from gfl.dense import DENSE
+from gfl.head import AblationHead
+
+CONFIGS = Path(mmdet.__file__).parent / ".mim/configs"
+STOCK = {
+    "GFLHead": "gfl/gfl_r50_fpn_1x_coco.py",
+    "ATSSHead": "atss/atss_r50_fpn_1x_coco.py",
+    "FCOSHead": "fcos/fcos_r50-caffe_fpn_gn-head-center-normbbox-centeronreg-giou_1x_coco.py",
+}
+BASELINE = {"quality": "centerness-branch", "boxes": "dirac", "dfl": False}
+OURS: dict[str, dict[str, Any]] = {
+    "GFLHead": {
+        "quality": "joint", "boxes": "general", "dfl": True, "n": 16, "delta": 1.0, "beta": 2.0,
+    },
+    "ATSSHead": BASELINE,
+    "FCOSHead": BASELINE | {"host": "fcos"},
+}  # fmt: skip
+CHANNELS = {"GFLHead": 68, "ATSSHead": 4, "FCOSHead": 4}  # of the box predictions
+CLASSES = 80
+FEATURES = 32  # of the towers, which are built but never run
+STRIDES = (8, 16, 32, 64, 128)
+DIVISOR = 32  # images are padded to a multiple of it
+AGREEMENT = 1e-4  # relative difference of the losses that is allowed
+
+Losses = dict[str, Tensor]
+Step = Callable[[], tuple[Losses, tuple[Tensor, ...]]]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One line of the table; an image is (height, width) in px before it is padded."""
+
+    head: str  # a key of STOCK
+    batch: int
+    objects: int  # in each image
+    image: tuple[int, int] = (800, 1333)
+    device: str = "cpu"
+
+
+def steps(case: Case) -> tuple[Step, Step]:
+    """Return a step from the outputs and back for our head and the stock one, on one batch."""
+    outputs, objects, metas = _batch(case)
+    ours = AblationHead(
+        CLASSES, FEATURES, FEATURES, 1, STRIDES, **OURS[case.head], train_cfg={}, test_cfg=None
+    ).to(case.device)
+    stock = _stock(case.head).to(case.device)
+    # Ours is handed None where there is no branch for the quality; stock has no such argument.
+    all_outputs = outputs if len(outputs) == 3 else [*outputs, None]
+    leaves = [level for levels in outputs for level in levels]
+
+    def step(head: nn.Module, given: list[Any]) -> tuple[Losses, tuple[Tensor, ...]]:
+        losses = head.loss_by_feat(*given, objects, metas)  # type: ignore[operator]
+        losses = {k: sum(v) if isinstance(v, list) else v for k, v in losses.items()}
+        gradients = torch.autograd.grad(sum(losses.values()), leaves)
+        return {k: v.detach() for k, v in losses.items()}, gradients
+
+    return lambda: step(ours, all_outputs), lambda: step(stock, outputs)
+
+
+def check(ours: Losses, stock: Losses) -> None:
+    """Assert that the two heads' losses agree; what they name otherwise is known."""
+    renamed = {k.replace("centerness", "quality"): v for k, v in stock.items()}
+    assert ours.keys() == renamed.keys(), (ours, stock)
+    for name, value in ours.items():
+        torch.testing.assert_close(value, renamed[name], rtol=AGREEMENT, atol=0)
+
+
+def assignment(case: Case) -> Callable[[], Tensor]:
+    """Return our assignment alone: ATSS, or FCOS for FCOSHead."""
+    _, objects, _ = _batch(case)
+    host = "fcos" if case.head == "FCOSHead" else "atss"
+    levels = Locations(STRIDES, DENSE[host].offset).grid_priors(_sizes(case), device=case.device)
+    priors, sizes = torch.cat(levels), [len(level) for level in levels]
+    boxes, real = pad_boxes([image.bboxes for image in objects])
+    if host == "fcos":
+        return lambda: fcos(priors, sizes, boxes, real)
+    anchors = anchors_at(priors)
+    valid = torch.ones(case.batch, len(priors), dtype=torch.bool, device=case.device)
+    return lambda: atss(anchors, sizes, valid, boxes, real)
+
+
+def quiet() -> None:
+    """Hold back what mmdet's own code warns of while it runs; no result depends on it."""
+    warnings.filterwarnings("ignore", "DeprecationWarning: `num_anchors`", UserWarning)
+    warnings.filterwarnings("ignore", "torch.meshgrid", UserWarning)
+
+
+def _stock(name: str) -> nn.Module:
+    """mmdet's head as its own configuration of the published detector has it."""
+    model = Config.fromfile(CONFIGS / STOCK[name]).model
+    tower = {"in_channels": FEATURES, "feat_channels": FEATURES, "stacked_convs": 1}
+    rest = {"train_cfg": model.get("train_cfg"), "test_cfg": model.test_cfg}
+    return MODELS.build(model.bbox_head | tower | rest)
+
+
+def _padded(case: Case) -> tuple[int, int]:
+    height, width = (-(-side // DIVISOR) * DIVISOR for side in case.image)
+    return height, width
+
+
+def _sizes(case: Case) -> list[tuple[int, int]]:
+    height, width = _padded(case)
+    return [(-(-height // stride), -(-width // stride)) for stride in STRIDES]
+
+
+def _batch(case: Case) -> tuple[list[list[Tensor]], list[InstanceData], list[dict[str, Any]]]:
+    """Draw the outputs of a head near its start and objects from 16 px to 0.8 of the image."""
+    random = torch.Generator().manual_seed(0)
+
+    def draw(channels: int) -> list[Tensor]:
+        shapes = [(case.batch, channels, *size) for size in _sizes(case)]
+        return [torch.randn(shape, generator=random) for shape in shapes]
+
+    outputs = [[level.sub_(4.6) for level in draw(CLASSES)]]  # scores of 0.01, as initialised
+    # FCOSHead's forward leaves no negative distance; ours cuts them off later, at the positives.
+    boxes = draw(CHANNELS[case.head])
+    outputs.append([level.abs_() for level in boxes] if case.head == "FCOSHead" else boxes)
+    if case.head != "GFLHead":
+        outputs.append(draw(1))
+    outputs = [[x.to(case.device).requires_grad_() for x in levels] for levels in outputs]
+
+    height, width = case.image
+    objects = []
+    for _ in range(case.batch):
+        share = torch.rand(case.objects, 2, generator=random)
+        extent = torch.tensor([width, height])
+        size = 16 * (0.8 * extent / 16) ** share
+        corner = torch.rand(case.objects, 2, generator=random) * (extent - size)
+        labels = torch.randint(CLASSES, (case.objects,), generator=random)
+        image = InstanceData(bboxes=torch.cat([corner, corner + size], -1), labels=labels)
+        objects.append(image.to(case.device))
+    meta = {"img_shape": case.image, "pad_shape": _padded(case)}
+    return outputs, objects, [meta] * case.batch

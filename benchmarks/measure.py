@@ -1,0 +1,123 @@
+"""Seconds of two steps, taken in turns, and the memory that a step needs on top."""
+
+from __future__ import annotations
+
+import multiprocessing
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch.utils import benchmark
+
+from benchmarks.cases import Case, assignment, check, quiet, steps
+
+MIB = 2**20
+PEAK_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes in what getrusage counts
+Side = Literal["ours", "stock", "assignment"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """One line of the table: medians, and stock / ours of each pair of steps taken in turn."""
+
+    ours: float  # seconds
+    stock: float
+    ratio: float  # of a pair: above 1, ours is the faster
+    low: float  # quartiles of it
+    high: float
+    ours_mib: float | None = None  # peak on top of the outputs; None where not measured
+    stock_mib: float | None = None
+
+
+def compare(ours: Sequence[float], stock: Sequence[float]) -> Result:
+    """Return medians of both, and of their ratio pair by pair, with its quartiles."""
+    ratios = [b / a for a, b in zip(ours, stock, strict=True)]
+    low, middle, high = (
+        statistics.quantiles(ratios, n=4, method="inclusive") if len(ratios) > 1 else ratios * 3
+    )
+    return Result(statistics.median(ours), statistics.median(stock), middle, low, high)
+
+
+def measure(case: Case, repeat: int, threads: int, pool: Executor | None) -> Result:
+    """Assert that the two heads' losses agree, then time them, and measure memory in ``pool``."""
+    torch.set_num_threads(threads)
+    ours, stock = steps(case)
+    check(ours()[0], stock()[0])  # and each is warm
+    taken = [(_time(ours, case, threads), _time(stock, case, threads)) for _ in range(repeat)]
+    result = compare(*zip(*taken, strict=True))
+    if pool is None:
+        return result
+    del ours, stock
+    peaks = [pool.submit(peak, case, side, threads).result() for side in ("ours", "stock")]
+    return replace(result, ours_mib=peaks[0], stock_mib=peaks[1])
+
+
+def measure_assignment(case: Case, repeat: int, threads: int, pool: Executor | None) -> Result:
+    """Time our assignment alone; there is no stock step beside it."""
+    torch.set_num_threads(threads)
+    step = assignment(case)
+    step()
+    seconds = [_time(step, case, threads) for _ in range(repeat)]
+    mib = None if pool is None else pool.submit(peak, case, "assignment", threads).result()
+    nan = float("nan")
+    return Result(statistics.median(seconds), nan, nan, nan, nan, mib)
+
+
+def clock(device: str, threads: int) -> Callable[[], float]:
+    """CPU time where one thread works, which other processes hardly change; else wall time."""
+    return time.process_time if device == "cpu" and threads == 1 else benchmark.timer
+
+
+def _time(step: Callable[[], object], case: Case, threads: int) -> float:
+    # Not benchmark.Timer, which runs a step twice before each time that it is timed.
+    now = clock(case.device, threads)
+    start = now()
+    result = step()
+    seconds = now() - start
+    del result  # hundreds of megabytes, given back outside of what is timed
+    return seconds
+
+
+@contextmanager
+def fresh_processes() -> Iterator[Executor]:
+    """Processes that take one task each and have imported everything, but done nothing yet.
+
+    The peak of a process only ever rises, so each measurement needs its own. A forked process
+    begins at what is in memory, one that is started anew inherits its parent's peak (Linux).
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["benchmarks.measure"])
+    with ProcessPoolExecutor(1, mp_context=context, max_tasks_per_child=1) as pool:
+        yield pool
+
+
+def peak(case: Case, side: Side, threads: int) -> float:
+    """Return the MiB of a first step's peak above what was there before: outputs and objects."""
+    torch.set_num_threads(threads)
+    quiet()
+    tiny = replace(case, batch=1, objects=1, image=(32, 32))
+    _step(tiny, side)()  # loads what is loaded at the first use
+    step = _step(case, side)
+    if case.device == "cuda":
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        _kept = step()
+        return (torch.cuda.max_memory_allocated() - before) / MIB
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    _kept = step()
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * PEAK_UNIT / MIB
+
+
+def _step(case: Case, side: Side) -> Callable[[], object]:
+    if side == "assignment":
+        return assignment(case)
+    ours, stock = steps(case)
+    return ours if side == "ours" else stock
