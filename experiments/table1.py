@@ -7,8 +7,8 @@ SIX = (AP, AP50, AP75, APS, APM, APL)
 FCOS_AND_ATSS = (Group("FCOS", "fcos"), Group("ATSS", "atss"))
 
 BASES = (
-    "FCOS is mmdet's fcos_r50-caffe_fpn_gn-head-center-normbbox-centeronreg-giou_1x_coco (inferred: "
-    "the closest to the AP of the paper, which does not name its own), ATSS atss_r50_fpn_1x_coco. "
+    "FCOS is mmdet's fcos_r50-caffe_fpn_gn-head-center-normbbox-centeronreg-giou_1x_coco "
+    "(inferred: the closest in AP, the paper does not name its own), ATSS atss_r50_fpn_1x_coco. "
     "They are these whole at the coco profile; at the others their heads, losses, assignment and "
     "neck are, and the network and the schedule are the profile's."
 )
@@ -80,9 +80,9 @@ TABLE_1B = Table(
     note=(
         "How QFL was put into these detectors was never published. The paper's caption says "
         "ResNet-50, but SSD512's network is VGG-16: so it is at the coco profile, with images and "
-        "schedule of its own. At the others (inferred) it is the profile's ResNet, images and schedule, "
-        "with strides and anchors in proportion to the image, and without the L2 norm; above "
-        "smoke, also without the finest level, of anchors of 4 % of the image."
+        "schedule of its own. At the others (inferred) these are the profile's, with strides and "
+        "anchors in proportion to the image, without the L2 norm and, above smoke, without the "
+        "finest level, whose anchors are 4 % of the image."
     ),
     rows=(
         Row(

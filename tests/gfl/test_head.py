@@ -9,29 +9,13 @@ import gfl.register  # noqa: F401  before mmdet: it supplies mmcv's operators
 # isort: split
 import pytest
 import torch
+from cells import CELLS
 from mmdet.models.task_modules.prior_generators import AnchorGenerator, MlvlPointGenerator
 from mmengine.structures import InstanceData
 from torch import Tensor
 
 from gfl.boxes import Locations, anchors_at
 
-CELLS: dict[str, dict[str, Any]] = {
-    "ATSS": {},
-    "QFL": {"quality": "joint"},
-    "DFL": {"boxes": "general", "dfl": True},
-    "GFL": {"quality": "joint", "boxes": "general", "dfl": True},
-    "without quality": {"quality": "none"},
-    "IoU-branch": {"quality": "iou-branch"},
-    "centerness-guided": {"quality": "centerness-guided"},
-    "IoU-guided": {"quality": "iou-guided"},
-    "Gaussian": {"boxes": "gaussian"},
-    "FCOS": {"host": "fcos"},
-    "FCOS, QFL": {"host": "fcos", "quality": "joint"},
-    "FCOS, IoU-branch": {"host": "fcos", "quality": "iou-branch"},
-    "FCOS, IoU-guided": {"host": "fcos", "quality": "iou-guided"},
-    "FCOS, Gaussian": {"host": "fcos", "boxes": "gaussian"},
-    "FCOS, DFL": {"host": "fcos", "boxes": "general", "dfl": True},
-}
 cells = pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS)
 SIZES = ((24, 32), (12, 16), (6, 8), (3, 4), (2, 2))
 STRIDES = (8, 16, 32, 64, 128)
@@ -98,7 +82,7 @@ def test_both_normalisers_are_means_over_the_devices(make_head, make_batch, monk
 
 
 def test_a_sum_of_weights_below_one_counts_as_one(make_head, make_batch, monkeypatch):
-    head = make_head(**CELLS["GFL"]).double()
+    head = make_head(**CELLS["atss-joint-general-dfl"]).double()
     features, samples = make_batch((4, 0, 7), torch.float64)
     logits, raw, _ = head(features)
     unsure = [level.detach() * 0.01 - 10 for level in logits]
@@ -205,7 +189,7 @@ def test_prediction_needs_no_object_and_finds_none_in_silence(make_head, cell):
 
 def test_a_degenerate_box_does_no_harm(make_head, make_batch):
     """A box without area contains no location, so nothing is to predict it."""
-    head = make_head(**CELLS["GFL"])
+    head = make_head(**CELLS["atss-joint-general-dfl"])
     features, samples = make_batch((0,))
     empty = head.loss(features, samples)
     point = torch.tensor([[50.5, 60.5, 50.5, 60.5]])

@@ -6,34 +6,15 @@ from typing import Any
 
 import pytest
 import torch
+from cells import CELLS as DECLARED
 from equations import eq_11
 
-CELLS: dict[str, dict[str, Any]] = {
-    "ATSS": {},
-    "QFL": {"quality": "joint"},
-    "DFL": {"boxes": "general", "dfl": True},
-    "GFL": {"quality": "joint", "boxes": "general", "dfl": True},
-    "General without DFL": {"boxes": "general"},
-    "n = 8, delta = 2": {"quality": "joint", "boxes": "general", "dfl": True, "n": 8, "delta": 2.0},
+MORE: dict[str, dict[str, Any]] = {
     "n = 4, all clamped": {"boxes": "general", "dfl": True, "n": 4, "delta": 0.5},
-    "beta = 0": {"quality": "joint", "beta": 0.0},
-    "beta = 1": {"quality": "joint", "beta": 1.0},
-    "without quality": {"quality": "none"},
-    "IoU-branch": {"quality": "iou-branch"},
     "IoU-branch, General": {"quality": "iou-branch", "boxes": "general"},
-    "centerness-guided": {"quality": "centerness-guided"},
-    "IoU-guided": {"quality": "iou-guided"},
-    "Gaussian": {"boxes": "gaussian"},
     "Gaussian, joint": {"boxes": "gaussian", "quality": "joint"},
-    "FCOS": {"host": "fcos"},
-    "FCOS without quality": {"host": "fcos", "quality": "none"},
-    "FCOS, IoU-branch": {"host": "fcos", "quality": "iou-branch"},
-    "FCOS, centerness-guided": {"host": "fcos", "quality": "centerness-guided"},
-    "FCOS, IoU-guided": {"host": "fcos", "quality": "iou-guided"},
-    "FCOS, QFL": {"host": "fcos", "quality": "joint"},
-    "FCOS, Gaussian": {"host": "fcos", "boxes": "gaussian"},
-    "FCOS, DFL": {"host": "fcos", "boxes": "general", "dfl": True},
 }
+CELLS = DECLARED | MORE
 
 
 @pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS)
