@@ -204,18 +204,24 @@ def _data(request: Request, tell: Tell) -> Path:
 
 def _decode(request: Request, root: Path, tell: Tell) -> None:
     """Decode the embedded images for all that will load them; a trial decodes the few it needs."""
-    if request.profile.dataset is None or request.max_iters is not None:
+    if request.profile.dataset is None:
         return
     from gfl.data import loading
+
+    if request.max_iters is not None and not loading.is_decoded(root):
+        return
 
     def progress(done: int, total: int) -> None:
         tell("phase", name="decoding the embedded data set", done=done, of=total)
 
+    def message(text: str) -> None:
+        tell("message", text=text)
+
     try:
-        loading.decode(request.profile.dataset, root, progress)
+        loading.decode(request.profile.dataset, root, progress, message)
     except OSError as err:
         reason = err.strerror or err
-        tell("message", text=f"{root}: each process decodes the images for itself ({reason})")
+        message(f"{root}: each process decodes the images for itself ({reason})")
 
 
 def embedded_root(spec: shapes.ShapesSpec) -> Path:

@@ -10,57 +10,127 @@ from typing import Any
 import mmcv
 import numpy as np
 from filelock import FileLock
-from mmcv.transforms import LoadImageFromFile
+from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
 
 from gfl.data.shapes import SPLITS, ShapesSpec, file_name
+from gfl.errors import UserError
+from gfl.files import replacing, sha256, write_text
 
 
 def decode(
-    spec: ShapesSpec, root: Path, progress: Callable[[int, int], None] = lambda done, total: None
+    spec: ShapesSpec,
+    root: Path,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    tell: Callable[[str], None] = lambda text: None,
 ) -> None:
     """Write the drawn images' pixels into one file for each split, unless they are there already.
 
     All that train on the data set, and their loader processes, map these files: memory holds them
-    once. 8000 images of 128 x 128 pixels take 0.4 GB, on disk too. ``progress(done, total)`` is
-    called with numbers of images.
+    once. 8000 images of 128 x 128 pixels take 0.4 GB, on disk too. A file that does not match its
+    checksum is told of and written again. ``progress(done, total)`` is called with numbers of
+    images. Processes that do this at the same time wait for one another.
 
     Raises:
+        UserError: a drawn image cannot be read, or a damaged file not be replaced.
         OSError: they cannot be written; each process can decode the images for itself.
     """
-    done, total = 0, spec.train + spec.val
-    shape = (spec.image_size, spec.image_size, 3)
-    with FileLock(root / ".pixels.lock"):
+    if all(_is_whole(spec, root, split) for split in SPLITS):
+        return  # without the lock, which cannot be had in a folder that is read-only
+    try:
+        with FileLock(root / ".pixels.lock"):
+            _write_missing(spec, root, progress, tell)
+    except OSError as err:
         for split in SPLITS:
-            folder, count = root / f"{split}2017", spec.count(split)
-            done += count
-            if _pixels(folder).exists():
-                continue
-            partial = _pixels(folder).with_suffix(".partial")
-            header = {"descr": "|u1", "fortran_order": False, "shape": (count, *shape)}
-            try:
-                # Not through a map: on a full disk, writing into one ends the process.
-                with partial.open("wb") as file:
-                    np.lib.format.write_array_header_1_0(file, header)
-                    for index in range(count):
-                        if index % 100 == 0:
-                            progress(done - count + index, total)
-                        file.write(mmcv.imread(folder / file_name(index)).tobytes())
-                partial.replace(_pixels(folder))
-            finally:
-                partial.unlink(missing_ok=True)
+            path = _pixels(_folder(root, split))
+            if path.exists() and not _is_whole(spec, root, split):
+                raise UserError(
+                    f"{path}: it does not match its checksum and cannot be written again "
+                    f"({err.strerror or err}); delete it"
+                ) from err
+        raise
+
+
+def _write_missing(
+    spec: ShapesSpec,
+    root: Path,
+    progress: Callable[[int, int], None],
+    tell: Callable[[str], None],
+) -> None:
+    for left in root.glob(".*2017.npy.*"):  # by a process that was killed
+        left.unlink()
+    done, total = 0, spec.train + spec.val
+    for split in SPLITS:
+        before, done = done, done + spec.count(split)
+        if _is_whole(spec, root, split):
+            continue
+        if (path := _pixels(_folder(root, split))).exists():
+            tell(f"{path}: it does not match its checksum; decoding the images again")
+        _write(spec, root, split, lambda index, before=before: progress(before + index, total))
+
+
+def is_decoded(root: Path) -> bool:
+    """Whether there is a file of decoded images, be it whole or not."""
+    return any(_pixels(_folder(root, split)).exists() for split in SPLITS)
+
+
+def _is_whole(spec: ShapesSpec, root: Path, split: str) -> bool:
+    """Whether the split's file is there, as it was written and for these images."""
+    path = _pixels(_folder(root, split))
+    try:
+        if _checksum(path).read_text().strip() != sha256(path):
+            return False
+        pixels = np.load(path, mmap_mode="r")
+    except (FileNotFoundError, ValueError):
+        return False
+    return pixels.shape == _shape(spec, split) and pixels.dtype == np.uint8
+
+
+def _write(spec: ShapesSpec, root: Path, split: str, progress: Callable[[int], None]) -> None:
+    folder, shape = _folder(root, split), _shape(spec, split)
+    path = _pixels(folder)
+    # Not through a map: on a full disk, writing into one ends the process.
+    with replacing(path) as file:
+        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        for index in range(shape[0]):
+            if index % 100 == 0:
+                progress(index)
+            file.write(_read(folder / file_name(index)).tobytes())
+    write_text(_checksum(path), sha256(path) + "\n")
+
+
+def _read(path: Path) -> np.ndarray:
+    """Return an image, uint8 [H, W, 3], BGR.
+
+    Raises:
+        UserError: the file is none, although one was drawn there.
+    """
+    image = mmcv.imread(path)
+    if image is None:
+        raise UserError(
+            f"{path}: no image can be read from it; delete {path.parents[1]}, and the data set is "
+            "drawn anew"
+        )
+    return image
 
 
 @TRANSFORMS.register_module()
-class LoadImageFromMemory(LoadImageFromFile):
-    """Load an image from the file of decoded ones or, where there is none, keep it once decoded."""
+class LoadImageFromMemory(BaseTransform):
+    """Load an image from the file of decoded ones or, where there is none, keep it once decoded.
+
+    In the place of mmcv's ``LoadImageFromFile``.
+    """
 
     def __init__(self) -> None:
-        super().__init__()
         self._decoded: dict[str, np.ndarray] = {}
 
-    def transform(self, results: dict[str, Any]) -> dict[str, Any] | None:
-        """Add ``img`` (uint8 [H, W, 3], BGR) with its shapes, as the parent does."""
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Add ``img`` (uint8 [H, W, 3], BGR) with its shapes, as mmcv does.
+
+        Raises:
+            UserError: the file is no image.
+        """
         path = Path(results["img_path"])
         shared = _mapped(path.parent)
         if shared is not None:
@@ -68,22 +138,31 @@ class LoadImageFromMemory(LoadImageFromFile):
         elif (name := str(path)) in self._decoded:
             image = self._decoded[name]
         else:
-            loaded = super().transform(results)
-            if loaded is None:
-                return None
-            image = self._decoded[name] = loaded["img"]
+            image = self._decoded[name] = _read(path)
         results["img"] = image = image.copy()  # later transforms may write into it
         results["img_shape"] = results["ori_shape"] = image.shape[:2]
         return results
+
+
+def _shape(spec: ShapesSpec, split: str) -> tuple[int, int, int, int]:
+    return (spec.count(split), spec.image_size, spec.image_size, 3)
+
+
+def _folder(root: Path, split: str) -> Path:
+    return root / f"{split}2017"
 
 
 def _pixels(folder: Path) -> Path:
     return folder.with_suffix(".npy")
 
 
+def _checksum(path: Path) -> Path:
+    return path.with_name(path.name + ".sha256")
+
+
 @cache  # of the process, not of a transform: one that is sent to another process stays small
 def _mapped(folder: Path) -> np.ndarray | None:
     try:
         return np.load(_pixels(folder), mmap_mode="r").view(np.ndarray)
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):  # none, or cut short since ``decode`` looked
         return None

@@ -174,6 +174,8 @@ def write(
     another. Raises UserError where `root` holds something else or cannot be written.
     """
     root = Path(root).absolute()
+    if is_complete(spec, root):
+        return  # without the lock, which cannot be had in a folder that is read-only
     try:
         root.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(root.with_name(f".{root.name}.lock")):

@@ -18,6 +18,7 @@ import pytest
 from experiments.profiles import COCO, GPU, LAPTOP, SMOKE
 from gfl import train
 from gfl.checkpoint import load
+from gfl.data import loading, shapes
 from gfl.experiment import Experiment, Profile
 from gfl.record import METRICS, Request, RunRecord, read_json, run_id
 
@@ -27,7 +28,7 @@ PROFILE = replace(SMOKE, schedule=replace(SMOKE.schedule, epochs=EPOCHS), eval_i
 STEPS = 8  # an epoch: 32 images in batches of 4
 
 
-def request_of(profile: Profile, cores: int | None = None) -> Request:
+def request_of(profile: Profile, cores: int | None = None, max_iters: int | None = None) -> Request:
     return Request(
         id=run_id(EXPERIMENT, profile, 0),
         experiment=EXPERIMENT,
@@ -36,7 +37,7 @@ def request_of(profile: Profile, cores: int | None = None) -> Request:
         data_root=None,
         device="cpu",
         gpus=1,
-        max_iters=None,
+        max_iters=max_iters,
         commit=None,
         dirty=False,
         cores=cores,
@@ -113,3 +114,23 @@ def test_processes_load_images_only_where_each_image_is_seeded(
         assert here[f"{split}_dataloader"]["num_workers"] == expected
     if here["train_dataloader"]["num_workers"]:
         assert here["train_dataloader"]["dataset"]["pipeline"][0]["type"] == "SeedAugmentation"
+
+
+def test_a_trial_decodes_no_data_set_but_mends_one_that_is_damaged(tmp_path):
+    spec = shapes.ShapesSpec(image_size=64, train=3, val=1)
+    shapes.write(spec, tmp_path / "set", workers=1)
+    trial = request_of(replace(SMOKE, dataset=spec), max_iters=1)
+    told: list[dict[str, Any]] = []
+    pixels = tmp_path / "set" / "train2017.npy"
+
+    def tell(event: str, **content: Any) -> None:
+        told.append(content)
+
+    train._decode(trial, tmp_path / "set", tell)
+    assert not pixels.exists()
+    loading.decode(spec, tmp_path / "set")
+    expected = pixels.read_bytes()
+    pixels.write_bytes(expected[:-1])
+    train._decode(trial, tmp_path / "set", tell)
+    assert pixels.read_bytes() == expected
+    assert str(pixels) in told[0]["text"]
