@@ -33,14 +33,14 @@ COCO_VALIDATION = 5000  # images
 CHECKPOINTS = 3  # of a run in training: two that stay and one that is being written
 STATES = {"sgd": 2, "adamw": 3}  # tensors in a checkpoint for each weight, itself included
 
-Kind = tuple[str, str]
+Kind = tuple[str, str, str]  # host, representation of boxes, backbone: what a run's speed is of
 
 
 @dataclass(frozen=True)
 class Sample:
     """What one finished run has cost."""
 
-    kind: Kind  # host and representation of boxes
+    kind: Kind
     seconds: float  # for each epoch of its schedule
     bytes: int | None  # of its folder; None: it was made elsewhere
 
@@ -61,17 +61,16 @@ class Costs:
         return "of the reference's machine" if self.reference else ""
 
     def seconds(self, run: Run, epochs_done: int = 0) -> float | None:
-        """The time a run takes, or what is left of it; None where no record tells."""
+        """The time a run takes, or what is left of it; None where none of its kind is recorded."""
         samples = self.own or self.reference
-        each = _mean((s.kind, s.seconds) for s in samples)
+        found = _mean([s.seconds for s in samples if s.kind == _kind(run.experiment)])
         epochs = schedule_of(run.experiment, self.profile).epochs - epochs_done
-        found = each.get(_kind(run.experiment), each.get(None))
         return None if found is None else found * max(0, epochs)
 
     def bytes(self, run: Run) -> int:
         """What a finished run keeps on disk."""
-        each = _mean((s.kind, s.bytes) for s in self.own if s.bytes is not None)
-        found = each.get(_kind(run.experiment), each.get(None))
+        alike = [s for s in self.own if s.kind == _kind(run.experiment)]
+        found = _mean([s.bytes for s in alike if s.bytes is not None])
         if found is not None:
             return round(found)
         images = self.profile.dataset.val if self.profile.dataset else COCO_VALIDATION
@@ -152,13 +151,8 @@ def _experiment(recorded: Mapping[str, Any]) -> Experiment | None:
 
 
 def _kind(experiment: Experiment) -> Kind:
-    return experiment.host, experiment.boxes
+    return experiment.host, experiment.boxes, experiment.backbone
 
 
-def _mean(found: Iterable[tuple[Kind, float]]) -> dict[Kind | None, float]:
-    """The mean of each kind, and under None that of all."""
-    groups: dict[Kind | None, list[float]] = {}
-    for kind, value in found:
-        groups.setdefault(kind, []).append(value)
-        groups.setdefault(None, []).append(value)
-    return {kind: fmean(values) for kind, values in groups.items()}
+def _mean(values: Sequence[float]) -> float | None:
+    return fmean(values) if values else None

@@ -56,7 +56,8 @@ class Bill:
     runs: int
     todo: int
     jobs: int
-    seconds: float | None  # None: nothing tells
+    timed: int | None  # those of a kind whose time is recorded; None: trials, which none tells of
+    seconds: float  # of the timed ones
     source: str  # of the times
     bytes: int
     free: int
@@ -67,10 +68,20 @@ class Bill:
         if not self.todo:
             return line
         line += f", {self.jobs} at a time" if self.jobs > 1 else ""
-        if self.seconds is not None:
-            line += f", about {duration(self.seconds)} (from speeds {self.source})"
+        line += self._time()
         size, free = estimates.in_words(self.bytes), estimates.in_words(self.free)
         return f"{line}, {size} of disk ({free} free)"
+
+    def _time(self) -> str:
+        if self.timed is None:
+            return ""
+        if not self.timed:
+            return ", in what time is not known (no run of their kind is recorded)"
+        time = f", about {duration(self.seconds)}"
+        if self.timed == self.todo:
+            return f"{time} (from speeds {self.source})"
+        others = f"of the other {self.todo - self.timed} kind no run is"
+        return f"{time} for {self.timed} of them (from speeds {self.source}; {others})"
 
 
 def bill(stands: Sequence[Standing], profile: Profile, store: Store, machine: Machine) -> Bill:
@@ -81,12 +92,12 @@ def bill(stands: Sequence[Standing], profile: Profile, store: Store, machine: Ma
     jobs = machine.jobs_for(profile, len(todo))
     each = [costs.seconds(s.run, s.epochs_done) for s in todo]
     known = [seconds for seconds in each if seconds is not None]
-    unknown = trial or len(known) < len(each)
     return Bill(
         runs=len(stands),
         todo=len(todo),
         jobs=jobs,
-        seconds=None if unknown else estimates.in_all(known, jobs),
+        timed=None if trial else len(known),
+        seconds=estimates.in_all(known, jobs),
         source=costs.source,
         bytes=sum(costs.bytes(s.run) for s in todo)
         + costs.working_bytes([s.run for s in todo], jobs),
@@ -148,7 +159,8 @@ def content(
         "missing": {
             "runs": bill.todo,
             "jobs": bill.jobs,
-            "seconds": bill.seconds,
+            "timed_runs": bill.timed,
+            "seconds": bill.seconds if bill.timed else None,  # of the timed ones
             "source": bill.source,
             "bytes": bill.bytes,
             "free_bytes": bill.free,

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 from recorded import record
@@ -74,7 +75,7 @@ def main(run_dir: Path) -> int:
     if fake != "forget":
         made = record(
             id=request.id,
-            experiment={"quality": request.experiment.quality},
+            experiment=asdict(request.experiment),
             profile=json.loads((run_dir / "request.json").read_text())["profile"],
             seed=request.seed,
             commit=request.commit,

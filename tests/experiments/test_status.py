@@ -68,6 +68,7 @@ def test_status_of_an_empty_checkout_writes_nothing(tmp_path: Path, ask: Ask) ->
         [name, "missing"] for name in ("none", "QFL", "DFL", "both")
     ]
     assert lines[5].startswith("smoke profile: 4 runs, 4 to train")
+    assert "in what time is not known (no run of their kind is recorded)" in lines[5]
     assert "of disk" in lines[5]
     assert list(tmp_path.iterdir()) == []
 
@@ -83,8 +84,9 @@ def test_every_cell_is_shown_and_a_shared_run_with_all_of_its_cells(store: Store
     shared = [line for line in out.splitlines() if "finished, AP 12.3" in line]
     assert len(shared) == 3
     assert "also table-1c/2, table-3/QFL" in shared[0]
-    # 34 runs of 60 s, the second of Table 1(b)'s hosts as long as ATSS with Dirac deltas.
-    assert "35 runs, 34 to train, about 34 min (from speeds recorded here)" in out
+    # 9 runs of ATSS with Dirac deltas, 60 s each.
+    time = "about 9 min for 9 of them (from speeds recorded here; of the other 25 kind no run is)"
+    assert f"35 runs, 34 to train, {time}" in out
     # Asked for one table, the others are still named.
     assert "also table-1a/joint w/ QFL/ATSS, table-1c/2" in ask("table-3")
 
@@ -103,9 +105,11 @@ def test_status_for_programs(store: Store, ask: Ask) -> None:
     assert runs["table-3/QFL"]["AP"] == 12.34
     assert runs["table-3/none"]["state"] == "failed"
     assert runs["table-3/none"]["detail"] == "it diverged"
-    assert runs["table-3/DFL"]["seconds"] == 60.0
+    assert runs["table-3/none"]["seconds"] == 60.0
+    assert runs["table-3/DFL"]["seconds"] is None  # of another kind
     missing = content["missing"]
-    assert (missing["runs"], missing["jobs"], missing["seconds"]) == (3, 2, 120.0)
+    assert (missing["runs"], missing["jobs"]) == (3, 2)
+    assert (missing["timed_runs"], missing["seconds"]) == (1, 60.0)
     assert missing["bytes"] >= sum(run["bytes"] for run in runs.values() if run["bytes"])
 
 
