@@ -11,9 +11,11 @@ from statistics import fmean
 from typing import Any
 
 from experiments.matrix import Run
+from gfl.data import shapes
 from gfl.errors import UserError
 from gfl.experiment import Experiment, Profile, schedule_of
 from gfl.record import RunRecord, Store, digest
+from gfl.train import embedded_root
 
 # Bytes of the weights of the largest run of each backbone that is declared at a profile, counted
 # in the models as built (test_estimates.py counts them all again).
@@ -108,6 +110,18 @@ def costs(profile: Profile, store: Store) -> Costs:
     reference = [s for id in store.reference_ids(name)
                  for s in sample(store.reference(name, id), None)]  # fmt: skip
     return Costs(profile, own, reference)
+
+
+def data_bytes(profile: Profile) -> int:
+    """What the embedded data set will take where it is not drawn, or not decoded, yet."""
+    if (spec := profile.dataset) is None:
+        return 0
+    root, of_an_image = embedded_root(spec), 3 * spec.image_size**2
+    # PNG files that hold the pixels as they are and, beside them, the decoded ones.
+    drawn = 0 if shapes.is_complete(spec, root) else spec.train + spec.val
+    left = [split for split in shapes.SPLITS if not (root / f"{split}2017.npy").exists()]
+    decoded = sum(spec.count(split) for split in left)
+    return (drawn + decoded) * of_an_image
 
 
 def size_of(folder: Path) -> int:

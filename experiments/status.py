@@ -59,7 +59,8 @@ class Bill:
     timed: int | None  # those of a kind whose time is recorded; None: trials, which none tells of
     seconds: float  # of the timed ones
     source: str  # of the times
-    bytes: int
+    bytes: int  # the data set's among them
+    data_bytes: int  # of the data set, as far as it is not there
     free: int
 
     def line(self, profile: Profile) -> str:
@@ -70,7 +71,9 @@ class Bill:
         line += f", {self.jobs} at a time" if self.jobs > 1 else ""
         line += self._time()
         size, free = estimates.in_words(self.bytes), estimates.in_words(self.free)
-        return f"{line}, {size} of disk ({free} free)"
+        data = estimates.in_words(self.data_bytes)
+        part = f", {data} of it the data set" if self.data_bytes else ""
+        return f"{line}, {size} of disk{part} ({free} free)"
 
     def _time(self) -> str:
         if self.timed is None:
@@ -92,6 +95,8 @@ def bill(stands: Sequence[Standing], profile: Profile, store: Store, machine: Ma
     jobs = machine.jobs_for(profile, len(todo))
     each = [costs.seconds(s.run, s.epochs_done) for s in todo]
     known = [seconds for seconds in each if seconds is not None]
+    kept = sum(costs.bytes(s.run) for s in todo)
+    data = estimates.data_bytes(profile) if todo else 0
     return Bill(
         runs=len(stands),
         todo=len(todo),
@@ -99,8 +104,8 @@ def bill(stands: Sequence[Standing], profile: Profile, store: Store, machine: Ma
         timed=None if trial else len(known),
         seconds=estimates.in_all(known, jobs),
         source=costs.source,
-        bytes=sum(costs.bytes(s.run) for s in todo)
-        + costs.working_bytes([s.run for s in todo], jobs),
+        bytes=kept + costs.working_bytes([s.run for s in todo], jobs) + data,
+        data_bytes=data,
         free=estimates.free_bytes(store.runs),
     )
 
@@ -163,6 +168,7 @@ def content(
             "seconds": bill.seconds if bill.timed else None,  # of the timed ones
             "source": bill.source,
             "bytes": bill.bytes,
+            "data_set_bytes": bill.data_bytes,
             "free_bytes": bill.free,
         },
     }

@@ -11,8 +11,11 @@ import recorded
 from experiments import estimates, profiles, tables
 from experiments.matrix import Run, plan
 from gfl import config
+from gfl.data import shapes
+from gfl.data.shapes import ShapesSpec
 from gfl.experiment import Experiment, Profile
 from gfl.record import Store, run_id
+from gfl.train import embedded_root
 
 SMOKE, LAPTOP, COCO = (profiles.get(name) for name in ("smoke", "laptop", "coco"))
 DIRAC, GENERAL = Experiment(), Experiment(boxes="general", dfl=True)
@@ -107,6 +110,20 @@ def test_disk_is_what_finished_folders_take(store: Store) -> None:
     # While they train: three checkpoints of weights and two moments, of two at a time.
     runs = [run(DIRAC, seed=seed) for seed in range(5)]
     assert costs.working_bytes(runs, jobs=2) == 2 * 3 * 3 * 1_064_000
+
+
+def test_the_data_set_takes_disk_until_it_is_there(data: Path) -> None:
+    spec = ShapesSpec(image_size=64, train=3, val=2, seed=8)
+    tiny, root = replace(SMOKE, dataset=spec), embedded_root(spec)
+    assert root.parent == data
+    pixels = 3 * 64 * 64
+    assert estimates.data_bytes(tiny) == 2 * 5 * pixels
+    shapes.write(spec, root)
+    assert estimates.size_of(root) == pytest.approx(5 * pixels, rel=0.15)  # and annotations
+    assert estimates.data_bytes(tiny) == 5 * pixels
+    (root / "train2017.npy").touch()
+    assert estimates.data_bytes(tiny) == 2 * pixels
+    assert estimates.data_bytes(COCO) == 0
 
 
 def test_several_at_a_time_take_their_share_of_the_time() -> None:

@@ -91,6 +91,13 @@ def test_every_cell_is_shown_and_a_shared_run_with_all_of_its_cells(store: Store
     assert "also table-1a/joint w/ QFL/ATSS, table-1c/2" in ask("table-3")
 
 
+def test_the_data_set_is_counted_where_it_is_not_drawn(
+    ask: Ask, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gfl.train.EMBEDDED", tmp_path_factory.mktemp("none"))
+    assert "of disk, 1.2 MB of it the data set (" in ask("table-3")  # 48 images, twice
+
+
 def test_each_seed_has_a_line(ask: Ask) -> None:
     lines = ask("table-3/QFL", "--seeds", "1", "0").splitlines()
     assert [line.split("  ")[1] for line in lines[1:3]] == ["QFL, seed 0", "QFL, seed 1"]
@@ -110,7 +117,8 @@ def test_status_for_programs(store: Store, ask: Ask) -> None:
     missing = content["missing"]
     assert (missing["runs"], missing["jobs"]) == (3, 2)
     assert (missing["timed_runs"], missing["seconds"]) == (1, 60.0)
-    assert missing["bytes"] >= sum(run["bytes"] for run in runs.values() if run["bytes"])
+    kept = sum(run["bytes"] for run in runs.values() if run["bytes"])
+    assert missing["bytes"] > kept + missing["data_set_bytes"]
 
 
 @pytest.mark.parametrize("words", [["status"], ["run", "table-3", "--dry-run"]])
