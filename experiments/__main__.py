@@ -178,16 +178,14 @@ def _status(args: argparse.Namespace) -> int:
 def _say_elsewhere(shown: Sequence[Table], profile: Profile) -> None:
     """Name the tables whose rows this profile does not run."""
     for table in shown:
-        if table.profiles is not None and not table.runs_at(profile.name):
-            print(
-                f"{table.title}: its rows are run at --profile {' or '.join(table.profiles)} only"
-            )
+        if where := matrix.elsewhere(table, profile):
+            print(where)
 
 
 def _config(args: argparse.Namespace) -> int:
     profile, _ = chosen(args)
     _check_data(args, profile)
-    run = matrix.single(args.target, matrix.select(args.target, profile, args.seeds)[1])
+    run = matrix.single(args.target, profile, args.seeds)
     if args.json:
         print(json.dumps(config.build(run.experiment, profile, run.seed), indent=2))
         return 0

@@ -102,8 +102,7 @@ def find(name: str, profile: str, seed: int, gpus: int, store: Store) -> Run:
         for run in _every(names, int(match["seed"]), gpus, store):
             if run.id == name:
                 return run
-    _, runs = matrix.select(name, profiles.get(profile, gpus), [seed])
-    return matrix.single(name, runs)
+    return matrix.single(name, profiles.get(profile, gpus), [seed])
 
 
 def _every(names: Sequence[str] | Mapping, seed: int, gpus: int, store: Store) -> Iterator[Run]:

@@ -81,18 +81,29 @@ def select(target: str, profile: Profile, seeds: Sequence[int]) -> tuple[list[Ta
     return shown, runs
 
 
-def single(target: str, runs: Sequence[Run]) -> Run:
-    """The only one of the runs that ``target`` named.
+def single(target: str, profile: Profile, seeds: Sequence[int]) -> Run:
+    """The only run that a person named.
 
     Raises:
-        UserError: there are several.
+        UserError: nothing of that name is declared or run at the profile, or several runs are.
     """
-    if len(runs) != 1:
+    shown, runs = select(target, profile, seeds)
+    if not runs:
+        none = f"{target!r}: no run of it is declared, its figures are the paper's alone"
+        raise UserError("; ".join(filter(None, (elsewhere(t, profile) for t in shown))) or none)
+    if len(runs) > 1:
         several = [f"{run.rows[0]}, seed {run.seed}" for run in runs]
         if len({run.seed for run in runs}) == 1:
             several = [run.rows[0] for run in runs]
         raise UserError(f"{target!r} is {len(runs)} runs; name one: {', '.join(several)}")
     return runs[0]
+
+
+def elsewhere(table: Table, profile: Profile) -> str:
+    """Say where a table's rows are run, if not at this profile; else empty."""
+    if table.profiles is None or table.runs_at(profile.name):
+        return ""
+    return f"{table.title}: its rows are run at --profile {' or '.join(table.profiles)} only"
 
 
 def _select_row(

@@ -37,11 +37,7 @@ def run(args: argparse.Namespace) -> int:
     profile, store = chosen(args)
     if profile.dataset is not None:
         raise UserError(f"test-dev is COCO's: --profile {PAPER_SCALE}, not {profile.name}")
-    _, runs = matrix.select(args.target, profile, args.seeds)
-    if len(runs) != 1:
-        names = ", ".join(run.rows[0] for run in runs)
-        raise UserError(f"{args.target!r} is {len(runs)} runs; name one: {names}")
-    (one,) = runs
+    one = matrix.single(args.target, profile, args.seeds)
     if not matrix.is_finished(store.own(profile.name, one.id)):
         raise UserError(
             f"{one.id} is not finished on this machine: python -m experiments run {one.id} "

@@ -105,6 +105,7 @@ def test_records_tell_by_which_code_they_were_made(tmp_path: Path) -> None:
     ("words", "complaint"),
     [
         (["table-3", "table-3/none"], "'table-3' is 4 runs; name one: table-3/none, table-3/QFL"),
+        (["table-4/GFL R-50", "table-3"], "Table 4: its rows are run at --profile coco only"),
         (["cooc:table-3/QFL", "table-3/none"], "unknown profile 'cooc'; did you mean 'coco'?"),
         (["nope-s0-12345678", "table-3/none"], "no run 'nope-s0-12345678' at the laptop profile"),
         (["3/QFL", "3/QFL", "--seeds", "0", "1", "2"], "two runs have at most two seeds, not 3"),
