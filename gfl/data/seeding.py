@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import torch
 from mmcv.transforms import BaseTransform
 from mmdet.registry import DATA_SAMPLERS, TRANSFORMS
 from mmengine.dataset import DefaultSampler
@@ -28,15 +29,27 @@ class SeededIndex(int):
 
 @DATA_SAMPLERS.register_module()
 class SeededSampler(DefaultSampler):
-    """mmengine's sampler, whose order follows from seed and epoch; its indices name them.
+    """mmengine's sampler, its order drawn from seed and epoch; its indices name both.
 
-    mmengine's own hook tells it the epoch. An index reaches a loader process as it is.
+    mmengine draws from seed + epoch, so that seed 1 begins with seed 0's second order: of seeds
+    whose spread is shown, too much is shared. The smoke and laptop profiles keep mmengine's own,
+    with which their records were made.
+
+    mmengine's hook tells it the epoch. An index reaches a loader process as it is.
     """
 
     def __iter__(self) -> Iterator[SeededIndex]:
         """Iterate over the indices of this epoch and, of several devices, this one."""
         epoch = self.epoch
-        for position in super().__iter__():
+        order = torch.arange(len(self.dataset))
+        if self.shuffle:
+            (drawn,) = np.random.SeedSequence([self.seed, epoch]).generate_state(1, np.uint64)
+            generator = torch.Generator().manual_seed(int(drawn))
+            order = torch.randperm(len(self.dataset), generator=generator)
+        rounds = -(-self.total_size // len(self.dataset))  # every device has as many images
+        for position in order.repeat(rounds)[
+            self.rank : self.total_size : self.world_size
+        ].tolist():
             index = SeededIndex(position)
             index.seed, index.epoch = self.seed, epoch
             yield index
