@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import pickle
 import random
 from collections.abc import Callable, Iterator
@@ -136,30 +137,57 @@ def test_each_image_is_the_same_on_any_number_of_devices(make_loader, monkeypatc
 
 
 def test_the_flips_are_fair_and_those_of_neighbours_unrelated():
+    seeding = TRANSFORMS.build({"type": "SeedAugmentation"})
+
     def flips(seed: int, number: int) -> np.ndarray:
         sampler = SeededSampler(range(2000), shuffle=False, seed=seed)
         sampler.set_epoch(number)
         drawn = []
         for index in sampler:
-            np.random.seed([index.seed, index.epoch, index])  # noqa: NPY002
+            seeding({"sample_idx": index})  # as mmengine's data sets hand it over
             drawn.append(np.random.rand() < 0.5)  # noqa: NPY002
         return np.array(drawn)
 
-    state = np.random.get_state()  # noqa: NPY002
+    states = np.random.get_state(), random.getstate()  # noqa: NPY002
     one, other_epoch, other_seed = flips(0, 0), flips(0, 1), flips(1, 0)
-    np.random.set_state(state)  # noqa: NPY002
+    np.random.set_state(states[0])  # noqa: NPY002
+    random.setstate(states[1])
     # Of 2000 fair coins the mean's deviation is 0.011: five of them.
     pairs = (one[1:] == one[:-1], one == other_epoch, one == other_seed, other_epoch == other_seed)
     for coin in (one, *pairs):
         assert abs(coin.mean() - 0.5) < 0.056
 
 
-def test_the_order_is_mmengines_own_and_an_index_survives_the_way_to_a_process():
+def order(seed: int, epoch: int, size: int = 1000) -> list[int]:
+    sampler = SeededSampler(range(size), seed=seed)
+    sampler.set_epoch(epoch)
+    return list(sampler)
+
+
+def test_an_order_is_of_its_seed_and_epoch_alone():
+    assert order(3, 2) == order(3, 2)
+    assert sorted(order(3, 2)) == list(range(1000))
+    drawn = [order(seed, epoch) for seed in range(4) for epoch in range(4)]
+    for one, other in itertools.combinations(drawn, 2):
+        # Two random orders agree in one place on average, and in ten once in ten million times.
+        assert sum(a == b for a, b in zip(one, other, strict=True)) < 10
+
+
+@pytest.mark.parametrize(("size", "devices"), [(10, 1), (10, 2), (10, 4), (3, 8)])
+@pytest.mark.parametrize("round_up", [True, False])
+def test_devices_share_an_epoch_as_mmengines_do(monkeypatch, size, devices, round_up):
+    for rank in range(devices):
+        monkeypatch.setattr(sampling, "get_dist_info", lambda rank=rank: (rank, devices))
+        ours, stock = (
+            sampler(range(size), shuffle=False, seed=0, round_up=round_up)
+            for sampler in (SeededSampler, sampling.DefaultSampler)
+        )
+        assert list(ours) == list(stock)
+
+
+def test_an_index_survives_the_way_to_a_process():
     sampler = SeededSampler(range(10), seed=7)
     sampler.set_epoch(4)
-    stock = sampling.DefaultSampler(range(10), seed=7)
-    stock.set_epoch(4)
-    assert list(sampler) == list(stock)
     index = pickle.loads(pickle.dumps(list(sampler)))[3]
     assert isinstance(index, SeededIndex)
     assert (index.seed, index.epoch) == (7, 4)
