@@ -44,6 +44,11 @@ class RunLock:
         """Give the run back, for whatever else inherited the lock too; twice is once."""
         if self._descriptor is not None:
             unlock_descriptor(self._descriptor)
+            self.leave()
+
+    def leave(self) -> None:
+        """Give up this process's part: the run stays a worker's that inherited the lock."""
+        if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
 

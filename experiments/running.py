@@ -102,16 +102,18 @@ class _Shift:
                 with suppress(Empty):
                     self.said.get(timeout=SECONDS_BETWEEN_LOOKS)()
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            self.display.stopping()
-            self.crew.stop()
+            try:
+                pool.shutdown(wait=False, cancel_futures=True)
+                self.display.stopping()
+            finally:  # another Ctrl-C by now, and they are stopped all the same
+                self.crew.stop()
             raise
         finally:
             try:
-                pool.shutdown()  # others may have the runs once nothing here writes into them
-            finally:
+                pool.shutdown()
+            finally:  # if that was interrupted, a worker that lives on keeps its run
                 for _, lock, _ in self.working.values():
-                    lock.release()
+                    lock.leave()
         return self.failed
 
     def _hand_out(self, pool: ThreadPoolExecutor) -> None:

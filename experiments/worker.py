@@ -126,11 +126,11 @@ class Crew:
 def _end(processes: Sequence[subprocess.Popen]) -> None:
     """End workers and whatever they started, asking first."""
     for number, patience in PATIENCE:
-        for process in processes:
-            if process.poll() is None:
-                _signal(process, number)
         deadline = time.monotonic() + patience
         try:
+            for process in processes:
+                if process.poll() is None:
+                    _signal(process, number)
             for process in processes:
                 process.wait(max(0.0, deadline - time.monotonic()))
             break

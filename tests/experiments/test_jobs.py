@@ -6,12 +6,15 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from experiments import machine, profiles, worker
 from experiments.__main__ import main
+from experiments.display import Display
+from experiments.locks import is_locked
 from experiments.machine import Machine
 from experiments.worker import ROOT
 from gfl.data import shapes
@@ -114,6 +117,40 @@ def test_a_second_ctrl_c_does_not_wait(
     thread.join()
     assert workers_left(tmp_path) == []
     assert not list((tmp_path / "runs").glob("*/*/record.json"))  # as if left to themselves
+
+
+def interrupt(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_second_ctrl_c_at_once_stops_the_workers_too(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE", "hang")
+    monkeypatch.setattr(Display, "stopping", interrupt)
+    thread = when_hanging(tmp_path, 2, lambda: os.kill(os.getpid(), signal.SIGINT))
+    assert cli("--jobs", "2") == 130
+    thread.join()
+    assert workers_left(tmp_path) == []
+    assert not list((tmp_path / "runs").glob("*/*/record.json"))  # as if waited for
+
+
+def test_a_worker_that_could_not_be_waited_for_keeps_its_run(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE", "hang")
+    monkeypatch.setattr(worker.Crew, "stop", lambda crew: None)
+    monkeypatch.setattr(ThreadPoolExecutor, "shutdown", interrupt)
+    thread = when_hanging(tmp_path, 1, lambda: os.kill(os.getpid(), signal.SIGINT))
+    assert cli("--jobs", "1") == 130
+    thread.join()
+    (hanging,) = (tmp_path / "runs").glob("*/*/hanging")
+    assert is_locked(hanging.parent)
+    os.kill(int(hanging.read_text()), signal.SIGKILL)
+    deadline = time.monotonic() + 30
+    while is_locked(hanging.parent):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def test_a_worker_that_dies_stops_the_others_which_go_on_later(

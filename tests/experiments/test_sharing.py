@@ -208,6 +208,19 @@ def test_a_lock_lives_as_long_as_who_inherited_it(tmp_path: Path) -> None:
     assert not run_dir.exists()
 
 
+def test_a_lock_that_is_left_stays_its_workers(tmp_path: Path) -> None:
+    run_dir = tmp_path / "a-run"
+    lock = RunLock.take(run_dir)
+    assert lock is not None
+    child = subprocess.Popen(["sleep", "60"], pass_fds=lock.descriptors)
+    lock.leave()
+    lock.release()
+    assert is_locked(run_dir)
+    child.kill()
+    child.wait()
+    assert not is_locked(run_dir)
+
+
 def test_a_lock_that_is_given_back_is_free_whoever_inherited_it(tmp_path: Path) -> None:
     lock = RunLock.take(tmp_path / "a-run")
     assert lock is not None
