@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from filelock import lock_descriptor, unlock_descriptor
+
+LOOKS, A_LOOK = 3, 0.001  # is_locked has a lock for a moment, s: it is no owner
 
 
 class RunLock:
@@ -27,8 +32,10 @@ class RunLock:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            if lock_descriptor(descriptor, blocking=False):
-                return cls(descriptor)
+            for _ in range(LOOKS):
+                if lock_descriptor(descriptor, blocking=False):
+                    return cls(descriptor)
+                time.sleep(A_LOOK)
         except BaseException:
             os.close(descriptor)
             raise
@@ -59,12 +66,18 @@ def lock_path(run_dir: Path) -> Path:
 
 
 def is_locked(run_dir: Path) -> bool:
-    """Whether a run is being trained; nothing is written to find out."""
+    """Whether a run is being trained, as far as the system tells; nothing is written to find out.
+
+    Any number of processes may look at a time: the lock is shared between them for a moment.
+    """
     try:
         descriptor = os.open(lock_path(run_dir), os.O_RDONLY)
     except OSError:
         return False
     try:
-        return not lock_descriptor(descriptor, blocking=False)
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return False
+    except OSError as err:  # others than "it is locked": a file system without locks
+        return err.errno == errno.EWOULDBLOCK
     finally:
         os.close(descriptor)

@@ -1,5 +1,7 @@
 """Several processes at one table, and one that is killed: against a worker that only pretends."""
 
+import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -206,6 +208,33 @@ def test_a_lock_lives_as_long_as_who_inherited_it(tmp_path: Path) -> None:
     child.wait()
     assert not is_locked(run_dir)
     assert not run_dir.exists()
+
+
+def test_who_only_looks_sees_no_other_who_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_dir = tmp_path / "a-run"
+    lock = RunLock.take(run_dir)
+    assert lock is not None
+    lock.release()
+    seen = []
+    looking = fcntl.flock
+
+    def look(descriptor: int, how: int) -> None:
+        looking(descriptor, how)
+        if len(seen) < 3:  # while this one has it, another looks
+            seen.append(None)
+            seen.append(is_locked(run_dir))
+
+    monkeypatch.setattr(fcntl, "flock", look)
+    assert not is_locked(run_dir)
+    assert seen[-1] is False
+
+    def broken(descriptor: int, how: int) -> None:
+        raise OSError(errno.ENOLCK, "no locks here")
+
+    monkeypatch.setattr(fcntl, "flock", broken)
+    assert not is_locked(run_dir)
 
 
 def test_a_lock_that_is_left_stays_its_workers(tmp_path: Path) -> None:
