@@ -14,6 +14,9 @@ from gfl.experiment import Profile
 
 MEMORY_OF_A_RUN = 2 << 30  # bytes, rounded up generously from the laptop profile's 1.2 GB
 
+ALLOCATOR = ("PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF")
+ALLOCATED = 0.95  # of a GPU that runs share; what each process has there besides is not counted
+
 
 @dataclass(frozen=True)
 class Machine:
@@ -74,9 +77,10 @@ class Machine:
         mine = [gpus[(slot * self.gpus + i) % len(gpus)] for i in range(self.gpus)]
         environment = {"CUDA_VISIBLE_DEVICES": ",".join(mine)}
         if (sharing := math.ceil(jobs * self.gpus / len(gpus))) > 1:
-            wanted = os.environ.get("PYTORCH_CUDA_ALLOC_CONF", "")
-            part = f"per_process_memory_fraction:{1 / sharing:.3f}"
-            environment["PYTORCH_CUDA_ALLOC_CONF"] = ",".join(filter(None, (wanted, part)))
+            # The CUDA allocator reads the old name, empty or not, and then not the new one.
+            name = next((n for n in ALLOCATOR if n in os.environ), ALLOCATOR[-1])
+            part = f"per_process_memory_fraction:{ALLOCATED / sharing:.3f}"
+            environment[name] = ",".join(filter(None, (os.environ.get(name), part)))
         return environment
 
 

@@ -13,7 +13,8 @@ SMOKE, GPU, COCO = (profiles.get(name) for name in ("smoke", "gpu", "coco"))
 @pytest.fixture
 def gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5,7")
-    monkeypatch.delenv("PYTORCH_CUDA_ALLOC_CONF", raising=False)
+    for name in machine.ALLOCATOR:
+        monkeypatch.delenv(name, raising=False)
 
 
 def test_cores_are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -34,8 +35,8 @@ def test_gpus_are_dealt_out_in_turn() -> None:
     # 4 on 3: two meet on the first, and no run knows which it will be.
     shared = [Machine().environment(GPU, slot, 4) for slot in range(4)]
     assert [found["CUDA_VISIBLE_DEVICES"] for found in shared] == ["2", "5", "7", "2"]
-    assert {found["PYTORCH_CUDA_ALLOC_CONF"] for found in shared} == {
-        "per_process_memory_fraction:0.500"
+    assert {found["PYTORCH_ALLOC_CONF"] for found in shared} == {
+        "per_process_memory_fraction:0.475"
     }
     pairs = [Machine(gpus=2).environment(COCO, slot, 2) for slot in range(2)]
     assert [found["CUDA_VISIBLE_DEVICES"] for found in pairs] == ["2,5", "7,2"]
@@ -50,11 +51,15 @@ def test_a_single_run_and_one_on_the_cpu_are_told_nothing() -> None:
 
 
 @pytest.mark.usefixtures("gpus")
-def test_the_users_own_allocator_settings_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", machine.ALLOCATOR)
+def test_the_users_own_allocator_settings_stay(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
-    monkeypatch.setenv("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
-    told = Machine().environment(GPU, 2, 3)["PYTORCH_CUDA_ALLOC_CONF"]
-    assert told == "expandable_segments:True,per_process_memory_fraction:0.333"
+    monkeypatch.setenv(name, "expandable_segments:True")
+    told = Machine().environment(GPU, 2, 3)
+    assert told == {
+        "CUDA_VISIBLE_DEVICES": "0",
+        name: "expandable_segments:True,per_process_memory_fraction:0.317",
+    }
 
 
 def test_gpus_are_counted_without_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
