@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import shutil
 import subprocess
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
+from experiments import cgroup
 from gfl.errors import UserError
 from gfl.experiment import Profile
 
 MEMORY_OF_A_RUN = 2 << 30  # bytes, rounded up generously from the laptop profile's 1.2 GB
 
+MEMORY = Path("/proc/meminfo")
 ALLOCATOR = ("PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF")
 ALLOCATED = 0.95  # of a GPU that runs share; what each process has there besides is not counted
 
@@ -85,15 +89,24 @@ class Machine:
 
 
 def usable_cores() -> int:
-    """The cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1  # macOS
+    """The cores that this process may use, a container's share of them included."""
+    here = hasattr(os, "sched_getaffinity")  # not on macOS
+    cores = len(os.sched_getaffinity(0)) if here else os.cpu_count() or 1
+    share = cgroup.cpu_limit()
+    return cores if share is None else max(1, min(cores, int(share)))
 
 
 def usable_memory() -> int:
-    """The machine's memory in bytes."""
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    """The bytes of memory that are free for runs, at most what a container may have."""
+    found = re.search(r"^MemAvailable:\s+(\d+) kB$", _read(MEMORY), re.MULTILINE)
+    whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")  # macOS tells no more
+    free = int(found[1]) << 10 if found else whole
+    limit = cgroup.memory_limit()
+    return free if limit is None else min(free, limit)
+
+
+def _read(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
 
 
 def visible_gpus() -> list[str]:
