@@ -20,7 +20,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from gfl import checkpoint, config
-from gfl.data.coco import TEST_DEV, TEST_IMAGES, read_json
+from gfl.data.coco import TEST_DEV, read_json
 from gfl.errors import UserError
 from gfl.experiment import Experiment, Profile
 
@@ -34,7 +34,9 @@ class ProgressHook(Hook):
     def __init__(self, tell: Callable[[str], None]) -> None:
         self.tell = tell
 
-    def after_test_iter(self, runner: Any, batch_idx: int, *_: Any, **__: Any) -> None:
+    def after_test_iter(
+        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
         loader = runner.test_dataloader
         done = min((batch_idx + 1) * loader.batch_size, len(loader.dataset))
         if done == len(loader.dataset) or (batch_idx + 1) % IMAGES_BETWEEN_WORDS == 0:
@@ -64,13 +66,13 @@ def write(
     weights = _weights(run_dir)
     # The log and whatever else mmengine leaves goes with the folder.
     with tempfile.TemporaryDirectory(dir=run_dir, prefix=".test-dev-") as folder:
-        settings = config.for_machine(
+        settings = config.for_test_dev(
             config.build(experiment, profile, seed),
             data_root=data_root,
             work_dir=Path(folder),
             workers=workers,
+            results=Path(folder) / "found",
         )
-        _point_at_test_dev(settings, data_root, Path(folder) / "found")
         _check_labels(settings, data_root)
         with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports its progress by print
             runner = Runner.from_cfg(Config(settings | {"experiment_name": f"{run_dir.name}-test"}))
@@ -90,21 +92,6 @@ def _weights(run_dir: Path) -> dict[str, Any]:
         return checkpoint.load(path)["model"]
     except checkpoint.DamagedError as err:
         raise UserError(f"{path}: {err}; delete the run's folder to train it anew") from err
-
-
-def _point_at_test_dev(settings: dict[str, Any], data_root: Path, found: Path) -> None:
-    settings["model"]["backbone"]["init_cfg"] = None  # its weights are the run's
-    settings["log_level"] = "WARNING"
-    dataset = settings["test_dataloader"]["dataset"]
-    dataset["ann_file"], dataset["data_prefix"] = TEST_DEV, {"img": f"{TEST_IMAGES}/"}
-    # Every image once and its size: there are no boxes to load.
-    dataset["pipeline"] = [s for s in dataset["pipeline"] if s["type"] != "LoadAnnotations"]
-    settings["test_evaluator"] = {
-        "type": "CocoMetric",
-        "ann_file": str(data_root / TEST_DEV),
-        "format_only": True,
-        "outfile_prefix": str(found),
-    }
 
 
 def _check_labels(settings: dict[str, Any], data_root: Path) -> None:

@@ -1,22 +1,23 @@
 """(Experiment, Profile, seed) -> mmengine's configuration; only this package knows mmdet's keys.
 
 ``build`` gives the resolved configuration: everything that can change a run's result and nothing
-else, so that its hash is the run's identity. ``for_machine`` adds what may differ between machines:
-paths, worker processes, the device.
+else, so that its hash is the run's identity. ``for_machine`` and its like add what may differ
+between machines: paths, worker processes, the device.
 """
 
 from __future__ import annotations
 
-import copy
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from gfl.config import fcos, hosts, larger
-from gfl.config.data import COCO, annotation_file, dataloader
+from gfl.config.data import COCO, dataloader
 from gfl.config.detector import detector
+from gfl.config.machine import for_machine, for_stock_tool, for_test_dev
 from gfl.config.schedule import optim_wrapper, param_scheduler
 from gfl.experiment import ABLATED_HOSTS, Experiment, Profile
+
+__all__ = ["Config", "build", "for_machine", "for_stock_tool", "for_test_dev"]
 
 Config = dict[str, Any]
 
@@ -50,49 +51,4 @@ def build(experiment: Experiment, profile: Profile, seed: int) -> Config:
     elif experiment.host not in ABLATED_HOSTS:
         hosts.publish(config, experiment, profile)
     larger.enlarge(config, experiment, profile)
-    return config
-
-
-def for_machine(
-    config: Config,
-    *,
-    data_root: Path,
-    work_dir: Path,
-    workers: int,
-    gpus: int = 1,
-    max_iters: int | None = None,
-) -> Config:
-    """Return the configuration with this machine's paths, workers and, if asked for, a cap.
-
-    A capped run trains the schedule's first ``max_iters`` steps and evaluates as many images as it
-    trained on, or all that there are.
-    """
-    config = copy.deepcopy(config)
-    config["work_dir"] = str(work_dir)
-    for split in ("train", "val"):
-        loader = config[f"{split}_dataloader"]
-        loader["num_workers"] = workers
-        # Workers that stay keep the embedded data set's decoded images.
-        loader["persistent_workers"] = workers > 0 and config["dataset"] != COCO
-        loader["dataset"]["data_root"] = str(data_root)
-    if max_iters is not None:
-        config["train_cfg"] |= {"type": "CappedTrainLoop", "cap": max_iters}
-        batch = config["train_dataloader"]["batch_size"] * gpus
-        config["val_dataloader"]["dataset"]["indices"] = max_iters * batch
-    if gpus > 1:
-        config["launcher"] = "pytorch"
-        config["model_wrapper_cfg"] = {"type": "ChannelsLastDataParallel"}
-        # Each device has its own batches' statistics; all evaluate with, and keep, their mean.
-        config["custom_hooks"] = [{"type": "SyncBuffersHook"}]
-    config["val_evaluator"]["ann_file"] = str(data_root / annotation_file("val"))
-    # Where the devices' predictions meet, for a moment.
-    config["val_evaluator"]["collect_dir"] = str(work_dir / ".predictions")
-    config["default_hooks"] = {
-        "checkpoint": None,
-        "logger": {"type": "LoggerHook", "interval": 100},
-    }
-    # The stand-ins for test time of mmengine's Runner: it wants all three or none.
-    config["test_dataloader"] = copy.deepcopy(config["val_dataloader"])
-    config["test_evaluator"] = copy.deepcopy(config["val_evaluator"])
-    config["test_cfg"] = {"type": "TestLoop"}
     return config

@@ -1,0 +1,96 @@
+"""What may differ between machines: paths, worker processes, devices, and who runs the thing."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+from gfl.config.data import COCO, annotation_file
+from gfl.data.coco import TEST_DEV, TEST_IMAGES
+
+Config = dict[str, Any]
+
+
+def for_machine(
+    config: Config,
+    *,
+    data_root: Path,
+    work_dir: Path,
+    workers: int,
+    gpus: int = 1,
+    max_iters: int | None = None,
+) -> Config:
+    """Return the configuration with this machine's paths, workers and, if asked for, a cap.
+
+    A capped run trains the schedule's first ``max_iters`` steps and evaluates as many images as it
+    trained on, or all that there are.
+    """
+    config = copy.deepcopy(config)
+    config["work_dir"] = str(work_dir)
+    for split in ("train", "val"):
+        loader = config[f"{split}_dataloader"]
+        loader["num_workers"] = workers
+        # Workers that stay keep the embedded data set's decoded images.
+        loader["persistent_workers"] = workers > 0 and config["dataset"] != COCO
+        loader["dataset"]["data_root"] = str(data_root)
+    if max_iters is not None:
+        config["train_cfg"] |= {"type": "CappedTrainLoop", "cap": max_iters}
+        batch = config["train_dataloader"]["batch_size"] * gpus
+        config["val_dataloader"]["dataset"]["indices"] = max_iters * batch
+    if gpus > 1:
+        _share(config)
+    config["val_evaluator"]["ann_file"] = str(data_root / annotation_file("val"))
+    # Where the devices' predictions meet, for a moment.
+    config["val_evaluator"]["collect_dir"] = str(work_dir / ".predictions")
+    logger = {"type": "LoggerHook", "interval": 100}
+    config["default_hooks"] = {"checkpoint": None, "logger": logger}
+    # The stand-ins for test time of mmengine's Runner: it wants all three or none.
+    config["test_dataloader"] = copy.deepcopy(config["val_dataloader"])
+    config["test_evaluator"] = copy.deepcopy(config["val_evaluator"])
+    config["test_cfg"] = {"type": "TestLoop"}
+    return config
+
+
+def for_stock_tool(
+    config: Config, *, data_root: Path, work_dir: Path, workers: int, gpus: int
+) -> Config:
+    """Return the configuration as mmdet's own ``tools/train.py`` takes it: it has no hook of ours.
+
+    So mmengine's keeps the last two epochs.
+    """
+    config = for_machine(config, data_root=data_root, work_dir=work_dir, workers=workers, gpus=gpus)
+    hook = {"type": "CheckpointHook", "interval": 1, "max_keep_ckpts": 2}
+    config["default_hooks"]["checkpoint"] = hook
+    return config
+
+
+def for_test_dev(
+    config: Config, *, data_root: Path, work_dir: Path, workers: int, results: Path
+) -> Config:
+    """Return the configuration whose test is on COCO's test-dev, with weights that are loaded.
+
+    What is found there is written to ``results`` with ".bbox.json" after it.
+    """
+    config = for_machine(config, data_root=data_root, work_dir=work_dir, workers=workers)
+    config["model"]["backbone"]["init_cfg"] = None
+    config["log_level"] = "WARNING"
+    dataset = config["test_dataloader"]["dataset"]
+    dataset |= {"ann_file": TEST_DEV, "data_prefix": {"img": f"{TEST_IMAGES}/"}}
+    # Every image once and its size: there are no boxes to load.
+    dataset["pipeline"] = [s for s in dataset["pipeline"] if s["type"] != "LoadAnnotations"]
+    config["test_evaluator"] = {
+        "type": "CocoMetric",
+        "ann_file": str(data_root / TEST_DEV),
+        "format_only": True,
+        "outfile_prefix": str(results),
+    }
+    return config
+
+
+def _share(config: Config) -> None:
+    """Train on several devices, in place."""
+    config["launcher"] = "pytorch"
+    config["model_wrapper_cfg"] = {"type": "ChannelsLastDataParallel"}
+    # Each device has its own batches' statistics; all evaluate with, and keep, their mean.
+    config["custom_hooks"] = [{"type": "SyncBuffersHook"}]
