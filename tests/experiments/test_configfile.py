@@ -1,5 +1,7 @@
 """A run as a file for mmdet's own tool."""
 
+from __future__ import annotations
+
 import ast
 import importlib.util
 import json
@@ -8,16 +10,21 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from experiments import configfile, profiles
 from experiments.__main__ import main
+from experiments.matrix import select
 from experiments.worker import ROOT
 from gfl import config
 from gfl.data import shapes
 from gfl.experiment import Experiment
 from gfl.train import embedded_root
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
 SMOKE = profiles.get("smoke")
 Show = Callable[..., str]
@@ -95,6 +102,60 @@ def test_long_values_are_broken_and_stay_what_they_are() -> None:
     text = configfile._literal(value)
     assert ast.literal_eval(text) == value
     assert text.startswith("{\n    'a': [\n        (1, 2),\n")
+
+
+def from_file(path: Path) -> Config:
+    """As the stock tool reads it."""
+    import gfl.register  # noqa: F401  before mmdet: it supplies mmcv's operators
+    from mmengine.config import Config  # isort: skip
+
+    return Config.fromfile(path)
+
+
+@pytest.mark.parametrize(
+    ("row", "head"),
+    [
+        ("table-1a/centerness-branch/FCOS", "AblationHead"),
+        ("table-1b/SSD512 + joint w/ QFL", "JointSSDHead"),
+        ("table-1b/RetinaNet", "RetinaHead"),
+    ],
+)
+def test_mmengines_runner_is_built_from_the_file(
+    row: str, head: str, show: Show, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    assert SMOKE.dataset is not None
+    shapes.write(SMOKE.dataset, embedded_root(SMOKE.dataset))
+    folder = tmp_path_factory.mktemp("stock")
+    (folder / "run.py").write_text(show(row, "--profile", "smoke"))
+    found = from_file(folder / "run.py")
+    found.work_dir, found.experiment_name = str(folder), head
+    from mmengine.runner import Runner
+
+    runner = Runner.from_cfg(found)
+    assert type(runner.model.bbox_head).__name__ == head
+    loop: Any = runner.build_train_loop(found.train_cfg)
+    assert len(loop.dataloader) == SMOKE.dataset.train // SMOKE.schedule.batch
+    (hook,) = (hook for hook in runner.hooks if type(hook).__name__ == "CheckpointHook")
+    assert hook.interval == 1
+
+
+@pytest.mark.parametrize(
+    ("row", "profile"),
+    [("table-4/GFL X-101-32x4d-DCN", "coco"), ("table-1b/SSD512", "coco"), ("table-3/both", "gpu")],
+)
+def test_a_file_for_larger_machines_is_read_as_it_was_meant(
+    row: str, profile: str, show: Show, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.mktemp("stock") / "run.py"
+    path.write_text(show(row, "--profile", profile, "--gpus", "2"))
+    found = from_file(path)
+    (run,) = select(row, profiles.get(profile, 2), [0])[1]
+    resolved = config.build(run.experiment, run.profile, 0)
+    for key in ("model", "optim_wrapper", "param_scheduler", "train_cfg"):
+        assert json.loads(json.dumps(found[key])) == json.loads(json.dumps(resolved[key]))
+    assert found.launcher == "pytorch"
+    for split in ("train", "val"):
+        assert found[f"{split}_dataloader"].num_workers > 0
 
 
 def test_mmdets_own_tool_trains_from_the_file(show: Show, tmp_path: Path) -> None:
