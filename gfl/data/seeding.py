@@ -46,10 +46,8 @@ class SeededSampler(DefaultSampler):
             (drawn,) = np.random.SeedSequence([self.seed, epoch]).generate_state(1, np.uint64)
             generator = torch.Generator().manual_seed(int(drawn))
             order = torch.randperm(len(self.dataset), generator=generator)
-        rounds = -(-self.total_size // len(self.dataset))  # every device has as many images
-        for position in order.repeat(rounds)[
-            self.rank : self.total_size : self.world_size
-        ].tolist():
+        order = order.repeat(-(-self.total_size // len(order)))  # every device has as many
+        for position in order[self.rank : self.total_size : self.world_size].tolist():
             index = SeededIndex(position)
             index.seed, index.epoch = self.seed, epoch
             yield index
