@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 
 from analysis import tables
 from analysis.order import CLEARLY, PAPERS_OWN, order, published
-from analysis.tables import Filled, Records
+from analysis.tables import Filled
 from analysis.uncertainty import METHOD
 from experiments.declare import FPS, Table
 from gfl.experiment import Profile
 from gfl.record import RunRecord
 
+PAPERS_GPU = "RTX 2080 Ti"  # as CUDA names it, behind its makers
 LETTERS = "ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛʷˣʸᶻ"  # figures would read as powers: there are rows named 2 and 16
 
 
@@ -62,14 +63,6 @@ def notes(
         yield from (remark for f in filled for remark in f.remarks)
 
 
-def _sources(with_own: bool) -> list[str]:
-    return ["reference", "ours"] if with_own else ["reference"]
-
-
-def _records(cell: Filled, source: str) -> Records:
-    return cell.reference if source == "reference" else cell.own
-
-
 def _figures(table: Table, run: Sequence[Filled], with_own: bool) -> Iterator[str]:
     """What ± and ΔAP are."""
     text = "n: seeds; ±: their standard deviation."
@@ -79,9 +72,9 @@ def _figures(table: Table, run: Sequence[Filled], with_own: bool) -> Iterator[st
     else:
         yield text
     found = [
-        tables.difference(_records(cell, source), _records(base, source))
+        tables.difference(cell.records(source), base.records(source))
         for cell, base in pairs
-        for source in _sources(with_own)
+        for source in tables.sources(with_own)
     ]
     if any(f is not None and f.interval is None for f in found):
         yield (
@@ -103,8 +96,8 @@ def _orders(table: Table, run: Sequence[Filled], with_own: bool) -> Iterator[str
     for group in table.groups:
         cells = [cell for cell in run if cell.cell.group == group]
         lines = []
-        for source in _sources(with_own):
-            found = order([(cell, _records(cell, source)) for cell in cells])
+        for source in tables.sources(with_own):
+            found = order([(cell, cell.records(source)) for cell in cells])
             if found is not None:
                 judged = judged or found.has_verdict
                 lines.append(f"  {source}: {found.text}")
@@ -134,22 +127,30 @@ def _not_run(table: Table, profile: Profile, filled: Sequence[Filled]) -> Iterat
 
 def _timed(reference: Sequence[RunRecord], own: Sequence[RunRecord]) -> str:
     """On what FPS was measured; a record does not say what else the machine did."""
-    parts = []
-    for name, records in (("reference", reference), ("ours", own)):
+    parts, machines = [], []
+    for source, records in zip(tables.sources(with_own=True), (reference, own), strict=True):
         timed = [record for record in records if record.fps is not None]
         if timed:
-            parts.append(f"{name} on {', '.join(sorted({_place(r) for r in timed}))}")
+            parts.append(f"{source} on {', '.join(sorted({_place(r) for r in timed}))}")
+            machines += [_device(r) for r in timed]
     if not parts:
         return ""
-    beside = ", maybe with other runs training beside it" if "thread" in "".join(parts) else ""
-    return f"FPS: {'; '.join(parts)}{beside}; not comparable with the paper's GPU."
+    beside = ", maybe with other runs training beside it" if "cpu" in machines else ""
+    apart = any(PAPERS_GPU not in machine for machine in machines)
+    other = "; not comparable with the paper's GPU" if apart else ""
+    return f"FPS: {'; '.join(parts)}{beside}{other}."
+
+
+def _device(record: RunRecord) -> str:
+    """``cpu``, or a GPU's name."""
+    return str(record.hardware.get("device", "cpu"))
 
 
 def _place(record: RunRecord) -> str:
     """``1 thread of AMD EPYC``, or a GPU's name."""
-    device, cpu = record.hardware.get("device", "cpu"), record.hardware.get("cpu", "?")
+    device, cpu = _device(record), record.hardware.get("cpu", "?")
     if device != "cpu":
-        return str(device)
+        return device
     if (threads := record.hardware.get("threads")) is None:
         return f"the CPU {cpu}, on an unrecorded number of threads"
     return f"{threads} thread{'s' if threads != 1 else ''} of {cpu}"

@@ -10,7 +10,7 @@ from analysis import tables
 from analysis.sheet import DELTA, Sheet
 from analysis.tables import Filled, Records
 from analysis.uncertainty import Difference, Figure
-from experiments.declare import AP, Table
+from experiments.declare import Table
 
 FIELDS: tuple[str, ...] = (
     "table", "group", "row", "column", "source", "value", "sd", "lower", "upper", "n", "seeds",
@@ -56,20 +56,17 @@ def tidy_csv(table: Table, filled: Sequence[Filled], with_own: bool) -> str:
         for name, value in _published(cell, base):
             text = "" if value is None else str(value)
             writer.writerow(where | {"column": name, "source": "paper", "value": text})
-        sources = [("reference", cell.reference, base.reference if base else None)]
-        sources += [("ours", cell.own, base.own if base else None)] if with_own else []
-        for source, records, base_records in sources:
-            for name, found in _found(table, records, base_records):
+        for source in tables.sources(with_own):
+            base_records = base.records(source) if base else None
+            for name, found in _found(table, cell.records(source), base_records):
                 writer.writerow(where | {"column": name, "source": source} | _numbers(found))
     return out.getvalue()
 
 
 def _published(cell: Filled, base: Filled | None) -> Iterator[tuple[str, float | None]]:
-    published = cell.cell.published
-    yield from published.items()
-    value, other = published.get(AP.name), base.cell.published.get(AP.name) if base else None
-    if value is not None and other is not None:
-        yield DELTA, round(value - other, AP.digits)
+    yield from cell.cell.published.items()
+    if (difference := tables.published_difference(cell, base)) is not None:
+        yield DELTA, difference
 
 
 def _found(

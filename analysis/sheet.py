@@ -92,13 +92,13 @@ class _Layout:
         yield Line(row.name + mark, row.key + mark, row.marks, "paper", ("", *paper))
         if not tables.is_run(self.table, self.profile, cell.cell):
             return
-        sources = [("reference", cell.reference, base.reference if base else None)]
-        sources += [("ours", cell.own, base.own if base else None)] if self.with_own else []
-        for name, records, base_records in sources:
+        for source in tables.sources(self.with_own):
+            records = cell.records(source)
+            base_records = base.records(source) if base else None
             texts = (_text(tables.figure(records, c.metric), c) for c in self.table.columns)
             seeds = str(len(records)) if records else ""
             figures = (seeds, *self.interleaved(texts, _delta(records, base_records)))
-            yield Line("", "", tuple("" for _ in row.marks), name, figures)
+            yield Line("", "", tuple("" for _ in row.marks), source, figures)
 
     def published(self, cell: Filled) -> Iterator[str]:
         for column in self.table.columns:
@@ -156,10 +156,8 @@ def _text(found: Figure | None, column: Column) -> str:
 
 
 def _published_delta(cell: Filled, base: Filled | None) -> str:
-    if base is None:
-        return ""
-    value, other = cell.cell.published[AP.name], base.cell.published[AP.name]
-    return "" if value is None or other is None else f"{value - other:+.1f}"
+    difference = tables.published_difference(cell, base)
+    return "" if difference is None else f"{difference:+.1f}"
 
 
 def _delta(records: Records, base: Records | None) -> str:

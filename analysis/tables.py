@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from analysis import uncertainty
 from analysis.uncertainty import Difference, Figure
-from experiments.declare import Cell, Table
+from experiments.declare import AP, Cell, Table
 from experiments.profiles import TUNING_SEED
 from gfl.experiment import Experiment, Profile, schedule_of
 from gfl.record import RUN_ID, RunRecord, Store, run_id, seeds_of
@@ -23,6 +23,10 @@ class Filled:
     reference: Records
     own: Records
     remarks: tuple[str, ...]  # runs of this machine that are no results, and why
+
+    def records(self, source: str) -> Records:
+        """Those of one of ``sources``."""
+        return self.reference if source == "reference" else self.own
 
 
 def fill(table: Table, profile: Profile, store: Store) -> list[Filled]:
@@ -54,6 +58,17 @@ def _filled(cell: Cell, experiment: Experiment, profile: Profile, store: Store) 
 def is_run(table: Table, profile: Profile, cell: Cell) -> bool:
     """Whether the cell can have a run at this profile at all."""
     return cell.experiment is not None and table.runs_at(profile.name)
+
+
+def sources(with_own: bool) -> tuple[str, ...]:
+    """Where records come from: the reference and, if asked, this machine."""
+    return ("reference", "ours") if with_own else ("reference",)
+
+
+def published_difference(cell: Filled, base: Filled | None) -> float | None:
+    """The paper's ΔAP, in AP's digits; None where it is a baseline or lacks a number."""
+    value, other = (c.cell.published.get(AP.name) if c else None for c in (cell, base))
+    return None if value is None or other is None else round(value - other, AP.digits)
 
 
 def figure(records: Records, metric: str) -> Figure | None:

@@ -165,6 +165,20 @@ def test_the_table_says_on_what_fps_was_measured(store: Store) -> None:
     assert fps_notes(store, with_own=False) == [note]
 
 
+@pytest.mark.parametrize(
+    ("name", "ending"),
+    [
+        ("NVIDIA GeForce RTX 2080 Ti", "."),
+        ("a GPU of the threadbare kind", "; not comparable with the paper's GPU."),
+    ],
+)
+def test_fps_on_a_gpu_is_comparable_if_it_is_the_papers(
+    store: Store, name: str, ending: str
+) -> None:
+    refer(store, a_record("none", 0, 30.0, hardware={"device": name, "threads": 8}))
+    assert fps_notes(store, with_own=True) == [f"FPS: reference on {name}{ending}"]
+
+
 def test_runs_for_other_gpus_are_pointed_to(store: Store, capsys: pytest.CaptureFixture) -> None:
     record = a_record("none", 0, 30.0, profile={"name": "smoke", "gpus": 2})
     refer(store, replace(record, id=record.id[:-8] + "00000000"))
