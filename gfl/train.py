@@ -16,7 +16,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ from gfl import config
 from gfl.config.data import has_loaders
 from gfl.data import shapes
 from gfl.errors import UserError, disk_error
+from gfl.experiment import schedule_of
 from gfl.record import RecordError, Request, RunRecord, State, digest, write_json
 
 if TYPE_CHECKING:
@@ -159,10 +160,12 @@ def _settings(request: Request, data_root: Path, run_dir: Path) -> dict[str, Any
 
 def _record(request: Request, outcome: Outcome) -> RunRecord:
     ended: State = "finished" if request.max_iters is None else "capped"
+    # SSD512 on COCO, and Table 4's GFL, have another schedule than the profile's: what was trained.
+    profile = replace(request.profile, schedule=schedule_of(request.experiment, request.profile))
     return RunRecord(
         id=request.id,
         experiment=asdict(request.experiment),
-        profile=asdict(request.profile),
+        profile=asdict(profile),
         seed=request.seed,
         commit=request.commit,
         dirty=request.dirty,

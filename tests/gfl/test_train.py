@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from gfl.checkpoint import load
 from gfl.data import loading, shapes
 from gfl.experiment import Experiment, Profile
 from gfl.record import METRICS, Request, RunRecord, read_json, run_id
+from gfl.session import Outcome
 
 EPOCHS = 2
 EXPERIMENT = Experiment(quality="joint", boxes="general", dfl=True)
@@ -134,3 +135,13 @@ def test_a_trial_decodes_no_data_set_but_mends_one_that_is_damaged(tmp_path):
     train._decode(trial, tmp_path / "set", tell)
     assert pixels.read_bytes() == expected
     assert str(pixels) in told[0]["text"]
+
+
+def test_a_record_has_the_schedule_that_was_trained() -> None:
+    ssd = Experiment(host="ssd512", quality="none")
+    request = replace(request_of(COCO), experiment=ssd)
+    empty: dict[str, Any] = dict.fromkeys(field.name for field in fields(Outcome))
+    schedule = train._record(request, Outcome(**empty)).profile["schedule"]
+    assert (schedule["epochs"], schedule["batch"], schedule["lr"]) == (120, 64, 0.002)
+    usual = replace(request, experiment=Experiment())
+    assert train._record(usual, Outcome(**empty)).profile == asdict(COCO)
