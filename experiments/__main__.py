@@ -144,7 +144,8 @@ def _print_tables(
 
 def _dry_run(runs: Sequence[Run], profile: Profile, store: Store, machine: Machine) -> int:
     stands = [standing(run, store) for run in runs]
-    print(status.bill(stands, profile, store, machine).line(profile))
+    costs = estimates.costs(profile, store)
+    print(status.bill(stands, costs, store, machine).line(profile))
     for stand in stands:
         if machine.max_iters is not None or stand.state != "finished":
             how = f"{stand}, " if stand.state != "missing" else ""
@@ -160,10 +161,10 @@ def _status(args: argparse.Namespace) -> int:
     every = matrix.plan(tables.TABLES.values(), profile, sorted({run.seed for run in runs}))
     stands = [standing(run, store) for run in every if run.id in wanted]
     machine = Machine(gpus=args.gpus, jobs=args.jobs)
-    bill = status.bill(stands, profile, store, machine)
+    costs = estimates.costs(profile, store)
+    bill = status.bill(stands, costs, store, machine)
     if args.json:
-        costs = estimates.costs(profile, store)
-        print(json.dumps(status.content(stands, bill, profile, costs), indent=2))
+        print(json.dumps(status.content(stands, bill, costs), indent=2))
         return 0
     for line in status.lines(shown, stands, several_seeds=len(args.seeds) > 1):
         print(line)

@@ -65,6 +65,11 @@ class Cell:
     experiment: Experiment | None
     published: dict[str, float | None]  # by column name
 
+    @property
+    def key(self) -> str:
+        """The name that no other cell of the table has."""
+        return "/".join(filter(None, (self.row.key, self.group.name)))
+
 
 @dataclass(frozen=True)
 class Table:

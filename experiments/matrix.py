@@ -44,10 +44,9 @@ def plan(shown: Iterable[Table], profile: Profile, seeds: Sequence[int]) -> list
     for seed in dict.fromkeys(seeds):
         for table, cell in cells:
             assert cell.experiment is not None
-            row = "/".join(filter(None, (table.name, cell.row.key, cell.group.name)))
             id = run_id(cell.experiment, profile, seed)
             shared = runs.get(id) or Run(id, cell.experiment, profile, seed, ())
-            runs[id] = replace(shared, rows=(*shared.rows, row))
+            runs[id] = replace(shared, rows=(*shared.rows, f"{table.name}/{cell.key}"))
     return list(runs.values())
 
 
@@ -121,8 +120,7 @@ def _select_row(
 
 def _names(cell: Cell) -> tuple[str, ...]:
     """How a person may call a cell: by its row, or by one group of it."""
-    key = cell.row.key
-    return (key, f"{key}/{cell.group.name}") if cell.group.name else (key,)
+    return (cell.row.key, cell.key) if cell.group.name else (cell.key,)
 
 
 def _shows(run: Run, where: str) -> bool:
@@ -132,7 +130,7 @@ def _shows(run: Run, where: str) -> bool:
 def _no_such_run(target: str, slug: str, runs: list[Run], profile: Profile) -> str:
     same = [run.id for run in runs if run.experiment.slug == slug]
     near = did_you_mean(target, [run.id for run in runs])
-    if near.startswith("; known"):  # all of them would be 35
+    if near.startswith("; known"):  # all of them, too many for a line
         near = "; python -m experiments status lists them"
     hint = f"; its id is now {same[0]}" if same else near
     return f"no run {target!r} at the {profile.name} profile{hint}"

@@ -87,9 +87,9 @@ class Bill:
         return f"{time} for {self.timed} of them (from speeds {self.source}; {others})"
 
 
-def bill(stands: Sequence[Standing], profile: Profile, store: Store, machine: Machine) -> Bill:
+def bill(stands: Sequence[Standing], costs: Costs, store: Store, machine: Machine) -> Bill:
     """Add up what is missing; a trial's time is not what records tell of."""
-    costs = estimates.costs(profile, store)
+    profile = costs.profile
     trial = machine.max_iters is not None
     todo = [s for s in stands if trial or s.state != "finished"]
     jobs = machine.jobs_for(profile, len(todo))
@@ -120,7 +120,7 @@ def lines(shown: Sequence[Table], stands: Sequence[Standing], several_seeds: boo
         counts = Counter(s.state for s in {s.run.id: s for _, s in cells}.values())
         counted = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
         found += ["", f"{table.title}: {counted}"] if found else [f"{table.title}: {counted}"]
-        order = {f"{table.name}/{key}": i for i, key in enumerate(keys(table))}
+        order = {f"{table.name}/{cell.key}": i for i, cell in enumerate(table.cells())}
         cells.sort(key=lambda cell: (order[cell[0]], cell[1].run.seed))
         rows = [_cells(row, s, several_seeds) for row, s in cells]
         widths = [max(len(row[i]) for row in rows) for i in range(3)]
@@ -130,11 +130,6 @@ def lines(shown: Sequence[Table], stands: Sequence[Standing], several_seeds: boo
     return found
 
 
-def keys(table: Table) -> list[str]:
-    """The names of a table's cells, in its order."""
-    return ["/".join(filter(None, (c.row.key, c.group.name))) for c in table.cells()]
-
-
 def _cells(row: str, stand: Standing, several_seeds: bool) -> tuple[str, ...]:
     name = row.partition("/")[2] + (f", seed {stand.run.seed}" if several_seeds else "")
     others = [other for other in stand.run.rows if other != row]
@@ -142,12 +137,10 @@ def _cells(row: str, stand: Standing, several_seeds: bool) -> tuple[str, ...]:
     return name, str(stand), stand.run.id, *also
 
 
-def content(
-    stands: Sequence[Standing], bill: Bill, profile: Profile, costs: Costs
-) -> dict[str, Any]:
+def content(stands: Sequence[Standing], bill: Bill, costs: Costs) -> dict[str, Any]:
     """The same for programs."""
     return {
-        "profile": profile.name,
+        "profile": costs.profile.name,
         "runs": [
             {
                 "id": s.run.id,

@@ -66,26 +66,16 @@ class Crew:
             Stopped: the crew was stopped.
         """
         log_path = run_dir / "train.log"
-        failure = None
         with log_path.open("ab") as log:
             start = log.tell()
             process = self._start([*worker, str(run_dir.resolve())], log, environment, inherited)
-            assert process.stdout is not None
             try:
-                for line in process.stdout:
-                    event = _parse(line)
-                    if event is None:
-                        os.write(log.fileno(), line)  # some library's print
-                    elif event["event"] == "error":
-                        failure = failure or event
-                    else:
-                        on_event(event)
+                failure = _hand_on(process, log, on_event)
                 code = process.wait()
             except BaseException:
                 _end([process])
                 raise
             finally:
-                process.stdout.close()
                 with self._lock:
                     self._working.discard(process)
         if self._stopped:
@@ -121,6 +111,24 @@ class Crew:
             self._stopped = True
             working = list(self._working)
         _end(working)
+
+
+def _hand_on(
+    process: subprocess.Popen, log: BinaryIO, on_event: Callable[[Event], None]
+) -> Event | None:
+    """Hand on what a worker prints, to its end; return the event that says why it failed."""
+    failure = None
+    assert process.stdout is not None
+    with process.stdout as lines:
+        for line in lines:
+            event = _parse(line)
+            if event is None:
+                os.write(log.fileno(), line)  # some library's print
+            elif event["event"] == "error":
+                failure = failure or event
+            else:
+                on_event(event)
+    return failure
 
 
 def _end(processes: Sequence[subprocess.Popen]) -> None:

@@ -133,6 +133,6 @@ def test_cells_that_are_one_run_are_those_that_the_paper_prints_alike() -> None:
 def _cell(where: str) -> Cell:
     name, _, rest = where.partition("/")
     for cell in tables.find(name).cells():
-        if rest == "/".join(filter(None, (cell.row.key, cell.group.name))):
+        if rest == cell.key:
             return cell
     raise AssertionError(where)
