@@ -17,7 +17,8 @@ three times the weights with AdamW and twice with SGD, on COCO 260 MB and more. 
 from __future__ import annotations
 
 import contextlib
-import hashlib
+import errno
+import os
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -32,6 +33,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from gfl.errors import UserError
+from gfl.files import sha256
 from gfl.record import CHECKPOINT
 
 FINAL = "final.pth"  # the trained weights alone, which stay when the run is over
@@ -42,14 +44,20 @@ class DamagedError(Exception):
 
 
 def save(state: dict[str, Any], path: Path) -> None:
-    """Write a checkpoint and, beside it, its checksum; whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
+    """Write a checkpoint and, beside it, its checksum; on disk before it has its name."""
+    checksum = path.with_name(path.name + ".sha256")
+    # Names that the next attempt takes again: a run has one process that writes.
+    partial, sealed = (p.with_name(f".{p.name}.partial") for p in (path, checksum))
     with partial.open("wb") as file:  # ours, so that a full disk is an OSError and says so
         torch.save(state, file)
-    checksum = path.with_name(path.name + ".sha256")
-    checksum.with_name(f".{checksum.name}.partial").write_text(_sha256(partial) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    with sealed.open("w") as file:
+        file.write(sha256(partial) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
     # The checksum first: a checkpoint without one counts as damaged.
-    checksum.with_name(f".{checksum.name}.partial").replace(checksum)
+    sealed.replace(checksum)
     partial.replace(path)
 
 
@@ -58,13 +66,18 @@ def load(path: Path) -> dict[str, Any]:
 
     Raises:
         DamagedError: it does not match its checksum, or is not a checkpoint of plain tensors.
+        OSError: it cannot be read now, be it whole or not.
     """
     try:
-        if path.with_name(path.name + ".sha256").read_text().strip() != _sha256(path):
+        if path.with_name(path.name + ".sha256").read_text().strip() != sha256(path):
             raise DamagedError("it does not match its checksum")
         return torch.load(path, map_location="cpu", weights_only=True)
-    except DamagedError:
+    except (DamagedError, MemoryError):
         raise
+    except OSError as err:
+        if err.errno not in (errno.ENOENT, errno.EIO):
+            raise
+        raise DamagedError(f"it cannot be read ({err.strerror})") from err
     except Exception as err:  # whatever torch makes of a file that is no checkpoint
         raise DamagedError(f"it cannot be read ({type(err).__name__})") from err
 
@@ -99,11 +112,6 @@ def forget(folder: Path, last: int | None = None) -> None:
             and (last is None or int(match["epoch"]) <= last)
         ):
             path.unlink()
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @HOOKS.register_module()
@@ -167,7 +175,8 @@ def _capture(runner: Any) -> dict[str, Any]:
             "python": random.getstate(),
             "numpy": (torch.from_numpy(np.asarray(keys).astype(np.int64)), *position),
             "torch": torch.get_rng_state(),
-            "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+            # Of the device in use: another session may see more or fewer of them.
+            "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else [],
         },
     }
 
@@ -194,5 +203,5 @@ def _restore(runner: Any, state: dict[str, Any]) -> None:
     keys, *position = states["numpy"]
     np.random.set_state(("MT19937", keys.numpy().astype(np.uint32), *position))  # noqa: NPY002
     torch.set_rng_state(states["torch"])
-    if states["cuda"]:
-        torch.cuda.set_rng_state_all(states["cuda"])
+    if len(states["cuda"]) and torch.cuda.is_available():
+        torch.cuda.set_rng_state(states["cuda"])

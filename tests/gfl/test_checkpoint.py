@@ -126,6 +126,16 @@ def test_with_every_checkpoint_damaged_or_none_the_run_starts_afresh(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), MemoryError()])
+def test_a_checkpoint_that_cannot_be_read_now_is_kept(tmp_path, monkeypatch, error):
+    save({"epoch": 1}, tmp_path / "epoch_1.pth")
+    with monkeypatch.context() as patch:
+        patch.setattr("gfl.checkpoint.sha256", mock.Mock(side_effect=error))
+        with pytest.raises(type(error)):
+            newest(tmp_path, print)
+    assert newest(tmp_path, print) == {"epoch": 1}
+
+
 def test_a_write_that_fails_leaves_the_checkpoints_as_they_were(tmp_path, monkeypatch):
     save({"epoch": 1}, tmp_path / "epoch_1.pth")
 
@@ -188,6 +198,21 @@ def test_a_run_that_is_taken_up_goes_on_as_it_would_have(tmp_path):
     assert all(torch.equal(a, b) for a, b in zip(weights(first), weights(second), strict=True))
     rates = [run.optim_wrapper.param_groups[0]["lr"] for run in (first, second)]
     assert rates[0] == rates[1] < 0.1
+
+
+def test_the_state_of_the_gpu_in_use_is_kept_whatever_others_there_are(tmp_path, monkeypatch):
+    run = a_run(0)
+    run.epoch = 1
+    cuda = mock.Mock(get_rng_state=lambda: torch.tensor([7], dtype=torch.uint8))
+    monkeypatch.setattr("gfl.checkpoint.torch.cuda", cuda)
+    ExactCheckpointHook(tmp_path, {}, print).before_train_epoch(run)
+    cuda.is_available = lambda: False
+    ExactCheckpointHook(tmp_path, {}, print).before_train(run)
+    cuda.set_rng_state.assert_not_called()
+    cuda.is_available = lambda: True
+    ExactCheckpointHook(tmp_path, {}, print).before_train(run)
+    ((state,), _) = cuda.set_rng_state.call_args
+    assert state.tolist() == [7]
 
 
 def names(folder: Path) -> set[str]:
