@@ -175,23 +175,38 @@ EXPERIMENTS = (
 )
 
 
-def test_a_real_run_whose_parent_is_killed_ends_and_is_taken_over(tmp_path: Path) -> None:
+def test_two_real_runs_at_a_time_whose_parent_is_killed_end_as_if_it_were_not(
+    tmp_path: Path,
+) -> None:
     program = "import sys; from experiments.__main__ import main; sys.exit(main(sys.argv[1:]))"
-    command = [sys.executable, "-c", program, *words(tmp_path)[:1], "table-3/QFL"]
-    command += words(tmp_path)[2:]
-    process = subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    run_dir = tmp_path / "runs/smoke" / QFL
-    wait((run_dir / "epoch_1.pth").exists, seconds=300)
+    options = ("--seeds", "0", "1", "--jobs", "2")
+
+    def command(folder: Path) -> list[str]:
+        run, _, *rest = words(folder, *options)
+        return [sys.executable, "-c", program, run, "table-3/QFL", *rest]
+
+    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    whole, halved = tmp_path / "whole", tmp_path / "halved"
+    subprocess.run(command(whole), cwd=ROOT, check=True, **silent)
+    process = subprocess.Popen(command(halved), cwd=ROOT, **silent)
+    run_dirs = [halved / "runs/smoke" / run_id(EXPERIMENTS[1], SMOKE, seed) for seed in (0, 1)]
+    # Whichever is first; the other may be anywhere.
+    wait(lambda: any((each / "epoch_1.pth").exists() for each in run_dirs), seconds=300)
     process.kill()
     process.wait()
-    out = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout
-    assert "QFL, seed 0: going on from iteration 8" in out
-    record = RunRecord.load(run_dir / "record.json")
-    # Nothing twice and nothing left out, whatever the orphan did before it noticed.
-    assert [point["iter"] for point in record.curve] == list(range(1, 17))
-    assert (run_dir / "train.log").read_text().count("Epoch(train) [2]") == 1
+    assert records(halved) == {}
+    done = subprocess.run(command(halved), cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "going on from iteration 8" in done.stdout
+    found, expected = records(halved), records(whole)
+    assert found.keys() == expected.keys() == {each.name for each in run_dirs}
+    timed = {"seconds": 0.0, "images_per_second": None, "fps": None, "started": ""}
+    made = {"commit": None, "dirty": False}  # whatever happens to this checkout meanwhile
+    for id, record in found.items():
+        assert replace(record, **timed, **made) == replace(expected[id], **timed, **made)
+        # Nothing twice and nothing left out, whatever the orphan did before it noticed.
+        assert [point["iter"] for point in record.curve] == list(range(1, 17))
+        log = (halved / "runs/smoke" / id / "train.log").read_text()
+        assert log.count("Epoch(train) [2]") == 1
 
 
 def test_a_lock_lives_as_long_as_who_inherited_it(tmp_path: Path) -> None:
