@@ -37,7 +37,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from gfl import ops
+from gfl import blocks, ops
 from gfl.boxes import BoxDecoder, Gaussian, General, Locations, representation
 from gfl.dense import DENSE
 from gfl.geometry import giou_loss, iou
@@ -228,16 +228,25 @@ class AblationHead(BaseDenseHead):
         """Return the sum of L_Q over all locations: QFL for the joint representation, else FL."""
         joint = self.usage.use == "joint"
         where = (positives.image, positives.location, positives.labels)
+        value = label if joint else torch.ones_like(label)
+        guided = self.usage.use == "guide"
+        if blocks.pays(logits) and not guided:
+            summed = blocks.loss_by_block(self._loss_of_class, logits, where, value)
+            return (summed * valid).sum()
         target = torch.zeros_like(logits, dtype=label.dtype)
-        target[where] = label if joint else 1.0
-        if joint:
-            loss = quality_focal_loss(logits, target, self.beta)
-        else:
-            loss = focal_loss(logits, target, FOCAL_GAMMA, FOCAL_ALPHA)
-        if self.usage.use == "guide":
+        target[where] = value
+        loss = self._loss_of_class(logits, target)
+        if guided:
             # Each positive's own class; its other classes are negatives like any other.
             loss = loss.index_put(where, guide(loss[where], label))
         return (loss.sum(-1) * valid).sum()
+
+    def _loss_of_class(
+        self, logits: Float[Tensor, "*S"], target: Float[Tensor, "*S"]
+    ) -> Float[Tensor, "*S"]:
+        if self.usage.use == "joint":
+            return quality_focal_loss(logits, target, self.beta)
+        return focal_loss(logits, target, FOCAL_GAMMA, FOCAL_ALPHA)
 
 
 def _tower(in_channels: int, channels: int, convs: int, bias: bool) -> nn.Sequential:
