@@ -26,7 +26,8 @@ TABLE_2A = Table(
             note=(
                 "arXiv's first version trains mean and variance by the likelihood of each side, "
                 "without GIoU. Inferred: the negative log likelihood in strides, its mean over the "
-                "four sides, with weight 1, weighted by centerness as the other rows' box loss."
+                "four sides, with weight 1/4, as DFL's, and weighted by centerness as the other "
+                "rows' box loss."
             ),
         ),
         Row(

@@ -40,6 +40,8 @@ class Experiment:
     y_n: float = 16.0  # a General distribution's last bin, strides (Table 2b)
     delta: float = 1.0  # the width of a bin, strides (Table 2c)
     beta: float = 2.0  # QFL's focusing parameter, Eq. 2 (Table 1c)
+    # Of a Gaussian's loss (Table 2a). Inferred: that of DFL, the other loss at the sides themselves.
+    likelihood_weight: float = 0.25
     backbone: Backbone = "r50"  # Table 4's; r50 is the profile's own network, whatever its depth
     lasting: Lasting = "1x"  # the profile's schedule, or twice it with multi-scale training
 
@@ -64,6 +66,8 @@ class Experiment:
             )
         if not 0 <= self.beta < math.inf:
             raise UserError(f"beta={self.beta}: QFL's focusing parameter is 0 or more (Eq. 2)")
+        if not 0 < self.likelihood_weight < math.inf:
+            raise UserError(f"likelihood_weight={self.likelihood_weight}: a weight is above 0")
 
     def _check_host(self) -> None:
         """Table 4 is of ATSS; RetinaNet, FoveaBox and SSD512 stand in Table 1b only."""
@@ -103,6 +107,8 @@ class Experiment:
             parts += ["dfl"] if self.dfl else []
             parts += [f"n{self.n}"] if self.n != 16 else []
             parts += [f"delta{self.delta:g}"] if self.delta != 1 else []
+        if self.boxes == "gaussian" and self.likelihood_weight != 0.25:
+            parts.append(f"weight{self.likelihood_weight:g}")
         if self.quality == "joint" and self.beta != 2:
             parts.append(f"beta{self.beta:g}")
         parts += [self.backbone] if self.backbone != "r50" else []

@@ -80,6 +80,7 @@ class AblationHead(BaseDenseHead):
         delta: width of its bins, strides; None for others.
         beta: QFL's exponent, Eq. 2; None where there is no QFL.
         host: a key of ``gfl.dense.DENSE``.
+        likelihood_weight: of a Gaussian's loss; None for others.
         train_cfg: ``topk``, the candidates of a level in ATSS; ``radius`` of FCOS's centers.
         test_cfg: mmdet's: ``nms_pre``, ``score_thr``, ``nms``, ``max_per_img``.
     """
@@ -98,6 +99,7 @@ class AblationHead(BaseDenseHead):
         delta: float | None = None,
         beta: float | None = None,
         host: str = "atss",
+        likelihood_weight: float | None = None,
         train_cfg: dict[str, Any] | None = None,
         test_cfg: dict[str, Any] | None = None,
     ) -> None:
@@ -117,7 +119,10 @@ class AblationHead(BaseDenseHead):
             raise ValueError(f"quality {quality!r} needs beta, the exponent of QFL")
         if dfl and boxes != "general":
             raise ValueError(f"boxes {boxes!r} have no bins for Distribution Focal Loss")
+        if boxes == "gaussian" and likelihood_weight is None:
+            raise ValueError(f"boxes {boxes!r} need likelihood_weight")
         self.dfl, self.beta = dfl, math.nan if beta is None else beta
+        self.likelihood_weight = math.nan if likelihood_weight is None else likelihood_weight
         self.train_cfg, self.test_cfg = train_cfg or {}, test_cfg
         # mmdet's inherited prediction reads these four.
         self.prior_generator = Locations(strides, self.dense.offset)
@@ -200,8 +205,9 @@ class AblationHead(BaseDenseHead):
         weight_sum = reduce_mean(weight.sum()).clamp(min=self.dense.least_weight)
         losses = {}
         if isinstance(self.representation, Gaussian):
-            # In GIoU's place, and of weight 1: the paper's first version does not say which.
-            box_loss = self.representation.likelihood_loss(raw, positives.priors, positives.boxes)
+            # In GIoU's place: the paper's first version names no weight.
+            likelihood = self.representation.likelihood_loss(raw, positives.priors, positives.boxes)
+            box_loss = self.likelihood_weight * likelihood
         else:
             box_loss = self.dense.giou_weight * giou_loss(predicted, positives.boxes)
         losses["loss_bbox"] = (weight * box_loss).sum() / weight_sum

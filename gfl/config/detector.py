@@ -103,6 +103,11 @@ def _head(experiment: Experiment, profile: Profile) -> Config:
         "dfl": experiment.dfl,
         "n": experiment.n if experiment.boxes == "general" else None,
         "delta": experiment.delta if experiment.boxes == "general" else None,
+        **(
+            {"likelihood_weight": experiment.likelihood_weight}
+            if experiment.boxes == "gaussian"
+            else {}
+        ),
         # Left out where it is the head's default: the ids of ATSS's runs depend on that.
         **({"host": experiment.host} if experiment.host != "atss" else {}),
     }

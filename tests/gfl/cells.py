@@ -9,7 +9,7 @@ from experiments.profiles import SMOKE
 from gfl import config
 from gfl.experiment import ABLATED_HOSTS
 
-FACTORS = ("quality", "boxes", "dfl", "n", "delta", "beta", "host")
+FACTORS = ("quality", "boxes", "dfl", "n", "delta", "beta", "host", "likelihood_weight")
 
 
 def declared() -> dict[str, dict[str, Any]]:

@@ -51,11 +51,13 @@ def make_head(test_cfg: dict[str, Any]) -> MakeHead:
         delta: float | None = 1.0,
         beta: float | None = 2.0,
         host: str = "atss",
+        likelihood_weight: float | None = 0.25,
         strides: Sequence[int] = STRIDES,
         seed: int | None = 0,  # None: weights as the head is constructed
     ) -> AblationHead:
         head = AblationHead(
             CLASSES, CHANNELS, CHANNELS, 2, strides, quality, boxes, dfl, n, delta, beta, host,
+            likelihood_weight,
             train_cfg={}, test_cfg=ConfigDict(test_cfg),
         )  # fmt: skip
         if seed is not None:

@@ -162,7 +162,7 @@ def eq_11(head: Any, outputs: Any, samples: list[Any], quality: str) -> dict[str
 
 def box_loss(head: Any, location: Location, gt: list[float]) -> float:
     if isinstance(head.representation, Gaussian):
-        return location.likelihood(gt)
+        return 0.25 * location.likelihood(gt)
     return (1 if is_fcos(head) else 2) * (1 - iou_and_giou(location.box(), gt)[1])
 
 

@@ -28,6 +28,7 @@ from gfl.experiment import Experiment
         ({"boxes": "general", "delta": float("nan")}, r"delta=nan: both are above 0"),
         ({"boxes": "general", "delta": 3.0}, r"delta=3 does not divide y_n=16"),
         ({"boxes": "general", "delta": 32.0}, r"delta=32 does not divide y_n=16"),
+        ({"likelihood_weight": 0.0}, r"likelihood_weight=0.0: a weight is above 0"),
         ({"beta": -1.0}, r"beta=-1.0: .* 0 or more"),
         ({"beta": float("nan")}, r"beta=nan: .* 0 or more"),
         ({"beta": float("inf")}, r"beta=inf: .* 0 or more"),

@@ -202,6 +202,7 @@ def test_a_degenerate_box_does_no_harm(make_head, make_batch):
     [
         ({"quality": "joint", "beta": None}, "'joint' needs beta"),
         ({"dfl": True}, "'dirac' have no bins"),
+        ({"boxes": "gaussian", "likelihood_weight": None}, "'gaussian' need likelihood_weight"),
         ({"boxes": "general", "n": None}, "n = None"),
         ({"boxes": "gausian"}, "'gausian'; known: dirac, gaussian, general"),
     ],
