@@ -40,7 +40,7 @@ class Experiment:
     y_n: float = 16.0  # a General distribution's last bin, strides (Table 2b)
     delta: float = 1.0  # the width of a bin, strides (Table 2c)
     beta: float = 2.0  # QFL's focusing parameter, Eq. 2 (Table 1c)
-    # Of a Gaussian's loss (Table 2a). Inferred: that of DFL, the other loss at the sides themselves.
+    # Of a Gaussian's loss (Table 2a). Inferred: as DFL's, the other loss at the sides themselves.
     likelihood_weight: float = 0.25
     backbone: Backbone = "r50"  # Table 4's; r50 is the profile's own network, whatever its depth
     lasting: Lasting = "1x"  # the profile's schedule, or twice it with multi-scale training
