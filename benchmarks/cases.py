@@ -75,9 +75,12 @@ def steps(case: Case) -> tuple[Step, Step]:
     leaves = [level for levels in outputs for level in levels]
 
     def step(head: nn.Module, given: list[Any]) -> tuple[Losses, tuple[Tensor, ...]]:
-        losses = head.loss_by_feat(*given, objects, metas)  # type: ignore[operator]
-        losses = {k: sum(v) if isinstance(v, list) else v for k, v in losses.items()}
-        gradients = torch.autograd.grad(sum(losses.values()), leaves)
+        by_level = head.loss_by_feat(*given, objects, metas)  # type: ignore[operator]
+        losses: dict[str, Any] = {
+            k: sum(v) if isinstance(v, list) else v for k, v in by_level.items()
+        }
+        total: Any = sum(losses.values())
+        gradients = torch.autograd.grad(total, leaves)
         return {k: v.detach() for k, v in losses.items()}, gradients
 
     return lambda: step(ours, all_outputs), lambda: step(stock, outputs)
@@ -129,7 +132,7 @@ def _sizes(case: Case) -> list[tuple[int, int]]:
     return [(-(-height // stride), -(-width // stride)) for stride in STRIDES]
 
 
-def _batch(case: Case) -> tuple[list[list[Tensor]], list[InstanceData], list[dict[str, Any]]]:
+def _batch(case: Case) -> tuple[list[list[Tensor]], list[Any], list[dict[str, Any]]]:
     """Draw the outputs of a head near its start and objects from 16 px to 0.8 of the image."""
     random = torch.Generator().manual_seed(0)
 
