@@ -35,7 +35,7 @@ def _run(argv: Sequence[str] | None) -> int:
     parser.add_argument(
         "--threads", type=count("--threads", 1), default=1, help="on a CPU (1, as the runs)"
     )
-    parser.add_argument("--repeat", type=count("--repeat", 1), default=7, help="turns a case (7)")
+    parser.add_argument("--repeat", type=count("--repeat", 1), default=5, help="turns a case (5)")
     parser.add_argument(
         "--image", type=count("--image", 32), nargs=2, default=(800, 1333), metavar=("H", "W"),
         help="size in px (800 1333)",

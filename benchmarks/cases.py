@@ -65,7 +65,8 @@ class Case:
 
 def steps(case: Case) -> tuple[Step, Step]:
     """Return a step from the outputs and back for our head and the stock one, on one batch."""
-    outputs, objects, metas = _batch(case)
+    outputs, objects = _outputs(case), _objects(case)
+    metas = [{"img_shape": case.image, "pad_shape": _padded(case)}] * case.batch
     ours = AblationHead(
         CLASSES, FEATURES, FEATURES, 1, STRIDES, **OURS[case.head], train_cfg={}, test_cfg=None
     ).to(case.device)
@@ -96,7 +97,8 @@ def check(ours: Losses, stock: Losses) -> None:
 
 def assignment(case: Case) -> Callable[[], Tensor]:
     """Return our assignment alone: ATSS, or FCOS for FCOSHead."""
-    _, objects, _ = _batch(case)
+    # No outputs: they would lift the peak of memory before the assignment begins.
+    objects = _objects(case)
     host = "fcos" if case.head == "FCOSHead" else "atss"
     levels = Locations(STRIDES, DENSE[host].offset).grid_priors(_sizes(case), device=case.device)
     priors, sizes = torch.cat(levels), [len(level) for level in levels]
@@ -132,31 +134,33 @@ def _sizes(case: Case) -> list[tuple[int, int]]:
     return [(-(-height // stride), -(-width // stride)) for stride in STRIDES]
 
 
-def _batch(case: Case) -> tuple[list[list[Tensor]], list[Any], list[dict[str, Any]]]:
-    """Draw the outputs of a head near its start and objects from 16 px to 0.8 of the image."""
+def _outputs(case: Case) -> list[list[Tensor]]:
+    """Draw what a head predicts near its start: scores about 0.01, as initialised."""
     random = torch.Generator().manual_seed(0)
 
     def draw(channels: int) -> list[Tensor]:
         shapes = [(case.batch, channels, *size) for size in _sizes(case)]
         return [torch.randn(shape, generator=random) for shape in shapes]
 
-    outputs = [[level.sub_(4.6) for level in draw(CLASSES)]]  # scores of 0.01, as initialised
+    outputs = [[level.sub_(4.6) for level in draw(CLASSES)]]
     # FCOSHead's forward leaves no negative distance; ours cuts them off later, at the positives.
     boxes = draw(CHANNELS[case.head])
     outputs.append([level.abs_() for level in boxes] if case.head == "FCOSHead" else boxes)
     if case.head != "GFLHead":
         outputs.append(draw(1))
-    outputs = [[x.to(case.device).requires_grad_() for x in levels] for levels in outputs]
+    return [[x.to(case.device).requires_grad_() for x in levels] for levels in outputs]
 
+
+def _objects(case: Case) -> list[Any]:
+    """Draw each image's objects, with sides from 16 px to 0.8 of the image's."""
+    random = torch.Generator().manual_seed(1)
     height, width = case.image
+    extent = torch.tensor([width, height])
     objects = []
     for _ in range(case.batch):
-        share = torch.rand(case.objects, 2, generator=random)
-        extent = torch.tensor([width, height])
-        size = 16 * (0.8 * extent / 16) ** share
+        size = 16 * (0.8 * extent / 16) ** torch.rand(case.objects, 2, generator=random)
         corner = torch.rand(case.objects, 2, generator=random) * (extent - size)
         labels = torch.randint(CLASSES, (case.objects,), generator=random)
         image = InstanceData(bboxes=torch.cat([corner, corner + size], -1), labels=labels)
         objects.append(image.to(case.device))
-    meta = {"img_shape": case.image, "pad_shape": _padded(case)}
-    return outputs, objects, [meta] * case.batch
+    return objects

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmarks.cases import Case
-from benchmarks.measure import Result
+from benchmarks.measure import SHORT_TURNS, Result
 
 FASTER, OBJECTS, BATCH = 1.5, 10, 16  # what is asked for: so fast, with so many objects, so large
 SLOWEST = 1 / 1.05  # and nowhere slower by more than 5 %
@@ -27,7 +27,8 @@ at {height} x {width} px with strides 8 to 128 and 80 classes. The towers' convo
 same code in both and are left out: a whole training step differs by much less. The losses of the
 two agree to 1e-4, asserted before each measurement.
 
-Ours and stock take turns, {repeat} times each; seconds are medians, {clock}.
+Ours and stock take turns, {repeat} times each ({short} times at B = 2); seconds are medians,
+{clock}.
 The ratio is stock / ours of a pair of turns (above 1, ours is faster): median [quartiles].
 Memory is the peak on top of the outputs, {memory}.
 """
@@ -50,7 +51,8 @@ class Setting:
     @property
     def slug(self) -> str:
         """The name of the file: the hardware in lower case and hyphens."""
-        name = self.gpu or f"{self.cpu} {self.cores} cores {self.threads} threads"
+        threads = f"{self.threads} thread{'s' if self.threads > 1 else ''}"
+        name = self.gpu or f"{self.cpu} {self.cores} cores {threads}"
         return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
@@ -75,6 +77,7 @@ def markdown(lines: Sequence[Line], alone: Sequence[Line], setting: Setting) -> 
         height=height,
         width=width,
         repeat=setting.repeat,
+        short=setting.repeat * SHORT_TURNS,
         clock="wall time" if wall else "CPU time of the process (one thread)",
         memory="by torch's CUDA allocator" if cuda else "resident, in a fresh process",
     )
