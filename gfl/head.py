@@ -186,7 +186,7 @@ class AblationHead(BaseDenseHead):
             losses["loss_quality"] = (
                 F.binary_cross_entropy_with_logits(branch, label, reduction="sum") / n_pos
             )
-        losses["loss_cls"] = self._classification(logits, positives, label, valid, n_pos)
+        losses["loss_cls"] = self._classification(logits, positives, label, valid) / n_pos
         weight = label
         if self.usage.box_weight == "one":
             weight = torch.ones_like(label)
@@ -230,27 +230,25 @@ class AblationHead(BaseDenseHead):
         positives: Positives,
         label: Float[Tensor, "P"],
         valid: Bool[Tensor, "B N"],
-        n_pos: Float[Tensor, ""],
     ) -> Float[Tensor, ""]:
-        """Return the sum of L_Q over N_pos: QFL for the joint representation, else focal loss."""
+        """Return the sum of L_Q over all locations: QFL for the joint representation, else FL."""
         joint = self.usage.use == "joint"
         where = (positives.image, positives.location, positives.labels)
         value = label if joint else torch.ones_like(label)
         guided = self.usage.use == "guide"
         if blocks.pays(logits) and not guided:
-            expected = 1 / n_pos * valid  # where what is optimised is the sum of the losses
-            summed = blocks.loss_by_block(self._loss_of_class, logits, where, value, expected)
-            return (summed * valid).sum() / n_pos
+            summed = blocks.loss_by_block(self._loss_of_class, logits, where, value)
+            return (summed * valid).sum()
         target = torch.zeros_like(logits, dtype=label.dtype)
         target[where] = value
         loss = self._loss_of_class(logits, target)
         if guided:
             # Each positive's own class; its other classes are negatives like any other.
             loss = loss.index_put(where, guide(loss[where], label))
-        return (loss.sum(-1) * valid).sum() / n_pos
+        return (loss.sum(-1) * valid).sum()
 
     def _loss_of_class(
-        self, logits: Float[Tensor, "*S"], target: Float[Tensor, "*#S"]
+        self, logits: Float[Tensor, "*S"], target: Float[Tensor, "*S"]
     ) -> Float[Tensor, "*S"]:
         if self.usage.use == "joint":
             return quality_focal_loss(logits, target, self.beta)
