@@ -87,7 +87,7 @@ status: setup ## which runs are finished, and which are missing
 promote: setup ## make this machine's finished runs of a clean commit the reference
 	@$(call run,experiments promote)
 
-tune: setup ## train plain ATSS at other hyper-parameters than the profile's
+tune: setup ## the sweeps behind the settings the paper does not give
 	@$(call run,experiments tune,$(jobs))
 
 test: setup ## run the tests (ARGS="tests/gfl -k losses" for some of them)

@@ -103,7 +103,7 @@ def _train(
 
 def _tune(args: argparse.Namespace, worker: Sequence[str]) -> int:
     profile, store = chosen(args)
-    runs = [trial.run for trial in tuning.trials(profile, store)]
+    runs = tuning.runs(profile, store)
     machine = Machine(gpus=args.gpus, device=args.device, jobs=args.jobs)
     if args.dry_run:
         return _dry_run(runs, profile, store, machine)
@@ -111,11 +111,12 @@ def _tune(args: argparse.Namespace, worker: Sequence[str]) -> int:
     code, _ = _train(runs, profile, store, machine, worker)
     if code:
         return code
-    found = tuning.trials(profile, store)
-    for trial in found:
-        print(f"{trial.variant.name}: {standing(trial.run, store)}")
-    print(tuning.verdict(found))
-    print("written:", ", ".join(map(str, tuning.publish(profile, store))))
+    for sweep in tuning.sweeps(profile):
+        found = tuning.trials(sweep, profile, store)
+        for trial in found:
+            print(f"{trial.variant.name}: {standing(trial.run, store)}")
+        print(tuning.verdict(found))
+        print("written:", ", ".join(map(str, tuning.publish(sweep, profile, store))))
     return 0
 
 

@@ -34,7 +34,7 @@ def parser() -> Parser:
     testdev.add(commands.add_parser("test-dev", help=testdev.ABOUT))
     _tune(
         commands.add_parser(
-            "tune", help="train plain ATSS at other hyper-parameters than the profile's"
+            "tune", help="the sweeps behind the settings that the paper does not give"
         )
     )
     return top

@@ -116,7 +116,7 @@ def _every(names: Sequence[str] | Mapping, seed: int, gpus: int, store: Store) -
             if seed != profiles.TUNING_SEED:
                 yield from matrix.plan(tables.TABLES.values(), profile, [seed])
             elif name in tuning.SWEEPS:
-                yield from (trial.run for trial in tuning.trials(profile, store))
+                yield from tuning.runs(profile, store)
 
 
 def _factors(run: Run) -> dict[str, Any]:

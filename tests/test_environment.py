@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import sysconfig
 import tomllib
 from importlib import metadata
 from pathlib import Path
@@ -69,7 +70,10 @@ def test_the_constraints_are_exact_versions_without_addresses():
     reason="the tests run in another environment than .venv",
 )
 def test_what_set_up_installed_is_what_is_pinned():
-    ours = {str(canonicalize_name(d.name)): d.version for d in metadata.distributions()}
+    # Of the environment alone: setuptools, once imported, adds what it vendors to sys.path.
+    folders = sorted({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")})
+    found = metadata.distributions(path=folders)
+    ours = {str(canonicalize_name(d.name)): d.version for d in found}
     # torch pins the first three itself; pip comes with Python, the project by its path.
     others = re.compile(r"nvidia-|cuda-|triton$|pip$|gfl-reproduction$")
     unpinned = {n for n in ours if n not in PINS and not others.match(n)}

@@ -1,7 +1,7 @@
 import csv
 import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -14,18 +14,22 @@ from experiments.profiles import TUNING_SEED
 from experiments.promote import promote
 from experiments.tuning import (
     AS_IT_IS,
+    OF_LIKELIHOOD,
     SWEEPS,
+    Sweep,
     Trial,
     Variant,
     chronology,
+    of_profile,
+    sweeps,
     table_runs,
-    trials,
     varied,
     verdict,
 )
+from experiments.tuning import trials as trials_of
 from experiments.worker import ROOT
 from gfl.errors import UserError
-from gfl.experiment import Experiment
+from gfl.experiment import Experiment, Profile
 from gfl.record import Request, RunRecord, Store
 
 FAKE_WORKER = Path(__file__).with_name("fake_worker.py")
@@ -35,12 +39,12 @@ Cli = Callable[..., int]
 
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    sweep = (
+    sweep = of_profile(
         Variant("slow", {"lr": 5e-4}),
         Variant("as it is"),
         Variant("wide", {"channels": 32, "lr": 2e-3}),
     )
-    monkeypatch.setitem(SWEEPS, "smoke", sweep)
+    monkeypatch.setitem(SWEEPS, "smoke", (sweep,))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     return Store(tmp_path / "runs", tmp_path / "results")
 
@@ -56,13 +60,49 @@ def tune(store: Store) -> Cli:
     return call
 
 
-@pytest.mark.parametrize("name", SWEEPS)
-def test_a_declared_sweep_has_the_profile_itself_once_and_no_variant_twice(name: str) -> None:
+def trials(profile: Profile, store: Store) -> list[Trial]:
+    (sweep,) = sweeps(profile)
+    return trials_of(sweep, profile, store)
+
+
+DECLARED = [
+    pytest.param(name, sweep, id=name + sweep.suffix)
+    for name, found in SWEEPS.items()
+    for sweep in found
+]
+
+
+@pytest.mark.parametrize(("name", "sweep"), DECLARED)
+def test_a_declared_sweep_has_what_the_runs_have_once_and_no_variant_twice(
+    name: str, sweep: Sweep
+) -> None:
     profile = profiles.get(name)
-    varied = [variant.of(profile) for variant in SWEEPS[name]]
-    assert varied.count(AS_IT_IS.of(profile)) == 1
+    varied = [(sweep.of(variant), variant.of(profile)) for variant in sweep.variants]
+    assert varied.count((sweep.experiment, AS_IT_IS.of(profile))) == 1
     assert len(set(varied)) == len(varied)
-    assert len({variant.name for variant in SWEEPS[name]}) == len(varied)
+    assert len({variant.name for variant in sweep.variants}) == len(varied)
+
+
+def test_no_loss_of_the_papers_own_can_be_tuned() -> None:
+    """A sweep is of plain ATSS; the one other is of a weight that only a counterpart has."""
+    assert [s.experiment for found in SWEEPS.values() for s in found if not s.suffix] == [
+        Experiment()
+    ]
+    for variant in OF_LIKELIHOOD.variants:
+        assert variant.of(profiles.LAPTOP) == AS_IT_IS.of(profiles.LAPTOP)
+        factors = asdict(OF_LIKELIHOOD.of(variant)) | {"likelihood_weight": 0}
+        assert factors == asdict(Experiment(boxes="gaussian")) | {"likelihood_weight": 0}
+    with pytest.raises(ValueError, match="heavy: the weight of a likelihood is a Gaussian's"):
+        of_profile(Variant("heavy", likelihood_weight=2.0))
+    with pytest.raises(ValueError, match="as it is: the weight of a likelihood is a Gaussian's"):
+        replace(OF_LIKELIHOOD, variants=(AS_IT_IS,))
+
+
+def test_the_row_of_the_gaussian_has_the_swept_weight() -> None:
+    rows = [cell.experiment for cell in tables.find("table-2a").cells()]
+    assert [each for each in rows if each and each.boxes == "gaussian"] == [
+        replace(OF_LIKELIHOOD.experiment, host=host) for host in ("fcos", "atss")
+    ]
 
 
 def test_a_variant_changes_what_it_names_and_nothing_else() -> None:
@@ -94,7 +134,7 @@ def test_a_sweep_is_told_and_its_records_kept(
     monkeypatch.setenv("FAKE", "learn")
     assert tune() == 0
     out = capfd.readouterr().out
-    assert "the highest AP is that of wide, and the profile has other values" in out
+    assert "the highest AP is that of wide, and the runs have another" in out
     folder = store.results / "tuning"
     text = (folder / "smoke.md").read_text()
     ap = 30 + len(Experiment().slug) / 10 + TUNING_SEED
@@ -141,13 +181,15 @@ def test_the_verdict_is_the_rules(store: Store, tune: Cli) -> None:
         pairs = zip(found, values, strict=True)
         return [replace(t, record=replace(t.record, metrics={"AP": ap})) for t, ap in pairs]
 
-    assert verdict(with_ap(1, 2, 1)).endswith("the highest AP is that of as it is, which is the "
-                                              "profile.")  # fmt: skip
-    assert "of wide, and the profile has other values" in verdict(with_ap(1, 2, 3))
+    assert verdict(with_ap(1, 2, 1)).endswith(
+        "the highest AP is that of as it is, which is what the runs have."
+    )
+    assert "of wide, and the runs have another" in verdict(with_ap(1, 2, 3))
     *others, wide = with_ap(1, 2, 3)
     not_to_choose = replace(wide, variant=replace(wide.variant, eligible=False))
     assert verdict([*others, not_to_choose]).endswith(
-        "the highest AP of those that may be chosen is that of as it is, which is the profile."
+        "the highest AP of those that may be chosen is that of as it is, "
+        "which is what the runs have."
     )
     assert (
         verdict([*others, replace(wide, record=None)])
@@ -170,17 +212,18 @@ def test_the_records_say_whether_the_sweep_came_first(store: Store, tune: Cli) -
     assert row is not None
 
     spans = "started between 2020-01-01 09:00:00+00:00 and 2020-01-01 11:00:00+00:00."
-    text = chronology([slow, as_it_is, shown], [row])
+    text = chronology([slow, as_it_is, shown], [row], "a table")
     assert spans in text
     assert "a table was started at 2020-01-01 09:31:00+00:00: every eligible variant was" in text
     assert "NOT every eligible variant was trained before it (wide)." in chronology(
-        [slow, as_it_is, wide], [row]
+        [slow, as_it_is, wide], [row], "a table"
     )
     still_training = replace(row, started="2020-01-01T09:30:59+00:00")
-    assert "(as it is)" in chronology([slow, as_it_is, shown], [still_training])
-    assert "(wide)" in chronology([slow, as_it_is, replace(wide, record=None)], [row])
-    assert chronology([slow, as_it_is], []).endswith("no run of a table was recorded at this "
-                                                     "profile.")  # fmt: skip
+    assert "(as it is)" in chronology([slow, as_it_is, shown], [still_training], "a table")
+    assert "(wide)" in chronology([slow, as_it_is, replace(wide, record=None)], [row], "a table")
+    assert chronology([slow, as_it_is], [], "the row").endswith(
+        "no run of the row was recorded at this profile."
+    )
 
 
 def test_a_sweep_says_what_it_varied_and_what_not(
@@ -190,24 +233,27 @@ def test_a_sweep_says_what_it_varied_and_what_not(
     text = (store.results / "tuning/smoke.md").read_text()
     assert "The sweep varied learning rate, channels. The others (levels, batch, " in text
     assert "before any GFL row" not in text
-    slow, as_it_is, wide = trials(SMOKE, store)
-    wide = replace(wide, variant=replace(wide.variant, eligible=False))
-    assert varied([slow, as_it_is, wide]) == (
+    (sweep,) = sweeps(SMOKE)
+    slow, as_it_is, wide = sweep.variants
+    some = replace(sweep, variants=(slow, as_it_is, replace(wide, eligible=False)))
+    assert varied(some) == (
         "The sweep varied learning rate; shown at another value, not to be chosen: channels. "
         "The others (levels, channels, batch, epochs, warm-up, clipping) were set by hand on "
         "trials of plain ATSS and not swept."
     )
+    assert varied(OF_LIKELIHOOD) == "The sweep varied the likelihood's weight."
 
 
 def test_runs_of_tables_are_told_from_those_of_the_sweep(store: Store, tune: Cli) -> None:
     assert tune() == 0
-    assert table_runs(SMOKE, store) == []
+    assert table_runs(*sweeps(SMOKE), SMOKE, store) == []
     record = trials(SMOKE, store)[0].record
     assert record is not None
     (run,) = plan([tables.find("table-3")], SMOKE, [0])[:1]
     shown = replace(record, id=run.id, seed=0)
     shown.save(store.reference_path("smoke", run.id))
-    assert [found.id for found in table_runs(SMOKE, store)] == [run.id]
+    assert [found.id for found in table_runs(*sweeps(SMOKE), SMOKE, store)] == [run.id]
+    assert table_runs(OF_LIKELIHOOD, SMOKE, store) == []
 
 
 def test_a_dry_run_only_tells(tmp_path: Path, tune: Cli, capfd: pytest.CaptureFixture) -> None:
