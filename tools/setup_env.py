@@ -43,8 +43,8 @@ SLOPPY = (
 )
 COMPILE = 'cd "$1" && shift && "$0" -I -W ignore -m compileall -qq -j 0 "$@" || true'
 CHECKED = (
-    "cv2, hypothesis, matplotlib.pyplot, mmcv, mmdet, mmengine.runner, pandas, pycocotools.mask, "
-    "pytest, rich.progress, scipy.optimize, seaborn, torch, torchvision"
+    "cv2, hypothesis, matplotlib.pyplot, mmcv, mmdet, mmengine.runner, pandas, pyarrow.parquet, "
+    "pycocotools.mask, pytest, rich.progress, scipy.optimize, seaborn, torch, torchvision"
 )
 
 
