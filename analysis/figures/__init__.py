@@ -1,0 +1,8 @@
+"""The paper's figures and three beyond it, each a function of a library and a profile."""
+
+from analysis.figures import plate
+
+# In the paper's order, whatever the order of the modules above.
+FIGURES = dict(sorted(plate.FIGURES.items(), key=lambda item: (not item[0][0].isdigit(), item[0])))
+
+__all__ = ["FIGURES"]
