@@ -13,13 +13,12 @@ from typing import Any
 import gfl.register  # noqa: F401  before mmdet: it quietens it and supplies mmcv's operators
 
 # isort: split
-import torch
 from mmdet.datasets import CocoDataset
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from gfl import checkpoint, config
+from gfl import config, trained
 from gfl.data.coco import TEST_DEV, read_json
 from gfl.errors import UserError
 from gfl.experiment import Experiment, Profile
@@ -63,7 +62,7 @@ def write(
         UserError: the run's weights are not there, damaged or another model's, or the categories
             are not in the order of the labels.
     """
-    weights = _weights(run_dir)
+    weights = trained.weights(run_dir)
     # The log and whatever else mmengine leaves goes with the folder.
     with tempfile.TemporaryDirectory(dir=run_dir, prefix=".test-dev-") as folder:
         settings = config.for_test_dev(
@@ -76,22 +75,13 @@ def write(
         _check_labels(settings, data_root)
         with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports its progress by print
             runner = Runner.from_cfg(Config(settings | {"experiment_name": f"{run_dir.name}-test"}))
-            _load(runner, weights, run_dir)
+            model: Any = runner.model
+            trained.load(model, weights, run_dir)
             runner.register_hook(ProgressHook(tell))
             runner.test()
         result = run_dir / FILE
         os.replace(Path(folder) / "found.bbox.json", result)
     return result
-
-
-def _weights(run_dir: Path) -> dict[str, Any]:
-    path = run_dir / checkpoint.FINAL
-    if not path.is_file():
-        raise UserError(f"{path} is missing: the run is not finished on this machine")
-    try:
-        return checkpoint.load(path)["model"]
-    except checkpoint.DamagedError as err:
-        raise UserError(f"{path}: {err}; delete the run's folder to train it anew") from err
 
 
 def _check_labels(settings: dict[str, Any], data_root: Path) -> None:
@@ -103,15 +93,3 @@ def _check_labels(settings: dict[str, Any], data_root: Path) -> None:
             f"{data_root / TEST_DEV}: its categories, or their order, are not those of the "
             f"{len(meta['classes'])} that the run was trained on"
         )
-
-
-def _load(runner: Runner, weights: dict[str, Any], run_dir: Path) -> None:
-    model: Any = runner.model
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError as err:
-        raise UserError(
-            f"{run_dir / checkpoint.FINAL} is of a model that this code does not build; "
-            "delete the folder to train the run anew"
-        ) from err
-    model.to(memory_format=torch.channels_last)  # as in training, so the same bits
