@@ -7,13 +7,14 @@
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 unexport PYTHONPATH PYTHONHOME
-export PROFILE SEEDS GPUS DATA JOBS
+export PROFILE SEEDS GPUS DATA JOBS STORE
 
 PROFILE ?= laptop
 SEEDS ?= 0
 GPUS ?=
 DATA ?=
 JOBS ?=
+STORE ?=
 ARGS ?=
 TORCH_INDEX ?=
 PY := .venv/bin/python
@@ -42,6 +43,7 @@ endif
 # The variables that are set, as arguments: $(call run,experiments run table-3,$(seeds) $(data)).
 seeds := [ -z "$$SEEDS" ] || set -- "$$@" --seeds $$SEEDS;
 data := [ -z "$$DATA" ] || set -- "$$@" --data "$$DATA";
+store := [ -z "$$STORE" ] || set -- "$$@" --store "$$STORE";
 jobs := [ -z "$$JOBS" ] || set -- "$$@" --jobs "$$JOBS";
 define run
 set -f; set -- $(1); \
@@ -50,7 +52,8 @@ set -f; set -- $(1); \
 $(2) exec $(PY) -m "$$@" $(ARGS)
 endef
 
-.PHONY: help setup setup-dev repair test bench lint format types status promote tune reproduce-all lab
+.PHONY: help setup setup-dev repair test bench lint format types status promote tune figures \
+  reproduce-all lab
 
 help: ## this list
 	@sed -n 's/^\([a-z][a-z0-9%-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | \
@@ -80,6 +83,12 @@ reproduce-table-%: setup ## train the rows of Table N (1, 1a, 1b, ... 4), print 
 
 table-%: setup ## print Table N from what is trained so far
 	@$(call run,analysis table 'table-$*' --store runs)
+
+figures: setup ## draw every figure from the reference (STORE=runs: from this machine's runs)
+	@$(call run,analysis figure all,$(store))
+
+figure-%: setup ## draw Figure N (1, 2, 2a, ... 9, calibration, ambiguity, simulation)
+	@$(call run,analysis figure '$*',$(store))
 
 status: setup ## which runs are finished, and which are missing
 	@$(call run,experiments status,$(seeds) $(jobs))

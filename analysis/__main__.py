@@ -1,10 +1,11 @@
-"""``python -m analysis table``: the paper's tables beside what the records say."""
+"""``python -m analysis table|figure``: the paper's tables and figures from the records."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from analysis import agreement, render, tables
 from analysis.sheet import sheet
@@ -24,20 +25,53 @@ def parser() -> Parser:
     commands = top.add_subparsers(dest="command", metavar="command", required=True)
     table = commands.add_parser("table", help="print a table and write it as Markdown and CSV")
     table.add_argument("table", help="table-3 (or 3, table3), table-1 or its part 1a, all")
-    table.add_argument(
+    _add_store(table, "this machine's runs beside it")
+    table.add_argument("--no-write", action="store_true", help="only print")
+    add_profile(table)
+    figure = commands.add_parser(
+        "figure", help="draw a figure as PNG and PDF, with the numbers it plots as CSV"
+    )
+    figure.add_argument("figure", help="2b (or figure-2b, fig2b), 2 or its part, calibration, all")
+    _add_store(figure, "this machine's runs")
+    figure.add_argument(
+        "--annotations",
+        type=Path,
+        nargs="+",
+        metavar="FILE.json",
+        help="draw of the boxes of COCO annotation files alone: figures 5c and 9",
+    )
+    figure.add_argument(
+        "--out", type=Path, metavar="FOLDER", help="(default: results/figures/<profile>)"
+    )
+    add_profile(figure)
+    return top
+
+
+def _add_store(command: argparse.ArgumentParser, runs: str) -> None:
+    command.add_argument(
         "--store",
         choices=["results", "runs"],
         default="results",
-        help="results: the committed reference (default); runs: this machine's runs beside it",
+        help=f"results: the committed reference (default); runs: {runs}",
     )
-    table.add_argument("--no-write", action="store_true", help="only print")
-    add_profile(table)
-    return top
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; return its exit code."""
-    return guarded("analysis", lambda: _table(parser().parse_args(argv)))
+    return guarded("analysis", lambda: _command(parser().parse_args(argv)))
+
+
+def _command(args: argparse.Namespace) -> int:
+    return _table(args) if args.command == "table" else _figure(args)
+
+
+def _figure(args: argparse.Namespace) -> int:
+    from analysis.figures import command  # matplotlib takes a while, and --help needs none
+
+    profile, store = chosen(args)
+    if args.annotations:
+        return command.draw_annotations(args.figure, args.annotations, store, args.out)
+    return command.draw(args.figure, profile, store, args.store == "runs", args.out)
 
 
 def _table(args: argparse.Namespace) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -60,21 +60,21 @@ class Plate:
 
 
 Draw = Callable[["Library", Profile], Plate]
-DrawFile = Callable[[Path], Plate]
+DrawFiles = Callable[[Sequence[Path]], Plate]
 
 
 @dataclass
 class FigureOf:
     """A figure of the paper, or beyond it: called with a library and a profile, it is drawn.
 
-    ``on_annotations`` makes a function of the path of a COCO annotation file the figure of that
-    file: of one that needs no run at all.
+    ``on_annotations`` makes a function of the paths of COCO annotation files the figure of these:
+    of one that needs no run at all.
     """
 
     name: str
     caption: str
     draw: Draw
-    draw_file: DrawFile | None = field(default=None, repr=False)
+    draw_files: DrawFiles | None = field(default=None, repr=False)
 
     def __call__(self, library: Library, profile: Profile) -> Figure:
         """Return the figure.
@@ -89,25 +89,25 @@ class FigureOf:
         with style.applied():
             return self.draw(library, profile)
 
-    def of_annotations(self, path: Path) -> Plate:
-        """Return the figure of a COCO annotation file.
+    def of_annotations(self, files: Sequence[Path]) -> Plate:
+        """Return the figure of COCO annotation files, taken together.
 
         Raises:
-            UserError: the file is not COCO's, or the figure needs a model.
+            UserError: a file is not COCO's, or the figure needs a model.
         """
-        if self.draw_file is None:
-            able = [name for name, other in FIGURES.items() if other.draw_file]
+        if self.draw_files is None:
+            able = sorted(name for name, other in FIGURES.items() if other.draw_files)
             raise UserError(
-                f"figure {self.name} needs a model: an annotation file alone is enough for "
-                f"{' and '.join(sorted(able))}"
+                f"figure {self.name} needs a model or no data at all; of annotations alone are "
+                f"drawn: {', '.join(able)}"
             )
         with style.applied():
-            return self.draw_file(path)
+            return self.draw_files(files)
 
-    def on_annotations(self, draw_file: DrawFile) -> DrawFile:
-        """Declare how the figure is drawn of an annotation file."""
-        self.draw_file = draw_file
-        return draw_file
+    def on_annotations(self, draw_files: DrawFiles) -> DrawFiles:
+        """Declare how the figure is drawn of annotation files."""
+        self.draw_files = draw_files
+        return draw_files
 
 
 FIGURES: dict[str, FigureOf] = {}  # in the order in which they were declared

@@ -1,0 +1,80 @@
+"""``python -m analysis figure``: draw figures and write them with the numbers they plot."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from analysis.figures import FIGURES
+from analysis.figures.plate import FigureOf, Plate
+from analysis.library import Library
+from experiments.matrix import check_writable
+from gfl.errors import UserError, did_you_mean
+from gfl.experiment import Profile
+from gfl.record import Store
+
+
+def parts(name: str) -> list[FigureOf]:
+    """The figure of a name, the lettered parts of a whole one, or ``all``.
+
+    ``2b``, ``fig2b``, ``figure-2b`` and ``Figure 2(b)`` are one name.
+
+    Raises:
+        UserError: there is no such figure.
+    """
+    if name == "all":
+        return list(FIGURES.values())
+    key = re.sub(r"^(figure|fig)?[\s._-]*|[()]", "", name.strip().lower())
+    of_number = re.compile(rf"{re.escape(key)}[a-z]?") if key.isdigit() else re.compile("(?!)")
+    found = [f for n, f in FIGURES.items() if n == key or of_number.fullmatch(n)]
+    if not found:
+        raise UserError(f"unknown figure {name!r}{did_you_mean(key, [*FIGURES, 'all'])}")
+    return found
+
+
+def draw(names: str, profile: Profile, store: Store, own: bool, out: Path | None = None) -> int:
+    """Draw what ``names`` means from the reference's records, or this machine's; exit code.
+
+    All that can be drawn is; then the others are named with what they lack.
+    """
+    library = Library(store, "runs" if own else "results")
+    folder = out or store.results / "figures" / profile.name
+    check_writable(folder)
+    # This machine's figure has a name that git ignores: the committed one is the reference's.
+    mark = ".this-machine" if own and out is None else ""
+    missing: list[str] = []
+    wanted = parts(names)
+    for figure in wanted:
+        try:
+            plate = figure.plate(library, profile)
+        except UserError as err:
+            if len(wanted) == 1:
+                raise
+            missing.append(f"figure {figure.name} is not drawn: {err}")
+        else:
+            _write(figure, plate, folder, mark)
+    for line in missing:
+        print(f"analysis: {line}", file=sys.stderr)
+    return 2 if missing else 0
+
+
+def draw_annotations(
+    names: str, files: Sequence[Path], store: Store, out: Path | None = None
+) -> int:
+    """Draw the figures that need boxes only of COCO annotation files, taken together."""
+    wanted = parts(names)
+    if names == "all":
+        wanted = [figure for figure in wanted if figure.draw_files]
+    folder = out or store.results / "figures" / "annotations"
+    check_writable(folder)
+    mark = "-" + "+".join(path.stem for path in files) + ".this-machine" if out is None else ""
+    for figure in wanted:
+        _write(figure, figure.of_annotations(files), folder, mark)
+    return 0
+
+
+def _write(figure: FigureOf, plate: Plate, folder: Path, mark: str) -> None:
+    paths = plate.save(folder, f"fig{figure.name}{mark}")
+    print(f"figure {figure.name}:", ", ".join(map(str, paths)))
