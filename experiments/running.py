@@ -62,6 +62,8 @@ def prepare_data(profile: Profile, machine: Machine, display: Display) -> None:
     Raises:
         UserError: COCO's folder is not named, or not as COCO lays it out.
     """
+    if profile.own is not None:
+        return  # checked when it was read
     if profile.dataset is None:
         root = coco_root(machine.data_root)
         display.preparing("checking COCO")

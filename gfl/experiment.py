@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass, fields, replace
 from typing import Literal, get_args, get_type_hints
 
+from gfl.data.own import OwnSpec
 from gfl.data.shapes import ShapesSpec
 from gfl.errors import UserError, did_you_mean
 
@@ -151,12 +152,13 @@ class Profile:
     name: str
     model: Model
     schedule: Schedule
-    dataset: ShapesSpec | None  # None: COCO on disk
+    dataset: ShapesSpec | None  # None: COCO on disk, or a folder of one's own
     scale: tuple[int, int]  # long and short side to which images are resized, px
     eval_interval: int = 1  # epochs between evaluations; the last epoch is always evaluated
     eval_batch: int = 1
     gpus: int = 1
     device: Literal["cpu", "cuda"] = "cpu"  # where the profile is meant to run
+    own: OwnSpec | None = None  # a data set of one's own, in COCO's format; never of a table
 
 
 # mmdet's ssd512_coco.py: 24 epochs, steps at 16 and 22, of COCO repeated five times. Here COCO is

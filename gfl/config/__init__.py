@@ -31,7 +31,7 @@ def build(experiment: Experiment, profile: Profile, seed: int) -> Config:
     config: Config = {
         "default_scope": "mmdet",
         "custom_imports": {"imports": ["gfl.register"], "allow_failed_imports": False},
-        "dataset": asdict(profile.dataset) if profile.dataset else COCO,
+        "dataset": asdict(spec) if (spec := profile.dataset or profile.own) else COCO,
         "model": detector(experiment, profile),
         "train_dataloader": dataloader("train", profile),
         "val_dataloader": dataloader("val", profile),

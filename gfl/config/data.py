@@ -22,8 +22,11 @@ def dataloader(split: str, profile: Profile) -> Config:
         "data_prefix": {"img": f"{split}2017/"},
         "pipeline": _pipeline(split, profile),
     }
-    if profile.dataset:
-        dataset["metainfo"] = {"classes": CATEGORIES}
+    if profile.own:
+        files = profile.own.train if train else profile.own.val
+        dataset |= {"ann_file": files.annotations, "data_prefix": {"img": f"{files.images}/"}}
+    if names := class_names(profile):
+        dataset["metainfo"] = {"classes": names}
     if train:
         dataset["filter_cfg"] = {"filter_empty_gt": True, "min_size": 32}
     else:
@@ -61,6 +64,13 @@ def _pipeline(split: str, profile: Profile) -> list[Config]:
         return [*seeding, load, annotations, resize, flip, {"type": "PackDetInputs"}]
     keys = ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")
     return [load, resize, annotations, {"type": "PackDetInputs", "meta_keys": keys}]
+
+
+def class_names(profile: Profile) -> tuple[str, ...] | None:
+    """Return the categories' names in the labels' order; None for COCO's, which mmdet knows."""
+    if profile.own:
+        return profile.own.classes
+    return CATEGORIES if profile.dataset else None
 
 
 def annotation_file(split: str) -> str:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from gfl.config.data import COCO_CLASSES, SIZE_DIVISOR
-from gfl.data.shapes import CATEGORIES
+from gfl.config.data import COCO_CLASSES, SIZE_DIVISOR, class_names
 from gfl.experiment import Experiment, Model, Profile
 
 Config = dict[str, Any]
@@ -84,7 +83,8 @@ def strides(model: Model) -> list[int]:
 
 
 def classes(profile: Profile) -> int:
-    return len(CATEGORIES) if profile.dataset else COCO_CLASSES
+    names = class_names(profile)
+    return COCO_CLASSES if names is None else len(names)
 
 
 def _head(experiment: Experiment, profile: Profile) -> Config:

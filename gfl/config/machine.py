@@ -6,7 +6,7 @@ import copy
 from pathlib import Path
 from typing import Any
 
-from gfl.config.data import COCO, annotation_file
+from gfl.config.data import COCO
 from gfl.data.coco import TEST_DEV, TEST_IMAGES
 
 Config = dict[str, Any]
@@ -40,7 +40,8 @@ def for_machine(
         config["val_dataloader"]["dataset"]["indices"] = max_iters * batch
     if gpus > 1:
         _share(config)
-    config["val_evaluator"]["ann_file"] = str(data_root / annotation_file("val"))
+    boxes = config["val_dataloader"]["dataset"]["ann_file"]
+    config["val_evaluator"]["ann_file"] = str(data_root / boxes)
     # Where the devices' predictions meet, for a moment.
     config["val_evaluator"]["collect_dir"] = str(work_dir / ".predictions")
     logger = {"type": "LoggerHook", "interval": 100}

@@ -1,0 +1,282 @@
+"""GFL on a data set of one's own: what is trained, where it lies, and the training itself.
+
+In Python, with the same defaults as ``python -m experiments train-own``:
+
+    from experiments import own
+    data = own.read("path/to/folder")
+    result = own.train(own.plan(data, epochs=24), "runs/own/mine")
+    result.record.metrics["AP"], result.folder
+
+The same calls go on where training was stopped, and give the result at once when it is over.
+Such a run is no row of any table: its profile is not a declared one, and its id says ``own``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from experiments import matrix, profiles
+from experiments.diff import differences
+from experiments.machine import Machine, visible_gpus
+from experiments.matrix import Run
+from experiments.profiles import COCO, COCO_GPUS, LAPTOP
+from experiments.running import run_missing
+from experiments.worker import ROOT, TRAIN
+from gfl.data.own import OwnData, read
+from gfl.errors import UserError, did_you_mean
+from gfl.experiment import ABLATED_HOSTS, Experiment, Model, Profile, Schedule
+from gfl.record import RecordError, Request, RunRecord, Store, run_id
+
+__all__ = ["Result", "default_folder", "plan", "read", "train"]
+
+Scale = Literal["laptop", "coco"]
+
+PROFILE = "own"
+FOLDER = ROOT / "runs" / PROFILE
+GFL = Experiment(quality="joint", boxes="general", dfl=True)
+LAPTOP_SIZE = 256  # px: photographs at the laptop profile's 128 px show little
+IMAGES_PER_GPU = 4
+# How many images are seen in training where nobody says how many epochs: a quarter of an hour on
+# a laptop's core, half of COCO's first epochs on a GPU. Inferred, as the bounds in epochs are.
+IMAGES_SEEN: dict[Scale, int] = {"laptop": 12_000, "coco": 60_000}
+EPOCHS: dict[Scale, tuple[int, int]] = {"laptop": (3, 100), "coco": (12, 72)}
+EVALUATIONS = 6  # over a run, and one at its end
+
+
+class FolderStore(Store):
+    """A store of one run, whose folder is its whole address."""
+
+    def run_dir(self, profile: str, id: str, max_iters: int | None = None) -> Path:
+        """Return the folder itself."""
+        return self.runs
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run on one's own data, and the machine's part in it."""
+
+    run: Run
+    data: OwnData
+    machine: Machine
+
+    @property
+    def profile(self) -> Profile:
+        return self.run.profile
+
+    def __str__(self) -> str:
+        profile, model, schedule = self.profile, self.profile.model, self.profile.schedule
+        weights = "pretrained on ImageNet" if model.pretrained else "from scratch"
+        width = "" if model.base_channels == 64 else f" of {model.base_channels} channels"
+        long, short = profile.scale
+        size = f"{long} px" if long == short else f"{long} x {short} px"
+        return (
+            f"{self.run.experiment.slug} on ResNet-{model.depth}{width} {weights}, images of {size}"
+            f", {schedule.epochs} epochs, batch {schedule.batch}, learning rate {schedule.lr:g}"
+        )
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run on one's own data left."""
+
+    folder: Path
+    record: RunRecord
+    classes: tuple[str, ...]
+
+
+def plan(
+    data: OwnData,
+    *,
+    experiment: str | Experiment = GFL,
+    scale: Scale | None = None,
+    epochs: int | None = None,
+    batch: int | None = None,
+    lr: float | None = None,
+    size: int | Sequence[int] | None = None,
+    pretrained: bool | None = None,
+    seed: int = 0,
+    gpus: int = 1,
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+) -> Plan:
+    """Settle what is trained.
+
+    ``experiment`` may be named as a table's row, "table-3/none". ``scale`` is the network and the
+    images' size of the profile of that name, the published ones with a CUDA device and the laptop
+    profile's without. ``size`` is the long and, if not the same, the short side that images are
+    scaled to, in pixels. ``epochs`` follow the number of images, ``lr`` on the published network
+    the batch.
+
+    Raises:
+        UserError: a value is not one that a detector can be trained with.
+    """
+    experiment = _experiment(experiment)
+    if scale is None:
+        scale = "coco" if device != "cpu" and visible_gpus() else "laptop"
+    if scale not in IMAGES_SEEN:
+        raise UserError(f"unknown scale {scale!r}{did_you_mean(scale, IMAGES_SEEN)}")
+    batch = batch or (LAPTOP.schedule.batch if scale == "laptop" else IMAGES_PER_GPU * gpus)
+    _check_numbers(epochs=epochs, batch=batch, lr=lr, seed=seed)
+    if batch % gpus:
+        raise UserError(f"{gpus} GPUs cannot share a batch of {batch} images evenly")
+    base = LAPTOP if scale == "laptop" else COCO
+    sides = _sides(size, base)
+    least, most = EPOCHS[scale]
+    epochs = epochs or max(least, min(most, math.ceil(IMAGES_SEEN[scale] / data.train.images)))
+    profile = replace(
+        base,
+        name=PROFILE,
+        model=_model(base.model, scale, sides[0], pretrained),
+        schedule=_schedule(base.schedule, scale, epochs, batch, lr, data.train.images),
+        dataset=None,
+        own=data.spec,
+        scale=sides,
+        eval_interval=math.ceil(epochs / EVALUATIONS),
+        gpus=gpus,
+    )
+    id = f"{PROFILE}-{run_id(experiment, profile, seed)}"
+    run = Run(id, experiment, profile, seed, (f"{PROFILE}/{data.root.name}",))
+    return Plan(run, data, Machine(str(data.root), device, gpus))
+
+
+def default_folder(data: OwnData) -> Path:
+    """Return where a run lies if nobody says where: ``runs/own/`` and the data's name."""
+    return FOLDER / data.root.name
+
+
+def train(
+    plan: Plan, out: str | Path | None = None, *, worker: Sequence[str] = TRAIN, live: bool = True
+) -> Result:
+    """Train into a folder, going on from its newest checkpoint; done before, only read the result.
+
+    What happens is shown as it happens. ``live`` draws a bar where there is a terminal for one.
+
+    Raises:
+        UserError: the folder holds something else, or the user can mend what stopped the run.
+        WorkerError: the training process ended before the run did; its log says more.
+    """
+    from rich.console import Console
+
+    from experiments.display import Display
+
+    folder = Path(out) if out is not None else default_folder(plan.data)
+    check_folder(plan, folder)
+    matrix.check_writable(folder.parent)
+    # In a notebook plain lines too: there rich would write each one as a block of HTML.
+    console = Console(force_jupyter=False, force_terminal=None if live else False)
+    store = FolderStore(folder, ROOT / "results")
+    failed = run_missing([plan.run], store, plan.machine, Display(console), worker)
+    record = store.own(PROFILE, plan.run.id)
+    if failed or record is None:
+        why = record.message if record else "it left no record"
+        raise UserError(f"{folder}: training failed, {why}; its log: {folder / 'train.log'}")
+    return Result(folder, record, plan.data.classes)
+
+
+def check_folder(plan: Plan, folder: Path) -> None:
+    """Refuse a folder that is not this run's, so that nothing in it is lost.
+
+    Raises:
+        UserError: it holds another run, or anything else, or is where the tables' runs lie.
+    """
+    place = folder.resolve()
+    kept = [ROOT / "results", ROOT / "data", *(ROOT / "runs" / name for name in profiles.PROFILES)]
+    if any(place.is_relative_to(own) for own in kept):
+        raise UserError(f"{folder} is the tables' place; a run of your own lies in {FOLDER}/NAME")
+    if place == FOLDER or not _has_content(place):
+        if place == FOLDER:
+            raise UserError(f"{folder} is the folder of all runs of your own: name one in it")
+        return
+    try:
+        before = Request.load(place)
+    except (OSError, RecordError):
+        raise UserError(
+            f"{folder} holds something other than a run: name another folder with --out"
+        ) from None
+    if before.id != plan.run.id:
+        raise UserError(
+            f"{folder} holds a run with other settings ({_changed(before, plan.run)}): name another "
+            "folder with --out, or delete this one"
+        )
+
+
+def _has_content(folder: Path) -> bool:
+    return folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+
+
+def _changed(before: Request, run: Run) -> str:
+    """Say in what two runs differ, as far as fits a line."""
+    then = {"": asdict(before.experiment), "seed": before.seed} | asdict(before.profile)
+    now = {"": asdict(run.experiment), "seed": run.seed} | asdict(run.profile)
+    found = [f"{d.path.strip('.')} {d.a}, now {d.b}" for d in differences(then, now)]
+    return "; ".join(found[:3]) + ("; ..." if len(found) > 3 else "") or "another version's"
+
+
+def _experiment(named: str | Experiment) -> Experiment:
+    experiment = named
+    if isinstance(experiment, str):
+        experiment = matrix.single(experiment, LAPTOP, [0]).experiment
+    if experiment.host not in ABLATED_HOSTS:
+        raise UserError(
+            f"{experiment.slug}: a data set of one's own trains {' or '.join(ABLATED_HOSTS)}, not "
+            f"{experiment.host}"
+        )
+    if (experiment.backbone, experiment.lasting) != (GFL.backbone, GFL.lasting):
+        raise UserError(
+            f"{experiment.slug}: a data set of one's own trains its scale's network and schedule"
+        )
+    return experiment
+
+
+def _check_numbers(epochs: int | None, batch: int | None, lr: float | None, seed: int) -> None:
+    for name, value, least in (("epochs", epochs, 1), ("batch", batch, 1), ("seed", seed, 0)):
+        if value is not None and value < least:
+            raise UserError(f"{name} {value}: expected {least} or more")
+    if lr is not None and not 0 < lr < math.inf:
+        raise UserError(f"lr {lr}: expected a number above 0")
+
+
+def _sides(size: int | Sequence[int] | None, base: Profile) -> tuple[int, int]:
+    """The long and the short side that images are scaled to."""
+    if size is None:
+        return (LAPTOP_SIZE, LAPTOP_SIZE) if base is LAPTOP else base.scale
+    sides = [size] if isinstance(size, int) else list(size)
+    if len(sides) not in (1, 2) or not all(64 <= side <= 4096 for side in sides):
+        shown = " ".join(map(str, sides))
+        raise UserError(f"size {shown}: expected one or two numbers of pixels, from 64 to 4096")
+    return max(sides), min(sides)
+
+
+def _model(base: Model, scale: Scale, long: int, pretrained: bool | None) -> Model:
+    if scale == "coco":
+        return base if pretrained is not False else replace(base, pretrained=None)
+    if pretrained:
+        raise UserError(
+            "the laptop scale's small network has no pretrained weights: leave --pretrained out, "
+            "or take --scale coco"
+        )
+    # Where images are larger than the laptop profile's, as many levels more as they are doubled.
+    more = max(0, math.ceil(math.log2(long / LAPTOP.scale[0])))
+    return replace(base, levels=base.levels + more)
+
+
+def _schedule(
+    base: Schedule, scale: Scale, epochs: int, batch: int, lr: float | None, images: int
+) -> Schedule:
+    if lr is None:
+        # On the published network in proportion to the batch, as the paper's protocol has it.
+        lr = base.lr if scale == "laptop" else COCO.schedule.lr * batch / (2 * COCO_GPUS)
+    steps = epochs * math.ceil(images / batch)
+    return replace(
+        base,
+        epochs=epochs,
+        batch=batch,
+        lr=lr,
+        warmup_iters=max(1, min(base.warmup_iters, steps // 10)),
+        milestones=tuple(
+            dict.fromkeys(max(1, round(m * epochs / base.epochs)) for m in base.milestones)
+        ),
+    )
