@@ -14,6 +14,7 @@ from experiments.profiles import TUNING_SEED
 from experiments.promote import promote
 from experiments.tuning import (
     AS_IT_IS,
+    OF_LENGTH,
     OF_LIKELIHOOD,
     SWEEPS,
     Sweep,
@@ -78,24 +79,38 @@ def test_a_declared_sweep_has_what_the_runs_have_once_and_no_variant_twice(
 ) -> None:
     profile = profiles.get(name)
     varied = [(sweep.of(variant), variant.of(profile)) for variant in sweep.variants]
-    assert varied.count((sweep.experiment, AS_IT_IS.of(profile))) == 1
+    chooses = any(variant.eligible for variant in sweep.variants)
+    assert varied.count((sweep.experiment, AS_IT_IS.of(profile))) == chooses
     assert len(set(varied)) == len(varied)
     assert len({variant.name for variant in sweep.variants}) == len(varied)
 
 
-def test_no_loss_of_the_papers_own_can_be_tuned() -> None:
-    """A sweep is of plain ATSS; the one other is of a weight that only a counterpart has."""
-    assert [s.experiment for found in SWEEPS.values() for s in found if not s.suffix] == [
-        Experiment()
+def test_nothing_of_the_papers_own_can_be_tuned() -> None:
+    """What may be chosen is plain ATSS's, or the weight of a loss that only a counterpart has."""
+    chosen_on = [
+        sweep.experiment
+        for found in SWEEPS.values()
+        for sweep in found
+        if any(variant.eligible for variant in sweep.variants)
     ]
+    assert chosen_on == [Experiment(), OF_LIKELIHOOD.experiment]
     for variant in OF_LIKELIHOOD.variants:
         assert variant.of(profiles.LAPTOP) == AS_IT_IS.of(profiles.LAPTOP)
         factors = asdict(OF_LIKELIHOOD.of(variant)) | {"likelihood_weight": 0}
         assert factors == asdict(Experiment(boxes="gaussian")) | {"likelihood_weight": 0}
-    with pytest.raises(ValueError, match="heavy: the weight of a likelihood is a Gaussian's"):
-        of_profile(Variant("heavy", likelihood_weight=2.0))
-    with pytest.raises(ValueError, match="as it is: the weight of a likelihood is a Gaussian's"):
-        replace(OF_LIKELIHOOD, variants=(AS_IT_IS,))
+    qfl = Variant("QFL", experiment=Experiment(quality="joint"))
+    with pytest.raises(ValueError, match="QFL: only a Gaussian's weight may be chosen"):
+        of_profile(qfl)
+    assert of_profile(replace(qfl, eligible=False)).of(qfl).quality == "joint"
+
+
+def test_a_sweep_that_chooses_nothing_has_no_rule(store: Store, tune: Cli) -> None:
+    variants = (Variant("long", {"epochs": 3}, eligible=False),)
+    SWEEPS["smoke"] = (replace(OF_LENGTH, variants=variants),)
+    assert tune() == 0
+    text = (store.results / "tuning/smoke-longer.this-machine.md").read_text()
+    assert "which no table uses.\n\n1 variants have finished.\n\n| variant |" in text
+    assert "The rule" not in text
 
 
 def test_the_row_of_the_gaussian_has_the_swept_weight() -> None:
@@ -246,13 +261,13 @@ def test_a_sweep_says_what_it_varied_and_what_not(
 
 def test_runs_of_tables_are_told_from_those_of_the_sweep(store: Store, tune: Cli) -> None:
     assert tune() == 0
-    assert table_runs(*sweeps(SMOKE), SMOKE, store) == []
+    assert table_runs(sweeps(SMOKE)[0], SMOKE, store) == []
     record = trials(SMOKE, store)[0].record
     assert record is not None
     (run,) = plan([tables.find("table-3")], SMOKE, [0])[:1]
     shown = replace(record, id=run.id, seed=0)
     shown.save(store.reference_path("smoke", run.id))
-    assert [found.id for found in table_runs(*sweeps(SMOKE), SMOKE, store)] == [run.id]
+    assert [found.id for found in table_runs(sweeps(SMOKE)[0], SMOKE, store)] == [run.id]
     assert table_runs(OF_LIKELIHOOD, SMOKE, store) == []
 
 
