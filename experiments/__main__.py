@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
-import signal
 import statistics
 import subprocess
 import sys
@@ -20,16 +19,17 @@ from experiments import (
     status,
     tables,
     testdev,
+    train_own,
     tuning,
 )
 from experiments.arguments import parser
-from experiments.cli import chosen, guarded
+from experiments.cli import chosen, guarded, stoppable
 from experiments.declare import Table
 from experiments.machine import Machine
 from experiments.matrix import Run
 from experiments.running import run_missing
 from experiments.status import standing
-from experiments.worker import ROOT, TRAIN, WorkerError
+from experiments.worker import ROOT, TRAIN
 from gfl import config
 from gfl.errors import UserError
 from gfl.experiment import Profile
@@ -44,8 +44,9 @@ def main(argv: Sequence[str] | None = None, worker: Sequence[str] = TRAIN) -> in
 
     def command() -> int:
         args = parser().parse_args(argv)
-        if args.command in ("run", "tune"):
-            return {"run": _run, "tune": _tune}[args.command](args, worker)
+        training = {"run": _run, "tune": _tune, "train-own": train_own.run}
+        if args.command in training:
+            return training[args.command](args, worker)
         if args.command == "test-dev":
             return testdev.run(args)
         reading = {"status": _status, "config": _config, "diff": _diff, "promote": _promote}
@@ -87,18 +88,8 @@ def _train(
         each = [seconds for run in runs if (seconds := known.seconds(run)) is not None]
         expected = statistics.fmean(each) if each else None
     display = Display(Console(), expected=expected)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup's wish is kept
-            signal.signal(number, _interrupt)
-    try:
-        return 0, run_missing(runs, store, machine, display, worker)
-    except KeyboardInterrupt:
-        again = "run the same command again to go on from the last finished epoch"
-        print(f"stopped; {again}", file=sys.stderr)
-        return 130, []
-    except WorkerError as err:
-        print(f"{PROG}: {err}", file=sys.stderr)
-        return 1, []
+    code, failed = stoppable(PROG, lambda: run_missing(runs, store, machine, display, worker))
+    return code, failed or []
 
 
 def _tune(args: argparse.Namespace, worker: Sequence[str]) -> int:
@@ -118,10 +109,6 @@ def _tune(args: argparse.Namespace, worker: Sequence[str]) -> int:
         print(tuning.verdict(found))
         print("written:", ", ".join(map(str, tuning.publish(sweep, profile, store))))
     return 0
-
-
-def _interrupt(number: int, frame: object) -> None:
-    raise KeyboardInterrupt
 
 
 def _print_tables(

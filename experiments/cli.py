@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import math
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 from experiments import profiles
-from experiments.worker import ROOT
+from experiments.worker import ROOT, WorkerError
 from gfl.errors import UserError, disk_error
 from gfl.experiment import Profile
 from gfl.record import Store
+
+T = TypeVar("T")
 
 READING = ("status", "config", "diff")  # the commands that write nothing, whatever they find
 
@@ -51,6 +55,21 @@ def whole_number(name: str, least: int) -> Callable[[str], int]:
         if not re.fullmatch(r"\d+", text) or int(text) < least:
             raise UserError(f"{name} {text!r}: expected a whole number, {least} or more")
         return int(text)
+
+    return parse
+
+
+def number_above(name: str, least: float = 0.0) -> Callable[[str], float]:
+    """An argparse type: a finite number above ``least``."""
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not least < value < math.inf:
+            raise UserError(f"{name} {text!r}: expected a number above {least:g}")
+        return value
 
     return parse
 
@@ -105,6 +124,29 @@ def guarded(prog: str, run: Callable[[], int]) -> int:
             raise
         print(f"{prog}: {users}", file=sys.stderr)
     return 2
+
+
+def stoppable(prog: str, work: Callable[[], T]) -> tuple[int, T | None]:
+    """Do what trains; return an exit code, and what came of it if it was neither stopped nor broke.
+
+    However it is stopped, its workers are too, and the same command goes on with it.
+    """
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup's wish is kept
+            signal.signal(number, _interrupt)
+    try:
+        return 0, work()
+    except KeyboardInterrupt:
+        again = "run the same command again to go on from the last finished epoch"
+        print(f"stopped; {again}", file=sys.stderr)
+        return 130, None
+    except WorkerError as err:
+        print(f"{prog}: {err}", file=sys.stderr)
+        return 1, None
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
 
 
 def _beside(name: str) -> Path:

@@ -198,8 +198,8 @@ def check_folder(plan: Plan, folder: Path) -> None:
         ) from None
     if before.id != plan.run.id:
         raise UserError(
-            f"{folder} holds a run with other settings ({_changed(before, plan.run)}): name another "
-            "folder with --out, or delete this one"
+            f"{folder} holds a run with other settings ({_changed(before, plan.run)}): "
+            "name another folder with --out, or delete this one"
         )
 
 

@@ -1,0 +1,143 @@
+"""``python -m experiments train-own DATA``: GFL on a COCO-format folder of one's own."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from experiments import own
+from experiments.cli import number_above, stoppable, whole_number
+from experiments.worker import ROOT
+from gfl.data.own import OwnData
+from gfl.record import METRICS, RunRecord
+
+ABOUT = "train GFL on a COCO-format folder of your own"
+PROG = "experiments"
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument(
+        "data",
+        metavar="DATA",
+        help="the folder: annotations/instances_train2017.json, instances_val2017.json, train2017/,"
+        " val2017/, or other names that are found or given",
+    )
+    parser.add_argument("--train", metavar="FILE", help="the boxes to train on, in COCO's JSON")
+    parser.add_argument("--val", metavar="FILE", help="the boxes to evaluate on")
+    parser.add_argument("--train-images", metavar="DIR", help="the images of --train")
+    parser.add_argument("--val-images", metavar="DIR", help="the images of --val")
+    parser.add_argument(
+        "--out", metavar="DIR", type=Path, help="default: runs/own/ and DATA's name"
+    )
+    parser.add_argument(
+        "--experiment", default=own.GFL, metavar="ROW", help="default: table-3/both, all of GFL"
+    )
+    parser.add_argument(
+        "--scale",
+        choices=list(own.IMAGES_SEEN),
+        help="laptop: a small network from scratch, for CPUs; coco: ResNet-50 at 800 x 1333 px "
+        "(default: coco with a CUDA device, else laptop)",
+    )
+    _add_settings(parser)
+    parser.add_argument(
+        "--dry-run", action="store_true", help="check the data and say what would be trained"
+    )
+
+
+def _add_settings(parser: argparse.ArgumentParser) -> None:
+    least, most = own.EPOCHS["laptop"]
+    seen = own.IMAGES_SEEN["laptop"]
+    for name, help in (
+        ("--epochs", f"default: as many as show it {seen} images, {least} to {most} (laptop)"),
+        ("--batch", f"images a step; default: 8 (laptop), {own.IMAGES_PER_GPU} a GPU (coco)"),
+    ):
+        parser.add_argument(name, type=whole_number(name, 1), metavar="N", help=help)
+    parser.add_argument(
+        "--lr", type=number_above("--lr"), help="default: 0.008 (laptop), 0.01 for 16 images (coco)"
+    )
+    parser.add_argument(
+        "--size",
+        nargs="+",
+        type=whole_number("--size", 1),
+        metavar="PX",
+        help="the long and the short side that images are scaled to, or one number for both; "
+        f"default: {own.LAPTOP_SIZE} (laptop), 1333 800 (coco)",
+    )
+    weights = parser.add_mutually_exclusive_group()
+    weights.add_argument(
+        "--pretrained",
+        action="store_true",
+        default=None,
+        help="start from ImageNet's weights (coco's default)",
+    )
+    weights.add_argument(
+        "--from-scratch", dest="pretrained", action="store_false", help="start from random weights"
+    )
+    parser.add_argument("--seed", type=whole_number("--seed", 0), default=0)
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    parser.add_argument("--gpus", type=whole_number("--gpus", 1), default=1)
+
+
+def run(args: argparse.Namespace, worker: Sequence[str]) -> int:
+    """Train, or go on with it, and print what came out.
+
+    Raises:
+        UserError: the data, a setting or the folder is not as it must be; nothing was written.
+    """
+    print("checking the data", file=sys.stderr)
+    data = own.read(
+        args.data,
+        train=args.train,
+        val=args.val,
+        train_images=args.train_images,
+        val_images=args.val_images,
+    )
+    settings = ("experiment", "scale", "epochs", "batch", "lr", "size", "pretrained", "seed")
+    plan = own.plan(
+        data, gpus=args.gpus, device=args.device, **{name: getattr(args, name) for name in settings}
+    )
+    folder = args.out or _short(own.default_folder(data))
+    own.check_folder(plan, folder)
+    for line in (*described(data), f"training: {plan}", f"into: {folder}"):
+        print(line)
+    for warning in data.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    if args.dry_run:
+        return 0
+    sys.stdout.flush()
+    code, result = stoppable(PROG, lambda: own.train(plan, folder, worker=worker))
+    if result is None:
+        return code
+    print("\n".join(figures(result.record)))
+    print(f"in {folder}: final.pth, record.json, predictions.json; on pictures of your own:")
+    print(f"  python -m experiments predict --run {shlex.quote(str(folder))} IMAGE_OR_FOLDER")
+    return 0
+
+
+def described(data: OwnData) -> list[str]:
+    """Say what a data set holds."""
+    names = ", ".join(data.classes[:10]) + (", ..." if len(data.classes) > 10 else "")
+    classes = "1 class" if len(data.classes) == 1 else f"{len(data.classes)} classes"
+    return [
+        f"data: {data.root}",
+        f"  train: {data.train}; val: {data.val}",
+        f"  {classes}: {names}",
+    ]
+
+
+def figures(record: RunRecord) -> list[str]:
+    """COCO's twelve figures of a record, in percent, over one another with their names."""
+    values = [record.metrics[name] for name in METRICS]
+    shown = ["—" if value is None else f"{value:.1f}" for value in values]
+    return ["".join(f"{word:>7}" for word in words) for words in (METRICS, shown)]
+
+
+def _short(path: Path) -> Path:
+    """A path as a person would type it."""
+    short = Path(os.path.relpath(path))
+    return path if ".." in short.parts and not path.is_relative_to(ROOT) else short
