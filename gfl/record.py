@@ -16,7 +16,8 @@ from gfl import config
 from gfl.experiment import Experiment, Profile
 from gfl.files import write_text
 
-SCHEMA = 1
+SCHEMA = 2
+BEFORE_PREDICTIONS = 1  # the schema of records without that field; they still load
 # COCO's twelve figures, in the order in which pycocotools prints them.
 METRICS = (
     "AP", "AP50", "AP75", "APS", "APM", "APL", "AR1", "AR10", "AR100", "ARS", "ARM", "ARL",
@@ -43,7 +44,7 @@ def digest(value: Any) -> str:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What one run was and what came out of it, as written once and never changed.
+    """What one run was and what came out of it, as written once; predictions are added to it.
 
     ``experiment`` and ``profile`` are plain mappings of what they were when the run was made: a
     record outlives the dataclasses it came from.
@@ -67,6 +68,8 @@ class RunRecord:
     state: State
     message: str  # why it failed
     started: str  # ISO 8601, UTC
+    # SHA-256 of gfl.predictions' files, by name; {} until they are made. Figures draw nothing else.
+    predictions: Mapping[str, str] = field(default_factory=dict)
     schema: int = SCHEMA
 
     def save(self, path: Path) -> None:
@@ -83,14 +86,15 @@ class RunRecord:
             RecordError: the file is not a whole and unchanged record.
         """
         content = read_json(path)
-        if content.get("schema") != SCHEMA:
-            raise RecordError(f"schema {content.get('schema')!r}, this code reads {SCHEMA}")
+        if (schema := content.get("schema")) not in (BEFORE_PREDICTIONS, SCHEMA):
+            raise RecordError(f"schema {schema!r}, this code reads {SCHEMA}")
         checksum = content.pop("sha256", None)
-        if wrong := {f.name for f in fields(cls)} ^ content.keys():
+        old = {"predictions"} if schema == BEFORE_PREDICTIONS else set()
+        if wrong := ({f.name for f in fields(cls)} - old) ^ content.keys():
             raise RecordError(f"missing or unknown: {', '.join(sorted(wrong))}")
         if checksum != digest(content):
             raise RecordError("its content does not match its checksum")
-        record = cls(**content)
+        record = cls(**content | {"schema": SCHEMA})
         if record.state == "finished" and record.metrics.keys() != set(METRICS):
             raise RecordError("finished, but without the twelve COCO figures")
         if record.state == "finished" and record.metrics["AP"] is None:
@@ -151,6 +155,10 @@ class Store:
 
     def reference_path(self, profile: str, id: str) -> Path:
         return self.results / "runs" / profile / f"{id}.json"
+
+    def reference_predictions(self, profile: str, id: str) -> Path:
+        """The folder of a run's committed predictions, if there are some."""
+        return self.results / "predictions" / profile / id
 
     def own(self, profile: str, id: str, max_iters: int | None = None) -> RunRecord | None:
         """This machine's record of a run; a damaged one is named, set aside and missing."""

@@ -87,7 +87,8 @@ def test_what_is_not_a_number_is_written_as_null(tmp_path: Path) -> None:
         lambda text: text.replace("12.5", "99.5"),  # a result typed by hand
         lambda text: text.replace("12.5", "NaN"),
         lambda text: text.replace('"fps"', '"speed"'),
-        lambda text: text.replace('"schema": 1', '"schema": 2'),
+        lambda text: text.replace('"schema": 2', '"schema": 3'),
+        lambda text: text.replace('"schema": 2', '"schema": 1'),  # which had no predictions
         lambda text: "[]",
         lambda text: "",
     ],
@@ -98,6 +99,19 @@ def test_a_damaged_record_is_refused(tmp_path: Path, damage) -> None:
     path.write_text(damage(path.read_text()))
     with pytest.raises(RecordError):
         RunRecord.load(path)
+
+
+def test_a_record_from_before_there_were_predictions_loads(tmp_path: Path) -> None:
+    a_record().save(tmp_path / "new.json")
+    content = read_json(tmp_path / "new.json") | {"schema": 1}
+    del content["sha256"], content["predictions"]
+    write_json(tmp_path / "old.json", content | {"sha256": digest(content)})
+    read = RunRecord.load(tmp_path / "old.json")
+    assert read == RunRecord.load(tmp_path / "new.json")
+    assert read.predictions == {}
+    with_predictions = replace(read, predictions={"detections.parquet": "ab" * 32})
+    with_predictions.save(tmp_path / "old.json")
+    assert RunRecord.load(tmp_path / "old.json") == with_predictions
 
 
 def test_a_finished_record_has_the_twelve_figures(tmp_path: Path) -> None:

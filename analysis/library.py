@@ -1,0 +1,241 @@
+"""The only door of the figures to what runs left: records, predictions, and the images themselves.
+
+``Library(store, "results")`` reads the committed reference, which every clone has;
+``Library(store, "runs")`` this machine's own. Nothing is trained or predicted here. What the
+columns of the predictions mean stands in ``gfl.predictions``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from gfl import predictions, train
+from gfl.data import shapes
+from gfl.data.labels import SIDES
+from gfl.errors import UserError
+from gfl.experiment import Experiment, Profile
+from gfl.record import RecordError, RunRecord, Store, digest, read_json, run_id, write_json
+
+Source = Literal["results", "runs"]
+SPLIT = "val"
+
+
+class MissingRuns(UserError):  # noqa: N818  not a fault of the code
+    """Runs, or their predictions, that are not there; says which and the command to make them."""
+
+    def __init__(self, runs: Sequence[str], message: str) -> None:
+        super().__init__(message)
+        self.runs = tuple(runs)
+
+
+@dataclass(frozen=True)
+class Locations:
+    """A run's ``locations.parquet``."""
+
+    frame: pd.DataFrame  # all columns but those of P(x)
+    n: int | None  # bins of a General distribution, less one
+    delta: float | None  # width of its bins, strides
+    p: np.ndarray | None  # [rows, 4, n + 1]: P(y_i) of left, top, right, bottom; sums to 1
+
+
+@dataclass(frozen=True)
+class Library:
+    """Records and predictions of the runs in one place."""
+
+    store: Store
+    source: Source = "results"
+
+    def id(self, experiment: Experiment, profile: Profile, seed: int = 0) -> str:
+        return run_id(experiment, profile, seed)
+
+    def record(self, experiment: Experiment, profile: Profile, seed: int = 0) -> RunRecord:
+        """Return the record of a finished run.
+
+        Raises:
+            MissingRuns: there is none.
+        """
+        (record,) = self.need([experiment], profile, (seed,), predicted=False)
+        return record
+
+    def records(self, profile: Profile) -> list[RunRecord]:
+        """Return all records of finished runs of a profile, in the order of their ids."""
+        found = (self._read(profile.name, id) for id in self._ids(profile.name))
+        return [record for record in found if record is not None]
+
+    def need(
+        self,
+        experiments: Iterable[Experiment],
+        profile: Profile,
+        seeds: Sequence[int] = (0,),
+        predicted: bool = True,
+    ) -> list[RunRecord]:
+        """Return the records of several runs, seed by seed.
+
+        Raises:
+            MissingRuns: names all that are missing, their predictions too where ``predicted``.
+        """
+        found: list[RunRecord] = []
+        untrained: list[str] = []
+        unpredicted: list[str] = []
+        for seed in seeds:
+            for experiment in experiments:
+                id = run_id(experiment, profile, seed)
+                record = self._read(profile.name, id)
+                if record is None:
+                    untrained.append(id)
+                elif predicted and not self._has_predictions(record, profile):
+                    unpredicted.append(id)
+                else:
+                    found.append(record)
+        if untrained or unpredicted:
+            message = self._missing(untrained, unpredicted, profile)
+            raise MissingRuns([*untrained, *unpredicted], message)
+        return found
+
+    def detections(self, experiment: Experiment, profile: Profile, seed: int = 0) -> pd.DataFrame:
+        """Return a run's final detections.
+
+        Raises:
+            MissingRuns: they are not there.
+            UserError: the file is damaged.
+        """
+        return self._table(experiment, profile, seed, predictions.DETECTIONS).to_pandas()
+
+    def locations(self, experiment: Experiment, profile: Profile, seed: int = 0) -> Locations:
+        """Return a run's locations: all positives and a random sample; FCOS and ATSS have them.
+
+        Raises:
+            MissingRuns: they are not there.
+            UserError: the file is damaged, or the run is of another host.
+        """
+        table = self._table(experiment, profile, seed, predictions.LOCATIONS)
+        meta, p = predictions.metadata(table), predictions.densities(table)
+        plain = [name for name in table.column_names if not re.fullmatch(r"p_\w+", name)]
+        return Locations(table.select(plain).to_pandas(), meta["n"], meta["delta"], p)
+
+    def ground_truth(self, profile: Profile) -> pd.DataFrame:
+        """Return the boxes of the embedded validation set, with what is known about their sides.
+
+        Columns: image_id, gt_id, category_id; x1 y1 x2 y2 in px of the image; kind_left ... (sharp,
+        blurred, shadow, occluded) and distribution_left ..., JSON as in the annotation file.
+
+        Raises:
+            UserError: the profile's data are not embedded.
+        """
+        return _ground_truth(_spec(profile)).copy()
+
+    def image(self, profile: Profile, image_id: int) -> np.ndarray:
+        """Return an image of the embedded validation set, uint8 [height, width, 3], RGB.
+
+        Raises:
+            UserError: the profile's data are not embedded, or there is no such image.
+        """
+        spec = _spec(profile)
+        if not 1 <= image_id <= spec.val:
+            raise UserError(f"image {image_id}: {profile.name} has 1 to {spec.val} for validation")
+        return _rendered(spec, image_id - 1)[0].copy()
+
+    def _table(self, experiment: Experiment, profile: Profile, seed: int, name: str) -> Any:
+        (record,) = self.need([experiment], profile, (seed,))
+        if name not in record.predictions:
+            raise UserError(f"{record.id} has no {name}: only FCOS and ATSS have this head")
+        path = self._folder(profile.name, record.id) / name
+        return predictions.read(path, record.predictions[name])
+
+    def _read(self, profile: str, id: str) -> RunRecord | None:
+        read = self.store.reference if self.source == "results" else self.store.own
+        record = read(profile, id)
+        return record if record is not None and record.state == "finished" else None
+
+    def _ids(self, profile: str) -> list[str]:
+        store = self.store
+        return (store.reference_ids if self.source == "results" else store.own_ids)(profile)
+
+    def _folder(self, profile: str, id: str) -> Path:
+        if self.source == "results":
+            return self.store.reference_predictions(profile, id)
+        return self.store.run_dir(profile, id)
+
+    def _has_predictions(self, record: RunRecord, profile: Profile) -> bool:
+        folder = self._folder(profile.name, record.id)
+        return bool(record.predictions) and all((folder / n).is_file() for n in record.predictions)
+
+    def _missing(self, untrained: list[str], unpredicted: list[str], profile: Profile) -> str:
+        """One line: what is missing, and what to type."""
+        here = self.source == "runs"
+        parts, commands = [], []
+        options = f"--profile {profile.name}"
+        if untrained:
+            where = "not finished on this machine" if here else "not among the reference records"
+            parts.append(f"{', '.join(untrained)} {_are(untrained)} {where}")
+            commands += [f"python -m experiments run {id} {options}" for id in untrained]
+        if unpredicted:
+            where = "on this machine" if here else "in the reference"
+            has = "has" if len(unpredicted) == 1 else "have"
+            parts.append(f"{', '.join(unpredicted)} {has} no predictions {where}")
+            commands.append(f"python -m experiments predict {' '.join(unpredicted)} {options}")
+        then = "" if here else " (and STORE=runs, or --store runs, to draw this machine's runs)"
+        return f"{'; '.join(parts)}: {' && '.join(commands)}{then}"
+
+
+def _are(things: Sequence[str]) -> str:
+    return "is" if len(things) == 1 else "are"
+
+
+def _spec(profile: Profile) -> shapes.ShapesSpec:
+    if profile.dataset is None:
+        raise UserError(
+            f"the {profile.name} profile has no embedded data, so what is drawn on its images "
+            "cannot be drawn here; take --profile laptop or gpu"
+        )
+    return profile.dataset
+
+
+@lru_cache(maxsize=64)
+def _rendered(spec: shapes.ShapesSpec, index: int) -> tuple[np.ndarray, list[dict[str, Any]]]:
+    return shapes.render(spec, SPLIT, index)
+
+
+@lru_cache(maxsize=4)
+def _ground_truth(spec: shapes.ShapesSpec) -> pd.DataFrame:
+    rows = []
+    for index, annotations in enumerate(_annotations(spec)):
+        for one in annotations:
+            x, y, width, height = one["bbox"]
+            # Numbered as shapes.write numbers them: from 1, image after image.
+            row = {"image_id": index + 1, "gt_id": len(rows) + 1, "category_id": one["category_id"]}
+            row |= {"x1": x, "y1": y, "x2": x + width, "y2": y + height}
+            row |= {f"kind_{side}": one["sides"][side]["kind"] for side in SIDES}
+            row |= {
+                f"distribution_{side}": json.dumps(one["sides"][side]["distribution"])
+                for side in SIDES
+            }
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _annotations(spec: shapes.ShapesSpec) -> list[list[dict[str, Any]]]:
+    """Return each image's annotations, which come of drawing it: kept, as 1000 take half a minute.
+
+    A file that is not what was written is made anew.
+    """
+    kept = train.embedded_root(spec)
+    kept = kept.with_name(f"{kept.name}-{SPLIT}-annotations.json")
+    with contextlib.suppress(FileNotFoundError, RecordError):
+        content = read_json(kept)
+        if content.get("sha256") == digest(content.get("images")):
+            return content["images"]
+    images = [shapes.render(spec, SPLIT, index)[1] for index in range(spec.count(SPLIT))]
+    with contextlib.suppress(OSError):  # of a checkout that cannot be written
+        write_json(kept, {"sha256": digest(images), "images": images}, indent=None)
+    return images
