@@ -18,7 +18,7 @@ from torch import nn
 
 from gfl import checkpoint, config
 from gfl.errors import UserError
-from gfl.record import RecordError, Request
+from gfl.record import RecordError, Request, _rebuild, read_json, run_id
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def detector(
     """
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError("CUDA asked for, but torch finds no CUDA device here")
-    request = _request(run_dir)
+    request = requested(run_dir)
     state = weights(run_dir)
     settings = config.build(request.experiment, request.profile, request.seed)
     wanted = Config(settings).model
@@ -107,11 +107,28 @@ def load(model: nn.Module, state: dict[str, Any], run_dir: Path) -> None:
     model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
 
-def _request(run_dir: Path) -> Request:
+def requested(run_dir: Path) -> Request:
+    """Read what a run was asked to be.
+
+    Raises:
+        UserError: the folder is not one of a run, or of a run that this code would train otherwise.
+    """
     path = run_dir / "request.json"
     try:
-        return Request.load(run_dir)
+        request = _rebuild(Request, _with_y_n(read_json(path)))
     except FileNotFoundError as err:
         raise UserError(f"{path} is missing: {run_dir} is not the folder of a run") from err
-    except (RecordError, OSError) as err:
+    except (RecordError, OSError, TypeError, ValueError) as err:
         raise UserError(f"{path}: not a request of this code ({err})") from err
+    now = run_id(request.experiment, request.profile, request.seed)
+    if not request.id.endswith(now):  # a run on one's own data has a word before it
+        raise UserError(f"{path}: {request.id} was trained by other code; its id is now {now}")
+    return request
+
+
+def _with_y_n(content: dict[str, Any]) -> dict[str, Any]:
+    """Return a request in the words of today: once it gave n, the bins, and not y_n, the last."""
+    experiment = dict(content.get("experiment", {}))
+    if (n := experiment.pop("n", None)) is not None:
+        experiment["y_n"] = n * experiment["delta"]
+    return content | {"experiment": experiment}

@@ -81,6 +81,18 @@ def test_what_is_missing_or_damaged_is_named(tmp_path: Path) -> None:
     assert "not a request of this code" in refusal(tmp_path)
 
 
+def test_a_request_of_before_y_n_is_understood(tmp_path: Path) -> None:
+    made = Experiment(quality="joint", boxes="general", dfl=True, y_n=16.0, delta=2.0)
+    make_run(tmp_path, made)
+    path = tmp_path / "request.json"
+    request = json.loads(path.read_text())
+    del request["experiment"]["y_n"], request["experiment"]["likelihood_weight"]
+    path.write_text(json.dumps(request | {"experiment": request["experiment"] | {"n": 8}}))
+    assert trained.detector(tmp_path).request.experiment == made
+    path.write_text(json.dumps(request | {"experiment": request["experiment"] | {"n": 9}}))
+    assert "was trained by other code; its id is now" in refusal(tmp_path)
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
 def test_cuda_where_there_is_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no CUDA device"):
