@@ -115,7 +115,10 @@ def canvas(width: float = COLUMN, height: float = 2.2) -> Figure:
 
 
 def footer(figure: Figure, runs: Sequence[str], note: str = "") -> None:
-    """Print the ids of the runs (and a note) under a figure, in small type, in room of its own."""
+    """Print the ids of the runs (and a note) under a figure, in small type, in room of its own.
+
+    Label the axes, not the figure: a ``supxlabel`` would lie there too.
+    """
     text = (("runs: " if len(runs) > 1 else "run: ") + ", ".join(runs)) if runs else ""
     width, height = figure.get_size_inches()
     columns = int((width - 0.1) * 72 / (FOOT * 0.6))  # the mean width of a letter is .6 of its size

@@ -1,8 +1,10 @@
 """The paper's figures and three beyond it, each a function of a library and a profile."""
 
 from analysis.figures import plate
+from analysis.figures.fig5 import fig5a, fig5b, fig5c
+from analysis.figures.fig9 import fig9
 
 # In the paper's order, whatever the order of the modules above.
 FIGURES = dict(sorted(plate.FIGURES.items(), key=lambda item: (not item[0][0].isdigit(), item[0])))
 
-__all__ = ["FIGURES"]
+__all__ = ["FIGURES", "fig5a", "fig5b", "fig5c", "fig9"]

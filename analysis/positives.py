@@ -1,0 +1,150 @@
+"""What boxes alone say of training: every positive location under ATSS, its targets, its centerness.
+
+No image is read and no model needed. On a COCO annotation file the images have the sizes that it
+tells, resized as the coco profile resizes them, with that profile's strides.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from gfl.assign import atss, pad_boxes
+from gfl.boxes import Locations, anchors_at, distances
+from gfl.config.data import SIZE_DIVISOR
+from gfl.config.detector import strides
+from gfl.data.coco import dataset_problems, read_json
+from gfl.dense import DENSE
+from gfl.errors import UserError
+from gfl.experiment import Profile
+from gfl.quality import centerness
+
+TOPK = 9  # candidates of a level in ATSS, as gfl.config.detector trains
+BATCH = 16  # images assigned at once; the result depends on it in nothing
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """An image's ground truth as the network sees it: size and boxes (xyxy) in px of its input."""
+
+    width: int
+    height: int
+    boxes: np.ndarray  # [G, 4] float32
+
+
+@dataclass(frozen=True)
+class Positives:
+    """All positives of a set of images."""
+
+    images: int  # that have an object
+    objects: int
+    targets: np.ndarray  # [P, 4] distances to l, t, r, b, strides
+    centerness: np.ndarray  # [P]
+
+
+def of_annotations(files: Sequence[Path], profile: Profile) -> Positives:
+    """Assign the boxes of COCO annotation files, taken together, at the scale of a profile.
+
+    Raises:
+        UserError: a file is missing or not COCO's, or there is no box in any.
+    """
+    return _assigned((image for path in files for image in _coco(path, profile)), profile)
+
+
+def of_ground_truth(frame: pd.DataFrame, profile: Profile) -> Positives:
+    """Assign the boxes of a profile's embedded images: ``image_id`` and x1, y1, x2, y2 in px."""
+    assert profile.dataset is not None
+    side = profile.dataset.image_size
+    images = (
+        Boxes(*_resized(side, side, boxes[["x1", "y1", "x2", "y2"]].to_numpy(float), profile))
+        for _, boxes in frame.groupby("image_id", sort=True)
+    )
+    return _assigned(images, profile)
+
+
+def _coco(path: Path, profile: Profile) -> Iterator[Boxes]:
+    dataset = read_json(path)
+    if problems := dataset_problems(dataset):
+        raise UserError(f"{path} {'; '.join(problems)}")
+    boxes: dict[int, list[list[float]]] = defaultdict(list)
+    images = {image["id"]: image for image in dataset["images"]}
+    for annotation in dataset["annotations"]:
+        if _is_trained_on(annotation, images[annotation["image_id"]]):
+            x, y, w, h = annotation["bbox"]
+            boxes[annotation["image_id"]].append([x, y, x + w, y + h])
+    for id, found in sorted(boxes.items()):
+        width, height = images[id]["width"], images[id]["height"]
+        yield Boxes(*_resized(width, height, np.array(found), profile))
+
+
+def _is_trained_on(annotation: Mapping[str, Any], image: Mapping[str, Any]) -> bool:
+    """Whether mmdet's CocoDataset takes the annotation for an object: ``parse_data_info`` there."""
+    x, y, w, h = annotation["bbox"]
+    inside_w = min(x + w, image["width"]) - max(x, 0)
+    inside_h = min(y + h, image["height"]) - max(y, 0)
+    is_seen = inside_w > 0 and inside_h > 0 and annotation["area"] > 0 and w >= 1 and h >= 1
+    return is_seen and not annotation.get("ignore") and not annotation["iscrowd"]
+
+
+def _resized(
+    width: float, height: float, boxes: np.ndarray, profile: Profile
+) -> tuple[int, int, np.ndarray]:
+    """Size and boxes after mmdet's ``Resize`` with ``keep_ratio``: rounded, then clipped."""
+    long, short = max(profile.scale), min(profile.scale)
+    scale = min(long / max(width, height), short / min(width, height))
+    new = int(width * scale + 0.5), int(height * scale + 0.5)
+    factor = np.array([new[0] / width, new[1] / height] * 2)
+    clipped = np.clip(boxes * factor, 0, np.array([*new, *new], float))
+    return *new, clipped.astype(np.float32)
+
+
+def _assigned(images: Iterable[Boxes], profile: Profile) -> Positives:
+    """Assign images of one padded size together; the order of the positives is by that size."""
+    alike: dict[tuple[int, int], list[Boxes]] = defaultdict(list)
+    for image in images:
+        alike[_padded(image.height), _padded(image.width)].append(image)
+    if not alike:
+        raise UserError("there is no box to assign: no annotation is of an object")
+    found = [
+        _batch(size, batch, strides(profile.model))
+        for size in sorted(alike)
+        for batch in _batches(alike[size])
+    ]
+    targets, centers = (torch.cat(parts).numpy() for parts in zip(*found, strict=True))
+    everything = [image for several in alike.values() for image in several]
+    objects = sum(len(image.boxes) for image in everything)
+    return Positives(len(everything), objects, targets, centers)
+
+
+def _batch(
+    size: tuple[int, int], batch: Sequence[Boxes], levels: Sequence[int]
+) -> tuple[Tensor, Tensor]:
+    """Targets [P, 4] in strides and centerness [P] of the positives of images of one size."""
+    cells = [[-(-side // stride) for side in size] for stride in levels]
+    priors = torch.cat(Locations(levels, DENSE["atss"].offset).grid_priors(cells))
+    valid = (priors[:, :2] < torch.tensor(size[::-1])).all(-1).expand(len(batch), -1)
+    boxes, real = pad_boxes([torch.from_numpy(image.boxes) for image in batch])
+    sizes = [height * width for height, width in cells]
+    matched = atss(anchors_at(priors), sizes, valid, boxes, real, TOPK)
+    image, location = (matched >= 0).nonzero(as_tuple=True)
+    matched_boxes, at = boxes[image, matched[image, location]], priors[location]
+    return distances(at, matched_boxes), centerness(at[:, :2], matched_boxes)
+
+
+def _padded(side: int) -> int:
+    return -(-side // SIZE_DIVISOR) * SIZE_DIVISOR
+
+
+def _batches(images: Iterable[Boxes]) -> Iterator[list[Boxes]]:
+    rest = iter(images)
+    while batch := list(islice(rest, BATCH)):
+        yield batch
