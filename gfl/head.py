@@ -169,7 +169,7 @@ class AblationHead(BaseDenseHead):
 
         Ground truth to be ignored has no effect, as in mmdet's ATSS and GFL configurations.
         """
-        logits, raw = _flatten(cls_scores), _flatten(bbox_preds)
+        logits, raw = flatten(cls_scores), flatten(bbox_preds)
         sizes = [score.shape[-2:] for score in cls_scores]
         levels = self.prior_generator.grid_priors(sizes, raw.dtype, raw.device)
         positives, valid, count = assign_batch(
@@ -182,11 +182,11 @@ class AblationHead(BaseDenseHead):
         label = self._quality(predicted.detach(), positives)
         losses = {}
         if quality_scores is not None:
-            branch = at_least_float32(_flatten(quality_scores)[at].squeeze(-1))
+            branch = at_least_float32(flatten(quality_scores)[at].squeeze(-1))
             losses["loss_quality"] = (
                 F.binary_cross_entropy_with_logits(branch, label, reduction="sum") / n_pos
             )
-        losses["loss_cls"] = self._classification(logits, positives, label, valid) / n_pos
+        losses["loss_cls"] = self._classification(logits, positives, label, valid, n_pos)
         weight = label
         if self.usage.box_weight == "one":
             weight = torch.ones_like(label)
@@ -230,25 +230,27 @@ class AblationHead(BaseDenseHead):
         positives: Positives,
         label: Float[Tensor, "P"],
         valid: Bool[Tensor, "B N"],
+        n_pos: Float[Tensor, ""],
     ) -> Float[Tensor, ""]:
-        """Return the sum of L_Q over all locations: QFL for the joint representation, else FL."""
+        """Return the sum of L_Q over N_pos: QFL for the joint representation, else focal loss."""
         joint = self.usage.use == "joint"
         where = (positives.image, positives.location, positives.labels)
         value = label if joint else torch.ones_like(label)
         guided = self.usage.use == "guide"
         if blocks.pays(logits) and not guided:
-            summed = blocks.loss_by_block(self._loss_of_class, logits, where, value)
-            return (summed * valid).sum()
+            expected = 1 / n_pos * valid  # where what is optimised is the sum of the losses
+            summed = blocks.loss_by_block(self._loss_of_class, logits, where, value, expected)
+            return (summed * valid).sum() / n_pos
         target = torch.zeros_like(logits, dtype=label.dtype)
         target[where] = value
         loss = self._loss_of_class(logits, target)
         if guided:
             # Each positive's own class; its other classes are negatives like any other.
             loss = loss.index_put(where, guide(loss[where], label))
-        return (loss.sum(-1) * valid).sum()
+        return (loss.sum(-1) * valid).sum() / n_pos
 
     def _loss_of_class(
-        self, logits: Float[Tensor, "*S"], target: Float[Tensor, "*S"]
+        self, logits: Float[Tensor, "*S"], target: Float[Tensor, "*#S"]
     ) -> Float[Tensor, "*S"]:
         if self.usage.use == "joint":
             return quality_focal_loss(logits, target, self.beta)
@@ -272,7 +274,7 @@ def _tower(in_channels: int, channels: int, convs: int, bias: bool) -> nn.Sequen
     )
 
 
-def _flatten(levels: list[Float[Tensor, "B D _ _"]]) -> Float[Tensor, "B N D"]:
+def flatten(levels: list[Float[Tensor, "B D _ _"]]) -> Float[Tensor, "B N D"]:
     """Return the predictions of all levels as one tensor over all locations."""
     return torch.cat([level.permute(0, 2, 3, 1).flatten(1, 2) for level in levels], 1)
 

@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-Hard = Float[Tensor, "*S"] | Int[Tensor, "*S"] | Bool[Tensor, "*S"]
+# Of the shape of the logits, or of one that broadcasts to it.
+Hard = Float[Tensor, "*#S"] | Int[Tensor, "*#S"] | Bool[Tensor, "*#S"]
 
 
 def focal_loss(
@@ -40,7 +41,7 @@ def focal_loss(
 
 
 def quality_focal_loss(
-    logits: Float[Tensor, "*S"], quality: Float[Tensor, "*S"], beta: float = 2.0
+    logits: Float[Tensor, "*S"], quality: Float[Tensor, "*#S"], beta: float = 2.0
 ) -> Float[Tensor, "*S"]:
     """Return quality focal loss per element, Eq. 2: ``|y - s|^beta`` times cross entropy.
 

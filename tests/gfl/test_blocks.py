@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from typing import Any
 
 import pytest
@@ -41,9 +42,14 @@ def test_sums_and_gradients_are_the_whole_tensors(loss, shape, dtype):
     target = torch.zeros(shape, dtype=value.dtype)
     target[where] = value
     whole = loss(logits, target).sum(-1)
-    by_block = blocks.loss_by_block(loss, logits, where, value)
-    assert torch.equal(by_block, whole)
-    assert torch.equal(*(torch.autograd.grad(x, logits, upstream)[0] for x in (by_block, whole)))
+    (gradient,) = torch.autograd.grad(whole, logits, upstream)
+    for expected in (upstream, torch.ones_like(upstream)):  # the gradient that comes, and another
+        by_block = blocks.loss_by_block(loss, logits, where, value, expected)
+        assert torch.equal(by_block, whole)
+        for _ in range(2):
+            (found,) = torch.autograd.grad(by_block, logits, upstream, retain_graph=True)
+            assert torch.equal(found, gradient)
+            found.zero_()  # whoever gets a gradient may write to it
 
 
 @pytest.mark.parametrize("counts", [(4, 0, 7), (0, 0)], ids=str)
@@ -64,6 +70,29 @@ def test_a_head_trains_to_the_same_bits(make_head, make_batch, monkeypatch, qual
     by_block, gradients_by_block = step()
     assert all(torch.equal(by_block[name], losses[name]) for name in losses)
     assert all(map(torch.equal, gradients_by_block, gradients))
+
+
+def test_without_a_gradient_it_takes_no_memory_for_one(monkeypatch):
+    monkeypatch.setattr(torch, "empty_like", None)  # of the logits: what gradients are written to
+    none = torch.empty(0, dtype=torch.long)
+    loss = functools.partial(quality_focal_loss, beta=2.0)
+    found = blocks.loss_by_block(
+        loss, torch.zeros(1, 4, 3), (none, none, none), torch.empty(0), torch.ones(1, 4)
+    )
+    torch.testing.assert_close(found, torch.full((1, 4), 3 * 0.25 * math.log(2)))
+
+
+def test_a_head_expects_the_gradient_that_comes(make_head, make_batch, monkeypatch):
+    """In a training step, whose gradient is of the sum of the losses, nothing is computed twice."""
+    monkeypatch.setattr(blocks, "FEW", 0)
+    computed = []
+    compute = blocks._sums_and_gradient
+    monkeypatch.setattr(
+        blocks, "_sums_and_gradient", lambda *args: computed.append(args) or compute(*args)
+    )
+    head = make_head(quality="joint")
+    sum(head.loss(*make_batch((4, 0, 7))).values()).backward()
+    assert len(computed) == 1
 
 
 def test_it_is_not_for_few_logits_nor_other_devices():
