@@ -1,4 +1,4 @@
-"""What boxes alone say of training: every positive location under ATSS, its targets, its centerness.
+"""What boxes alone say of training: the positives under ATSS, their targets and centerness.
 
 No image is read and no model needed. On a COCO annotation file the images have the sizes that it
 tells, resized as the coco profile resizes them, with that profile's strides.

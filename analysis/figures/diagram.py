@@ -1,0 +1,172 @@
+"""Boxes and arrows, in inches, and what they say: read from the factors that the head reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
+
+from analysis import style
+from gfl.boxes import representation
+from gfl.dense import DENSE
+from gfl.experiment import Experiment
+from gfl.quality import GUIDE_EXPONENT, USAGES
+
+QUALITY_NAMES = {"centerness": "centerness", "iou": "IoU"}
+Point = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Output:
+    """One of a head's predictions at every location, and how it is trained."""
+
+    name: str
+    channels: str  # a number, or a formula of C and n
+    loss: str
+    label: str
+    over: str  # which locations have a label
+
+    @property
+    def shape(self) -> str:
+        return f"H×W×{self.channels}"
+
+
+def outputs(experiment: Experiment) -> tuple[Output, ...]:
+    """What the head of an experiment predicts: class, quality where it has a branch, box."""
+    usage = USAGES[experiment.quality]
+    measure = QUALITY_NAMES.get(usage.label or "", "")
+    joint = usage.use == "joint"
+    loss = "QFL" if joint else "FL"
+    if usage.use == "guide":
+        loss += f" × {measure}^{GUIDE_EXPONENT:g}"
+    label = f"{measure} at the class, else 0" if joint else "1 at the class, else 0"
+    found = [Output(f"class-{measure}" if joint else "class", "C", loss, label, "all locations")]
+    if usage.use == "branch":
+        found.append(Output(measure, "1", "BCE", measure, "positives only"))
+    box_loss = "likelihood" if experiment.boxes == "gaussian" else "GIoU"
+    if experiment.dfl:
+        box_loss += " + DFL"
+    return *found, Output("box", box_channels(experiment), box_loss, "l, t, r, b", "positives only")
+
+
+def score(experiment: Experiment) -> str:
+    """What NMS ranks by: the factors whose product it is."""
+    found = outputs(experiment)
+    return " × ".join(output.name for output in found if output.name != "box")
+
+
+def box_weight(experiment: Experiment) -> str:
+    """What the box loss of a positive is weighted by; nothing, where it is not."""
+    usage = USAGES[experiment.quality]
+    measure = QUALITY_NAMES.get(usage.label or "", "")
+    return {"one": "", "label": measure, "score": "predicted score"}[usage.box_weight]
+
+
+def box_channels(experiment: Experiment) -> str:
+    """The regression branch's channels at a location, as the representation counts them."""
+    dirac = DENSE[experiment.host].dirac
+    one, two = (representation(experiment.boxes, dirac, n, 1.0).channels for n in (1, 2))
+    each = two - one  # per bin
+    if not each:
+        return str(one)
+    if one != 2 * each:
+        raise ValueError(f"{experiment.boxes}: {one} channels of 2 bins, {two} of 3")
+    return f"{each}(n+1)"
+
+
+def facts(experiments: Sequence[tuple[str, Experiment]]) -> list[dict[str, str]]:
+    """The rows of a diagram's table: one an output of each experiment."""
+    return [
+        {
+            "row": name,
+            "quality": experiment.quality,
+            "boxes": experiment.boxes,
+            "output": output.name,
+            "channels": output.channels,
+            "loss": output.loss,
+            "label": output.label,
+            "trained_at": output.over,
+            "box_loss_weight": box_weight(experiment) or "1",
+            "score": score(experiment),
+        }
+        for name, experiment in experiments
+        for output in outputs(experiment)
+    ]
+
+
+def with_quality(quality: Any) -> Experiment:
+    """The baseline with another use of quality."""
+    return replace(Experiment(), quality=quality)
+
+
+class Sketch:
+    """An empty page to draw on, the origin at its lower left, one unit an inch."""
+
+    def __init__(self, width: float, height: float) -> None:
+        self.figure = Figure(figsize=(width, height))
+        self.axes = self.figure.add_axes((0, 0, 1, 1))
+        self.axes.set(xlim=(0, width), ylim=(0, height))
+        self.axes.set_axis_off()
+
+    def text(self, at: Point, text: str, **settings: Any) -> None:
+        """Write, centred unless told otherwise."""
+        plain = {"ha": "center", "va": "center", "fontsize": style.SMALL, "linespacing": 1.15}
+        self.axes.text(*at, text, **(plain | settings))
+
+    def block(
+        self,
+        at: Point,
+        size: Point,
+        text: str = "",
+        fill: str = "white",
+        edge: str = style.INK,
+        is_label: bool = False,
+        **settings: Any,
+    ) -> None:
+        """A box around its centre ``at``; a label's is dashed."""
+        (x, y), (w, h) = at, size
+        patch = FancyBboxPatch(
+            (x - w / 2, y - h / 2), w, h, boxstyle="round,pad=0,rounding_size=0.04",
+            fc=fill, ec=edge, lw=0.9, ls=(0, (2.5, 1.5)) if is_label else "-", zorder=2,
+        )  # fmt: skip
+        self.axes.add_patch(patch)
+        if text:
+            self.text(at, text, zorder=3, **settings)
+
+    def panel(self, at: Point, size: Point) -> None:
+        """A pale ground for what belongs together; ``at`` is its lower left."""
+        self.axes.add_patch(Rectangle(at, *size, fc=style.PANEL, ec="none", zorder=0))
+
+    def arrow(
+        self, start: Point, end: Point, colour: str = style.INK, tip: str = "-|>", line: Any = "-"
+    ) -> None:
+        """A straight arrow."""
+        self.axes.add_patch(
+            FancyArrowPatch(
+                start, end, arrowstyle=tip, mutation_scale=5.5, shrinkA=0, shrinkB=0,
+                color=colour, lw=0.9, ls=line, zorder=1.5, capstyle="butt", joinstyle="miter",
+            )
+        )  # fmt: skip
+
+    def path(self, *points: Point, colour: str = style.INK, tip: bool = True) -> None:
+        """An arrow around corners."""
+        *before, last = points
+        self.axes.plot(*zip(*before, strict=True), color=colour, lw=0.9, zorder=1.5,
+                       solid_capstyle="projecting")  # fmt: skip
+        self.arrow(before[-1], last, colour, "-|>" if tip else "-")
+
+    def dot(self, at: Point, colour: str = style.INK) -> None:
+        """Where a line is tapped."""
+        self.axes.plot(*at, marker="o", ms=2.6, color=colour, zorder=2)
+
+    def bars(self, at: Point, size: Point, heights: Sequence[float], colour: str) -> None:
+        """A small histogram: ``at`` is the lower left, a height of 1 the whole ``size``."""
+        (x, y), (w, h) = at, size
+        step = w / len(heights)
+        for i, height in enumerate(heights):
+            bar = Rectangle((x + i * step, y), 0.8 * step, h * height, fc=colour, ec="none")
+            self.axes.add_patch(bar)
+        self.axes.plot([x - 0.02, x + w], [y, y], color=style.INK, lw=0.7)
