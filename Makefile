@@ -53,7 +53,7 @@ $(2) exec $(PY) -m "$$@" $(ARGS)
 endef
 
 .PHONY: help setup setup-dev repair test bench lint format types status promote tune figures \
-  reproduce-all lab
+  reproduce-all notebooks lab
 
 help: ## this list
 	@sed -n 's/^\([a-z][a-z0-9%-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | \
@@ -114,6 +114,9 @@ format: setup-dev ## repair style and formatting where a tool can
 types: setup-dev ## check types
 	@exec $(PY) -m basedpyright --pythonpath $(PY)
 
+notebooks: setup ## run the notebooks in fresh kernels, keep their outputs (ARGS=notebooks/...)
+	@exec $(PY) tools/run_notebooks.py $(ARGS)
+
 lab: setup ## open the notebooks in JupyterLab
 	@$(set_up) --group notebooks
-	@exec $(PY) -m jupyterlab notebooks
+	@exec env PYTHONPATH='$(CURDIR)' $(PY) -m jupyterlab notebooks
