@@ -85,7 +85,7 @@ class RunRecord:
             FileNotFoundError: there is none.
             RecordError: the file is not a whole and unchanged record.
         """
-        content = read_json(path)
+        content: dict[str, Any] = read_json(path)
         if (schema := content.get("schema")) not in (BEFORE_PREDICTIONS, SCHEMA):
             raise RecordError(f"schema {schema!r}, this code reads {SCHEMA}")
         checksum = content.pop("sha256", None)
@@ -94,7 +94,8 @@ class RunRecord:
             raise RecordError(f"missing or unknown: {', '.join(sorted(wrong))}")
         if checksum != digest(content):
             raise RecordError("its content does not match its checksum")
-        record = cls(**content | {"schema": SCHEMA})
+        content["schema"] = SCHEMA
+        record = cls(**content)
         if record.state == "finished" and record.metrics.keys() != set(METRICS):
             raise RecordError("finished, but without the twelve COCO figures")
         if record.state == "finished" and record.metrics["AP"] is None:

@@ -23,6 +23,7 @@ class Positives(NamedTuple):
     priors: Float[Tensor, "P 4"]
     boxes: Float[Tensor, "P 4"]  # the matched ground truth, xyxy px
     labels: Int[Tensor, "P"]
+    gt: Int[Tensor, "P"]  # its index among the image's objects
 
 
 class Targets(NamedTuple):
@@ -59,5 +60,5 @@ def assign_batch(
     positive = matched >= 0
     image, location = positive.nonzero(as_tuple=True)
     gt = (image, matched[image, location])
-    positives = Positives(image, location, priors[location], gt_boxes[gt], gt_labels[gt])
+    positives = Positives(image, location, priors[location], gt_boxes[gt], gt_labels[gt], gt[1])
     return Targets(positives, valid, dense.count(positive, priors.dtype))

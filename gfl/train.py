@@ -1,7 +1,8 @@
 """Train one run in its own process: ``python -m gfl.train RUN_DIR``.
 
 Reads ``RUN_DIR/request.json``, goes on from the newest checkpoint there, and writes
-``RUN_DIR/record.json`` and ``predictions.json`` at the end. What happens is told as JSON lines on
+``RUN_DIR/record.json`` and ``predictions.json`` at the end; at the profiles laptop and gpu also
+what ``gfl.predictions`` describes. What happens is told as JSON lines on
 standard output; everything that libraries print goes to standard error, which is the run's log.
 
 Exit codes: 0 a record was written, 2 the user can mend it, 1 anything else, 130 interrupted, or
@@ -18,13 +19,14 @@ import traceback
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from gfl import config
 from gfl.config.data import has_loaders
 from gfl.data import shapes
 from gfl.errors import UserError, disk_error
 from gfl.experiment import schedule_of
+from gfl.predictions import AUTOMATIC
 from gfl.record import RecordError, Request, RunRecord, State, digest, write_json
 
 if TYPE_CHECKING:
@@ -126,10 +128,47 @@ def train(request: Request, run_dir: Path, tell: Tell) -> None:
     if not outcome.is_first:
         return
     record = _record(request, outcome)
+    if record.state == "finished" and request.profile.name in AUTOMATIC:
+        device = "cpu" if os.environ.get("CUDA_VISIBLE_DEVICES") == "" else "cuda"
+        found = predict(request, run_dir, tell, device=device, data_root=data_root)
+        record = replace(record, predictions=found)
     write_json(run_dir / "predictions.json", {"detections": outcome.detections}, indent=None)
     record.save(run_dir / "record.json")
     checkpoint.forget(run_dir)
     tell("end", state=record.state)
+
+
+def predict(
+    request: Request,
+    run_dir: Path,
+    tell: Tell,
+    *,
+    device: Literal["cpu", "cuda"],
+    data_root: Path | None = None,
+) -> dict[str, str]:
+    """Write a finished run's predictions for its validation images; return their SHA-256 by name.
+
+    ``data_root`` is where its data are; None: they are looked for, or drawn.
+
+    Raises:
+        UserError: the run's weights or its data are not there or not what they should be.
+    """
+    if data_root is None:
+        data_root = _data(request, tell)
+        _decode(request, data_root, tell)
+    tell("phase", name="predicting")
+    import torch
+
+    from gfl import observe
+
+    if request.profile.dataset is not None and device == "cpu":
+        torch.set_num_threads(1)  # as when it was evaluated: the same bits
+    workers = 0 if device == "cpu" else min(LOADERS, request.cores or LOADERS)
+
+    def progress(done: int, total: int) -> None:
+        tell("phase", name="predicting", done=done, of=total)
+
+    return observe.predict(run_dir, data_root, device=device, workers=workers, progress=progress)
 
 
 def _is_embedded_on_cpu(request: Request) -> bool:
