@@ -5,9 +5,10 @@ from analysis.figures.fig1 import fig1
 from analysis.figures.fig4 import fig4
 from analysis.figures.fig5 import fig5a, fig5b, fig5c
 from analysis.figures.fig6 import fig6
+from analysis.figures.fig8 import fig8
 from analysis.figures.fig9 import fig9
 
 # In the paper's order, whatever the order of the modules above.
 FIGURES = dict(sorted(plate.FIGURES.items(), key=lambda item: (not item[0][0].isdigit(), item[0])))
 
-__all__ = ["FIGURES", "fig1", "fig4", "fig5a", "fig5b", "fig5c", "fig6", "fig9"]
+__all__ = ["FIGURES", "fig1", "fig4", "fig5a", "fig5b", "fig5c", "fig6", "fig8", "fig9"]

@@ -152,7 +152,11 @@ def histogram(targets: np.ndarray) -> pd.DataFrame:
 
 
 def _rows(
-    panel: str, start: Sequence[float], end: Sequence[float], counts: Sequence[int], total: int
+    panel: str,
+    start: Sequence[float] | np.ndarray,
+    end: Sequence[float] | np.ndarray,
+    counts: Sequence[int] | np.ndarray,
+    total: int,
 ) -> pd.DataFrame:
     columns = {"panel": panel, "from_strides": start, "to_strides": end, "targets": counts}
     return pd.DataFrame(columns).assign(share_percent=lambda f: 100 * f.targets / total)

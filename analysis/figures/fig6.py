@@ -60,7 +60,7 @@ def _panel(sketch: Sketch, corner: Point, title: str, experiment: Experiment) ->
     sketch.block(at(FEATURES, QUALITY), (0.17, 1.17), "features", rotation=90)
     rows = [(CLASS, main), (BOX, box), *((QUALITY, output) for output in branch)]
     for y, output in rows:
-        is_used = output is main and usage.use == "joint" or output in branch
+        is_used = output in branch or (output is main and usage.use == "joint")
         fill = f"{look.colour}44" if is_used else "white"
         text = f"{output.name}\n{output.shape}"
         sketch.block(at(PREDICTED, y), SIZE, text, fill, look.colour if is_used else style.INK)
