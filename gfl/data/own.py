@@ -290,4 +290,4 @@ def _sticking_out(split: _Split) -> Sequence[int]:
 
 def _files(split: _Split) -> set[str]:
     folder = split.folder.resolve()
-    return {str(folder / image["file_name"]) for image in split.dataset["images"]}
+    return {os.path.normpath(folder / image["file_name"]) for image in split.dataset["images"]}

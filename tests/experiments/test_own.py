@@ -1,0 +1,229 @@
+"""GFL on a data set of one's own: what is planned, where it may lie, and a short real training."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from own_folder import path as annotation_file
+from own_folder import write
+
+from experiments import matrix, own
+from experiments.__main__ import main
+from experiments.profiles import COCO, LAPTOP, PROFILES
+from experiments.tables import TABLES
+from gfl import config
+from gfl.data.own import Contents
+from gfl.errors import UserError
+from gfl.experiment import Experiment
+from gfl.record import METRICS, RUN_ID, Request, run_id
+
+FAKE_WORKER = (sys.executable, str(Path(__file__).with_name("fake_worker.py")))
+SHORT = ("--epochs", "2", "--size", "64", "--batch", "3")
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("PYTHONPATH", str(own.ROOT))  # for the fake worker
+    return write(tmp_path / "parts")
+
+
+@pytest.fixture
+def data(root: Path) -> own.OwnData:
+    return own.read(root)
+
+
+@pytest.mark.parametrize(
+    ("experiment", "id"),
+    [
+        (Experiment(quality="joint"), "atss-joint-dirac-s0-d9a8d277"),
+        (own.GFL, "atss-joint-general-dfl-s0-1c4ec872"),
+    ],
+)
+def test_the_tables_runs_keep_their_ids(experiment, id):
+    assert run_id(experiment, LAPTOP, 0) == id
+
+
+def test_no_run_of_ones_own_has_the_id_of_a_tables(data):
+    """Not even with the settings of a declared profile: the data are part of a run's identity."""
+    mine = own.plan(data).run
+    assert mine.id.startswith("own-atss-joint-general-dfl-s0-")
+    assert RUN_ID.fullmatch(mine.id)
+    assert not any(run.id.startswith("own-") for run in _declared())
+    for profile in (LAPTOP, COCO):
+        with_data = replace(profile, dataset=None, own=data.spec)
+        assert run_id(own.GFL, with_data, 0) != run_id(own.GFL, profile, 0)
+    with pytest.raises(UserError, match="no run 'own-"):
+        matrix.select(mine.id, LAPTOP, [0])
+
+
+def _declared() -> list[matrix.Run]:
+    return [run for p in PROFILES.values() for run in matrix.plan(TABLES.values(), p, [0])]
+
+
+def test_the_id_follows_the_boxes_and_the_settings(root, data):
+    before = own.plan(data).run.id
+    assert own.plan(own.read(root)).run.id == before
+    assert own.plan(data, epochs=5).run.id != before
+    assert own.plan(data, device="cpu").run.id == before
+    content = json.loads(annotation_file(root, "train").read_text())
+    content["annotations"][0]["bbox"][0] += 1
+    annotation_file(root, "train").write_text(json.dumps(content))
+    assert own.plan(own.read(root)).run.id != before
+
+
+def test_the_configuration_reads_the_folder_under_its_own_names(root, data):
+    plan = own.plan(data)
+    resolved = config.build(plan.run.experiment, plan.profile, 0)
+    assert resolved["dataset"]["classes"] == ("nut", "bolt")
+    assert resolved["model"]["bbox_head"]["num_classes"] == 2
+    here = config.for_machine(resolved, data_root=root, work_dir=root, workers=0)
+    for split in ("train", "val"):
+        dataset = here[f"{split}_dataloader"]["dataset"]
+        assert Path(dataset["data_root"], dataset["ann_file"]) == annotation_file(root, split)
+        assert dataset["data_prefix"] == {"img": f"{split}2017/"}
+        assert dataset["metainfo"] == {"classes": ("nut", "bolt")}
+        assert dataset["pipeline"][0] == {"type": "LoadImageFromFile"}
+    assert here["val_evaluator"]["ann_file"] == str(annotation_file(root, "val"))
+
+
+def test_a_request_of_ones_own_survives_its_file(data, tmp_path):
+    run = own.plan(data).run
+    request = Request(run.id, run.experiment, run.profile, 0, "x", "cpu", 1, None, None, False)
+    request.save(tmp_path)
+    assert Request.load(tmp_path) == request
+
+
+def test_the_scale_is_the_laptops_without_cuda_and_the_papers_with(data, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    small = own.plan(data).profile
+    assert (small.model.depth, small.device, small.scale) == (18, "cpu", (256, 256))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    large = own.plan(data).profile
+    assert large.model == COCO.model
+    assert (large.scale, large.device, large.schedule.batch) == ((1333, 800), "cuda", 4)
+    assert large.schedule.lr == pytest.approx(0.01 * 4 / 16)
+    assert own.plan(data, device="cpu").profile == small
+    assert own.plan(data, pretrained=False).profile.model.pretrained is None
+
+
+def test_the_laptops_network_is_its_own_at_its_own_size_and_grows_with_the_images(data):
+    assert own.plan(data, scale="laptop", size=128).profile.model == LAPTOP.model
+    levels = [own.plan(data, scale="laptop", size=s).profile.model.levels for s in (64, 256, 512)]
+    assert levels == [3, 4, 5]
+    assert own.plan(data, scale="laptop", size=[240, 320]).profile.scale == (320, 240)
+
+
+def test_epochs_follow_the_number_of_images_and_the_schedule_the_epochs(data):
+    few = own.plan(data, scale="coco").profile.schedule
+    assert few.epochs == 72
+    assert few.milestones == (48, 66)
+    many = replace(data, train=Contents(60_000, {"nut": 1}))
+    assert own.plan(many, scale="coco").profile.schedule.epochs == 12
+    assert own.plan(many, scale="laptop").profile.schedule.epochs == 3
+    short = own.plan(data, scale="coco", epochs=1).profile.schedule
+    assert (short.milestones, short.warmup_iters) == ((1,), 1)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"experiment": "table-9"}, "unknown table"),
+        ({"experiment": "table-1b/RetinaNet"}, "trains atss or fcos, not retinanet|is 2 runs"),
+        ({"experiment": Experiment(host="retinanet", quality="joint")}, "not retinanet"),
+        ({"experiment": replace(own.GFL, backbone="r101")}, "its scale's network"),
+        ({"scale": "lap"}, "unknown scale 'lap'; did you mean 'laptop'"),
+        ({"epochs": 0}, "epochs 0: expected 1 or more"),
+        ({"lr": float("nan")}, "lr nan"),
+        ({"size": 20}, "size 20: expected"),
+        ({"size": [100, 200, 300]}, "size 100 200 300"),
+        ({"scale": "laptop", "pretrained": True}, "no pretrained weights"),
+        ({"gpus": 2, "batch": 3}, "2 GPUs cannot share a batch of 3"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(data, settings, message):
+    with pytest.raises(UserError, match=message):
+        own.plan(data, **settings)
+
+
+def test_an_experiment_is_named_as_a_tables_row(data):
+    assert own.plan(data, experiment="table-3/none").run.experiment == Experiment()
+
+
+def test_a_folder_that_holds_something_else_is_left_as_it_is(root, data, tmp_path):
+    plan = own.plan(data, epochs=2)
+    with pytest.raises(UserError, match="holds something other than a run"):
+        own.check_folder(plan, root)
+    for place in ("results/x", "runs/laptop/x", "data"):
+        with pytest.raises(UserError, match="the tables' place"):
+            own.check_folder(plan, own.ROOT / place)
+    with pytest.raises(UserError, match="the folder of all runs of your own"):
+        own.check_folder(plan, own.FOLDER)
+    other = own.plan(data, epochs=3, seed=1).run
+    before = tmp_path / "before"
+    before.mkdir()
+    own.check_folder(plan, before)
+    Request(other.id, other.experiment, other.profile, 1, "x", "cpu", 1, None, None, False).save(
+        before
+    )
+    with pytest.raises(UserError, match=r"other settings \(seed 1, now 0; .*epochs 3, now 2"):
+        own.train(plan, before, worker=FAKE_WORKER)
+    assert [p.name for p in before.iterdir()] == ["request.json"]
+
+
+def test_trained_twice_is_trained_once(root, tmp_path, capsys):
+    out = tmp_path / "mine"
+    command = ["train-own", str(root), "--out", str(out), *SHORT, "--scale", "laptop"]
+    assert main(command, FAKE_WORKER) == 0
+    said = capsys.readouterr().out
+    assert "2 classes: nut, bolt" in said
+    assert f"predict --run {out} " in said
+    assert [len(line.split()) for line in said.splitlines() if "AP50" in line] == [len(METRICS)]
+    assert main(command, FAKE_WORKER) == 0
+    assert "finished before, AP" in capsys.readouterr().out
+    assert (tmp_path / "trained.txt").read_text().split() == [own.Request.load(out).id]
+
+
+def test_a_dry_run_writes_nothing(root, tmp_path, capsys):
+    command = ["train-own", str(root), "--out", str(tmp_path / "mine"), *SHORT, "--dry-run"]
+    assert main(command, FAKE_WORKER) == 0
+    assert "2 epochs, batch 3" in capsys.readouterr().out
+    assert [p.name for p in tmp_path.iterdir()] == ["parts"]
+
+
+def test_a_mistake_is_one_line_and_exit_code_2(root, tmp_path, capsys):
+    wrong = (
+        ([str(tmp_path / "gone")], "gone is missing"),
+        ([str(root), "--lr", "0"], "--lr '0': expected a number above 0"),
+        ([str(root), "--scale", "laptop", "--pretrained"], "no pretrained weights"),
+        ([str(root), "--epochs", "none"], "--epochs 'none'"),
+        ([str(root), "--out", str(root)], "something other than a run"),
+    )
+    for words, message in wrong:
+        assert main(["train-own", *words], FAKE_WORKER) == 2
+        said = capsys.readouterr().err.splitlines()
+        assert message in said[-1]
+        assert [line for line in said if line.startswith("experiments: ")] == said[-1:]
+
+
+def test_a_run_that_fails_says_where_its_log_is(data, tmp_path, monkeypatch):
+    monkeypatch.setenv("FAKE", "fail")
+    with pytest.raises(UserError, match=r"the loss is not finite .*train\.log"):
+        own.train(own.plan(data, epochs=2), tmp_path / "mine", worker=FAKE_WORKER, live=False)
+
+
+def test_a_few_real_iterations_leave_a_detector_of_the_folders_classes(data, tmp_path):
+    """Two epochs of two iterations: weights, the twelve figures, detections under their ids."""
+    plan = own.plan(data, scale="laptop", size=64, epochs=2, batch=3, device="cpu")
+    result = own.train(plan, tmp_path / "mine", live=False)
+    assert result.record.state == "finished"
+    assert result.record.metrics.keys() == set(METRICS)
+    assert [point["iter"] for point in result.record.curve] == [1, 2, 3, 4]
+    found = json.loads((result.folder / "predictions.json").read_text())["detections"]
+    assert {one["category_id"] for one in found} <= {7, 3}
+    from gfl import trained
+
+    assert trained.detector(result.folder).classes == ("nut", "bolt")
