@@ -1,0 +1,1 @@
+"""Pictures of one's own: read whatever kind of file it is, detect in it, draw what was found."""

@@ -1,0 +1,232 @@
+"""What a trained detector finds in a picture, and the distributions that its boxes come from."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import gfl.register  # noqa: F401  before mmdet: it quietens it and supplies mmcv's operators
+
+# isort: split
+import mmcv
+import numpy as np
+import torch
+from jaxtyping import Float
+from mmdet.registry import MODELS
+from mmengine.dataset import Compose, pseudo_collate
+from mmengine.registry import DefaultScope
+from torch import Tensor
+
+from gfl import trained
+from gfl.boxes import BoxDecoder, Gaussian, General
+from gfl.errors import UserError
+from gfl.experiment import ABLATED_HOSTS
+from gfl.head import AblationHead
+from gfl.pictures.reading import Picture, named
+from gfl.trained import Trained
+
+SIDES = ("left", "top", "right", "bottom")
+AWAY = (-1, -1, 1, 1)  # in which direction a side's distance grows, along its axis
+
+
+@dataclass(frozen=True, eq=False)
+class Distributions:
+    """Where a detection's four sides may lie: distances, in strides, from its location.
+
+    A General distribution has ``bins`` and ``p``, a Gaussian ``mean`` and ``sigma``.
+    """
+
+    location: tuple[float, float]  # x, y of the upright picture, px
+    stride: tuple[float, float]  # along x and along y, px of the upright picture
+    bins: np.ndarray | None = None  # [n + 1] strides
+    p: np.ndarray | None = None  # [4, n + 1], the sides in the order of SIDES
+    mean: np.ndarray | None = None  # [4] strides
+    sigma: np.ndarray | None = None  # [4] strides
+
+    def position(self, side: int, distance: Any) -> Any:
+        """Return where along x or y, px, a side lies at a distance, strides."""
+        axis = side % 2
+        return self.location[axis] + AWAY[side] * distance * self.stride[axis]
+
+    def content(self) -> dict[str, Any]:
+        """For JSON."""
+        if self.p is not None and self.bins is not None:
+            sides: dict[str, Any] = {"kind": "general", "bins": self.bins.tolist()}
+            sides |= {side: self.p[i].tolist() for i, side in enumerate(SIDES)}
+        else:
+            assert self.mean is not None
+            assert self.sigma is not None
+            normal = zip(SIDES, self.mean.tolist(), self.sigma.tolist(), strict=True)
+            sides = {"kind": "gaussian"}
+            sides |= {side: {"mean": mean, "sigma": sigma} for side, mean, sigma in normal}
+        return {"location": self.location, "stride": self.stride, **sides}
+
+
+@dataclass(frozen=True, eq=False)
+class Detection:
+    """One object found."""
+
+    category: str
+    label: int  # of the category
+    score: float
+    box: tuple[float, float, float, float]  # xyxy, px of the upright picture
+    distributions: Distributions | None  # None: a side is one number
+
+
+@MODELS.register_module()
+class TracedHead(AblationHead):
+    """An AblationHead whose detections carry the predictions that their boxes are decoded from.
+
+    ``raw`` (N, channels) and ``priors`` (N, 4) stand in the instances beside ``bboxes``, so that
+    every filter, non-maximum suppression included, keeps them together.
+    """
+
+    def _predict_by_feat_single(
+        self,
+        cls_score_list: list[Tensor],
+        bbox_pred_list: list[Tensor],
+        score_factor_list: list[Tensor],
+        mlvl_priors: list[Tensor],
+        img_meta: dict[str, Any],
+        cfg: Any,
+        rescale: bool = False,
+        with_nms: bool = True,
+    ) -> Any:
+        # Asked once for all candidates, just before mmdet filters what it makes of them.
+        self.bbox_coder = _Remembering(self.representation)
+        return super()._predict_by_feat_single(
+            cls_score_list, bbox_pred_list, score_factor_list, mlvl_priors, img_meta, cfg,
+            rescale, with_nms,
+        )  # fmt: skip
+
+    def _bbox_post_process(
+        self,
+        results: Any,
+        cfg: Any,
+        rescale: bool = False,
+        with_nms: bool = True,
+        img_meta: dict[str, Any] | None = None,
+    ) -> Any:
+        results.priors, results.raw = self.bbox_coder.asked
+        return super()._bbox_post_process(results, cfg, rescale, with_nms, img_meta)
+
+
+class _Remembering(BoxDecoder):
+    """A decoder that knows what it was last asked."""
+
+    asked: tuple[Tensor, Tensor]
+
+    def decode(
+        self,
+        priors: Float[Tensor, "P 4"],
+        raw: Float[Tensor, "P channels"],
+        max_shape: Sequence[int] | None = None,
+    ) -> Float[Tensor, "P 4"]:
+        self.asked = priors, raw
+        return super().decode(priors, raw, max_shape)
+
+
+def detector(run_dir: Path, device: Literal["cpu", "cuda"] = "cpu") -> Trained:
+    """Return a run's trained detector, with a head that gives the distributions if it has any.
+
+    Raises:
+        UserError: as ``gfl.trained.detector`` does.
+    """
+    ours = trained.requested(run_dir).experiment.host in ABLATED_HOSTS
+    return trained.detector(run_dir, device, head="TracedHead" if ours else None)
+
+
+def has_distributions(run: Trained) -> bool:
+    """Whether a run's boxes come from distributions: General or Gaussian."""
+    return run.request.experiment.boxes != "dirac"
+
+
+@torch.no_grad()
+def detect(run: Trained, picture: Picture, threshold: float = 0.0) -> list[Detection]:
+    """Return what scores at least ``threshold``, best first, at most what evaluation keeps.
+
+    The picture goes through the run's own evaluation, alone: resized, normalised, padded as there.
+
+    Raises:
+        UserError: nothing is left of the picture when it is resized.
+    """
+    item = _prepared(run, picture)
+    model: Any = run.model
+    with warnings.catch_warnings():  # mmdet's point generator calls it so
+        warnings.filterwarnings("ignore", "torch.meshgrid", UserWarning)
+        (sample,) = model.test_step(pseudo_collate([item]))
+    found = sample.pred_instances
+    found = found[found.scores >= threshold]
+    limits = [picture.width, picture.height] * 2
+    distributions = _distributions(run, found, sample.scale_factor)
+    return [
+        Detection(
+            run.classes[label],
+            label,
+            score,
+            tuple(min(max(x, 0.0), limit) for x, limit in zip(box, limits, strict=True)),
+            sides,
+        )
+        for label, score, box, sides in zip(
+            found.labels.tolist(),
+            found.scores.tolist(),
+            found.bboxes.tolist(),
+            distributions,
+            strict=True,
+        )
+    ]
+
+
+def _prepared(run: Trained, picture: Picture) -> dict[str, Any]:
+    """Return the picture as the run's evaluation would hand it to the model."""
+    steps = [step for step in run.pipeline if not step["type"].startswith("Load")]
+    for step in steps:
+        size = (picture.width, picture.height)
+        if step.get("keep_ratio") and min(mmcv.rescale_size(size, step["scale"])) < 1:
+            raise UserError(
+                f"{named(picture.path)}: {size[0]} x {size[1]} pixels, too narrow: nothing is left "
+                f"of it at the run's scale, {' x '.join(map(str, step['scale']))}"
+            )
+    with DefaultScope.overwrite_default_scope("mmdet"):
+        transform = Compose(steps)
+    shape = picture.rgb.shape[:2]
+    item = transform({
+        "img": np.ascontiguousarray(picture.rgb[..., ::-1]),  # BGR, as mmcv loads
+        "img_id": 0,
+        "img_path": str(picture.path),
+        "img_shape": shape,
+        "ori_shape": shape,
+    })  # fmt: skip
+    assert item is not None
+    return item
+
+
+def _distributions(
+    run: Trained, found: Any, scale: tuple[float, float]
+) -> Sequence[Distributions | None]:
+    """Return each detection's distributions; ``scale`` is px of the network's input a px."""
+    head: Any = run.model.bbox_head
+    if not has_distributions(run) or "raw" not in found:
+        return [None] * len(found)
+    representation = head.representation
+    priors = found.priors / found.priors.new_tensor([*scale, *scale])
+    places = [((x, y), (sx, sy)) for x, y, sx, sy in priors.tolist()]
+    if isinstance(representation, General):
+        bins, densities = _numpy(representation.bins), _numpy(representation.density(found.raw))
+        return [
+            Distributions(*place, bins=bins, p=p)
+            for place, p in zip(places, densities, strict=True)
+        ]
+    assert isinstance(representation, Gaussian)
+    means, variances = map(_numpy, representation.moments(found.raw))
+    return [
+        Distributions(*place, mean=mean, sigma=np.sqrt(variance))
+        for place, mean, variance in zip(places, means, variances, strict=True)
+    ]
+
+
+def _numpy(values: Tensor) -> np.ndarray:
+    return values.cpu().numpy()
