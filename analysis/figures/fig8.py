@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -44,7 +44,7 @@ def chosen(positives: pd.DataFrame) -> pd.DataFrame:
     """
     gaps = positives.assign(gap=positives.iou - positives.centerness).groupby(OBJECT)
     objects = gaps.agg(gap=("gap", "mean"), count=("gap", "size")).reset_index()
-    objects = objects[objects["count"] >= LEAST]
+    objects = objects.query("count >= @LEAST")
     order = ["gap", *OBJECT]
     objects = objects.sort_values(order, ascending=[False, True, True, True], kind="stable")
     best = objects.drop_duplicates("image_id").head(SHOWN).drop(columns="count")
@@ -59,7 +59,7 @@ def chosen(positives: pd.DataFrame) -> pd.DataFrame:
 )
 def fig8(library: Library, profile: Profile) -> Plate:
     frame = library.locations(GFL, profile).frame
-    points = _with_boxes(chosen(frame[frame.positive]))
+    points = _with_boxes(chosen(frame.query("positive")))
     if points.empty:
         raise UserError(f"figure 8: no object has {LEAST} positives in a level at {profile.name}")
     page = style.canvas(style.PAGE, 2.25)
@@ -104,7 +104,7 @@ def _picture(axes: Axes, image: np.ndarray, points: pd.DataFrame) -> None:
     stride = int(best.stride)
     x, y = np.meshgrid(*(np.arange(best[a] % stride, side, stride) for a, side in zip(
         "xy", (width, height), strict=True)))  # fmt: skip
-    axes.plot(x.ravel(), y.ravel(), "o", ms=1.2, mfc="white", mec="none")
+    axes.plot(x.ravel(), y.ravel(), "o", ms=1.9, mfc="white", mec="none")
     axes.plot(points.x, points.y, "o", ms=3.6, mfc="white", mec=style.INK, mew=0.9)
     left, top = (min(box[i] for box in boxes) for i in (0, 1))
     right, bottom = (max(box[i] for box in boxes) for i in (2, 3))
@@ -134,7 +134,9 @@ def _labels(axes: Axes, points: pd.DataFrame) -> None:
 
 
 def _legend(page: Figure) -> None:
-    boxes = [tuple(Line2D([], [], **s) for s in strokes) for strokes in (TRUTH, PREDICTED)]
+    boxes: list[Any] = [
+        tuple(Line2D([], [], **s) for s in strokes) for strokes in (TRUTH, PREDICTED)
+    ]
     looks = (style.CENTERNESS, style.IOU)
     points = [Line2D([], [], ls="none", marker=look.marker, color=look.colour) for look in looks]
     labels = ["ground truth", "predicted box", *(look.label for look in looks)]
@@ -148,4 +150,4 @@ def _numbers(points: pd.DataFrame) -> pd.DataFrame:
     corners = [f"{n}_{c}" for n in ("truth", "predicted") for c in CORNERS]
     kept = [*OBJECT, "gap", "stride", "x", "y", "centerness", "iou", "score", *corners]
     in_px = {name: f"{name}_px" for name in ("stride", "x", "y", *corners)}
-    return points[kept].rename(columns=in_px | {"gap": "mean_iou_minus_centerness"})
+    return points.reindex(columns=kept).rename(columns=in_px | {"gap": "mean_iou_minus_centerness"})
