@@ -39,12 +39,12 @@ LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
         (expectation(logits) - y).square() / 2 + distribution_focal_loss(logits, y)
     ),
 }
-STEPS, RATE = 800, 0.3  # of descend
+STEPS, RATE = 500, 0.5  # of descend
 
 
 def probabilities() -> Tensor:
     """Return the probabilities at which losses are drawn, without 0 and 1."""
-    return torch.linspace(0.004, 0.996, 249, dtype=torch.float64)
+    return torch.linspace(0.005, 0.995, 199, dtype=torch.float64)
 
 
 def slopes(loss: Callable[[Tensor], Tensor], logits: Tensor) -> tuple[Tensor, Tensor]:
@@ -59,7 +59,7 @@ def pull(loss: Callable[..., Tensor], p: float, y: float, exponent: float) -> fl
     """Return the size of a loss's derivative by the logit, where the estimate is ``p``."""
     logit = torch.tensor(p, dtype=torch.float64).logit()
     target = torch.tensor(y, dtype=torch.float64)
-    return float(slopes(lambda z: loss(z, target, exponent), logit)[1].abs())
+    return float(slopes(lambda z: loss(z, target, float(exponent)), logit)[1].abs())
 
 
 def focal(y: int = 1, gammas: Sequence[float] = (0, 0.5, 1, 2, 5)) -> Figure:
@@ -103,7 +103,7 @@ def descend(logits: Tensor, y: float, loss: Callable[[Tensor, Tensor], Tensor]) 
 def undetermined(y: float = 5.3) -> Figure:
     """Draw what three starts become by regression alone, by DFL, by both: Fig. 5(b), learned."""
     with style.applied():
-        figure = style.canvas(style.PAGE, 3.4)
+        figure = style.canvas(style.PAGE, 3.7)
         grid = figure.subplots(len(STARTS), len(LOSSES), sharex=True, sharey=True, squeeze=False)
         starts = torch.stack(list(STARTS.values()))
         for column, (name, loss) in zip(grid.T, LOSSES.items(), strict=True):
@@ -134,7 +134,7 @@ def ambiguous(low: float = 4.0, high: float = 9.3, share: float = 0.4) -> Figure
         figure = style.canvas(style.PAGE, 2.1)
         axes = figure.subplots()
         general, gaussian = style.LOOKS["general-dfl"], style.LOOKS["gaussian"]
-        axes.bar(BINS, learned, 0.55, color=general.colour, label="General, by DFL")
+        axes.bar(BINS.numpy(), learned.numpy(), 0.55, color=general.colour, label="General, by DFL")
         if deviation > 0:
             x = torch.linspace(0, 16, 321, dtype=torch.float64)
             density = torch.distributions.Normal(mean, deviation).log_prob(x).exp()
@@ -152,7 +152,7 @@ def ambiguous(low: float = 4.0, high: float = 9.3, share: float = 0.4) -> Figure
 def _curve(
     p: Tensor, loss: Callable[[Tensor, Tensor, float], Tensor], target: Tensor, exponent: float
 ) -> tuple[Tensor, Tensor]:
-    return slopes(lambda logits: loss(logits, target, exponent), p.logit())
+    return slopes(lambda logits: loss(logits, target, float(exponent)), p.logit())
 
 
 def _loss_and_slope(
@@ -176,7 +176,7 @@ def _loss_and_slope(
 def _bars(axes: Axes, probability: Tensor, y: float) -> None:
     """A distribution as bars, with the target and the distribution's mean."""
     mean = float(probability @ BINS)
-    axes.bar(BINS, probability, 0.7, color=style.LOOKS["general-dfl"].colour)
+    axes.bar(BINS.numpy(), probability.numpy(), 0.7, color=style.LOOKS["general-dfl"].colour)
     axes.axvline(y, color=style.INK, linewidth=0.8, linestyle=":")
     axes.text(0.97, 0.93, f"mean {mean:.2f}", transform=axes.transAxes, ha="right", va="top")
     axes.set_xlim(-0.6, 16.6)

@@ -57,6 +57,9 @@ def styled(frame: pd.DataFrame, caption: str = "") -> Styler:
     look.format("{:.1f}", plain, na_rep=NONE)
     look.format("{:+.1f}", signed, na_rep="")
     look.format("{:.0f}", [(OURS, "seeds")], na_rep="")
+    look.set_properties([(OURS, "AP")], **{"border-left": "1px solid"})
+    look.set_properties([READING], **{"text-align": "left"})
+    look.set_table_styles([{"selector": "th.col_heading", "props": "text-align: center"}])
     # By default a random name: the same table would not be the same bytes.
     return look.set_uuid("".join(filter(str.isalnum, caption)).lower() or "table")
 
@@ -90,17 +93,18 @@ def orders(table: Table, filled: Sequence[Filled], source: str = "reference") ->
 
 def printed(made: Sheet) -> pd.DataFrame:
     """Return a table as it is printed, all its figures as text, a line for paper and source."""
-    names = [made.heading or "row", *made.header[1:]]
+    lead = [made.heading or "row", *made.header[1 : made.lead]]
     if made.has_sources:
-        names[made.lead - 1] = "source"
-    titles = [block.title for block in made.blocks for _ in block.lines]
-    lines = [made.cells(line) for block in made.blocks for line in block.lines]
-    frame = pd.DataFrame(lines, columns=names)
-    index = names[: made.lead]
-    if any(titles):
-        frame.insert(0, "detector", titles)
-        index = ["detector", *index]
-    return frame.set_index(index)
+        lead[-1] = "source"
+    placed = [(block.title, made.cells(line)) for block in made.blocks for line in block.lines]
+    index = [(title, *cells[: made.lead]) for title, cells in placed]
+    figures = [cells[made.lead :] for _, cells in placed]
+    frame = pd.DataFrame(
+        figures,
+        columns=list(made.header[made.lead :]),
+        index=pd.MultiIndex.from_tuples(index, names=["detector", *lead]),
+    )
+    return frame if any(title for title, _ in placed) else frame.droplevel("detector")
 
 
 def _numbers(
