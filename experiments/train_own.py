@@ -54,11 +54,16 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
     seen = own.IMAGES_SEEN["laptop"]
     for name, help in (
         ("--epochs", f"default: as many as show it {seen} images, {least} to {most} (laptop)"),
-        ("--batch", f"images a step; default: 8 (laptop), {own.IMAGES_PER_GPU} a GPU (coco)"),
+        (
+            "--batch",
+            f"images a step; default: {own.LAPTOP_BATCH} (laptop), {own.IMAGES_PER_GPU} a GPU",
+        ),
     ):
         parser.add_argument(name, type=whole_number(name, 1), metavar="N", help=help)
     parser.add_argument(
-        "--lr", type=number_above("--lr"), help="default: 0.008 (laptop), 0.01 for 16 images (coco)"
+        "--lr",
+        type=number_above("--lr"),
+        help=f"default: {own.LAPTOP_LR} (laptop), 0.01 for 16 images a step (coco)",
     )
     parser.add_argument(
         "--size",

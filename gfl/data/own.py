@@ -133,18 +133,20 @@ def read(
     root = Path(root).resolve()
     if not root.is_dir():
         raise UserError(f"{root} is not a folder" if root.exists() else f"{root} is missing")
-    splits = [
-        _read_split(root, "train", train, train_images),
-        _read_split(root, "val", val, val_images),
-    ]
-    problems = [problem for split in splits for problem in _problems(split)]
-    problems = problems or _differences(*splits)
+    training = _read_split(root, "train", train, train_images)
+    validation = _read_split(root, "val", val, val_images)
+    problems = [*_problems(training), *_problems(validation)]
+    problems = problems or _differences(training, validation)
     if problems:
         raise UserError("; ".join(problems))
-    specs = [split.spec(root) for split in splits]
-    classes = tuple(name for _, name in splits[0].labels)
-    contents = [split.contents() for split in splits]
-    return OwnData(root, OwnSpec(classes, *specs), *contents, tuple(_warnings(*splits)))
+    classes = tuple(name for _, name in training.labels)
+    return OwnData(
+        root,
+        OwnSpec(classes, training.spec(root), validation.spec(root)),
+        training.contents(),
+        validation.contents(),
+        tuple(_warnings(training, validation)),
+    )
 
 
 def _read_split(
