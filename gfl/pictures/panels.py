@@ -2,7 +2,7 @@
 
 A panel shows a box enlarged. Above it stand the distributions of the left and the right side, to
 its right those of top and bottom, on the picture's own coordinates: a side's bar lies where the
-side would lie. Distances grow away from the location, the dot, so that no two sides overlap.
+side would lie. Distances grow away from the location, the dot: no two sides share a bin.
 """
 
 from __future__ import annotations
