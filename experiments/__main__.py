@@ -15,6 +15,7 @@ from experiments import (
     diff,
     estimates,
     matrix,
+    predict,
     promote,
     status,
     tables,
@@ -47,10 +48,9 @@ def main(argv: Sequence[str] | None = None, worker: Sequence[str] = TRAIN) -> in
         training = {"run": _run, "tune": _tune, "train-own": train_own.run}
         if args.command in training:
             return training[args.command](args, worker)
-        if args.command == "test-dev":
-            return testdev.run(args)
-        reading = {"status": _status, "config": _config, "diff": _diff, "promote": _promote}
-        return reading[args.command](args)
+        others = {"predict": predict.run, "test-dev": testdev.run, "promote": _promote}
+        others |= {"status": _status, "config": _config, "diff": _diff}
+        return others[args.command](args)
 
     return guarded(PROG, command)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from experiments import testdev, train_own
+from experiments import predict, testdev, train_own
 from experiments.cli import Parser, add_jobs, add_profile, add_seeds, whole_number
 
 ABOUT = "The declared tables, run and recorded: python -m experiments run|status|..."
@@ -32,6 +32,7 @@ def parser() -> Parser:
     promoted.add_argument("target", nargs="?", help=TARGET)
     add_profile(promoted)
     train_own.add(commands.add_parser("train-own", help=train_own.ABOUT))
+    predict.add(commands.add_parser("predict", help=predict.ABOUT))
     testdev.add(commands.add_parser("test-dev", help=testdev.ABOUT))
     _tune(
         commands.add_parser(

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from experiments.declare import Table
-from experiments.matrix import check_writable, plan
+from experiments.matrix import Run, check_writable, plan
 from experiments.profiles import TUNING_SEED
+from experiments.shown import is_shown
+from gfl import predictions
 from gfl.errors import UserError
 from gfl.experiment import Profile
+from gfl.files import replacing
 from gfl.record import RunRecord, Store, seeds_of
 
 
@@ -38,6 +43,8 @@ def objection(record: RunRecord) -> str | None:
 def promote(shown: Iterable[Table], profile: Profile, store: Store) -> Outcome:
     """Copy the records of finished, uncapped runs of a clean commit, whatever their seed.
 
+    Of those that figures draw (``experiments.shown``), their predictions too.
+
     Raises:
         UserError: this machine has no run of these tables, or the results cannot be written.
     """
@@ -51,16 +58,62 @@ def promote(shown: Iterable[Table], profile: Profile, store: Store) -> Outcome:
         if why := objection(record):
             refused.append(f"{run.id}: {why}")
             continue
-        before = store.reference(profile.name, run.id)
-        path = store.reference_path(profile.name, run.id)
-        if before != record:
-            record.save(path)
-        verb = "new" if before is None else "unchanged" if before == record else "replaced"
-        promoted.append(f"{verb}: {path} (AP {record.metrics['AP']:.1f})")
+        try:
+            promoted += _promote(run, record, store)
+        except UserError as err:
+            refused.append(f"{run.id}: {err}")
     if not promoted and not refused:
         why = other_gpus(profile, store) or f"no {profile.name} run is recorded in {store.runs}"
         raise UserError(f"nothing to promote: {why}")
     return Outcome(tuple(promoted), tuple(refused))
+
+
+def _promote(run: Run, record: RunRecord, store: Store) -> list[str]:
+    """Make a record the reference, and its predictions where figures draw them; say so.
+
+    Raises:
+        UserError: its predictions are not what it says.
+    """
+    profile, id = run.profile.name, run.id
+    before, path = store.reference(profile, id), store.reference_path(profile, id)
+    if before is not None and not record.predictions:
+        # Not made on this machine: those of the same record stay.
+        record = before if replace(before, predictions={}) == record else record
+    lines = []
+    if is_shown(run.experiment, run.seed) and record.predictions and record is not before:
+        lines = _copy_predictions(run, record, store)
+    if before != record:
+        record.save(path)
+        lines += _remove_others(store.reference_predictions(profile, id), record)
+    verb = "new" if before is None else "replaced"
+    if before is not None and replace(before, predictions=record.predictions) == record:
+        verb = "unchanged" if before == record else "now with predictions"
+    return [f"{verb}: {path} (AP {record.metrics['AP']:.1f})", *lines]
+
+
+def _copy_predictions(run: Run, record: RunRecord, store: Store) -> list[str]:
+    source = store.run_dir(run.profile.name, run.id)
+    target = store.reference_predictions(run.profile.name, run.id)
+    if not predictions.verified(source, record.predictions):
+        again = f"python -m experiments predict {run.id} --profile {run.profile.name}"
+        raise UserError(f"its predictions are missing or damaged; {again} makes them anew")
+    if predictions.verified(target, record.predictions):
+        return []
+    check_writable(target)
+    for name in record.predictions:
+        with (source / name).open("rb") as read, replacing(target / name) as written:
+            shutil.copyfileobj(read, written)
+    if not predictions.verified(target, record.predictions):
+        raise UserError(f"{target}: what was copied there does not match the record's checksums")
+    return [f"copied: {target}/ ({', '.join(record.predictions)})"]
+
+
+def _remove_others(folder: Path, record: RunRecord) -> list[str]:
+    """Delete the predictions of the record before, if they are not this one's."""
+    if not folder.exists() or predictions.verified(folder, record.predictions):
+        return []
+    shutil.rmtree(folder)
+    return [f"removed: {folder}/ (of the run before; this one was not predicted for)"]
 
 
 def other_gpus(profile: Profile, store: Store) -> str:

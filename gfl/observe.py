@@ -18,7 +18,6 @@ from mmengine.runner import Runner
 
 from gfl import config, predictions
 from gfl.boxes import General
-from gfl.config.data import annotation_file
 from gfl.data.coco import read_json
 from gfl.geometry import iou
 from gfl.head import AblationHead
@@ -50,23 +49,18 @@ def predict(
         UserError: the run's weights are not there, damaged or another model's.
     """
     trained = detector(run_dir, device)
-    found = observe(trained, loader_of(trained, data_root, workers), boxes_of(data_root), progress)
-    return predictions.write(found, run_dir)
+    loader, ground_truth = evaluation(trained, data_root, workers)
+    return predictions.write(observe(trained, loader, ground_truth, progress), run_dir)
 
 
-def loader_of(trained: Trained, data_root: Path, workers: int = 0) -> Any:
-    """Return the loader of the run's evaluation: its images in its batches."""
+def evaluation(trained: Trained, data_root: Path, workers: int = 0) -> tuple[Any, Path]:
+    """Return the loader of a run's evaluation, its images in its batches, and their boxes' file."""
     settings = config.for_machine(
         trained.config, data_root=data_root, work_dir=trained.run_dir, workers=workers
-    )
+    )["val_dataloader"]
     quiet = contextlib.redirect_stdout(io.StringIO())  # pycocotools reports its progress by print
     with DefaultScope.overwrite_default_scope("mmdet"), quiet:
-        return Runner.build_dataloader(settings["val_dataloader"])
-
-
-def boxes_of(data_root: Path) -> Path:
-    """Return the file of the boxes of the evaluation's images."""
-    return data_root / annotation_file("val")
+        return Runner.build_dataloader(settings), data_root / settings["dataset"]["ann_file"]
 
 
 @torch.no_grad()

@@ -23,8 +23,8 @@ gt_id             int32    that one's annotation id; -1: none
 Two detections may have one gt_id: nothing is matched here. Crowds are no ground truth.
 
 ``locations.parquet``, of FCOS and ATSS alone: all positives, as the run's own assignment finds
-them; a random sample of all locations; and the 100 locations that are not positive and have a
-class_score under 0.3 whose predicted quality is highest. In the order of the images, then of the
+them; a random sample of all locations; and the 100 locations that are not positive, lie in no
+object's box and have a class_score under 0.3 whose predicted quality is highest. In the order of the images, then of the
 levels, rows and columns. Where there are more than 1000 images, of 1000 evenly spread ones.
 
 ==================  =======  =======================================================================
@@ -49,8 +49,9 @@ sigma_left ...      float32  standard deviations, strides; of a Gaussian, else n
 p_left ...          uint8    [n + 1] P(y_i) in 1/255 of a General distribution; else no such columns
 ==================  =======  =======================================================================
 
-Their numbers are rounded to 12 significant bits, a part in 8192; ids and positions are exact. The
-schema's metadata has a JSON object under ``gfl``: schema, run, n, delta, sample, units.
+Their numbers are rounded to 12 significant bits, off by at most a part in 4096; ids and positions
+are exact. The schema's metadata has a JSON object under ``gfl``: schema, run, n, delta, sample,
+units.
 """
 
 from __future__ import annotations
@@ -82,8 +83,8 @@ SIGNIFICANT_BITS = 12
 SAMPLE = (
     f"of an image, numpy's default_rng((seed of the run, image_id)).choice of {PER_IMAGE} of its "
     f"locations, without replacement; also the {CONFIDENT} locations of all images that are not "
-    f"positive and have class_score < {BACKGROUND_SCORE} and the highest quality_score; of at most "
-    f"{IMAGES} images, evenly spread"
+    f"positive, lie in no object's box and have class_score < {BACKGROUND_SCORE} and the highest "
+    f"quality_score; of at most {IMAGES} images, evenly spread"
 )
 UNITS = {
     "x1 y1 x2 y2": "px of the original image",

@@ -1,0 +1,229 @@
+"""``predict``: which runs it takes, what it writes, and what it says."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from recorded import of
+
+from experiments import profiles, tables
+from experiments.__main__ import main
+from experiments.matrix import Run, plan
+from experiments.promote import promote
+from experiments.shown import SHOWN, is_shown
+from gfl import predictions, train
+from gfl.predictions import DETECTIONS, LOCATIONS, Predictions
+from gfl.record import Request, RunRecord, Store
+
+SMOKE = profiles.get("smoke")
+TABLE3 = tables.find("table-3")
+COMMIT = "c0ffee" * 6
+
+
+def some_predictions(id: str, score: float = 0.5) -> Predictions:
+    detections = {n: np.ones(3, kind) for n, kind in predictions.DETECTION_COLUMNS.items()}
+    detections["score"] = np.full(3, score, np.float32)
+    locations = {n: np.ones(3, kind) for n, kind in predictions.LOCATION_COLUMNS.items()}
+    return Predictions(id, None, None, detections, locations)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """A machine that has finished two rows of Table 3, and stopped the third."""
+    store = Store(tmp_path / "runs", tmp_path / "results")
+    for run in plan([TABLE3], SMOKE, [0]):
+        if run.rows[0] in ("table-3/none", "table-3/QFL"):
+            record = of(run, commit=COMMIT)
+            record.save(store.run_dir("smoke", run.id) / "record.json")
+        if run.rows[0] == "table-3/DFL":
+            record = of(run, commit=COMMIT, state="capped", max_iters=2)
+            record.save(store.run_dir("smoke", run.id, 2) / "record.json")
+    return store
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[Request]:
+    """The runs whose predictions were made, by a stand-in for a detector."""
+    asked: list[Request] = []
+
+    def predict(request: Request, run_dir: Path, tell: Any, *, device: str) -> dict[str, str]:
+        asked.append(request)
+        tell("phase", name="predicting", done=16, of=16)
+        return predictions.write(some_predictions(request.id), run_dir)
+
+    monkeypatch.setattr(train, "predict", predict)
+    return asked
+
+
+@pytest.fixture
+def call(store: Store) -> Callable[..., int]:
+    def call(*words: str) -> int:
+        folders = ["--runs", str(store.runs), "--results", str(store.results)]
+        return main([*words, "--profile", "smoke", *folders])
+
+    return call
+
+
+def run_of(row: str) -> Run:
+    (run,) = [run for run in plan([TABLE3], SMOKE, [0]) if f"table-3/{row}" in run.rows]
+    return run
+
+
+def own(store: Store, row: str) -> RunRecord:
+    record = store.own("smoke", run_of(row).id)
+    assert record is not None
+    return record
+
+
+def test_the_files_are_written_and_their_checksums_recorded(store, asked, call, capfd) -> None:
+    before = own(store, "QFL")
+    assert call("predict", "table-3/QFL") == 0
+    record = own(store, "QFL")
+    assert record == replace(before, predictions=record.predictions)
+    assert set(record.predictions) == {DETECTIONS, LOCATIONS}
+    run_dir = store.run_dir("smoke", record.id)
+    assert predictions.verified(run_dir, record.predictions)
+    out = capfd.readouterr().out
+    assert out.startswith("written: ")
+    assert str(run_dir / LOCATIONS) in out
+    assert asked[0].experiment == run_of("QFL").experiment
+
+
+def test_again_says_that_they_are_there_and_makes_nothing(store, asked, call, capfd) -> None:
+    id = run_of("QFL").id
+    assert call("predict", id, "table-3/none") == 0
+    capfd.readouterr()
+    assert call("predict", "table-3/none", id, id) == 0
+    out = capfd.readouterr().out.splitlines()
+    assert [line.partition(":")[0] for line in out] == ["there already, verified"] * 2
+    assert len(asked) == 2
+
+
+def test_damaged_predictions_are_made_anew(store, asked, call, capfd) -> None:
+    assert call("predict", "table-3/QFL") == 0
+    record = own(store, "QFL")
+    (store.run_dir("smoke", record.id) / LOCATIONS).write_bytes(b"PAR1")
+    assert call("predict", "table-3/QFL") == 0
+    assert "missing or damaged: made anew" in capfd.readouterr().err
+    assert own(store, "QFL") == record
+    assert predictions.verified(store.run_dir("smoke", record.id), record.predictions)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "no run named"),
+        (["table-3/both"], "not finished on this machine: atss-joint-general-dfl-s0-"),
+        (["table-3/DFL"], "not finished on this machine: "),  # only a capped run of it
+        (["table-3"], "trains the first"),
+        (["table-3/QFL", "--seeds", "1"], "not finished on this machine: atss-joint-dirac-s1-"),
+        (["table-3/QFL", "--seeds", "100"], "seed 100 is for tuning"),
+        (["table-3/QQL"], "did you mean 'QFL'?"),
+        (["atss-joint-dirac-s0-00000000"], "no run 'atss-joint-dirac-s0-00000000'"),
+        (["table-3/QFL", "--device", "gpu"], "--device: unknown 'gpu'"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line(
+    asked, call, capfd, words: list[str], message: str
+) -> None:
+    assert call("predict", *words) == 2
+    err = capfd.readouterr().err
+    assert message in err
+    assert err.count("\n") == 1
+    assert asked == []
+
+
+def test_a_run_without_its_weights_is_one_line(
+    store, call, capfd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not faked: the embedded data are drawn, and the folder has a record and nothing else."""
+    assert call("predict", "table-3/QFL") == 2
+    err = capfd.readouterr().err.splitlines()
+    assert err[-1].startswith("experiments: ")
+    assert "is missing" in err[-1]
+    assert own(store, "QFL").predictions == {}
+
+
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> str:
+    """Figures draw the row QFL; its run's id."""
+    assert is_shown(run_of("QFL").experiment, 0)
+    assert not is_shown(run_of("QFL").experiment, 1)
+    return run_of("QFL").id
+
+
+def test_promotion_takes_the_predictions_that_figures_draw(store, asked, call, shown) -> None:
+    assert call("predict", "table-3/QFL", "table-3/none") == 0
+    outcome = promote([TABLE3], SMOKE, store)
+    assert [line.partition(":")[0] for line in outcome.promoted].count("copied") == 2
+    reference = store.reference("smoke", shown)
+    assert reference == own(store, "QFL")
+    folder = store.reference_predictions("smoke", shown)
+    assert folder == store.results / "predictions/smoke" / shown
+    assert predictions.verified(folder, reference.predictions)
+    assert {path.name for path in folder.iterdir()} == set(reference.predictions)
+    again = promote([TABLE3], SMOKE, store).promoted
+    assert {line.partition(":")[0] for line in again} == {"unchanged"}
+
+
+def test_a_reference_that_lacks_only_predictions_gets_them(store, asked, call, shown) -> None:
+    promote([TABLE3], SMOKE, store)
+    assert call("predict", "table-3/QFL") == 0
+    kinds = [line.partition(":")[0] for line in promote([TABLE3], SMOKE, store).promoted]
+    assert sorted(kinds) == ["copied", "now with predictions", "unchanged"]
+    assert store.reference("smoke", shown) == own(store, "QFL")
+    # A machine that has the record without them takes nothing away.
+    bare = replace(own(store, "QFL"), predictions={})
+    bare.save(store.run_dir("smoke", shown) / "record.json")
+    kinds = [line.partition(":")[0] for line in promote([TABLE3], SMOKE, store).promoted]
+    assert kinds == ["unchanged", "unchanged"]
+    reference = store.reference("smoke", shown)
+    assert reference is not None
+    assert predictions.verified(store.reference_predictions("smoke", shown), reference.predictions)
+
+
+def test_predictions_of_another_run_do_not_stay(store, asked, call, shown) -> None:
+    assert call("predict", "table-3/QFL") == 0
+    promote([TABLE3], SMOKE, store)
+    other = replace(own(store, "QFL"), predictions={}, fps=1.0)
+    other.save(store.run_dir("smoke", shown) / "record.json")
+    kinds = [line.partition(":")[0] for line in promote([TABLE3], SMOKE, store).promoted]
+    assert sorted(kinds) == ["removed", "replaced", "unchanged"]
+    assert store.reference("smoke", shown) == other
+    assert not store.reference_predictions("smoke", shown).exists()
+
+
+def test_damaged_predictions_are_not_promoted(store, asked, call, shown) -> None:
+    assert call("predict", "table-3/QFL") == 0
+    path = store.run_dir("smoke", shown) / DETECTIONS
+    path.write_bytes(path.read_bytes()[:-1])
+    outcome = promote([TABLE3], SMOKE, store)
+    assert len(outcome.refused) == 1
+    assert f"python -m experiments predict {shown} --profile smoke" in outcome.refused[0]
+    assert store.reference("smoke", shown) is None
+    assert not store.reference_predictions("smoke", shown).exists()
+
+
+def test_what_figures_draw_is_declared_in_the_tables() -> None:
+    declared = {run.id for run in plan(tables.TABLES.values(), SMOKE, [0])}
+    from gfl.record import run_id
+
+    assert {run_id(experiment, SMOKE, 0) for experiment in SHOWN} <= declared
+    assert len(set(SHOWN)) == len(SHOWN) == 10
+
+
+def test_the_command_line_needs_neither_torch_nor_pyarrow() -> None:
+    import subprocess
+
+    code = (
+        "import sys, experiments.__main__, gfl.record; "
+        "print([m for m in ('torch', 'pyarrow', 'mmdet', 'pandas') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
