@@ -179,6 +179,18 @@ def train(
     return Result(folder, record, plan.data.classes)
 
 
+def folder_of(id: str, runs: Path) -> Path | None:
+    """Return where the run of one's own of an id lies below the folder of all runs, if it does."""
+    for path in sorted((runs / PROFILE).glob("*/request.json")):
+        try:
+            found = Request.load(path.parent).id
+        except (OSError, RecordError):
+            continue
+        if found == id:
+            return path.parent
+    return None
+
+
 def check_folder(plan: Plan, folder: Path) -> None:
     """Refuse a folder that is not this run's, so that nothing in it is lost.
 

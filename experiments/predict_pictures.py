@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments import diff, matrix
+from experiments import diff, matrix, own
 from experiments.cli import chosen, whole_number
 from experiments.profiles import TUNING_SEED
 from gfl.errors import UserError
@@ -114,6 +114,8 @@ def find(args: argparse.Namespace) -> Path:
         for folder in (profile.name, *_folders(store)):
             if store.run_dir(folder, name).joinpath("final.pth").is_file():
                 return store.run_dir(folder, name)
+        if mine := own.folder_of(name, store.runs):
+            return mine
     if len(args.seeds) > 1:
         raise UserError(f"--seeds: one run is asked, not {len(args.seeds)}")
     run = diff.find(name, profile.name, args.seeds[0], args.gpus, store)

@@ -215,10 +215,10 @@ def test_a_run_that_fails_says_where_its_log_is(data, tmp_path, monkeypatch):
         own.train(own.plan(data, epochs=2), tmp_path / "mine", worker=FAKE_WORKER, live=False)
 
 
-def test_a_few_real_iterations_leave_a_detector_of_the_folders_classes(data, tmp_path):
+def test_a_few_real_iterations_leave_a_detector_of_the_folders_classes(data, tmp_path, capsys):
     """Two epochs of two iterations: weights, the twelve figures, detections under their ids."""
     plan = own.plan(data, scale="laptop", size=64, epochs=2, batch=3, device="cpu")
-    result = own.train(plan, tmp_path / "mine", live=False)
+    result = own.train(plan, tmp_path / "runs/own/mine", live=False)
     assert result.record.state == "finished"
     assert result.record.metrics.keys() == set(METRICS)
     assert [point["iter"] for point in result.record.curve] == [1, 2, 3, 4]
@@ -227,3 +227,8 @@ def test_a_few_real_iterations_leave_a_detector_of_the_folders_classes(data, tmp
     from gfl import trained
 
     assert trained.detector(result.folder).classes == ("nut", "bolt")
+    picture = str(data.val_images / "val_0.png")
+    for named in (result.record.id, str(result.folder)):
+        words = ["predict", "--run", named, picture, "--runs", str(tmp_path / "runs"), "--json"]
+        assert main([*words, "--out", str(tmp_path / "drawn")]) == 0
+        assert json.loads(capsys.readouterr().out.splitlines()[-1])["run"] == result.record.id
