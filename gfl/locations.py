@@ -74,7 +74,7 @@ def located(batch: Batch, seed: int, shown: Sequence[bool]) -> Arrays:
     eligible = batch.targets.valid & torch.tensor(shown, device=positive.device)[:, None]
     positive &= eligible
     drawn = _drawn(eligible, batch.images, seed)
-    confident = _confident(batch, eligible & ~positive)
+    confident = _confident(batch, eligible & ~positive & ~_inside(batch))
     image, location = (positive | drawn | confident).nonzero(as_tuple=True)
     at = (image, location)
     logits = batch.logits[at]
@@ -141,6 +141,14 @@ def _drawn(eligible: Bool[Tensor, "B N"], images: Sequence[int], seed: int) -> B
         count = min(PER_IMAGE, len(where))
         drawn[row, np.random.default_rng((seed, image)).choice(where, count, replace=False)] = True
     return torch.from_numpy(drawn).to(eligible.device)
+
+
+def _inside(batch: Batch) -> Bool[Tensor, "B N"]:
+    """Which locations lie in an object's box: what is predicted there may well be the object's."""
+    boxes, there = pad_boxes(list(batch.objects))
+    points = batch.priors[:, None, :2]
+    within = ((points >= boxes[:, None, :, :2]) & (points <= boxes[:, None, :, 2:])).all(-1)
+    return (within & there[:, None]).any(-1)
 
 
 def _confident(batch: Batch, background: Bool[Tensor, "B N"]) -> Bool[Tensor, "B N"]:

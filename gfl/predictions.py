@@ -23,9 +23,10 @@ gt_id             int32    that one's annotation id; -1: none
 Two detections may have one gt_id: nothing is matched here. Crowds are no ground truth.
 
 ``locations.parquet``, of FCOS and ATSS alone: all positives, as the run's own assignment finds
-them; a random sample of all locations; and the 100 locations that are not positive, lie in no
-object's box and have a class_score under 0.3 whose predicted quality is highest. In the order of the images, then of the
-levels, rows and columns. Where there are more than 1000 images, of 1000 evenly spread ones.
+them; a random sample of all locations; and the 100 locations whose predicted quality is highest
+among those that are not positive, lie in no object's box and have a class_score under 0.3. In the
+order of the images, then of the levels, rows and columns. Where there are more than 1000 images, of
+1000 evenly spread ones.
 
 ==================  =======  =======================================================================
 column              type     meaning

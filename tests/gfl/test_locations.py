@@ -181,6 +181,10 @@ def test_background_of_the_highest_quality_is_kept(
     background = case.batch.targets.valid & (class_score < 0.3)
     positives = case.batch.targets.positives
     background[positives.image, positives.location] = False
+    for image, objects in enumerate(case.batch.objects):
+        for x1, y1, x2, y2 in objects.tolist():
+            x, y = case.batch.priors[:, 0], case.batch.priors[:, 1]
+            background[image, (x >= x1) & (x <= x2) & (y >= y1) & (y <= y2)] = False
     for row, objects in enumerate(case.batch.objects):
         for left, top, right, bottom in objects.tolist():
             x, y = case.batch.priors[:, 0], case.batch.priors[:, 1]
