@@ -23,7 +23,6 @@ PARTS = {
     "loss_cls": ("classification (QFL)", IOU),
     "loss_bbox": ("boxes (GIoU)", CENTERNESS),
     "loss_dfl": ("distributions (DFL)", LOOKS["general-dfl"]),
-    "loss_centerness": ("centerness", LOOKS["none"]),
     "loss_quality": ("quality", LOOKS["none"]),
 }
 POINTS = 12  # of a curve that are averaged: a step's batch is small
