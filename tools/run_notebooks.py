@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from nbclient.exceptions import CellExecutionError
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = ROOT / "notebooks"
 WIDGET = "application/vnd.jupyter.widget-view+json"
+ADDRESS = re.compile(r" at 0x[0-9a-f]+")  # of an object in memory
 PYTHON = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
 
@@ -50,8 +52,10 @@ def cleaned(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
         cell.metadata = {}
         for output in cell.get("outputs", ()):
             data: dict[str, Any] = output.get("data", {})
-            if WIDGET in data and len(data) > 2:  # something else can be shown in its place
+            if WIDGET in data and "image/png" in data:  # which can be shown in its place
                 del data[WIDGET]
+            if "text/plain" in data:
+                data["text/plain"] = ADDRESS.sub("", data["text/plain"])
     return notebook
 
 
