@@ -12,10 +12,7 @@ BINS = 10
 RESAMPLES = 200
 CONFIDENCE = 0.95
 _SEED = 0
-INTERVAL = (
-    f"{CONFIDENCE:.0%} percentile interval of {RESAMPLES} bootstrap resamples of the images "
-    "(Efron 1979), seeded"
-)
+INTERVAL = f"{CONFIDENCE:.0%} bootstrap interval over images ({RESAMPLES} resamples)"
 
 
 @dataclass(frozen=True)
@@ -106,4 +103,5 @@ def pareto(cost: np.ndarray, gain: np.ndarray) -> np.ndarray:
     no_more = cost[None, :] <= cost[:, None]
     no_less = gain[None, :] >= gain[:, None]
     strictly = (cost[None, :] < cost[:, None]) | (gain[None, :] > gain[:, None])
-    return ~(no_more & no_less & strictly).any(1)
+    beaten = no_more & no_less & strictly
+    return np.asarray(~beaten.any(1))

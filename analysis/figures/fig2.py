@@ -1,0 +1,269 @@
+"""Figure 2: what a branch's quality says of the background, and beside the class score."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+from matplotlib.patheffects import withStroke
+from matplotlib.ticker import NullLocator
+
+from analysis import style
+from analysis.figures.plate import Plate, figure
+from analysis.statistics import INTERVAL, Estimate, over_images, spearman
+from gfl.errors import UserError
+from gfl.experiment import Experiment, Profile
+from gfl.predictions import BACKGROUND_SCORE
+
+if TYPE_CHECKING:
+    from analysis.library import Library
+
+IOU_BRANCH = Experiment(quality="iou-branch")
+JOINT = Experiment(quality="joint")
+
+PATCHES = 8
+NOWHERE = 0.1  # a background patch's predicted box overlaps every object by less than this
+MARGIN = 0.6  # of the predicted box's longer side, shown around it
+LEAST_WINDOW = 28.0  # px
+BRIGHT = [withStroke(linewidth=2.2, foreground=style.INK)]
+
+
+def background(frame: pd.DataFrame) -> pd.DataFrame:
+    """The stored background whose quality is predicted highest, the first of each image.
+
+    Not positive, a class score under 0.3, and a predicted box with less than 0.1 IoU with any
+    object.
+    """
+    frame = frame.loc[
+        ~frame.positive & (frame.class_score < BACKGROUND_SCORE) & (frame.iou < NOWHERE)
+    ]
+    return frame.sort_values("quality_score", ascending=False, kind="stable").drop_duplicates(
+        "image_id"
+    )
+
+
+def decoded(frame: pd.DataFrame) -> pd.DataFrame:
+    """The predicted boxes of locations, px of the network's input."""
+    x, y, stride = frame.x, frame.y, frame.stride
+    sides = {
+        "x1": x - stride * frame.mean_left, "y1": y - stride * frame.mean_top,
+        "x2": x + stride * frame.mean_right, "y2": y + stride * frame.mean_bottom,
+    }  # fmt: skip
+    return pd.DataFrame(sides)
+
+
+@figure(
+    "2a",
+    "Background of the validation set that the IoU-branch is surest of, although the class score "
+    "is low: the predicted box (green) is nowhere near an object.",
+)
+def fig2a(library: Library, profile: Profile) -> Plate:
+    found = background(library.locations(IOU_BRANCH, profile).frame).head(PATCHES)
+    if found.empty:
+        raise UserError("figure 2a: no stored background location has a class score under 0.3")
+    found = found.join(decoded(found))
+    page = style.canvas(style.COLUMN, 2.4)
+    panels = page.subplots(2, PATCHES // 2).flat
+    for axes, row in zip(panels, found.to_dict("records"), strict=False):
+        _patch(axes, library.image(profile, row["image_id"]), row)
+    for axes in list(panels)[len(found) :]:
+        axes.set_axis_off()
+    run = library.id(IOU_BRANCH, profile)
+    style.footer(
+        page, (run,),
+        f"of the stored locations that are not positive, have a class score < {BACKGROUND_SCORE} "
+        f"and a predicted box with IoU < {NOWHERE} with any object: the {len(found)} of the "
+        "highest predicted IoU, one an image. 'true': the highest IoU with an object",
+    )  # fmt: skip
+    columns = [
+        "image_id", "level", "x", "y", "class_score", "quality_score", "score", "iou",
+        "x1", "y1", "x2", "y2",
+    ]  # fmt: skip
+    units = {name: f"{name}_px" for name in ("x", "y", "x1", "y1", "x2", "y2")}
+    return Plate(page, found[columns].rename(columns={**units, "iou": "true_iou"}), (run,))
+
+
+def _patch(axes: Axes, image: np.ndarray, row: dict[str, float]) -> None:
+    """What surrounds a predicted box, with its scores under it."""
+    x, y = (row["x1"] + row["x2"]) / 2, (row["y1"] + row["y2"]) / 2
+    longest = max(row["x2"] - row["x1"], row["y2"] - row["y1"])
+    half = max(longest * (1 + 2 * MARGIN), LEAST_WINDOW) / 2
+    height, width = image.shape[:2]
+    half = min(half, width / 2, height / 2)
+    x, y = np.clip(x, half, width - half), np.clip(y, half, height - half)
+    axes.imshow(image, extent=(0, width, height, 0), interpolation="nearest")
+    axes.add_patch(
+        Rectangle(
+            (row["x1"], row["y1"]), row["x2"] - row["x1"], row["y2"] - row["y1"], fill=False,
+            ec=style.PREDICTION, lw=1.2, path_effects=BRIGHT,
+        )
+    )  # fmt: skip
+    axes.set(xlim=(x - half, x + half), ylim=(y + half, y - half), xticks=[], yticks=[])
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    lines = (
+        f"class {_short(row['class_score'])}",
+        f"IoU {_short(row['quality_score'])}",
+        f"true {_short(row['iou'])}",
+    )
+    axes.set_xlabel("\n".join(lines), fontsize=style.SMALL, labelpad=2, linespacing=1.1)
+
+
+def _short(value: float) -> str:
+    """``.094``, as the paper prints them."""
+    return f"{value:.3f}".removeprefix("0")
+
+
+POINTS = 1500  # of the random sample, in the scatter
+BINS = np.linspace(0, 1, 41)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """A run's locations as Fig. 2b shows them: both scores, and the score that NMS ranks by."""
+
+    name: str  # a key of style.LOOKS
+    frame: pd.DataFrame
+
+    @property
+    def quality(self) -> pd.Series:
+        """The predicted quality; in the joint representation it is the class score itself."""
+        return self.frame.quality_score.fillna(self.frame.class_score)
+
+
+SETS = {"all positives": "positive", "random locations": "sampled"}
+
+
+def correlations(scores: Scores) -> dict[str, Estimate]:
+    """Spearman's rank correlation of final score and true IoU, by set of locations."""
+    found = {}
+    for name, flag in SETS.items():
+        some = scores.frame.loc[scores.frame[flag]]
+        score, iou = some.score.to_numpy(), some.iou.to_numpy()
+        found[name] = over_images(
+            some.image_id.to_numpy(), lambda rows, s=score, t=iou: spearman(s[rows], t[rows])
+        )
+    return found
+
+
+@figure(
+    "2b",
+    "Predicted class score against predicted quality of randomly sampled locations: the "
+    "IoU-branch's are two scores, the joint representation's is one. Below, the rank correlation "
+    "of the final score with the true IoU, the number behind the picture.",
+)
+def fig2b(library: Library, profile: Profile) -> Plate:
+    runs = [record.id for record in library.need([IOU_BRANCH, JOINT], profile)]
+    both = [
+        Scores(experiment.quality, library.locations(experiment, profile).frame)
+        for experiment in (IOU_BRANCH, JOINT)
+    ]
+    page = style.canvas(style.COLUMN, 4.4)
+    grid = page.add_gridspec(3, 2, height_ratios=(0.6, 3.0, 0.95), width_ratios=(3.0, 0.6))
+    main = page.add_subplot(grid[1, 0])
+    above, beside = page.add_subplot(grid[0, 0]), page.add_subplot(grid[1, 1])
+    points = pd.concat([_sample(scores) for scores in both])
+    _scatter(main, points)
+    _margins(above, beside, points)
+    rows = pd.DataFrame(
+        {"part": "rank correlation", "quality": scores.name, "locations": where,
+         "spearman": e.value, "low": e.low, "high": e.high}
+        for scores in both
+        for where, e in correlations(scores).items()
+    )  # fmt: skip
+    _intervals(page.add_subplot(grid[2, :]), rows)
+    counts = both[0].frame
+    style.footer(
+        page, runs,
+        f"points and margins: {POINTS} random locations and {POINTS} positives of each run. Rank "
+        f"correlations over {int(counts.positive.sum()):,} positives and over "
+        f"{int(counts.sampled.sum()):,} random locations, nearly all background, whose true IoU is "
+        f"the highest with any object; {INTERVAL}",
+    )  # fmt: skip
+    return Plate(page, pd.concat([points, rows], ignore_index=True), tuple(runs))
+
+
+def _sample(scores: Scores) -> pd.DataFrame:
+    """As many random locations as positives, the first by a seeded shuffle."""
+    parts = []
+    frame = scores.frame.assign(quality=scores.quality)
+    for name, flag in SETS.items():
+        some = frame.loc[frame[flag]]
+        some = some.sample(min(POINTS, len(some)), random_state=0)
+        parts.append(
+            pd.DataFrame(
+                {"part": "scatter", "quality": scores.name, "locations": name,
+                 "class_score": some.class_score, "quality_score": some.quality,
+                 "score": some.score, "true_iou": some.iou}
+            )
+        )  # fmt: skip
+    return pd.concat(parts)
+
+
+def _scatter(axes: Axes, points: pd.DataFrame) -> None:
+    axes.plot([0, 1], [0, 1], color=style.FAINT, lw=0.6, zorder=0)
+    for (quality, where), some in points.groupby(["quality", "locations"], sort=False):
+        look = style.LOOKS[str(quality)]
+        filled = where == "all positives"
+        axes.plot(
+            some.class_score, some.quality_score, look.marker, ms=2.2, mew=0.4, alpha=0.45,
+            mfc=look.colour if filled else "none", mec=look.colour, rasterized=True,
+            zorder=3 if quality == "joint" else 2,
+        )  # fmt: skip
+    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
+    axes.set(xlabel="predicted class score", ylabel="predicted IoU")
+    handles = [
+        Line2D([], [], ls="", marker=look.marker, ms=4, mec=look.colour, label=label,
+               mfc=look.colour if filled else "none")
+        for look, label, filled in (
+            (style.LOOKS["iou-branch"], "IoU-branch, positives", True),
+            (style.LOOKS["iou-branch"], "IoU-branch, random", False),
+            (style.LOOKS["joint"], "joint, positives", True),
+            (style.LOOKS["joint"], "joint, random", False),
+        )
+    ]  # fmt: skip
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    figure.legend(handles=handles, loc="outside upper left", ncols=2, handletextpad=0.2,
+                  columnspacing=1.0, handlelength=1.4, labelspacing=0.2)  # fmt: skip
+
+
+def _margins(above: Axes, beside: Axes, points: pd.DataFrame) -> None:
+    """The shares of the same points: by class score above, by predicted quality beside."""
+    for quality, some in points.groupby("quality", sort=False):
+        look = style.LOOKS[str(quality)]
+        for axes, column, orientation in (
+            (above, "class_score", "vertical"), (beside, "quality_score", "horizontal"),
+        ):  # fmt: skip
+            share = 100 * np.histogram(some[column], BINS)[0] / len(some)
+            axes.stairs(share, BINS, color=look.colour, lw=1, ls=look.line, orientation=orientation)
+    shares = {"scale": "log", "lim": (0.03, 99), "ticks": (0.1, 10), "ticklabels": ("0.1", "10")}
+    above.set(xlim=(-0.01, 1.01), xticklabels=[], ylabel="% a bin")
+    above.set(**{f"y{name}": value for name, value in shares.items()})
+    beside.set(ylim=(-0.01, 1.01), yticklabels=[], xlabel="% a bin")
+    beside.set(**{f"x{name}": value for name, value in shares.items()})
+    above.yaxis.set_minor_locator(NullLocator())
+    beside.xaxis.set_minor_locator(NullLocator())
+
+
+def _intervals(axes: Axes, rows: pd.DataFrame) -> None:
+    places = []
+    for i, (where, some) in enumerate(rows.groupby("locations", sort=False)):
+        places.append(str(where))
+        for j, row in enumerate(some.to_dict("records")):
+            look, at = style.LOOKS[row["quality"]], i + 0.36 * j - 0.18
+            axes.plot([row["low"], row["high"]], [at, at], color=look.colour, lw=1.2)
+            axes.plot(row["spearman"], at, look.marker, color=look.colour, ms=4)
+            axes.annotate(
+                f"{row['spearman']:.2f}", (row["high"], at), (4, 0), textcoords="offset points",
+                va="center", fontsize=style.SMALL, color=look.colour,
+            )  # fmt: skip
+    low, high = min(0.0, rows.low.min()), rows.high.max()
+    axes.set(xlim=(low, high + 0.12 * (high - low)), ylim=(len(places) - 0.5, -0.5))
+    axes.set_yticks(range(len(places)), [place.replace(" ", "\n", 1) for place in places])
+    axes.set_xlabel("Spearman's ρ, final score with true IoU")

@@ -1,0 +1,234 @@
+"""Figure 7: speed against accuracy, the paper's and this project's own, each in its own panel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, NullFormatter, ScalarFormatter
+
+from analysis import style
+from analysis.figures.labels import beside
+from analysis.figures.plate import Plate, figure
+from analysis.statistics import pareto
+from experiments.declare import AP, FPS
+from experiments.profiles import TUNING_SEED
+from experiments.table3 import GFL
+from experiments.table4 import TABLE
+from gfl.experiment import Profile
+from gfl.record import RunRecord
+
+if TYPE_CHECKING:
+    from analysis.library import Library
+
+FAST = 160  # ms: the first axes end here, the second go on
+LINES = {  # the methods that the paper joins by a line, which leaves out plain ResNeXt-101
+    "GFL": style.LOOKS["general-dfl"].colour,
+    "ATSS": style.LOOKS["centerness-branch"].colour,
+    "SAPD": style.LOOKS["iou-branch"].colour,
+}
+OTHERS = "#8C8C8C"
+HOSTS = {
+    "atss": "ATSS", "fcos": "FCOS", "retinanet": "RetinaNet", "foveabox": "FoveaBox",
+    "ssd512": "SSD512",
+}  # fmt: skip
+HOST_MARKERS = {"GFL": "^", "ATSS": "s", "FCOS": "o", "RetinaNet": "v", "FoveaBox": "D",
+                "SSD512": "P"}  # fmt: skip
+PAPERS = (
+    "(a) ms = 1000 / FPS as printed, on one RTX 2080 Ti but for the starred FPS, which the paper "
+    "took from its [33]; lines leave out plain ResNeXt-101, as the paper's figure does"
+)
+OWN = (
+    "(b) forward pass and NMS at batch 1; other data, other networks and another machine than (a). "
+    "What else the machine did is not recorded"
+)
+MARKERS = (("DCN", "^"), ("X-101", "s"), ("HG", "D"), ("R-", "o"))  # by backbone, the first found
+
+
+def published() -> pd.DataFrame:
+    """Table 4's rows: ms per image is 1000 / FPS, NaN where the paper has none."""
+    rows = []
+    for row in TABLE.rows:
+        numbers = dict(zip((c.name for c in TABLE.columns), row.published, strict=True))
+        fps = numbers[FPS.name]
+        rows.append(
+            {
+                "source": "paper",
+                "method": row.name,
+                "backbone": row.marks[0],
+                "fps": fps,
+                "ms_per_image": np.nan if fps is None else 1000 / fps,
+                "ap_percent": numbers[AP.name],
+                "from_another_paper": FPS.name in row.starred,
+            }
+        )
+    frame = pd.DataFrame(rows)
+    timed = frame.fps.notna()
+    frame.loc[timed, "pareto"] = pareto(*_cost_and_gain(frame[timed]))
+    return frame
+
+
+def measured(records: Sequence[RunRecord]) -> pd.DataFrame:
+    """This project's runs that have a speed."""
+    frame = pd.DataFrame(
+        {
+            "source": "this project",
+            "run": record.id,
+            "method": _method(record),
+            "hardware": hardware(record),
+            "fps": record.fps,
+            "ms_per_image": 1000 / record.fps,
+            "ap_percent": record.metrics["AP"],
+        }
+        for record in records
+        if record.fps
+    )
+    if len(frame):
+        for _, rows in frame.groupby("hardware"):
+            frame.loc[rows.index, "pareto"] = pareto(*_cost_and_gain(rows))
+    return frame
+
+
+def hardware(record: RunRecord) -> str:
+    """``AMD EPYC, 1 thread``, or a GPU's name."""
+    device, threads = str(record.hardware.get("device", "cpu")), record.hardware.get("threads")
+    if device != "cpu":
+        return device
+    return f"{record.hardware.get('cpu', 'a CPU')}, {threads or '?'} thread(s)".replace(
+        "1 thread(s)", "1 thread"
+    )
+
+
+def _cost_and_gain(frame: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    return frame.ms_per_image.to_numpy(float), frame.ap_percent.to_numpy(float)
+
+
+def _method(record: RunRecord) -> str:
+    """GFL, or the detector whose head was trained: the slug's first part."""
+    factors = record.experiment
+    names = ("host", "quality", "boxes", "dfl")
+    if all(factors.get(name) == getattr(GFL, name) for name in names):
+        return "GFL"
+    return HOSTS[factors["host"]]
+
+
+def marker(backbone: str) -> str:
+    return next(mark for part, mark in MARKERS if part in backbone)
+
+
+@figure(
+    "7",
+    "Speed against accuracy. Left: the 36 rows of the paper's Table 4 as printed (test-dev AP; two "
+    "have no speed), with the front that no row beats in both. Right: this project's own runs, "
+    "other data and another machine.",
+)
+def fig7(library: Library, profile: Profile) -> Plate:
+    paper = published()
+    records = [r for r in library.records(profile) if r.seed != TUNING_SEED]
+    own = measured(records)
+    machines = sorted(own.hardware.unique()) if len(own) else []
+    page = style.canvas(style.PAGE, 3.7)
+    widths = [3.4, 1.1, *([2.0] * len(machines))]
+    panels = page.subplots(1, len(widths), width_ratios=widths)
+    _paper(panels[0], panels[1], paper)
+    for axes, machine in zip(panels[2:], machines, strict=True):
+        _own(axes, own[own.hardware == machine], machine, profile)
+    panels[1].legend(handles=_legend(), loc="lower left", bbox_to_anchor=(-0.02, 0.0),
+                     handlelength=1.2, handletextpad=0.5, labelspacing=0.3)  # fmt: skip
+    ids = tuple(own.run) if len(own) else ()
+    ends = [id.rsplit("-", 1)[1] for id in ids]  # 8 digits each: there are many
+    style.footer(page, ends, _note(own, profile))
+    for axes, (low, high) in zip(panels, ((0, FAST), (FAST, np.inf)), strict=False):
+        _name(axes, paper[(paper.ms_per_image > low) & (paper.ms_per_image <= high)])
+    return Plate(page, pd.concat([paper, own], ignore_index=True), ids)
+
+
+def _note(own: pd.DataFrame, profile: Profile) -> str:
+    if own.empty:
+        return f"{PAPERS}. No run of profile {profile.name} has a speed"
+    atss = own[own.method == "ATSS"]  # whose networks differ by a branch of one channel
+    spread = (
+        f": ATSS's networks, nearly the same, took {atss.ms_per_image.min():.0f} to "
+        f"{atss.ms_per_image.max():.0f} ms"
+        if len(atss) > 1
+        else ""
+    )
+    return f"{PAPERS}. {OWN}{spread}; runs by the end of their ids"
+
+
+def _paper(fast: Axes, slow: Axes, paper: pd.DataFrame) -> None:
+    timed = paper[paper.fps.notna()].astype({"pareto": bool})
+    for axes in (fast, slow):
+        front = timed[timed.pareto].sort_values("ms_per_image")
+        axes.step(front.ms_per_image, front.ap_percent, where="post", color=style.INK, lw=0.8,
+                  ls=(0, (2, 1.5)), zorder=1)  # fmt: skip
+        for name, colour in LINES.items():
+            line = timed[(timed.method == name) & ~_is_plain_x101(timed)]
+            axes.plot(line.ms_per_image, line.ap_percent, color=colour, lw=1.2, zorder=2)
+        for row in timed.itertuples():
+            colour = LINES.get(str(row.method), OTHERS)
+            face = "white" if row.from_another_paper else colour
+            axes.plot(row.ms_per_image, row.ap_percent, marker(str(row.backbone)), ms=4.5,
+                      mfc=face, mec=colour, mew=1, zorder=3)  # fmt: skip
+    low, high = timed.ap_percent.min() - 0.8, timed.ap_percent.max() + 0.9
+    fast.set(xlim=(45, FAST), ylim=(low, high), ylabel="AP on test-dev (%)")
+    slow.set(xlim=(200, 1100), ylim=(low, high), xscale="log", yticklabels=[])
+    slow.xaxis.set_major_locator(FixedLocator([200, 400, 1000]))
+    slow.xaxis.set_major_formatter(ScalarFormatter())
+    slow.xaxis.set_minor_formatter(NullFormatter())
+    fast.set_title("(a) the paper's Table 4")
+    slow.set_title("slower")
+    fast.set_xlabel("ms per image")
+    slow.set_xlabel("ms (log)")
+
+
+def _is_plain_x101(frame: pd.DataFrame) -> pd.Series:
+    return frame.backbone.str.startswith("X-101") & ~frame.backbone.str.contains("DCN")
+
+
+def _name(axes: Axes, rows: pd.DataFrame) -> None:
+    """Name every method that no line stands for, once; the lines at their last point."""
+    rows = rows.sort_values(["ms_per_image", "ap_percent"])
+    joined = rows.method.isin(LINES)
+    named = pd.concat([rows[~joined], rows[joined].groupby("method").tail(1)])
+    points = [
+        (row.ms_per_image, row.ap_percent, str(row.method), LINES.get(str(row.method), style.INK))
+        for row in named.itertuples()
+    ]
+    beside(axes, points, list(zip(rows.ms_per_image, rows.ap_percent, strict=True)))
+
+
+def _own(axes: Axes, rows: pd.DataFrame, machine: str, profile: Profile) -> None:
+    for name, mark in HOST_MARKERS.items():
+        some = rows[rows.method == name]
+        colour = LINES.get(name, OTHERS)
+        if len(some):
+            axes.plot(some.ms_per_image, some.ap_percent, mark, ms=4.2, mfc=colour, mec="white",
+                      mew=0.4, label=name, zorder=3)  # fmt: skip
+    front = rows[rows.pareto.astype(bool)].sort_values("ms_per_image")
+    axes.step(front.ms_per_image, front.ap_percent, where="post", color=style.INK, lw=0.8,
+              ls=(0, (2, 1.5)), zorder=1)  # fmt: skip
+    axes.set(xlabel=f"ms per image\n{machine}", ylabel=f"AP, embedded data, {profile.name} (%)")
+    axes.set_xlim(0, 1.05 * rows.ms_per_image.max())
+    axes.set_title("(b) this project's runs")
+    axes.legend(loc="lower right", handletextpad=0.1, labelspacing=0.2)
+
+
+def _legend() -> list[Line2D]:
+    """What the shapes of the paper's points mean."""
+
+    def point(mark: str, label: str, face: str = OTHERS) -> Line2D:
+        return Line2D([], [], marker=mark, ls="", mfc=face, mec=OTHERS, label=label)
+
+    return [
+        point("o", "ResNet"),
+        point("s", "ResNeXt-101"),
+        point("^", "with DCN"),
+        point("D", "Hourglass"),
+        point("o", "starred FPS", "white"),
+        Line2D([], [], color=style.INK, lw=0.8, ls=(0, (2, 1.5)), label="Pareto front"),
+    ]
