@@ -120,6 +120,8 @@ def _assigned(images: Iterable[Boxes], profile: Profile) -> Positives:
         for batch in _batches(alike[size])
     ]
     targets, centers = (torch.cat(parts).numpy() for parts in zip(*found, strict=True))
+    if not len(targets):
+        raise UserError("no location is positive: every object is too small for its image")
     everything = [image for several in alike.values() for image in several]
     objects = sum(len(image.boxes) for image in everything)
     return Positives(len(everything), objects, targets, centers)

@@ -1,0 +1,85 @@
+from dataclasses import replace
+
+import pytest
+
+import gfl.register  # noqa: F401  before the head: it quiets what mmdet says when imported
+from analysis.figures import diagram, fig1, fig4, fig6
+from experiments.table1 import TABLE_1A
+from experiments.table3 import GFL
+from gfl.experiment import Experiment
+from gfl.head import AblationHead
+from gfl.quality import USAGES
+
+
+def column(plate, **where):
+    rows = plate.numbers
+    for name, value in where.items():
+        rows = rows[rows[name] == value]
+    return rows
+
+
+def test_every_use_of_quality_is_in_figure_6_under_table_1as_name(library, smoke, words_of):
+    plate = fig6.plate(library, smoke)
+    assert set(plate.numbers.quality) == set(USAGES)
+    written = "\n".join(words_of(plate.figure))
+    for row in TABLE_1A.rows:
+        assert f") {row.name}" in written
+
+
+@pytest.mark.parametrize("quality", list(USAGES))
+def test_branches_weights_and_scores_of_figure_6_are_the_usages(library, smoke, quality):
+    usage = USAGES[quality]
+    rows = column(fig6.plate(library, smoke), quality=quality)
+    branch = column(fig6.plate(library, smoke), quality=quality, channels="1")
+    assert len(branch) == (usage.use == "branch")
+    (score,) = set(rows.score)
+    assert score.split(" × ")[1:] == list(branch.output)  # what multiplies the class
+    (weight,) = set(rows.box_loss_weight)
+    assert (weight == "1") == (usage.box_weight == "one")
+    assert ("QFL" in set(rows.loss)) == (usage.use == "joint")
+
+
+def test_figure_6_follows_what_the_head_reads(library, smoke, monkeypatch, words_of):
+    assert "score = class × IoU" in words_of(fig6(library, smoke))
+    monkeypatch.setitem(USAGES, "iou-branch", replace(USAGES["iou-branch"], use="guide"))
+    assert "score = class × IoU" not in words_of(fig6(library, smoke))
+
+
+def test_channels_of_figure_4_are_those_of_the_head(library, smoke, words_of):
+    plate = fig4.plate(library, smoke)
+    assert set(plate.numbers.row) == {"conventional", "GFL"}
+    for name, experiment in (("conventional", Experiment()), ("GFL", GFL)):
+        general = experiment.boxes == "general"
+        head = AblationHead(
+            num_classes=80, in_channels=8, feat_channels=8, stacked_convs=1, strides=(8, 16),
+            quality=experiment.quality, boxes=experiment.boxes, dfl=experiment.dfl,
+            n=experiment.n if general else None, delta=experiment.delta if general else None,
+            beta=experiment.beta,
+        )  # fmt: skip
+        drawn = dict(column(plate, row=name)[["output", "channels"]].to_numpy())
+        numbers = {"C": 80, "1": 1, "4": 4, "4(n+1)": 4 * (experiment.n + 1)}
+        layers = [head.gfl_cls, head.gfl_reg]
+        if hasattr(head, "gfl_quality"):
+            layers.insert(1, head.gfl_quality)
+        assert [numbers[c] for c in drawn.values()] == [layer.out_channels for layer in layers]
+    written = "\n".join(words_of(plate.figure))
+    for shape in ("H×W×C", "H×W×1", "H×W×4", "H×W×4(n+1)"):
+        assert shape in written.splitlines()
+
+
+def test_channels_of_every_representation():
+    boxes = {"dirac": "4", "gaussian": "8", "general": "4(n+1)"}
+    for host in ("atss", "fcos"):
+        for name, channels in boxes.items():
+            assert diagram.box_channels(Experiment(host=host, boxes=name)) == channels
+
+
+def test_figure_1_multiplies_at_test_only_where_quality_is_separate(library, smoke, words_of):
+    plate = fig1.plate(library, smoke)
+    assert list(dict.fromkeys(plate.numbers.score)) == ["class × IoU", "class-IoU"]
+    words = words_of(plate.figure)
+    assert words.count("×") == 1
+    (quality,) = column(plate, output="IoU").to_dict("records")
+    assert quality["trained_at"] == "positives only"
+    (joint,) = column(plate, output="class-IoU").to_dict("records")
+    assert joint["trained_at"] == "all locations"
