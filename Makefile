@@ -117,6 +117,6 @@ types: setup-dev ## check types
 notebooks: setup ## run the notebooks in fresh kernels, keep their outputs (ARGS=notebooks/...)
 	@exec $(PY) tools/run_notebooks.py $(ARGS)
 
-lab: setup ## open the notebooks in JupyterLab
+lab: setup ## open the notebooks in JupyterLab (ARGS=--no-browser)
 	@$(set_up) --group notebooks
-	@exec env PYTHONPATH='$(CURDIR)' $(PY) -m jupyterlab notebooks
+	@exec env PYTHONPATH='$(CURDIR)' $(PY) -m jupyterlab notebooks $(ARGS)

@@ -91,6 +91,13 @@ def orders(table: Table, filled: Sequence[Filled], source: str = "reference") ->
     return pd.DataFrame.from_dict(lines, orient="index")
 
 
+def unabridged(frame: pd.DataFrame) -> Styler:
+    """Return a frame to look at with all of its text, which pandas cuts at 50 letters."""
+    left = {"text-align": "left"}
+    look = frame.style.set_properties(frame.select_dtypes(exclude="number").columns, **left)
+    return look.set_uuid("text")
+
+
 def printed(made: Sheet) -> pd.DataFrame:
     """Return a table as it is printed, all its figures as text, a line for paper and source."""
     lead = [made.heading or "row", *made.header[1 : made.lead]]

@@ -94,3 +94,12 @@ def test_gaps_leaves_out_what_has_none(fill) -> None:
     assert figure is not None
     (axes,) = figure.axes
     assert [text.get_text() for text in axes.get_yticklabels()] == ["QFL", "DFL", "both"]
+
+
+def test_unabridged_keeps_long_text(fill) -> None:
+    table = TABLES["table-1a"]
+    aps = {f"ATSS {row.key}": [70.0 + i] for i, row in enumerate(table.rows)}
+    found = frames.orders(table, fill(table, aps))
+    (order,) = found["order here"]
+    assert len(order) > 80
+    assert order in frames.unabridged(found).to_html()
