@@ -150,12 +150,10 @@ def default_folder(data: OwnData) -> Path:
     return FOLDER / data.root.name
 
 
-def train(
-    plan: Plan, out: str | Path | None = None, *, worker: Sequence[str] = TRAIN, live: bool = True
-) -> Result:
+def train(plan: Plan, out: str | Path | None = None, *, worker: Sequence[str] = TRAIN) -> Result:
     """Train into a folder, going on from its newest checkpoint; done before, only read the result.
 
-    What happens is shown as it happens. ``live`` draws a bar where there is a terminal for one.
+    What happens is shown as it happens.
 
     Raises:
         UserError: the folder holds something else, or the user can mend what stopped the run.
@@ -168,8 +166,9 @@ def train(
     folder = Path(out) if out is not None else default_folder(plan.data)
     check_folder(plan, folder)
     matrix.check_writable(folder.parent)
-    # In a notebook plain lines too: there rich would write each one as a block of HTML.
-    console = Console(force_jupyter=False, force_terminal=None if live else False)
+    # In a notebook as in a log, a line at a time: what is drawn anew would be kept each time.
+    lines = Console().is_jupyter
+    console = Console(force_jupyter=False, force_terminal=False if lines else None)
     store = FolderStore(folder, ROOT / "results")
     failed = run_missing([plan.run], store, plan.machine, Display(console), worker)
     record = store.own(PROFILE, plan.run.id)

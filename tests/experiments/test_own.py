@@ -212,13 +212,13 @@ def test_a_mistake_is_one_line_and_exit_code_2(root, tmp_path, capsys):
 def test_a_run_that_fails_says_where_its_log_is(data, tmp_path, monkeypatch):
     monkeypatch.setenv("FAKE", "fail")
     with pytest.raises(UserError, match=r"the loss is not finite .*train\.log"):
-        own.train(own.plan(data, epochs=2), tmp_path / "mine", worker=FAKE_WORKER, live=False)
+        own.train(own.plan(data, epochs=2), tmp_path / "mine", worker=FAKE_WORKER)
 
 
 def test_a_few_real_iterations_leave_a_detector_of_the_folders_classes(data, tmp_path, capsys):
     """Two epochs of two iterations: weights, the twelve figures, detections under their ids."""
     plan = own.plan(data, scale="laptop", size=64, epochs=2, batch=3, device="cpu")
-    result = own.train(plan, tmp_path / "runs/own/mine", live=False)
+    result = own.train(plan, tmp_path / "runs/own/mine")
     assert result.record.state == "finished"
     assert result.record.metrics.keys() == set(METRICS)
     assert [point["iter"] for point in result.record.curve] == [1, 2, 3, 4]
