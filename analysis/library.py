@@ -231,7 +231,7 @@ def _annotations(spec: shapes.ShapesSpec) -> list[list[dict[str, Any]]]:
     """
     kept = train.embedded_root(spec)
     kept = kept.with_name(f"{kept.name}-{SPLIT}-annotations.json")
-    with contextlib.suppress(FileNotFoundError, RecordError):
+    with contextlib.suppress(OSError, RecordError):
         content = read_json(kept)
         if content.get("sha256") == digest(content.get("images")):
             return content["images"]

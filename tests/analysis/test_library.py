@@ -1,0 +1,195 @@
+"""What figures read: checked, and if it is not there, named with the command that makes it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from recorded import of
+
+from analysis import library
+from analysis.library import Library, MissingRuns
+from experiments import profiles, tables
+from experiments.matrix import plan
+from experiments.promote import promote
+from experiments.table3 import GFL
+from gfl import predictions, train
+from gfl.data import shapes
+from gfl.errors import UserError
+from gfl.experiment import Experiment
+from gfl.predictions import DETECTION_COLUMNS, DETECTIONS, LOCATION_COLUMNS, LOCATIONS, Predictions
+from gfl.record import Store, run_id
+
+SMOKE = profiles.get("smoke")
+JOINT, RETINA = Experiment(quality="joint"), Experiment(host="retinanet", quality="none")
+
+
+def own(store: Store, source: str = "runs") -> Library:
+    return Library(store, source)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """Finished runs: joint, GFL and RetinaNet with predictions, ATSS without."""
+    store = Store(tmp_path / "runs", tmp_path / "results")
+    for run in plan(tables.TABLES.values(), SMOKE, [0]):
+        if run.experiment not in (JOINT, GFL, RETINA, Experiment()):
+            continue
+        folder = store.run_dir("smoke", run.id)
+        folder.mkdir(parents=True)
+        detections = {name: np.ones(2, kind) for name, kind in DETECTION_COLUMNS.items()}
+        locations = {name: np.ones(3, kind) for name, kind in LOCATION_COLUMNS.items()}
+        locations["quality_score"] = np.full(3, np.nan, np.float32)
+        p = np.zeros((3, 4, 17), np.uint8)
+        p[:, :, 3], p[0, 1, 5] = 200, 50
+        made = Predictions(run.id, 16, 1.0, detections, locations, p)
+        if run.experiment == JOINT:
+            made = replace(made, n=None, delta=None, p=None)
+        if run.experiment == RETINA:
+            made = Predictions(run.id, None, None, detections)
+        found = {} if run.experiment == Experiment() else predictions.write(made, folder)
+        of(run, commit="c0ffee" * 6, predictions=found).save(folder / "record.json")
+    return store
+
+
+def test_predictions_are_read_from_either_place(store: Store) -> None:
+    assert promote(tables.TABLES.values(), SMOKE, store).refused == ()
+    for source in ("runs", "results"):
+        place = own(store, source)
+        assert place.record(JOINT, SMOKE).id == run_id(JOINT, SMOKE, 0) == place.id(JOINT, SMOKE)
+        assert len(place.records(SMOKE)) == 4
+        found = place.detections(GFL, SMOKE)
+        assert list(found.columns) == list(DETECTION_COLUMNS)
+        assert len(found) == 2
+        locations = place.locations(GFL, SMOKE)
+        assert list(locations.frame.columns) == list(LOCATION_COLUMNS)
+        assert locations.frame["quality_score"].isna().all()
+        assert (locations.n, locations.delta) == (16, 1.0)
+        assert locations.p is not None
+        assert locations.p.shape == (3, 4, 17)
+        np.testing.assert_allclose(locations.p.sum(-1), 1)
+        assert locations.p[0, 1, 5] == 0.2
+        plain = place.locations(JOINT, SMOKE)
+        assert (plain.n, plain.delta, plain.p) == (None, None, None)
+    # Those that no figure draws are not in the reference, though the record has their checksums.
+    assert len(own(store).detections(RETINA, SMOKE)) == 2
+    with pytest.raises(MissingRuns, match="no predictions in the reference"):
+        own(store, "results").detections(RETINA, SMOKE)
+
+
+def test_a_damaged_file_is_one_line_that_names_it(store: Store) -> None:
+    path = store.run_dir("smoke", run_id(JOINT, SMOKE, 0)) / LOCATIONS
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="does not match the checksum") as raised:
+        own(store).locations(JOINT, SMOKE)
+    assert str(path) in str(raised.value)
+    assert "\n" not in str(raised.value)
+    assert len(own(store).detections(JOINT, SMOKE)) == 2
+
+
+def test_a_missing_run_is_named_with_its_command(store: Store) -> None:
+    id = run_id(JOINT, SMOKE, 3)
+    with pytest.raises(MissingRuns) as raised:
+        own(store).detections(JOINT, SMOKE, seed=3)
+    assert raised.value.runs == (id,)
+    assert str(raised.value) == (
+        f"{id} is not finished on this machine: python -m experiments run {id} --profile smoke"
+    )
+    with pytest.raises(MissingRuns, match="not among the reference records"):
+        own(store, "results").record(JOINT, SMOKE)
+
+
+def test_a_run_without_predictions_is_named_with_its_command(store: Store) -> None:
+    id = run_id(Experiment(), SMOKE, 0)
+    assert own(store).record(Experiment(), SMOKE).id == id
+    with pytest.raises(MissingRuns, match=f"experiments predict {id} --profile smoke"):
+        own(store).locations(Experiment(), SMOKE)
+    path = store.run_dir("smoke", run_id(JOINT, SMOKE, 0)) / DETECTIONS
+    path.unlink()
+    with pytest.raises(MissingRuns) as raised:
+        own(store).need([JOINT, GFL, Experiment(), Experiment(quality="none")], SMOKE)
+    assert len(raised.value.runs) == 3
+    assert "\n" not in str(raised.value)
+
+
+def test_a_failed_run_is_missing(store: Store) -> None:
+    record = own(store).record(JOINT, SMOKE)
+    replace(record, state="failed").save(store.run_dir("smoke", record.id) / "record.json")
+    with pytest.raises(MissingRuns):
+        own(store).record(JOINT, SMOKE)
+    assert len(own(store).records(SMOKE)) == 3
+
+
+def test_another_host_has_no_locations(store: Store) -> None:
+    with pytest.raises(UserError, match=r"has no locations.parquet: only FCOS and ATSS"):
+        own(store).locations(RETINA, SMOKE)
+
+
+@pytest.fixture
+def drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Where the embedded data would be drawn; nothing is remembered of other tests."""
+    monkeypatch.setattr(train, "EMBEDDED", tmp_path / "data")
+    library._ground_truth.cache_clear()
+    yield tmp_path / "data"
+    library._ground_truth.cache_clear()
+
+
+def test_ground_truth_is_that_of_the_drawn_data_set(store: Store, drawn: Path) -> None:
+    place, spec = own(store), SMOKE.dataset
+    assert spec is not None
+    truth = place.ground_truth(SMOKE)
+    assert [path.suffix for path in drawn.iterdir()] == [".json"]  # kept, and no image drawn
+    shapes.write(spec, train.embedded_root(spec), workers=1)
+    path = train.embedded_root(spec) / "annotations/instances_val2017.json"
+    written = json.loads(path.read_text())["annotations"]
+    assert len(truth) == len(written)
+    for row, one in zip(truth.itertuples(), written, strict=True):
+        assert (row.image_id, row.gt_id, row.category_id) == (
+            one["image_id"], one["id"], one["category_id"],
+        )  # fmt: skip
+        x, y, width, height = one["bbox"]
+        assert (row.x1, row.y1, row.x2, row.y2) == (x, y, x + width, y + height)
+        for side, known in one["sides"].items():
+            assert getattr(row, f"kind_{side}") == known["kind"]
+            assert json.loads(getattr(row, f"distribution_{side}")) == known["distribution"]
+    truth.loc[:, "x1"] = -1.0  # a figure that writes into it changes no other
+    assert (place.ground_truth(SMOKE)["x1"] >= 0).all()
+
+
+def test_kept_annotations_that_are_damaged_are_made_anew(store: Store, drawn: Path) -> None:
+    first = own(store).ground_truth(SMOKE)
+    (kept,) = drawn.iterdir()
+    for damage in (kept.read_text()[:-5], kept.read_text().replace("sharp", "blunt"), "{}"):
+        kept.write_text(damage)
+        library._ground_truth.cache_clear()
+        pd.testing.assert_frame_equal(own(store).ground_truth(SMOKE), first)
+    library._ground_truth.cache_clear()
+    shutil.rmtree(drawn)
+    drawn.write_text("a file where the folder would be")
+    pd.testing.assert_frame_equal(own(store).ground_truth(SMOKE), first)
+
+
+def test_images_are_drawn_again(store: Store) -> None:
+    assert SMOKE.dataset is not None
+    image = own(store).image(SMOKE, 3)
+    assert (image.shape, image.dtype) == ((64, 64, 3), np.uint8)
+    np.testing.assert_array_equal(image, shapes.render(SMOKE.dataset, "val", 2)[0])
+    image[:] = 0
+    assert own(store).image(SMOKE, 3).any()
+    for id in (0, 17):
+        with pytest.raises(UserError, match=f"image {id}: smoke has 1 to 16"):
+            own(store).image(SMOKE, id)
+
+
+def test_coco_has_no_drawn_images(store: Store) -> None:
+    for read in (own(store).ground_truth, lambda profile: own(store).image(profile, 1)):
+        with pytest.raises(UserError, match="no embedded data"):
+            read(profiles.get("coco"))
