@@ -131,8 +131,8 @@ class Request:
             RecordError: it is not a request of this code.
         """
         try:
-            return _rebuild(cls, read_json(run_dir / "request.json"))
-        except (TypeError, ValueError) as err:
+            return _rebuild(cls, _with_y_n(read_json(run_dir / "request.json")))
+        except (KeyError, TypeError, ValueError) as err:
             raise RecordError(str(err)) from err
 
 
@@ -260,6 +260,14 @@ def _canonical(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_canonical(v) for v in value]
     return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _with_y_n(request: dict[str, Any]) -> dict[str, Any]:
+    """Return a request in the words of today: once it gave n, the bins, and not y_n, the last."""
+    experiment = dict(request.get("experiment", {}))
+    if (n := experiment.pop("n", None)) is not None:
+        experiment["y_n"] = n * experiment["delta"]
+    return request | {"experiment": experiment}
 
 
 def _rebuild(cls: type, content: Mapping[str, Any]) -> Any:

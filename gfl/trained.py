@@ -18,7 +18,7 @@ from torch import nn
 
 from gfl import checkpoint, config
 from gfl.errors import UserError
-from gfl.record import RecordError, Request, _rebuild, read_json, run_id
+from gfl.record import RecordError, Request, run_id
 
 
 @dataclass(frozen=True)
@@ -115,20 +115,12 @@ def requested(run_dir: Path) -> Request:
     """
     path = run_dir / "request.json"
     try:
-        request = _rebuild(Request, _with_y_n(read_json(path)))
+        request = Request.load(run_dir)
     except FileNotFoundError as err:
         raise UserError(f"{path} is missing: {run_dir} is not the folder of a run") from err
-    except (RecordError, OSError, TypeError, ValueError) as err:
+    except (RecordError, OSError) as err:
         raise UserError(f"{path}: not a request of this code ({err})") from err
     now = run_id(request.experiment, request.profile, request.seed)
     if not request.id.endswith(now):  # a run on one's own data has a word before it
         raise UserError(f"{path}: {request.id} was trained by other code; its id is now {now}")
     return request
-
-
-def _with_y_n(content: dict[str, Any]) -> dict[str, Any]:
-    """Return a request in the words of today: once it gave n, the bins, and not y_n, the last."""
-    experiment = dict(content.get("experiment", {}))
-    if (n := experiment.pop("n", None)) is not None:
-        experiment["y_n"] = n * experiment["delta"]
-    return content | {"experiment": experiment}
