@@ -25,12 +25,12 @@ SHOWN, LEAST = 2, 4  # objects, and positives of a level that one must have
 OBJECT = ["image_id", "gt_id", "level"]
 CORNERS = ("x1", "y1", "x2", "y2")
 SIDES = ("left", "top", "right", "bottom")
-# The strokes of the two boxes, one upon the other: where they coincide, both are seen.
+# The strokes of the two boxes, one upon the other: where they coincide, both are seen, in grey too.
 TRUTH = (
     {"color": style.INK, "lw": 2.8, "ls": "-"},
     {"color": style.TRUTH, "lw": 1.5, "ls": "-"},
 )
-PREDICTED = ({"color": style.PREDICTION, "lw": 1.5, "ls": (0, (3, 2))},)
+PREDICTED = ({"color": "#00662E", "lw": 1.5, "ls": (0, (3, 2))},)
 RULE = (
     f"Picked by rule: of all objects with {LEAST} or more positives in a level, those of different "
     "images whose positives' mean IoU exceeds their mean centerness most."
