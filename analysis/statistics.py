@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import ndtri
 from scipy.stats import rankdata
 
 BINS = 10
@@ -93,6 +94,21 @@ def over_images(
     tail = (1 - CONFIDENCE) / 2
     low, high = np.nanquantile(values, [tail, 1 - tail])
     return Estimate(statistic(np.arange(len(image))), float(low), float(high))
+
+
+def share(hits: np.ndarray) -> Estimate:
+    """Return the share of hits with its Wilson score interval, which has a width at 0 and at 1.
+
+    Source: Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", Journal
+    of the American Statistical Association 22 (1927). It takes the hits to be independent.
+    """
+    n, p = len(hits), float(np.mean(hits))
+    z = float(ndtri((1 + CONFIDENCE) / 2))
+    middle, half = p + z * z / (2 * n), z * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    scale = 1 + z * z / n
+    # Rounding may not move an end past the share itself, at 0 and at 1.
+    low, high = min((middle - half) / scale, p), max((middle + half) / scale, p)
+    return Estimate(p, float(max(low, 0.0)), float(min(high, 1.0)))
 
 
 def pareto(cost: np.ndarray, gain: np.ndarray) -> np.ndarray:

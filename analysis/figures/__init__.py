@@ -1,8 +1,11 @@
 """The paper's figures and three beyond it, each a function of a library and a profile."""
 
 from analysis.figures import plate
+from analysis.figures.ambiguity import ambiguity
+from analysis.figures.calibration import calibration
 from analysis.figures.fig1 import fig1
 from analysis.figures.fig2 import fig2a, fig2b
+from analysis.figures.fig3 import fig3
 from analysis.figures.fig4 import fig4
 from analysis.figures.fig5 import fig5a, fig5b, fig5c
 from analysis.figures.fig6 import fig6
@@ -16,9 +19,12 @@ FIGURES = dict(sorted(plate.FIGURES.items(), key=lambda item: (not item[0][0].is
 
 __all__ = [
     "FIGURES",
+    "ambiguity",
+    "calibration",
     "fig1",
     "fig2a",
     "fig2b",
+    "fig3",
     "fig4",
     "fig5a",
     "fig5b",

@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 import pytest
-from scipy.stats import spearmanr
+from scipy.stats import binomtest, spearmanr
 
-from analysis.statistics import over_images, pareto, reliability, spearman
+from analysis.statistics import over_images, pareto, reliability, share, spearman
 
 
 def test_spearman_with_ties_by_hand():
@@ -64,6 +64,15 @@ def test_a_bootstrap_draws_images_and_not_rows():
     spread = values.std() / math.sqrt(40)
     assert once.high - once.low == pytest.approx(2 * 1.96 * spread, rel=0.3)
     assert once.text() == f"{once.value:.2f} [{once.low:.2f}, {once.high:.2f}]"
+
+
+def test_wilsons_interval_is_scipys_and_has_a_width_at_zero():
+    for hits, n in ((0, 27), (3, 27), (27, 27)):
+        found = share(np.arange(n) < hits)
+        expected = binomtest(hits, n).proportion_ci(0.95, method="wilson")
+        assert found.value == hits / n
+        assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+    assert share(np.zeros(27)).high > 0.1
 
 
 def test_pareto_front_by_hand():

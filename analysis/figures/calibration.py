@@ -1,0 +1,106 @@
+"""Beyond the paper's figures: whether a detection's score says what its box overlaps."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+from analysis import style
+from analysis.figures.plate import Plate, figure
+from analysis.statistics import BINS, INTERVAL, Estimate, over_images, reliability
+from experiments.table1 import TABLE_1A
+from gfl.experiment import Experiment, Profile
+
+if TYPE_CHECKING:
+    from analysis.library import Library
+
+VARIANTS = tuple(row.experiment for row in TABLE_1A.rows if row.experiment)  # on ATSS
+FEW = 20  # detections: a bin of fewer is in the numbers and not in the picture
+
+
+def calibration_error(frame: pd.DataFrame) -> Estimate:
+    """The expected calibration error of final detections: see ``Reliability.error``.
+
+    Ten bins of equal width of the score that NMS ranks by, against the IoU with the ground truth
+    of the detection's category that it overlaps most, 0 where there is none.
+    """
+    score, iou = frame.score.to_numpy(float), frame.iou.to_numpy(float)
+    return over_images(
+        frame.image_id.to_numpy(), lambda rows: reliability(score[rows], iou[rows]).error
+    )
+
+
+def curve(experiment: Experiment, frame: pd.DataFrame) -> pd.DataFrame:
+    """The reliability of a run's final detections, a bin a row, with its calibration error."""
+    found = reliability(frame.score.to_numpy(float), frame.iou.to_numpy(float))
+    error = calibration_error(frame)
+    return pd.DataFrame(
+        {
+            "quality": experiment.quality,
+            "score_from": found.edges[:-1],
+            "score_to": found.edges[1:],
+            "detections": found.count,
+            "mean_score": found.predicted,
+            "mean_true_iou": found.true,
+            "calibration_error": error.value,
+            "calibration_error_low": error.low,
+            "calibration_error_high": error.high,
+        }
+    )
+
+
+@figure(
+    "calibration",
+    "Final detections of ATSS by predicted score: their mean IoU with the ground truth, how many "
+    "there are, and the expected calibration error, for every use of quality in Table 1a. On the "
+    "diagonal a score is the IoU to expect.",
+)
+def calibration(library: Library, profile: Profile) -> Plate:
+    runs = tuple(record.id for record in library.need(VARIANTS, profile))
+    curves = {e.quality: curve(e, library.detections(e, profile)) for e in VARIANTS}
+    page = style.canvas(style.COLUMN, 5.0)
+    upper, middle, lower = page.subplots(3, 1, height_ratios=(2.6, 0.9, 1.3))
+    upper.plot([0, 1], [0, 1], color=style.FAINT, lw=0.8, zorder=0)
+    for quality, rows in curves.items():
+        _curve(upper, middle, quality, rows)
+    upper.set(xlim=(0, 1), ylim=(0, 1), ylabel="mean true IoU", xticklabels=[])
+    middle.set(xlim=(0, 1), yscale="log", xlabel="predicted score", ylabel="detections")
+    _errors(lower, curves)
+    page.align_ylabels([upper, middle])
+    page.legend(
+        *upper.get_legend_handles_labels(), loc="outside upper left", ncols=2, labelspacing=0.2,
+        columnspacing=1.2,
+    )  # fmt: skip
+    style.footer(
+        page, runs,
+        f"final detections (class score >= 0.05, at most 100 an image), {BINS} bins of equal width, "
+        f"those of fewer than {FEW} not drawn; error: sum over bins of count/N |mean score - mean "
+        f"IoU|, {INTERVAL}",
+    )  # fmt: skip
+    return Plate(page, pd.concat(curves.values(), ignore_index=True), runs)
+
+
+def _curve(upper: Axes, middle: Axes, quality: str, rows: pd.DataFrame) -> None:
+    look = style.LOOKS[quality]
+    drawn = rows.detections >= FEW
+    at = rows.mean_score.where(drawn)
+    upper.plot(at, rows.mean_true_iou.where(drawn), **look.plot, marker=look.marker, ms=3)
+    middle.plot(at, rows.detections.where(drawn), **look.plot, marker=look.marker, ms=2.5)
+
+
+def _errors(axes: Axes, curves: dict[str, pd.DataFrame]) -> None:
+    for i, (quality, rows) in enumerate(curves.items()):
+        look, row = style.LOOKS[quality], rows.iloc[0]
+        low, high = row.calibration_error_low, row.calibration_error_high
+        axes.plot([low, high], [i, i], color=look.colour, lw=1.2)
+        axes.plot(row.calibration_error, i, look.marker, color=look.colour, ms=4)
+        axes.annotate(
+            f"{row.calibration_error:.3f}", (high, i), (5, 0), textcoords="offset points",
+            va="center", fontsize=style.SMALL,
+        )  # fmt: skip
+    most = max(float(rows.calibration_error_high.iloc[0]) for rows in curves.values())
+    axes.set(xlim=(0, 1.25 * most), ylim=(len(curves) - 0.5, -0.5))
+    axes.set_yticks(range(len(curves)), [style.LOOKS[q].label for q in curves])
+    axes.set_xlabel("expected calibration error")

@@ -1,0 +1,214 @@
+"""Figure 3: distributions where the sides are, over those that the labels were drawn from."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.gridspec import SubplotSpec
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch, Rectangle
+from matplotlib.patheffects import withStroke
+
+from analysis import style
+from analysis.best import RULE, Best, best
+from analysis.distributions import entropy, two_peaks
+from analysis.figures.plate import Plate, figure
+from experiments.table3 import GFL
+from gfl.data.labels import SIDES
+from gfl.errors import UserError
+from gfl.experiment import Profile
+
+if TYPE_CHECKING:
+    from analysis.library import Library
+
+LEAST_SCORE, LEAST_SIDE = 0.5, 4.0  # of the objects to pick from; the side in strides
+EACH = 2  # objects a rule picks
+LEARNED, KNOWN = style.LOOKS["general-dfl"].colour, style.INK
+OUTLINE = [withStroke(linewidth=2.0, foreground=style.INK)]
+
+
+def picked(found: Best) -> list[tuple[str, int]]:
+    """The rules' names and the objects that they pick, by index; no image twice.
+
+    Among objects found with a score of at least 0.5 whose box is at least 4 strides wide and high:
+    sharpest is the lowest entropy of P(x), mean over the sides; flattest is the highest of one
+    side; most two-peaked has the deepest valley between two peaks, or, where P(x) has two peaks
+    nowhere, the two nearest answers that are furthest apart in strides.
+    """
+    assert found.p is not None
+    size = np.minimum(found.frame.x2 - found.frame.x1, found.frame.y2 - found.frame.y1).to_numpy()
+    able = (found.frame.score.to_numpy() >= LEAST_SCORE) & (size >= LEAST_SIDE * found.stride)
+    bits = entropy(found.p)
+    depth = np.array([[_depth(p) for p in sides] for sides in found.p]).max(1)
+    scores = {"sharpest": -bits.mean(1), "flattest": bits.max(1), "two-peaked": depth}
+    if not (depth[able] > 0).any():
+        del scores["two-peaked"]
+        gaps = np.nan_to_num(found.gap_px).max(1) / found.stride
+        scores["widest true gap"] = gaps
+    chosen: list[tuple[str, int]] = []
+    images: set[int] = set()
+    for name, score in scores.items():
+        ranked = [i for i in np.argsort(-score, kind="stable") if able[i]]
+        some: list[tuple[str, int]] = []
+        for i in ranked:
+            image = int(found.frame.image_id.iloc[i])
+            if image not in images and len(some) < EACH:
+                images.add(image)
+                some.append((name, int(i)))
+        chosen += some
+    return chosen
+
+
+def _depth(p: np.ndarray) -> float:
+    peaks = two_peaks(p)
+    return 0.0 if peaks is None else peaks.depth
+
+
+@figure(
+    "3",
+    "Objects with their label (white) and GFL's prediction (green). Above and beside each, P(x) of "
+    "the four sides where the sides are, and over it the known distribution that the label was "
+    "drawn from. Picked by rule.",
+)
+def fig3(library: Library, profile: Profile) -> Plate:
+    found = best(library, GFL, profile)
+    chosen = picked(found)
+    if not chosen:
+        raise UserError(f"figure 3: no object is found with a score of {LEAST_SCORE} or more")
+    run = library.id(GFL, profile)
+    page = style.canvas(style.PAGE, 5.2)
+    columns = -(-len(chosen) // EACH)
+    grid = page.add_gridspec(EACH, columns)
+    parts = []
+    for k, (rule, i) in enumerate(chosen):
+        image = library.image(profile, int(found.frame.image_id.iloc[i]))
+        _object(page, grid[k % EACH, k // EACH], found, i, image, rule)
+        parts.append(numbers(found, i, rule))
+    page.legend(handles=_legend(), loc="outside upper left", ncols=4)
+    style.footer(
+        page, (run,),
+        f"{RULE}; of objects with score >= {LEAST_SCORE} and sides of at least {LEAST_SIDE:g} "
+        "strides. Sharpest: lowest entropy of P(x), mean over the sides; flattest: highest of one "
+        "side; two-peaked: deepest valley between two peaks; widest true gap, where no P(x) has "
+        "two peaks: two right answers furthest apart in strides. Bars: a stride wide, their sum 1; "
+        "known: stems are probabilities, curves probability per stride",
+    )  # fmt: skip
+    return Plate(page, pd.concat(parts, ignore_index=True), (run,))
+
+
+def numbers(found: Best, i: int, rule: str) -> pd.DataFrame:
+    """P(x) of an object's four sides, a bin a row, with where the bin is in the image."""
+    assert found.p is not None and found.delta is not None
+    row = found.frame.iloc[i]
+    rows = []
+    for k, side in enumerate(SIDES):
+        places = _places(found, i, k)
+        for bin_, (at, p) in enumerate(zip(places, found.p[i, k], strict=True)):
+            rows.append(
+                {
+                    "rule": rule, "image_id": row.image_id, "gt_id": row.gt_id, "side": side,
+                    "kind": row[f"kind_{side}"], "stride_px": found.stride[i], "score": row.score,
+                    "iou": row.iou, "label_px": row[("x1", "y1", "x2", "y2")[k]],
+                    "known": row[f"distribution_{side}"], "distance_strides": bin_ * found.delta,
+                    "at_px": at, "probability": p,
+                }
+            )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _places(found: Best, i: int, side: int) -> np.ndarray:
+    """Where the bins of a side's distribution are, px of the image."""
+    assert found.p is not None and found.delta is not None
+    origin = found.frame[("x", "y")[side % 2]].iloc[i]
+    toward = -1 if side < 2 else 1
+    return origin + toward * np.arange(found.p.shape[-1]) * found.delta * found.stride[i]
+
+
+def _object(
+    page: Figure, where: SubplotSpec, found: Best, i: int, image: np.ndarray, rule: str
+) -> None:
+    """The image around an object, with the horizontal sides' P(x) above and the others' beside."""
+    row, stride = found.frame.iloc[i], found.stride[i]
+    inner = where.subgridspec(2, 2, width_ratios=(3, 1), height_ratios=(1, 3), wspace=0, hspace=0)
+    main = page.add_subplot(inner[1, 0])
+    above = page.add_subplot(inner[0, 0], sharex=main)
+    beside = page.add_subplot(inner[1, 1], sharey=main)
+    height, width = image.shape[:2]
+    main.imshow(image, extent=(0, width, height, 0), interpolation="nearest", aspect="auto")
+    label = [row[name] for name in ("x1", "y1", "x2", "y2")]
+    predicted = [
+        row[("x", "y")[k % 2]] + (-1 if k < 2 else 1) * stride * row[f"mean_{side}"]
+        for k, side in enumerate(SIDES)
+    ]
+    for box, colour in ((label, style.TRUTH), (predicted, style.PREDICTION)):
+        main.add_patch(
+            Rectangle((box[0], box[1]), box[2] - box[0], box[3] - box[1], fill=False, ec=colour,
+                      lw=1.1, path_effects=OUTLINE)
+        )  # fmt: skip
+    _window(main, label, predicted, stride, width)
+    for k, side in enumerate(SIDES):
+        axes, upright = (above, True) if k % 2 == 0 else (beside, False)
+        assert found.p is not None
+        _distribution(axes, _places(found, i, k), found.p[i, k], stride, upright)
+        _known(axes, json.loads(row[f"distribution_{side}"]), stride, upright)
+    main.set(xticks=[], yticks=[])
+    kinds = [f"{row[f'kind_{side}']} {side}" for side in SIDES if row[f"kind_{side}"] != "sharp"]
+    main.set_xlabel(f"{', '.join(kinds) or 'four sharp sides'}", fontsize=style.SMALL)
+    above.set(ylim=(0, 1.05), yticks=[0, 1])
+    beside.set(xlim=(0, 1.05), xticks=[0, 1])
+    for axes in (above, beside, main):
+        axes.tick_params(labelleft=axes is above, labelbottom=axes is beside, length=2)
+    above.set_title(f"{rule}, stride {stride:g} px", fontsize=style.TEXT, fontweight="normal")
+
+
+def _window(
+    axes: Axes, label: list[float], predicted: list[float], stride: float, width: float
+) -> None:
+    """A square around both boxes, three strides wider than they are."""
+    low = [min(label[k], predicted[k]) - 3 * stride for k in (0, 1)]
+    high = [max(label[k], predicted[k]) + 3 * stride for k in (2, 3)]
+    half = min(max(high[0] - low[0], high[1] - low[1]), width) / 2
+    x, y = ((low[k] + high[k]) / 2 for k in (0, 1))
+    x, y = np.clip(x, half, width - half), np.clip(y, half, width - half)
+    axes.set(xlim=(x - half, x + half), ylim=(y + half, y - half))
+
+
+def _distribution(
+    axes: Axes, places: np.ndarray, p: np.ndarray, stride: float, upright: bool
+) -> None:
+    shown = p >= 0.004
+    bars: Any = axes.bar if upright else axes.barh
+    bars(places[shown], p[shown], 0.92 * stride, color=LEARNED, alpha=0.75, lw=0)
+
+
+def _known(axes: Axes, known: dict[str, Any], stride: float, upright: bool) -> None:
+    """Stems at a point or two modes, a curve per stride for a fade."""
+    stroke = [withStroke(linewidth=2.2, foreground="white")]
+    if known["type"] == "gaussian":
+        z = np.linspace(-4, 4, 81)
+        at = known["mean"] + known["sigma"] * z
+        density = stride * np.exp(-(z**2) / 2) / (known["sigma"] * np.sqrt(2 * np.pi))
+        pair = (at, density) if upright else (density, at)
+        axes.plot(*pair, color=KNOWN, lw=1, path_effects=stroke)
+        return
+    ats, ps = ([known["at"]], [1.0]) if known["type"] == "point" else (known["at"], known["p"])
+    for at, p in zip(ats, ps, strict=True):
+        line, tip = ([at, at], [0, p]), ([at], [p])
+        if not upright:
+            line, tip = line[::-1], tip[::-1]
+        axes.plot(*line, color=KNOWN, lw=1, path_effects=stroke)
+        axes.plot(*tip, "o", color=KNOWN, ms=2.2)
+
+
+def _legend() -> list[Any]:
+    return [
+        Line2D([], [], color=style.TRUTH, lw=1.4, path_effects=OUTLINE, label="ground truth"),
+        Line2D([], [], color=style.PREDICTION, lw=1.4, path_effects=OUTLINE, label="prediction"),
+        Patch(color=LEARNED, alpha=0.75, lw=0, label="learned P(x)"),
+        Line2D([], [], color=KNOWN, lw=1, marker="o", ms=2.2, label="known distribution"),
+    ]
