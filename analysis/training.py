@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
+from IPython import display
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 from scipy.special import entr
@@ -69,24 +71,33 @@ def doubt(one: Detection) -> float:
 def sure_and_doubtful(
     pictures: Sequence[Picture], found: Sequence[Sequence[Detection]], count: int
 ) -> list[Image.Image]:
-    """Return panels of P(x): the ``count`` detections of least doubt, then as many of the most."""
+    """Return panels of P(x): the ``count`` detections of least doubt, then as many of the most.
+
+    Of every picture only the best detection takes part: others may be of the same object.
+    """
     pairs = [
-        (doubt(one), i, j)
+        (doubt(several[0]), i)
         for i, several in enumerate(found)
-        for j, one in enumerate(several)
-        if one.distributions is not None
+        if several and several[0].distributions is not None
     ]
     pairs.sort()
     chosen = pairs if len(pairs) <= 2 * count else [*pairs[:count], *pairs[-count:]]
     drawn = []
-    for number, (_, i, j) in enumerate(chosen, start=1):
-        picture, one = pictures[i], found[i][j]
+    for number, (_, i) in enumerate(chosen, start=1):
+        picture, one = pictures[i], found[i][0]
         assert one.distributions is not None
         full = panels.peak(one.distributions)
         drawn.append(
             panels.panel(picture, one, number, full, Style.of(picture.width, picture.height))
         )
     return drawn
+
+
+def shown(images: Sequence[Image.Image], columns: int = 3) -> display.Image:
+    """Return a sheet of pictures for a notebook to show, as one PNG."""
+    content = io.BytesIO()
+    beside(images, columns).save(content, format="PNG")
+    return display.Image(content.getvalue())
 
 
 def beside(images: Sequence[Image.Image], columns: int = 3, width: int = 900) -> Image.Image:

@@ -88,7 +88,23 @@ class Result:
 
     folder: Path
     record: RunRecord
-    classes: tuple[str, ...]
+    data: OwnData
+
+    @property
+    def detections(self) -> Path:
+        """The file of all detections on the validation images, under ``detections``."""
+        return self.folder / "predictions.json"
+
+    def of_each_class(self) -> dict[str, dict[str, float | None]]:
+        """Return COCO's figures, in percent, of each class alone.
+
+        Raises:
+            UserError: the run's detections, or the boxes, cannot be read any more.
+        """
+        from gfl.data.coco import read_json
+        from gfl.evaluate import class_metrics
+
+        return class_metrics(self.data.val_file, read_json(self.detections)["detections"])
 
 
 def plan(
@@ -175,7 +191,7 @@ def train(plan: Plan, out: str | Path | None = None, *, worker: Sequence[str] = 
     if failed or record is None:
         why = record.message if record else "it left no record"
         raise UserError(f"{folder}: training failed, {why}; its log: {folder / 'train.log'}")
-    return Result(folder, record, plan.data.classes)
+    return Result(folder, record, plan.data)
 
 
 def folder_of(id: str, runs: Path) -> Path | None:

@@ -6,17 +6,18 @@ import argparse
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from experiments import own
 from experiments.cli import number_above, stoppable, whole_number
 from experiments.worker import ROOT
 from gfl.data.own import OwnData
-from gfl.record import METRICS, RunRecord
+from gfl.record import METRICS
 
 ABOUT = "train GFL on a COCO-format folder of your own"
 PROG = "experiments"
+MOST_CLASSES = 30  # whose figures are printed, each in a line
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -118,7 +119,10 @@ def run(args: argparse.Namespace, worker: Sequence[str]) -> int:
     code, result = stoppable(PROG, lambda: own.train(plan, folder, worker=worker))
     if result is None:
         return code
-    print("\n".join(figures(result.record)))
+    each = {}
+    if 1 < len(data.classes) <= MOST_CLASSES and result.detections.is_file():
+        each = result.of_each_class()
+    print("\n".join(figures({"all classes": result.record.metrics} | each)))
     print(f"in {folder}: final.pth, record.json, predictions.json; on pictures of your own:")
     print(f"  python -m experiments predict --run {shlex.quote(str(folder))} IMAGE_OR_FOLDER")
     return 0
@@ -135,11 +139,14 @@ def described(data: OwnData) -> list[str]:
     ]
 
 
-def figures(record: RunRecord) -> list[str]:
-    """COCO's twelve figures of a record, in percent, over one another with their names."""
-    values = [record.metrics[name] for name in METRICS]
-    shown = ["—" if value is None else f"{value:.1f}" for value in values]
-    return ["".join(f"{word:>7}" for word in words) for words in (METRICS, shown)]
+def figures(metrics: Mapping[str, Mapping[str, float | None]]) -> list[str]:
+    """COCO's twelve figures, in percent, under their names: a line for each of ``metrics``."""
+    width = max(len(name) for name in metrics)
+    lines = [" " * width + "".join(f"{name:>7}" for name in METRICS)]
+    for name, values in metrics.items():
+        shown = ["—" if values[m] is None else f"{values[m]:.1f}" for m in METRICS]
+        lines.append(f"{name:{width}}" + "".join(f"{figure:>7}" for figure in shown))
+    return lines
 
 
 def _short(path: Path) -> Path:

@@ -11,6 +11,8 @@ from recorded import record
 
 from analysis import training
 from gfl.pictures.detecting import Detection, Distributions
+from gfl.pictures.drawing import Style
+from gfl.pictures.panels import panel
 from gfl.pictures.reading import Picture
 
 BINS = np.arange(9.0)
@@ -34,12 +36,14 @@ def test_doubt_is_the_entropy_of_the_least_sure_side(p, nats):
     assert training.doubt(found(p)) == pytest.approx(nats)
 
 
-def test_the_surest_come_first_and_nobody_twice():
-    panels = training.sure_and_doubtful([PICTURE] * 2, [[found(FLAT), found(SURE)], []], count=3)
-    assert len(panels) == 2
-    many = [[found(FLAT), found(SURE), found(None), found(HALF)], [found(SURE), found(FLAT)]]
-    assert len(training.sure_and_doubtful([PICTURE] * 2, many, count=2)) == 4
-    assert training.sure_and_doubtful([PICTURE], [[found(None)]], count=2) == []
+def test_the_surest_come_first_and_of_a_picture_only_the_best():
+    sure, flat, none = found(SURE), found(FLAT), found(None)
+    drawn = training.sure_and_doubtful([PICTURE] * 3, [[flat, sure], [], [sure, flat]], count=2)
+    style = Style.of(PICTURE.width, PICTURE.height)
+    expected = [panel(PICTURE, sure, 1, 1.0, style), panel(PICTURE, flat, 2, 1 / 9, style)]
+    assert [image.tobytes() for image in drawn] == [image.tobytes() for image in expected]
+    assert len(training.sure_and_doubtful([PICTURE] * 5, [[sure]] * 5, count=2)) == 4
+    assert training.sure_and_doubtful([PICTURE], [[none]], count=2) == []
 
 
 def test_pictures_lie_in_rows_on_one_sheet():
@@ -49,6 +53,8 @@ def test_pictures_lie_in_rows_on_one_sheet():
     assert sheet.getpixel((211, 299)) == (255, 255, 255)
     assert sheet.getpixel((50, 299)) == (0, 0, 0)
     assert training.beside([], width=300).width == 300
+    # PIL's own way to a notebook would store it twice, as JPEG too.
+    assert training.shown([tall]).format == "png"
 
 
 @pytest.mark.parametrize("quality", ["joint", "centerness-branch"])
