@@ -94,7 +94,7 @@ def best(library: Library, experiment: Experiment, profile: Profile) -> Best:
 
 
 def best_of(locations: Locations, objects: pd.DataFrame, px: float) -> Best:
-    """Return the best positives among locations; ``px`` of the network's input are one of the image.
+    """Return the best positives among locations; ``px`` of the network's input are one px there.
 
     Of equal scores the first in the file's order is taken.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -100,7 +101,7 @@ def by_gap(frames: dict[str, pd.DataFrame]) -> pd.DataFrame:
     for name, frame in frames.items():
         two = frame.gap_strides.notna()
         groups = {SHARP: frame.loc[frame.kind == SHARP], "two modes": frame.loc[two]}
-        for low, high in zip(GAPS, GAPS[1:], strict=False):
+        for low, high in pairwise(GAPS):
             inside = (frame.gap_strides >= low) & (frame.gap_strides < high)
             groups[f">= {low:g}" if high == np.inf else f"{low:g}-{high:g}"] = frame.loc[inside]
         for group, some in groups.items():
@@ -155,8 +156,8 @@ def ambiguity(library: Library, profile: Profile) -> Plate:
         f"at {RULE}; {INTERVAL}. (a) in px of the image; a Dirac delta's distance is its expected "
         "error; nearest point: the truth's median. DFL's optimum: the truth put on the location's "
         f"bins. (b) two peaks: two bins with P >= {PEAK_MASS} and between them one with less than "
-        f"{VALLEY} of the lower, so never nearer than 2 bins; Wilson's interval. (b, c) at 0: sharp "
-        "sides; a Dirac delta has no width",
+        f"{VALLEY} of the lower, so never nearer than 2 bins; Wilson's interval. (b, c) at 0: "
+        "sharp sides; a Dirac delta has no width",
     )  # fmt: skip
     return Plate(page, pd.concat([apart, gaps], ignore_index=True), runs)
 

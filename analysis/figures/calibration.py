@@ -75,9 +75,9 @@ def calibration(library: Library, profile: Profile) -> Plate:
     )  # fmt: skip
     style.footer(
         page, runs,
-        f"final detections (class score >= 0.05, at most 100 an image), {BINS} bins of equal width, "
-        f"those of fewer than {FEW} not drawn; error: sum over bins of count/N |mean score - mean "
-        f"IoU|, {INTERVAL}",
+        f"final detections (class score >= 0.05, at most 100 an image), {BINS} bins of equal "
+        f"width, those of fewer than {FEW} not drawn; error: sum over bins of count/N |mean score "
+        f"- mean IoU|, {INTERVAL}",
     )  # fmt: skip
     return Plate(page, pd.concat(curves.values(), ignore_index=True), runs)
 

@@ -85,7 +85,8 @@ def fig2a(library: Library, profile: Profile) -> Plate:
         "x1", "y1", "x2", "y2",
     ]  # fmt: skip
     units = {name: f"{name}_px" for name in ("x", "y", "x1", "y1", "x2", "y2")}
-    return Plate(page, found[columns].rename(columns={**units, "iou": "true_iou"}), (run,))
+    numbers = found.loc[:, columns].rename(columns={**units, "iou": "true_iou"})
+    return Plate(page, numbers, (run,))
 
 
 def _patch(axes: Axes, image: np.ndarray, row: dict[str, float]) -> None:
@@ -207,8 +208,9 @@ def _sample(scores: Scores) -> pd.DataFrame:
 
 def _scatter(axes: Axes, points: pd.DataFrame) -> None:
     axes.plot([0, 1], [0, 1], color=style.FAINT, lw=0.6, zorder=0)
-    for (quality, where), some in points.groupby(["quality", "locations"], sort=False):
-        look = style.LOOKS[str(quality)]
+    for group, some in points.groupby(["quality", "locations"], sort=False):
+        quality, where = map(str, group)  # type: ignore[arg-type]
+        look = style.LOOKS[quality]
         filled = where == "all positives"
         axes.plot(
             some.class_score, some.quality_score, look.marker, ms=2.2, mew=0.4, alpha=0.45,
@@ -237,11 +239,12 @@ def _margins(above: Axes, beside: Axes, points: pd.DataFrame) -> None:
     """The shares of the same points: by class score above, by predicted quality beside."""
     for quality, some in points.groupby("quality", sort=False):
         look = style.LOOKS[str(quality)]
-        for axes, column, orientation in (
-            (above, "class_score", "vertical"), (beside, "quality_score", "horizontal"),
-        ):  # fmt: skip
-            share = 100 * np.histogram(some[column], BINS)[0] / len(some)
-            axes.stairs(share, BINS, color=look.colour, lw=1, ls=look.line, orientation=orientation)
+        x, y = (
+            100 * np.histogram(some[column], BINS)[0] / len(some)
+            for column in ("class_score", "quality_score")
+        )
+        above.stairs(x, BINS, color=look.colour, lw=1, ls=look.line)
+        beside.stairs(y, BINS, color=look.colour, lw=1, ls=look.line, orientation="horizontal")
     shares = {"scale": "log", "lim": (0.03, 99), "ticks": (0.1, 10), "ticklabels": ("0.1", "10")}
     above.set(xlim=(-0.01, 1.01), xticklabels=[], ylabel="% a bin")
     above.set(**{f"y{name}": value for name, value in shares.items()})

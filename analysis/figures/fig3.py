@@ -103,7 +103,8 @@ def fig3(library: Library, profile: Profile) -> Plate:
 
 def numbers(found: Best, i: int, rule: str) -> pd.DataFrame:
     """P(x) of an object's four sides, a bin a row, with where the bin is in the image."""
-    assert found.p is not None and found.delta is not None
+    assert found.p is not None
+    assert found.delta is not None
     row = found.frame.iloc[i]
     rows = []
     for k, side in enumerate(SIDES):
@@ -123,7 +124,8 @@ def numbers(found: Best, i: int, rule: str) -> pd.DataFrame:
 
 def _places(found: Best, i: int, side: int) -> np.ndarray:
     """Where the bins of a side's distribution are, px of the image."""
-    assert found.p is not None and found.delta is not None
+    assert found.p is not None
+    assert found.delta is not None
     origin = found.frame[("x", "y")[side % 2]].iloc[i]
     toward = -1 if side < 2 else 1
     return origin + toward * np.arange(found.p.shape[-1]) * found.delta * found.stride[i]

@@ -68,7 +68,7 @@ def published() -> pd.DataFrame:
         )
     frame = pd.DataFrame(rows)
     timed = frame.fps.notna()
-    frame.loc[timed, "pareto"] = pareto(*_cost_and_gain(frame[timed]))
+    frame.loc[timed, "pareto"] = pareto(*_cost_and_gain(frame.loc[timed]))
     return frame
 
 
@@ -136,14 +136,14 @@ def fig7(library: Library, profile: Profile) -> Plate:
     panels = page.subplots(1, len(widths), width_ratios=widths)
     _paper(panels[0], panels[1], paper)
     for axes, machine in zip(panels[2:], machines, strict=True):
-        _own(axes, own[own.hardware == machine], machine, profile)
+        _own(axes, own.loc[own.hardware == machine], machine, profile)
     panels[1].legend(handles=_legend(), loc="lower left", bbox_to_anchor=(-0.02, 0.0),
                      handlelength=1.2, handletextpad=0.5, labelspacing=0.3)  # fmt: skip
     ids = tuple(own.run) if len(own) else ()
     ends = [id.rsplit("-", 1)[1] for id in ids]  # 8 digits each: there are many
     style.footer(page, ends, _note(own, profile))
     for axes, (low, high) in zip(panels, ((0, FAST), (FAST, np.inf)), strict=False):
-        _name(axes, paper[(paper.ms_per_image > low) & (paper.ms_per_image <= high)])
+        _name(axes, paper.loc[(paper.ms_per_image > low) & (paper.ms_per_image <= high)])
     return Plate(page, pd.concat([paper, own], ignore_index=True), ids)
 
 
@@ -161,18 +161,18 @@ def _note(own: pd.DataFrame, profile: Profile) -> str:
 
 
 def _paper(fast: Axes, slow: Axes, paper: pd.DataFrame) -> None:
-    timed = paper[paper.fps.notna()].astype({"pareto": bool})
+    timed = paper.loc[paper.fps.notna()].astype({"pareto": bool})
     for axes in (fast, slow):
-        front = timed[timed.pareto].sort_values("ms_per_image")
+        front = timed.loc[timed.pareto].sort_values("ms_per_image")
         axes.step(front.ms_per_image, front.ap_percent, where="post", color=style.INK, lw=0.8,
                   ls=(0, (2, 1.5)), zorder=1)  # fmt: skip
         for name, colour in LINES.items():
-            line = timed[(timed.method == name) & ~_is_plain_x101(timed)]
+            line = timed.loc[(timed.method == name) & ~_is_plain_x101(timed)]
             axes.plot(line.ms_per_image, line.ap_percent, color=colour, lw=1.2, zorder=2)
-        for row in timed.itertuples():
-            colour = LINES.get(str(row.method), OTHERS)
-            face = "white" if row.from_another_paper else colour
-            axes.plot(row.ms_per_image, row.ap_percent, marker(str(row.backbone)), ms=4.5,
+        for row in timed.to_dict("records"):
+            colour = LINES.get(row["method"], OTHERS)
+            face = "white" if row["from_another_paper"] else colour
+            axes.plot(row["ms_per_image"], row["ap_percent"], marker(row["backbone"]), ms=4.5,
                       mfc=face, mec=colour, mew=1, zorder=3)  # fmt: skip
     low, high = timed.ap_percent.min() - 0.8, timed.ap_percent.max() + 0.9
     fast.set(xlim=(45, FAST), ylim=(low, high), ylabel="AP on test-dev (%)")
@@ -194,10 +194,10 @@ def _name(axes: Axes, rows: pd.DataFrame) -> None:
     """Name every method that no line stands for, once; the lines at their last point."""
     rows = rows.sort_values(["ms_per_image", "ap_percent"])
     joined = rows.method.isin(LINES)
-    named = pd.concat([rows[~joined], rows[joined].groupby("method").tail(1)])
+    named = pd.concat([rows.loc[~joined], rows.loc[joined].groupby("method").tail(1)])
     points = [
-        (row.ms_per_image, row.ap_percent, str(row.method), LINES.get(str(row.method), style.INK))
-        for row in named.itertuples()
+        (row["ms_per_image"], row["ap_percent"], row["method"], LINES.get(row["method"], style.INK))
+        for row in named.to_dict("records")
     ]
     beside(axes, points, list(zip(rows.ms_per_image, rows.ap_percent, strict=True)))
 
@@ -209,7 +209,7 @@ def _own(axes: Axes, rows: pd.DataFrame, machine: str, profile: Profile) -> None
         if len(some):
             axes.plot(some.ms_per_image, some.ap_percent, mark, ms=4.2, mfc=colour, mec="white",
                       mew=0.4, label=name, zorder=3)  # fmt: skip
-    front = rows[rows.pareto.astype(bool)].sort_values("ms_per_image")
+    front = rows.loc[rows.pareto.astype(bool)].sort_values("ms_per_image")
     axes.step(front.ms_per_image, front.ap_percent, where="post", color=style.INK, lw=0.8,
               ls=(0, (2, 1.5)), zorder=1)  # fmt: skip
     axes.set(xlabel=f"ms per image\n{machine}", ylabel=f"AP, embedded data, {profile.name} (%)")

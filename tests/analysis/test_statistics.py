@@ -22,7 +22,7 @@ def test_spearman_with_ties_by_hand():
 def test_spearman_is_scipys():
     random = np.random.default_rng(0)
     x, y = random.integers(0, 9, 200), random.integers(0, 9, 200)
-    assert spearman(x, y) == pytest.approx(spearmanr(x, y).statistic)
+    assert spearman(x, y) == pytest.approx(spearmanr(x, y)[0])
 
 
 def test_spearman_of_a_constant_is_not_a_number():
