@@ -12,7 +12,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from gfl.errors import UserError
-from gfl.evaluate import coco_metrics
+from gfl.evaluate import class_metrics, coco_metrics
 from gfl.record import METRICS
 
 # As the official toolkit prints them for its own example results.
@@ -61,6 +61,17 @@ def test_the_toolkits_example_gives_the_published_figures(shared, capfd):
     assert tuple(figures) == METRICS
     printed = {name: f"{value / 100:.3f}".lstrip("0") for name, value in figures.items() if value}
     assert printed == OFFICIAL
+    assert capfd.readouterr() == ("", "")
+
+
+def test_ap_is_the_mean_of_the_classes_that_have_objects(shared, capfd):
+    detections = json.loads(results(shared).read_text())
+    classes = class_metrics(ground_truth(shared), detections)
+    assert (len(classes), next(iter(classes))) == (80, "person")
+    for name in ("AP", "AP50", "AR100"):
+        known = [figures[name] for figures in classes.values() if figures[name] is not None]
+        whole = coco_metrics(ground_truth(shared), detections)[name]
+        assert sum(known) / len(known) == pytest.approx(whole)
     assert capfd.readouterr() == ("", "")
 
 
