@@ -9,7 +9,18 @@ import pytest
 from jaxtyping import install_import_hook
 
 # Shapes of tensors are checked while tests run, and only then; before anything imports these.
-TENSORS = ("assign", "blocks", "boxes", "geometry", "head", "hosts", "losses", "quality", "targets")
+TENSORS = (
+    "assign",
+    "blocks",
+    "boxes",
+    "geometry",
+    "head",
+    "hosts",
+    "locations",
+    "losses",
+    "quality",
+    "targets",
+)
 install_import_hook([f"gfl.{module}" for module in TENSORS], "beartype.beartype")
 
 # What a shell starts in the background ignores Ctrl-C, which some tests press.

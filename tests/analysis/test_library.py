@@ -19,6 +19,7 @@ from experiments import profiles, tables
 from experiments.matrix import plan
 from experiments.promote import promote
 from experiments.table3 import GFL
+from experiments.worker import ROOT
 from gfl import predictions, train
 from gfl.data import shapes
 from gfl.errors import UserError
@@ -81,6 +82,21 @@ def test_predictions_are_read_from_either_place(store: Store) -> None:
     assert len(own(store).detections(RETINA, SMOKE)) == 2
     with pytest.raises(MissingRuns, match="no predictions in the reference"):
         own(store, "results").detections(RETINA, SMOKE)
+
+
+def test_the_committed_predictions_are_whole_and_small() -> None:
+    results = ROOT / "results"
+    store = Store(ROOT / "runs", results, mend=False)
+    folders = [path for path in results.glob("predictions/*/*") if path.is_dir()]
+    assert folders
+    for folder in folders:
+        record = store.reference(folder.parent.name, folder.name)
+        assert record is not None, f"{folder}: its run has no reference record"
+        assert predictions.verified(folder, record.predictions)
+        assert {path.name for path in folder.iterdir()} == set(record.predictions)
+        assert sum(path.stat().st_size for path in folder.iterdir()) < 4e6
+    files = (path for path in results.glob("predictions/**/*") if path.is_file())
+    assert sum(path.stat().st_size for path in files) < 20e6
 
 
 def test_a_damaged_file_is_one_line_that_names_it(store: Store) -> None:

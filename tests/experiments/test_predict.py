@@ -126,6 +126,7 @@ def test_damaged_predictions_are_made_anew(store, asked, call, capfd) -> None:
         (["table-3/QFL", "--seeds", "100"], "seed 100 is for tuning"),
         (["table-3/QQL"], "did you mean 'QFL'?"),
         (["atss-joint-dirac-s0-00000000"], "no run 'atss-joint-dirac-s0-00000000'"),
+        (["table-3/QFL", "--data", "coco"], "--data is for --profile coco"),
         (["table-3/QFL", "--device", "gpu"], "--device: unknown 'gpu'"),
     ],
 )
