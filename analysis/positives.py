@@ -47,6 +47,7 @@ class Positives:
 
     images: int  # that have an object
     objects: int
+    unmatched: int  # objects without a positive: no anchor's IoU reaches their threshold
     targets: np.ndarray  # [P, 4] distances to l, t, r, b, strides
     centerness: np.ndarray  # [P]
 
@@ -119,18 +120,20 @@ def _assigned(images: Iterable[Boxes], profile: Profile) -> Positives:
         for size in sorted(alike)
         for batch in _batches(alike[size])
     ]
-    targets, centers = (torch.cat(parts).numpy() for parts in zip(*found, strict=True))
+    targets = torch.cat([part[0] for part in found]).numpy()
+    centers = torch.cat([part[1] for part in found]).numpy()
     if not len(targets):
         raise UserError("no location is positive: every object is too small for its image")
     everything = [image for several in alike.values() for image in several]
     objects = sum(len(image.boxes) for image in everything)
-    return Positives(len(everything), objects, targets, centers)
+    unmatched = objects - sum(part[2] for part in found)
+    return Positives(len(everything), objects, unmatched, targets, centers)
 
 
 def _batch(
     size: tuple[int, int], batch: Sequence[Boxes], levels: Sequence[int]
-) -> tuple[Tensor, Tensor]:
-    """Targets [P, 4] in strides and centerness [P] of the positives of images of one size."""
+) -> tuple[Tensor, Tensor, int]:
+    """Targets [P, 4] in strides and centerness [P] of the positives, and of how many objects."""
     cells = [[-(-side // stride) for side in size] for stride in levels]
     priors = torch.cat(Locations(levels, DENSE["atss"].offset).grid_priors(cells))
     valid = (priors[:, :2] < torch.tensor(size[::-1])).all(-1).expand(len(batch), -1)
@@ -138,8 +141,10 @@ def _batch(
     sizes = [height * width for height, width in cells]
     matched = atss(anchors_at(priors), sizes, valid, boxes, real, TOPK)
     image, location = (matched >= 0).nonzero(as_tuple=True)
-    matched_boxes, at = boxes[image, matched[image, location]], priors[location]
-    return distances(at, matched_boxes), centerness(at[:, :2], matched_boxes)
+    index = matched[image, location]
+    own, at = boxes[image, index], priors[location]
+    objects = len(torch.unique(torch.stack((image, index), 1), dim=0))
+    return distances(at, own), centerness(at[:, :2], own), objects
 
 
 def _padded(side: int) -> int:

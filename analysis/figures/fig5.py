@@ -196,8 +196,9 @@ def _plate5c(found: Positives, source: str) -> Plate:
     lower.set(xlabel="distance to a side (strides)", xlim=(0, bars.to_strides.max()))
     style.footer(
         page, (),
-        f"{source}: {found.images:,} images, {found.objects:,} objects, "
-        f"{len(found.targets):,} positives, four distances each; bins of {BIN:g} strides",
+        f"{source}: {found.images:,} images, {found.objects:,} objects "
+        f"({found.unmatched:,} without a positive), {len(found.targets):,} positives, four "
+        f"distances each; bins of {BIN:g} strides",
     )  # fmt: skip
     page.align_ylabels()
     return Plate(page, pd.concat([bars, shares]))

@@ -40,7 +40,7 @@ def by_hand(found: positives.Positives) -> None:
 def test_positives_of_one_box_by_hand(tmp_path):
     found = positives.of_annotations([annotations(tmp_path / "a.json", [[16, 16, 32, 32]])], SMOKE)
     by_hand(found)
-    assert (found.images, found.objects) == (1, 1)
+    assert (found.images, found.objects, found.unmatched) == (1, 1, 0)
     frame = pd.DataFrame({"image_id": [1], "x1": [16], "y1": [16], "x2": [48], "y2": [48]})
     by_hand(positives.of_ground_truth(frame, SMOKE))
 
