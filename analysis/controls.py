@@ -47,7 +47,10 @@ class Explorer:
         self.draw = draw
         self.sliders = [slider.widget() for slider in sliders]
         self.picture = ipywidgets.Image(value=self.png(), format="png")
-        self.box = ipywidgets.VBox([*self.sliders, self.picture])
+        self.box = ipywidgets.VBox(
+            [*self.sliders, self.picture],
+            layout={"align_items": "flex-start"},  # else the picture is stretched to the page
+        )
         for slider in self.sliders:
             slider.observe(self._update, names="value")
 

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from analysis.figures import FIGURES
+
 ROOT = Path(__file__).parents[2]
 NAMES = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
 READERS = ("01_losses", "02_tables", "03_figures")  # they read the committed results and no more
@@ -78,12 +80,32 @@ def test_a_fresh_kernel_makes_the_same_of_it(name: str, tmp_path: Path) -> None:
     assert texts(cells(name, tmp_path)) == texts(cells(name))
 
 
+def test_every_figure_is_shown_and_drawn() -> None:
+    found = cells("03_figures")
+    shown = re.findall(r'show\("(\w+)"', "\n".join(map(source, found)))
+    assert sorted(shown) == sorted(FIGURES)
+    assert "is not drawn" not in json.dumps(texts(found))
+    pictures = [o for o in outputs(found) if "image/png" in o.get("data", {})]
+    assert len(pictures) >= len(shown)
+
+
 def test_the_tables_of_a_profile_without_runs_say_so(tmp_path: Path) -> None:
     run("02_tables", tmp_path, PROFILE="smoke")
     said = json.dumps(texts(cells("02_tables", tmp_path)), ensure_ascii=False)
     assert "Nothing to draw: no runs" in said
     assert "not run" in said
     assert "clear" not in said
+
+
+def test_ones_own_data_are_drawn_trained_on_and_looked_at(tmp_path: Path) -> None:
+    """At the smoke scale: seconds of training, after which little or nothing is found."""
+    run("04_your_own_data", tmp_path, PROFILE="smoke")
+    made = cells("04_your_own_data", tmp_path)
+    assert [source(cell) for cell in made] == [source(cell) for cell in cells("04_your_own_data")]
+    said = json.dumps(texts(made), ensure_ascii=False)
+    for words in ("starry", "2 epochs, batch 8", "finished, AP", "AR100"):
+        assert words in said
+    assert sum("image/png" in output.get("data", {}) for output in outputs(made)) == 3
 
 
 def run(name: str, out: Path, **variables: str) -> None:
