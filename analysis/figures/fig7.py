@@ -192,9 +192,9 @@ def _is_plain_x101(frame: pd.DataFrame) -> pd.Series:
 
 def _name(axes: Axes, rows: pd.DataFrame) -> None:
     """Name every method that no line stands for, once; the lines at their last point."""
-    rows = rows.sort_values(["ms_per_image", "ap_percent"])
+    rows = rows.sort_values(["ap_percent", "ms_per_image"], ascending=[False, True])
     joined = rows.method.isin(LINES)
-    named = pd.concat([rows.loc[~joined], rows.loc[joined].groupby("method").tail(1)])
+    named = pd.concat([rows.loc[~joined], rows.loc[joined].groupby("method").head(1)])
     points = [
         (row["ms_per_image"], row["ap_percent"], row["method"], LINES.get(row["method"], style.INK))
         for row in named.to_dict("records")
@@ -215,7 +215,11 @@ def _own(axes: Axes, rows: pd.DataFrame, machine: str, profile: Profile) -> None
     axes.set(xlabel=f"ms per image\n{machine}", ylabel=f"AP, embedded data, {profile.name} (%)")
     axes.set_xlim(0, 1.05 * rows.ms_per_image.max())
     axes.set_title("(b) this project's runs")
-    axes.legend(loc="lower right", handletextpad=0.1, labelspacing=0.2)
+    low, high = rows.ap_percent.min(), rows.ap_percent.max()
+    room = max(high - low, 1.0)
+    axes.set_ylim(low - 0.3 * room, high + 0.05 * room)  # below the points: the legend's room
+    axes.legend(loc="lower left", ncols=2, handletextpad=0.1, labelspacing=0.2, columnspacing=0.8,
+                bbox_to_anchor=(-0.04, -0.01))  # fmt: skip
 
 
 def _legend() -> list[Line2D]:
