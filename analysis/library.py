@@ -209,8 +209,8 @@ def _rendered(spec: shapes.ShapesSpec, index: int) -> tuple[np.ndarray, list[dic
 @lru_cache(maxsize=4)
 def _ground_truth(spec: shapes.ShapesSpec) -> pd.DataFrame:
     rows = []
-    for index, annotations in enumerate(_annotations(spec)):
-        for one in annotations:
+    for index, on_image in enumerate(_annotations(spec)):
+        for one in on_image:
             x, y, width, height = one["bbox"]
             # Numbered as shapes.write numbers them: from 1, image after image.
             row = {"image_id": index + 1, "gt_id": len(rows) + 1, "category_id": one["category_id"]}
