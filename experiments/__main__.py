@@ -22,6 +22,7 @@ from experiments import (
     testdev,
     train_own,
     tuning,
+    tuning_told,
 )
 from experiments.arguments import parser
 from experiments.cli import chosen, guarded, stoppable
@@ -106,8 +107,8 @@ def _tune(args: argparse.Namespace, worker: Sequence[str]) -> int:
         found = tuning.trials(sweep, profile, store)
         for trial in found:
             print(f"{trial.variant.name}: {standing(trial.run, store)}")
-        print(tuning.verdict(found))
-        print("written:", ", ".join(map(str, tuning.publish(sweep, profile, store))))
+        print(tuning_told.verdict(found))
+        print("written:", ", ".join(map(str, tuning_told.publish(sweep, profile, store))))
     return 0
 
 

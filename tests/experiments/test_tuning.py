@@ -20,14 +20,11 @@ from experiments.tuning import (
     Sweep,
     Trial,
     Variant,
-    chronology,
     of_profile,
     sweeps,
-    table_runs,
-    varied,
-    verdict,
 )
 from experiments.tuning import trials as trials_of
+from experiments.tuning_told import chronology, table_runs, varied, verdict
 from experiments.worker import ROOT
 from gfl.errors import UserError
 from gfl.experiment import Experiment, Profile

@@ -1,0 +1,219 @@
+"""What a sweep found, told in ``results/tuning/``: its rule, its outcome, and every variant."""
+
+from __future__ import annotations
+
+import csv
+import io
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from experiments.matrix import check_writable
+from experiments.profiles import TUNING_SEED
+from experiments.progress import duration
+from experiments.tuning import AS_IT_IS, BASELINE, Sweep, Trial, Variant, trials
+from gfl.experiment import Profile
+from gfl.files import write_text
+from gfl.record import RunRecord, Store
+
+# The fields that a sweep varies or leaves as they were set by hand, as a reader calls them.
+LABELS = {
+    "lr": "learning rate",
+    "levels": "levels",
+    "channels": "channels",
+    "batch": "batch",
+    "epochs": "epochs",
+    "warmup_iters": "warm-up",
+    "clip_grad": "clipping",
+}
+LIKELIHOOD = {"likelihood_weight": "the likelihood's weight"}
+FIGURES = ("AP", "AP50", "AP75")
+COLUMNS = (
+    "variant", "changed", *FIGURES, "AP by epoch", "last loss", "seconds", "state", "commit",
+)  # fmt: skip
+
+
+def publish(sweep: Sweep, profile: Profile, store: Store) -> list[Path]:
+    """Write what the sweep found, and keep the records that a clean commit made.
+
+    A sweep of which a part was made by other code has a name that git ignores.
+    """
+    folder = store.results / "tuning"
+    check_writable(folder)
+    found = trials(sweep, profile, store)
+    clean = [t.record for t in found if t.record and t.record.commit and not t.record.dirty]
+    for record in clean:
+        record.save(folder / profile.name / f"{record.id}.json")
+    stem = profile.name + sweep.suffix + ("" if len(clean) == len(found) else ".this-machine")
+    lines = [_line(trial, profile) for trial in found]
+    when = chronology(found, table_runs(sweep, profile, store), sweep.row)
+    texts = {"md": markdown(sweep, profile, found, lines, when), "csv": _csv(lines)}
+    return [write_text(folder / f"{stem}.{kind}", text) for kind, text in texts.items()]
+
+
+def verdict(found: Sequence[Trial]) -> str:
+    """One sentence: whether what the runs have is what the rule chooses."""
+    tried = [trial for trial in found if trial.ap is not None]
+    if len(tried) < len(found):
+        words = f"{len(tried)} of {len(found)} variants have finished"
+        failed = [t.variant.name for t in found if t.record and t.record.state == "failed"]
+        words += f" ({', '.join(failed)} failed)" if failed else ""
+        if any(trial.record is None for trial in found):
+            return f"{words}: the sweep is not complete."
+    else:
+        words = f"{len(found)} variants have finished"
+    if not any(trial.variant.eligible for trial in tried):
+        return f"{words}."
+    eligible = [trial for trial in tried if trial.variant.eligible]
+    best = max(eligible, key=lambda trial: trial.ap or 0.0)
+    among = "" if len(eligible) == len(tried) else " of those that may be chosen"
+    words += f"; the highest AP{among} is that of {best.variant.name}"
+    if best.chosen:
+        return f"{words}, which is what the runs have."
+    return f"{words}, and the runs have another: it is not what this sweep chooses."
+
+
+def table_runs(sweep: Sweep, profile: Profile, store: Store) -> list[RunRecord]:
+    """Every record that the sweep's outcome is for, of no sweep, here and in the reference."""
+    records = [store.own(profile.name, id) for id in store.own_ids(profile.name)]
+    records += [store.reference(profile.name, id) for id in store.reference_ids(profile.name)]
+    shown = [record for record in records if record and record.seed != TUNING_SEED]
+    if sweep.experiment == BASELINE:
+        return shown
+    return [record for record in shown if record.experiment["boxes"] == sweep.experiment.boxes]
+
+
+def chronology(found: Sequence[Trial], shown: Sequence[RunRecord], row: str) -> str:
+    """What the records say of whether the sweep came before the runs that the tables show."""
+    trained = [trial.record for trial in found if trial.record]
+    if not trained:
+        return "No variant is recorded yet."
+    starts = sorted(_start(record) for record in trained)
+    said = f"The sweep's records were started between {starts[0]} and {starts[-1]}."
+    if not shown:
+        return f"{said} When this was written, no run of {row} was recorded at this profile."
+    first = min(_start(record) for record in shown)
+    said += f" The first recorded run of {row} was started at {first}: "
+    eligible = [trial for trial in found if trial.variant.eligible]
+    late = [
+        trial.variant.name
+        for trial in eligible
+        if trial.record is None
+        or _start(trial.record) + timedelta(seconds=trial.record.seconds) > first
+    ]
+    if late:
+        return f"{said}NOT every eligible variant was trained before it ({', '.join(late)})."
+    return f"{said}every eligible variant was trained before it."
+
+
+def _start(record: RunRecord) -> datetime:
+    return datetime.fromisoformat(record.started).astimezone(UTC)
+
+
+def varied(sweep: Sweep) -> str:
+    """Which hyper-parameters the sweep chose among, and which it did not."""
+    swept = dict.fromkeys(n for v in sweep.variants if v.eligible for n in _changed(v))
+    shown = dict.fromkeys(n for v in sweep.variants for n in _changed(v) if n not in swept)
+    said = f"The sweep varied {_names(swept)}"
+    said += f"; shown at another value, not to be chosen: {_names(shown)}" if shown else ""
+    others = _names([name for name in LABELS if name not in swept])
+    return f"{said}. {sweep.left.format(others=others)}".rstrip()
+
+
+def _changed(variant: Variant) -> list[str]:
+    weighted = variant.experiment is not None and variant.eligible
+    return [*variant.changes, *(["likelihood_weight"] if weighted else [])]
+
+
+def _names(fields: Iterable[str]) -> str:
+    return ", ".join((LABELS | LIKELIHOOD).get(name, name) for name in fields)
+
+
+def markdown(
+    sweep: Sweep,
+    profile: Profile,
+    found: Sequence[Trial],
+    lines: Sequence[Mapping[str, Any]],
+    when: str,
+) -> str:
+    """Tell the sweep, its rule and its outcome."""
+    rows = ["| " + " | ".join(_cell(name, line[name]) for name in COLUMNS) + " |" for line in lines]
+    chosen = any(variant.eligible for variant in sweep.variants)
+    rule = " The rule: the highest AP wins." if chosen else ""
+    told = (verdict(found), varied(sweep), when) if chosen else (verdict(found),)
+    outcome = (*([sweep.note] if sweep.note else []), *told)
+    return "\n".join(
+        [
+            f"# {sweep.title.format(profile=profile.name)}",
+            "",
+            f"{sweep.on}, at seed {TUNING_SEED}, which no table uses.{rule}",
+            "",
+            *(line for each in outcome for line in (each, "")),
+            "| " + " | ".join(COLUMNS) + " |",
+            "|" + " --- |" * len(COLUMNS),
+            *rows,
+            "",
+            "`changed` is what differs from the profile; the loss is the mean of the "
+            "last tenth of the curve. Made by `make tune`.",
+            "",
+        ]
+    )
+
+
+def _line(trial: Trial, profile: Profile) -> dict[str, Any]:
+    record = trial.record
+    line: dict[str, Any] = dict.fromkeys(COLUMNS)
+    line["variant"] = trial.variant.name
+    changed = _changes(trial.run.profile, AS_IT_IS.of(profile)) or trial.variant.name
+    changed += "" if trial.variant.eligible else " (shown, not to be chosen)"
+    line["changed"] = "chosen" if trial.chosen else changed
+    line["state"] = "missing" if record is None else record.state
+    if record is None:
+        return line
+    line |= {name: record.metrics.get(name) for name in FIGURES}
+    line["AP by epoch"] = "; ".join(f"{e['epoch']}: {_number(e['AP'])}" for e in record.evals)
+    losses = [point["loss"] for point in record.curve[-(-len(record.curve) * 9 // 10) :]]
+    line["last loss"] = statistics.mean(losses) if losses and None not in losses else None
+    line["seconds"] = round(record.seconds)
+    line["state"] += f": {record.message}" if record.message else ""
+    line["commit"] = (record.commit or "none")[:8] + (" with changes" if record.dirty else "")
+    return line
+
+
+def _changes(varied: Profile, profile: Profile) -> str:
+    """``lr 0.002 -> 0.001``, of every field that differs."""
+    found = []
+    for old, new in ((profile, varied), (profile.schedule, varied.schedule),
+                     (profile.model, varied.model)):  # fmt: skip
+        for f in fields(old):
+            before, after = getattr(old, f.name), getattr(new, f.name)
+            if before != after and f.name not in ("schedule", "model"):
+                found.append(f"{f.name} {before} → {after}")
+    return ", ".join(found)
+
+
+def _cell(name: str, value: Any) -> str:
+    if value is None:
+        return "—"
+    if name in FIGURES:
+        return _number(value)
+    if name == "last loss":
+        return f"{value:.3f}"
+    if name == "seconds":
+        return duration(value)
+    return f"**{value}**" if value == "chosen" else str(value)
+
+
+def _number(value: float | None) -> str:
+    return "—" if value is None else f"{value:.1f}"
+
+
+def _csv(lines: Sequence[Mapping[str, Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows([line[name] for name in COLUMNS] for line in lines)
+    return text.getvalue()
