@@ -1,8 +1,9 @@
 """The sweeps behind the numbers that the paper does not give, at a seed that no table uses.
 
-A profile's hyper-parameters are tuned on plain ATSS alone. The one other sweep that chooses is of a weight that
-a single counterpart has, a Gaussian's likelihood, so that no baseline can tell it. Sweeps are
-declared in ``SWEEPS``, trained by ``python -m experiments tune`` and told in ``results/tuning/``.
+A profile's hyper-parameters are tuned on plain ATSS alone. The one other sweep that chooses is of a
+weight that a single counterpart has, a Gaussian's likelihood, so that no baseline can tell it.
+Sweeps are declared in ``SWEEPS``, trained by ``python -m experiments tune`` and told in
+``results/tuning/``.
 """
 
 from __future__ import annotations
