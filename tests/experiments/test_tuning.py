@@ -101,11 +101,13 @@ def test_nothing_of_the_papers_own_can_be_tuned() -> None:
     assert of_profile(replace(qfl, eligible=False)).of(qfl).quality == "joint"
 
 
-def test_a_sweep_that_chooses_nothing_has_no_rule(store: Store, tune: Cli) -> None:
+def test_a_sweep_that_chooses_nothing_has_no_rule(
+    store: Store, tune: Cli, clean_commit: str
+) -> None:
     variants = (Variant("long", {"epochs": 3}, eligible=False),)
-    SWEEPS["smoke"] = (replace(OF_LENGTH, variants=variants),)
+    SWEEPS["smoke"] = (replace(OF_LENGTH, variants=variants),)  # undone with the store's own
     assert tune() == 0
-    text = (store.results / "tuning/smoke-longer.this-machine.md").read_text()
+    text = (store.results / "tuning/smoke-longer.md").read_text()
     assert f"which no table uses.\n\n{OF_LENGTH.note}\n\n1 variants have finished." in text
     assert "The rule" not in text
 
