@@ -97,7 +97,7 @@ def of_profile(*variants: Variant) -> Sweep:
 OF_LIKELIHOOD = Sweep(
     title="How the weight of Table 2a's Gaussian loss was chosen, at the `{profile}` profile",
     on="On that row itself, on ATSS: no other row has such a loss and the paper gives no weight, "
-    "so plain ATSS cannot tell it",
+    "so plain ATSS cannot tell",
     note="This favours a counterpart of General and DFL, whose own weights are the paper's. Weight "
     "1 was tried at seed 0 before there was a sweep: classification was drowned, as here.",
     row="the row",

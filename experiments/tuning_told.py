@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from experiments.progress import duration
 from experiments.tuning import AS_IT_IS, BASELINE, Sweep, Trial, Variant, trials
 from gfl.experiment import Profile
 from gfl.files import write_text
-from gfl.record import RunRecord, Store
+from gfl.record import RecordError, RunRecord, Store
 
 # The fields that a sweep varies or leaves as they were set by hand, as a reader calls them.
 LABELS = {
@@ -46,12 +47,20 @@ def publish(sweep: Sweep, profile: Profile, store: Store) -> list[Path]:
     found = trials(sweep, profile, store)
     clean = [t.record for t in found if t.record and t.record.commit and not t.record.dirty]
     for record in clean:
-        record.save(folder / profile.name / f"{record.id}.json")
+        _keep(record, folder / profile.name / f"{record.id}.json")
     stem = profile.name + sweep.suffix + ("" if len(clean) == len(found) else ".this-machine")
     lines = [_line(trial, profile) for trial in found]
     when = chronology(found, table_runs(sweep, profile, store), sweep.row)
     texts = {"md": markdown(sweep, profile, found, lines, when), "csv": _csv(lines)}
     return [write_text(folder / f"{stem}.{kind}", text) for kind, text in texts.items()]
+
+
+def _keep(record: RunRecord, path: Path) -> None:
+    """Write a record unless it stands there: one of an older schema stays as it is."""
+    with contextlib.suppress(FileNotFoundError, RecordError):
+        if replace(RunRecord.load(path), schema=record.schema) == record:
+            return
+    record.save(path)
 
 
 def verdict(found: Sequence[Trial]) -> str:

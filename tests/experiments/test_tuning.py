@@ -162,8 +162,10 @@ def test_a_sweep_is_told_and_its_records_kept(
     assert [row["variant"] for row in rows] == ["slow", "as it is", "wide"]
     kept = {RunRecord.load(path).id for path in (folder / "smoke").glob("*.json")}
     assert kept == {trial.run.id for trial in trials(SMOKE, store)}
+    written = {path: path.stat().st_mtime_ns for path in (folder / "smoke").iterdir()}
     assert tune() == 0  # trained once
     assert (folder / "smoke.md").read_text() == text
+    assert {path: path.stat().st_mtime_ns for path in (folder / "smoke").iterdir()} == written
 
 
 def test_a_sweep_of_changed_code_is_not_the_committed_one(
