@@ -15,7 +15,6 @@ All coordinates are pixels of the image, and the sides of a box are drawn indepe
 
 from __future__ import annotations
 
-import hashlib
 import json
 import multiprocessing
 import os
@@ -35,6 +34,7 @@ from gfl.data import drawing, placing, png
 from gfl.data.draws import Draws
 from gfl.data.outlines import OUTLINES
 from gfl.errors import UserError
+from gfl.files import sha256
 
 CATEGORIES: tuple[str, ...] = tuple(OUTLINES)
 SPLITS = ("train", "val")
@@ -129,10 +129,6 @@ def _annotation_path(root: Path, split: str) -> Path:
     return root / "annotations" / f"instances_{split}2017.json"
 
 
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 def _image_bytes(spec: ShapesSpec) -> int:
     """The size of every image file: nothing in it is compressed."""
     return len(png.encode(np.zeros((spec.image_size, spec.image_size, 3), np.uint8)))
@@ -148,7 +144,7 @@ def is_complete(spec: ShapesSpec, root: Path) -> bool:
         if manifest["spec"] != asdict(spec):
             return False
         for split in SPLITS:
-            if _sha256(_annotation_path(root, split)) != manifest["sha256"][split]:
+            if sha256(_annotation_path(root, split)) != manifest["sha256"][split]:
                 return False
             with os.scandir(root / f"{split}2017") as entries:
                 sizes = {entry.name: entry.stat().st_size for entry in entries}
@@ -233,7 +229,7 @@ def _write_all(
         _annotation_path(root, split).write_text(_coco(spec, split, annotations[split]))
     manifest = {
         "spec": asdict(spec),
-        "sha256": {split: _sha256(_annotation_path(root, split)) for split in SPLITS},
+        "sha256": {split: sha256(_annotation_path(root, split)) for split in SPLITS},
     }
     (root / _MANIFEST).write_text(json.dumps(manifest, sort_keys=True, indent=1))
 
