@@ -1,0 +1,105 @@
+"""What a claim is made of: sentences of the paper, and what must hold of which numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from experiments import tables
+from experiments.declare import Cell
+
+Bounds = tuple[float, float]
+ABOVE: Bounds = (0.0, math.inf)  # a better figure: the whole statement is the sign
+
+
+@dataclass(frozen=True)
+class Quote:
+    """A sentence of the paper, word for word, and where it stands."""
+
+    text: str
+    place: str  # "Abstract", "Section 4", "Table 3, caption"
+
+
+@dataclass(frozen=True)
+class At:
+    """One printed figure: a column of a table's cell."""
+
+    table: str  # "table-1a"
+    cell: str  # its key: "joint w/ QFL/ATSS", "both"
+    column: str = "AP"
+
+    @property
+    def found(self) -> Cell:
+        """The declared cell.
+
+        Raises:
+            KeyError: no table has it.
+        """
+        for cell in tables.find(self.table).cells():
+            if cell.key == self.cell and self.column in cell.published:
+                return cell
+        raise KeyError(f"{self.table} has no figure {self.column} of {self.cell!r}")
+
+    @property
+    def published(self) -> float | None:
+        """What the paper prints there; None for its n/a."""
+        return self.found.published[self.column]
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """A sum of printed figures with factors, and the bounds between which the claim has it.
+
+    ``bounds`` are those of the paper's own scale. Where a sentence states a size ("1 AP"), what
+    carries over to other data is less, mostly the sign: then ``elsewhere`` are the bounds there.
+    An interaction is four terms, an equivalence two finite bounds.
+    """
+
+    label: str  # what is compared, short: "joint − IoU-branch, ATSS, AP"
+    terms: tuple[tuple[float, At], ...]
+    bounds: Bounds = ABOVE
+    elsewhere: Bounds | None = None  # None: the same
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A quantity that no table prints: ``analysis.claims.measures`` has it under this name.
+
+    ``published`` is what the paper says of it in words or in a figure's legend, None where it can
+    only be seen.
+    """
+
+    label: str
+    quantity: str
+    bounds: Bounds
+    published: float | None = None
+    elsewhere: Bounds | None = None
+
+
+Check = Contrast | Measured
+
+
+@dataclass(frozen=True)
+class Claim:
+    """An empirical statement of the paper. It holds if all of its checks do."""
+
+    id: str  # "joint-beats-all"
+    quotes: tuple[Quote, ...]  # every sentence that says it, the clearest first
+    says: str  # what is tested, in one line
+    refuted_by: str  # what would refute it, in one line
+    checks: tuple[Check, ...]
+    note: str = ""  # what stands between the words and the checks
+    # Profiles at which the data cannot show it either way, and why.
+    blind: Mapping[str, str] = field(default_factory=dict)
+
+
+def above(label: str, better: At, worse: At) -> Contrast:
+    """``better`` has the higher figure."""
+    return Contrast(label, ((1.0, better), (-1.0, worse)))
+
+
+def within(label: str, one: At, other: At, margin: float, elsewhere: float) -> Contrast:
+    """Two figures lie at most ``margin`` apart; ``elsewhere`` is the margin on other data."""
+    terms = ((1.0, one), (-1.0, other))
+    return Contrast(label, terms, (-margin, margin), (-elsewhere, elsewhere))
