@@ -5,20 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from experiments import tables
 from experiments.declare import Cell
 
 Bounds = tuple[float, float]
 ABOVE: Bounds = (0.0, math.inf)  # a better figure: the whole statement is the sign
+BELOW: Bounds = (-math.inf, 0.0)
 
 
 @dataclass(frozen=True)
 class Quote:
-    """A sentence of the paper, word for word, and where it stands."""
+    """A sentence of the paper, or a piece of one, word for word, and where it stands."""
 
     text: str
     place: str  # "Abstract", "Section 4", "Table 3, caption"
+    paper: bool = True  # False: from somewhere else, which ``place`` names
 
 
 @dataclass(frozen=True)
@@ -53,13 +56,15 @@ class Contrast:
 
     ``bounds`` are those of the paper's own scale. Where a sentence states a size ("1 AP"), what
     carries over to other data is less, mostly the sign: then ``elsewhere`` are the bounds there.
-    An interaction is four terms, an equivalence two finite bounds.
+    An interaction is four terms, an equivalence two finite bounds. ``paper_only``: of figures that
+    our runs have but that say nothing there, such as a speed taken beside other work.
     """
 
     label: str  # what is compared, short: "joint − IoU-branch, ATSS, AP"
     terms: tuple[tuple[float, At], ...]
     bounds: Bounds = ABOVE
     elsewhere: Bounds | None = None  # None: the same
+    paper_only: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,7 @@ class Measured:
     """A quantity that no table prints: ``analysis.claims.measures`` has it under this name.
 
     ``published`` is what the paper says of it in words or in a figure's legend, None where it can
-    only be seen.
+    only be seen; ``off`` how far that may be from the truth, its rounding at least.
     """
 
     label: str
@@ -75,9 +80,19 @@ class Measured:
     bounds: Bounds
     published: float | None = None
     elsewhere: Bounds | None = None
+    off: float = 0.0
 
 
-Check = Contrast | Measured
+@dataclass(frozen=True)
+class Identity:
+    """A property of the equations: ``analysis.claims.identities`` computes it, no run is needed."""
+
+    label: str
+    name: str
+    bounds: Bounds
+
+
+Check = Contrast | Measured | Identity
 
 
 @dataclass(frozen=True)
@@ -103,3 +118,21 @@ def within(label: str, one: At, other: At, margin: float, elsewhere: float) -> C
     """Two figures lie at most ``margin`` apart; ``elsewhere`` is the margin on other data."""
     terms = ((1.0, one), (-1.0, other))
     return Contrast(label, terms, (-margin, margin), (-elsewhere, elsewhere))
+
+
+Finding = Literal["agree", "disagree", "unclear"]
+
+
+@dataclass(frozen=True)
+class TextCheck:
+    """Two places of the paper that speak of one thing, and whether they say the same.
+
+    The second may stand elsewhere, in the authors' code for one. ``finding`` is computed from the
+    declared figures where it can be.
+    """
+
+    id: str
+    one: Quote
+    other: Quote
+    finding: Finding
+    why: str
