@@ -64,7 +64,7 @@ class Library:
         Raises:
             MissingRuns: there is none.
         """
-        (record,) = self.need([experiment], profile, (seed,), predicted=False)
+        (record,) = self.need([experiment], profile, (seed,), files=())
         return record
 
     def records(self, profile: Profile) -> list[RunRecord]:
@@ -77,12 +77,13 @@ class Library:
         experiments: Iterable[Experiment],
         profile: Profile,
         seeds: Sequence[int] = (0,),
-        predicted: bool = True,
+        files: Sequence[str] = (predictions.DETECTIONS, predictions.LOCATIONS),
     ) -> list[RunRecord]:
         """Return the records of several runs, seed by seed.
 
         Raises:
-            MissingRuns: names all that are missing, their predictions too where ``predicted``.
+            MissingRuns: names all that are missing, or that lack one of the ``files`` of
+                predictions that a run of its kind has.
         """
         found: list[RunRecord] = []
         untrained: list[str] = []
@@ -93,12 +94,12 @@ class Library:
                 record = self._read(profile.name, id)
                 if record is None:
                     untrained.append(id)
-                elif predicted and not self._has_predictions(record, profile):
+                elif not self._has(record, profile, files):
                     unpredicted.append(id)
                 else:
                     found.append(record)
         if untrained or unpredicted:
-            message = self._missing(untrained, unpredicted, profile)
+            message = self._missing(untrained, unpredicted, files, profile)
             raise MissingRuns([*untrained, *unpredicted], message)
         return found
 
@@ -123,6 +124,26 @@ class Library:
         plain = [name for name in table.column_names if not re.fullmatch(r"p_\w+", name)]
         return Locations(table.select(plain).to_pandas(), meta["n"], meta["delta"], p)
 
+    def results(
+        self, experiment: Experiment, profile: Profile, seed: int = 0
+    ) -> list[dict[str, Any]]:
+        """Return a run's final detections as COCO's results, bit for bit those evaluated.
+
+        Raises:
+            MissingRuns: they are not there.
+            UserError: the file is damaged.
+        """
+        return coco_results(self.detections(experiment, profile, seed))
+
+    def dataset(self, profile: Profile) -> dict[str, Any]:
+        """Return the embedded validation set's annotation file, as runs are evaluated against it.
+
+        Raises:
+            UserError: the profile's data are not embedded.
+        """
+        spec = _spec(profile)
+        return shapes.coco(spec, SPLIT, _annotations(spec))
+
     def ground_truth(self, profile: Profile) -> pd.DataFrame:
         """Return the boxes of the embedded validation set, with what is known about their sides.
 
@@ -146,7 +167,8 @@ class Library:
         return _rendered(spec, image_id - 1)[0].copy()
 
     def _table(self, experiment: Experiment, profile: Profile, seed: int, name: str) -> Any:
-        (record,) = self.need([experiment], profile, (seed,))
+        needed = (predictions.DETECTIONS, name)  # which every run that is predicted for has
+        (record,) = self.need([experiment], profile, (seed,), needed)
         if name not in record.predictions:
             raise UserError(f"{record.id} has no {name}: only FCOS and ATSS have this head")
         path = self._folder(profile.name, record.id) / name
@@ -166,11 +188,16 @@ class Library:
             return self.store.reference_predictions(profile, id)
         return self.store.run_dir(profile, id)
 
-    def _has_predictions(self, record: RunRecord, profile: Profile) -> bool:
+    def _has(self, record: RunRecord, profile: Profile, files: Sequence[str]) -> bool:
         folder = self._folder(profile.name, record.id)
-        return bool(record.predictions) and all((folder / n).is_file() for n in record.predictions)
+        if not files:
+            return True
+        found = ((folder / name).is_file() for name in record.predictions if name in files)
+        return bool(record.predictions) and all(found)
 
-    def _missing(self, untrained: list[str], unpredicted: list[str], profile: Profile) -> str:
+    def _missing(
+        self, untrained: list[str], unpredicted: list[str], files: Sequence[str], profile: Profile
+    ) -> str:
         """One line: what is missing, and what to type."""
         here = self.source == "runs"
         parts, commands = [], []
@@ -182,10 +209,30 @@ class Library:
         if unpredicted:
             where = "on this machine" if here else "in the reference"
             has = "has" if len(unpredicted) == 1 else "have"
-            parts.append(f"{', '.join(unpredicted)} {has} no predictions {where}")
+            parts.append(f"{', '.join(unpredicted)} {has} no {_what(files)} {where}")
             commands.append(f"python -m experiments predict {' '.join(unpredicted)} {options}")
         then = "" if here else " (and STORE=runs, or --store runs, to draw this machine's runs)"
         return f"{'; '.join(parts)}: {' && '.join(commands)}{then}"
+
+
+def coco_results(detections: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return ``Library.detections`` as COCO's results: bbox is x, y, width, height in pixels.
+
+    Width and height are differences of float32, as ``gfl.metric`` takes them, so that pycocotools
+    gives the figures in the run's record to the last digit.
+    """
+    corners = detections[["x1", "y1", "x2", "y2"]].to_numpy(np.float32)
+    boxes = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1)
+    columns = (detections[name].tolist() for name in ("image_id", "category_id", "score"))
+    return [
+        {"image_id": image, "category_id": category, "bbox": box, "score": score}
+        for image, category, score, box in zip(*columns, boxes.tolist(), strict=True)
+    ]
+
+
+def _what(files: Sequence[str]) -> str:
+    """What is missing where one of these files is."""
+    return "predictions" if predictions.LOCATIONS in files else "detections"
 
 
 def _are(things: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from experiments.declare import Table
 from experiments.matrix import Run, check_writable, plan
 from experiments.profiles import TUNING_SEED
-from experiments.shown import is_shown
+from experiments.shown import committed
 from gfl import predictions
 from gfl.errors import UserError
 from gfl.experiment import Profile
@@ -43,7 +43,7 @@ def objection(record: RunRecord) -> str | None:
 def promote(shown: Iterable[Table], profile: Profile, store: Store) -> Outcome:
     """Copy the records of finished, uncapped runs of a clean commit, whatever their seed.
 
-    Of those that figures draw (``experiments.shown``), their predictions too.
+    With each the predictions that belong to the reference (``experiments.shown``).
 
     Raises:
         UserError: this machine has no run of these tables, or the results cannot be written.
@@ -69,7 +69,7 @@ def promote(shown: Iterable[Table], profile: Profile, store: Store) -> Outcome:
 
 
 def _promote(run: Run, record: RunRecord, store: Store) -> list[str]:
-    """Make a record the reference, and its predictions where figures draw them; say so.
+    """Make a record the reference, and its predictions with it; say so.
 
     Raises:
         UserError: its predictions are not what it says.
@@ -80,8 +80,11 @@ def _promote(run: Run, record: RunRecord, store: Store) -> list[str]:
         # Not made on this machine: those of the same record stay.
         record = before if replace(before, predictions={}) == record else record
     lines = []
-    if is_shown(run.experiment, run.seed) and record.predictions and record is not before:
+    if record.predictions and record is not before:
         lines = _copy_predictions(run, record, store)
+    elif not record.predictions:
+        again = f"python -m experiments predict {id} --profile {profile}"
+        lines = [f"without predictions: {again} makes them"]
     if before != record:
         record.save(path)
         lines += _remove_others(store.reference_predictions(profile, id), record)
@@ -97,20 +100,26 @@ def _copy_predictions(run: Run, record: RunRecord, store: Store) -> list[str]:
     if not predictions.verified(source, record.predictions):
         again = f"python -m experiments predict {run.id} --profile {run.profile.name}"
         raise UserError(f"its predictions are missing or damaged; {again} makes them anew")
-    if predictions.verified(target, record.predictions):
+    names = committed(run.experiment, run.seed)
+    checksums = {name: sha for name, sha in record.predictions.items() if name in names}
+    if predictions.verified(target, checksums):
         return []
     check_writable(target)
-    for name in record.predictions:
+    for name in checksums:
         with (source / name).open("rb") as read, replacing(target / name) as written:
             shutil.copyfileobj(read, written)
-    if not predictions.verified(target, record.predictions):
+    if not predictions.verified(target, checksums):
         raise UserError(f"{target}: what was copied there does not match the record's checksums")
-    return [f"copied: {target}/ ({', '.join(record.predictions)})"]
+    return [f"copied: {target}/ ({', '.join(checksums)})"]
 
 
 def _remove_others(folder: Path, record: RunRecord) -> list[str]:
     """Delete the predictions of the record before, if they are not this one's."""
-    if not folder.exists() or predictions.verified(folder, record.predictions):
+    if not folder.exists():
+        return []
+    names = [path.name for path in folder.iterdir()]
+    checksums = {name: record.predictions.get(name, "") for name in names}
+    if predictions.verified(folder, checksums):
         return []
     shutil.rmtree(folder)
     return [f"removed: {folder}/ (of the run before; this one was not predicted for)"]

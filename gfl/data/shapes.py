@@ -20,7 +20,7 @@ import multiprocessing
 import os
 import shutil
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -96,9 +96,14 @@ def _draw_files(task: tuple[ShapesSpec, str, range, str]) -> list[list[dict[str,
     return found
 
 
-def _coco(spec: ShapesSpec, split: str, annotations: list[list[dict[str, Any]]]) -> str:
-    """The annotation file's text; ids begin at 1, for pycocotools takes an id of 0 for none."""
-    flat = [
+def coco(
+    spec: ShapesSpec, split: str, annotations: Sequence[Sequence[Mapping[str, Any]]]
+) -> dict[str, Any]:
+    """What stands in the annotation file, of each image's annotations in order.
+
+    Ids begin at 1, for pycocotools takes an id of 0 for none.
+    """
+    flat: list[dict[str, Any]] = [
         {"id": 0, "image_id": image + 1, **one}
         for image, several in enumerate(annotations)
         for one in several
@@ -106,23 +111,19 @@ def _coco(spec: ShapesSpec, split: str, annotations: list[list[dict[str, Any]]])
     for number, one in enumerate(flat, start=1):
         one["id"] = number
     size = spec.image_size
-    return json.dumps(
-        {
-            "info": {"description": f"shapes, {split}", "version": str(spec.version)},
-            "licenses": [],
-            "categories": [
-                {"id": i, "name": name, "supercategory": "shape"}
-                for i, name in enumerate(CATEGORIES, start=1)
-            ],
-            "images": [
-                {"id": i + 1, "file_name": file_name(i), "width": size, "height": size}
-                for i in range(spec.count(split))
-            ],
-            "annotations": flat,
-        },
-        sort_keys=True,
-        separators=(",", ":"),
-    )
+    return {
+        "info": {"description": f"shapes, {split}", "version": str(spec.version)},
+        "licenses": [],
+        "categories": [
+            {"id": i, "name": name, "supercategory": "shape"}
+            for i, name in enumerate(CATEGORIES, start=1)
+        ],
+        "images": [
+            {"id": i + 1, "file_name": file_name(i), "width": size, "height": size}
+            for i in range(spec.count(split))
+        ],
+        "annotations": flat,
+    }
 
 
 def _annotation_path(root: Path, split: str) -> Path:
@@ -226,7 +227,9 @@ def _write_all(
             done += len(indices)
             progress(done, total)
     for split in SPLITS:
-        _annotation_path(root, split).write_text(_coco(spec, split, annotations[split]))
+        content = coco(spec, split, annotations[split])
+        text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+        _annotation_path(root, split).write_text(text)
     manifest = {
         "spec": asdict(spec),
         "sha256": {split: sha256(_annotation_path(root, split)) for split in SPLITS},

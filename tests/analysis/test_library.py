@@ -14,10 +14,11 @@ import pytest
 from recorded import of
 
 from analysis import library
-from analysis.library import Library, MissingRuns
+from analysis.library import Library, MissingRuns, coco_results
 from experiments import profiles, tables
 from experiments.matrix import plan
 from experiments.promote import promote
+from experiments.shown import SHOWN
 from experiments.table3 import GFL
 from experiments.worker import ROOT
 from gfl import predictions, train
@@ -78,10 +79,36 @@ def test_predictions_are_read_from_either_place(store: Store) -> None:
         assert locations.p[0, 1, 5] == 0.2
         plain = place.locations(JOINT, SMOKE)
         assert (plain.n, plain.delta, plain.p) == (None, None, None)
-    # Those that no figure draws are not in the reference, though the record has their checksums.
-    assert len(own(store).detections(RETINA, SMOKE)) == 2
-    with pytest.raises(MissingRuns, match="no predictions in the reference"):
-        own(store, "results").detections(RETINA, SMOKE)
+        assert len(place.detections(RETINA, SMOKE)) == 2
+
+
+def test_locations_may_stay_out_of_the_reference(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no figure draws them, though the record has their checksum."""
+    monkeypatch.setattr("experiments.shown.SHOWN", (JOINT,))
+    promote(tables.TABLES.values(), SMOKE, store)
+    reference = own(store, "results")
+    assert len(reference.detections(GFL, SMOKE)) == 2
+    assert LOCATIONS in reference.record(GFL, SMOKE).predictions
+    assert len(own(store).locations(GFL, SMOKE).frame) == 3
+    with pytest.raises(MissingRuns, match="has no predictions in the reference"):
+        reference.locations(GFL, SMOKE)
+    assert len(reference.need([GFL, RETINA], SMOKE, files=[DETECTIONS])) == 2
+    (store.reference_predictions("smoke", run_id(GFL, SMOKE, 0)) / DETECTIONS).unlink()
+    with pytest.raises(MissingRuns, match="has no detections in the reference: python -m"):
+        reference.detections(GFL, SMOKE)
+
+
+def test_detections_are_evaluated_as_the_run_was(store: Store) -> None:
+    """Width and height are float32 differences: those of float64 would not be the same."""
+    frame = own(store).detections(JOINT, SMOKE).astype({"x1": "float32"})
+    frame["x1"], frame["x2"] = np.float32([0.1, 1.0]), np.float32([16777.3, 3.0])
+    first, second = coco_results(frame)
+    assert first["bbox"][2] == float(np.float32(16777.3) - np.float32(0.1))
+    assert first["bbox"][2] != float(np.float32(16777.3)) - float(np.float32(0.1))
+    assert second == {"image_id": 1, "category_id": 1, "bbox": [1.0, 1.0, 2.0, 0.0], "score": 1.0}
+    assert len(own(store).results(JOINT, SMOKE)) == 2
 
 
 def test_the_committed_predictions_are_whole_and_small() -> None:
@@ -92,11 +119,14 @@ def test_the_committed_predictions_are_whole_and_small() -> None:
     for folder in folders:
         record = store.reference(folder.parent.name, folder.name)
         assert record is not None, f"{folder}: its run has no reference record"
-        assert predictions.verified(folder, record.predictions)
-        assert {path.name for path in folder.iterdir()} == set(record.predictions)
+        names = {path.name for path in folder.iterdir()}
+        shown = {run_id(experiment, profiles.get(folder.parent.name), 0) for experiment in SHOWN}
+        assert names == ({DETECTIONS, LOCATIONS} if folder.name in shown else {DETECTIONS})
+        assert predictions.verified(folder, {name: record.predictions[name] for name in names})
         assert sum(path.stat().st_size for path in folder.iterdir()) < 4e6
+    assert {folder.name for folder in folders} == set(store.reference_ids("laptop"))
     files = (path for path in results.glob("predictions/**/*") if path.is_file())
-    assert sum(path.stat().st_size for path in files) < 20e6
+    assert sum(path.stat().st_size for path in files) < 50e6
 
 
 def test_a_damaged_file_is_one_line_that_names_it(store: Store) -> None:
@@ -165,7 +195,9 @@ def test_ground_truth_is_that_of_the_drawn_data_set(store: Store, drawn: Path) -
     assert [path.suffix for path in drawn.iterdir()] == [".json"]  # kept, and no image drawn
     shapes.write(spec, train.embedded_root(spec), workers=1)
     path = train.embedded_root(spec) / "annotations/instances_val2017.json"
-    written = json.loads(path.read_text())["annotations"]
+    content = json.loads(path.read_text())
+    assert place.dataset(SMOKE) == content
+    written = content["annotations"]
     assert len(truth) == len(written)
     for row, one in zip(truth.itertuples(), written, strict=True):
         assert (row.image_id, row.gt_id, row.category_id) == (
@@ -206,6 +238,7 @@ def test_images_are_drawn_again(store: Store) -> None:
 
 
 def test_coco_has_no_drawn_images(store: Store) -> None:
-    for read in (own(store).ground_truth, lambda profile: own(store).image(profile, 1)):
+    place = own(store)
+    for read in (place.ground_truth, place.dataset, lambda profile: place.image(profile, 1)):
         with pytest.raises(UserError, match="no embedded data"):
             read(profiles.get("coco"))

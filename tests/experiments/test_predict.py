@@ -16,7 +16,7 @@ from experiments import profiles, tables
 from experiments.__main__ import main
 from experiments.matrix import Run, plan
 from experiments.promote import promote
-from experiments.shown import SHOWN, is_shown
+from experiments.shown import SHOWN, committed, is_shown
 from gfl import predictions, train
 from gfl.predictions import DETECTIONS, LOCATIONS, Predictions
 from gfl.record import Request, RunRecord, Store
@@ -68,6 +68,11 @@ def call(store: Store) -> Callable[..., int]:
         return main([*words, "--profile", "smoke", *folders])
 
     return call
+
+
+def kind(line: str) -> str:
+    """Of a line about a run that is promoted: what happened."""
+    return line.partition(":")[0]
 
 
 def run_of(row: str) -> Run:
@@ -153,37 +158,51 @@ def test_a_run_without_its_weights_is_one_line(
 
 @pytest.fixture
 def shown(monkeypatch: pytest.MonkeyPatch) -> str:
-    """Figures draw the row QFL; its run's id."""
+    """Figures draw the locations of the row QFL; its run's id."""
     assert is_shown(run_of("QFL").experiment, 0)
     assert not is_shown(run_of("QFL").experiment, 1)
     return run_of("QFL").id
 
 
-def test_promotion_takes_the_predictions_that_figures_draw(store, asked, call, shown) -> None:
+def test_promotion_takes_detections_and_what_else_figures_draw(
+    store, asked, call, shown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("experiments.shown.SHOWN", (run_of("QFL").experiment,))
     assert call("predict", "table-3/QFL", "table-3/none") == 0
     outcome = promote([TABLE3], SMOKE, store)
-    assert [line.partition(":")[0] for line in outcome.promoted].count("copied") == 2
+    assert [kind(line) for line in outcome.promoted].count("copied") == 2
     reference = store.reference("smoke", shown)
     assert reference == own(store, "QFL")
     folder = store.reference_predictions("smoke", shown)
     assert folder == store.results / "predictions/smoke" / shown
     assert predictions.verified(folder, reference.predictions)
     assert {path.name for path in folder.iterdir()} == set(reference.predictions)
+    none = run_of("none").id
+    bare = store.reference("smoke", none)
+    assert bare == own(store, "none")  # with the checksum of its locations, which stay away
+    assert committed(run_of("none").experiment, 0) == (DETECTIONS,)
+    (path,) = store.reference_predictions("smoke", none).iterdir()
+    assert path.name == DETECTIONS
+    assert predictions.verified(path.parent, {DETECTIONS: bare.predictions[DETECTIONS]})
     again = promote([TABLE3], SMOKE, store).promoted
-    assert {line.partition(":")[0] for line in again} == {"unchanged"}
+    assert set(map(kind, again)) == {"unchanged"}
 
 
 def test_a_reference_that_lacks_only_predictions_gets_them(store, asked, call, shown) -> None:
     promote([TABLE3], SMOKE, store)
     assert call("predict", "table-3/QFL") == 0
-    kinds = [line.partition(":")[0] for line in promote([TABLE3], SMOKE, store).promoted]
-    assert sorted(kinds) == ["copied", "now with predictions", "unchanged"]
+    lines = promote([TABLE3], SMOKE, store).promoted
+    assert sorted(map(kind, lines)) == [
+        "copied", "now with predictions", "unchanged", "without predictions",
+    ]  # fmt: skip
+    (hint,) = [line for line in lines if kind(line) == "without predictions"]
+    assert f"experiments predict {run_of('none').id} --profile smoke" in hint
     assert store.reference("smoke", shown) == own(store, "QFL")
     # A machine that has the record without them takes nothing away.
     bare = replace(own(store, "QFL"), predictions={})
     bare.save(store.run_dir("smoke", shown) / "record.json")
-    kinds = [line.partition(":")[0] for line in promote([TABLE3], SMOKE, store).promoted]
-    assert kinds == ["unchanged", "unchanged"]
+    kinds = [kind(line) for line in promote([TABLE3], SMOKE, store).promoted]
+    assert sorted(kinds) == ["unchanged", "unchanged", "without predictions"]
     reference = store.reference("smoke", shown)
     assert reference is not None
     assert predictions.verified(store.reference_predictions("smoke", shown), reference.predictions)
@@ -194,8 +213,8 @@ def test_predictions_of_another_run_do_not_stay(store, asked, call, shown) -> No
     promote([TABLE3], SMOKE, store)
     other = replace(own(store, "QFL"), predictions={}, fps=1.0)
     other.save(store.run_dir("smoke", shown) / "record.json")
-    kinds = [line.partition(":")[0] for line in promote([TABLE3], SMOKE, store).promoted]
-    assert sorted(kinds) == ["removed", "replaced", "unchanged"]
+    kinds = {kind(line) for line in promote([TABLE3], SMOKE, store).promoted}
+    assert kinds == {"removed", "replaced", "unchanged", "without predictions"}
     assert store.reference("smoke", shown) == other
     assert not store.reference_predictions("smoke", shown).exists()
 
