@@ -31,11 +31,7 @@ def coco_metrics(
     dataset: Any = (
         read_json(ground_truth) if isinstance(ground_truth, Path) else ground_truth.dataset
     )
-    problems = dataset_problems(dataset)
-    if problems:
-        where = ground_truth if isinstance(ground_truth, Path) else "the ground truth"
-        raise UserError("\n  ".join([f"{where} cannot be evaluated against:", *problems]))
-    found = _sound(detections, dataset)
+    found = sound(dataset, detections, ground_truth if isinstance(ground_truth, Path) else None)
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports its progress by print
         truth = _coco(dataset) if isinstance(ground_truth, Path) else ground_truth
         # Built here because pycocotools' loadRes fails on an empty list and changes its input.
@@ -63,8 +59,7 @@ def class_metrics(
     Raises UserError as ``coco_metrics`` does.
     """
     dataset: Any = read_json(ground_truth)
-    if problems := dataset_problems(dataset):
-        raise UserError("\n  ".join([f"{ground_truth} cannot be evaluated against:", *problems]))
+    _check(dataset, ground_truth)
     figures = {}
     for category in dataset["categories"]:
         boxes = [a for a in dataset["annotations"] if a["category_id"] == category["id"]]
@@ -73,6 +68,27 @@ def class_metrics(
         mine = [found for found in detections if found.get("category_id") == category["id"]]
         figures[category["name"]] = coco_metrics(truth, mine)
     return figures
+
+
+def sound(
+    dataset: Any, detections: Path | Sequence[Mapping[str, Any]], path: Path | None = None
+) -> list[dict[str, Any]]:
+    """Return detections as pycocotools' annotations, numbered from 1.
+
+    ``path`` is where the data set was read, for the messages.
+
+    Raises UserError, of one line a problem, for a data set or detections on which pycocotools would
+    fail or count wrong: an annotation with id 0 (pycocotools marks "not matched" with 0), ids used
+    twice, numbers that are not finite, images or categories that are unknown.
+    """
+    _check(dataset, path)
+    return _sound(detections, dataset)
+
+
+def _check(dataset: Any, path: Path | None) -> None:
+    if problems := dataset_problems(dataset):
+        where = path or "the ground truth"
+        raise UserError("\n  ".join([f"{where} cannot be evaluated against:", *problems]))
 
 
 def _coco(dataset: Any) -> COCO:
