@@ -111,7 +111,7 @@ def _judged(
             }
             side.createIndex()
             sides.append(side)
-        evaluation: Any = COCOeval(*sides, "bbox")
+        evaluation: Any = COCOeval(sides[0], sides[1], "bbox")
         evaluation.evaluate()
     return [
         evaluation.evalImgs[area * len(images) : (area + 1) * len(images)]
