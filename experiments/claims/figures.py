@@ -1,16 +1,14 @@
-"""The claims that figures show: labels, scores and learned distributions.
+"""The quantities that figures show and no table prints: labels, scores, learned distributions.
 
-No table prints these quantities. ``WANTED`` names each and says what it is;
-``analysis.claims.measures`` computes it from committed predictions and labels.
+``WANTED`` names each and says what it is; ``analysis.claims.measures`` computes it from committed
+predictions and labels. ``labels``, ``scores`` and ``distributions`` have the claims.
 
-Bounds are of three kinds, each fixed before a run was looked at. Where the paper compares ("much
-smaller", "more reliable"), the sign; where it gives a number (0.4, 0.9), that number; where it uses
-a word for a size, a threshold that is in use for that word, named beside it.
+Their bounds are of three kinds, and none was chosen by what runs gave. Where the paper compares
+("more reliable"), the sign; where it gives a number (0.4, 0.9), that number; where it has a word
+for a size ("weak", "much smaller"), a threshold that is in use for that word, with its source.
 """
 
 from __future__ import annotations
-
-from experiments.claims.declare import Claim
 
 COUNTERPARTS = ("none", "centerness-branch", "iou-branch", "centerness-guided", "iou-guided")
 SETS = {"positives": "all positives", "random": "the random sample of locations"}
@@ -128,5 +126,3 @@ WANTED: dict[str, str] = {
         for host in ("foveabox", "retinanet", "ssd512")
     },
 }
-
-CLAIMS: tuple[Claim, ...] = ()
