@@ -134,7 +134,8 @@ class _Sorted:
         unfound = ~truth.crowd
         unfound[taken[true]] = False
         target = np.where(localisation, own_at, np.where(classification, other_at, -1))
-        able = np.flatnonzero((target >= 0) & unfound[target])
+        able = np.flatnonzero(target >= 0)
+        able = able[unfound[target[able]]]
         right = np.zeros(size, bool)
         right[able[np.unique(target[able], return_index=True)[1]]] = True  # the highest score
         kind["missed"] = unfound.copy()
@@ -155,7 +156,8 @@ class _Sorted:
             wrong = self.kind[without]
             right = wrong & self.right  # of the kinds without an oracle that puts right: none
             keep, true = keep & (right | ~wrong), true | right
-            category = np.where(right, self.truth.category[self.target], category)
+            category = category.copy()
+            category[right] = self.truth.category[self.target[right]]
         columns = []
         for one in np.unique(self.truth.category[~self.truth.crowd]):
             mine = true[keep & (category == one)]
