@@ -1,0 +1,140 @@
+"""What the runs of a profile give the claims: records, and each run's figures with replicates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+
+import numpy as np
+
+from analysis import uncertainty
+from analysis.claims.replicates import DRAW, replicates
+from analysis.library import Library
+from analysis.uncertainty import RESAMPLES, Noise, Replicates
+from experiments import tables
+from experiments.profiles import TUNING_SEED
+from gfl.errors import UserError
+from gfl.experiment import Experiment, Profile
+from gfl.predictions import DETECTIONS
+from gfl.record import METRICS, RunRecord, seeds_of
+
+Records = Mapping[Experiment, Mapping[int, RunRecord]]
+Seeded = Mapping[int, tuple[float, np.ndarray]]  # a figure and its replicates, by seed
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The finished runs of a profile's tables, by experiment and seed."""
+
+    library: Library
+    profile: Profile
+    records: Records
+    figures: Mapping[Experiment, Mapping[int, Replicates]]  # of those whose detections are there
+    noise: Mapping[str, Noise] = field(default_factory=dict)  # of a metric over seeds, pooled
+
+    def record(self, experiment: Experiment, seed: int) -> RunRecord:
+        return self.records[experiment][seed]
+
+    def seeds(self, needed: Sequence[Experiment]) -> list[int]:
+        """Return the seeds that all experiments have.
+
+        Raises:
+            MissingRuns: there is none; names the runs of seed 0 that are missing.
+            UserError: there is none, though each has runs.
+        """
+        common = set.intersection(*(set(self.figures.get(e, ())) for e in needed))
+        if not common:
+            self.library.need(needed, self.profile, files=(DETECTIONS,))
+            raise UserError(f"no seed is common to {', '.join(e.slug for e in needed)}")
+        return sorted(common)
+
+    def values(self, experiment: Experiment, metric: str) -> Seeded:
+        """Return a metric of an experiment by seed, with its replicates over the images."""
+        at = METRICS.index(metric)
+        runs = self.figures.get(experiment, {})
+        found = {s: (float(r.figures[at]), r.resampled[:, at]) for s, r in runs.items()}
+        return {s: some for s, some in found.items() if not np.isnan(some[0])}
+
+    @cached_property
+    def weights(self) -> np.ndarray:
+        """The weights of the replicates, [R, images]: how often each image is drawn."""
+        from analysis.resampling import resamples
+
+        assert self.profile.dataset is not None
+        return resamples(self.profile.dataset.val, RESAMPLES, np.random.default_rng(DRAW))
+
+
+def gather(library: Library, profile: Profile) -> Evidence:
+    """Read the runs that the tables declare at a profile; evaluate what was not evaluated before.
+
+    Runs of data that are not embedded have records and no replicates: their images are not here.
+
+    Raises:
+        UserError: a file of detections is damaged.
+    """
+    records = _records(library, profile)
+    figures = {} if profile.dataset is None else _figures(library, profile, records)
+    return Evidence(library, profile, records, figures, noise(records))
+
+
+def noise(records: Records) -> dict[str, Noise]:
+    """The standard deviation of each metric over seeds, pooled over the rows of several seeds."""
+    pooled = {metric: uncertainty.seed_noise(by_seed(records, metric)) for metric in METRICS}
+    return {metric: found for metric, found in pooled.items() if found is not None}
+
+
+def by_seed(records: Records, metric: str) -> list[dict[int, float]]:
+    """A metric's values by seed, a row an experiment."""
+    rows = (
+        {seed: record.metrics[metric] for seed, record in runs.items()} for runs in records.values()
+    )
+    return [{s: value for s, value in row.items() if value is not None} for row in rows]
+
+
+def _records(library: Library, profile: Profile) -> dict[Experiment, dict[int, RunRecord]]:
+    known = {record.id: record for record in library.records(profile)}
+    seeds = [seed for seed in seeds_of(known) if seed != TUNING_SEED]
+    found: dict[Experiment, dict[int, RunRecord]] = {}
+    for experiment in declared(profile):
+        runs = {seed: known.get(library.id(experiment, profile, seed)) for seed in seeds}
+        there = {seed: record for seed, record in runs.items() if record is not None}
+        if there:
+            found[experiment] = there
+    return found
+
+
+def declared(profile: Profile) -> list[Experiment]:
+    """Every experiment that some table runs at the profile, once."""
+    cells = (
+        cell
+        for table in tables.TABLES.values()
+        if table.runs_at(profile.name)
+        for cell in table.cells()
+    )
+    return list(dict.fromkeys(cell.experiment for cell in cells if cell.experiment))
+
+
+def _has_detections(library: Library, experiment: Experiment, profile: Profile, seed: int) -> bool:
+    with suppress(UserError):
+        library.need([experiment], profile, (seed,), files=(DETECTIONS,))
+        return True
+    return False
+
+
+def _figures(
+    library: Library, profile: Profile, records: Records
+) -> dict[Experiment, dict[int, Replicates]]:
+    there = [
+        (experiment, seed, record.predictions[DETECTIONS])
+        for experiment, runs in records.items()
+        for seed, record in runs.items()
+        if DETECTIONS in record.predictions and _has_detections(library, experiment, profile, seed)
+    ]
+    read = {sum: partial(library.results, e, profile, seed) for e, seed, sum in there}
+    evaluated = replicates(library.dataset(profile), read)
+    found: dict[Experiment, dict[int, Replicates]] = {}
+    for experiment, seed, checksum in there:
+        found.setdefault(experiment, {})[seed] = evaluated[checksum]
+    return found

@@ -1,0 +1,256 @@
+"""The verdicts as files: ``claims.md`` to read, ``claims.json`` for the report."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from analysis.claims import wording
+from analysis.claims.correction import LEVEL, METHOD, SOURCES
+from analysis.claims.printed import Printed, PrintedCheck
+from analysis.claims.trial import AtProfile, Trial
+from analysis.claims.tried import Tried, TriedCheck
+from experiments.claims.declare import Claim
+
+SCHEMA = 1
+THIS_MACHINE = ".this-machine"  # a name that git ignores: what is committed is the reference's
+
+
+def files(trial: Trial) -> dict[str, str]:
+    """The text of every file, by its name under ``results``; the same records give the same."""
+    end = "" if trial.source == "results" else THIS_MACHINE
+    return {f"claims{end}.md": markdown(trial), f"claims{end}.json": as_json(trial)}
+
+
+def as_json(trial: Trial) -> str:
+    """Everything that the verdicts say, with numbers at a stated precision."""
+    content = {
+        "schema": SCHEMA,
+        "correction": METHOD,
+        "sources": SOURCES,
+        "level": LEVEL,
+        "noise_of_the_paper": wording.NOISE_OF_THE_PAPER,
+        "precision": wording.PRECISION,
+        "profiles": {name: _profile(at) for name, at in trial.profiles.items()},
+        "claims": [_claim(claim, trial) for claim in trial.claims],
+        "text_checks": [
+            {
+                "id": check.id,
+                "one": {"text": check.one.text, "place": check.one.place},
+                "other": {"text": check.other.text, "place": check.other.place},
+                "finding": check.finding,
+                "why": check.why,
+            }
+            for check in trial.text_checks
+        ],
+    }
+    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _profile(at: AtProfile) -> dict[str, Any]:
+    noise = {
+        metric: {
+            "spread": _rounded(found.spread),
+            "freedom": found.freedom,
+            "rows": found.rows,
+            "bartlett_p": _rounded(found.bartlett),
+        }
+        for metric, found in at.noise.items()
+    }
+    return {"records": dict(at.records), "seed_noise": noise, "tested": at.tested}
+
+
+def _claim(claim: Claim, trial: Trial) -> dict[str, Any]:
+    return {
+        "id": claim.id,
+        "says": claim.says,
+        "refuted_by": claim.refuted_by,
+        "note": claim.note,
+        "quotes": [{"text": quote.text, "place": quote.place} for quote in claim.quotes],
+        "printed": _printed(trial.printed[claim.id]),
+        "ours": {name: _tried(at.tried[claim.id]) for name, at in trial.profiles.items()},
+    }
+
+
+def _printed(found: Printed) -> dict[str, Any]:
+    checks = [
+        {
+            "label": check.label,
+            "value": _rounded(check.value),
+            "low": _rounded(check.bounds[0]),
+            "high": _rounded(check.bounds[1]),
+            "state": check.state,
+        }
+        for check in found.checks
+    ]
+    return {"verdict": found.verdict, "where": found.where, "checks": checks}
+
+
+def _tried(found: Tried) -> dict[str, Any]:
+    return {
+        "verdict": found.verdict,
+        "why": found.why,
+        "p": _rounded(found.p, wording.P_DIGITS),
+        "p_corrected": _rounded(found.p_corrected, wording.P_DIGITS),
+        "checks": [_check(check) for check in found.checks],
+    }
+
+
+def _check(check: TriedCheck) -> dict[str, Any]:
+    low, high = check.interval or (None, None)
+    return {
+        "label": check.label,
+        "value": _rounded(check.value),
+        "low": _rounded(low),
+        "high": _rounded(high),
+        "bounds": [_rounded(bound) for bound in check.bounds],
+        "p_holds": _rounded(check.p.holds if check.p else None, wording.P_DIGITS),
+        "p_fails": _rounded(check.p.fails if check.p else None, wording.P_DIGITS),
+        "seeds": list(check.seeds),
+        "runs": list(check.runs),
+        "how": check.how,
+        "missing": check.missing,
+    }
+
+
+def _rounded(value: float | None, digits: int = wording.DIGITS) -> float | None:
+    """None for what JSON cannot hold: no value, no bound."""
+    if value is None or not math.isfinite(value):
+        return None
+    return round(value, digits) + 0.0  # not -0.0
+
+
+def markdown(trial: Trial) -> str:
+    """The verdicts as a document: counts, the table of claims, each claim, the text's checks."""
+    parts = [
+        "# The paper's claims on trial\n",
+        "".join(f"- {line}\n" for line in wording.summary(trial)),
+        "## How it is decided\n",
+        *_method(trial),
+        "## All claims\n",
+        _table(_overview(trial)),
+        "## Claim by claim\n",
+        *(part for claim in trial.claims for part in _details(claim, trial)),
+        "## The text against itself\n",
+        *_text_checks(trial),
+    ]
+    return "\n".join(parts)
+
+
+def _method(trial: Trial) -> Iterator[str]:
+    yield (
+        "**By the paper's own numbers**: a check holds if the printed figures lie within the "
+        "claim's bounds by more than the noise of seeds; *holds in part* names where not. "
+        f"{wording.NOISE_OF_THE_PAPER}\n"
+    )
+    yield (
+        "**By our runs**: the same checks on runs of this project, on embedded data at a smaller "
+        "scale unless the profile is `coco`. Every figure has the uncertainty of the images (1000 "
+        "bootstrap samples, the same for all runs) and of the seeds. A claim is *supported* or "
+        "*refuted* if that is clear, else *within noise*; *untested* says what is missing. No "
+        "verdict here is one on the paper's own experiments, which are of other data and larger "
+        "networks.\n"
+    )
+    for at in trial.profiles.values():
+        yield f"{wording.method(at)}\n"
+        yield f"{wording.of_seeds(at)}\n"
+    yield f"Sources: {'; '.join(SOURCES)}. In tables {wording.PRECISION}.\n"
+
+
+def _overview(trial: Trial) -> Iterator[tuple[str, ...]]:
+    names = list(trial.profiles)
+    yield ("claim", "what is tested", "paper", *(x for n in names for x in (n, f"{n}: effect")))
+    for claim in trial.claims:
+        cells = []
+        for at in trial.profiles.values():
+            found = at.tried[claim.id]
+            check = wording.deciding(found)
+            cells += [found.verdict, "—" if check is None else wording.effect(check)]
+        link = f"[{claim.id}](#{claim.id})"
+        yield (link, claim.says, trial.printed[claim.id].verdict, *cells)
+
+
+def _details(claim: Claim, trial: Trial) -> Iterator[str]:
+    yield f"### {claim.id}\n"
+    yield "".join(f"> {quote.text} — *{quote.place}*\n>\n" for quote in claim.quotes)[:-2]
+    yield f"Tested: {_escaped(claim.says)}. Refuted by: {_escaped(claim.refuted_by)}.\n"
+    if claim.note:
+        yield f"{_escaped(claim.note)}\n"
+    printed = trial.printed[claim.id]
+    yield f"- **By the paper's own numbers: {printed.verdict}**{_because(printed.where)}"
+    for name, at in trial.profiles.items():
+        found = at.tried[claim.id]
+        ps = ""
+        if found.p is not None:
+            one, all = wording.p_value(found.p), wording.p_value(found.p_corrected)
+            ps = f" (p = {one}, corrected {all})"
+        yield f"- **By the {name} runs: {found.verdict}**{ps}{_because(found.why)}"
+    yield ""
+    if printed.checks:
+        yield _table(_printed_rows(printed.checks))
+    for name, at in trial.profiles.items():
+        found = at.tried[claim.id]
+        if any(check.value is not None for check in found.checks):
+            yield _table(_tried_rows(name, found.checks))
+            yield from _under(found.checks)
+
+
+def _because(why: str) -> str:
+    return f". {_escaped(why[0].upper() + why[1:])}." if why else "."
+
+
+def _printed_rows(checks: Iterable[PrintedCheck]) -> Iterator[tuple[str, ...]]:
+    yield ("paper", "claimed", "printed", "")
+    for check in checks:
+        value = wording.number(check.value)
+        yield (check.label, wording.bounds(check.bounds), value, check.state)
+
+
+def _tried_rows(name: str, checks: Iterable[TriedCheck]) -> Iterator[tuple[str, ...]]:
+    yield (name, "claimed", "effect [95 %]", "p holds", "p fails", "seeds")
+    for check in checks:
+        ps = (check.p.holds, check.p.fails) if check.p else (None, None)
+        shown = ("exact",) * 2 if check.is_exact else tuple(map(wording.p_value, ps))
+        claimed = wording.bounds(check.bounds)
+        yield (check.label, claimed, wording.effect(check), *shown, wording.seeds(check))
+
+
+def _under(checks: tuple[TriedCheck, ...]) -> Iterator[str]:
+    """How quantities were measured, and of which runs."""
+    how = dict.fromkeys(f"{check.label}: {check.how}" for check in checks if check.how)
+    lines = [f"- {_escaped(line)}.\n" for line in how]
+    runs = list(dict.fromkeys(run for check in checks for run in check.runs))
+    if runs:
+        lines.append(f"- Runs: {', '.join(f'`{run}`' for run in runs)}.\n")
+    if lines:
+        yield "".join(lines)
+
+
+def _text_checks(trial: Trial) -> Iterator[str]:
+    yield (
+        "Numbers, words and captions of the paper that speak of one thing, and whether they say "
+        "the same.\n"
+    )
+    for check in trial.text_checks:
+        yield f"### {check.id}: {check.finding}\n"
+        quotes = (f"> {quote.text} — *{quote.place}*\n" for quote in (check.one, check.other))
+        yield ">\n".join(quotes)
+        yield f"{_escaped(check.why)}\n"
+
+
+def _table(rows: Iterable[tuple[str, ...]]) -> str:
+    header, *body = rows
+    rule = tuple(":--" if i == 0 else ":-:" for i in range(len(header)))
+    lines = (header, rule, *(tuple(map(_escaped_cell, row)) for row in body))
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _escaped_cell(text: str) -> str:
+    return _escaped(text).replace("|", "\\|")
+
+
+def _escaped(text: str) -> str:
+    """Keep a star from beginning emphasis."""
+    return text.replace("*", "\\*")

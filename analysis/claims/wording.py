@@ -1,0 +1,128 @@
+"""How verdicts and their numbers are written, the same on the terminal and in the file."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable
+
+from analysis.claims.correction import LEVEL, METHOD, Bounds, Verdict
+from analysis.claims.trial import AtProfile, Trial
+from analysis.claims.tried import Tried, TriedCheck
+
+PRINTED: tuple[str, ...] = ("holds", "holds in part", "does not hold", "not decidable")
+OURS: tuple[Verdict, ...] = ("supported", "refuted", "within noise", "untested")
+DIGITS, P_DIGITS = 4, 4  # of numbers in the JSON; of p-values everywhere
+PRECISION = (
+    f"numbers are rounded to {DIGITS} decimals, p-values to {P_DIGITS}, so that the last digits of "
+    "a machine's arithmetic do not show"
+)
+NOISE_OF_THE_PAPER = (
+    "The paper's numbers are of one training each. Two trainings of one of its rows that differ in "
+    "the seed alone give AP 0.2 to 0.3 apart at this scale: 'usually 40.2, sometimes 40.3' (the "
+    "authors, GFocal issue 8), 'less than 0.2 to 0.3' (mmdetection issues 3496 and 3624). A gap "
+    "within that says nothing."
+)
+
+
+def number(value: float | None, digits: int = 2, signed: bool = True) -> str:
+    """``+0.83``; a dash for nothing; never ``-0.00``."""
+    if value is None:
+        return "—"
+    if math.isinf(value):
+        return "∞" if value > 0 else "-∞"
+    rounded = round(value, digits) + 0.0
+    return f"{rounded:+.{digits}f}" if signed and rounded else f"{rounded:.{digits}f}"
+
+
+def p_value(p: float | None) -> str:
+    """``0.0123``, ``< 0.0001``."""
+    if p is None:
+        return "—"
+    least = 10.0**-P_DIGITS
+    return f"< {least:.{P_DIGITS}f}" if p < least else f"{p:.{P_DIGITS}f}"
+
+
+def bounds(pair: Bounds, digits: int = 2) -> str:
+    """``above 0``, ``at most 0.5``, ``-0.5 to +0.5``, ``0`` for all that rounds to it."""
+    low, high = pair
+    if math.isinf(low) and math.isinf(high):
+        return "any"
+    if math.isinf(high):
+        return f"above {_plain(low)}"
+    if math.isinf(low):
+        return f"below {_plain(high)}"
+    if max(abs(low), abs(high)) < 10.0**-digits:
+        return "0"
+    return f"{_plain(low)} to {_plain(high)}"
+
+
+def _plain(value: float) -> str:
+    return f"{value:.6g}"
+
+
+def effect(check: TriedCheck) -> str:
+    """``+0.83 [+0.31, +1.35]``, the value with its interval, or the value of an identity."""
+    if check.value is None:
+        return "—"
+    digits = 3 if check.how else 2
+    signed = not check.how
+    value = f"{check.value:.2g}" if check.is_exact else number(check.value, digits, signed)
+    if check.interval is None:
+        return value
+    low, high = (number(end, digits, signed) for end in check.interval)
+    return f"{value} [{low}, {high}]"
+
+
+def deciding(found: Tried) -> TriedCheck | None:
+    """The check that a claim's verdict hangs on: the least sure, or that which fails."""
+    tested = [check for check in found.checks if check.p]
+    if not tested:
+        return next((check for check in found.checks if check.is_exact), None)
+    if found.verdict == "refuted":
+        return min(tested, key=lambda check: check.p.fails if check.p else 1.0)
+    return max(tested, key=lambda check: check.p.holds if check.p else 0.0)
+
+
+def seeds(check: TriedCheck) -> str:
+    """``0 1 2``."""
+    return " ".join(map(str, check.seeds)) or "—"
+
+
+def counts(verdicts: Iterable[str], order: Iterable[str]) -> str:
+    """``21 supported, 3 refuted, ...``."""
+    found = Counter(verdicts)
+    return ", ".join(f"{found[verdict]} {verdict}" for verdict in order)
+
+
+def summary(trial: Trial) -> list[str]:
+    """The counts, a line each: the paper's own numbers, then every profile's runs."""
+    paper = counts((found.verdict for found in trial.printed.values()), PRINTED)
+    lines = [f"{len(trial.claims)} claims. By the paper's own numbers: {paper}."]
+    for name, at in trial.profiles.items():
+        ours = counts((found.verdict for found in at.tried.values()), OURS)
+        lines.append(f"By the runs of the {name} profile: {ours}.")
+    findings = counts((c.finding for c in trial.text_checks), ("agree", "disagree", "unclear"))
+    lines.append(f"{len(trial.text_checks)} checks of the text against itself: {findings}.")
+    return lines
+
+
+def method(at: AtProfile) -> str:
+    """The correction, with how many claims it is for."""
+    return f"{METHOD} Tested at {at.profile.name}: {at.tested} claims, at {LEVEL:.0%}."
+
+
+def of_seeds(at: AtProfile) -> str:
+    """Where the noise of seeds is from."""
+    if not at.noise:
+        return "No row has runs of several seeds: intervals are of the images alone."
+    some = next(iter(at.noise.values()))
+    spreads = ", ".join(f"{name} {found.spread:.2f}" for name, found in at.noise.items())
+    tests = ", ".join(
+        f"{name} {found.bartlett:.2f}" for name, found in at.noise.items() if found.bartlett
+    )
+    return (
+        f"Standard deviation over seeds, pooled over the {some.rows} rows that have several "
+        f"({some.freedom} degrees of freedom): {spreads}. Rows of one seed take it too. That all "
+        f"rows spread equally, by Bartlett's test: p = {tests}."
+    )
