@@ -152,7 +152,7 @@ class _Area:
         """Average precision by threshold and resample, [T, R], for weights [R, N]."""
         result = np.zeros((len(self.curves), len(weight)))
         sums = self.counted(weight) if any(len(curve.found) for curve in self.curves) else weight
-        objects = np.maximum(objects, 1)[:, None]  # of those without any nothing is read
+        objects = np.where(objects > 0, objects, 1)[:, None]  # where there are none, unread
         for curve, out in zip(self.curves, result, strict=True):
             if len(curve.found) == 0:
                 continue

@@ -191,7 +191,7 @@ def paired_images(ours: Replicates, base: Replicates) -> dict[str, Estimate]:
     if ours.draw != base.draw:
         raise ValueError("the replicates are of different images or weights")
     return {
-        metric: Estimate(value, (), None, variance, freedom)
+        metric: Estimate(float(value), (), None, variance, freedom)
         for metric, value, samples in zip(
             METRICS, ours.figures - base.figures, (ours.resampled - base.resampled).T, strict=True
         )
