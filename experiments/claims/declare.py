@@ -72,7 +72,8 @@ class Measured:
     """A quantity that no table prints: ``analysis.claims.measures`` has it under this name.
 
     ``published`` is what the paper says of it in words or in a figure's legend, None where it can
-    only be seen; ``off`` how far that may be from the truth, its rounding at least.
+    only be seen; ``off`` how far that may be from the truth, its rounding at least. ``runs_only``:
+    in our runs' place of what a contrast beside it has of the paper's.
     """
 
     label: str
@@ -81,6 +82,7 @@ class Measured:
     published: float | None = None
     elsewhere: Bounds | None = None
     off: float = 0.0
+    runs_only: bool = False
 
 
 @dataclass(frozen=True)
