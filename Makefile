@@ -52,7 +52,7 @@ set -f; set -- $(1); \
 $(2) exec $(PY) -m "$$@" $(ARGS)
 endef
 
-.PHONY: help setup setup-dev repair test bench lint format types status promote tune figures \
+.PHONY: help setup setup-dev repair test bench lint format types status promote tune figures errors \
   reproduce-all notebooks lab
 
 help: ## this list
@@ -89,6 +89,9 @@ figures: setup ## draw every figure from the reference (STORE=runs: from this ma
 
 figure-%: setup ## draw Figure N (1, 2, 2a, ... 9, calibration, ambiguity, simulation)
 	@$(call run,analysis figure '$*',$(store))
+
+errors: setup ## sort every run's detection errors by kind (STORE=runs: this machine's)
+	@$(call run,analysis errors,$(store))
 
 status: setup ## which runs are finished, and which are missing
 	@$(call run,experiments status,$(seeds) $(jobs))

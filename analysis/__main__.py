@@ -1,4 +1,4 @@
-"""``python -m analysis table|figure``: the paper's tables and figures from the records."""
+"""``python -m analysis table|figure|errors``: tables, figures and more from the records."""
 
 from __future__ import annotations
 
@@ -44,6 +44,15 @@ def parser() -> Parser:
         "--out", type=Path, metavar="FOLDER", help="(default: results/figures/<profile>)"
     )
     add_profile(figure)
+    errors = commands.add_parser("errors", help="detection errors by kind, as TIDE defines them")
+    _add_store(errors, "this machine's runs")
+    errors.add_argument(
+        "--annotations",
+        type=Path,
+        metavar="FILE.json",
+        help="the boxes that a profile without embedded data is evaluated against",
+    )
+    add_profile(errors)
     return top
 
 
@@ -62,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _command(args: argparse.Namespace) -> int:
-    return _table(args) if args.command == "table" else _figure(args)
+    return {"table": _table, "figure": _figure, "errors": _errors}[args.command](args)
 
 
 def _figure(args: argparse.Namespace) -> int:
@@ -72,6 +81,13 @@ def _figure(args: argparse.Namespace) -> int:
     if args.annotations:
         return command.draw_annotations(args.figure, args.annotations, store, args.out)
     return command.draw(args.figure, profile, store, args.store == "runs", args.out)
+
+
+def _errors(args: argparse.Namespace) -> int:
+    from analysis import error_tables  # pandas takes a while, and --help needs none
+
+    profile, store = chosen(args)
+    return error_tables.write(profile, store, args.store == "runs", args.annotations)
 
 
 def _table(args: argparse.Namespace) -> int:

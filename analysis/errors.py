@@ -45,6 +45,7 @@ from typing import Any
 import numpy as np
 
 from analysis.overlaps import Found, Truth, best, match, overlaps
+from gfl.evaluate import sound
 
 KINDS = ("classification", "localisation", "both", "duplicate", "background", "missed")
 SPECIAL = ("false positives", "false negatives")  # all of them, of whatever kind
@@ -71,7 +72,10 @@ def kinds(
     """Return the errors of COCO's results against the content of an annotation file.
 
     At another ``foreground`` than 0.5 all is of AP at that IoU.
+
+    Raises UserError for input that ``gfl.evaluate.sound`` finds wrong.
     """
+    detections = sound(dataset, detections)
     return errors(Truth.of(dataset), Found.results(detections), foreground, background)
 
 
