@@ -83,10 +83,19 @@ def of_check(check: Check) -> PrintedCheck:
     value, noise = _printed(check)
     if value is None:
         return PrintedCheck(check.label, None, check.bounds, noise, "not printed")
+    if isinstance(check, Identity):
+        return _exact(check, value)
     side = _side(value, check.bounds)
-    return PrintedCheck(
-        check.label, value, check.bounds, noise, _state(side, value, check.bounds, noise), side
-    )
+    state = _state(side, value, check.bounds, noise)
+    return PrintedCheck(check.label, value, check.bounds, noise, state, side)
+
+
+def _exact(check: Identity, value: float) -> PrintedCheck:
+    """What is computed has no noise; a bound counts as inside."""
+    low, high = check.bounds
+    if low <= value <= high:
+        return PrintedCheck(check.label, value, check.bounds, 0.0, "holds", "as claimed")
+    return PrintedCheck(check.label, value, check.bounds, 0.0, "fails", "against")
 
 
 def noise_of(contrast: Contrast) -> float:

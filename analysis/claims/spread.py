@@ -27,10 +27,10 @@ def over_seeds(records: Iterable[RunRecord]) -> dict[str, float]:
         rows.setdefault(slug, {})[record.seed] = record
     found = {}
     for column in SIX:
-        values = [
-            {seed: r.metrics[column.metric] for seed, r in row.items()} for row in rows.values()
-        ]
-        noise = seed_noise(values)
+        noise = seed_noise(
+            {seed: x for seed, r in row.items() if (x := r.metrics[column.metric]) is not None}
+            for row in rows.values()
+        )
         if noise is None:
             raise ValueError("no row has two seeds, so nothing spreads over them")
         found[column.name] = noise.spread
