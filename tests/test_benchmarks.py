@@ -9,7 +9,7 @@ import pytest
 import gfl.register  # noqa: F401  before mmdet: it supplies mmcv's operators
 
 # isort: split
-from benchmarks import measure, report
+from benchmarks import bootstrap, measure, report
 from benchmarks.__main__ import main
 from benchmarks.cases import Case
 from benchmarks.measure import Result
@@ -59,3 +59,10 @@ def test_losses_that_differ_are_an_error():
     check({"loss_quality": torch.tensor(1.0)}, {"loss_centerness": torch.tensor(1.00005)})
     with pytest.raises(AssertionError, match="not close"):
         check({"loss_cls": torch.tensor(1.0)}, {"loss_cls": torch.tensor(1.001)})
+
+
+def test_the_bootstrap_is_measured(capsys):
+    assert bootstrap.main(["--images", "20", "--resamples", "3"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out.startswith("3 resamples: ")
+    assert "144 objects, 2000 detections" in printed.err

@@ -160,6 +160,10 @@ def test_detections_that_cannot_be_counted_are_named(change, problem):
         ({"id": 0}, "1 x annotation with id 0"),
         ({"id": 2}, "1 x annotation id used twice: 2"),
         ({"bbox": [0, 0, float("nan"), 1]}, "bbox is not four finite numbers: 1"),
+        ({"bbox": [0, 0, 1, float("inf")]}, "bbox is not four finite numbers: 1"),
+        ({"bbox": [0, 0, -1, 1]}, "annotation with a bbox of negative size: 1"),
+        ({"area": float("nan")}, "annotation without an area of 0 or more: 1"),
+        ({"id": None}, "annotation without an integer id, at position: 0"),
         ({"image_id": 2}, "1 x annotation of an unknown image: 1"),
         ({"category_id": 1}, "1 x annotation of an unknown category: 1"),
     ],
@@ -174,6 +178,41 @@ def test_ground_truth_that_cannot_be_counted_is_named(change, problem, tmp_path)
             coco_metrics(given, [])
         assert str(caught.value).startswith(f"{name} cannot be evaluated against:")
         assert problem in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("part", "problem"),
+    [("images", "image id used twice: 1"), ("categories", "category id used twice: 5")],
+)
+def test_images_and_categories_listed_twice_are_named(part, problem):
+    dataset = truth((0, 0, 9, 9))
+    dataset[part].append(dict(dataset[part][0]))
+    with pytest.raises(UserError, match=problem):
+        coco_metrics(coco(dataset), [])
+
+
+def test_an_annotation_with_id_0_would_be_counted_as_missed(capsys):
+    """Why it is refused: pycocotools itself evaluates it, and wrong."""
+    dataset = truth((0, 0, 50, 50))
+    perfect = coco_metrics(coco(dataset), [found(0, 0, 50, 50)])["AP"]
+    assert perfect == pytest.approx(100)
+    dataset["annotations"][0]["id"] = 0
+    api = coco(dataset)
+    theirs = COCOeval(api, api.loadRes([found(0, 0, 50, 50)]), "bbox")
+    theirs.evaluate()
+    theirs.accumulate()
+    theirs.summarize()
+    assert theirs.stats[0] == 0
+    with pytest.raises(UserError, match="annotation with id 0: 0"):
+        coco_metrics(api, [found(0, 0, 50, 50)])
+
+
+def test_classes_are_not_evaluated_without_those_that_are_unknown(tmp_path):
+    path = tmp_path / "truth.json"
+    path.write_text(json.dumps(truth((0, 0, 9, 9))))
+    detections = [found(0, 0, 9, 9), found(0, 0, 9, 9) | {"category_id": 7}]
+    with pytest.raises(UserError, match="1 x unknown category_id: 7"):
+        class_metrics(path, detections)
 
 
 @pytest.mark.parametrize("content", ["{", "{}", "[3]", '"x"', "null"])
