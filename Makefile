@@ -7,7 +7,7 @@
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 unexport PYTHONPATH PYTHONHOME
-export PROFILE SEEDS GPUS DATA JOBS STORE
+export PROFILE SEEDS GPUS DATA JOBS STORE STRICT
 
 PROFILE ?= laptop
 SEEDS ?= 0
@@ -15,6 +15,7 @@ GPUS ?=
 DATA ?=
 JOBS ?=
 STORE ?=
+STRICT ?=
 ARGS ?=
 TORCH_INDEX ?=
 PY := .venv/bin/python
@@ -44,6 +45,7 @@ endif
 seeds := [ -z "$$SEEDS" ] || set -- "$$@" --seeds $$SEEDS;
 data := [ -z "$$DATA" ] || set -- "$$@" --data "$$DATA";
 store := [ -z "$$STORE" ] || set -- "$$@" --store "$$STORE";
+strict := case "$$STRICT" in ''|0) ;; *) set -- "$$@" --strict;; esac;
 jobs := [ -z "$$JOBS" ] || set -- "$$@" --jobs "$$JOBS";
 define run
 set -f; set -- $(1); \
@@ -53,7 +55,7 @@ $(2) exec $(PY) -m "$$@" $(ARGS)
 endef
 
 .PHONY: help setup setup-dev repair test bench lint format types status promote tune figures errors \
-  reproduce-all notebooks lab
+  audit reproduce-all notebooks lab
 
 help: ## this list
 	@sed -n 's/^\([a-z][a-z0-9%-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | \
@@ -92,6 +94,9 @@ figure-%: setup ## draw Figure N (1, 2, 2a, ... 9, calibration, ambiguity, simul
 
 errors: setup ## sort every run's detection errors by kind (STORE=runs: this machine's)
 	@$(call run,analysis errors,$(store))
+
+audit: setup ## try every claim of the paper (STRICT=1: check results/ against its records)
+	@set --; $(store) $(strict) exec $(PY) -m analysis audit "$$@" $(ARGS)
 
 status: setup ## which runs are finished, and which are missing
 	@$(call run,experiments status,$(seeds) $(jobs))

@@ -1,4 +1,4 @@
-"""``python -m analysis table|figure|errors``: tables, figures and more from the records."""
+"""``python -m analysis table|figure|errors|audit``: what is made of records."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from pathlib import Path
 from analysis import agreement, render, tables
 from analysis.sheet import sheet
 from experiments import tables as declared
-from experiments.cli import Parser, add_profile, chosen, guarded
+from experiments.cli import Parser, add_folders, add_profile, chosen, guarded
 from experiments.declare import Table
 from experiments.matrix import check_writable
 from experiments.promote import other_gpus
+from gfl.errors import UserError
 from gfl.experiment import Profile
 from gfl.files import write_text
 from gfl.record import Store
@@ -53,6 +54,14 @@ def parser() -> Parser:
         help="the boxes that a profile without embedded data is evaluated against",
     )
     add_profile(errors)
+    audit = commands.add_parser("audit", help="the paper's claims on trial, at every profile")
+    _add_store(audit, "this machine's runs")
+    audit.add_argument(
+        "--strict",
+        action="store_true",
+        help="write nothing; name what is committed and not what the records give (exit code 1)",
+    )
+    add_folders(audit)
     return top
 
 
@@ -71,7 +80,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _command(args: argparse.Namespace) -> int:
-    return {"table": _table, "figure": _figure, "errors": _errors}[args.command](args)
+    commands = {"table": _table, "figure": _figure, "errors": _errors, "audit": _audit}
+    return commands[args.command](args)
 
 
 def _figure(args: argparse.Namespace) -> int:
@@ -88,6 +98,15 @@ def _errors(args: argparse.Namespace) -> int:
 
     profile, store = chosen(args)
     return error_tables.write(profile, store, args.store == "runs", args.annotations)
+
+
+def _audit(args: argparse.Namespace) -> int:
+    from analysis import audit  # pandas takes a while, and --help needs none
+
+    if args.strict and args.store != "results":
+        raise UserError("--strict is about the committed results: it takes no --store runs")
+    store = Store(args.runs, args.results, mend=not args.strict)
+    return audit.audit_strictly(store) if args.strict else audit.audit(store, args.store)
 
 
 def _table(args: argparse.Namespace) -> int:

@@ -84,6 +84,11 @@ def add_profile(parser: argparse.ArgumentParser, default: str = "laptop") -> Non
         default=1,
         help="devices of a run; coco's batch and learning rate follow it (the paper: 8)",
     )
+    add_folders(parser)
+
+
+def add_folders(parser: argparse.ArgumentParser) -> None:
+    """The options that say where records lie; not for everyday use."""
     parser.add_argument("--runs", type=Path, default=_beside("runs"), help=argparse.SUPPRESS)
     parser.add_argument("--results", type=Path, default=_beside("results"), help=argparse.SUPPRESS)
 

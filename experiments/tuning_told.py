@@ -49,10 +49,16 @@ def publish(sweep: Sweep, profile: Profile, store: Store) -> list[Path]:
     for record in clean:
         _keep(record, folder / profile.name / f"{record.id}.json")
     stem = profile.name + sweep.suffix + ("" if len(clean) == len(found) else ".this-machine")
+    texts = told(sweep, profile, store)
+    return [write_text(folder / f"{stem}.{kind}", text) for kind, text in texts.items()]
+
+
+def told(sweep: Sweep, profile: Profile, store: Store) -> dict[str, str]:
+    """What the sweep found, as Markdown and as CSV."""
+    found = trials(sweep, profile, store)
     lines = [_line(trial, profile) for trial in found]
     when = chronology(found, table_runs(sweep, profile, store), sweep.row)
-    texts = {"md": markdown(sweep, profile, found, lines, when), "csv": _csv(lines)}
-    return [write_text(folder / f"{stem}.{kind}", text) for kind, text in texts.items()]
+    return {"md": markdown(sweep, profile, found, lines, when), "csv": _csv(lines)}
 
 
 def _keep(record: RunRecord, path: Path) -> None:

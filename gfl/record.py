@@ -78,8 +78,8 @@ class RunRecord:
         write_json(path, content | {"sha256": digest(content)})
 
     @classmethod
-    def load(cls, path: Path) -> RunRecord:
-        """Read a record back.
+    def load(cls, path: Path, verify: bool = True) -> RunRecord:
+        """Read a record back; without ``verify`` also one that does not match its checksum.
 
         Raises:
             FileNotFoundError: there is none.
@@ -92,7 +92,7 @@ class RunRecord:
         old = {"predictions"} if schema == BEFORE_PREDICTIONS else set()
         if wrong := ({f.name for f in fields(cls)} - old) ^ content.keys():
             raise RecordError(f"missing or unknown: {', '.join(sorted(wrong))}")
-        if checksum != digest(content):
+        if verify and checksum != digest(content):
             raise RecordError("its content does not match its checksum")
         content["schema"] = SCHEMA
         record = cls(**content)
@@ -148,6 +148,7 @@ class Store:
     results: Path
     tell: Callable[[str], None] = _tell  # what the user should know about a record
     mend: bool = True  # set damaged records aside; False: write nothing
+    verify: bool = True  # a record that does not match its checksum is damaged; False: is taken
     _told: set[Path] = field(default_factory=set, compare=False, repr=False)
 
     def run_dir(self, profile: str, id: str, max_iters: int | None = None) -> Path:
@@ -190,7 +191,7 @@ class Store:
 
     def _read(self, path: Path, id: str, set_aside: bool) -> RunRecord | None:
         try:
-            record = RunRecord.load(path)
+            record = RunRecord.load(path, self.verify)
             if record.id != id:
                 raise RecordError(f"it belongs to run {record.id}")
             return record

@@ -38,8 +38,12 @@ class Plate:
             self.figure.savefig(png, format="png", metadata={"Software": None}, dpi=style.DPI)
             nothing = dict.fromkeys(("Creator", "Producer", "CreationDate"))
             self.figure.savefig(pdf, format="pdf", metadata=nothing, dpi=style.DPI)
-        csv = self.numbers.to_csv(index=False, float_format="%.6g", lineterminator="\n")
-        return {"png": png.getvalue(), "pdf": pdf.getvalue(), "csv": csv.encode()}
+        return {"png": png.getvalue(), "pdf": pdf.getvalue(), "csv": self.csv.encode()}
+
+    @property
+    def csv(self) -> str:
+        """The numbers as they are written, in six digits."""
+        return self.numbers.to_csv(index=False, float_format="%.6g", lineterminator="\n")
 
     def _settle(self) -> None:
         """Lay the figure out once for all: the layout's next pass would move things a little."""

@@ -1,0 +1,78 @@
+"""``python -m analysis audit``: the paper's claims on trial, and what is committed held to it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+
+from analysis import strict
+from analysis.library import Source
+from analysis.strict.findings import Finding
+from experiments.matrix import check_writable
+from gfl.files import write_text
+from gfl.record import Store
+
+MOST = 20  # places of one file that are named
+
+
+def audit(store: Store, source: Source) -> int:
+    """Print every claim's verdicts and write ``claims.md`` and ``claims.json``; exit code.
+
+    Raises:
+        UserError: a run's predictions are damaged, or the results cannot be written.
+    """
+    from analysis.claims import render, terminal
+    from analysis.claims.trial import trial
+
+    tell = progress()
+    check_writable(store.results)
+    tell("the claims on the runs of each profile (what is new takes a second or two a run)")
+    found = trial(store, source)
+    terminal.show(found)
+    texts = render.files(found)
+    if source == "results":
+        texts[strict.PUBLISHED] = strict.published_csv()
+    paths = [write_text(store.results / name, text) for name, text in texts.items()]
+    print("written:", ", ".join(map(str, paths)))
+    return 0
+
+
+def audit_strictly(store: Store) -> int:
+    """Name every place under ``results`` that is not what its records give; 1 if there is one.
+
+    Nothing is written.
+    """
+    tell = progress()
+    findings = list(strict.find(store, tell))
+    for line in said(findings):
+        print(line)
+    tell("done")
+    return 1 if findings else 0
+
+
+def said(findings: Iterable[Finding]) -> list[str]:
+    """A line for each place, file by file, and how many there are."""
+    findings = list(findings)
+    counts = Counter(finding.file for finding in findings)
+    lines: list[str] = []
+    for file, count in counts.items():
+        lines += [finding.text for finding in findings if finding.file == file][:MOST]
+        if count > MOST:
+            lines.append(f"{file}: {count - MOST} more places")
+    if not findings:
+        return ["What is committed is what the records give: nothing differs."]
+    places, files = len(findings), len(counts)
+    differ = "1 place differs" if places == 1 else f"{places} places differ"
+    return [*lines, f"{differ} from what the records give, in {files} file{'s'[: files > 1]}."]
+
+
+def progress() -> Callable[[str], None]:
+    """What tells on stderr how far the work has come."""
+    start = time.monotonic()
+
+    def tell(line: str) -> None:
+        print(f"[{time.monotonic() - start:4.0f} s] {line}", file=sys.stderr, flush=True)
+
+    return tell

@@ -1,0 +1,87 @@
+"""Whether what is committed under ``results/`` is what the committed records give."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from analysis.strict import artefacts, records
+from analysis.strict.artefacts import PUBLISHED, published_csv
+from analysis.strict.findings import Finding
+from analysis.strict.records import Tell
+from experiments import profiles
+from gfl.experiment import Profile
+from gfl.record import Store
+
+__all__ = [
+    "CHECKS",
+    "PUBLISHED",
+    "Check",
+    "Finding",
+    "as_it_stands",
+    "find",
+    "published_csv",
+    "recorded",
+]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that is held against the records, for each profile that has some."""
+
+    what: str  # as the progress calls it
+    find: Callable[[Profile, Store, Tell], Iterator[Finding]]
+
+
+CHECKS = (
+    Check("the records' checksums", lambda profile, store, tell: _checksums(profile, store)),
+    Check("tables", lambda profile, store, tell: artefacts.tables(profile, store)),
+    Check("sweeps", lambda profile, store, tell: artefacts.tuning(profile, store)),
+    Check("detection errors", lambda profile, store, tell: artefacts.errors(profile, store)),
+    Check("figures", lambda profile, store, tell: artefacts.figures(profile, store)),
+    Check("figures of the records", records.evidence),
+)
+
+
+def recorded(store: Store) -> list[Profile]:
+    """The profiles that have committed records, as they were run."""
+    found = []
+    for name in profiles.PROFILES:
+        ids = store.reference_ids(name)
+        first = next((r for id in ids if (r := store.reference(name, id))), None)
+        if ids:
+            found.append(profiles.get(name, first.profile.get("gpus") if first else None))
+    return found
+
+
+def as_it_stands(store: Store) -> Store:
+    """The committed results alone, with the records as they are, whatever their checksums say.
+
+    A number altered in a record is then named where it stands for something, and not only as a
+    record that is missing.
+    """
+    nobodys = store.results / "runs of nobody"
+    return Store(nobodys, store.results, tell=_silent, mend=False, verify=False)
+
+
+def find(store: Store, tell: Tell) -> Iterator[Finding]:
+    """Hold all that is committed against the records, and name each place that differs."""
+    store = as_it_stands(store)
+    tell("published numbers")
+    yield from artefacts.published(store)
+    for profile in recorded(store):
+        for check in CHECKS:
+            tell(f"{profile.name}: {check.what}")
+            yield from check.find(profile, store, tell)
+    tell("claims")
+    yield from artefacts.claims(store)
+
+
+def _checksums(profile: Profile, store: Store) -> Iterator[Finding]:
+    cells = records.standing_for(profile, store)
+    yield from records.checksums(store.results / "runs" / profile.name, cells)
+    yield from records.checksums(store.results / "tuning" / profile.name)
+
+
+def _silent(line: str) -> None:
+    """What is said of a damaged record is a finding already."""

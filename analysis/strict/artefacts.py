@@ -1,0 +1,145 @@
+"""What is made of records, made again in memory and held against the committed files."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from analysis import render
+from analysis import tables as filling
+from analysis.library import Library
+from analysis.overlaps import Truth
+from analysis.sheet import sheet
+from analysis.strict.findings import NOTHING, Finding, compare
+from experiments import tables as declared
+from experiments.tuning import SWEEPS
+from experiments.tuning_told import told
+from gfl.errors import UserError
+from gfl.experiment import Profile
+from gfl.record import RunRecord, Store
+
+PUBLISHED = "published.csv"
+CLAIMS = "claims.json"
+FIGURES_TOLERANCE = 2e-5  # their CSVs have six digits, and another processor sums in another order
+
+
+def tables(profile: Profile, store: Store) -> Iterator[Finding]:
+    """Every printed table of a profile, and what no table has made there."""
+    folder = store.results / "tables" / profile.name
+    made: dict[str, str] = {}
+    for table in declared.TABLES.values():
+        filled = filling.fill(table, profile, store)
+        if any(cell.reference for cell in filled):
+            made[f"{table.name}.md"] = render.markdown(sheet(table, profile, filled, False), [])
+            made[f"{table.name}.csv"] = render.tidy_csv(table, filled, False)
+    yield from _folder(folder, made)
+
+
+def published_csv() -> str:
+    """Every number that the paper prints in its tables, as declared."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(("table", "group", "row", "column", "value"))
+    for table in declared.TABLES.values():
+        for cell in table.cells():
+            where = (table.name, cell.group.name, cell.row.key)
+            for column, value in cell.published.items():
+                writer.writerow((*where, column, "" if value is None else value))
+    return out.getvalue()
+
+
+def published(store: Store) -> Iterator[Finding]:
+    """The published numbers: also those of rows without a run, which no printed table has."""
+    yield from compare(store.results / PUBLISHED, published_csv())
+
+
+def figures(profile: Profile, store: Store) -> Iterator[Finding]:
+    """The numbers of every figure of a profile that has figures, and strange files there.
+
+    A picture is not compared, since the version of a font changes it: what it plots is.
+    """
+    folder = store.results / "figures" / profile.name
+    if not folder.is_dir():
+        return
+    from analysis.figures import FIGURES  # matplotlib takes a while
+
+    library = Library(store)
+    stems = {f"fig{name}" for name in FIGURES}
+    yield from _strange(folder, {f"{s}.{kind}" for s in stems for kind in ("csv", "pdf", "png")})
+    for name, figure in FIGURES.items():
+        path = folder / f"fig{name}.csv"
+        try:
+            numbers = figure.plate(library, profile).csv
+        except UserError as err:
+            if path.exists():
+                yield Finding(path, "the file", "numbers", f"{NOTHING}: {err}")
+        else:
+            yield from compare(path, numbers, tolerance=FIGURES_TOLERANCE)
+
+
+class _Swept(Store):
+    """A store whose own runs are the committed ones of the sweeps."""
+
+    def own(self, profile: str, id: str, max_iters: int | None = None) -> RunRecord | None:
+        path = self.results / "tuning" / profile / f"{id}.json"
+        return self._read(path, id, set_aside=False)
+
+
+def tuning(profile: Profile, store: Store) -> Iterator[Finding]:
+    """What is told of a profile's sweeps, of the records that are committed with it."""
+    folder = store.results / "tuning"
+    if not (folder / profile.name).is_dir():
+        return
+    swept = _Swept(store.runs, store.results, store.tell, store.mend, store.verify)
+    for sweep in SWEEPS.get(profile.name, ()):
+        for kind, text in told(sweep, profile, swept).items():
+            yield from compare(folder / f"{profile.name}{sweep.suffix}.{kind}", text)
+
+
+def errors(profile: Profile, store: Store) -> Iterator[Finding]:
+    """The detection errors by kind, where they are committed."""
+    folder = store.results / "errors"
+    if profile.dataset is None or not folder.is_dir():
+        return
+    from analysis import error_tables
+    from analysis.error_runs import gather
+
+    library = Library(store)
+    path = folder / f"{profile.name}.md"
+    try:
+        report = gather(profile, library, Truth.of(library.dataset(profile)))
+    except UserError as err:
+        yield Finding(path, "the file", "errors", f"{NOTHING}: {err}")
+        return
+    yield from compare(path, error_tables.markdown(report, profile))
+    yield from compare(path.with_suffix(".csv"), error_tables.tidy_csv(report))
+
+
+def claims(store: Store) -> Iterator[Finding]:
+    """The verdicts on the paper's claims, of the runs of all profiles."""
+    from analysis.claims import render
+    from analysis.claims.trial import trial
+
+    try:
+        made = render.files(trial(store))
+    except UserError as err:
+        yield Finding(store.results / CLAIMS, "the file", "claims", f"{NOTHING}: {err}")
+        return
+    for name, text in made.items():
+        yield from compare(store.results / name, text)
+
+
+def _folder(folder: Path, made: Mapping[str, str]) -> Iterator[Finding]:
+    """A folder that has these files and no other."""
+    yield from _strange(folder, made)
+    for name, text in made.items():
+        yield from compare(folder / name, text)
+
+
+def _strange(folder: Path, known: Iterable[str]) -> Iterator[Finding]:
+    """Files that nothing makes; those of this machine alone are not committed."""
+    for path in sorted(folder.glob("*")):
+        if path.name not in set(known) and ".this-machine." not in path.name:
+            yield Finding(path, "the file", "is there", "nothing makes it")

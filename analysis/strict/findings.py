@@ -1,0 +1,212 @@
+"""What differs between a committed file and what the records give, cell by cell."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+NOTHING = "nothing"
+LONGEST = 100  # characters of a cell that are shown
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A place of a committed file that is not what the records give."""
+
+    file: Path
+    place: str
+    committed: str
+    expected: str  # by the records
+
+    @property
+    def text(self) -> str:
+        committed, expected = _around(self.committed, self.expected)
+        return f"{self.file}: {self.place}: committed {committed}, by the records {expected}"
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a file: a row of cells with their columns' names, or one of plain text."""
+
+    place: str
+    cells: tuple[str, ...]
+    columns: tuple[str, ...] = ()
+
+
+Parse = Callable[[str], list[Line]]
+
+
+def compare(
+    file: Path, expected: str, parse: Parse | None = None, tolerance: float = 0.0
+) -> Iterator[Finding]:
+    """Hold a committed file against the text that the records give for it, cell by cell.
+
+    Numbers may differ by a relative ``tolerance``: another processor sums in another order. The
+    file's ending says how it is read, unless ``parse`` does.
+    """
+    try:
+        committed = file.read_bytes().decode()
+    except FileNotFoundError:
+        yield Finding(file, "the file", NOTHING, "a file")
+        return
+    except UnicodeDecodeError as err:
+        yield Finding(file, f"byte {err.start}", "not UTF-8", "text")
+        return
+    if committed == expected:
+        return
+    parse = parse or READERS[file.suffix]
+    try:
+        found = list(_different(file, parse(committed), parse(expected), tolerance))
+    except ValueError as err:
+        found = [Finding(file, "the file", f"unreadable ({err})", "a file that can be read")]
+    if not found and not tolerance:
+        found = [Finding(file, *_line(committed, expected))]
+    yield from found
+
+
+def markdown_lines(text: str) -> list[Line]:
+    """Markdown: tables row by row under their headings, and every other line.
+
+    Where a row's first cell is empty, the row above gave its name; cells under an empty heading
+    are names too.
+    """
+    lines: list[Line] = []
+    title, name, header = "", "", ()
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.startswith("## "):
+            title = f"{line[3:]}, "
+        if not line.startswith("|"):
+            header = ()
+            lines.append(Line(f"line {number}", (line,)))
+            continue
+        cells = tuple(
+            cell.strip().replace("\0", "|")
+            for cell in line.replace("\\|", "\0").strip().strip("|").split("|")
+        )
+        if not header:
+            header, name = cells, ""
+            lines.append(Line(f"{title}heading of line {number}", cells, header))
+            continue
+        name = cells[0] or name
+        more = [cell for cell, head in zip(cells[1:], header[1:], strict=False) if not head]
+        place = ", ".join(filter(None, [f"row {name!r}", *more]))
+        lines.append(Line(f"{title}{place}", cells, header))
+    return lines
+
+
+def csv_lines(text: str) -> list[Line]:
+    """CSV: a row is named by its number and by those of its cells that are words."""
+    rows = [tuple(row) for row in csv.reader(io.StringIO(text))]
+    header = rows[0] if rows else ()
+    lines = [Line("header", header, header)]
+    for number, row in enumerate(rows[1:], 1):
+        words = [cell for cell in row if cell and _number(cell) is None][:6]
+        named = f" ({', '.join(words)})" if words else ""
+        lines.append(Line(f"row {number}{named}", row, header))
+    return lines
+
+
+def json_lines(text: str) -> list[Line]:
+    """JSON: a line for each value, named by the way to it; objects with an id by that."""
+    return [Line(place, (value,)) for place, value in _values(json.loads(text), "")]
+
+
+READERS: Mapping[str, Parse] = {".md": markdown_lines, ".csv": csv_lines, ".json": json_lines}
+
+
+def _values(value: Any, place: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, Mapping) and value:
+        for key, inner in value.items():
+            yield from _values(inner, f"{place}, {key}" if place else str(key))
+    elif isinstance(value, list) and value:
+        for number, inner in enumerate(value, 1):
+            id = inner.get("id") if isinstance(inner, Mapping) else None
+            yield from _values(inner, f"{place} {id or number}".strip())
+    else:
+        yield place, json.dumps(value, ensure_ascii=False)
+
+
+def _different(
+    file: Path, committed: Sequence[Line], expected: Sequence[Line], tolerance: float
+) -> Iterator[Finding]:
+    if len(committed) == len(expected):
+        pairs = zip(committed, expected, strict=True)
+    else:
+        pairs = _aligned(committed, expected)
+    for old, new in pairs:
+        if old is None or new is None or len(old.cells) != len(new.cells):
+            place = (new or old or Line("the file", ())).place
+            yield Finding(file, place, _whole(old), _whole(new))
+        elif old.place != new.place and len(new.cells) == 1:  # of JSON: another way
+            yield Finding(file, new.place, f"{old.place}: {old.cells[0]}", new.cells[0])
+        else:
+            yield from _cells(file, old, new, tolerance)
+
+
+def _cells(file: Path, old: Line, new: Line, tolerance: float) -> Iterator[Finding]:
+    for i, (was, is_) in enumerate(zip(old.cells, new.cells, strict=True)):
+        if not _same(was, is_, tolerance):
+            column = new.columns[i] if i < len(new.columns) else ""
+            where = f"column {column or i + 1}" if new.columns else ""
+            yield Finding(file, ", ".join(filter(None, [new.place, where])), was, is_)
+
+
+def _aligned(
+    committed: Sequence[Line], expected: Sequence[Line]
+) -> Iterator[tuple[Line | None, Line | None]]:
+    """Pair lines of two files that have not as many: what both have stays together."""
+    cells = [[line.cells for line in lines] for lines in (committed, expected)]
+    for kind, i, j, k, m in SequenceMatcher(None, *cells, autojunk=False).get_opcodes():
+        if kind != "equal":
+            yield from zip_longest(committed[i:j], expected[k:m])
+
+
+def _whole(line: Line | None) -> str:
+    return NOTHING if line is None else " | ".join(line.cells)
+
+
+def _same(one: str, other: str, tolerance: float) -> bool:
+    if one == other:
+        return True
+    a, b = _number(one), _number(other)
+    if not tolerance or a is None or b is None:
+        return False
+    return math.isclose(a, b, rel_tol=tolerance, abs_tol=1e-9)
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _line(committed: str, expected: str) -> tuple[str, str, str]:
+    """The first line that differs, of files whose cells do not: in quotes or spaces."""
+    lines = [text.splitlines(keepends=True) for text in (committed, expected)]
+    for number, (one, other) in enumerate(zip_longest(*lines, fillvalue=""), 1):
+        if one != other:
+            return f"line {number}", repr(one), repr(other)
+    return "its encoding", "other bytes", "the same text"
+
+
+def _around(one: str, other: str) -> tuple[str, str]:
+    """Two texts as they are, or long ones cut to where they begin to differ."""
+    if max(len(one), len(other)) <= LONGEST:
+        return one, other
+    pairs = zip_longest(one, other)
+    start = max(0, next((i for i, (a, b) in enumerate(pairs) if a != b), 0) - LONGEST // 2)
+    return _cut(one, start), _cut(other, start)
+
+
+def _cut(text: str, start: int) -> str:
+    before, after = "…" if start else "", "…" if start + LONGEST < len(text) else ""
+    return f"{before}{text[start : start + LONGEST]}{after}"

@@ -1,0 +1,174 @@
+"""Whether records are what was written, and their figures what their detections give."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from analysis.library import Library, coco_results
+from analysis.strict.findings import NOTHING, Finding
+from experiments import tables
+from experiments.machine import usable_cores
+from experiments.matrix import plan
+from experiments.profiles import TUNING_SEED
+from gfl.errors import UserError
+from gfl.experiment import Profile
+from gfl.files import sha256
+from gfl.predictions import DETECTIONS
+from gfl.record import METRICS, RecordError, RunRecord, Store, digest, read_json, seeds_of
+
+Tell = Callable[[str], None]
+Metrics = Mapping[str, float | None]
+
+
+def checksums(folder: Path, cells: Callable[[str], str] = lambda id: "") -> Iterator[Finding]:
+    """Find records of a folder that are not what was written; ``cells`` says what one stands for.
+
+    A checksum does not tell which of a record's numbers was altered. ``evidence`` does.
+    """
+    for path in sorted(folder.glob("*.json")):
+        place = "the record" + cells(path.stem)
+        try:
+            record = RunRecord.load(path)
+        except (RecordError, OSError) as err:
+            yield _unlike_its_checksum(path, place) or Finding(path, place, str(err), "a record")
+        else:
+            if record.id != path.stem:
+                yield Finding(path, "id", record.id, path.stem)
+
+
+def _unlike_its_checksum(path: Path, place: str) -> Finding | None:
+    content = _content(path)
+    checksum = content.pop("sha256", None)
+    if not content or checksum == digest(content):
+        return None
+    return Finding(path, f"{place}, sha256", str(checksum), f"{digest(content)} of its content")
+
+
+def standing_for(profile: Profile, store: Store) -> Callable[[str], str]:
+    """Return what says which cells of the tables a run of some id stands for."""
+    seeds = [s for s in seeds_of(store.reference_ids(profile.name)) if s != TUNING_SEED]
+    cells = {run.id: run.rows for run in plan(tables.TABLES.values(), profile, seeds)}
+
+    def said(id: str) -> str:
+        return f" (of {'; '.join(cells[id])})" if id in cells else ""
+
+    return said
+
+
+def evidence(profile: Profile, store: Store, tell: Tell) -> Iterator[Finding]:
+    """Compute every record's twelve figures anew of its committed detections, by pycocotools.
+
+    Each must be the record's to the last digit, so that one altered there is found although its
+    checksum was made anew. Where the images are not embedded nothing can be evaluated.
+    """
+    cells = standing_for(profile, store)
+    there: dict[str, Metrics] = {}
+    for id in store.reference_ids(profile.name):
+        content = _content(store.reference_path(profile.name, id))
+        yield from _files(profile, id, content, store)
+        if (store.reference_predictions(profile.name, id) / DETECTIONS).is_file() and content:
+            there[id] = content.get("metrics") or {}
+    yield from _stray(profile, store)
+    if profile.dataset is None:
+        tell(f"{profile.name}: its images are not here, so no run is evaluated again")
+        return
+    found = _evaluated(profile, store, list(there), tell)
+    for id, metrics in there.items():
+        path, again = store.reference_path(profile.name, id), found[id]
+        if isinstance(again, str):
+            yield Finding(path, f"metrics{cells(id)}", "12 figures", f"none: {again}")
+            continue
+        for name in METRICS:
+            if (was := metrics.get(name)) != again[name]:
+                yield Finding(path, f"metrics, {name}{cells(id)}", repr(was), repr(again[name]))
+
+
+def _files(
+    profile: Profile, id: str, content: Mapping[str, Any], store: Store
+) -> Iterator[Finding]:
+    """Whether a run's committed predictions are the files that its record names."""
+    folder = store.reference_predictions(profile.name, id)
+    named: Mapping[str, str] = content.get("predictions") or {}
+    for name in sorted({DETECTIONS, *named, *(path.name for path in folder.glob("*"))}):
+        path, checksum = folder / name, named.get(name, NOTHING)
+        if path.is_file():
+            if (found := sha256(path)) != checksum:
+                yield Finding(path, "its SHA-256", found, checksum)
+        elif name == DETECTIONS:
+            yield Finding(path, "the file", NOTHING, "the detections of its run")
+
+
+def _stray(profile: Profile, store: Store) -> Iterator[Finding]:
+    """Predictions of runs that have no record."""
+    ids = set(store.reference_ids(profile.name))
+    for folder in sorted((store.results / "predictions" / profile.name).glob("*")):
+        if folder.name not in ids:
+            yield Finding(folder, "the folder", "predictions", "no record of this id")
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A run's detections to evaluate; all that a process needs."""
+
+    profile: Profile
+    path: Path
+
+
+def _evaluated(
+    profile: Profile, store: Store, ids: Sequence[str], tell: Tell
+) -> dict[str, Metrics | str]:
+    """The twelve figures by id, or why there are none: several runs at a time."""
+    paths = (store.reference_predictions(profile.name, id) / DETECTIONS for id in ids)
+    jobs = [_Job(profile, path) for path in paths]
+    workers = min(usable_cores(), len(jobs) // 2)
+    if workers < 2:
+        return {id: _evaluate(job) for id, job in zip(ids, jobs, strict=True)}
+    Library(store).dataset(profile)  # kept on disk, so that only one process draws it
+    found: dict[str, Metrics | str] = {}
+    fresh = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
+    with ProcessPoolExecutor(workers, mp_context=fresh) as pool:
+        for id, metrics in zip(ids, pool.map(_evaluate, jobs), strict=True):
+            found[id] = metrics
+            if len(found) % 10 == 0 or len(found) == len(ids):
+                tell(f"{profile.name}: {len(found)} of {len(ids)} runs evaluated again")
+    return found
+
+
+def _evaluate(job: _Job) -> Metrics | str:
+    import pyarrow
+    import pyarrow.parquet as pq
+
+    from gfl.evaluate import coco_metrics  # pycocotools takes a while
+
+    try:
+        table = pq.read_table(job.path)
+        return coco_metrics(_truth(job.profile), coco_results(table.to_pandas()))
+    except (UserError, pyarrow.ArrowException, KeyError) as err:
+        return f"{job.path} cannot be evaluated: {err}"
+
+
+@lru_cache(maxsize=1)
+def _truth(profile: Profile) -> Any:
+    import contextlib
+    import io
+
+    from pycocotools.coco import COCO
+
+    truth: Any = COCO()
+    truth.dataset = Library(Store(Path(), Path())).dataset(profile)
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth.createIndex()
+    return truth
+
+
+def _content(path: Path) -> dict[str, Any]:
+    try:
+        return read_json(path)
+    except (RecordError, OSError):
+        return {}
