@@ -79,7 +79,7 @@ class Best:
         return [[json.loads(text) for text in row] for row in self._sides("distribution")]
 
 
-def best(library: Library, experiment: Experiment, profile: Profile) -> Best:
+def best(library: Library, experiment: Experiment, profile: Profile, seed: int = 0) -> Best:
     """Return the best positive of every object that has one.
 
     Raises:
@@ -88,9 +88,8 @@ def best(library: Library, experiment: Experiment, profile: Profile) -> Best:
     """
     if profile.dataset is None:
         raise UserError(f"the {profile.name} profile's data say nothing of where a side may lie")
-    return best_of(
-        library.locations(experiment, profile), library.ground_truth(profile), _px(profile)
-    )
+    locations = library.locations(experiment, profile, seed)
+    return best_of(locations, library.ground_truth(profile), _px(profile))
 
 
 def best_of(locations: Locations, objects: pd.DataFrame, px: float) -> Best:

@@ -83,7 +83,7 @@ def errors(
     truth: Truth, found: Found, foreground: float = FOREGROUND, background: float = BACKGROUND
 ) -> Errors:
     """Return the errors of detections; see ``kinds``."""
-    sorted_out = _Sorted.of(truth, found, foreground, background)
+    sorted_out = Sorted.of(truth, found, foreground, background)
     ap = sorted_out.ap()
     gain = {kind: sorted_out.ap(kind) - ap for kind in (*KINDS, *SPECIAL)}
     count = {kind: int(sorted_out.kind[kind].sum()) for kind in KINDS}
@@ -95,7 +95,7 @@ def errors(
 
 
 @dataclass(frozen=True)
-class _Sorted:
+class Sorted:
     """What becomes of every detection and every object."""
 
     truth: Truth
@@ -108,7 +108,7 @@ class _Sorted:
     target: np.ndarray  # [D] that object; -1: none
 
     @classmethod
-    def of(cls, truth: Truth, found: Found, foreground: float, background: float) -> _Sorted:
+    def of(cls, truth: Truth, found: Found, foreground: float, background: float) -> Sorted:
         size = len(found.image)
         pairs = overlaps(truth, found)
         crowd = truth.crowd[pairs.to]
@@ -146,8 +146,10 @@ class _Sorted:
         kind["missed"][target[right]] = False
         return cls(truth, found.category, counts, true, unfound, kind, right, target)
 
-    def ap(self, without: str | None = None) -> float:
-        """AP in percent, after the oracle of a kind."""
+    def after(
+        self, without: str | None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """The oracle of a kind: detections kept, true, their categories; objects that count."""
         keep, true, category = self.counts, self.true, self.category
         objects = ~self.truth.crowd
         if without == "missed":
@@ -162,6 +164,11 @@ class _Sorted:
             keep, true = keep & (right | ~wrong), true | right
             category = category.copy()
             category[right] = self.truth.category[self.target[right]]
+        return keep, true, category, objects
+
+    def ap(self, without: str | None = None) -> float:
+        """AP in percent, after the oracle of a kind."""
+        keep, true, category, objects = self.after(without)
         columns = []
         for one in np.unique(self.truth.category[~self.truth.crowd]):
             mine = true[keep & (category == one)]
