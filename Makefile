@@ -55,7 +55,7 @@ $(2) exec $(PY) -m "$$@" $(ARGS)
 endef
 
 .PHONY: help setup setup-dev repair test bench lint format types status promote tune figures errors \
-  audit reproduce-all notebooks lab
+  audit report reproduce-all notebooks lab
 
 help: ## this list
 	@sed -n 's/^\([a-z][a-z0-9%-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | \
@@ -97,6 +97,9 @@ errors: setup ## sort every run's detection errors by kind (STORE=runs: this mac
 
 audit: setup ## try every claim of the paper (STRICT=1: check results/ against its records)
 	@set --; $(store) $(strict) exec $(PY) -m analysis audit "$$@" $(ARGS)
+
+report: setup ## write everything as one HTML file to read (STORE=runs: of this machine's runs)
+	@$(call run,analysis report,$(store))
 
 status: setup ## which runs are finished, and which are missing
 	@$(call run,experiments status,$(seeds) $(jobs))

@@ -62,6 +62,12 @@ def parser() -> Parser:
         help="write nothing; name what is committed and not what the records give (exit code 1)",
     )
     add_folders(audit)
+    report = commands.add_parser("report", help="write everything as one HTML file to read")
+    _add_store(report, "this machine's runs")
+    report.add_argument(
+        "--out", type=Path, metavar="FILE.html", help="(default: results/report/<profile>.html)"
+    )
+    add_profile(report)
     return top
 
 
@@ -80,7 +86,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _command(args: argparse.Namespace) -> int:
-    commands = {"table": _table, "figure": _figure, "errors": _errors, "audit": _audit}
+    commands = {
+        "table": _table,
+        "figure": _figure,
+        "errors": _errors,
+        "audit": _audit,
+        "report": _report,
+    }
     return commands[args.command](args)
 
 
@@ -98,6 +110,15 @@ def _errors(args: argparse.Namespace) -> int:
 
     profile, store = chosen(args)
     return error_tables.write(profile, store, args.store == "runs", args.annotations)
+
+
+def _report(args: argparse.Namespace) -> int:
+    from analysis import report  # matplotlib takes a while, and --help needs none
+
+    profile, store = chosen(args)
+    path = report.write(profile, store, args.store == "runs", args.out)
+    print(f"written: {path} ({path.stat().st_size / 1e6:.1f} MB)")
+    return 0
 
 
 def _audit(args: argparse.Namespace) -> int:

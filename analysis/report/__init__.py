@@ -1,0 +1,30 @@
+"""``python -m analysis report``: one profile's results as one HTML file that needs nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from analysis.report.page import html
+from gfl.errors import UserError
+from gfl.experiment import Profile
+from gfl.files import write_text
+from gfl.record import Store
+
+LARGEST = 15_000_000  # bytes; a page is mailed around
+
+
+def write(profile: Profile, store: Store, own: bool, out: Path | None = None) -> Path:
+    """Write the report of a profile and return its path.
+
+    Raises:
+        UserError: the claims are missing or of other records, or the page is too large.
+    """
+    # This machine's report has a name that git ignores: the committed one is the reference's.
+    name = f"{profile.name}{'.this-machine' if own else ''}.html"
+    text = html(profile, store, own)
+    if (size := len(text.encode())) > LARGEST:
+        raise UserError(f"the report has {size:,} bytes, more than {LARGEST:,}")
+    return write_text(out or store.results / "report" / name, text)
+
+
+__all__ = ["html", "write"]

@@ -1,0 +1,157 @@
+"""What the page draws itself, as numbers of an SVG: a loss curve, an interval on its scale."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from gfl.record import RunRecord
+
+SMOOTH = 12  # points of a curve that are averaged: a step's batch is small
+POINTS = 80  # that a curve is drawn with, at most
+
+
+@dataclass(frozen=True)
+class Tick:
+    """Where a label stands on an axis."""
+
+    at: float
+    label: str
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The training loss of a row's runs, a line a seed."""
+
+    width: int
+    height: int
+    left: int  # of the axes
+    bottom: int
+    lines: tuple[str, ...]  # points of a polyline
+    x: tuple[Tick, ...]
+    y: tuple[Tick, ...]
+    text: str  # for who cannot see it
+
+
+def curve(records: Mapping[int, RunRecord], width: int = 320, height: int = 120) -> Curve | None:
+    """The curve of runs by seed; None where no run kept one."""
+    losses = {seed: _losses(record) for seed, record in records.items()}
+    losses = {seed: points for seed, points in losses.items() if len(points) > 1}
+    if not losses:
+        return None
+    left, bottom, top = 30, height - 18, 6
+    span = width - left - 6
+    last = max(float(points[-1, 0]) for points in losses.values())
+    step = _step(max(float(points[:, 1].max()) for points in losses.values()), 4)
+    most = step * math.ceil(max(float(p[:, 1].max()) for p in losses.values()) / step - 1e-9)
+
+    def place(points: np.ndarray) -> str:
+        x = left + span * points[:, 0] / last
+        y = bottom - (bottom - top) * points[:, 1] / most
+        return " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True))
+
+    ends = ", ".join(f"{points[-1, 1]:.2f} (seed {s})" for s, points in losses.items())
+    starts = max(float(points[0, 1]) for points in losses.values())
+    levels = [step * i for i in range(round(most / step) + 1)]
+    marks = [_step(last, 3) * i for i in range(4)]
+    return Curve(
+        width, height, left, bottom,
+        lines=tuple(place(points) for points in losses.values()),
+        x=tuple(Tick(left + span * v / last, f"{v:,.0f}") for v in marks if v <= last),
+        y=tuple(Tick(bottom - (bottom - top) * v / most, f"{v:g}") for v in levels),
+        text=f"Training loss over {last:.0f} iterations, from {starts:.2f} down to {ends}.",
+    )  # fmt: skip
+
+
+def _losses(record: RunRecord) -> np.ndarray:
+    """Iteration and loss, smoothed and thinned out."""
+    pairs = [(p["iter"], p["loss"]) for p in record.curve if p.get("loss") is not None]
+    points = np.array(pairs, dtype=float).reshape(-1, 2)
+    if len(points) < 2:
+        return points
+    sums = np.cumsum(np.concatenate([[0.0], points[:, 1]]))
+    index = np.arange(len(points))
+    low = np.maximum(index - SMOOTH // 2, 0)
+    high = np.minimum(index + SMOOTH // 2, len(points))
+    points[:, 1] = (sums[high] - sums[low]) / (high - low)
+    every = math.ceil(len(points) / POINTS)
+    return np.concatenate([points[:-1:every], points[-1:]])
+
+
+def _step(most: float, count: int) -> float:
+    """A round number of which ``count`` or fewer make up ``most``: 1, 2 or 5 and zeros."""
+    if not most > 0:
+        return 1.0
+    power = 10.0 ** math.floor(math.log10(most / count))
+    return next(power * f for f in (1, 2, 5, 10) if power * f * count >= most * (1 - 1e-9))
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A stretch of numbers on a strip of pixels."""
+
+    low: float
+    high: float
+    width: int = 200
+
+    def x(self, value: float) -> float:
+        """Where a number stands; what is beyond either end stands at the end."""
+        share = (value - self.low) / (self.high - self.low)
+        return round(4 + (self.width - 8) * min(max(share, 0.0), 1.0), 1)
+
+    @property
+    def ticks(self) -> tuple[Tick, ...]:
+        """Round numbers within."""
+        step = _step(self.high - self.low, 4)
+        first = math.ceil(self.low / step - 1e-9)
+        count = math.floor(self.high / step + 1e-9) - first + 1
+        return tuple(Tick(self.x(step * (first + i)), f"{step * (first + i):g}".replace("-", "−"))
+                     for i in range(count))  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Strip:
+    """One check: what is claimed, what the paper prints, what was found and how surely."""
+
+    width: int
+    claimed: tuple[float, float]  # the stretch that the claim allows
+    zero: float | None
+    printed: float | None
+    value: float | None
+    interval: tuple[float, float] | None
+
+
+def scale(values: Iterable[float | None]) -> Scale | None:
+    """A scale with room for all of these and, if it is near, for 0."""
+    finite = [v for v in values if v is not None and math.isfinite(v)]
+    if not finite:
+        return None
+    low, high = min(finite), max(finite)
+    if low > 0 and low < 2 * (high - low):
+        low = 0.0
+    if high < 0 and -high < 2 * (high - low):
+        high = 0.0
+    room = 0.06 * (high - low) or max(abs(high), 1.0) * 0.1
+    return Scale(low - room, high + room)
+
+
+def strip(
+    on: Scale,
+    bounds: Sequence[float | None],
+    printed: float | None,
+    value: float | None,
+    interval: tuple[float, float] | None,
+) -> Strip:
+    """Place a check on a scale; a bound of None is none."""
+    low, high = (on.low if bounds[0] is None else bounds[0]), bounds[1]
+    return Strip(
+        width=on.width,
+        claimed=(on.x(low), on.x(on.high if high is None else high)),
+        zero=on.x(0.0) if on.low <= 0 <= on.high else None,
+        printed=None if printed is None else on.x(printed),
+        value=None if value is None else on.x(value),
+        interval=None if interval is None else (on.x(interval[0]), on.x(interval[1])),
+    )

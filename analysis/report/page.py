@@ -1,0 +1,142 @@
+"""One profile's page, put together: everything that it shows, and the text of the file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from analysis.report import bundle, evidence, lists, pictures, runs, sides
+from experiments import tables
+from gfl.experiment import Profile
+from gfl.record import RunRecord, Store
+
+TEMPLATES = Path(__file__).parent / "templates"
+MARK = ".this-machine"  # of files that git ignores: what is committed is the reference's
+OPTIMIZERS = {"adamw": "AdamW", "sgd": "SGD"}
+
+
+@dataclass(frozen=True)
+class Step:
+    """What makes a part of the page anew."""
+
+    part: str
+    command: str
+    note: str = ""
+
+
+def html(profile: Profile, store: Store, own: bool) -> str:
+    """Return the page of a profile's reference, or of this machine's runs.
+
+    The same input gives the same text: nothing tells when it was made.
+
+    Raises:
+        UserError: ``results/claims.json`` is missing or is of other records.
+    """
+    mark = MARK if own else ""
+    declared = list(tables.TABLES.values())
+    views, shown = sides.views(declared, profile, store, own)
+    cards = runs.cards(shown)
+    records = list({r.id: r for cell in shown for r in cell.records.values()}.values())
+    trial = evidence.read(
+        store.results / f"claims{mark}.json",
+        profile.name,
+        store,
+        own,
+        {card.slug for card in cards},
+    )
+    drawn = list(pictures.pictures(profile.name, store, own))
+    return _render(
+        profile=profile,
+        facts=list(_facts(profile, records)),
+        own=own,
+        trial=trial,
+        tables=views,
+        steps_of_gap=sides.STEPS,
+        pictures=drawn,
+        errors=lists.errors_by_kind(store.results / "errors" / f"{profile.name}{mark}.csv"),
+        benchmarks=list(lists.benchmarks(store.results / "benchmarks")),
+        cards=cards,
+        metrics=[runs.NAMES.get(name, name) for name in runs.METRICS],
+        environment=runs.environment(records),
+        steps=list(_steps(profile, views, drawn, own)),
+    )
+
+
+def _render(**content: Any) -> str:
+    """Fill the template: every string of it is escaped, and only our own scripts may run."""
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    scripts = {
+        "theme": bundle.inert(_own("theme.js")),
+        "datatables": bundle.datatables(),
+        "report": bundle.inert(_own("report.js")),
+    }
+    return environment.get_template("report.html.j2").render(
+        **content,
+        style=Markup(_own("style.css")),
+        scripts={name: Markup(text) for name, text in scripts.items()},
+        sources=[bundle.source(text) for text in scripts.values()],
+    )
+
+
+def _own(name: str) -> str:
+    return (TEMPLATES / name).read_text(encoding="utf-8")
+
+
+def _facts(profile: Profile, records: Sequence[RunRecord]) -> Iterator[tuple[str, str]]:
+    """The scale of the runs, for the head of the page."""
+    data, schedule, model = profile.dataset, profile.schedule, profile.model
+    size = " × ".join(map(str, sorted(profile.scale, reverse=True)))
+    if data is None:
+        yield "Data", f"COCO, images of {size} px at most"
+    else:
+        where = f"{data.train:,} images to train on, {data.val:,} to validate on"
+        yield "Data", f"embedded shapes, not COCO: {where}, {size} px"
+    start = "pretrained on ImageNet" if model.pretrained else "from scratch"
+    yield (
+        "Network",
+        f"ResNet-{model.depth} of {model.base_channels} first channels, {start}; "
+        f"{model.levels} levels from P{model.first_level} on, {model.channels} channels",
+    )
+    yield (
+        "Training",
+        f"{schedule.epochs} epochs, batch {schedule.batch}, {OPTIMIZERS[schedule.optimizer]}, "
+        f"learning rate {schedule.lr:g}, {schedule.precision}",
+    )
+    seeds = sorted({record.seed for record in records})
+    named = f", seeds {', '.join(map(str, seeds))}" if seeds else ""
+    yield "Runs", f"{len(records)}{named}"
+    if machines := sorted({runs.machine(record) for record in records}):
+        yield "Hardware", "; ".join(machines)
+
+
+def _steps(
+    profile: Profile,
+    views: Sequence[sides.View],
+    drawn: Sequence[pictures.Picture],
+    own: bool,
+) -> Iterator[Step]:
+    """How every part is made again, as the declarations have it."""
+    where = "" if profile.name == "laptop" else f" PROFILE={profile.name}"
+    whose = " STORE=runs" if own else ""
+    options = where + whose
+    for view in views:
+        if view.command:
+            yield Step(f"{view.title}, trained from scratch", view.command)
+    yield Step("The runs as the reference", f"make promote{where}")
+    for picture in drawn:
+        yield Step(picture.title, f"{picture.command}{options}")
+    yield Step("Claims, text checks", f"make audit{whose}", "from the records, trains nothing")
+    yield Step("Errors by kind", f"make errors{options}")
+    yield Step("Speed beside mmdet’s heads", "make bench")
+    yield Step("This page", f"make report{options}")

@@ -1,0 +1,71 @@
+"""The drawn figures as they stand in the page: lossless WebP in the page's own text."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from analysis.figures import FIGURES
+from gfl.record import Store
+
+EFFORT = 4  # of WebP's 0 to 6; above it files shrink by little and take several times as long
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure: what it shows, and its file's content or how to make it."""
+
+    id: str
+    title: str  # "Figure 2(b)"
+    caption: str
+    data: str  # a data: address; empty where it is not drawn
+    width: int
+    height: int
+    numbers: str  # the file of the numbers that it plots
+    command: str
+
+    @property
+    def wide(self) -> bool:
+        """As wide as a page, not a column of it."""
+        return self.width > 1.4 * self.height
+
+
+def pictures(profile: str, store: Store, own: bool) -> Iterator[Picture]:
+    """Every declared figure, drawn or not."""
+    mark = ".this-machine" if own else ""
+    for name, figure in FIGURES.items():
+        path = store.results / "figures" / profile / f"fig{name}{mark}.png"
+        data, size = _data(path) if path.is_file() else ("", (0, 0))
+        yield Picture(
+            id=f"figure-{name}",
+            title=title(name),
+            caption=figure.caption,
+            data=data,
+            width=size[0],
+            height=size[1],
+            numbers=f"results/figures/{profile}/fig{name}{mark}.csv",
+            command=f"make figure-{name}",
+        )
+
+
+def title(name: str) -> str:
+    """``Figure 2(b)`` of ``2b``, ``Calibration`` of a figure that the paper has not."""
+    match = re.fullmatch(r"(\d+)([a-z]?)", name)
+    if match is None:
+        return name.capitalize()
+    return f"Figure {match[1]}" + (f"({match[2]})" if match[2] else "")
+
+
+def _data(path: Path) -> tuple[str, tuple[int, int]]:
+    out = io.BytesIO()
+    with Image.open(path) as image:
+        # The figures are opaque; what is transparent would be lost on a dark page.
+        image.convert("RGB").save(out, "webp", lossless=True, quality=80, method=EFFORT)
+        size = image.size
+    return f"data:image/webp;base64,{base64.b64encode(out.getvalue()).decode()}", size

@@ -1,0 +1,137 @@
+"""The runs behind the page: each row's once, with every place that shows it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from analysis.report.drawn import Curve, curve
+from analysis.report.sides import Shown, Use
+from experiments.progress import duration
+from gfl.record import RunRecord
+
+# The figures of a record that stand in its row; the recalls are left to the record itself.
+METRICS = ("AP", "AP50", "AP75", "APS", "APM", "APL")
+NAMES = {"APS": "AP_S", "APM": "AP_M", "APL": "AP_L"}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run, as its record has it."""
+
+    id: str
+    seed: int
+    figures: tuple[str, ...]  # of METRICS
+    fps: str
+    commit: str
+    machine: str
+    started: str
+    took: str
+
+
+@dataclass(frozen=True)
+class Card:
+    """All seeds of one experiment."""
+
+    id: str
+    slug: str
+    factors: tuple[tuple[str, str], ...]
+    runs: tuple[Run, ...]
+    uses: tuple[Use, ...]
+    curve: Curve | None
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What the runs were made with: each value, and by how many runs."""
+
+    versions: tuple[tuple[str, tuple[tuple[str, int], ...]], ...]
+    hardware: tuple[tuple[str, tuple[tuple[str, int], ...]], ...]
+    commits: tuple[tuple[str, int], ...]
+    runs: int
+    seconds: str
+    first: str
+    last: str
+
+
+def cards(shown: Iterable[Shown]) -> list[Card]:
+    """A card an experiment, in the order in which the tables first show it."""
+    cells: dict[str, list[Shown]] = {}
+    for cell in shown:
+        experiment = cell.filled.cell.experiment
+        assert experiment is not None
+        cells.setdefault(experiment.slug, []).append(cell)
+    return [_card(slug, several) for slug, several in cells.items()]
+
+
+def _card(slug: str, cells: Sequence[Shown]) -> Card:
+    records = {seed: r for cell in cells for seed, r in cell.records.items()}
+    records = dict(sorted(records.items()))
+    first = next(iter(records.values()), None)
+    factors = first.experiment if first else {}
+    return Card(
+        id=f"run-{slug}",
+        slug=slug,
+        factors=tuple((str(name), _value(value)) for name, value in factors.items()),
+        runs=tuple(_run(record) for record in records.values()),
+        uses=tuple(cell.use for cell in cells),
+        curve=curve(records),
+    )
+
+
+def _run(record: RunRecord) -> Run:
+    values = [record.metrics.get(name) for name in METRICS]
+    return Run(
+        id=record.id,
+        seed=record.seed,
+        figures=tuple("—" if v is None else f"{v:.2f}" for v in values),
+        fps="—" if record.fps is None else f"{record.fps:.1f}",
+        commit=commit(record),
+        machine=machine(record),
+        started=record.started[:10],
+        took=duration(record.seconds),
+    )
+
+
+def commit(record: RunRecord) -> str:
+    """The code's commit, short, and whether the code differed from it."""
+    return (record.commit or "none")[:10] + (" with changes" if record.dirty else "")
+
+
+def machine(record: RunRecord) -> str:
+    """``cpu: AMD EPYC, 1 thread``, or a GPU's name and how many."""
+    hardware = record.hardware
+    device, threads = str(hardware.get("device", "cpu")), hardware.get("threads")
+    if device != "cpu":
+        return f"{hardware.get('devices', 1)} × {device}"
+    text = f"CPU {hardware.get('cpu', '?')}"
+    return text if threads is None else f"{text}, {threads} thread{'s' if threads != 1 else ''}"
+
+
+def environment(records: Sequence[RunRecord]) -> Environment:
+    """Count what the records say of how they were made."""
+    starts = sorted(record.started for record in records)
+    return Environment(
+        versions=_counted([record.versions for record in records]),
+        hardware=_counted([record.hardware for record in records]),
+        commits=tuple(sorted(Counter(map(commit, records)).items())),
+        runs=len(records),
+        seconds=duration(sum(record.seconds for record in records)),
+        first=starts[0][:10] if starts else "",
+        last=starts[-1][:10] if starts else "",
+    )
+
+
+def _counted(
+    found: Sequence[Mapping[str, object]],
+) -> tuple[tuple[str, tuple[tuple[str, int], ...]], ...]:
+    names = dict.fromkeys(name for one in found for name in one)
+    counts = ((name, Counter(_value(one.get(name, "—")) for one in found)) for name in names)
+    return tuple((str(name), tuple(sorted(count.items()))) for name, count in counts)
+
+
+def _value(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else str(value)
