@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from typing import Any, TypeVar
 
 import numpy as np
 
 from analysis import uncertainty
 from analysis.claims.replicates import DRAW, replicates
-from analysis.library import Library
+from analysis.library import Library, Locations
 from analysis.uncertainty import RESAMPLES, Noise, Replicates
 from experiments import tables
 from experiments.profiles import TUNING_SEED
@@ -20,6 +21,7 @@ from gfl.experiment import Experiment, Profile
 from gfl.predictions import DETECTIONS
 from gfl.record import METRICS, RunRecord, seeds_of
 
+T = TypeVar("T")
 Records = Mapping[Experiment, Mapping[int, RunRecord]]
 Seeded = Mapping[int, tuple[float, np.ndarray]]  # a figure and its replicates, by seed
 
@@ -33,6 +35,7 @@ class Evidence:
     records: Records
     figures: Mapping[Experiment, Mapping[int, Replicates]]  # of those whose detections are there
     noise: Mapping[str, Noise] = field(default_factory=dict)  # of a metric over seeds, pooled
+    _made: dict[Hashable, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def record(self, experiment: Experiment, seed: int) -> RunRecord:
         return self.records[experiment][seed]
@@ -56,6 +59,22 @@ class Evidence:
         runs = self.figures.get(experiment, {})
         found = {s: (float(r.figures[at]), r.resampled[:, at]) for s, r in runs.items()}
         return {s: some for s, some in found.items() if not np.isnan(some[0])}
+
+    def once(self, key: Hashable, make: Callable[[], T]) -> T:
+        """Return what ``make`` makes, which is made once."""
+        if key not in self._made:
+            self._made[key] = make()
+        return self._made[key]
+
+    def locations(self, experiment: Experiment, seed: int) -> Locations:
+        """Return the locations of a run, which are read once.
+
+        Raises:
+            MissingRuns: they are not there.
+            UserError: the file is damaged, or the run is of another host.
+        """
+        key = "locations", experiment, seed
+        return self.once(key, lambda: self.library.locations(experiment, self.profile, seed))
 
     @cached_property
     def weights(self) -> np.ndarray:
@@ -132,7 +151,7 @@ def _figures(
         for seed, record in runs.items()
         if DETECTIONS in record.predictions and _has_detections(library, experiment, profile, seed)
     ]
-    read = {sum: partial(library.results, e, profile, seed) for e, seed, sum in there}
+    read = {sum: partial(library.detections, e, profile, seed) for e, seed, sum in there}
     evaluated = replicates(library.dataset(profile), read)
     found: dict[Experiment, dict[int, Replicates]] = {}
     for experiment, seed, checksum in there:

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 
-from analysis.claims.correction import Tested
-from analysis.claims.evidence import Evidence
+from analysis.claims import (
+    measures_distributions,
+    measures_errors,
+    measures_labels,
+    measures_scores,
+    measures_speed,
+)
+from analysis.claims.measuring import Quantity
 
-
-@dataclass(frozen=True)
-class Measurement:
-    """A quantity's value, and how far to trust it.
-
-    ``tested`` is None of what is exact: an identity, or a count that no other images would change.
-    """
-
-    value: float
-    interval: tuple[float, float] | None
-    tested: Tested | None
-    runs: tuple[str, ...]
-    seeds: tuple[int, ...]
-    how: str  # what was measured on what, in a line
-
-
-Quantity = Callable[[Evidence], Measurement]
-
-QUANTITIES: Mapping[str, Quantity] = {}
+QUANTITIES: Mapping[str, Quantity] = {
+    **measures_labels.QUANTITIES,
+    **measures_scores.QUANTITIES,
+    **measures_distributions.QUANTITIES,
+    **measures_errors.QUANTITIES,
+    **measures_speed.QUANTITIES,
+}

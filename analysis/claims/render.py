@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from analysis.claims import wording
+from analysis.claims import printed, wording
 from analysis.claims.correction import LEVEL, METHOD, SOURCES
 from analysis.claims.printed import Printed, PrintedCheck
 from analysis.claims.trial import AtProfile, Trial
@@ -31,7 +31,7 @@ def as_json(trial: Trial) -> str:
         "correction": METHOD,
         "sources": SOURCES,
         "level": LEVEL,
-        "noise_of_the_paper": wording.NOISE_OF_THE_PAPER,
+        "noise_of_the_paper": printed.TEXT,
         "precision": wording.PRECISION,
         "profiles": {name: _profile(at) for name, at in trial.profiles.items()},
         "claims": [_claim(claim, trial) for claim in trial.claims],
@@ -143,7 +143,7 @@ def _method(trial: Trial) -> Iterator[str]:
     yield (
         "**By the paper's own numbers**: a check holds if the printed figures lie within the "
         "claim's bounds by more than the noise of seeds; *holds in part* names where not. "
-        f"{wording.NOISE_OF_THE_PAPER}\n"
+        f"{printed.TEXT}\n"
     )
     yield (
         "**By our runs**: the same checks on runs of this project, on embedded data at a smaller "
@@ -178,8 +178,8 @@ def _details(claim: Claim, trial: Trial) -> Iterator[str]:
     yield f"Tested: {_escaped(claim.says)}. Refuted by: {_escaped(claim.refuted_by)}.\n"
     if claim.note:
         yield f"{_escaped(claim.note)}\n"
-    printed = trial.printed[claim.id]
-    yield f"- **By the paper's own numbers: {printed.verdict}**{_because(printed.where)}"
+    paper = trial.printed[claim.id]
+    yield f"- **By the paper's own numbers: {paper.verdict}**{_because(paper.where)}"
     for name, at in trial.profiles.items():
         found = at.tried[claim.id]
         ps = ""
@@ -188,8 +188,8 @@ def _details(claim: Claim, trial: Trial) -> Iterator[str]:
             ps = f" (p = {one}, corrected {all})"
         yield f"- **By the {name} runs: {found.verdict}**{ps}{_because(found.why)}"
     yield ""
-    if printed.checks:
-        yield _table(_printed_rows(printed.checks))
+    if paper.checks:
+        yield _table(_printed_rows(paper.checks))
     for name, at in trial.profiles.items():
         found = at.tried[claim.id]
         if any(check.value is not None for check in found.checks):

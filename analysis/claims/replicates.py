@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
+import pandas as pd
 
 from analysis import uncertainty
+from analysis.library import coco_results
 from analysis.uncertainty import RESAMPLES, Replicates
 from gfl import train
 from gfl.files import replacing, sha256
@@ -25,7 +29,7 @@ from gfl.record import digest
 DRAW = 0  # seed of the weights, the same for every run: so that all differences are paired
 FOLDER = "replicates"  # beside the embedded data, git-ignored: a second look takes seconds
 
-Results = Sequence[Mapping[str, Any]]  # detections as COCO has them
+Read = Callable[[], pd.DataFrame]  # Library.detections of a run
 
 
 def replicates(
@@ -42,8 +46,8 @@ def replicates(
     found = {checksum: kept.load(checksum) for checksum in runs}
     todo = [checksum for checksum, one in found.items() if one is None]
     with _workers(len(todo), dataset) as evaluate:
-        results = (runs[checksum]() for checksum in todo)
-        for checksum, one in zip(todo, evaluate(results), strict=True):
+        frames = (runs[checksum]() for checksum in todo)
+        for checksum, one in zip(todo, evaluate(frames), strict=True):
             kept.save(checksum, one)
             found[checksum] = one
     return {checksum: one for checksum, one in found.items() if one is not None}
@@ -52,26 +56,27 @@ def replicates(
 @contextmanager
 def _workers(
     count: int, dataset: Mapping[str, Any]
-) -> Iterator[Callable[[Iterable[Results]], Iterable[Replicates]]]:
+) -> Iterator[Callable[[Iterable[pd.DataFrame]], Iterable[Replicates]]]:
     """Evaluate in as many processes as there are cores; here, if there is but one to evaluate."""
     cores = min(count, len(os.sched_getaffinity(0)))
     if cores < 2:
-        yield lambda several: (evaluate(dataset, results) for results in several)
+        yield lambda frames: (evaluate(dataset, frame) for frame in frames)
         return
     # Spawned, not forked: the caller may have threads (torch has).
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(cores, context, _start, (dataset,))
     try:
-        yield lambda several: pool.map(_evaluate, several)
+        yield lambda frames: pool.map(_evaluate, frames)
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def evaluate(dataset: Mapping[str, Any], results: Results) -> Replicates:
+def evaluate(dataset: Mapping[str, Any], detections: pd.DataFrame) -> Replicates:
     """Match detections to objects once, then weigh the images anew again and again."""
     from analysis.matching import match
 
-    return uncertainty.replicate(match(dataset, results), np.random.default_rng(DRAW))
+    matches = match(dataset, coco_results(detections))
+    return uncertainty.replicate(matches, np.random.default_rng(DRAW))
 
 
 _dataset: Mapping[str, Any] = {}  # of a worker
@@ -83,8 +88,8 @@ def _start(dataset: Mapping[str, Any]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
 
 
-def _evaluate(results: Results) -> Replicates:
-    return evaluate(_dataset, results)
+def _evaluate(detections: pd.DataFrame) -> Replicates:
+    return evaluate(_dataset, detections)
 
 
 @dataclass(frozen=True)
@@ -96,11 +101,10 @@ class Kept:
 
     @classmethod
     def of(cls, dataset: Mapping[str, Any], folder: Path) -> Kept:
-        from importlib.metadata import version
-
         from analysis import matching, resampling
 
-        code = [sha256(Path(str(m.__file__))) for m in (matching, resampling, uncertainty)]
+        code = [sha256(Path(str(module.__file__))) for module in (matching, resampling)]
+        code.append(inspect.getsource(uncertainty.replicate))
         versions = [version(name) for name in ("numpy", "pycocotools")]
         return cls(folder, digest([digest(dataset), *code, *versions, RESAMPLES, DRAW]))
 

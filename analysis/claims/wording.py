@@ -17,12 +17,6 @@ PRECISION = (
     f"numbers are rounded to {DIGITS} decimals, p-values to {P_DIGITS}, so that the last digits of "
     "a machine's arithmetic do not show"
 )
-NOISE_OF_THE_PAPER = (
-    "The paper's numbers are of one training each. Two trainings of one of its rows that differ in "
-    "the seed alone give AP 0.2 to 0.3 apart at this scale: 'usually 40.2, sometimes 40.3' (the "
-    "authors, GFocal issue 8), 'less than 0.2 to 0.3' (mmdetection issues 3496 and 3624). A gap "
-    "within that says nothing."
-)
 
 
 def number(value: float | None, digits: int = 2, signed: bool = True) -> str:
