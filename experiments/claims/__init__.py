@@ -15,6 +15,9 @@ the overhead counts.
 
 from experiments.claims import boxes, distributions, labels, losses, quality, scores, together
 from experiments.claims.declare import Claim
+from experiments.claims.text import TEXT_CHECKS
+
+__all__ = ["CLAIMS", "TEXT_CHECKS"]
 
 CLAIMS: tuple[Claim, ...] = (
     *quality.CLAIMS,
