@@ -103,14 +103,14 @@ def markdown_lines(text: str) -> list[Line]:
 
 
 def csv_lines(text: str) -> list[Line]:
-    """CSV: a row is named by its number and by those of its cells that are words."""
+    """CSV: a row is named by its number in the file and by those of its cells that are words."""
     rows = [tuple(row) for row in csv.reader(io.StringIO(text))]
     header = rows[0] if rows else ()
     lines = [Line("header", header, header)]
-    for number, row in enumerate(rows[1:], 1):
-        words = [cell for cell in row if cell and _number(cell) is None][:6]
+    for number, row in enumerate(rows[1:], 2):
+        words = [cell for cell in row if cell and _number(cell) is None][:5]
         named = f" ({', '.join(words)})" if words else ""
-        lines.append(Line(f"row {number}{named}", row, header))
+        lines.append(Line(f"line {number}{named}", row, header))
     return lines
 
 

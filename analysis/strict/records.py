@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import multiprocessing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from gfl.record import METRICS, RecordError, RunRecord, Store, digest, read_json
 
 Tell = Callable[[str], None]
 Metrics = Mapping[str, float | None]
+LEAST = 4  # runs that a process of its own is started for
 
 
 def checksums(folder: Path, cells: Callable[[str], str] = lambda id: "") -> Iterator[Finding]:
@@ -112,59 +113,48 @@ def _stray(profile: Profile, store: Store) -> Iterator[Finding]:
             yield Finding(folder, "the folder", "predictions", "no record of this id")
 
 
-@dataclass(frozen=True)
-class _Job:
-    """A run's detections to evaluate; all that a process needs."""
-
-    profile: Profile
-    path: Path
-
-
 def _evaluated(
     profile: Profile, store: Store, ids: Sequence[str], tell: Tell
 ) -> dict[str, Metrics | str]:
     """The twelve figures by id, or why there are none: several runs at a time."""
-    paths = (store.reference_predictions(profile.name, id) / DETECTIONS for id in ids)
-    jobs = [_Job(profile, path) for path in paths]
-    workers = min(usable_cores(), len(jobs) // 2)
+    paths = [store.reference_predictions(profile.name, id) / DETECTIONS for id in ids]
+    dataset, found = Library(store).dataset(profile), {}
+    workers = min(usable_cores(), len(ids) // LEAST)
     if workers < 2:
-        return {id: _evaluate(job) for id, job in zip(ids, jobs, strict=True)}
-    Library(store).dataset(profile)  # kept on disk, so that only one process draws it
-    found: dict[str, Metrics | str] = {}
+        _start(dataset)
+        return {id: _evaluate(path) for id, path in zip(ids, paths, strict=True)}
     fresh = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
-    with ProcessPoolExecutor(workers, mp_context=fresh) as pool:
-        for id, metrics in zip(ids, pool.map(_evaluate, jobs), strict=True):
+    with ProcessPoolExecutor(workers, fresh, _start, (dataset,)) as pool:
+        for id, metrics in zip(ids, pool.map(_evaluate, paths), strict=True):
             found[id] = metrics
             if len(found) % 10 == 0 or len(found) == len(ids):
                 tell(f"{profile.name}: {len(found)} of {len(ids)} runs evaluated again")
     return found
 
 
-def _evaluate(job: _Job) -> Metrics | str:
+_truth: Any = None  # of this process, as pycocotools has it
+
+
+def _start(dataset: Mapping[str, Any]) -> None:
+    global _truth
+    from pycocotools.coco import COCO
+
+    _truth = COCO()
+    _truth.dataset = dataset
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints what it does
+        _truth.createIndex()
+
+
+def _evaluate(path: Path) -> Metrics | str:
     import pyarrow
     import pyarrow.parquet as pq
 
     from gfl.evaluate import coco_metrics  # pycocotools takes a while
 
     try:
-        table = pq.read_table(job.path)
-        return coco_metrics(_truth(job.profile), coco_results(table.to_pandas()))
+        return coco_metrics(_truth, coco_results(pq.read_table(path).to_pandas()))
     except (UserError, pyarrow.ArrowException, KeyError) as err:
-        return f"{job.path} cannot be evaluated: {err}"
-
-
-@lru_cache(maxsize=1)
-def _truth(profile: Profile) -> Any:
-    import contextlib
-    import io
-
-    from pycocotools.coco import COCO
-
-    truth: Any = COCO()
-    truth.dataset = Library(Store(Path(), Path())).dataset(profile)
-    with contextlib.redirect_stdout(io.StringIO()):
-        truth.createIndex()
-    return truth
+        return f"{path} cannot be evaluated: {err}"
 
 
 def _content(path: Path) -> dict[str, Any]:
