@@ -34,7 +34,7 @@ Read = Callable[[], pd.DataFrame]  # Library.detections of a run
 
 def replicates(
     dataset: Mapping[str, Any],
-    runs: Mapping[str, Callable[[], Results]],
+    runs: Mapping[str, Read],
     folder: Path | None = None,
 ) -> dict[str, Replicates]:
     """Evaluate detections on a data set and on ``RESAMPLES`` resamples of its images.

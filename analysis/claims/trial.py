@@ -9,8 +9,7 @@ from analysis.claims.evidence import Evidence, by_seed, gather
 from analysis.claims.printed import Printed, verdict
 from analysis.claims.tried import Tried, try_all
 from analysis.library import Library, Source
-from experiments import claims as declared
-from experiments.claims import CLAIMS
+from experiments.claims import CLAIMS, TEXT_CHECKS
 from experiments.claims.declare import Claim, TextCheck
 from experiments.profiles import PROFILES
 from gfl.experiment import Profile
@@ -70,7 +69,7 @@ def trial(store: Store, source: Source = "results") -> Trial:
         evidence = gather(library, profile)
         if evidence.records:
             found[profile.name] = _at(evidence, store, claims)
-    return Trial(source, claims, tuple(getattr(declared, "TEXT_CHECKS", ())), printed, found)
+    return Trial(source, claims, tuple(TEXT_CHECKS), printed, found)
 
 
 def _at(evidence: Evidence, store: Store, claims: tuple[Claim, ...]) -> AtProfile:
