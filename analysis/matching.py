@@ -23,7 +23,6 @@ THRESHOLDS = len(Params("bbox").iouThrs)  # 0.50, 0.55, ..., 0.95
 RECALLS = (
     ("all", 1), ("all", 10), ("all", 100), ("small", 100), ("medium", 100), ("large", 100),
 )  # fmt: skip
-MOST = max(Params("bbox").maxDets)
 
 
 @dataclass(frozen=True)
@@ -41,6 +40,11 @@ class Ranked:
 
     def __len__(self) -> int:
         return len(self.image)
+
+    def taken(self, order: Int[np.ndarray, " N"]) -> Ranked:
+        return Ranked(
+            self.image[order], self.score[order], self.inside[:, order], self.match[..., order]
+        )
 
 
 @dataclass(frozen=True)
@@ -68,24 +72,20 @@ def match(dataset: Mapping[str, Any], detections: Sequence[Mapping[str, Any]]) -
     found = sound(dataset, detections)
     images = np.array(sorted(image["id"] for image in dataset["images"]), dtype=np.int64)
     categories = np.array(sorted(c["id"] for c in dataset["categories"]), dtype=np.int64)
-    objects = np.zeros((len(AREAS), len(images), len(categories)), dtype=np.int32)
-    recalled = np.zeros((len(RECALLS), len(images), len(categories)), dtype=np.int32)
     truth_of, found_of = _by_class(dataset["annotations"]), _by_class(found)
     ranked = []
+    objects = np.zeros((len(AREAS), len(images), len(categories)), dtype=np.int32)
+    recalled = np.zeros((len(RECALLS), len(images), len(categories)), dtype=np.int32)
     for column, category in enumerate(categories.tolist()):
         # Copies: pycocotools writes into the objects.
         truth = [dict(annotation) for annotation in truth_of[category]]
         judged = _judged(images, category, truth, found_of[category])
         areas = {box["id"]: box["area"] for box in found_of[category]}
-        ranked.append(_ranked(judged, areas))
-        for image in range(len(images)):
-            for area, of_area in enumerate(judged):
-                if (one := of_area[image]) is not None:
-                    objects[area, image, column] = np.count_nonzero(one["gtIgnore"] == 0)
-            for figure, (area, most) in enumerate(RECALLS):
-                if (one := judged[AREAS.index(area)][image]) is not None:
-                    hits = _states(one)[:, :most] == FOUND
-                    recalled[figure, image, column] = np.count_nonzero(hits)
+        in_order = _in_order(judged, areas)
+        objects[:, :, column] = [_objects(area) for area in judged]
+        recalled[:, :, column] = _recalled(in_order, len(images))
+        by_score = np.argsort(-in_order.score, kind="mergesort")  # pycocotools' order of ties
+        ranked.append(in_order.taken(by_score))
     return Matches(images, categories, objects, recalled, tuple(ranked))
 
 
@@ -119,24 +119,37 @@ def _judged(
     ]
 
 
-def _states(one: Mapping[str, Any]) -> Int8[np.ndarray, "T N"]:
-    """UNMATCHED, FOUND or IGNORED for each detection of an image, by its matches' ids."""
-    matched = one["dtMatches"] != 0
-    return (matched * np.where(one["dtIgnore"], IGNORED, FOUND)).astype(np.int8)
-
-
-def _ranked(judged: list[list[dict[str, Any] | None]], areas: Mapping[int, float]) -> Ranked:
+def _in_order(judged: list[list[dict[str, Any] | None]], areas: Mapping[int, float]) -> Ranked:
+    """A class's detections in the order of the images, and within one by falling score."""
     everywhere = [(i, one) for i, one in enumerate(judged[0]) if one is not None]
     score = np.concatenate([np.empty(0), *(one["dtScores"] for _, one in everywhere)])
     counts = [len(one["dtScores"]) for _, one in everywhere]
     image = np.repeat(np.array([i for i, _ in everywhere], dtype=np.int32), counts)
     own = np.array([areas[d] for _, one in everywhere for d in one["dtIds"]], dtype=float)
-    ranges = Params("bbox").areaRng
-    inside = np.array([(own >= low) & (own <= high) for low, high in ranges])
-    empty = np.empty((THRESHOLDS, 0), dtype=np.int8)
-    states = [
-        np.concatenate([empty, *(_states(one) for one in area if one is not None)], axis=1)
-        for area in judged
-    ]
-    order = np.argsort(-score, kind="mergesort")  # pycocotools' order of ties
-    return Ranked(image[order], score[order], inside[:, order], np.array(states)[..., order])
+    inside = np.array([(own >= low) & (own <= high) for low, high in Params("bbox").areaRng])
+    return Ranked(image, score, inside, np.array([_states(area) for area in judged]))
+
+
+def _states(area: list[dict[str, Any] | None]) -> Int8[np.ndarray, "T N"]:
+    """UNMATCHED, FOUND or IGNORED: a match's id is not 0, and it may be of no account."""
+    there = [one for one in area if one is not None]
+    empty = np.empty((THRESHOLDS, 0))
+    matched = np.concatenate([empty, *(one["dtMatches"] for one in there)], axis=1) != 0
+    ignored = np.concatenate([empty, *(one["dtIgnore"] for one in there)], axis=1) != 0
+    return (matched * np.where(ignored, IGNORED, FOUND)).astype(np.int8)
+
+
+def _objects(area: list[dict[str, Any] | None]) -> list[int]:
+    """How many objects of each image count."""
+    return [0 if one is None else len(one["gtIgnore"]) - sum(one["gtIgnore"]) for one in area]
+
+
+def _recalled(in_order: Ranked, images: int) -> np.ndarray:
+    """The found ones by figure of RECALLS and image, summed over the thresholds."""
+    first = np.searchsorted(in_order.image, in_order.image)  # of each detection's image
+    rank = np.arange(len(in_order)) - first
+    found = (in_order.match == FOUND).sum(1)  # [A, N]
+    return np.array([
+        np.bincount(in_order.image, np.where(rank < most, found[AREAS.index(area)], 0), images)
+        for area, most in RECALLS
+    ])  # fmt: skip
