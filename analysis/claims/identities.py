@@ -153,6 +153,7 @@ def _pairs() -> Iterator[tuple[float, float, Tensor, Tensor]]:
 
 
 def _gfl(p_right: Tensor, left: float, right: float, y: Tensor, beta: float) -> Tensor:
+    y = y.expand_as(p_right)
     return generalized_focal_loss(_log(1 - p_right), _log(p_right), left, right, y, beta)
 
 
@@ -205,7 +206,7 @@ def _gfl_minus_dfl() -> float:
         y, p = left + LABELS, torch.linspace(0.01, 0.99, 50, dtype=torch.float64)[:, None]
         by_hand = -((left + 1 - y) * (1 - p).log() + (y - left) * p.log())
         as_gfl = generalized_focal_loss(
-            (1 - p).log().expand_as(by_hand), p.log().expand_as(by_hand), left, left + 1,
+            (1 - p).log().expand_as(by_hand), p.log().expand_as(by_hand), float(left), left + 1.0,
             y.expand_as(by_hand), beta=0.0,
         )  # fmt: skip
         gaps.append((as_gfl - by_hand).abs().max())

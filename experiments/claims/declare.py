@@ -39,15 +39,24 @@ class At:
         Raises:
             KeyError: no table has it.
         """
-        for cell in tables.find(self.table).cells():
-            if cell.key == self.cell and self.column in cell.published:
-                return cell
-        raise KeyError(f"{self.table} has no figure {self.column} of {self.cell!r}")
+        _ = self.published  # which raises
+        return next(c for c in tables.find(self.table).cells() if c.key == self.cell)
 
     @property
     def published(self) -> float | None:
-        """What the paper prints there; None for its n/a."""
-        return self.found.published[self.column]
+        """What the paper prints there; None for its n/a.
+
+        Raises:
+            KeyError: no table has it.
+        """
+        table = tables.find(self.table)
+        names = [column.name for column in table.columns]
+        for row in table.rows:
+            for i, group in enumerate(table.groups):
+                key = "/".join(filter(None, (row.key, group.name)))
+                if key == self.cell and self.column in names:
+                    return row.published[i * len(names) + names.index(self.column)]
+        raise KeyError(f"{self.table} has no figure {self.column} of {self.cell!r}")
 
 
 @dataclass(frozen=True)
