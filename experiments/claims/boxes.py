@@ -49,7 +49,7 @@ GENERAL_NO_WORSE = Claim(
     note="'at least comparable' as: not worse by the margin.",
 )
 
-GENERAL_SUPERIOR = Claim(
+GENERAL_OVER_GAUSSIAN = Claim(
     id="general-over-gaussian",
     quotes=(
         Quote(
@@ -187,7 +187,7 @@ DELTA_1_ENOUGH = Claim(
 
 CLAIMS = (
     GENERAL_NO_WORSE,
-    GENERAL_SUPERIOR,
+    GENERAL_OVER_GAUSSIAN,
     DFL_ADDS,
     DFL_OVER_BASELINES,
     ACCURATE_BOXES,

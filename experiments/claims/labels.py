@@ -46,7 +46,7 @@ IOU_LABELS = Claim(
     ),
     says="more than half of the IoU labels of positives are above 0.4",
     refuted_by="half of them or fewer above 0.4",
-    checks=(Measured("share of IoU labels above 0.4", "iou-label-above-0.4", (0.5, 1.0)),),
+    checks=(Measured("share of IoU labels above 0.4", "iou-label-above-0.4", (0.5, math.inf)),),
     note="Fig. 9 shows it and prints no share. 'close to 1.0' has no number and is not tested.",
 )
 
@@ -123,6 +123,8 @@ HARD_TO_RECALL = Claim(
 )
 
 
+DRAWN = "it is said of COCO's objects, and how large drawn ones are was chosen"
+
 TARGETS_WITHIN_N = Claim(
     id="targets-within-n",
     quotes=(
@@ -140,6 +142,7 @@ TARGETS_WITHIN_N = Claim(
         Measured("share of targets above 16", "targets-above-16", (-math.inf, 0.01)),
     ),
     note="What n has to reach for the AP to be robust in it. Fig. 5(c) shows it without a number.",
+    blind={"smoke": DRAWN, "laptop": DRAWN, "gpu": DRAWN},
 )
 
 

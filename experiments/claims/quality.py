@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 from experiments.claims.declare import At, Claim, Contrast, Measured, Quote, above
 from experiments.table1 import SIX, TABLE_1A, TABLE_1C
 
@@ -175,10 +178,19 @@ QFL_BOOSTS_OTHERS = Claim(
     says="QFL raises the AP of FoveaBox, of RetinaNet and of SSD512",
     refuted_by="one of the three with a lower AP than without QFL",
     checks=tuple(qfl_on(host) for host in OTHERS),
-    note=(
-        "Only the sign: gains that differ by 0.2 are equal within noise. Whether the printed "
-        "figures give 0.6 to 0.8 is a check of the text."
-    ),
+    note="The sign; the size is gains-of-0.6-to-0.8.",
+)
+
+A_SIZE = "a size in AP is one on COCO; on the embedded data AP is another"
+
+GAINS = Claim(
+    id="gains-of-0.6-to-0.8",
+    quotes=(Quote("About 0.6-0.8 % AP gains are obtained", "Table 1(b), caption"),),
+    says="QFL brings each of the three 0.6 to 0.8 AP, to a tenth",
+    refuted_by="a gain under 0.55 or over 0.85 AP",
+    checks=tuple(replace(qfl_on(host), bounds=(0.55, 0.85)) for host in OTHERS),
+    note="The sign alone is qfl-boosts-others.",
+    blind={"smoke": A_SIZE, "laptop": A_SIZE, "gpu": A_SIZE},
 )
 
 CONSISTENT_BOOST = Claim(
@@ -221,7 +233,9 @@ NO_OVERHEAD_OTHERS = Claim(
     refuted_by="one of the three over 5 % slower",
     checks=tuple(
         Measured(
-            f"time of {host} with QFL over without", f"overhead-{host.lower()}-joint", (0.0, 1.05)
+            f"time of {host} with QFL over without",
+            f"overhead-{host.lower()}-joint",
+            (-math.inf, 1.05),
         )
         for host in OTHERS
     ),
@@ -269,6 +283,7 @@ CLAIMS = (
     IOU_OVER_CENTERNESS,
     GUIDED_LIMITED,
     QFL_BOOSTS_OTHERS,
+    GAINS,
     CONSISTENT_BOOST,
     NO_OVERHEAD_OTHERS,
     BETA_2_BEST,
