@@ -1,0 +1,135 @@
+"""The files and the terminal's table of a small trial made by hand."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from analysis.claims import wording
+from analysis.claims.correction import P
+from analysis.claims.printed import Printed, PrintedCheck
+from analysis.claims.render import files
+from analysis.claims.terminal import show
+from analysis.claims.trial import AtProfile, SeedNoise, Trial
+from analysis.claims.tried import Tried, TriedCheck
+from experiments.claims.declare import Claim, Identity, Quote, TextCheck
+from experiments.profiles import LAPTOP
+
+ABOVE = (0.0, math.inf)
+
+
+@pytest.fixture
+def made() -> Trial:
+    better = TriedCheck(
+        "A − B | AP*", ABOVE, 0.8300000001, (0.31, 1.35), P(1e-9, 1.0), (0, 1), ("a-s0", "b-s0")
+    )
+    lacking = TriedCheck("C − D", ABOVE, missing="C is not there: python -m experiments run C")
+    exact = TriedCheck("the least of it", (-1e-9, 1e-9), 3e-17, how="of the equations alone")
+    claims = [
+        _claim("clear", "A is <b>better</b> than B"),
+        _claim("open", "C is better than D"),
+        _claim("exact", "it is so"),
+    ]
+    tried = {
+        "clear": Tried("supported", "A − B is clear", (better,), 2e-9, 2e-9),
+        "open": Tried("untested", lacking.missing, (lacking,)),
+        "exact": Tried("supported", "true by definition", (exact,)),
+    }
+    paper = {
+        "clear": Printed("holds", "", (PrintedCheck("A − B | AP*", 1.0, ABOVE, 0.3, "holds"),)),
+        "open": Printed("not decidable", "no number of it is printed", ()),
+        "exact": Printed("holds", "", ()),
+    }
+    noise = {"AP": SeedNoise(0.6, 20, 10, 0.4)}
+    at = AtProfile(LAPTOP, {"a-s0": "ab12"}, noise, tried)
+    one, other = Quote("It is 1.", "Table 1"), Quote("It is 2.", "Section 4")
+    text = TextCheck("one-or-two", one, other, "disagree", "1 is not 2")
+    return Trial("results", tuple(claims), (text,), paper, {"laptop": at})
+
+
+def _claim(id: str, says: str) -> Claim:
+    check = Identity("the least of it", "qfl-lower-elsewhere", (-1e-9, 1e-9))
+    return Claim(id, (Quote("It *is* so.", "Section 4"),), says, "it is not", (check,))
+
+
+def test_the_json_is_the_schema_that_the_report_reads(made: Trial) -> None:
+    content = json.loads(files(made)["claims.json"])
+    assert content["schema"] == 1
+    assert content["profiles"]["laptop"]["records"] == {"a-s0": "ab12"}
+    assert content["profiles"]["laptop"]["tested"] == 1
+    clear, open_, exact = content["claims"]
+    assert clear["printed"]["checks"][0] == {
+        "label": "A − B | AP*", "value": 1.0, "low": 0.0, "high": None, "state": "holds",
+    }  # fmt: skip
+    ours = clear["ours"]["laptop"]
+    assert (ours["verdict"], ours["p"], ours["p_corrected"]) == ("supported", 0.0, 0.0)
+    (check,) = ours["checks"]
+    assert (check["value"], check["low"], check["high"]) == (0.83, 0.31, 1.35)
+    assert check["bounds"] == [0.0, None]
+    assert (check["seeds"], check["runs"]) == ([0, 1], ["a-s0", "b-s0"])
+    assert open_["ours"]["laptop"]["checks"][0]["value"] is None
+    assert exact["ours"]["laptop"]["checks"][0]["p_holds"] is None
+    assert content["text_checks"][0]["finding"] == "disagree"
+
+
+def test_the_last_digits_of_a_machine_do_not_show(made: Trial) -> None:
+    """Another machine's numbers differ by an ulp or by a few: the files do not."""
+    found = made.profiles["laptop"].tried["clear"]
+    other = replace(found.checks[0], value=0.8300000002, p=P(3e-9, 1.0), interval=(0.31, 1.3500001))
+    tried = {**made.profiles["laptop"].tried, "clear": replace(found, checks=(other,), p=3e-9)}
+    at = replace(made.profiles["laptop"], tried=tried)
+    assert files(replace(made, profiles={"laptop": at})) == files(made)
+
+
+def test_this_machines_verdicts_have_a_name_that_git_ignores(made: Trial) -> None:
+    assert set(files(made)) == {"claims.md", "claims.json"}
+    own = files(replace(made, source="runs"))
+    assert set(own) == {"claims.this-machine.md", "claims.this-machine.json"}
+
+
+def test_the_document_has_every_claim_with_both_verdicts(made: Trial) -> None:
+    text = files(made)["claims.md"]
+    assert "By the paper's own numbers: 2 holds, 0 holds in part" in text
+    assert "By the runs of the laptop profile: 2 supported, 0 refuted" in text
+    assert "> It *is* so. — *Section 4*" in text
+    assert "| A − B \\| AP\\* | above 0 | +0.83 [+0.31, +1.35] | < 0.0001 | 1.0000 | 0 1 |" in text
+    assert "python -m experiments run C" in text
+    assert "### one-or-two: disagree" in text
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert all(row.endswith("|") for row in rows)
+
+
+def test_the_terminal_has_a_row_for_every_claim(made: Trial) -> None:
+    out = io.StringIO()
+    show(made, Console(file=out, width=120))
+    lines = out.getvalue().splitlines()
+    (row,) = [line for line in lines if line.startswith("clear")]
+    assert " ".join(row.split()) == "clear holds supported +0.83 [+0.31, +1.35] < 0.0001"
+    assert any(line.startswith("3 claims.") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("pair", "text"),
+    [
+        ((0.0, math.inf), "above 0"),
+        ((-math.inf, 0.4), "below 0.4"),
+        ((-0.5, 0.5), "-0.5 to 0.5"),
+        ((-1e-9, 1e-9), "0"),
+        ((-math.inf, math.inf), "any"),
+    ],
+)
+def test_bounds_in_words(pair: tuple[float, float], text: str) -> None:
+    assert wording.bounds(pair) == text
+
+
+def test_a_number_has_its_sign_and_nothing_has_none() -> None:
+    assert wording.number(0.834) == "+0.83"
+    assert wording.number(-0.001) == "0.00"
+    assert wording.number(None) == "—"
+    assert wording.p_value(0.0123456) == "0.0123"
+    assert wording.p_value(0.0) == "< 0.0001"
