@@ -4,6 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from analysis.claims.measuring import Quantity
+from analysis.claims.evidence import Evidence
+from analysis.claims.measuring import Measurement, Quantity
+from gfl.errors import UserError
 
-QUANTITIES: Mapping[str, Quantity] = {}
+
+def _time(row: str) -> Quantity:
+    def measure(evidence: Evidence) -> Measurement:
+        raise UserError("no benchmark of the overhead is committed: python -m benchmarks.overhead")
+
+    return measure
+
+
+QUANTITIES: Mapping[str, Quantity] = {
+    **{f"overhead-{row}": _time(row) for row in ("joint", "dfl", "gfl")},
+    **{f"overhead-{host}-joint": _time(host) for host in ("foveabox", "retinanet", "ssd512")},
+}
