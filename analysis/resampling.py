@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -11,6 +10,7 @@ from jaxtyping import Float, Int
 from pycocotools.cocoeval import Params
 
 from analysis.matching import AREAS, FOUND, IGNORED, RECALLS, THRESHOLDS, Matches, Ranked
+from experiments.machine import usable_cores
 
 RECALL_LEVELS = Params("bbox").recThrs  # 0, 0.01, ..., 1, with numpy's rounding
 _EPSILON = np.spacing(1)  # pycocotools adds it to a precision's denominator
@@ -19,7 +19,7 @@ AP50, AP75 = 0, 5  # positions among the thresholds of the IoU
 
 
 def resamples(images: int, count: int, rng: np.random.Generator) -> Int[np.ndarray, "R I"]:
-    """How often each image is in each of ``count`` samples of as many images, drawn with return.
+    """How often each image is in each of ``count`` samples of as many images, with replacement.
 
     Source: Efron, "Bootstrap Methods: Another Look at the Jackknife", Annals of Statistics 7
     (1979): the multiplicities of a bootstrap sample are multinomial.
@@ -36,8 +36,9 @@ def evaluate(
     An image of weight w counts as if it stood w times in the data set. Weights of 1 give
     pycocotools' figures. Whole weights give those of the data set in which images are repeated,
     but where detections of one image and class have the same score and one of them is wrong:
-    pycocotools then ranks copy after copy, here all copies of a detection stand together. A figure
-    of which the weighted images have no object is NaN, where pycocotools says -1.
+    pycocotools then ranks copy after copy, here all copies of a detection stand together. Of
+    fractions, a recall that equals a level may miss it by rounding. A figure of which the weighted
+    images have no object is NaN, where pycocotools says -1.
 
     On the curve of a class, an area and a threshold only the found detections k matter, in the
     order of their scores: with recall r_k, precision p_k and c_k the number of the 101 recall
@@ -56,7 +57,7 @@ def evaluate(
     weights = np.ascontiguousarray(weights, dtype=float)
     objects = np.stack([weights @ counts for counts in matches.objects.astype(float)])  # [A R C]
     figures = np.empty((len(weights), 12))
-    figures[:, :6] = _precisions(matches, weights, objects, threads or len(os.sched_getaffinity(0)))
+    figures[:, :6] = _precisions(matches, weights, objects, threads or usable_cores())
     for figure, (area, _) in enumerate(RECALLS):
         found = weights @ matches.recalled[figure].astype(float)
         figures[:, 6 + figure] = _mean(found / THRESHOLDS, objects[AREAS.index(area)], divide=True)

@@ -25,7 +25,7 @@ def figures(matches, weights) -> np.ndarray:
     return evaluate(matches, np.array([weights]))[0] / 100
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=100)
 @given(coco_drawn.cases())
 def test_weights_of_one_give_pycocotools_figures(case) -> None:
     matches = match(*case)
@@ -33,7 +33,7 @@ def test_weights_of_one_give_pycocotools_figures(case) -> None:
     np.testing.assert_allclose(ours, coco_drawn.judged(*case), **EXACT)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=100)
 @given(coco_drawn.cases(ties=False), TIMES)
 def test_whole_weights_are_repeated_images(case, times) -> None:
     matches = match(*case)
