@@ -16,6 +16,7 @@ from experiments.claims.quality import COLUMNS, COUNTERPARTS, NO_OVERHEAD_OTHERS
 from experiments.claims.scores import BACKGROUND_HIGH
 from experiments.claims.text_equations import outside
 from experiments.claims.text_numbers import R_1A, R_3_QUOTES, R_4, finding, row
+from experiments.claims.together import GFL_101
 from experiments.table1 import TABLE_1B
 from experiments.table2 import TABLE_2B, TABLE_2C
 from experiments.table4 import TABLE as TABLE_4
@@ -153,6 +154,46 @@ def _no_speed() -> TextCheck:
     )  # fmt: skip
 
 
+# The authors' README: minival AP, test-dev AP, FPS, of the models that they released.
+RELEASED = {
+    "GFL R-50": ("GFL_R_50_FPN_2x", "42.8 | 43.1 | 19.4"),
+    "GFL R-101": ("GFL_R_101_FPN_2x", "44.9 | 45.0 | 14.6"),
+    "GFL R-101-DCN": ("GFL_dcnv2_R_101_FPN_2x", "47.2 | 47.3 | 12.7"),
+    "GFL X-101-32x4d": ("GFL_X_101_32x4d_FPN_2x", "45.7 | 46.0 | 12.2"),
+    "GFL X-101-32x4d-DCN": ("GFL_dcnv2_X_101_32x4d_FPN_2x", "48.3 | 48.2 | 10.0"),
+}
+
+
+def _released() -> TextCheck:
+    """Table 4's rows of GFL against the README's of the released models."""
+    apart = []
+    for key, (_, theirs) in RELEASED.items():
+        ap, fps = (At("table-4", key, column).published for column in ("AP", "FPS"))
+        if f"{ap:.1f} | {fps:.1f}" != theirs.split(" | ", 1)[1]:
+            apart.append(f"{key}: {ap} AP at {fps} FPS and {theirs}")
+    name, figures = RELEASED[GFL_101]
+    return TextCheck(
+        "released-models",
+        R_4[GFL_101],
+        outside(f"{name} | Yes | {figures}", "authors' code, README.md"),
+        finding(not apart),
+        "; ".join(apart) or f"test-dev AP and FPS of all {len(RELEASED)} are equal",
+    )
+
+
+def _zoo() -> TextCheck:
+    """Table 1(b)'s baselines against those that mmdet lists in the authors' copy of it."""
+    retinanet, ssd = (At("table-1b", name).published or 0.0 for name in ("RetinaNet", "SSD512"))
+    return TextCheck(
+        "baselines-in-the-zoo",
+        row("table-1b", "SSD512", "SSD512 [20]"),
+        outside("VGG16 | 512 | caffe | 120e | 29.3", "authors' code, docs/MODEL_ZOO.md"),
+        "agree" if (retinanet, ssd) == (35.6, 29.3) else "unclear",
+        f"RetinaNet has {retinanet} AP here and 35.6 there, SSD512 {ssd} and 29.3. The caption has "
+        "all 'reproduced in mmdetection': trained anew or taken from it, it does not say.",
+    )
+
+
 (_IOU_MEAN, _), (_CENTERNESS_MEAN, _) = FIG_9.values()
 
 WORDS = (
@@ -230,5 +271,7 @@ TEXT_CHECKS: tuple[TextCheck, ...] = (
     _fair(),
     _ssd(),
     _no_speed(),
+    _released(),
+    _zoo(),
     *WORDS,
 )
