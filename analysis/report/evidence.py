@@ -280,13 +280,17 @@ def _check(a: Mapping[str, Any], b: Mapping[str, Any], on: Scale | None, slugs: 
     value, low, high = b.get("value"), b.get("low"), b.get("high")
     interval = None if low is None or high is None else (float(low), float(high))
     bounds = _bounds(a, b)
+    # What is measured in a run, a correlation or a share, is small and has no sign to show.
+    digits, sign = (3, False) if b.get("how") else (2, True)
     return Check(
         label=str(a.get("label", b.get("label", ""))),
-        printed=number(a.get("value")),
+        printed=number(a.get("value"), digits, sign),
         state=STATES.get(a.get("state", ""), str(a.get("state", ""))),
         bounds=bounds_text(bounds),
-        ours=number(value),
-        interval="" if interval is None else f"[{number(interval[0])}, {number(interval[1])}]",
+        ours=number(value, digits, sign),
+        interval=""
+        if interval is None
+        else f"[{', '.join(number(end, digits, sign) for end in interval)}]",
         p_holds=p_text(b.get("p_holds")),
         p_fails=p_text(b.get("p_fails")),
         seeds=", ".join(map(str, b.get("seeds") or ())),
@@ -317,13 +321,14 @@ def _text_check(content: Mapping[str, Any]) -> TextCheck:
     )
 
 
-def number(value: float | None, digits: int | None = None) -> str:
-    """Two digits behind the point and a true minus; three where the number is small."""
+def number(value: float | None, digits: int = 2, sign: bool = False) -> str:
+    """A number with a true minus, and a plus if asked; nothing is a dash."""
     if value is None:
         return "—"
-    if digits is None:
-        digits = 3 if 0 < abs(value) < 0.095 else 2
-    return f"{value:.{digits}f}".replace("-", "−")
+    text = f"{value:+.{digits}f}" if sign else f"{value:.{digits}f}"
+    if not float(text):
+        text = text.lstrip("+-")
+    return text.replace("-", "−")
 
 
 def bounds_text(bounds: Sequence[float | None]) -> str:

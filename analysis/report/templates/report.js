@@ -178,8 +178,9 @@ document.addEventListener("pointerover", (event) => {
 });
 document.addEventListener("focusin", (event) => {
   const link = linkOf(event);
-  if (link) show(link);
-  else if (!event.target.closest?.("#tip")) hide();
+  // A finger's focus comes before its tap ends: what showed now would lie under it.
+  if (link?.matches(":focus-visible")) show(link);
+  else if (!link && !event.target.closest?.("#tip")) hide();
 });
 document.addEventListener("click", (event) => {
   const link = linkOf(event);
@@ -194,8 +195,16 @@ document.addEventListener("keydown", (event) => {
   if (event.key === "Escape") hide();
   if (event.target.matches?.("a.run")) move(event);
 });
-addEventListener("scroll", (event) => tip.contains(event.target) || hide(), { capture: true, passive: true });
-addEventListener("resize", hide);
+
+// It goes with its figure, and goes away with it.
+function follow(event) {
+  if (!at || (event.target instanceof Node && tip.contains(event.target))) return;
+  const cell = at.getBoundingClientRect();
+  if (cell.bottom < 0 || cell.top > innerHeight) hide();
+  else place(at);
+}
+addEventListener("scroll", follow, { capture: true, passive: true });
+addEventListener("resize", follow);
 
 // Tab goes from row to row, the arrow keys from figure to figure -------------------------------
 

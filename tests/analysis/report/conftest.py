@@ -1,0 +1,49 @@
+"""A report of a few made-up runs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from PIL import Image
+from reported import EVIL, LAPTOP, Made, claims, fill
+
+from analysis.report import html, runs
+from gfl.record import Store
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
+    """The page of four rows, one figure, errors and a benchmark."""
+    results = tmp_path_factory.mktemp("report") / "results"
+    store = Store(results.parent / "runs", results)
+    ids = fill(store)
+    (results / "claims.json").write_text(json.dumps(claims(store, ids)))
+    figures = results / "figures" / "laptop"
+    figures.mkdir(parents=True)
+    Image.new("RGB", (80, 40), "white").save(figures / "fig2b.png")
+    (results / "errors").mkdir()
+    (results / "errors" / "laptop.csv").write_text(
+        "rows,experiment,base,iou,measure,kind,value,sd,lower,upper,n,seeds\n"
+        "3 none,atss,,0.5,AP,,96.5,0.1,,,2,0 1\n"
+        "3 none,atss,,0.5,gain,missed,0.25,0.05,,,2,0 1\n"
+        "QFL,atss,atss,0.5,gain,missed,-0.5,,-0.75,-0.25,2,0 1\n"
+    )
+    (results / "benchmarks").mkdir()
+    (results / "benchmarks" / "a-cpu.csv").write_text("head,batch,ratio\nGFLHead,2,2.5\n")
+    with pytest.MonkeyPatch.context() as patch:
+        # A run's name that came past every check: the page is the last to hold.
+        cards = runs.cards
+        patch.setattr(runs, "cards", lambda shown: [_named(card) for card in cards(shown)])
+        text = html(LAPTOP, store, own=False)
+    path = results.parent / "report.html"
+    path.write_text(text, encoding="utf-8")
+    yield Made(text, path, store, ids)
+    shutil.rmtree(results.parent)
+
+
+def _named(card: runs.Card) -> runs.Card:
+    return replace(card, runs=tuple(replace(run, id=f"{run.id} {EVIL}") for run in card.runs))

@@ -1,0 +1,151 @@
+"""What the report works out itself, by hand: gaps, scales, curves, pictures, scripts."""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import recorded
+from PIL import Image
+from reported import LAPTOP, fill
+
+from analysis.report import bundle, pictures
+from analysis.report.drawn import Scale, curve, scale, strip
+from analysis.report.evidence import bounds_text, number, p_text
+from analysis.report.sides import Gap, Row, command, identifier, paper_title, signed, views
+from experiments import profiles, tables
+from gfl.record import Store
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> dict[str, Row]:
+    """Table 3's rows, filled."""
+    store = Store(tmp_path / "runs", tmp_path / "results")
+    fill(store)
+    (view,), _ = views(tables.parts("table-3"), LAPTOP, store, own=False)
+    return {row.name: row for row in view.blocks[0].rows}
+
+
+def test_a_gap_is_our_difference_to_the_baseline_less_the_papers(rows: dict[str, Row]) -> None:
+    ap = rows["QFL"].figures[1]
+    assert (ap.paper, ap.paper_delta) == ("39.9", "+0.7")
+    assert (ap.ours, ap.spread, ap.ours_delta) == ("72.8", "±1.1", "+2.2")  # 2.0 and 2.5
+    assert ap.gap is not None
+    assert ap.gap.value == pytest.approx(2.25 - 0.7)
+    # Student's t with one degree of freedom, 12.706, times s = 0.3536 over the root of 2.
+    assert ap.gap.half == pytest.approx(12.7062 * 0.353553 / 2**0.5, rel=1e-4)
+    assert not ap.gap.clear
+    assert ap.gap.shade == "up2"
+
+
+def test_one_seed_has_no_interval_and_a_baseline_no_gap(rows: dict[str, Row]) -> None:
+    both, none = rows["both"].figures[1], rows["none"].figures[1]
+    assert both.gap is not None
+    assert both.gap.half is None
+    assert both.gap.half_text == ""
+    assert (rows["none"].is_baseline, none.gap, none.paper_delta) == (True, None, "")
+
+
+def test_speeds_of_other_machines_have_no_gap(rows: dict[str, Row]) -> None:
+    fps = rows["both"].figures[0]
+    assert (fps.name, fps.ours, fps.gap) == ("FPS", "10.0", None)
+
+
+@pytest.mark.parametrize(
+    ("value", "half", "text", "shade", "clear"),
+    [
+        (0.29, None, "+0.3", "", False),
+        (0.3, 0.2, "+0.3", "up1", True),
+        (-1.0, 1.5, "−1.0", "down2", False),
+        (-4.0, 1.0, "−4.0", "down4", True),
+        (0.04, 0.01, "0.0", "", True),
+    ],
+)
+def test_a_shade_tells_sign_and_size(
+    value: float, half: float | None, text: str, shade: str, clear: bool
+) -> None:
+    gap = Gap(value, half)
+    assert (gap.text, gap.shade, gap.clear) == (text, shade, clear)
+
+
+def test_names_and_commands() -> None:
+    assert paper_title("table-1a") == "Table 1(a)"
+    assert pictures.title("2b") == "Figure 2(b)"
+    assert pictures.title("calibration") == "Calibration"
+    assert identifier("cell", "table-1b", "", "SSD512 + joint w/ QFL") == (
+        "cell-table-1b-ssd512-plus-joint-w-qfl"
+    )
+    table = tables.find("table-3")
+    assert command(table, LAPTOP, [0]) == "make reproduce-table-3"
+    assert command(table, profiles.get("coco"), [0, 1]) == (
+        'make reproduce-table-3 PROFILE=coco SEEDS="0 1" DATA=/path/to/coco GPUS=8'
+    )
+    assert command(tables.find("table-4"), LAPTOP, []) == ""
+
+
+def test_numbers_as_they_are_printed() -> None:
+    assert [signed(v) for v in (0.05, -0.05, -0.04, 1.25)] == ["+0.1", "−0.1", "0.0", "+1.2"]
+    assert [number(v, sign=True) for v in (None, -1.5, 0.001, 2.0)] == [
+        "—",
+        "−1.50",
+        "0.00",
+        "+2.00",
+    ]
+    assert [p_text(p) for p in (None, 0.0004, 0.0123, 0.5)] == ["—", "< 0.001", "0.012", "0.50"]
+    found = [bounds_text(pair) for pair in ((0.0, None), (None, 0.5), (-0.5, 0.5), (None, None))]
+    assert found == ["above 0", "below 0.5", "−0.5 to 0.5", ""]
+
+
+def test_a_scale_has_room_and_stops_at_its_ends() -> None:
+    on = scale([1.0, None, 3.0, float("inf")])
+    assert on is not None
+    assert on.low < 0 < 3 < on.high  # 0 is near, so it is there
+    assert scale([None]) is None
+    strict = Scale(0.0, 1.0, width=108)
+    assert [strict.x(v) for v in (-1, 0, 0.5, 1, 9)] == [4, 4, 54, 104, 104]
+    assert [tick.label for tick in Scale(-1.1, 1.1).ticks] == ["−1", "0", "1"]
+    placed = strip(strict, (0.5, None), 0.25, 0.75, (0.5, 2.0))
+    assert (placed.claimed, placed.interval) == ((54, 104), (54, 104))
+    assert (placed.printed, placed.value, placed.zero) == (29, 79, 4)
+    assert strip(strict, (None, 0.5), None, None, None).claimed == (4, 54)
+
+
+def test_a_curve_is_smoothed_and_ends_where_the_run_did() -> None:
+    flat = [{"iter": i, "loss": 2.0} for i in range(1, 201)]
+    drawn = curve({0: recorded.record(curve=flat), 1: recorded.record(curve=[])})
+    assert drawn is not None
+    (line,) = drawn.lines
+    points = np.array([pair.split(",") for pair in line.split()], dtype=float)
+    assert len(points) <= 81
+    assert np.ptp(points[:, 1]) == 0  # the mean of equals
+    assert points[-1, 0] == drawn.width - 6
+    assert drawn.text.endswith("2.00 (seed 0).")
+    assert curve({0: recorded.record(curve=[])}) is None
+
+
+def test_a_picture_keeps_every_pixel(tmp_path: Path) -> None:
+    folder = tmp_path / "figures" / "laptop"
+    folder.mkdir(parents=True)
+    random = np.random.Generator(np.random.PCG64(0))
+    pixels = random.integers(0, 256, (9, 12, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(folder / "fig3.png")
+    found = {p.title: p for p in pictures.pictures("laptop", Store(tmp_path, tmp_path), own=False)}
+    head, _, data = found["Figure 3"].data.partition(",")
+    assert head == "data:image/webp;base64"
+    with Image.open(io.BytesIO(base64.b64decode(data))) as image:
+        assert np.array_equal(np.asarray(image.convert("RGB")), pixels)
+    assert found["Figure 1"].data == ""
+
+
+def test_a_script_cannot_end_its_element() -> None:
+    assert bundle.inert("a='</SCRIPT>';b='<!--';c=1<2") == "a='\\x3C/SCRIPT>';b='\\x3C!--';c=1<2"
+    script = bundle.datatables()
+    assert script.count("window.DataTable=") == 1
+    assert "export{" not in script
+    assert "</script" not in script.lower()
+    assert "Bundled license information" in script
+    # Known from elsewhere: the SHA-256 of nothing.
+    assert bundle.source("") == "'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU='"
