@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import inspect
 import multiprocessing
@@ -23,7 +24,7 @@ from analysis import uncertainty
 from analysis.library import coco_results
 from analysis.uncertainty import RESAMPLES, Replicates
 from gfl import train
-from gfl.files import replacing, sha256
+from gfl.files import replacing
 from gfl.record import digest
 
 DRAW = 0  # seed of the weights, the same for every run: so that all differences are paired
@@ -103,8 +104,9 @@ class Kept:
     def of(cls, dataset: Mapping[str, Any], folder: Path) -> Kept:
         from analysis import matching, resampling
 
-        code = [sha256(Path(str(module.__file__))) for module in (matching, resampling)]
-        code.append(inspect.getsource(uncertainty.replicate))
+        code = [
+            meaning(inspect.getsource(o)) for o in (matching, resampling, uncertainty.replicate)
+        ]
         versions = [version(name) for name in ("numpy", "pycocotools")]
         return cls(folder, digest([digest(dataset), *code, *versions, RESAMPLES, DRAW]))
 
@@ -126,3 +128,21 @@ class Kept:
             self.folder.mkdir(parents=True, exist_ok=True)
             with replacing(self.path(checksum)) as file:
                 np.savez(file, figures=one.figures, resampled=one.resampled, draw=one.draw)
+
+
+def meaning(source: str) -> str:
+    """Return code without what changes no result: comments, layout and docstrings."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list) and body and _is_text(body[0]):
+            del body[0]
+    return ast.dump(tree)
+
+
+def _is_text(node: ast.stmt) -> bool:
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )

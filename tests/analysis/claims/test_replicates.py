@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from pycocotools.coco import COCO
 
-from analysis.claims.replicates import Kept, replicates
+from analysis.claims.replicates import Kept, meaning, replicates
 from analysis.library import coco_results
 from gfl.data import shapes
 from gfl.data.shapes import ShapesSpec
@@ -49,7 +50,7 @@ def test_replicates_are_kept_and_not_made_again(
     (kept,) = replicates(dataset, {"one": not_again}, tmp_path).values()
     np.testing.assert_array_equal(made.resampled, kept.resampled)
     assert made.draw == kept.draw
-    truth = COCO()
+    truth: Any = COCO()
     truth.dataset = dataset
     truth.createIndex()
     expected = coco_metrics(truth, coco_results(detections))
@@ -73,3 +74,9 @@ def test_a_damaged_file_is_made_again(
     Kept.of(dataset, tmp_path).path("one").write_bytes(b"no archive")
     (again,) = replicates(dataset, {"one": lambda: detections}, tmp_path).values()
     np.testing.assert_array_equal(again.resampled, made.resampled)
+
+
+def test_words_about_code_change_nothing_and_code_does() -> None:
+    code = 'def f(x):\n    """Twice."""\n    return 2 * x  # doubled\n'
+    assert meaning(code) == meaning("def f(x):\n    return 2*x\n")
+    assert meaning(code) != meaning(code.replace("2", "3"))
