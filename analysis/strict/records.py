@@ -69,25 +69,35 @@ def evidence(profile: Profile, store: Store, tell: Tell) -> Iterator[Finding]:
     checksum was made anew. Where the images are not embedded nothing can be evaluated.
     """
     cells = standing_for(profile, store)
-    there: dict[str, Metrics] = {}
+    there: dict[str, list[tuple[str, Metrics]]] = {}
     for id in store.reference_ids(profile.name):
         content = _content(store.reference_path(profile.name, id))
         yield from _files(profile, id, content, store)
         if (store.reference_predictions(profile.name, id) / DETECTIONS).is_file() and content:
-            there[id] = content.get("metrics") or {}
+            there[id] = list(_said(content))
     yield from _stray(profile, store)
     if profile.dataset is None:
         tell(f"{profile.name}: its images are not here, so no run is evaluated again")
         return
-    found = _evaluated(profile, store, list(there), tell)
-    for id, metrics in there.items():
+    found = _evaluated(profile, store, list(there), tell) if there else {}
+    for id, said in there.items():
         path, again = store.reference_path(profile.name, id), found[id]
         if isinstance(again, str):
             yield Finding(path, f"metrics{cells(id)}", "12 figures", f"none: {again}")
             continue
-        for name in METRICS:
-            if (was := metrics.get(name)) != again[name]:
-                yield Finding(path, f"metrics, {name}{cells(id)}", repr(was), repr(again[name]))
+        for place, metrics in said:
+            for name in METRICS:
+                if (was := metrics.get(name)) != again[name]:
+                    yield Finding(path, f"{place}, {name}{cells(id)}", repr(was), repr(again[name]))
+
+
+def _said(content: Mapping[str, Any]) -> Iterator[tuple[str, Metrics]]:
+    """Where a record says what the finished run's figures are, and what."""
+    yield "metrics", content.get("metrics") or {}
+    epochs = content.get("profile", {}).get("schedule", {}).get("epochs")
+    last = (content.get("evals") or [{}])[-1]
+    if last.get("epoch") == epochs and last.keys() >= set(METRICS):
+        yield f"evals, epoch {epochs}", last
 
 
 def _files(

@@ -26,11 +26,13 @@ JSON = '{"claims": [{"id": "one", "ours": {"laptop": {"p": 0.25, "runs": ["a", "
 FILES = {"a.md": MARKDOWN, "a.csv": CSV, "a.json": JSON}
 
 
-def found(path: Path, text: str, old: str, new: str, **options: float) -> list[tuple[str, ...]]:
+def found(
+    path: Path, text: str, old: str, new: str, tolerance: float = 0.0
+) -> list[tuple[str, ...]]:
     """What is found where ``old`` stands in the committed file and ``new`` by the records."""
     assert old in text
     path.write_text(text)
-    differing = compare(path, text.replace(old, new, 1), **options)
+    differing = compare(path, text.replace(old, new, 1), tolerance=tolerance)
     return [(finding.place, finding.committed, finding.expected) for finding in differing]
 
 

@@ -83,6 +83,17 @@ def test_a_checksum_made_anew_hides_not_even_the_last_digit(store: Store) -> Non
     assert finding.committed == repr(changed)
 
 
+def test_the_last_evaluation_is_held_to_the_detections_too(store: Store) -> None:
+    path = store.reference_path("smoke", QFL)
+    record = RunRecord.load(path)
+    last = {"epoch": SMOKE.schedule.epochs, **record.metrics}
+    replace(record, evals=[{"epoch": 1, "AP": 0.5}, last]).save(path)
+    assert evidence(store) == []
+    replace(record, evals=[last | {"AP75": 12.5}]).save(path)
+    (finding,) = evidence(store)
+    assert finding.place == "evals, epoch 2, AP75 (of table-3/QFL)"
+
+
 def test_other_numbers_of_a_record_are_found_where_they_stand(store: Store) -> None:
     path = store.reference_path("smoke", QFL)
     replace(RunRecord.load(path), fps=34.25).save(path)
