@@ -132,6 +132,8 @@ EXPECTED = {
     "state-of-the-art": "holds",
     "envelope": "holds",
     "background-quality-high": "holds",
+    "iou-labels-above-0.4": "holds",  # 91 % at least, by Fig. 9's mean and deviation
+    "centerness-labels-smaller": "holds in part",  # of its shares none is printed
     "strongest-correlation": "not decidable",
     "qfl-minimum": "holds",
     "special-cases": "holds",
@@ -147,6 +149,11 @@ def test_qfl_and_dfl_do_not_interact_as_printed() -> None:
     (check,) = verdict(BY_ID["orthogonal"]).checks
     assert check.value == 0
     assert check.noise == pytest.approx(0.3 * math.sqrt(2))
+
+
+def test_most_iou_labels_are_above_0_4_whatever_their_distribution() -> None:
+    (check,) = verdict(BY_ID["iou-labels-above-0.4"]).checks
+    assert check.value == pytest.approx(1 - 0.14**2 / (0.14**2 + 0.44**2), abs=0.005)
 
 
 def test_where_it_does_not_hold_is_named() -> None:
