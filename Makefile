@@ -55,7 +55,7 @@ $(2) exec $(PY) -m "$$@" $(ARGS)
 endef
 
 .PHONY: help setup setup-dev repair test bench lint format types status promote tune figures errors \
-  audit report reproduce-all notebooks lab
+  audit report overhead reproduce-all notebooks lab
 
 help: ## this list
 	@sed -n 's/^\([a-z][a-z0-9%-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | \
@@ -115,6 +115,9 @@ test: setup ## run the tests (ARGS="tests/gfl -k losses" for some of them)
 
 bench: setup ## time our head beside stock mmdet's, into results/benchmarks (ARGS=--quick: B=2)
 	@exec $(PY) -m benchmarks $(ARGS)
+
+overhead: setup ## time and count what QFL and DFL add at inference, into results/benchmarks
+	@exec $(PY) -m benchmarks.overhead $(ARGS)
 
 lint: setup-dev ## check style and formatting
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check .

@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from experiments.attempt import code_state
 from experiments.cli import Parser, guarded, whole_number
 from experiments.worker import ROOT
 from gfl.files import write_text
-
-if TYPE_CHECKING:
-    from benchmarks.report import Setting
 
 BATCHES, OBJECTS = (2, 16), (1, 10, 100)
 ALONE = (16, 100)  # images and objects of the assignment's own line
@@ -49,7 +43,7 @@ def _run(argv: Sequence[str] | None) -> int:
     cases.quiet()
     batches = BATCHES[:1] if args.quick else BATCHES
     for device in _devices():
-        setting = _setting(device, args.threads, args.repeat)
+        setting = report.setting(device, args.threads, args.repeat)
         lines, alone = [], []
         with _pool(args.no_memory) as pool:
             shapes = list(itertools.product(cases.STOCK, batches, OBJECTS))
@@ -84,26 +78,6 @@ def _devices() -> list[str]:
     import torch
 
     return ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
-
-
-def _setting(device: str, threads: int, repeat: int) -> Setting:
-    import torch
-
-    from benchmarks.report import Setting
-    from gfl.session import cpu_name
-
-    commit, dirty = code_state()
-    return Setting(
-        device=device,
-        gpu=torch.cuda.get_device_name() if device == "cuda" else None,
-        cpu=cpu_name(),
-        cores=os.cpu_count() or 1,
-        threads=threads,
-        torch=torch.__version__,
-        commit=(commit or "unknown")[:12] + (" with changes" if dirty and commit else ""),
-        repeat=repeat,
-        busy=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
-    )
 
 
 def _say(text: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -54,6 +55,27 @@ class Setting:
         threads = f"{self.threads} thread{'s' if self.threads > 1 else ''}"
         name = self.gpu or f"{self.cpu} {self.cores} cores {threads}"
         return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
+def setting(device: str, threads: int, repeat: int) -> Setting:
+    """What is measured on here: this machine, and this commit."""
+    import torch
+
+    from experiments.attempt import code_state
+    from gfl.session import cpu_name
+
+    commit, dirty = code_state()
+    return Setting(
+        device=device,
+        gpu=torch.cuda.get_device_name() if device == "cuda" else None,
+        cpu=cpu_name(),
+        cores=os.cpu_count() or 1,
+        threads=threads,
+        torch=torch.__version__,
+        commit=(commit or "unknown")[:12] + (" with changes" if dirty and commit else ""),
+        repeat=repeat,
+        busy=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+    )
 
 
 def shortfalls(lines: Sequence[Line]) -> list[str]:

@@ -1,0 +1,217 @@
+"""Whole detectors to time at inference, and how large they are: parameters, multiply-adds."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import gfl.register  # noqa: F401  before mmdet: it supplies mmcv's operators
+
+# isort: split
+import numpy as np
+import torch
+from mmdet.registry import MODELS
+from mmdet.structures import DetDataSample
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from gfl import checkpoint, config, trained
+from gfl.data import shapes
+from gfl.experiment import Experiment, Profile
+from gfl.record import Store, run_id
+
+CANDIDATES = 1000  # scores that pass the threshold of random weights, in all pictures' mean
+SEED = 0
+# The last layers for classes and for boxes, by which name comes first, and how far random weights'
+# outputs are to spread: scores apart from each other and from 1, boxes that overlap and differ.
+OUTPUTS = (
+    (("gfl_cls", "retina_cls", "conv_cls", "cls_convs"), 1.0),
+    (("gfl_reg", "retina_reg", "conv_reg", "reg_convs"), 0.5),
+)
+
+Picture = np.ndarray  # uint8 [height, width, 3], RGB
+Step = Callable[[int], int]  # detects in a picture of that number; how many it found
+
+
+@dataclass(frozen=True)
+class Detector:
+    """A detector with the pictures it is timed on, as its preprocessor makes them."""
+
+    model: Any
+    batches: tuple[dict[str, Any], ...]  # one picture each
+
+    @torch.no_grad()
+    def detect(self, picture: int) -> int:
+        """Forward pass, decoding and NMS; return how many detections there are."""
+        (found,) = self.model.predict(**self.batches[picture], rescale=False)
+        return len(found.pred_instances)
+
+    def detections(self) -> float:
+        """The mean over pictures."""
+        return float(np.mean([self.detect(i) for i in range(len(self.batches))]))
+
+    def candidates(self) -> float:
+        """How many boxes enter NMS, the mean over pictures."""
+        with _before_nms(self.model.bbox_head) as seen:
+            self.detections()
+        return float(np.mean([len(scores) for scores in seen]))
+
+
+@dataclass(frozen=True)
+class Size:
+    """What is counted: a multiply-add is one of a convolution, of which all others are a trace."""
+
+    head_parameters: int
+    parameters: int
+    head_multiply_adds: int
+    multiply_adds: int
+
+
+def draw_pictures(profile: Profile, count: int, size: tuple[int, int]) -> list[Picture]:
+    """Return the first images of the embedded validation set, or noise of that height and width."""
+    if profile.dataset is not None:
+        spec = replace(profile.dataset, val=max(count, profile.dataset.val))
+        return [shapes.render(spec, "val", index)[0] for index in range(count)]
+    random = np.random.default_rng(SEED)
+    return [random.integers(256, size=(*size, 3), dtype=np.uint8) for _ in range(count)]
+
+
+def of_run(
+    experiment: Experiment, profile: Profile, store: Store, pictures: Sequence[Picture]
+) -> Detector | None:
+    """Return the detector of this machine's run at seed 0; None where its weights are not here."""
+    folder = store.run_dir(profile.name, run_id(experiment, profile, 0))
+    if not (Path(folder) / checkpoint.FINAL).is_file():
+        return None
+    model = trained.detector(folder).model
+    return Detector(model, _batches(model, pictures))
+
+
+def at_random(experiment: Experiment, profile: Profile, pictures: Sequence[Picture]) -> Detector:
+    """Return a detector with torch's own initial weights, that says as much as any other.
+
+    Batch normalisation has the first picture's statistics, and the outputs are brought to a common
+    spread. The score threshold is the one that CANDIDATES of the pictures' scores pass, in the
+    mean, so that what differs is the network and not what it has learned to say.
+    """
+    torch.manual_seed(SEED)
+    model = _build(experiment, profile)
+    model.to(memory_format=torch.channels_last).eval()
+    made = Detector(model, _batches(model, pictures))
+    _normalise(model, made.batches[0]["batch_inputs"])
+    _spread(model, made.batches[0]["batch_inputs"])
+    test_cfg = copy.deepcopy(model.bbox_head.test_cfg)
+    head = model.bbox_head
+    head.test_cfg = Config(dict(test_cfg) | {"score_thr": 0.0, "nms_pre": 10**9})
+    with _before_nms(head, stop=True) as seen:
+        made.detections()
+    head.test_cfg = test_cfg
+    scores = torch.cat(seen).sort(descending=True).values
+    last = min(CANDIDATES * len(pictures), len(scores) - 1)
+    head.test_cfg.score_thr = float(scores[last])
+    return made
+
+
+@torch.no_grad()
+def size(experiment: Experiment, profile: Profile, image: tuple[int, int]) -> Size:
+    """Count a detector at an image of this height and width, without computing anything."""
+    model = _build(experiment, profile).to("meta").eval()
+    counted: dict[bool, int] = {True: 0, False: 0}
+    in_head = set(model.bbox_head.modules())
+
+    def count(module: nn.Module, _: object, output: Tensor) -> None:
+        assert isinstance(module, nn.Conv2d)
+        height, width = module.kernel_size
+        each = module.in_channels // module.groups * height * width
+        counted[module in in_head] += output.numel() * each
+
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_hook(count)
+    model.bbox_head(model.extract_feat(torch.empty(1, 3, *_padded(model, image), device="meta")))
+    return Size(
+        _parameters(model.bbox_head), _parameters(model), counted[True], sum(counted.values())
+    )
+
+
+def _parameters(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _padded(model: Any, image: tuple[int, int]) -> tuple[int, int]:
+    divisor = model.data_preprocessor.pad_size_divisor
+    height, width = (-(-side // divisor) * divisor for side in image)
+    return height, width
+
+
+def _build(experiment: Experiment, profile: Profile) -> Any:
+    wanted = Config(config.build(experiment, profile, SEED)).model
+    wanted.backbone.init_cfg = None  # nothing is downloaded
+    with DefaultScope.overwrite_default_scope("mmdet"):
+        return MODELS.build(wanted)
+
+
+def _batches(model: Any, pictures: Sequence[Picture]) -> tuple[dict[str, Any], ...]:
+    return tuple(_batch(model, picture) for picture in pictures)
+
+
+def _batch(model: Any, picture: Picture) -> dict[str, Any]:
+    """What the preprocessor hands on of a picture: as mmdet's pipeline would, it is BGR."""
+    bgr = torch.from_numpy(np.ascontiguousarray(picture[..., ::-1].transpose(2, 0, 1)))
+    shape = picture.shape[:2]
+    sample = DetDataSample(
+        metainfo={"img_shape": shape, "ori_shape": shape, "scale_factor": (1, 1)}
+    )
+    made = model.data_preprocessor({"inputs": [bgr], "data_samples": [sample]}, training=False)
+    return {"batch_inputs": made["inputs"], "batch_data_samples": made["data_samples"]}
+
+
+@torch.no_grad()
+def _normalise(model: Any, inputs: Tensor) -> None:
+    """Give batch normalisation the statistics of a picture: a network at random keeps its scale."""
+    layers = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+    for layer in layers:
+        layer.momentum = 1.0
+        layer.train()
+    model.extract_feat(inputs)
+    for layer in layers:
+        layer.eval()
+
+
+@torch.no_grad()
+def _spread(model: Any, inputs: Tensor) -> None:
+    """Scale the last layers so that their outputs for a picture spread as OUTPUTS has it."""
+    head = model.bbox_head
+    found = head(model.extract_feat(inputs))
+    for levels, (names, wanted) in zip(found, OUTPUTS, strict=False):
+        last = next(getattr(head, name) for name in names if hasattr(head, name))
+        layers = [module for module in last.modules() if isinstance(module, nn.Conv2d)]
+        # One layer for all levels, or one a level.
+        groups = [levels] if len(layers) == 1 else [[level] for level in levels]
+        for layer, group in zip(layers, groups, strict=True):
+            spread = torch.cat([level.flatten() for level in group]).std()
+            for parameter in layer.parameters():
+                parameter.mul_(wanted / spread)
+
+
+@contextlib.contextmanager
+def _before_nms(head: Any, stop: bool = False) -> Iterator[list[Tensor]]:
+    """Collect the class scores of the boxes that enter NMS, picture by picture; ``stop`` there."""
+    seen: list[Tensor] = []
+    inherited = head._bbox_post_process
+
+    def post_process(results: Any, *args: Any, **kwargs: Any) -> Any:
+        seen.append(results.scores.clone())
+        return results[:0] if stop else inherited(results, *args, **kwargs)
+
+    head._bbox_post_process = post_process
+    try:
+        yield seen
+    finally:
+        del head._bbox_post_process

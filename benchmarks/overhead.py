@@ -1,0 +1,242 @@
+"""What QFL and DFL cost at inference: ``python -m benchmarks.overhead``, or ``make overhead``.
+
+Each detector with the joint representation, with distributions or with both is timed beside the
+same detector without, in one process, picture by picture in turn; and their heads are counted.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from experiments import profiles
+from experiments.cli import Parser, guarded, whole_number
+from experiments.worker import ROOT
+from gfl.experiment import Experiment, Host, Profile
+from gfl.files import write_text
+from gfl.record import Store
+
+if TYPE_CHECKING:
+    from benchmarks.detectors import Detector, Picture
+
+RESAMPLES, CONFIDENCE, SEED = 2000, 0.95, 0
+SMALL = (320, 512)  # px, of pictures for the paper's network on a CPU
+PAPERS = (800, 1333)  # px, of the paper's pictures, at which its network is counted
+SQUARE = (512, 512)  # px, SSD512's only size
+ROUNDS = {True: 30, False: 15}  # by whether the profile is an embedded one
+PICTURES = {True: 8, False: 1}
+
+PLAIN = Experiment()
+HOSTS: tuple[Host, ...] = ("foveabox", "retinanet", "ssd512")
+# By name: the detector with something more, and the one without. The first says how far equals are.
+ATSS: dict[str, tuple[Experiment, Experiment]] = {
+    "same": (PLAIN, PLAIN),
+    "joint": (Experiment(quality="joint"), PLAIN),
+    "dfl": (Experiment(boxes="general", dfl=True), PLAIN),
+    "gfl": (Experiment(quality="joint", boxes="general", dfl=True), PLAIN),
+}
+GROUPS = (
+    ATSS,
+    *(
+        {f"{host}-joint": (Experiment(host=host, quality="joint"),
+                           Experiment(host=host, quality="none"))}
+        for host in HOSTS
+    ),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """Time with over time without: above 1, it costs."""
+
+    ours: float  # seconds a picture, the median over rounds
+    base: float
+    ratio: float  # the median over rounds of each round's
+    low: float  # 95 % bootstrap interval over rounds
+    high: float
+    rounds: int
+
+
+@dataclass(frozen=True)
+class Line:
+    """One pair at one network: its time, or one thing that is counted."""
+
+    what: str
+    pair: str
+    network: str
+    image: str
+    ours: float
+    base: float
+    ratio: float
+    weights: str = ""  # of what is timed: trained, or random
+    timed: Ratio | None = None
+    said: tuple[float, float, float, float] | None = None  # candidates and detections, ours, base
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure and write; return the exit code, which says nothing about speed."""
+    return guarded("benchmarks.overhead", lambda: _run(argv))
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    parser = Parser(prog="benchmarks.overhead", description="What QFL and DFL cost at inference.")
+    count = whole_number
+    parser.add_argument(
+        "--networks", nargs="+", default=["laptop", "coco"], choices=list(profiles.PROFILES),
+        help="profiles, whose network it is (laptop coco)",
+    )  # fmt: skip
+    parser.add_argument("--threads", type=count("--threads", 1), default=1, help="(1, as the runs)")
+    parser.add_argument(
+        "--rounds", type=count("--rounds", 1), help="turns of each detector (30; 15 without data)"
+    )
+    parser.add_argument(
+        "--image", type=count("--image", 32), nargs=2, default=SMALL, metavar=("H", "W"),
+        help="size in px of pictures for a network without embedded data (320 512)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--runs", type=Path, default=ROOT / "runs", help="where trained weights lie"
+    )
+    parser.add_argument("--out", type=Path, default=ROOT / "results" / "benchmarks")
+    args = parser.parse_args(argv)
+
+    import torch
+
+    from benchmarks import cases, overhead_report, report  # seconds of imports
+
+    cases.quiet()
+    torch.set_num_threads(args.threads)
+    store = Store(args.runs, ROOT / "results", mend=False)
+    networks = [profiles.PROFILES[name] for name in args.networks]
+    setting = report.setting("cpu", args.threads, args.rounds or 0)
+    lines = [line for profile in networks for line in counted(profile)]
+    for profile in networks:
+        for line in timed(profile, store, args.threads, args.rounds, tuple(args.image)):
+            lines.append(line)
+            print(overhead_report.told(line), file=sys.stderr, flush=True)
+    path = args.out / f"overhead-{setting.slug}.md"
+    write_text(path.with_suffix(".csv"), overhead_report.tidy_csv(lines))
+    print(write_text(path, overhead_report.markdown(lines, setting)).read_text())
+    print(f"written: {path}", file=sys.stderr)
+    return 0
+
+
+def counted(profile: Profile) -> Iterator[Line]:
+    """Parameters and multiply-adds of every pair, of the head and of all."""
+    from benchmarks import detectors
+
+    for group in GROUPS:
+        for pair, (ours, base) in group.items():
+            if pair == "same":
+                continue
+            width, height = profile.scale
+            image = (height, width) if profile.dataset else PAPERS
+            image = SQUARE if ours.host == "ssd512" and profile.dataset is None else image
+            sizes = [detectors.size(experiment, profile, image) for experiment in (ours, base)]
+            for what in ("parameters", "multiply_adds", "head_parameters", "head_multiply_adds"):
+                x, y = (getattr(one, what) for one in sizes)
+                yield Line(what, pair, profile.name, _px(image), x, y, x / y)
+
+
+def timed(
+    profile: Profile, store: Store, threads: int, rounds: int | None, small: tuple[int, int]
+) -> Iterator[Line]:
+    """The time of every pair: with trained weights if all of a group are here, and with random."""
+    from benchmarks import detectors
+    from benchmarks.measure import clock
+
+    embedded = profile.dataset is not None
+    for group in GROUPS:
+        experiments = dict.fromkeys(e for pair in group.values() for e in pair)
+        square = not embedded and any(e.host == "ssd512" for e in experiments)
+        pictures = detectors.draw_pictures(profile, PICTURES[embedded], SQUARE if square else small)
+        for weights, made in (
+            ("trained", _trained(experiments, profile, store, pictures)),
+            ("random", {e: detectors.at_random(e, profile, pictures) for e in experiments}),
+        ):
+            if made is None:
+                continue
+            models = {pair: (made[ours], made[base]) for pair, (ours, base) in group.items()}
+            seconds = in_turns(
+                models, len(pictures), rounds or ROUNDS[embedded], clock("cpu", threads)
+            )
+            for pair, (ours, base) in models.items():
+                ratio = compare(*seconds[pair])
+                said = (ours.candidates(), base.candidates(), ours.detections(), base.detections())
+                yield Line(
+                    "seconds", pair, profile.name, _px(pictures[0].shape[:2]), ratio.ours,
+                    ratio.base, ratio.ratio, weights, ratio, said,
+                )  # fmt: skip
+
+
+def _trained(
+    experiments: Mapping[Experiment, None],
+    profile: Profile,
+    store: Store,
+    pictures: Sequence[Picture],
+) -> dict[Experiment, Detector] | None:
+    from benchmarks import detectors
+
+    found = {e: detectors.of_run(e, profile, store, pictures) for e in experiments}
+    here = {e: detector for e, detector in found.items() if detector is not None}
+    return here if len(here) == len(found) else None
+
+
+def in_turns(
+    pairs: Mapping[str, tuple[Detector, Detector]],
+    pictures: int,
+    rounds: int,
+    now: Callable[[], float],
+) -> dict[str, tuple[list[float], list[float]]]:
+    """Seconds a picture in each round, by pair: with, and without.
+
+    All detectors see a picture before any sees the next, and who begins changes from one to the
+    next, so that what else the machine does falls on all alike. Of pairs with one base, it is timed
+    once; a pair of one detector is timed against itself.
+    """
+    turns = {("base", id(base)): base for _, base in pairs.values()}
+    turns |= {("ours", pair): ours for pair, (ours, _) in pairs.items()}
+    for detector in turns.values():
+        detector.detect(0)  # warm
+    names = list(turns)
+    seconds = {name: [0.0] * rounds for name in names}
+    for turn in range(rounds):
+        for picture in range(pictures):
+            first = (turn * pictures + picture) % len(names)
+            for name in names[first:] + names[:first]:
+                start = now()
+                turns[name].detect(picture)
+                seconds[name][turn] += (now() - start) / pictures
+    return {
+        pair: (seconds["ours", pair], seconds["base", id(base)])
+        for pair, (_, base) in pairs.items()
+    }
+
+
+def compare(ours: Sequence[float], base: Sequence[float]) -> Ratio:
+    """Return the median of the rounds' ratios, and its bootstrap interval over rounds.
+
+    Rounds are drawn with replacement, and the interval is the percentiles of their medians. Source:
+    Efron, "Bootstrap Methods: Another Look at the Jackknife", Annals of Statistics 7 (1979).
+    """
+    ratios = np.array(ours) / np.array(base)
+    random = np.random.default_rng(SEED)
+    drawn = ratios[random.integers(len(ratios), size=(RESAMPLES, len(ratios)))]
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(np.median(drawn, axis=1), [tail, 1 - tail])
+    middle = float(np.median(ratios))
+    return Ratio(
+        float(np.median(ours)), float(np.median(base)), middle, float(low), float(high), len(ratios)
+    )
+
+
+def _px(image: Sequence[int]) -> str:
+    return f"{image[0]}x{image[1]}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
