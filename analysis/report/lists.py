@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from analysis.report.evidence import number
+from analysis.report.checks import number
 from analysis.report.sides import identifier, signed
 
 NUMBER = re.compile(r"[-+]?\d+(\.\d+)?")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +52,7 @@ def html(profile: Profile, store: Store, own: bool) -> str:
     )
     drawn = list(pictures.pictures(profile.name, store, own))
     return _render(
+        made_of=made_of(profile.name, store, own),
         profile=profile,
         facts=list(_facts(profile, records)),
         own=own,
@@ -65,6 +67,33 @@ def html(profile: Profile, store: Store, own: bool) -> str:
         environment=runs.environment(records),
         steps=list(_steps(profile, views, drawn, own)),
     )
+
+
+def made_of(profile: str, store: Store, own: bool) -> str:
+    """Return one checksum of every file of results or runs that a page shows.
+
+    A test holds the committed page's against the committed files: it is a tenth of a second, where
+    making the page again takes several.
+    """
+    mark = MARK if own else ""
+    results = store.results
+    ids = (store.own_ids if own else store.reference_ids)(profile)
+    named = {"claims": [results / f"claims{mark}.json"]}
+    named["errors"] = [results / "errors" / f"{profile}{mark}.csv"]
+    named["benchmarks"] = sorted((results / "benchmarks").glob("*.csv"))
+    named["figures"] = [
+        results / "figures" / profile / f"fig{name}{mark}.png" for name in pictures.FIGURES
+    ]
+    named["runs"] = [
+        store.run_dir(profile, id) / "record.json" if own else store.reference_path(profile, id)
+        for id in ids
+    ]
+    total = hashlib.sha256()
+    for part, paths in named.items():
+        for one in paths:
+            content = one.read_bytes() if one.is_file() else b""
+            total.update(f"{part} {one.name} {hashlib.sha256(content).hexdigest()}\n".encode())
+    return total.hexdigest()
 
 
 def _render(**content: Any) -> str:

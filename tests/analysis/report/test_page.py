@@ -13,6 +13,7 @@ from reported import EVIL, LAPTOP, Made, claims, fill
 from analysis import __main__ as command
 from analysis.report import html, write
 from analysis.report.evidence import read
+from analysis.report.page import made_of
 from experiments import tables
 from gfl.errors import UserError
 from gfl.record import Store
@@ -118,6 +119,31 @@ def test_the_page_has_every_part(parsed: Page, made: Made) -> None:
 def test_the_same_records_give_the_same_bytes(made: Made) -> None:
     first, second = (html(LAPTOP, made.store, own=False) for _ in range(2))
     assert first == second
+
+
+def test_the_committed_report_is_of_what_is_committed() -> None:
+    store = Store(ROOT / "runs", ROOT / "results")
+    reports = sorted((ROOT / "results" / "report").glob("*.html"))
+    reports = [path for path in reports if ".this-machine" not in path.name]
+    assert [path.stem for path in reports] == ["laptop"]
+    for path in reports:
+        text = path.read_text(encoding="utf-8")
+        stands = re.search(r'<meta name="made-of" content="(\w+)">', text)
+        assert stands
+        assert stands[1] == made_of(path.stem, store, own=False), "make report"
+        assert len(text.encode()) < 6e6
+
+
+def test_what_a_page_is_made_of_changes_with_every_file(store: Store) -> None:
+    ids = fill(store)
+    path = store.results / "claims.json"
+    path.write_text(json.dumps(claims(store, ids)))
+    before = made_of("laptop", store, own=False)
+    assert before == made_of("laptop", store, own=False)
+    path.write_text(path.read_text() + " ")
+    after = made_of("laptop", store, own=False)
+    store.reference_path("laptop", ids[0]).unlink()
+    assert len({before, after, made_of("laptop", store, own=False)}) == 3
 
 
 def test_commands_are_the_makefile_s(parsed: Page) -> None:

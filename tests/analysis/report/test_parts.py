@@ -13,8 +13,8 @@ from PIL import Image
 from reported import LAPTOP, fill
 
 from analysis.report import bundle, pictures
+from analysis.report.checks import bounds_text, number, p_text
 from analysis.report.drawn import Scale, curve, scale, strip
-from analysis.report.evidence import bounds_text, number, p_text
 from analysis.report.sides import Gap, Row, command, identifier, paper_title, signed, views
 from experiments import profiles, tables
 from gfl.record import Store
