@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,20 +35,39 @@ class Listed:
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, tuple[Cell, ...]], ...]  # a row's name and its cells
+    about: str = ""
+
+    def is_numeric(self, column: int) -> bool:
+        """Whether a column after the first has numbers alone."""
+        return all(cells[column - 1].numeric for _, cells in self.rows)
 
 
 def benchmarks(folder: Path) -> Iterator[Listed]:
-    """Every benchmark as it was written."""
+    """Every benchmark as it was written, under the title and the first words beside it."""
     for path in sorted(folder.glob("*.csv")):
         if not (rows := read(path)):
             continue
-        names = tuple(rows[0])
+        title, about = _told(path.with_suffix(".md"))
+        columns = {name: list(_plain([row[name] for row in rows])) for name in rows[0]}
+        first, *others = columns
         yield Listed(
             identifier("benchmark", path.stem),
-            path.stem,
-            names,
-            tuple((row[names[0]], tuple(_plain(row[n]) for n in names[1:])) for row in rows),
+            title or path.stem,
+            tuple(name.replace("_", " ") for name in columns),
+            tuple(
+                (row[first], tuple(columns[name][i] for name in others))
+                for i, row in enumerate(rows)
+            ),
+            about,
         )
+
+
+def _told(path: Path) -> tuple[str, str]:
+    """The title of a Markdown file and its first paragraph, as plain text."""
+    if not path.is_file():
+        return "", ""
+    head, *paragraphs = path.read_text(encoding="utf-8").replace("`", "").split("\n\n")
+    return head.lstrip("# "), " ".join(paragraphs[0].split()) if paragraphs else ""
 
 
 def errors_by_kind(path: Path) -> list[Listed]:
@@ -109,7 +129,13 @@ def _difference(row: Mapping[str, str]) -> Cell:
     return Cell(text, row["value"], f"±{(high - low) / 2:.2f}", low > 0 or high < 0)
 
 
-def _plain(text: str) -> Cell:
-    if not NUMBER.fullmatch(text):
-        return Cell(text or "—", numeric=not text)
-    return Cell(text.replace("-", "−"), text)
+def _plain(column: Sequence[str]) -> Iterator[Cell]:
+    """A column's cells: numbers with as many decimals as the least needs for three figures."""
+    found = [text for text in column if text]
+    if not all(map(NUMBER.fullmatch, found)):
+        yield from (Cell(text or "—", numeric=False) for text in column)
+        return
+    written = max((len(text.partition(".")[2]) for text in found), default=0)
+    least = min((abs(float(text)) for text in found if float(text)), default=1.0)
+    digits = min(written, max(0, 2 - math.floor(math.log10(least))))
+    yield from (Cell(number(float(t), digits), t) if t else Cell("—") for t in column)

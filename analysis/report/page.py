@@ -80,7 +80,7 @@ def made_of(profile: str, store: Store, own: bool) -> str:
     ids = (store.own_ids if own else store.reference_ids)(profile)
     named = {"claims": [results / f"claims{mark}.json"]}
     named["errors"] = [results / "errors" / f"{profile}{mark}.csv"]
-    named["benchmarks"] = sorted((results / "benchmarks").glob("*.csv"))
+    named["benchmarks"] = sorted((results / "benchmarks").glob("*.*"))
     named["figures"] = [
         results / "figures" / profile / f"fig{name}{mark}.png" for name in pictures.FIGURES
     ]
@@ -161,11 +161,11 @@ def _steps(
     options = where + whose
     for view in views:
         if view.command:
-            yield Step(f"{view.title}, trained from scratch", view.command)
+            yield Step(f"{view.title}, trained from scratch", view.command, view.command_note)
     yield Step("The runs as the reference", f"make promote{where}")
     for picture in drawn:
         yield Step(picture.title, f"{picture.command}{options}")
     yield Step("Claims, text checks", f"make audit{whose}", "from the records, trains nothing")
     yield Step("Errors by kind", f"make errors{options}")
-    yield Step("Speed beside mmdet’s heads", "make bench")
+    yield Step("Speed", "make bench")
     yield Step("This page", f"make report{options}")

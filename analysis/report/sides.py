@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
@@ -98,6 +99,7 @@ class View:
     footnotes: tuple[tuple[str, str], ...]
     notes: tuple[str, ...]
     command: str
+    command_note: str
 
 
 @dataclass(frozen=True)
@@ -167,7 +169,8 @@ class _Side:
             Block(block.title, tuple(self._rows(group, made, block.lines)))
             for group, block in zip(table.groups, made.blocks, strict=True)
         )
-        seeds = sorted({seed for f in runs for seed in self._records(f)})
+        seeds = self._seeds(runs)
+        others = {seed for f in runs for seed in self._records(f)} - {*seeds}
         verdicts = agreement.lines(self.filled) if self.own and runs else []
         view = View(
             id=table.name,
@@ -182,8 +185,19 @@ class _Side:
             footnotes=made.footnotes,
             notes=(*made.notes, *verdicts),
             command=command(table, self.profile, seeds),
+            command_note="a row that stands in other tables too has the seeds of those" if others else "",
         )
         return view, [Shown(self._use(f), f, self._records(f)) for f in runs]
+
+    def _seeds(self, runs: Sequence[Filled]) -> list[int]:
+        """Those of most rows of some group: a row that stands in other tables too may have more."""
+        groups = [[f for f in runs if f.cell.group == group] for group in self.table.groups]
+        counts = [
+            Counter(seed for f in cells for seed in self._records(f)) for cells in groups if cells
+        ]
+        sizes = [len(cells) for cells in groups if cells]
+        pairs = zip(counts, sizes, strict=True)
+        return sorted({s for count, size in pairs for s, n in count.items() if 2 * n > size})
 
     def _records(self, filled: Filled) -> Records:
         return filled.records("ours" if self.own else "reference")
