@@ -1,0 +1,153 @@
+"""The checks of a claim: what the paper prints and what the runs gave, joined on one scale."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from analysis.report.drawn import Scale, Strip, scale, strip
+from gfl.record import RUN_ID
+
+STATES = {
+    "holds": "holds",
+    "fails": "fails",
+    "within noise": "within the paper’s noise",
+    "not printed": "not printed",
+}
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """The runs of one experiment that a check is made of."""
+
+    slug: str
+    seeds: tuple[str, ...]
+    href: str  # empty where the page has no such runs
+
+
+@dataclass(frozen=True)
+class Check:
+    """One comparison: the paper's figure and state, ours with its interval and p."""
+
+    label: str
+    printed: str
+    state: str
+    bounds: str
+    ours: str
+    interval: str
+    p_holds: str
+    p_fails: str
+    seeds: str
+    runs: tuple[Seeds, ...]
+    strip: Strip | None
+    note: str  # what was measured, or why it was not
+
+
+def joined(
+    printed: Sequence[Mapping[str, Any]],
+    ours: Sequence[Mapping[str, Any]],
+    slugs: set[str],
+    refuted: bool,
+) -> tuple[Scale | None, list[Check], int]:
+    """Both sides' checks, joined by label, on one scale, and which one decides."""
+    ours_by = {one["label"]: one for one in ours}
+    printed_by = {one["label"]: one for one in printed}
+    pairs = [(printed_by.get(label, {}), ours_by.get(label, {}))
+             for label in dict.fromkeys([*printed_by, *ours_by])]  # fmt: skip
+    scales = [scale(_numbers([pair])) for pair in pairs]
+    on = scale(_numbers(pairs)) if _alike(scales) else None
+    checks = [_check(a, b, on or own, slugs) for (a, b), own in zip(pairs, scales, strict=True)]
+    return on, checks, _deciding([b for _, b in pairs], refuted)
+
+
+def _alike(scales: Sequence[Scale | None]) -> bool:
+    """Whether one scale serves all: a correlation beside 5 AP would be a point."""
+    spans = [s.high - s.low for s in scales if s]
+    return bool(spans) and max(spans) < 15 * min(spans)
+
+
+def _numbers(pairs: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> Iterator[float]:
+    """What must have room on a claim's scale."""
+    for a, b in pairs:
+        values = [a.get("value"), b.get("value"), b.get("low"), b.get("high"), *_bounds(a, b)]
+        yield from (float(value) for value in values if value is not None)
+
+
+def _bounds(a: Mapping[str, Any], b: Mapping[str, Any]) -> Sequence[float | None]:
+    """Those of our runs where there are some: the paper's may be of its own scale."""
+    return b.get("bounds") or (a.get("low"), a.get("high"))
+
+
+def _deciding(ours: Sequence[Mapping[str, Any]], refuted: bool) -> int:
+    """Which check is the least sure to hold, or that which fails; the first where none is tested.
+
+    It is the one that ``results/claims.md`` shows of a claim.
+    """
+    tested = [i for i, one in enumerate(ours) if one.get("p_holds") is not None]
+    if refuted:
+        return min(tested, key=lambda i: ours[i]["p_fails"], default=0)
+    return max(tested, key=lambda i: ours[i]["p_holds"], default=0)
+
+
+def _check(a: Mapping[str, Any], b: Mapping[str, Any], on: Scale | None, slugs: set[str]) -> Check:
+    value, low, high = b.get("value"), b.get("low"), b.get("high")
+    interval = None if low is None or high is None else (float(low), float(high))
+    bounds = _bounds(a, b)
+    # What is measured in a run, a correlation or a share, is small and has no sign to show.
+    digits, sign = (3, False) if b.get("how") else (2, True)
+    return Check(
+        label=str(a.get("label", b.get("label", ""))),
+        printed=number(a.get("value"), digits, sign),
+        state=STATES.get(a.get("state", ""), str(a.get("state", ""))),
+        bounds=bounds_text(bounds),
+        ours=number(value, digits, sign),
+        interval=""
+        if interval is None
+        else f"[{', '.join(number(end, digits, sign) for end in interval)}]",
+        p_holds=p_text(b.get("p_holds")),
+        p_fails=p_text(b.get("p_fails")),
+        seeds=", ".join(map(str, b.get("seeds") or ())),
+        runs=tuple(_by_experiment(b.get("runs") or (), slugs)),
+        strip=None if on is None else strip(on, bounds, a.get("value"), value, interval),
+        note=str(b.get("missing") or b.get("how") or ""),
+    )
+
+
+def _by_experiment(runs: Sequence[str], slugs: set[str]) -> Iterator[Seeds]:
+    found: dict[str, list[str]] = {}
+    for run in runs:
+        match = RUN_ID.fullmatch(run)
+        found.setdefault(match["slug"] if match else run, []).append(match["seed"] if match else "")
+    for slug, seeds in found.items():
+        several = tuple(dict.fromkeys(filter(None, seeds)))
+        yield Seeds(slug, several, f"#run-{slug}" if slug in slugs else "")
+
+
+def number(value: float | None, digits: int = 2, sign: bool = False) -> str:
+    """A number with a true minus, and a plus if asked; nothing is a dash."""
+    if value is None:
+        return "—"
+    text = f"{value:+.{digits}f}" if sign else f"{value:.{digits}f}"
+    if not float(text):
+        text = text.lstrip("+-")
+    return text.replace("-", "−")
+
+
+def bounds_text(bounds: Sequence[float | None]) -> str:
+    """What the claim asks of the number, in words."""
+    low, high = bounds
+    if low is not None and high is not None:
+        return f"{low:g} to {high:g}".replace("-", "−")
+    if low is not None:
+        return f"above {low:g}".replace("-", "−")
+    return "" if high is None else f"below {high:g}".replace("-", "−")
+
+
+def p_text(p: float | None) -> str:
+    """As printed in journals: no more digits than say something."""
+    if p is None:
+        return "—"
+    if p < 0.001:
+        return "< 0.001"
+    return f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
