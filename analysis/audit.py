@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from analysis import strict
 from analysis.library import Source
 from analysis.strict.findings import Finding
+from analysis.workers import Tell
 from experiments.matrix import check_writable
 from gfl.files import write_text
 from gfl.record import Store
@@ -28,8 +29,8 @@ def audit(store: Store, source: Source) -> int:
 
     tell = progress()
     check_writable(store.results)
-    tell("the claims on the runs of each profile (what is new takes a second or two a run)")
-    found = trial(store, source)
+    tell("the claims by the paper's own numbers, and then by the runs of each profile")
+    found = trial(store, source, tell)
     terminal.show(found)
     texts = render.files(found)
     if source == "results":
@@ -68,7 +69,7 @@ def said(findings: Iterable[Finding]) -> list[str]:
     return [*lines, f"{differ} from what the records give, in {files} file{'s'[: files > 1]}."]
 
 
-def progress() -> Callable[[str], None]:
+def progress() -> Tell:
     """What tells on stderr how far the work has come."""
     start = time.monotonic()
 

@@ -14,6 +14,7 @@ from analysis import uncertainty
 from analysis.claims.replicates import DRAW, replicates
 from analysis.library import Library, Locations
 from analysis.uncertainty import RESAMPLES, Noise, Replicates
+from analysis.workers import Tell, quiet
 from experiments import tables
 from experiments.profiles import TUNING_SEED
 from gfl.errors import UserError
@@ -85,7 +86,7 @@ class Evidence:
         return resamples(self.profile.dataset.val, RESAMPLES, np.random.default_rng(DRAW))
 
 
-def gather(library: Library, profile: Profile) -> Evidence:
+def gather(library: Library, profile: Profile, tell: Tell = quiet) -> Evidence:
     """Read the runs that the tables declare at a profile; evaluate what was not evaluated before.
 
     Runs of data that are not embedded have records and no replicates: their images are not here.
@@ -94,7 +95,7 @@ def gather(library: Library, profile: Profile) -> Evidence:
         UserError: a file of detections is damaged.
     """
     records = _records(library, profile)
-    figures = {} if profile.dataset is None else _figures(library, profile, records)
+    figures = {} if profile.dataset is None else _figures(library, profile, records, tell)
     return Evidence(library, profile, records, figures, noise(records))
 
 
@@ -143,7 +144,7 @@ def _has_detections(library: Library, experiment: Experiment, profile: Profile, 
 
 
 def _figures(
-    library: Library, profile: Profile, records: Records
+    library: Library, profile: Profile, records: Records, tell: Tell
 ) -> dict[Experiment, dict[int, Replicates]]:
     there = [
         (experiment, seed, record.predictions[DETECTIONS])
@@ -152,7 +153,7 @@ def _figures(
         if DETECTIONS in record.predictions and _has_detections(library, experiment, profile, seed)
     ]
     read = {sum: partial(library.detections, e, profile, seed) for e, seed, sum in there}
-    evaluated = replicates(library.dataset(profile), read)
+    evaluated = replicates(library.dataset(profile), read, tell=tell)
     found: dict[Experiment, dict[int, Replicates]] = {}
     for experiment, seed, checksum in there:
         found.setdefault(experiment, {})[seed] = evaluated[checksum]

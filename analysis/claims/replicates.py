@@ -5,12 +5,8 @@ from __future__ import annotations
 import ast
 import hashlib
 import inspect
-import multiprocessing
-import os
-import signal
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -23,6 +19,7 @@ import pandas as pd
 from analysis import uncertainty
 from analysis.library import coco_results
 from analysis.uncertainty import RESAMPLES, Replicates
+from analysis.workers import Tell, quiet, workers
 from gfl import train
 from gfl.files import replacing
 from gfl.record import digest
@@ -37,6 +34,7 @@ def replicates(
     dataset: Mapping[str, Any],
     runs: Mapping[str, Read],
     folder: Path | None = None,
+    tell: Tell = quiet,
 ) -> dict[str, Replicates]:
     """Evaluate detections on a data set and on ``RESAMPLES`` resamples of its images.
 
@@ -46,30 +44,16 @@ def replicates(
     kept = Kept.of(dataset, folder or train.EMBEDDED / FOLDER)
     found = {checksum: kept.load(checksum) for checksum in runs}
     todo = [checksum for checksum, one in found.items() if one is None]
-    with _workers(len(todo), dataset) as evaluate:
+    if not todo:
+        return {checksum: one for checksum, one in found.items() if one is not None}
+    with workers(len(todo), _start, dataset) as each:
         frames = (runs[checksum]() for checksum in todo)
-        for checksum, one in zip(todo, evaluate(frames), strict=True):
+        for done, (checksum, one) in enumerate(zip(todo, each(_evaluate, frames), strict=True), 1):
             kept.save(checksum, one)
             found[checksum] = one
+            if done % 10 == 0 or done == len(todo):
+                tell(f"{done} of {len(todo)} runs evaluated on resampled images")
     return {checksum: one for checksum, one in found.items() if one is not None}
-
-
-@contextmanager
-def _workers(
-    count: int, dataset: Mapping[str, Any]
-) -> Iterator[Callable[[Iterable[pd.DataFrame]], Iterable[Replicates]]]:
-    """Evaluate in as many processes as there are cores; here, if there is but one to evaluate."""
-    cores = min(count, len(os.sched_getaffinity(0)))
-    if cores < 2:
-        yield lambda frames: (evaluate(dataset, frame) for frame in frames)
-        return
-    # Spawned, not forked: the caller may have threads (torch has).
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(cores, context, _start, (dataset,))
-    try:
-        yield lambda frames: pool.map(_evaluate, frames)
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def evaluate(dataset: Mapping[str, Any], detections: pd.DataFrame) -> Replicates:
@@ -86,7 +70,6 @@ _dataset: Mapping[str, Any] = {}  # of a worker
 def _start(dataset: Mapping[str, Any]) -> None:
     global _dataset
     _dataset = dataset
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
 
 
 def _evaluate(detections: pd.DataFrame) -> Replicates:

@@ -9,6 +9,7 @@ from analysis.claims.evidence import Evidence, by_seed, gather
 from analysis.claims.printed import Printed, verdict
 from analysis.claims.tried import Tried, try_all
 from analysis.library import Library, Source
+from analysis.workers import Tell, quiet
 from experiments.claims import CLAIMS, TEXT_CHECKS
 from experiments.claims.declare import Claim, TextCheck
 from experiments.profiles import PROFILES
@@ -54,7 +55,7 @@ class Trial:
     profiles: Mapping[str, AtProfile]
 
 
-def trial(store: Store, source: Source = "results") -> Trial:
+def trial(store: Store, source: Source = "results", tell: Tell = quiet) -> Trial:
     """Try every claim on the paper's own numbers, and on the runs of every profile that has some.
 
     Raises:
@@ -66,7 +67,8 @@ def trial(store: Store, source: Source = "results") -> Trial:
     for profile in PROFILES.values():
         if not library.records(profile):
             continue
-        evidence = gather(library, profile)
+        tell(f"{profile.name}: the claims")
+        evidence = gather(library, profile, tell)
         if evidence.records:
             found[profile.name] = _at(evidence, store, claims)
     return Trial(source, claims, tuple(TEXT_CHECKS), printed, found)

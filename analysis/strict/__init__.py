@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from analysis.strict import artefacts, records
 from analysis.strict.artefacts import PUBLISHED, published_csv
 from analysis.strict.findings import Finding
-from analysis.strict.records import Tell
+from analysis.workers import Tell, quiet
 from experiments import profiles
 from gfl.experiment import Profile
 from gfl.record import Store
@@ -63,7 +63,8 @@ def as_it_stands(store: Store) -> Store:
     record that is missing.
     """
     nobodys = store.results / "runs of nobody"
-    return Store(nobodys, store.results, tell=_silent, mend=False, verify=False)
+    # What it would tell of a damaged record is a finding already.
+    return Store(nobodys, store.results, tell=quiet, mend=False, verify=False)
 
 
 def find(store: Store, tell: Tell) -> Iterator[Finding]:
@@ -73,8 +74,7 @@ def find(store: Store, tell: Tell) -> Iterator[Finding]:
     yield from artefacts.published(store)
     for profile in recorded(store):
         yield from of_profile(profile, store, tell)
-    tell("claims")
-    yield from artefacts.claims(store)
+    yield from artefacts.claims(store, tell)
 
 
 def of_profile(profile: Profile, store: Store, tell: Tell) -> Iterator[Finding]:
@@ -88,7 +88,3 @@ def _checksums(profile: Profile, store: Store) -> Iterator[Finding]:
     cells = records.standing_for(profile, store)
     yield from records.checksums(store.results / "runs" / profile.name, cells)
     yield from records.checksums(store.results / "tuning" / profile.name)
-
-
-def _silent(line: str) -> None:
-    """What is said of a damaged record is a finding already."""

@@ -13,6 +13,7 @@ from analysis.library import Library
 from analysis.overlaps import Truth
 from analysis.sheet import sheet
 from analysis.strict.findings import NOTHING, Finding, compare
+from analysis.workers import Tell
 from experiments import tables as declared
 from experiments.tuning import SWEEPS
 from experiments.tuning_told import told
@@ -117,13 +118,13 @@ def errors(profile: Profile, store: Store) -> Iterator[Finding]:
     yield from compare(path.with_suffix(".csv"), error_tables.tidy_csv(report))
 
 
-def claims(store: Store) -> Iterator[Finding]:
+def claims(store: Store, tell: Tell) -> Iterator[Finding]:
     """The verdicts on the paper's claims, of the runs of all profiles."""
     from analysis.claims import render
     from analysis.claims.trial import trial
 
     try:
-        made = render.files(trial(store))
+        made = render.files(trial(store, tell=tell))
     except UserError as err:
         yield Finding(store.results / CLAIMS, "the file", "claims", f"{NOTHING}: {err}")
         return

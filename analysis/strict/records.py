@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import io
-import multiprocessing
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from analysis.library import Library, coco_results
 from analysis.strict.findings import NOTHING, Finding
+from analysis.workers import Tell, workers
 from experiments import tables
-from experiments.machine import usable_cores
 from experiments.matrix import plan
 from experiments.profiles import TUNING_SEED
 from gfl.errors import UserError
@@ -22,9 +20,7 @@ from gfl.files import sha256
 from gfl.predictions import DETECTIONS
 from gfl.record import METRICS, RecordError, RunRecord, Store, digest, read_json, seeds_of
 
-Tell = Callable[[str], None]
 Metrics = Mapping[str, float | None]
-LEAST = 4  # runs that a process of its own is started for
 
 
 def checksums(folder: Path, cells: Callable[[str], str] = lambda id: "") -> Iterator[Finding]:
@@ -128,14 +124,9 @@ def _evaluated(
 ) -> dict[str, Metrics | str]:
     """The twelve figures by id, or why there are none: several runs at a time."""
     paths = [store.reference_predictions(profile.name, id) / DETECTIONS for id in ids]
-    dataset, found = Library(store).dataset(profile), {}
-    workers = min(usable_cores(), len(ids) // LEAST)
-    if workers < 2:
-        _start(dataset)
-        return {id: _evaluate(path) for id, path in zip(ids, paths, strict=True)}
-    fresh = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
-    with ProcessPoolExecutor(workers, fresh, _start, (dataset,)) as pool:
-        for id, metrics in zip(ids, pool.map(_evaluate, paths), strict=True):
+    found: dict[str, Metrics | str] = {}
+    with workers(len(ids), _start, Library(store).dataset(profile)) as each:
+        for id, metrics in zip(ids, each(_evaluate, paths), strict=True):
             found[id] = metrics
             if len(found) % 10 == 0 or len(found) == len(ids):
                 tell(f"{profile.name}: {len(found)} of {len(ids)} runs evaluated again")

@@ -15,6 +15,7 @@ from analysis.claims import render, terminal, trial
 from analysis.figures import FIGURES
 from analysis.strict import artefacts
 from analysis.strict.findings import Finding
+from analysis.workers import quiet
 from experiments import profiles, tables
 from experiments.declare import Table
 from experiments.worker import ROOT
@@ -167,7 +168,7 @@ def claimed(store: Store, monkeypatch: pytest.MonkeyPatch) -> Store:
         "claims.md": "| claim | paper |\n| :-- | :-- |\n| joint-beats-all | holds |\n",
         "claims.json": '{"claims": [{"id": "joint-beats-all", "ours": {"p": 0.012}}]}\n',
     }
-    monkeypatch.setattr(trial, "trial", lambda store, source="results": None)
+    monkeypatch.setattr(trial, "trial", lambda store, source="results", tell=quiet: None)
     monkeypatch.setattr(render, "files", lambda trial: texts)
     monkeypatch.setattr(terminal, "show", lambda trial: print("the claims"))
     return store
@@ -175,10 +176,10 @@ def claimed(store: Store, monkeypatch: pytest.MonkeyPatch) -> Store:
 
 def test_a_digit_of_the_claims_is_found(claimed: Store, alter: Alter) -> None:
     assert audit.audit(claimed, "results") == 0
-    assert places(artefacts.claims(claimed)) == []
+    assert places(artefacts.claims(claimed, quiet)) == []
     alter(claimed.results / "claims.json", "0.012", "0.011")
     alter(claimed.results / "claims.md", "holds", "does not hold")
-    assert sorted(places(artefacts.claims(claimed))) == [
+    assert sorted(places(artefacts.claims(claimed, quiet))) == [
         ("claims.json", "claims joint-beats-all, ours, p", "0.011", "0.012"),
         ("claims.md", "row 'joint-beats-all', column paper", "does not hold", "holds"),
     ]

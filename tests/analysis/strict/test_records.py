@@ -12,6 +12,7 @@ import pytest
 from analysis import strict
 from analysis.strict import artefacts, records
 from analysis.strict.findings import Finding
+from analysis.workers import quiet
 from experiments import profiles
 from experiments.table3 import GFL
 from gfl.experiment import Experiment
@@ -25,10 +26,6 @@ Alter = Callable[..., None]
 
 def lines(found: list[Finding]) -> str:
     return "\n".join(finding.text for finding in found)
-
-
-def quiet(line: str) -> None:
-    """No progress."""
 
 
 def evidence(store: Store) -> list[Finding]:
@@ -148,8 +145,8 @@ def test_a_record_that_is_none_is_named(store: Store) -> None:
 
 def test_several_processes_find_the_same(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     alone = evidence(store)
-    monkeypatch.setattr(records, "usable_cores", lambda: 2)
-    monkeypatch.setattr(records, "LEAST", 2)
+    monkeypatch.setattr("analysis.workers.usable_cores", lambda: 2)
+    monkeypatch.setattr("analysis.workers.LEAST", 2)
     told: list[str] = []
     assert list(records.evidence(SMOKE, strict.as_it_stands(store), told.append)) == alone
     assert told == ["smoke: 4 of 4 runs evaluated again"]
