@@ -45,7 +45,8 @@ Trained weights are those of this machine's runs at seed 0: detectors that say m
 sort and to suppress, so that their ratio is of what they learned too. Random weights: torch's own
 initial ones from one seed, batch normalisation with a picture's statistics, the outputs brought to
 one spread, and the score threshold set so that {candidates} scores of a picture pass it, of which
-at most 1000 a level enter NMS. Then both say about as much and the network is what differs.
+at most 1000 a level enter NMS. Then both say about as much and the network is what differs, but
+for their boxes, which overlap otherwise: NMS has a little more or less to do.
 
 `laptop` is the embedded profile's network, with 32 channels in the head and pictures of the
 validation set. `coco` is the paper's: ResNet-50, 256 channels, 80 classes; SSD512 with VGG-16. Its
