@@ -21,8 +21,8 @@ METHOD = (
     "(intersection-union, Berger 1982). It is refuted if one check fails: the smallest p-value "
     "times the number of its checks (Bonferroni). The smaller of the two is doubled, since either "
     "may be concluded, and over all claims tested at a profile these are corrected by Holm (1979): "
-    f"the chance of one wrong verdict or more is at most {LEVEL:.0%}. What is identical by "
-    "definition has no p-value and is not counted. Intervals are 95 % each, not corrected."
+    f"the chance of one wrong verdict or more is {LEVEL:.0%} at most. What is true by definition "
+    "has no p-value and is not counted. Intervals are of 95 % each, not corrected."
 )
 SOURCES = (
     "Schuirmann, Journal of Pharmacokinetics and Biopharmaceutics 15 (1987) 657-680",
@@ -91,7 +91,12 @@ def of_claim(checks: Sequence[P], complete: bool) -> P:
 
 
 def two_sided(p: P) -> float:
-    """The p-value of a claim whose verdict may be either: the smaller one, doubled."""
+    """The p-value of a claim whose verdict may be either: the smaller one, doubled.
+
+    Holm's procedure on these errs in no direction more often than its level where the tests are
+    independent. Source: Shaffer, "Control of Directional Errors with Stagewise Multiple Test
+    Procedures", Annals of Statistics 8 (1980).
+    """
     return min(1.0, 2 * min(p.holds, p.fails))
 
 

@@ -14,7 +14,10 @@ from gfl.errors import UserError
 from gfl.experiment import Experiment
 from gfl.predictions import DETECTIONS, LOCATIONS
 
-ONE_TRAINING = "one training: another seed's is not in the interval"
+ONE_TRAINING = (
+    "measured on one training, and how far another seed's would be from it is not known: it takes "
+    "two seeds or more"
+)
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class Measurement:
     runs: tuple[str, ...]
     seeds: tuple[int, ...]
     how: str  # what was measured on what, in a line
+    lacking: str = ""  # why it decides nothing
 
 
 @dataclass(frozen=True)
@@ -160,7 +164,8 @@ def combined(
 ) -> Measurement:
     """Return the sum of runs' quantities with factors, seed by seed, on the same resamples.
 
-    The noise of seeds is that of the seeds at hand. Of one seed none is known, which ``how`` says.
+    The noise of seeds is that of the seeds at hand. Of one seed none is known, so that nothing is
+    decided.
     """
     values = [
         {seed: of_run(evidence, experiment, seed) for seed in seeds}
@@ -170,9 +175,10 @@ def combined(
     if estimate is None:
         raise UserError("its runs have no seed in common")
     runs = dict.fromkeys(evidence.record(e, seed).id for _, e, _ in terms for seed in seeds)
-    if len(seeds) == 1:
-        how = f"{how}; {ONE_TRAINING}"
-    return Measurement(estimate.value, estimate.interval, estimate, tuple(runs), tuple(seeds), how)
+    lacking = ONE_TRAINING if estimate.variance_seeds is None else ""
+    return Measurement(
+        estimate.value, estimate.interval, estimate, tuple(runs), tuple(seeds), how, lacking
+    )
 
 
 def seen(

@@ -12,9 +12,11 @@ from analysis.claims.correction import LEVEL, METHOD, SOURCES
 from analysis.claims.printed import Printed, PrintedCheck
 from analysis.claims.trial import AtProfile, Trial
 from analysis.claims.tried import Tried, TriedCheck
+from analysis.uncertainty import RESAMPLES
 from experiments.claims.declare import Claim
 
 SCHEMA = 1
+LEFT = ("claim", "what is tested", "check")  # columns of words
 THIS_MACHINE = ".this-machine"  # a name that git ignores: what is committed is the reference's
 
 
@@ -147,16 +149,16 @@ def _method(trial: Trial) -> Iterator[str]:
     )
     yield (
         "**By our runs**: the same checks on runs of this project, on embedded data at a smaller "
-        "scale unless the profile is `coco`. Every figure has the uncertainty of the images (1000 "
-        "bootstrap samples, the same for all runs) and of the seeds. A claim is *supported* or "
-        "*refuted* if that is clear, else *within noise*; *untested* says what is missing. No "
-        "verdict here is one on the paper's own experiments, which are of other data and larger "
-        "networks.\n"
+        "scale unless the profile is `coco`. Every figure has the uncertainty of the images "
+        f"({RESAMPLES} bootstrap samples, the same for all runs) and of the seeds. A claim is "
+        "*supported* or *refuted* if that is clear, else *within noise*; *untested* says what is "
+        "missing. No verdict here is one on the paper's own experiments, which are of other data "
+        "and larger networks.\n"
     )
     for at in trial.profiles.values():
         yield f"{wording.method(at)}\n"
         yield f"{wording.of_seeds(at)}\n"
-    yield f"Sources: {'; '.join(SOURCES)}. In tables {wording.PRECISION}.\n"
+    yield f"Sources: {'; '.join(SOURCES)}. In `claims.json` {wording.PRECISION}.\n"
 
 
 def _overview(trial: Trial) -> Iterator[tuple[str, ...]]:
@@ -182,39 +184,65 @@ def _details(claim: Claim, trial: Trial) -> Iterator[str]:
     yield f"- **By the paper's own numbers: {paper.verdict}**{_because(paper.where)}"
     for name, at in trial.profiles.items():
         found = at.tried[claim.id]
-        ps = ""
-        if found.p is not None:
-            one, all = wording.p_value(found.p), wording.p_value(found.p_corrected)
-            ps = f" (p = {one}, corrected {all})"
-        yield f"- **By the {name} runs: {found.verdict}**{ps}{_because(found.why)}"
+        yield f"- **By the {name} runs: {found.verdict}**{_ps(found)}{_because(found.why)}"
     yield ""
-    if paper.checks:
-        yield _table(_printed_rows(paper.checks))
+    if not trial.profiles:
+        yield _table(_paper_rows(paper.checks))
     for name, at in trial.profiles.items():
-        found = at.tried[claim.id]
-        if any(check.value is not None for check in found.checks):
-            yield _table(_tried_rows(name, found.checks))
-            yield from _under(found.checks)
+        yield _table(_rows(name, paper.checks, at.tried[claim.id].checks))
+        yield from _under(at.tried[claim.id].checks)
+
+
+def _ps(found: Tried) -> str:
+    if found.p is None:
+        return ""
+    return f" (p {_equals(found.p)}, corrected {_equals(found.p_corrected)})"
+
+
+def _equals(p: float | None) -> str:
+    text = wording.p_value(p)
+    return text if text.startswith("<") else f"= {text}"
 
 
 def _because(why: str) -> str:
-    return f". {_escaped(why[0].upper() + why[1:])}." if why else "."
+    return f": {_escaped(why.rstrip('.'))}." if why else "."
 
 
-def _printed_rows(checks: Iterable[PrintedCheck]) -> Iterator[tuple[str, ...]]:
-    yield ("paper", "claimed", "printed", "")
+def _paper_rows(checks: Iterable[PrintedCheck]) -> Iterator[tuple[str, ...]]:
+    yield ("check", "claimed", "paper")
     for check in checks:
-        value = wording.number(check.value)
-        yield (check.label, wording.bounds(check.bounds), value, check.state)
+        yield (check.label, wording.bounds(check.bounds), _of_paper(check))
 
 
-def _tried_rows(name: str, checks: Iterable[TriedCheck]) -> Iterator[tuple[str, ...]]:
-    yield (name, "claimed", "effect [95 %]", "p holds", "p fails", "seeds")
-    for check in checks:
-        ps = (check.p.holds, check.p.fails) if check.p else (None, None)
-        shown = ("exact",) * 2 if check.is_exact else tuple(map(wording.p_value, ps))
-        claimed = wording.bounds(check.bounds)
-        yield (check.label, claimed, wording.effect(check), *shown, wording.seeds(check))
+def _rows(
+    name: str, paper: Iterable[PrintedCheck], ours: Iterable[TriedCheck]
+) -> Iterator[tuple[str, ...]]:
+    """A check a row: what is claimed, what the paper prints, what the runs of a profile gave."""
+    yield ("check", "claimed", "paper", f"{name} [95 %]", "p holds", "p fails", "seeds")
+    printed = {check.label: check for check in paper}
+    tried = {check.label: check for check in ours}
+    for label in dict.fromkeys([*printed, *tried]):
+        one, other = printed.get(label), tried.get(label)
+        claimed = list(dict.fromkeys(wording.bounds(c.bounds) for c in (one, other) if c))
+        runs = ("—",) * 4 if other is None else _of_runs(other)
+        yield (label, "; here ".join(claimed), "—" if one is None else _of_paper(one), *runs)
+
+
+def _of_paper(check: PrintedCheck) -> str:
+    if check.value is None:
+        return check.state
+    return f"{wording.number(check.value, _digits(check.value))}, {check.state}"
+
+
+def _digits(value: float) -> int:
+    """Two, or none for what is 0 but for the arithmetic."""
+    return 2 if abs(value) >= 10**-wording.EXACT_DIGITS else 0
+
+
+def _of_runs(check: TriedCheck) -> tuple[str, str, str, str]:
+    ps = (check.p.holds, check.p.fails) if check.p else (None, None)
+    holds, fails = ("exact",) * 2 if check.is_exact else map(wording.p_value, ps)
+    return wording.effect(check), holds, fails, wording.seeds(check)
 
 
 def _under(checks: tuple[TriedCheck, ...]) -> Iterator[str]:
@@ -242,7 +270,7 @@ def _text_checks(trial: Trial) -> Iterator[str]:
 
 def _table(rows: Iterable[tuple[str, ...]]) -> str:
     header, *body = rows
-    rule = tuple(":--" if i == 0 else ":-:" for i in range(len(header)))
+    rule = tuple(":--" if name in LEFT else ":-:" for name in header)
     lines = (header, rule, *(tuple(map(_escaped_cell, row)) for row in body))
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 

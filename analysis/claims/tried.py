@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -41,13 +42,20 @@ class TriedCheck:
     @property
     def is_exact(self) -> bool:
         """Known without a test."""
-        return self.value is not None and self.p is None
+        return self.value is not None and self.p is None and not self.missing
 
     @property
     def is_inside(self) -> bool:
-        """The value is between the bounds; whether clearly so is another matter."""
+        """The value is between the bounds; whether clearly so is another matter.
+
+        A single bound is no part of it: 0 is not above 0.
+        """
+        if self.value is None:
+            return False
         low, high = self.bounds
-        return self.value is not None and low <= self.value <= high
+        if math.isinf(low) or math.isinf(high):
+            return low < self.value < high
+        return low <= self.value <= high
 
 
 @dataclass(frozen=True)
@@ -168,8 +176,8 @@ def _why_noise(checks: Sequence[TriedCheck]) -> str:
         return f"{check.label} is {'within' if check.is_inside else 'outside'}, not clearly"
     inside = sum(check.is_inside for check, _ in tested)
     return (
-        f"{inside} of {len(tested)} checks are within the claim's bounds, {holds} of them clearly "
-        f"and {len(tested) - inside} outside, {fails} clearly, each taken alone"
+        f"{inside} of {len(tested)} checks are within the claim's bounds ({holds} clearly) and "
+        f"{len(tested) - inside} outside ({fails} clearly), each taken alone"
     )
 
 
@@ -250,11 +258,13 @@ def _factors(check: Contrast, evidence: Evidence) -> dict[tuple[Experiment, str]
 
 def _measured(check: Measured, empty: TriedCheck, evidence: Evidence) -> TriedCheck:
     found = QUANTITIES[check.quantity](evidence)
+    tested = None if found.lacking else found.tested
     return replace(
         empty,
         value=found.value,
         interval=found.interval,
-        p=None if found.tested is None else correction.of_check(found.tested, empty.bounds),
+        p=None if tested is None else correction.of_check(tested, empty.bounds),
+        missing=found.lacking,
         seeds=found.seeds,
         runs=found.runs,
         how=found.how,

@@ -13,6 +13,7 @@ from analysis.claims.tried import Tried, TriedCheck
 PRINTED: tuple[str, ...] = ("holds", "holds in part", "does not hold", "not decidable")
 OURS: tuple[Verdict, ...] = ("supported", "refuted", "within noise", "untested")
 DIGITS, P_DIGITS = 4, 4  # of numbers in the JSON; of p-values everywhere
+EXACT_DIGITS = 9  # of what the equations give
 PRECISION = (
     f"numbers are rounded to {DIGITS} decimals, p-values to {P_DIGITS}, so that the last digits of "
     "a machine's arithmetic do not show"
@@ -61,7 +62,9 @@ def effect(check: TriedCheck) -> str:
         return "—"
     digits = 3 if check.how else 2
     signed = not check.how
-    value = f"{check.value:.2g}" if check.is_exact else number(check.value, digits, signed)
+    value = number(check.value, digits, signed)
+    if check.is_exact:
+        value = f"{round(check.value, EXACT_DIGITS) + 0.0:.3g}"
     if check.interval is None:
         return value
     low, high = (number(end, digits, signed) for end in check.interval)
@@ -69,7 +72,12 @@ def effect(check: TriedCheck) -> str:
 
 
 def deciding(found: Tried) -> TriedCheck | None:
-    """The check that a claim's verdict hangs on: the least sure, or that which fails."""
+    """The check that a claim's verdict hangs on: the least sure, or that which fails.
+
+    None of what is untested.
+    """
+    if found.verdict == "untested":
+        return None
     tested = [check for check in found.checks if check.p]
     if not tested:
         return next((check for check in found.checks if check.is_exact), None)

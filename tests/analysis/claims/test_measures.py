@@ -19,7 +19,15 @@ from analysis.claims.measures_distributions import nearest_mass
 from analysis.claims.measures_errors import ap50, matches_of
 from analysis.claims.measures_labels import effect_size
 from analysis.claims.measures_scores import overtakes, unruly
-from analysis.claims.measuring import Seen, of_sums, of_weights, rank_correlation, share
+from analysis.claims.measuring import (
+    Replicated,
+    Seen,
+    combined,
+    of_sums,
+    of_weights,
+    rank_correlation,
+    share,
+)
 from analysis.errors import BACKGROUND, FOREGROUND, KINDS, Sorted
 from analysis.library import Library
 from analysis.overlaps import Found, Truth
@@ -27,10 +35,17 @@ from experiments.claims import CLAIMS
 from experiments.claims.declare import Measured
 from experiments.claims.figures import WANTED
 from experiments.profiles import LAPTOP
+from experiments.table3 import GFL
 from gfl.data.shapes import ShapesSpec
-from gfl.record import Store
+from gfl.experiment import Experiment
+from gfl.record import RunRecord, Store
 
 FEW = 6  # images
+A_RECORD = RunRecord(
+    id="a-s0", experiment={}, profile={}, seed=0, commit=None, dirty=False, versions={},
+    hardware={}, metrics={}, fps=None, curve=[], evals=[], seconds=1.0, images_per_second=None,
+    max_iters=None, state="finished", message="", started="",
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -124,6 +139,20 @@ def test_what_is_seen_is_there_and_what_is_not_may_be() -> None:
     assert (there.holds, there.fails) == (0.0, 1.0)
     unseen = of_check(Seen(0.0), (0.0, np.inf))
     assert (unseen.holds, unseen.fails) == (1.0, 1.0)
+
+
+def test_one_training_decides_nothing_and_two_do(few: Evidence) -> None:
+    """Of one seed another seed's quantity is not known, however sure the images are."""
+    rows = replace(few, records={GFL: {0: A_RECORD, 1: A_RECORD}})
+
+    def of_run(evidence: Evidence, experiment: Experiment, seed: int) -> Replicated:
+        return 0.9 + seed / 100, np.full(len(evidence.weights), 0.9)
+
+    one, two = (combined(rows, [(1.0, GFL, of_run)], seeds, "") for seeds in ((0,), (0, 1)))
+    assert "one training" in one.lacking
+    assert not two.lacking
+    assert two.interval is not None
+    assert two.interval[1] - two.interval[0] > 0.1  # t of one degree of freedom
 
 
 def test_ap50_of_reweighted_images_is_that_of_the_errors() -> None:
