@@ -9,6 +9,8 @@ from typing import Any
 from analysis.report.drawn import Scale, Strip, scale, strip
 from gfl.record import RUN_ID
 
+Pair = tuple[Mapping[str, Any], Mapping[str, Any]]  # a check on the paper's side, and on ours
+
 STATES = {
     "holds": "holds",
     "fails": "fails",
@@ -49,25 +51,29 @@ def joined(
     ours: Sequence[Mapping[str, Any]],
     slugs: set[str],
     refuted: bool,
+    why: str,
 ) -> tuple[Scale | None, list[Check], int]:
     """Both sides' checks, joined by label, on one scale, and which one decides."""
     ours_by = {one["label"]: one for one in ours}
     printed_by = {one["label"]: one for one in printed}
     pairs = [(printed_by.get(label, {}), ours_by.get(label, {}))
              for label in dict.fromkeys([*printed_by, *ours_by])]  # fmt: skip
-    scales = [scale(_numbers([pair])) for pair in pairs]
-    on = scale(_numbers(pairs)) if _alike(scales) else None
-    checks = [_check(a, b, on or own, slugs) for (a, b), own in zip(pairs, scales, strict=True)]
+    own = [scale(_numbers([pair])) for pair in pairs]
+    on = scale(_numbers(pairs)) if _alike(pairs, own) else None
+    checks = [
+        _check(a, b, on or alone, slugs, why) for (a, b), alone in zip(pairs, own, strict=True)
+    ]
     return on, checks, _deciding([b for _, b in pairs], refuted)
 
 
-def _alike(scales: Sequence[Scale | None]) -> bool:
+def _alike(pairs: Sequence[Pair], scales: Sequence[Scale | None]) -> bool:
     """Whether one scale serves all: a correlation beside 5 AP would be a point."""
+    kinds = {bool(ours.get("how")) for _, ours in pairs}
     spans = [s.high - s.low for s in scales if s]
-    return bool(spans) and max(spans) < 15 * min(spans)
+    return kinds == {False} or (len(kinds) == 1 and bool(spans) and max(spans) < 15 * min(spans))
 
 
-def _numbers(pairs: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> Iterator[float]:
+def _numbers(pairs: Sequence[Pair]) -> Iterator[float]:
     """What must have room on a claim's scale."""
     for a, b in pairs:
         values = [a.get("value"), b.get("value"), b.get("low"), b.get("high"), *_bounds(a, b)]
@@ -90,27 +96,31 @@ def _deciding(ours: Sequence[Mapping[str, Any]], refuted: bool) -> int:
     return max(tested, key=lambda i: ours[i]["p_holds"], default=0)
 
 
-def _check(a: Mapping[str, Any], b: Mapping[str, Any], on: Scale | None, slugs: set[str]) -> Check:
+def _check(
+    a: Mapping[str, Any], b: Mapping[str, Any], on: Scale | None, slugs: set[str], why: str
+) -> Check:
     value, low, high = b.get("value"), b.get("low"), b.get("high")
     interval = None if low is None or high is None else (float(low), float(high))
     bounds = _bounds(a, b)
+    exact = value is not None and b.get("p_holds") is None
     # What is measured in a run, a correlation or a share, is small and has no sign to show.
     digits, sign = (3, False) if b.get("how") else (2, True)
+    note = str(b.get("missing") or b.get("how") or "")
     return Check(
         label=str(a.get("label", b.get("label", ""))),
-        printed=number(a.get("value"), digits, sign),
+        printed=as_printed(a.get("value"), sign),
         state=STATES.get(a.get("state", ""), str(a.get("state", ""))),
         bounds=bounds_text(bounds),
-        ours=number(value, digits, sign),
+        ours=as_printed(value, sign) if exact else number(value, digits, sign),
         interval=""
         if interval is None
         else f"[{', '.join(number(end, digits, sign) for end in interval)}]",
-        p_holds=p_text(b.get("p_holds")),
-        p_fails=p_text(b.get("p_fails")),
+        p_holds="exact" if exact else p_text(b.get("p_holds")),
+        p_fails="exact" if exact else p_text(b.get("p_fails")),
         seeds=", ".join(map(str, b.get("seeds") or ())),
         runs=tuple(_by_experiment(b.get("runs") or (), slugs)),
         strip=None if on is None else strip(on, bounds, a.get("value"), value, interval),
-        note=str(b.get("missing") or b.get("how") or ""),
+        note="" if note in why else note,
     )
 
 
@@ -134,9 +144,19 @@ def number(value: float | None, digits: int = 2, sign: bool = False) -> str:
     return text.replace("-", "−")
 
 
+def as_printed(value: float | None, sign: bool) -> str:
+    """A number with the digits that it has: a difference of printed figures, or an exact value."""
+    if value is None:
+        return "—"
+    text = f"{round(value, 4) + 0.0:{'+' if sign and value else ''}g}"
+    return text.replace("-", "−")
+
+
 def bounds_text(bounds: Sequence[float | None]) -> str:
     """What the claim asks of the number, in words."""
     low, high = bounds
+    if low is not None and low == high:
+        return f"{low:g}".replace("-", "−")
     if low is not None and high is not None:
         return f"{low:g} to {high:g}".replace("-", "−")
     if low is not None:

@@ -176,8 +176,8 @@ def _noise(found: Mapping[str, Mapping[str, Any]] | None) -> str:
 def _claim(content: Mapping[str, Any], number: int, profile: str, slugs: set[str]) -> Claim:
     printed, ours = content["printed"], content["ours"].get(profile)
     found = ours or {"verdict": "untested", "why": "no run at this profile", "checks": []}
-    refuted = found["verdict"] == "refuted"
-    on, checks, lead = joined(printed["checks"], found["checks"], slugs, refuted)
+    refuted, why = found["verdict"] == "refuted", found.get("why") or ""
+    on, checks, lead = joined(printed["checks"], found["checks"], slugs, refuted, why)
     corrected = found.get("p_corrected")
     return Claim(
         id=identifier("claim", content["id"]),
@@ -190,7 +190,7 @@ def _claim(content: Mapping[str, Any], number: int, profile: str, slugs: set[str
         printed=chip(printed["verdict"], PRINTED),
         where=printed.get("where") or "",
         ours=chip(found["verdict"], OURS),
-        why=found.get("why") or "",
+        why=why,
         p=p_text(found.get("p")),
         p_corrected=p_text(corrected),
         p_order="" if corrected is None else repr(float(corrected)),

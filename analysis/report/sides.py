@@ -185,7 +185,9 @@ class _Side:
             footnotes=made.footnotes,
             notes=(*made.notes, *verdicts),
             command=command(table, self.profile, seeds),
-            command_note="a row that stands in other tables too has the seeds of those" if others else "",
+            command_note="a row that stands in other tables too has the seeds of those"
+            if others
+            else "",
         )
         return view, [Shown(self._use(f), f, self._records(f)) for f in runs]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from PIL import Image
 from reported import LAPTOP, fill
 
 from analysis.report import bundle, pictures
-from analysis.report.checks import bounds_text, number, p_text
+from analysis.report.checks import as_printed, bounds_text, joined, number, p_text
 from analysis.report.drawn import Scale, curve, scale, strip
 from analysis.report.sides import Gap, Row, command, identifier, paper_title, signed, views
 from experiments import profiles, tables
@@ -97,6 +98,32 @@ def test_numbers_as_they_are_printed() -> None:
     assert [p_text(p) for p in (None, 0.0004, 0.0123, 0.5)] == ["—", "< 0.001", "0.012", "0.50"]
     found = [bounds_text(pair) for pair in ((0.0, None), (None, 0.5), (-0.5, 0.5), (None, None))]
     assert found == ["above 0", "below 0.5", "−0.5 to 0.5", ""]
+    assert bounds_text((0.0, 0.0)) == "0"
+    assert [as_printed(v, True) for v in (None, 1.2, -0.30000000000000004, 0.0)] == [
+        "—", "+1.2", "−0.3", "0",
+    ]  # fmt: skip
+
+
+def test_checks_of_one_kind_share_a_scale() -> None:
+    def check(label: str, value: float, how: str = "") -> dict[str, Any]:
+        return {"label": label, "value": value, "bounds": [0.0, None], "how": how, "p_holds": 0.5}
+
+    def scale_of(*ours: dict[str, Any]) -> Scale | None:
+        return joined([], ours, set(), refuted=False, why="")[0]
+
+    assert scale_of(check("a", 0.1), check("b", 9.0)) is not None  # both AP
+    assert scale_of(check("a", 0.1, "a correlation"), check("b", 9.0)) is None
+    assert scale_of(check("a", 0.1, "a share"), check("b", 9.0, "a time")) is None
+
+
+def test_the_deciding_check_is_the_least_sure_or_the_one_that_fails() -> None:
+    def check(label: str, holds: float | None, fails: float | None) -> dict[str, Any]:
+        ps = {"p_holds": holds, "p_fails": fails}
+        return {"label": label, "value": 1.0, "bounds": [0.0, None]} | ps
+
+    ours = [check("a", None, None), check("b", 0.01, 0.99), check("c", 0.3, 0.7)]
+    assert joined([], ours, set(), refuted=False, why="")[2] == 2
+    assert joined([], [*ours, check("d", 0.9, 0.001)], set(), refuted=True, why="")[2] == 3
 
 
 def test_a_scale_has_room_and_stops_at_its_ends() -> None:
