@@ -39,6 +39,7 @@ class Line:
     place: str
     cells: tuple[str, ...]
     columns: tuple[str, ...] = ()
+    is_named: bool = False  # its place is its own: no other line has it, here or by the records
 
 
 Parse = Callable[[str], list[Line]]
@@ -108,15 +109,22 @@ def csv_lines(text: str) -> list[Line]:
     header = rows[0] if rows else ()
     lines = [Line("header", header, header)]
     for number, row in enumerate(rows[1:], 2):
-        words = [cell for cell in row if cell and _number(cell) is None][:5]
+        cells = zip(header, row, strict=False)
+        words = [cell for column, cell in cells if cell and _is_name(column, cell)][:5]
         named = f" ({', '.join(words)})" if words else ""
         lines.append(Line(f"line {number}{named}", row, header))
     return lines
 
 
+def _is_name(column: str, cell: str) -> bool:
+    """Whether a cell says what its row is: a row of a table may be named by a number."""
+    return column == "row" or (_number(cell) is None and column != "seeds")
+
+
 def json_lines(text: str) -> list[Line]:
     """JSON: a line for each value, named by the way to it; objects with an id by that."""
-    return [Line(place, (value,)) for place, value in _values(json.loads(text), "")]
+    values = _values(json.loads(text), "")
+    return [Line(place, (value,), is_named=True) for place, value in values]
 
 
 READERS: Mapping[str, Parse] = {".md": markdown_lines, ".csv": csv_lines, ".json": json_lines}
@@ -137,16 +145,10 @@ def _values(value: Any, place: str) -> Iterator[tuple[str, str]]:
 def _different(
     file: Path, committed: Sequence[Line], expected: Sequence[Line], tolerance: float
 ) -> Iterator[Finding]:
-    if len(committed) == len(expected):
-        pairs = zip(committed, expected, strict=True)
-    else:
-        pairs = _aligned(committed, expected)
-    for old, new in pairs:
+    for old, new in _pairs(committed, expected):
         if old is None or new is None or len(old.cells) != len(new.cells):
             place = (new or old or Line("the file", ())).place
             yield Finding(file, place, _whole(old), _whole(new))
-        elif old.place != new.place and len(new.cells) == 1:  # of JSON: another way
-            yield Finding(file, new.place, f"{old.place}: {old.cells[0]}", new.cells[0])
         else:
             yield from _cells(file, old, new, tolerance)
 
@@ -159,14 +161,20 @@ def _cells(file: Path, old: Line, new: Line, tolerance: float) -> Iterator[Findi
             yield Finding(file, ", ".join(filter(None, [new.place, where])), was, is_)
 
 
-def _aligned(
+def _pairs(
     committed: Sequence[Line], expected: Sequence[Line]
 ) -> Iterator[tuple[Line | None, Line | None]]:
-    """Pair lines of two files that have not as many: what both have stays together."""
-    cells = [[line.cells for line in lines] for lines in (committed, expected)]
-    for kind, i, j, k, m in SequenceMatcher(None, *cells, autojunk=False).get_opcodes():
-        if kind != "equal":
-            yield from zip_longest(committed[i:j], expected[k:m])
+    """Pair the lines of two files; where one has more, what both have stays together."""
+    if all(line.is_named for line in (*committed, *expected)):
+        old, new = ({line.place: line for line in lines} for lines in (committed, expected))
+        yield from ((old.get(place), new.get(place)) for place in dict.fromkeys([*new, *old]))
+    elif len(committed) == len(expected):
+        yield from zip(committed, expected, strict=True)
+    else:
+        cells = [[line.cells for line in lines] for lines in (committed, expected)]
+        for kind, i, j, k, m in SequenceMatcher(None, *cells, autojunk=False).get_opcodes():
+            if kind != "equal":
+                yield from zip_longest(committed[i:j], expected[k:m])
 
 
 def _whole(line: Line | None) -> str:

@@ -53,6 +53,12 @@ def test_a_cell_is_named(tmp_path, name, old, new, place) -> None:
     assert (was, is_) == (old, new)
 
 
+def test_a_row_may_be_named_by_a_number(tmp_path) -> None:
+    text = "row,column,value,seeds\n2.5,AP,1.0,0 1\n"
+    ((place, *_),) = found(tmp_path / "a.csv", text, "1.0", "1.1")
+    assert place == "line 2 (2.5, AP), column value"
+
+
 def test_a_line_of_text_and_a_run_in_a_list_are_named(tmp_path) -> None:
     assert found(tmp_path / "a.md", MARKDOWN, "3 seeds", "2 seeds") == [
         ("line 11", "- A note of 3 seeds.", "- A note of 2 seeds.")
@@ -68,6 +74,13 @@ def test_a_row_more_or_less_does_not_displace_the_others(tmp_path) -> None:
     ]
     assert found(tmp_path / "a.csv", CSV, row, row + "new,AP,1.0,\n") == [
         ("line 4 (new, AP)", "nothing", "new | AP | 1.0 | ")
+    ]
+
+
+def test_a_value_more_or_less_in_json_does_not_displace_the_others(tmp_path) -> None:
+    assert found(tmp_path / "a.json", JSON, '"p": 0.25', '"q": 0.25') == [
+        ("claims one, ours, laptop, q", "nothing", "0.25"),
+        ("claims one, ours, laptop, p", "0.25", "nothing"),
     ]
 
 
