@@ -121,23 +121,12 @@ class Sorted:
         counts = true | ~ignored
         own, own_at = best(pairs[same & ~crowd], size)
         other, other_at = best(pairs[~same & ~crowd], size)
-        kind: dict[str, np.ndarray] = {}
-        left = counts & ~true
-
-        def sort_out(name: str, those: np.ndarray) -> np.ndarray:
-            kind[name] = left & those
-            left[kind[name]] = False
-            return kind[name]
-
-        localisation = sort_out("localisation", (background <= own) & (own <= foreground))
-        classification = sort_out("classification", other >= foreground)
-        sort_out("duplicate", own >= foreground)
-        sort_out("background", np.maximum(own, other) <= background)
-        sort_out("both", left.copy())
-
+        kind = _kinds(counts & ~true, own, other, foreground, background)
         unfound = ~truth.crowd
         unfound[taken[true]] = False
-        target = np.where(localisation, own_at, np.where(classification, other_at, -1))
+        target = np.full(size, -1)
+        for name, at in (("localisation", own_at), ("classification", other_at)):
+            target[kind[name]] = at[kind[name]]
         able = np.flatnonzero(target >= 0)
         able = able[unfound[target[able]]]
         right = np.zeros(size, bool)
@@ -146,9 +135,7 @@ class Sorted:
         kind["missed"][target[right]] = False
         return cls(truth, found.category, counts, true, unfound, kind, right, target)
 
-    def after(
-        self, without: str | None
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    def after(self, without: str | None) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """The oracle of a kind: detections kept, true, their categories; objects that count."""
         keep, true, category = self.counts, self.true, self.category
         objects = ~self.truth.crowd
@@ -176,6 +163,25 @@ class Sorted:
             if left or len(mine):  # as tidecv: with neither, it is not in the mean
                 columns.append(_precisions(mine, left))
         return 100 * float(np.mean(np.stack(columns, axis=1))) if columns else float("nan")
+
+
+def _kinds(
+    wrong: np.ndarray, own: np.ndarray, other: np.ndarray, foreground: float, background: float
+) -> dict[str, np.ndarray]:
+    """Which false positives are of which kind: of the first that fits."""
+    fits = {
+        "localisation": (background <= own) & (own <= foreground),
+        "classification": other >= foreground,
+        "duplicate": own >= foreground,
+        "background": np.maximum(own, other) <= background,
+        "both": np.ones(len(own), bool),
+    }
+    kind: dict[str, np.ndarray] = {}
+    left = wrong
+    for name, those in fits.items():
+        kind[name] = left & those
+        left = left & ~those
+    return kind
 
 
 def _precisions(true: np.ndarray, objects: int) -> np.ndarray:
