@@ -46,8 +46,14 @@ class Evidence:
 
         Raises:
             MissingRuns: there is none; names the runs of seed 0 that are missing.
-            UserError: there is none, though each has runs.
+            UserError: there is none, though each has runs; or the data are not embedded.
         """
+        if self.profile.dataset is None:
+            self.library.need(needed, self.profile, files=())
+            raise UserError(
+                f"the images of the {self.profile.name} profile are not in this project, and "
+                "without them nobody can say how far their choice matters"
+            )
         common = set.intersection(*(set(self.figures.get(e, ())) for e in needed))
         if not common:
             self.library.need(needed, self.profile, files=(DETECTIONS,))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -170,8 +171,13 @@ def _overview(trial: Trial) -> Iterator[tuple[str, ...]]:
             found = at.tried[claim.id]
             check = wording.deciding(found)
             cells += [found.verdict, "—" if check is None else wording.effect(check)]
-        link = f"[{claim.id}](#{claim.id})"
+        link = f"[{claim.id}](#{anchor(claim.id)})"
         yield (link, claim.says, trial.printed[claim.id].verdict, *cells)
+
+
+def anchor(heading: str) -> str:
+    """The name by which a page on GitHub links to a heading: without its dots."""
+    return re.sub(r"[^\w -]", "", heading).replace(" ", "-")
 
 
 def _details(claim: Claim, trial: Trial) -> Iterator[str]:
@@ -196,12 +202,8 @@ def _details(claim: Claim, trial: Trial) -> Iterator[str]:
 def _ps(found: Tried) -> str:
     if found.p is None:
         return ""
-    return f" (p {_equals(found.p)}, corrected {_equals(found.p_corrected)})"
-
-
-def _equals(p: float | None) -> str:
-    text = wording.p_value(p)
-    return text if text.startswith("<") else f"= {text}"
+    one, all = wording.p_value(found.p), wording.p_value(found.p_corrected)
+    return f" (p {one}, corrected {all})"
 
 
 def _because(why: str) -> str:
@@ -231,12 +233,7 @@ def _rows(
 def _of_paper(check: PrintedCheck) -> str:
     if check.value is None:
         return check.state
-    return f"{wording.number(check.value, _digits(check.value))}, {check.state}"
-
-
-def _digits(value: float) -> int:
-    """Two, or none for what is 0 but for the arithmetic."""
-    return 2 if abs(value) >= 10**-wording.EXACT_DIGITS else 0
+    return f"{wording.number_of_any_size(check.value)}, {check.state}"
 
 
 def _of_runs(check: TriedCheck) -> tuple[str, str, str, str]:
@@ -247,8 +244,13 @@ def _of_runs(check: TriedCheck) -> tuple[str, str, str, str]:
 
 def _under(checks: tuple[TriedCheck, ...]) -> Iterator[str]:
     """How quantities were measured, and of which runs."""
-    how = dict.fromkeys(f"{check.label}: {check.how}" for check in checks if check.how)
-    lines = [f"- {_escaped(line)}.\n" for line in how]
+    how: dict[str, list[str]] = {}
+    for check in checks:
+        if check.how:
+            how.setdefault(check.how, []).append(check.label)
+    lines = [f"- Measured: {_escaped(text)}.\n" for text in how]
+    if len(how) > 1:
+        lines = [f"- {_escaped('; '.join(of))}: {_escaped(text)}.\n" for text, of in how.items()]
     runs = list(dict.fromkeys(run for check in checks for run in check.runs))
     if runs:
         lines.append(f"- Runs: {', '.join(f'`{run}`' for run in runs)}.\n")

@@ -150,7 +150,7 @@ def _untested_or_exact(checks: tuple[TriedCheck, ...], lacking: Sequence[TriedCh
         return Tried("refuted", f"{wrong.label}: {wrong.value:g}, which is exact", checks)
     if lacking or not checks:
         return Tried("untested", _why_untested(checks), checks)
-    return Tried("supported", "true by definition: nothing is estimated", checks)
+    return Tried("supported", "exact: nothing is estimated", checks)
 
 
 def _why_supported(checks: Sequence[TriedCheck]) -> str:

@@ -30,6 +30,14 @@ def number(value: float | None, digits: int = 2, signed: bool = True) -> str:
     return f"{rounded:+.{digits}f}" if signed and rounded else f"{rounded:.{digits}f}"
 
 
+def number_of_any_size(value: float, signed: bool = True) -> str:
+    """``+0.83``, and ``1e-05`` for what two decimals do not show; 0 for what is 0 but for noise."""
+    value = round(value, EXACT_DIGITS) + 0.0
+    if value == 0:
+        return "0"
+    return number(value, 2, signed) if abs(value) >= 0.005 else f"{value:.1g}"
+
+
 def p_value(p: float | None) -> str:
     """``0.0123``, ``< 0.0001``."""
     if p is None:
@@ -63,8 +71,8 @@ def effect(check: TriedCheck) -> str:
     digits = 3 if check.how else 2
     signed = not check.how
     value = number(check.value, digits, signed)
-    if check.is_exact:
-        value = f"{round(check.value, EXACT_DIGITS) + 0.0:.3g}"
+    if check.is_exact or check.interval is None:
+        value = number_of_any_size(check.value, signed=False)
     if check.interval is None:
         return value
     low, high = (number(end, digits, signed) for end in check.interval)

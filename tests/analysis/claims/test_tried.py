@@ -26,7 +26,7 @@ from experiments.claims.declare import (
     above,
     within,
 )
-from experiments.profiles import LAPTOP
+from experiments.profiles import COCO, LAPTOP
 from experiments.table3 import TABLE as TABLE_3
 from gfl.experiment import Experiment
 from gfl.record import METRICS, RunRecord, Store
@@ -138,7 +138,7 @@ def test_other_data_have_their_own_bounds_and_coco_the_papers(aps: APs, tmp_path
     check = Contrast("a size", ((1.0, QFL), (-1.0, NONE)), (0.0, 2.0), elsewhere=(0.0, math.inf))
     found = evidence(aps, tmp_path)
     assert tried(check, of=found).verdict == "supported"
-    at_coco = replace(found, profile=replace(LAPTOP, name="coco"))
+    at_coco = replace(found, profile=replace(LAPTOP, name="coco"))  # with images, as COCO's has not
     assert tried(check, of=at_coco).verdict == "refuted"
 
 
@@ -163,6 +163,12 @@ def test_missing_runs_leave_a_claim_untested_and_say_what_to_type(aps: APs, tmp_
     refuted = tried(check, above("none − QFL", NONE, QFL), of=found)
     assert refuted.verdict == "refuted"
     assert "not tested: both − none" in refuted.why
+
+
+def test_without_the_images_nothing_is_tested(aps: APs, tmp_path: Path) -> None:
+    found = replace(evidence(aps, tmp_path), profile=COCO)
+
+    assert "python -m experiments run" in tried(above("QFL − none", QFL, NONE), of=found).why
 
 
 def test_a_run_compared_with_itself_says_nothing(aps: APs, tmp_path: Path) -> None:
