@@ -70,6 +70,11 @@ class Claim:
     scale: Scale | None
     lead: int  # the check that the verdict on our runs hangs on
 
+    @property
+    def is_of_equations(self) -> bool:
+        """Decided without an estimate: what is computed of the equations needs no run."""
+        return bool(self.checks) and all(check.p_holds == "exact" for check in self.checks)
+
 
 @dataclass(frozen=True)
 class TextCheck:
