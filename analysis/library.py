@@ -24,6 +24,7 @@ from gfl.data import shapes
 from gfl.data.labels import SIDES
 from gfl.errors import UserError
 from gfl.experiment import Experiment, Profile
+from gfl.files import sha256
 from gfl.record import RecordError, RunRecord, Store, digest, read_json, run_id, write_json
 
 Source = Literal["results", "runs"]
@@ -143,6 +144,15 @@ class Library:
         """
         spec = _spec(profile)
         return shapes.coco(spec, SPLIT, _annotations(spec))
+
+    def checksums(self, record: RunRecord, profile: Profile) -> dict[str, str]:
+        """Return the SHA-256 of those of a run's predictions that are there, by name, as they are.
+
+        Not as the record says: who reads them finds out.
+        """
+        folder = self._folder(profile.name, record.id)
+        paths = [folder / name for name in sorted(record.predictions)]
+        return {path.name: sha256(path) for path in paths if path.is_file()}
 
     def ground_truth(self, profile: Profile) -> pd.DataFrame:
         """Return the boxes of the embedded validation set, with what is known about their sides.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any, TypeVar
@@ -142,21 +141,14 @@ def declared(profile: Profile) -> list[Experiment]:
     return list(dict.fromkeys(cell.experiment for cell in cells if cell.experiment))
 
 
-def _has_detections(library: Library, experiment: Experiment, profile: Profile, seed: int) -> bool:
-    with suppress(UserError):
-        library.need([experiment], profile, (seed,), files=(DETECTIONS,))
-        return True
-    return False
-
-
 def _figures(
     library: Library, profile: Profile, records: Records, tell: Tell
 ) -> dict[Experiment, dict[int, Replicates]]:
     there = [
-        (experiment, seed, record.predictions[DETECTIONS])
+        (experiment, seed, checksum)
         for experiment, runs in records.items()
         for seed, record in runs.items()
-        if DETECTIONS in record.predictions and _has_detections(library, experiment, profile, seed)
+        if (checksum := library.checksums(record, profile).get(DETECTIONS))
     ]
     read = {sum: partial(library.detections, e, profile, seed) for e, seed, sum in there}
     evaluated = replicates(library.dataset(profile), read, tell=tell)

@@ -12,7 +12,7 @@ from analysis.claims import correction
 from analysis.claims.correction import Bounds, P, Verdict
 from analysis.claims.evidence import Evidence
 from analysis.claims.identities import IDENTITIES
-from analysis.claims.measures import QUANTITIES
+from analysis.claims.measured import measure
 from experiments import tables
 from experiments.claims.declare import Check, Claim, Contrast, Identity, Measured
 from experiments.declare import FPS
@@ -257,7 +257,7 @@ def _factors(check: Contrast, evidence: Evidence) -> dict[tuple[Experiment, str]
 
 
 def _measured(check: Measured, empty: TriedCheck, evidence: Evidence) -> TriedCheck:
-    found = QUANTITIES[check.quantity](evidence)
+    found = measure(check.quantity, evidence)
     tested = None if found.lacking else found.tested
     return replace(
         empty,
