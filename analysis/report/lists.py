@@ -1,18 +1,15 @@
-"""Tables that are files already: the errors by kind, and the speed beside mmdet's heads."""
+"""Tables that are files already: the errors by kind."""
 
 from __future__ import annotations
 
 import csv
-import math
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from analysis.report.checks import number
 from analysis.report.sides import identifier, signed
 
-NUMBER = re.compile(r"[-+]?\d+(\.\d+)?")
 Read = Sequence[Mapping[str, str]]
 
 
@@ -35,39 +32,10 @@ class Listed:
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, tuple[Cell, ...]], ...]  # a row's name and its cells
-    about: str = ""
 
     def is_numeric(self, column: int) -> bool:
         """Whether a column after the first has numbers alone."""
         return all(cells[column - 1].numeric for _, cells in self.rows)
-
-
-def benchmarks(folder: Path) -> Iterator[Listed]:
-    """Every benchmark as it was written, under the title and the first words beside it."""
-    for path in sorted(folder.glob("*.csv")):
-        if not (rows := read(path)):
-            continue
-        title, about = _told(path.with_suffix(".md"))
-        columns = {name: list(_plain([row[name] for row in rows])) for name in rows[0]}
-        first, *others = columns
-        yield Listed(
-            identifier("benchmark", path.stem),
-            title or path.stem,
-            tuple(name.replace("_", " ") for name in columns),
-            tuple(
-                (row[first], tuple(columns[name][i] for name in others))
-                for i, row in enumerate(rows)
-            ),
-            about,
-        )
-
-
-def _told(path: Path) -> tuple[str, str]:
-    """The title of a Markdown file and its first paragraph, as plain text."""
-    if not path.is_file():
-        return "", ""
-    head, *paragraphs = path.read_text(encoding="utf-8").replace("`", "").split("\n\n")
-    return head.lstrip("# "), " ".join(paragraphs[0].split()) if paragraphs else ""
 
 
 def errors_by_kind(path: Path) -> list[Listed]:
@@ -103,8 +71,8 @@ def _pivoted(rows: Read, iou: str, repairs: bool) -> Listed:
         seeds[row["rows"]] = row["n"]
     return Listed(
         identifier("errors", "repaired" if repairs else "cost", points),
-        f"What is repaired of them, {points}" if repairs else f"What they cost, Δ{points}",
-        ("Pair" if repairs else "Rows", "n", *kinds),
+        f"What QFL and DFL repair of them, Δ{points}" if repairs else f"What they cost, Δ{points}",
+        ("Pair" if repairs else "Rows", "seeds", *kinds),
         tuple(
             (name, (Cell(seeds[name]), *(cells.get(kind, Cell("—")) for kind in kinds)))
             for name, cells in lines.items()
@@ -127,15 +95,3 @@ def _difference(row: Mapping[str, str]) -> Cell:
         return Cell(text, row["value"])
     low, high = float(row["lower"]), float(row["upper"])
     return Cell(text, row["value"], f"±{(high - low) / 2:.2f}", low > 0 or high < 0)
-
-
-def _plain(column: Sequence[str]) -> Iterator[Cell]:
-    """A column's cells: numbers with as many decimals as the least needs for three figures."""
-    found = [text for text in column if text]
-    if not all(map(NUMBER.fullmatch, found)):
-        yield from (Cell(text or "—", numeric=False) for text in column)
-        return
-    written = max((len(text.partition(".")[2]) for text in found), default=0)
-    least = min((abs(float(text)) for text in found if float(text)), default=1.0)
-    digits = min(written, max(0, 2 - math.floor(math.log10(least))))
-    yield from (Cell(number(float(t), digits), t) if t else Cell("—") for t in column)

@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from analysis.report import bundle, evidence, lists, pictures, runs, sides
+from analysis.report import bundle, evidence, lists, pictures, runs, sides, speed
 from experiments import tables
 from gfl.experiment import Profile
 from gfl.record import RunRecord, Store
@@ -61,7 +61,7 @@ def html(profile: Profile, store: Store, own: bool) -> str:
         steps_of_gap=sides.STEPS,
         pictures=drawn,
         errors=lists.errors_by_kind(store.results / "errors" / f"{profile.name}{mark}.csv"),
-        benchmarks=list(lists.benchmarks(store.results / "benchmarks")),
+        benchmarks=list(speed.benchmarks(store.results / "benchmarks")),
         cards=cards,
         metrics=[runs.NAMES.get(name, name) for name in runs.METRICS],
         environment=runs.environment(records),
@@ -80,7 +80,7 @@ def made_of(profile: str, store: Store, own: bool) -> str:
     ids = (store.own_ids if own else store.reference_ids)(profile)
     named = {"claims": [results / f"claims{mark}.json"]}
     named["errors"] = [results / "errors" / f"{profile}{mark}.csv"]
-    named["benchmarks"] = sorted((results / "benchmarks").glob("*.*"))
+    named["benchmarks"] = sorted((results / "benchmarks").glob("*.md"))
     named["figures"] = [
         results / "figures" / profile / f"fig{name}{mark}.png" for name in pictures.FIGURES
     ]

@@ -33,7 +33,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
         "QFL,atss,atss,0.5,gain,missed,-0.5,,-0.75,-0.25,2,0 1\n"
     )
     (results / "benchmarks").mkdir()
-    (results / "benchmarks" / "a-cpu.csv").write_text("head,batch,ratio\nGFLHead,2,2.5\n")
+    (results / "benchmarks" / "a-cpu.md").write_text(
+        "# Speed: a CPU\n\nMedians of\n`5`.\n\n| head | B | what |\n|---|--:|:-:|\n"
+        "| GFLHead | 1,250.5 [2, 3] | a \\| b |\n"
+    )
     with pytest.MonkeyPatch.context() as patch:
         # A run's name that came past every check: the page is the last to hold.
         cards = runs.cards

@@ -13,7 +13,7 @@ import recorded
 from PIL import Image
 from reported import LAPTOP, fill
 
-from analysis.report import bundle, pictures
+from analysis.report import bundle, pictures, speed
 from analysis.report.checks import as_printed, bounds_text, joined, number, p_text
 from analysis.report.drawn import Scale, curve, scale, strip
 from analysis.report.sides import Gap, Row, command, identifier, paper_title, signed, views
@@ -165,6 +165,23 @@ def test_a_picture_keeps_every_pixel(tmp_path: Path) -> None:
     with Image.open(io.BytesIO(base64.b64decode(data))) as image:
         assert np.array_equal(np.asarray(image.convert("RGB")), pixels)
     assert found["Figure 1"].data == ""
+
+
+def test_a_benchmark_reads_as_its_markdown(tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text(
+        "# Speed: a CPU\n\nMedians of\n`5`.\n\n| head | s | what |\n|---|--:|:-:|\n"
+        "| GFLHead | 1,250.5 [2, 3] | a \\| b |\n"
+    )
+    (found,) = speed.benchmarks(tmp_path)
+    assert found.title == "Speed: a CPU"
+    paragraph, table = found.parts
+    assert paragraph.text == "Medians of 5."
+    assert table.table is not None
+    assert table.table.columns == ("head", "s", "what")
+    ((name, (seconds, what)),) = table.table.rows
+    assert name == "GFLHead"
+    assert (seconds.text, seconds.order, seconds.numeric) == ("1,250.5 [2, 3]", "1250.5", True)
+    assert (what.text, what.numeric) == ("a | b", False)
 
 
 def test_a_script_cannot_end_its_element() -> None:
