@@ -151,7 +151,8 @@ def _method(trial: Trial) -> Iterator[str]:
     yield (
         "**By our runs**: the same checks on runs of this project, on embedded data at a smaller "
         "scale unless the profile is `coco`. Every figure has the uncertainty of the images "
-        f"({RESAMPLES} bootstrap samples, the same for all runs) and of the seeds. A claim is "
+        f"({RESAMPLES} bootstrap samples, the same for all runs) and of the seeds; where that of "
+        "the seeds is not known, nothing is decided. A claim is "
         "*supported* or *refuted* if that is clear, else *within noise*; *untested* says what is "
         "missing. No verdict here is one on the paper's own experiments, which are of other data "
         "and larger networks.\n"

@@ -13,6 +13,7 @@ from analysis.claims.correction import Bounds, P, Verdict
 from analysis.claims.evidence import Evidence
 from analysis.claims.identities import IDENTITIES
 from analysis.claims.measured import measure
+from analysis.claims.measuring import ONE_TRAINING
 from experiments import tables
 from experiments.claims.declare import Check, Claim, Contrast, Identity, Measured
 from experiments.declare import FPS
@@ -221,11 +222,13 @@ def _contrasted(check: Contrast, empty: TriedCheck, evidence: Evidence) -> Tried
     if estimate is None:
         raise _Untestable("no figure of its runs is defined: there is no such object")
     runs = tuple(evidence.record(e, seed).id for e in needed for seed in seeds)
+    is_sure = estimate.variance_seeds is not None
     return replace(
         empty,
         value=estimate.value,
         interval=estimate.interval,
-        p=correction.of_check(estimate, empty.bounds),
+        p=correction.of_check(estimate, empty.bounds) if is_sure else None,
+        missing="" if is_sure else ONE_TRAINING,
         seeds=tuple(seeds),
         runs=runs,
     )

@@ -165,6 +165,16 @@ def test_missing_runs_leave_a_claim_untested_and_say_what_to_type(aps: APs, tmp_
     assert "not tested: both − none" in refuted.why
 
 
+def test_one_seed_decides_nothing_where_no_row_has_several(aps: APs, tmp_path: Path) -> None:
+    found = replace(evidence({"QFL": {0: 45.0}, "none": {0: 40.0}}, tmp_path), noise={})
+    alone = tried(above("QFL − none", QFL, NONE), of=found)
+    assert alone.verdict == "untested"
+    assert "one training" in alone.why
+    assert alone.checks[0].value == pytest.approx(5.0)
+    several = replace(evidence(aps, tmp_path), noise={})  # its own seeds' spread is all there is
+    assert tried(above("QFL − none", QFL, NONE), of=several).verdict == "supported"
+
+
 def test_without_the_images_nothing_is_tested(aps: APs, tmp_path: Path) -> None:
     found = replace(evidence(aps, tmp_path), profile=COCO)
 
