@@ -17,6 +17,14 @@ def test_its_table_is_the_committed_one() -> None:
     assert len(table) > 4
 
 
+def test_its_count_of_verdicts_is_the_committed_one() -> None:
+    shown = README.partition("<!-- claims -->\n")[2].partition("<!-- end claims -->")[0]
+    committed = (ROOT / "results/claims.md").read_text(encoding="utf-8")
+    counts = committed.partition("\n## ")[0].partition("\n\n")[2]
+    assert shown.strip() == counts.strip()
+    assert shown.count("\n") >= 3
+
+
 def test_its_make_targets_exist() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = re.findall(r"^([a-z][\w%-]*):", makefile, re.MULTILINE)
