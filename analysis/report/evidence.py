@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,6 @@ from gfl.errors import UserError
 from gfl.record import RecordError, Store, read_json
 
 SCHEMA = 1
-AUDIT = "make audit writes it anew"
 
 # Every verdict with its sign, so that colour is never alone, and the class that colours it.
 PRINTED = {
@@ -119,36 +118,37 @@ def chip(text: str, known: Mapping[str, tuple[str, str]]) -> Chip:
     return Chip(text, sign, kind)
 
 
-def read(path: Path, profile: str, store: Store, own: bool, slugs: set[str]) -> Trial:
-    """Read the trial of a profile's records.
+def read(
+    path: Path, profile: str, store: Store, own: bool, shown: Collection[str], slugs: set[str]
+) -> Trial:
+    """Read the trial of a profile's records; ``shown`` are the ids of those in the tables.
 
     Raises:
         UserError: there is none, it is of other records, or it is not what audit writes.
     """
+    audit = f"make audit{' STORE=runs' if own else ''} writes it anew"
     try:
         content = read_json(path)
         if (schema := content.get("schema")) != SCHEMA:
             raise RecordError(f"schema {schema!r}, this code reads {SCHEMA}")
-        _check_records(content, profile, store, own, path)
+        if other := _other_records(content, profile, store, own, shown):
+            raise UserError(f"{path} {other}: {audit}")
         return _trial(content, profile, slugs)
     except FileNotFoundError:
-        raise UserError(f"{path} is not there: {AUDIT}") from None
+        raise UserError(f"{path} is not there: {audit}") from None
     except (RecordError, KeyError, TypeError, ValueError, AttributeError) as err:
-        raise UserError(f"{path} is not what audit writes ({err!r}): {AUDIT}") from err
+        raise UserError(f"{path} is not what audit writes ({err!r}): {audit}") from err
 
 
-def _check_records(
-    content: Mapping[str, Any], profile: str, store: Store, own: bool, path: Path
-) -> None:
-    """Refuse a trial of records that have changed, come or gone since."""
+def _other_records(
+    content: Mapping[str, Any], profile: str, store: Store, own: bool, shown: Collection[str]
+) -> str:
+    """Say in what a trial is of other records than those at hand: changed, come or gone."""
     tried = content["profiles"].get(profile, {}).get("records", {})
-    ids = (store.own_ids if own else store.reference_ids)(profile)
-    found = {id: _checksum(store, profile, id, own) for id in ids}
-    found = {id: checksum for id, checksum in found.items() if checksum}
-    if wrong := sorted(id for id in tried if tried[id] != found.get(id)):
-        raise UserError(f"{path} is of other records of {', '.join(wrong)}: {AUDIT}")
-    if found and not tried:
-        raise UserError(f"{path} does not try the {profile} profile: {AUDIT}")
+    if wrong := [id for id in tried if tried[id] != _checksum(store, profile, id, own)]:
+        return f"is of other records of {', '.join(sorted(wrong))}"
+    new = sorted({*shown} - tried.keys())
+    return f"does not try {', '.join(new)}" if new else ""
 
 
 def _checksum(store: Store, profile: str, id: str, own: bool) -> str:

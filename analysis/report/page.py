@@ -43,13 +43,9 @@ def html(profile: Profile, store: Store, own: bool) -> str:
     views, shown = sides.views(declared, profile, store, own)
     cards = runs.cards(shown)
     records = list({r.id: r for cell in shown for r in cell.records.values()}.values())
-    trial = evidence.read(
-        store.results / f"claims{mark}.json",
-        profile.name,
-        store,
-        own,
-        {card.slug for card in cards},
-    )
+    claims = store.results / f"claims{mark}.json"
+    ids, slugs = {record.id for record in records}, {card.slug for card in cards}
+    trial = evidence.read(claims, profile.name, store, own, ids, slugs)
     drawn = list(pictures.pictures(profile.name, store, own))
     return _render(
         made_of=made_of(profile.name, store, own),

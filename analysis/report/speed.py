@@ -36,7 +36,10 @@ def benchmarks(folder: Path) -> Iterator[Benchmark]:
         id = identifier("benchmark", path.stem)
         head, *blocks = re.split(r"\n{2,}", path.read_text(encoding="utf-8").strip())
         title = head.removeprefix("#").strip()
-        parts = (_part(block.splitlines(), f"{id}-{i}", title) for i, block in enumerate(blocks))
+        parts = (
+            _part(block.splitlines(), f"{id}-{i}", f"{title} ({i})")
+            for i, block in enumerate(blocks)
+        )
         yield Benchmark(id, title, tuple(parts))
 
 

@@ -175,10 +175,10 @@ def test_claims_must_be_there_and_of_these_records(
     ids = fill(store)
     path = store.results / "claims.json"
     with pytest.raises(UserError, match=r"claims\.json is not there: make audit"):
-        read(path, "laptop", store, False, set())
+        read(path, "laptop", store, False, ids, set())
     content = claims(store, ids)
     path.write_text(json.dumps(content))
-    assert len(read(path, "laptop", store, False, set()).claims) == 3
+    assert len(read(path, "laptop", store, False, ids, set()).claims) == 3
     content["profiles"]["laptop"]["records"][ids[0]] = "0" * 64
     path.write_text(json.dumps(content))
     arguments = ["report", "--results", str(store.results), "--runs", str(store.runs)]
@@ -188,11 +188,11 @@ def test_claims_must_be_there_and_of_these_records(
     assert line.endswith(f"is of other records of {ids[0]}: make audit writes it anew")
     content["profiles"] = {}
     path.write_text(json.dumps(content))
-    with pytest.raises(UserError, match="does not try the laptop profile"):
-        read(path, "laptop", store, False, set())
+    with pytest.raises(UserError, match=f"does not try {ids[0]}, .*: make audit"):
+        read(path, "laptop", store, False, ids, set())
     path.write_text('{"schema": 1, "profiles": {}, "claims": [{}]}')
     with pytest.raises(UserError, match="make audit"):
-        read(path, "smoke", store, False, set())
+        read(path, "smoke", store, False, [], set())
 
 
 def test_a_report_has_its_file(made: Made, tmp_path: Path) -> None:
