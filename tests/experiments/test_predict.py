@@ -16,7 +16,7 @@ from experiments import profiles, tables
 from experiments.__main__ import main
 from experiments.matrix import Run, plan
 from experiments.promote import promote
-from experiments.shown import SHOWN, committed, is_shown
+from experiments.shown import SHOWN, committed
 from gfl import predictions, train
 from gfl.predictions import DETECTIONS, LOCATIONS, Predictions
 from gfl.record import Request, RunRecord, Store
@@ -159,8 +159,8 @@ def test_a_run_without_its_weights_is_one_line(
 @pytest.fixture
 def shown(monkeypatch: pytest.MonkeyPatch) -> str:
     """Figures draw the locations of the row QFL; its run's id."""
-    assert is_shown(run_of("QFL").experiment, 0)
-    assert not is_shown(run_of("QFL").experiment, 1)
+    assert LOCATIONS in committed(run_of("QFL").experiment, 0)
+    assert LOCATIONS not in committed(run_of("QFL").experiment, 3)
     return run_of("QFL").id
 
 
