@@ -15,7 +15,7 @@ from analysis.report import html, runs
 from gfl.record import Store
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
     """The page of four rows, one figure, errors and a benchmark."""
     results = tmp_path_factory.mktemp("report") / "results"
