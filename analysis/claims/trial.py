@@ -70,17 +70,17 @@ def trial(store: Store, source: Source = "results", tell: Tell = quiet) -> Trial
         tell(f"{profile.name}: the claims")
         evidence = gather(library, profile, tell)
         if evidence.records:
-            found[profile.name] = _at(evidence, store, claims)
+            found[profile.name] = _at(evidence, store, claims, tell)
     return Trial(source, claims, tuple(TEXT_CHECKS), printed, found)
 
 
-def _at(evidence: Evidence, store: Store, claims: tuple[Claim, ...]) -> AtProfile:
+def _at(evidence: Evidence, store: Store, claims: tuple[Claim, ...], tell: Tell) -> AtProfile:
     checksums = {
         record.id: _checksum(store, evidence, record.id)
         for runs in evidence.records.values()
         for record in runs.values()
     }
-    tried = try_all(claims, evidence)
+    tried = try_all(claims, evidence, tell)
     return AtProfile(evidence.profile, dict(sorted(checksums.items())), _noise(evidence), tried)
 
 

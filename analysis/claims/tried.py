@@ -14,6 +14,7 @@ from analysis.claims.evidence import Evidence
 from analysis.claims.identities import IDENTITIES
 from analysis.claims.measured import measure
 from analysis.claims.measuring import ONE_TRAINING
+from analysis.workers import Tell, quiet
 from experiments import tables
 from experiments.claims.declare import Check, Claim, Contrast, Identity, Measured
 from experiments.declare import FPS
@@ -70,11 +71,13 @@ class Tried:
     p_corrected: float | None = None  # for all the claims tested at the profile
 
 
-def try_all(claims: Iterable[Claim], evidence: Evidence) -> dict[str, Tried]:
+def try_all(claims: Sequence[Claim], evidence: Evidence, tell: Tell = quiet) -> dict[str, Tried]:
     """Return every claim's verdict at a profile, by its id."""
-    checks = {
-        claim.id: tuple(try_check(check, evidence) for check in _ours(claim)) for claim in claims
-    }
+    checks: dict[str, tuple[TriedCheck, ...]] = {}
+    for done, claim in enumerate(claims, 1):
+        checks[claim.id] = tuple(try_check(check, evidence) for check in _ours(claim))
+        if done % 10 == 0:
+            tell(f"{evidence.profile.name}: {done} of {len(claims)} claims")
     return verdicts(checks, {c.id: c.blind.get(evidence.profile.name, "") for c in claims})
 
 
