@@ -24,6 +24,7 @@ from analysis.claims.measuring import (
 from analysis.figures.fig2 import IOU_BRANCH, JOINT, NOWHERE
 from analysis.statistics import BINS
 from experiments.claims.figures import COUNTERPARTS, SETS
+from gfl.config.detector import SCORE_THRESHOLD
 from gfl.experiment import Experiment
 from gfl.predictions import BACKGROUND_SCORE
 
@@ -63,7 +64,10 @@ def _promoted(evidence: Evidence) -> Measurement:
 
 
 def overtakes(frame: pd.DataFrame) -> np.ndarray:
-    """Which stored background some positive of its image beats by class score and not by score."""
+    """Which stored background a positive of its image beats by class score and not by score.
+
+    Both are of one category and get to NMS, which ranks within a category.
+    """
     found = []
     positives = dict(iter(frame.loc[frame.positive].groupby("image_id")))
     for id, rows in _background(frame).groupby("image_id"):
@@ -73,7 +77,9 @@ def overtakes(frame: pd.DataFrame) -> np.ndarray:
         other = positives[id]
         behind = rows.class_score.to_numpy()[:, None] < other.class_score.to_numpy()
         ahead = rows.score.to_numpy()[:, None] > other.score.to_numpy()
-        found.append((behind & ahead).any(1))
+        alike = rows.category_id.to_numpy()[:, None] == other.category_id.to_numpy()
+        get_there = rows.class_score.to_numpy()[:, None] >= SCORE_THRESHOLD  # so the other does too
+        found.append((behind & ahead & alike & get_there).any(1))
     return np.concatenate([np.zeros(0, bool), *found])
 
 

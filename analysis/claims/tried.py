@@ -160,14 +160,21 @@ def _untested_or_exact(checks: tuple[TriedCheck, ...], lacking: Sequence[TriedCh
 def _why_supported(checks: Sequence[TriedCheck]) -> str:
     tested = [check for check in checks if check.p]
     if len(tested) == 1:
-        return f"{tested[0].label} is clearly within the claim's bounds"
+        return f"{tested[0].label} is clearly within the claim's bounds{_pooled(tested)}"
     weakest = max(tested, key=lambda check: check.p.holds if check.p else 0.0)
-    return f"all {len(checks)} checks hold; the least sure is {weakest.label}"
+    return f"all {len(checks)} checks hold; the least sure is {weakest.label}{_pooled(tested)}"
 
 
 def _why_refuted(checks: Sequence[TriedCheck]) -> str:
     worst = min((c for c in checks if c.p), key=lambda c: c.p.fails if c.p else 1.0)
-    return f"{worst.label} is clearly outside the claim's bounds"
+    return f"{worst.label} is clearly outside the claim's bounds{_pooled([worst])}"
+
+
+def _pooled(deciding: Sequence[TriedCheck]) -> str:
+    """Say so where a single seed decides: its noise is other rows'."""
+    if any(len(check.seeds) == 1 for check in deciding):
+        return "; rests on one seed, whose noise is taken from the rows that have several"
+    return ""
 
 
 def _why_noise(checks: Sequence[TriedCheck]) -> str:

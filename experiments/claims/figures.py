@@ -48,8 +48,9 @@ WANTED: dict[str, str] = {
         "object"
     ),
     "background-promoted": (
-        "IoU-branch: share of that background which some positive of its image beats by class "
-        "score and which beats that positive by final score"
+        "IoU-branch: share of that background which some positive of its image and category beats "
+        "by class score and which beats that positive by final score, both with a class score over "
+        "the threshold below which NMS is given nothing"
     ),
     "background-unruly": (
         "IoU-branch: in the random sample, locations that are not positive and have a higher "

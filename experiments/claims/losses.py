@@ -40,6 +40,7 @@ QFL_MODULATES = Claim(
             "y , the modulating factor is relatively large",
             "Section 3",
         ),
+        Quote("QFL focuses on a sparse set of hard examples", "Section 1"),
     ),
     says="for β > 0 the factor is 0 at σ = y, grows with |y − σ|, and falls as β grows",
     refuted_by="a factor above 0 at σ = y, one that falls away from y, or one that grows with β",

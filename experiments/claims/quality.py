@@ -12,6 +12,7 @@ HOSTS = ("FCOS", "ATSS")
 OURS = "joint w/ QFL"
 NONE = "w/o quality branch"
 COUNTERPARTS = tuple(row.name for row in TABLE_1A.rows if row.name != OURS)
+PREDICTED = ("centerness-branch", "IoU-branch", OURS)  # the rows that predict a quality
 OTHERS = ("FoveaBox", "RetinaNet", "SSD512")
 COLUMNS = tuple(column.name for column in SIX)
 
@@ -108,14 +109,22 @@ QUALITY_NECESSARY = Claim(
             "Table 1(a), caption",
         ),
     ),
-    says="every way of predicting quality has a higher AP than none",
-    refuted_by="one way with a lower AP than none on FCOS or on ATSS",
+    says="the rows that predict a quality have on average a higher AP than the row without",
+    refuted_by="an average as low as the row's without, on FCOS or on ATSS",
     checks=tuple(
-        better_1a(row, NONE, host) for host in HOSTS for row in (*COUNTERPARTS, OURS) if row != NONE
+        Contrast(
+            f"mean of {', '.join(PREDICTED)} − {NONE}, {host}, AP",
+            (
+                *((1 / len(PREDICTED), at_1a(row, host)) for row in PREDICTED),
+                (-1.0, at_1a(NONE, host)),
+            ),
+        )
+        for host in HOSTS
     ),
     note=(
-        "'necessary' as: without it AP is lower than in every row that has it. 'especially IoU "
-        "scores' is iou-over-centerness."
+        "A quality is predicted by the two branches and by the joint representation; the guided "
+        "rows weight a loss and predict none. Their mean and not their best, which chance alone "
+        "would put above one row. 'especially IoU scores' is iou-over-centerness."
     ),
 )
 
@@ -189,7 +198,10 @@ GAINS = Claim(
     says="QFL brings each of the three 0.6 to 0.8 AP, to a tenth",
     refuted_by="a gain under 0.55 or over 0.85 AP",
     checks=tuple(replace(qfl_on(host), bounds=(0.55, 0.85)) for host in OTHERS),
-    note="The sign alone is qfl-boosts-others.",
+    note=(
+        "The sign alone is qfl-boosts-others. The stated range is as wide as the noise of one "
+        "printed difference, so no printed figure can confirm it."
+    ),
     blind={"smoke": A_SIZE, "laptop": A_SIZE, "gpu": A_SIZE},
 )
 

@@ -21,9 +21,14 @@ BACKGROUND_HIGH = Claim(
             "negatives may get chances to have uncontrollably higher quality predictions",
             "Section 1",
         ),
+        Quote(
+            "this separate formulation causes the inconsistency between training and test as well "
+            "as unreliable quality predictions",
+            "Section 2",
+        ),
     ),
     says="the IoU-branch predicts an IoU above 0.9 at some background",
-    refuted_by="no background with a predicted IoU above 0.9",
+    refuted_by="nothing that runs could show: none seen is no proof that there is none",
     checks=(
         Measured(
             "highest IoU predicted at background",
@@ -60,6 +65,11 @@ WEAK_CORRELATION = Claim(
 )
 
 
+DENSE = (
+    "counted per positive, and the embedded images have about one positive in 60 locations; COCO's "
+    "at 800 x 1333 have one in several hundred (results/figures/coco-tiny/fig9.csv)"
+)
+
 MANY_NEGATIVES = Claim(
     id="many-negatives-with-high-quality",
     quotes=(
@@ -77,6 +87,7 @@ MANY_NEGATIVES = Claim(
         ),
     ),
     note="'large' as: what an average positive gets; 'many' as: more than positives.",
+    blind={"smoke": DENSE, "laptop": DENSE, "gpu": DENSE},
 )
 
 
@@ -93,8 +104,11 @@ NEGATIVES_AHEAD = Claim(
             "Figure 2, caption",
         ),
     ),
-    says="some background overtakes a positive of its image through its predicted IoU alone",
-    refuted_by="no such pair",
+    says=(
+        "some background that NMS is given overtakes a positive of its image and class through "
+        "its predicted IoU alone"
+    ),
+    refuted_by="nothing that runs could show: none seen is no proof that there is none",
     checks=(
         Measured("share of background that overtakes a positive", "background-promoted", ABOVE),
     ),
@@ -210,17 +224,45 @@ RELIABLE_QUALITY = Claim(
             "Section 1",
         ),
     ),
-    says="the joint score is better calibrated to the true IoU than the IoU-branch's prediction",
-    refuted_by="a calibration error as high as the branch's at positives or at random locations",
-    checks=tuple(
-        Measured(
-            f"calibration error of the quality, joint − IoU-branch, {of}",
-            f"quality-calibration-joint-minus-iou-branch-{where}",
-            BELOW,
-        )
-        for where, of in SETS.items()
+    says=(
+        "over random locations the joint score is better calibrated to the true IoU than the "
+        "IoU-branch's prediction"
     ),
-    note="'reliable' as: what is predicted is, on average, what is overlapped.",
+    refuted_by="a calibration error as high as the branch's",
+    checks=(
+        Measured(
+            "calibration error of the quality, joint − IoU-branch, random locations",
+            "quality-calibration-joint-minus-iou-branch-random",
+            BELOW,
+        ),
+    ),
+    note=(
+        "'reliable' as: what is predicted is, on average, what is overlapped; 'overall' as: "
+        "wherever a detector predicts. At positives alone, which only the ground truth can pick "
+        "out and which are all that the branch is trained on, it is another claim: "
+        "reliable-quality-at-positives."
+    ),
+)
+
+RELIABLE_AT_POSITIVES = Claim(
+    id="reliable-quality-at-positives",
+    quotes=RELIABLE_QUALITY.quotes[:1],
+    says=(
+        "at positives, too, the joint score is better calibrated to the true IoU than the "
+        "IoU-branch's prediction"
+    ),
+    refuted_by="a calibration error as high as the branch's",
+    checks=(
+        Measured(
+            "calibration error of the quality, joint − IoU-branch, all positives",
+            "quality-calibration-joint-minus-iou-branch-positives",
+            BELOW,
+        ),
+    ),
+    note=(
+        "The sentence does not say where. Here the branch has the advantage: it is trained on "
+        "positives alone, while the joint score must also say how sure it is of the class."
+    ),
 )
 
 
@@ -233,4 +275,5 @@ CLAIMS = (
     EQUAL_EXACTLY,
     STRONGEST_CORRELATION,
     RELIABLE_QUALITY,
+    RELIABLE_AT_POSITIVES,
 )

@@ -10,6 +10,8 @@ from gfl.experiment import Experiment, Model, Profile
 
 Config = dict[str, Any]
 
+SCORE_THRESHOLD = 0.05  # of a class score: what is under it does not come to NMS
+
 # ImageNet's statistics, RGB, as mmdet's configurations have them.
 PREPROCESSOR: Config = {
     "type": "DetDataPreprocessor",
@@ -39,7 +41,7 @@ def detector(experiment: Experiment, profile: Profile) -> Config:
         "test_cfg": {
             "nms_pre": 1000,
             "min_bbox_size": 0,
-            "score_thr": 0.05,
+            "score_thr": SCORE_THRESHOLD,
             "nms": {"type": "nms", "iou_threshold": 0.6},
             "max_per_img": 100,
         },

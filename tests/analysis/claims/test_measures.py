@@ -114,6 +114,7 @@ def test_background_that_overtakes_a_positive_by_hand() -> None:
     frame = pd.DataFrame(
         {
             "image_id": [1, 1, 1, 2, 2],
+            "category_id": [3, 3, 3, 3, 3],
             "positive": [True, False, False, True, False],
             "class_score": [0.25, 0.2, 0.2, 0.5, 0.2],
             "score": [0.10, 0.15, 0.05, 0.4, 0.19],
@@ -122,6 +123,10 @@ def test_background_that_overtakes_a_positive_by_hand() -> None:
     )
     # The first passes its image's positive, the second does not, the third's is too far ahead.
     assert overtakes(frame).tolist() == [True, False, False]
+    other = frame.assign(category_id=[3, 4, 3, 3, 3])  # NMS never compares two categories
+    assert not overtakes(other).any()
+    faint = frame.assign(class_score=[0.05, 0.04, 0.2, 0.5, 0.2])  # nor has it the second
+    assert not overtakes(faint).any()
     frame.loc[1, "iou"] = 0.3  # near an object it is no background
     assert overtakes(frame).tolist() == [False, False]
 
