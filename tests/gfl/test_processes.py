@@ -52,7 +52,8 @@ def after_train(self, runner):
 
 whole, ExactCheckpointHook.after_train = ExactCheckpointHook.after_train, after_train
 ExactCheckpointHook.after_train_iter = after_train_iter
-runpy.run_module("gfl.train", run_name="__main__")
+if __name__ == "__main__":  # not in the processes that draw the data, if it is not drawn yet
+    runpy.run_module("gfl.train", run_name="__main__")
 """
 
 
