@@ -47,12 +47,18 @@ data := [ -z "$$DATA" ] || set -- "$$@" --data "$$DATA";
 store := [ -z "$$STORE" ] || set -- "$$@" --store "$$STORE";
 strict := case "$$STRICT" in ''|0) ;; *) set -- "$$@" --strict;; esac;
 jobs := [ -z "$$JOBS" ] || set -- "$$@" --jobs "$$JOBS";
+profile := [ -z "$$PROFILE" ] || set -- "$$@" --profile "$$PROFILE";
 define run
-set -f; set -- $(1); \
-[ -z "$$PROFILE" ] || set -- "$$@" --profile "$$PROFILE"; \
+set -f; set -- $(1); $(profile) \
 [ -z "$$GPUS" ] || set -- "$$@" --gpus "$$GPUS"; \
 $(2) exec $(PY) -m "$$@" $(ARGS)
 endef
+
+ifneq ($(filter audit,$(MAKECMDGOALS)),)
+ifneq ($(filter-out x x0 x1,x$(STRICT)),)
+$(error STRICT=$(STRICT): expected 1 (check) or 0)
+endif
+endif
 
 .PHONY: help setup setup-dev repair test bench lint format types status promote tune figures errors \
   audit report overhead reproduce-all notebooks lab
@@ -96,7 +102,7 @@ errors: setup ## sort every run's detection errors by kind (STORE=runs: this mac
 	@$(call run,analysis errors,$(store))
 
 audit: setup ## try every claim of the paper (STRICT=1: check results/ against its records)
-	@set --; $(store) $(strict) exec $(PY) -m analysis audit "$$@" $(ARGS)
+	@set -f; set --; $(profile) $(store) $(strict) exec $(PY) -m analysis audit "$$@" $(ARGS)
 
 report: setup ## write everything as one HTML file to read (STORE=runs: of this machine's runs)
 	@$(call run,analysis report,$(store))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from analysis import agreement, render, tables
 from analysis.sheet import sheet
+from experiments import profiles
 from experiments import tables as declared
 from experiments.cli import Parser, add_folders, add_profile, chosen, guarded
 from experiments.declare import Table
@@ -60,6 +61,9 @@ def parser() -> Parser:
         "--strict",
         action="store_true",
         help="write nothing; name what is committed and not what the records give (exit code 1)",
+    )
+    audit.add_argument(
+        "--profile", help="only has to be known: every profile that has records is audited"
     )
     add_folders(audit)
     report = commands.add_parser("report", help="write everything as one HTML file to read")
@@ -124,6 +128,8 @@ def _report(args: argparse.Namespace) -> int:
 def _audit(args: argparse.Namespace) -> int:
     from analysis import audit  # pandas takes a while, and --help needs none
 
+    if args.profile is not None:
+        profiles.get(args.profile)  # that a name is misspelt is said here as everywhere
     if args.strict and args.store != "results":
         raise UserError("--strict is about the committed results: it takes no --store runs")
     store = Store(args.runs, args.results, mend=not args.strict)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 from analysis import render
@@ -12,9 +13,10 @@ from analysis import tables as filling
 from analysis.library import Library
 from analysis.overlaps import Truth
 from analysis.sheet import sheet
-from analysis.strict.findings import NOTHING, Finding, compare
+from analysis.strict.findings import NOTHING, RECORDS, Finding, Line, compare
 from analysis.workers import Tell
 from experiments import tables as declared
+from experiments.declare import Table
 from experiments.tuning import SWEEPS
 from experiments.tuning_told import told
 from gfl.errors import UserError
@@ -23,19 +25,24 @@ from gfl.record import RunRecord, Store
 
 PUBLISHED = "published.csv"
 CLAIMS = "claims.json"
+DECLARATIONS = "experiments"
+PAPER, REFERENCE = "paper", "reference"  # the sources of a table's lines
 FIGURES_TOLERANCE = 2e-5  # their CSVs have six digits, and another processor sums in another order
 
 
 def tables(profile: Profile, store: Store) -> Iterator[Finding]:
     """Every printed table of a profile, and what no table has made there."""
     folder = store.results / "tables" / profile.name
-    made: dict[str, str] = {}
+    made: dict[Path, tuple[str, Table]] = {}
     for table in declared.TABLES.values():
         filled = filling.fill(table, profile, store)
         if any(cell.reference for cell in filled):
-            made[f"{table.name}.md"] = render.markdown(sheet(table, profile, filled, False), [])
-            made[f"{table.name}.csv"] = render.tidy_csv(table, filled, False)
-    yield from _folder(folder, made)
+            stem, laid_out = folder / table.name, sheet(table, profile, filled, False)
+            made[stem.with_suffix(".md")] = render.markdown(laid_out, []), table
+            made[stem.with_suffix(".csv")] = render.tidy_csv(table, filled, False), table
+    yield from _strange(folder, {path.name for path in made})
+    for path, (text, table) in made.items():
+        yield from compare(path, text, origin=partial(_printed_by, table.name))
 
 
 def published_csv() -> str:
@@ -53,7 +60,7 @@ def published_csv() -> str:
 
 def published(store: Store) -> Iterator[Finding]:
     """The published numbers: also those of rows without a run, which no printed table has."""
-    yield from compare(store.results / PUBLISHED, published_csv())
+    yield from compare(store.results / PUBLISHED, published_csv(), origin=_published_by)
 
 
 def figures(profile: Profile, store: Store) -> Iterator[Finding]:
@@ -129,14 +136,36 @@ def claims(store: Store, tell: Tell) -> Iterator[Finding]:
         yield Finding(store.results / CLAIMS, "the file", "claims", f"{NOTHING}: {err}")
         return
     for name, text in made.items():
-        yield from compare(store.results / name, text)
+        yield from compare(store.results / name, text, origin=_claimed_by)
 
 
-def _folder(folder: Path, made: Mapping[str, str]) -> Iterator[Finding]:
-    """A folder that has these files and no other."""
-    yield from _strange(folder, made)
-    for name, text in made.items():
-        yield from compare(folder / name, text)
+def _printed_by(table: str, line: Line) -> str:
+    """What gives a line of a printed table: its declaration has what the paper prints."""
+    words = "".join(line.cells[:1]).lstrip(" -")
+    if PAPER in line.cells or words.startswith(f"{PAPER}:"):
+        return declaration(table)
+    if words.startswith(f"{REFERENCE}:"):  # its order of rows, held against the paper's
+        return f"{RECORDS} and {declaration(table)}"
+    return RECORDS
+
+
+def _published_by(line: Line) -> str:
+    return declaration("".join(line.cells[:1]))
+
+
+def _claimed_by(line: Line) -> str:
+    """What gives a line of the claims: all but our verdicts comes of what is declared."""
+    if not line.is_named:  # Markdown has both on a line
+        return f"{RECORDS} and {DECLARATIONS}"
+    is_ours = ", ours" in line.place or line.place.startswith("profiles")
+    return RECORDS if is_ours else DECLARATIONS
+
+
+def declaration(table: str) -> str:
+    """The file that has a table's published numbers."""
+    if table not in declared.TABLES:
+        return f"{DECLARATIONS}/tables.py"
+    return f"{DECLARATIONS}/table{table.removeprefix('table-')[:1]}.py"
 
 
 def _strange(folder: Path, known: Iterable[str]) -> Iterator[Finding]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 NOTHING = "nothing"
+RECORDS = "the records"
 LONGEST = 100  # characters of a cell that are shown
 
 
@@ -24,12 +25,13 @@ class Finding:
     file: Path
     place: str
     committed: str
-    expected: str  # by the records
+    expected: str
+    by: str = RECORDS  # what it is expected by
 
     @property
     def text(self) -> str:
         committed, expected = _around(self.committed, self.expected)
-        return f"{self.file}: {self.place}: committed {committed}, by the records {expected}"
+        return f"{self.file}: {self.place}: committed {committed}, by {self.by} {expected}"
 
 
 @dataclass(frozen=True)
@@ -43,20 +45,31 @@ class Line:
 
 
 Parse = Callable[[str], list[Line]]
+Origin = Callable[[Line], str]  # what gives a line
+
+
+def of_records(line: Line) -> str:
+    """The origin of what nobody declares."""
+    return RECORDS
 
 
 def compare(
-    file: Path, expected: str, parse: Parse | None = None, tolerance: float = 0.0
+    file: Path,
+    expected: str,
+    parse: Parse | None = None,
+    tolerance: float = 0.0,
+    origin: Origin = of_records,
 ) -> Iterator[Finding]:
     """Hold a committed file against the text that the records give for it, cell by cell.
 
     Numbers may differ by a relative ``tolerance``: another processor sums in another order. The
-    file's ending says how it is read, unless ``parse`` does.
+    file's ending says how it is read, unless ``parse`` does. ``origin`` says of a line what gives
+    it, if that is not the records.
     """
     try:
         committed = file.read_bytes().decode()
     except FileNotFoundError:
-        yield Finding(file, "the file", NOTHING, "a file")
+        yield Finding(file, "the file", NOTHING, "a file", origin(Line("the file", ())))
         return
     except UnicodeDecodeError as err:
         yield Finding(file, f"byte {err.start}", "not UTF-8", "text")
@@ -65,7 +78,7 @@ def compare(
         return
     parse = parse or READERS[file.suffix]
     try:
-        found = list(_different(file, parse(committed), parse(expected), tolerance))
+        found = list(_different(file, parse(committed), parse(expected), tolerance, origin))
     except ValueError as err:
         found = [Finding(file, "the file", f"unreadable ({err})", "a file that can be read")]
     if not found and not tolerance:
@@ -143,22 +156,26 @@ def _values(value: Any, place: str) -> Iterator[tuple[str, str]]:
 
 
 def _different(
-    file: Path, committed: Sequence[Line], expected: Sequence[Line], tolerance: float
+    file: Path,
+    committed: Sequence[Line],
+    expected: Sequence[Line],
+    tolerance: float,
+    origin: Origin,
 ) -> Iterator[Finding]:
     for old, new in _pairs(committed, expected):
         if old is None or new is None or len(old.cells) != len(new.cells):
-            place = (new or old or Line("the file", ())).place
-            yield Finding(file, place, _whole(old), _whole(new))
+            line = new or old or Line("the file", ())
+            yield Finding(file, line.place, _whole(old), _whole(new), origin(line))
         else:
-            yield from _cells(file, old, new, tolerance)
+            yield from _cells(file, old, new, tolerance, origin(new))
 
 
-def _cells(file: Path, old: Line, new: Line, tolerance: float) -> Iterator[Finding]:
+def _cells(file: Path, old: Line, new: Line, tolerance: float, by: str) -> Iterator[Finding]:
     for i, (was, is_) in enumerate(zip(old.cells, new.cells, strict=True)):
         if not _same(was, is_, tolerance):
             column = new.columns[i] if i < len(new.columns) else ""
             where = f"column {column or i + 1}" if new.columns else ""
-            yield Finding(file, ", ".join(filter(None, [new.place, where])), was, is_)
+            yield Finding(file, ", ".join(filter(None, [new.place, where])), was, is_, by)
 
 
 def _pairs(
