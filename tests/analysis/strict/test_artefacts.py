@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -91,6 +92,22 @@ def test_a_published_number_is_found_in_the_tables_that_print_it(
     assert places(artefacts.published(store)) == [
         ("published.csv", "line 8 (table-3, QFL, AP50), column value", "58.5", "58.6")
     ]
+    found = [*artefacts.tables(SMOKE, store), *artefacts.published(store)]
+    assert all("committed 58.5, by experiments/table3.py 58.6" in f.text for f in found)
+
+
+def test_what_else_the_paper_s_numbers_give_is_of_their_declaration_too(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    altered = changed(tables.find("table-3"), "QFL", 39.9, 40.9)  # now the first row by AP
+    monkeypatch.setitem(tables.TABLES, "table-3", altered)
+    sources = {f.place: f.by for f in artefacts.tables(SMOKE, store)}
+    assert sources["row 'QFL', paper, column ΔAP"] == "experiments/table3.py"
+    assert set(sources.values()) == {
+        "experiments/table3.py", "the records and experiments/table3.py",
+    }  # fmt: skip
+    (missing,) = artefacts.published(store)
+    assert missing.by == "experiments/tables.py"
 
 
 def test_a_published_number_without_a_run_is_found(
@@ -183,6 +200,9 @@ def test_a_digit_of_the_claims_is_found(claimed: Store, alter: Alter) -> None:
         ("claims.json", "claims joint-beats-all, ours, p", "0.011", "0.012"),
         ("claims.md", "row 'joint-beats-all', column paper", "does not hold", "holds"),
     ]
+    assert {f.by for f in artefacts.claims(claimed, quiet)} == {
+        "the records", "the records and experiments",
+    }  # fmt: skip
 
 
 def test_the_command_says_it_and_its_exit_code_too(claimed: Store, alter: Alter, capsys) -> None:
@@ -202,12 +222,43 @@ def test_the_command_says_it_and_its_exit_code_too(claimed: Store, alter: Alter,
     before = path.read_bytes()
     assert main(["audit", "--strict", *folders]) == 1
     assert capsys.readouterr().out == (
-        f"{path}: row 'QFL', paper, column AP: committed 39.7, by the records 39.9\n"
+        f"{path}: row 'QFL', paper, column AP: committed 39.7, by experiments/table3.py 39.9\n"
         "1 place differs from what the records give, in 1 file.\n"
     )
     assert path.read_bytes() == before
     assert main(["audit", "--strict", "--store", "runs", *folders]) == 2
     assert "it takes no --store runs" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("gone", ["", "runs"])
+def test_without_any_record_there_is_nothing_to_hold_to(store: Store, gone: str, capsys) -> None:
+    shutil.rmtree(store.results / gone)
+    folders = ["--runs", str(store.runs), "--results", str(store.results)]
+    assert main(["audit", "--strict", *folders]) == 2
+    captured = capsys.readouterr()
+    runs = store.results / "runs"
+    assert captured.err == f"analysis: {runs} holds no records: nothing to hold the results to\n"
+    assert captured.out == ""
+
+
+def test_a_profile_only_has_to_be_known(claimed: Store, capsys) -> None:
+    folders = ["--runs", str(claimed.runs), "--results", str(claimed.results)]
+    assert main(["audit", "--profile", "lapto", *folders]) == 2
+    told = capsys.readouterr().err
+    assert told == "analysis: unknown profile 'lapto'; did you mean 'laptop'?\n"
+    assert main(["audit", "--profile", "coco", *folders]) == 0
+    assert "2 to 5 minutes" in capsys.readouterr().err.splitlines()[0]
+
+
+@pytest.mark.parametrize("given", ["2", "no", "0 1"])
+def test_strict_is_1_or_0(given: str) -> None:
+    """That is said before the environment is set up."""
+    make = ["make", "--dry-run", "-C", str(ROOT), "audit"]
+    refused = subprocess.run([*make, f"STRICT={given}"], capture_output=True, text=True)
+    assert refused.returncode == 2
+    assert refused.stdout.count("\n") <= 2  # the folder that make enters and leaves
+    assert f"STRICT={given}: expected 1 (check) or 0" in refused.stderr
+    assert subprocess.run([*make, "STRICT=0"], capture_output=True).returncode == 0
 
 
 def test_many_places_of_a_file_are_counted() -> None:
