@@ -92,9 +92,11 @@ def _printed(found: Printed) -> dict[str, Any]:
 
 
 def _tried(found: Tried) -> dict[str, Any]:
+    deciding = wording.deciding(found)
     return {
         "verdict": found.verdict,
         "why": found.why,
+        "deciding": None if deciding is None else found.checks.index(deciding),
         "p": _rounded(found.p, wording.P_DIGITS),
         "p_corrected": _rounded(found.p_corrected, wording.P_DIGITS),
         "checks": [_check(check) for check in found.checks],

@@ -26,7 +26,10 @@ def number(value: float | None, digits: int = 2, signed: bool = True) -> str:
         return "—"
     if math.isinf(value):
         return "∞" if value > 0 else "-∞"
+    value = round(value, DIGITS)  # as the JSON has it, of which the report is made
     rounded = round(value, digits) + 0.0
+    if digits > 2 and value and not rounded:  # a small share is not none
+        digits, rounded = DIGITS, value
     return f"{rounded:+.{digits}f}" if signed and rounded else f"{rounded:.{digits}f}"
 
 
@@ -68,8 +71,7 @@ def effect(check: TriedCheck) -> str:
     """``+0.83 [+0.31, +1.35]``, the value with its interval, or the value of an identity."""
     if check.value is None:
         return "—"
-    digits = 3 if check.how else 2
-    signed = not check.how
+    digits, signed = form(check.label, bool(check.how))
     value = number(check.value, digits, signed)
     if check.is_exact or check.interval is None:
         value = number_of_any_size(check.value, signed=False)
@@ -77,6 +79,15 @@ def effect(check: TriedCheck) -> str:
         return value
     low, high = (number(end, digits, signed) for end in check.interval)
     return f"{value} [{low}, {high}]"
+
+
+def form(label: str, measured: bool) -> tuple[int, bool]:
+    """How many decimals a check's number has, and whether its sign is shown.
+
+    What is measured in a run, a correlation or a share, is small, and has a sign to show only if
+    it is a difference of two.
+    """
+    return (3, " − " in label) if measured else (2, True)
 
 
 def deciding(found: Tried) -> TriedCheck | None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from analysis.claims import wording
 from analysis.report.drawn import Scale, Strip, scale, strip
 from gfl.record import RUN_ID
 
@@ -50,10 +51,9 @@ def joined(
     printed: Sequence[Mapping[str, Any]],
     ours: Sequence[Mapping[str, Any]],
     slugs: set[str],
-    refuted: bool,
     why: str,
-) -> tuple[Scale | None, list[Check], int]:
-    """Both sides' checks, joined by label, on one scale, and which one decides."""
+) -> tuple[Scale | None, list[Check]]:
+    """Both sides' checks, joined by label, on one scale."""
     ours_by = {one["label"]: one for one in ours}
     printed_by = {one["label"]: one for one in printed}
     pairs = [(printed_by.get(label, {}), ours_by.get(label, {}))
@@ -63,7 +63,7 @@ def joined(
     checks = [
         _check(a, b, on or alone, slugs, why) for (a, b), alone in zip(pairs, own, strict=True)
     ]
-    return on, checks, _deciding([b for _, b in pairs], refuted)
+    return on, checks
 
 
 def _alike(pairs: Sequence[Pair], scales: Sequence[Scale | None]) -> bool:
@@ -85,33 +85,22 @@ def _bounds(a: Mapping[str, Any], b: Mapping[str, Any]) -> Sequence[float | None
     return b.get("bounds") or (a.get("low"), a.get("high"))
 
 
-def _deciding(ours: Sequence[Mapping[str, Any]], refuted: bool) -> int:
-    """Which check is the least sure to hold, or that which fails; the first where none is tested.
-
-    It is the one that ``results/claims.md`` shows of a claim.
-    """
-    tested = [i for i, one in enumerate(ours) if one.get("p_holds") is not None]
-    if refuted:
-        return min(tested, key=lambda i: ours[i]["p_fails"], default=0)
-    return max(tested, key=lambda i: ours[i]["p_holds"], default=0)
-
-
 def _check(
     a: Mapping[str, Any], b: Mapping[str, Any], on: Scale | None, slugs: set[str], why: str
 ) -> Check:
     value, low, high = b.get("value"), b.get("low"), b.get("high")
     interval = None if low is None or high is None else (float(low), float(high))
     bounds = _bounds(a, b)
-    exact = value is not None and b.get("p_holds") is None
-    # What is measured in a run, a correlation or a share, is small and has no sign to show.
-    digits, sign = (3, False) if b.get("how") else (2, True)
+    exact = value is not None and b.get("p_holds") is None and not b.get("missing")
+    label = str(a.get("label", b.get("label", "")))
+    digits, sign = wording.form(label, bool(b.get("how")))
     note = str(b.get("missing") or b.get("how") or "")
     return Check(
-        label=str(a.get("label", b.get("label", ""))),
+        label=label,
         printed=as_printed(a.get("value"), sign),
         state=STATES.get(a.get("state", ""), str(a.get("state", ""))),
         bounds=bounds_text(bounds),
-        ours=as_printed(value, sign) if exact else number(value, digits, sign),
+        ours=of_any_size(value) if exact or interval is None else number(value, digits, sign),
         interval=""
         if interval is None
         else f"[{', '.join(number(end, digits, sign) for end in interval)}]",
@@ -135,17 +124,19 @@ def _by_experiment(runs: Sequence[str], slugs: set[str]) -> Iterator[Seeds]:
 
 
 def number(value: float | None, digits: int = 2, sign: bool = False) -> str:
-    """A number with a true minus, and a plus if asked; nothing is a dash."""
+    """A number as ``results/claims.md`` has it, with a true minus; nothing is a dash."""
+    return wording.number(value, digits, sign).replace("-", "−")
+
+
+def of_any_size(value: float | None) -> str:
+    """A number that has no interval, as ``results/claims.md`` has it."""
     if value is None:
         return "—"
-    text = f"{value:+.{digits}f}" if sign else f"{value:.{digits}f}"
-    if not float(text):
-        text = text.lstrip("+-")
-    return text.replace("-", "−")
+    return wording.number_of_any_size(value, signed=False).replace("-", "−")
 
 
 def as_printed(value: float | None, sign: bool) -> str:
-    """A number with the digits that it has: a difference of printed figures, or an exact value."""
+    """A number with the digits that it has: a difference of printed figures."""
     if value is None:
         return "—"
     text = f"{round(value, 4) + 0.0:{'+' if sign and value else ''}g}"

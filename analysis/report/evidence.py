@@ -10,6 +10,7 @@ from typing import Any
 
 from analysis.report.checks import Check, joined, p_text
 from analysis.report.drawn import Scale
+from analysis.report.formulas import plain
 from analysis.report.sides import identifier
 from gfl.errors import UserError
 from gfl.record import RecordError, Store, read_json
@@ -67,12 +68,13 @@ class Claim:
     p_order: str
     checks: tuple[Check, ...]
     scale: Scale | None
-    lead: int  # the check that the verdict on our runs hangs on
+    lead: Check | None  # the check that the verdict on our runs hangs on
 
     @property
     def is_of_equations(self) -> bool:
         """Decided without an estimate: what is computed of the equations needs no run."""
-        return bool(self.checks) and all(check.p_holds == "exact" for check in self.checks)
+        exact = [check.p_holds == "exact" and not check.runs for check in self.checks]
+        return bool(exact) and all(exact)
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,10 @@ class Trial:
         """Claims by their verdict on the paper's numbers and, across, on our runs."""
         found = Counter((claim.printed.text, claim.ours.text) for claim in self.claims)
         return [(chip(a, PRINTED), [found[a, b] for b in OURS]) for a in PRINTED]
+
+    def by_equations(self, verdict: str) -> int:
+        """How many claims have this verdict on our side by the equations alone."""
+        return sum(claim.is_of_equations for claim in self.of(verdict))
 
     def of(self, verdict: str) -> list[Claim]:
         """The claims with this verdict on our runs."""
@@ -162,7 +168,7 @@ def _checksum(store: Store, profile: str, id: str, own: bool) -> str:
 
 def _trial(content: Mapping[str, Any], profile: str, slugs: set[str]) -> Trial:
     here = content["profiles"].get(profile, {})
-    claims = [_claim(c, i, profile, slugs) for i, c in enumerate(content["claims"], 1)]
+    claims = [claim(c, i, profile, slugs) for i, c in enumerate(content["claims"], 1)]
     return Trial(
         claims=tuple(claims),
         text_checks=tuple(map(_text_check, content["text_checks"])),
@@ -178,11 +184,13 @@ def _noise(found: Mapping[str, Mapping[str, Any]] | None) -> str:
     return ", ".join(f"{name} {one['spread']:.2f}" for name, one in (found or {}).items())
 
 
-def _claim(content: Mapping[str, Any], number: int, profile: str, slugs: set[str]) -> Claim:
+def claim(content: Mapping[str, Any], number: int, profile: str, slugs: set[str]) -> Claim:
+    """Return a claim of ``claims.json`` as a profile's page shows it."""
     printed, ours = content["printed"], content["ours"].get(profile)
     found = ours or {"verdict": "untested", "why": "no run at this profile", "checks": []}
-    refuted, why = found["verdict"] == "refuted", found.get("why") or ""
-    on, checks, lead = joined(printed["checks"], found["checks"], slugs, refuted, why)
+    why, deciding = found.get("why") or "", found["deciding"] if ours else None
+    on, checks = joined(printed["checks"], found["checks"], slugs, why)
+    lead = None if deciding is None else found["checks"][deciding]["label"]
     corrected = found.get("p_corrected")
     return Claim(
         id=identifier("claim", content["id"]),
@@ -191,7 +199,7 @@ def _claim(content: Mapping[str, Any], number: int, profile: str, slugs: set[str
         says=content["says"],
         refuted_by=content["refuted_by"],
         note=content.get("note", ""),
-        quotes=tuple(Quote(q["text"], q["place"]) for q in content["quotes"]),
+        quotes=tuple(map(_quote, content["quotes"])),
         printed=chip(printed["verdict"], PRINTED),
         where=printed.get("where") or "",
         ours=chip(found["verdict"], OURS),
@@ -201,16 +209,19 @@ def _claim(content: Mapping[str, Any], number: int, profile: str, slugs: set[str
         p_order="" if corrected is None else repr(float(corrected)),
         checks=tuple(checks),
         scale=on,
-        lead=lead,
+        lead=next((check for check in checks if check.label == lead), None),
     )
 
 
 def _text_check(content: Mapping[str, Any]) -> TextCheck:
-    one, other = content["one"], content["other"]
     return TextCheck(
         id=identifier("text", content["id"]),
-        one=Quote(one["text"], one["place"]),
-        other=Quote(other["text"], other["place"]),
+        one=_quote(content["one"]),
+        other=_quote(content["other"]),
         finding=chip(content["finding"], FINDINGS),
-        why=content.get("why", ""),
+        why=plain(content.get("why", "")),
     )
+
+
+def _quote(content: Mapping[str, str]) -> Quote:
+    return Quote(plain(content["text"]), content["place"])

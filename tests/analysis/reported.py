@@ -103,6 +103,7 @@ def _claim(
                 "why": EVIL,
                 "p": p,
                 "p_corrected": p,
+                "deciding": None if p is None else 0,
                 "checks": [check | {"runs": [*ids[:2], EVIL], "missing": "", "how": ""}],
             }
         },

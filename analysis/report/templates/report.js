@@ -27,10 +27,23 @@ showTheme();
 
 // Sorting and filtering: DataTables on the tables as they stand --------------------------------
 
+// Cells without a number stand last, whichever way a column is sorted.
+const value = (cell) => {
+  const text = String(cell).replace(/<[^>]*>/g, "").replace("−", "-");
+  return text.trim() === "" ? NaN : Number(text);
+};
+const blanksLast = (sign) => (a, b) => {
+  const [x, y] = [value(a), value(b)];
+  return isNaN(x) || isNaN(y) ? isNaN(x) - isNaN(y) : sign * (x - y);
+};
+DataTable.ext.type.order["figure-asc"] = blanksLast(1);
+DataTable.ext.type.order["figure-desc"] = blanksLast(-1);
+
 const lists = new Map();
 for (const table of all("table.data")) {
   const list = new DataTable(table, {
     autoWidth: false,
+    columnDefs: [{ targets: "num", type: "figure" }],
     info: false,
     order: [],
     paging: false,

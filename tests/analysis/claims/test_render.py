@@ -69,6 +69,8 @@ def test_the_json_is_the_schema_that_the_report_reads(made: Trial) -> None:
     ours = clear["ours"]["laptop"]
     assert (ours["verdict"], ours["p"], ours["p_corrected"]) == ("supported", 0.0, 0.0)
     (check,) = ours["checks"]
+    found = [claim["ours"]["laptop"]["deciding"] for claim in content["claims"]]
+    assert found == [0, None, 0]  # what is untested has none
     assert (check["value"], check["low"], check["high"]) == (0.83, 0.31, 1.35)
     assert check["bounds"] == [0.0, None]
     assert (check["seeds"], check["runs"]) == ([0, 1], ["a-s0", "b-s0"])

@@ -120,6 +120,26 @@ def test_claims_filter_by_verdict_and_by_text(desk: Any) -> None:
     assert desk.locator("details.claim:visible").count() == 3
 
 
+def test_claims_without_a_p_stand_last_whichever_way_it_sorts(desk: Any) -> None:
+    head = desk.locator("#claims-list thead th", has_text="p, corrected")
+    for order in ((0, 1, 2), (1, 0, 2), (0, 1, 2)):  # 0.004, 0.03, none; then as declared
+        head.click()
+        names = [f"claim-{i}" for i in order]
+        for _ in range(250):
+            if (found := [text.split()[1] for text in rows(desk, "#claims-list")]) == names:
+                break
+            desk.wait_for_timeout(20)
+        assert found == names
+
+
+def test_every_stop_of_a_head_is_to_be_seen(desk: Any) -> None:
+    stops = desk.locator("thead [tabindex='0']:visible")
+    sizes = [stop.bounding_box() for stop in stops.all()]
+    assert len(sizes) > 10
+    assert all(size["width"] > 5 and size["height"] > 10 for size in sizes)
+    assert desk.locator(f"{TABLE_3} thead [tabindex='0']").count() == 2  # its rows, and our AP
+
+
 def test_tables_and_runs_filter_by_text(desk: Any) -> None:
     desk.fill("input[data-of=tables]", "RetinaNet")
     assert desk.locator("section.table:visible h3").all_inner_texts()[0].startswith("Table 1(b)")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ import recorded
 from PIL import Image
 from reported import LAPTOP, fill
 
-from analysis.report import bundle, pictures, speed
+from analysis.report import bundle, evidence, pictures, speed
 from analysis.report.checks import as_printed, bounds_text, joined, number, p_text
 from analysis.report.drawn import Scale, curve, scale, strip
+from analysis.report.formulas import plain
 from analysis.report.sides import Gap, Row, command, identifier, paper_title, signed, views
 from experiments import profiles, tables
 from gfl.record import Store
@@ -109,21 +111,63 @@ def test_checks_of_one_kind_share_a_scale() -> None:
         return {"label": label, "value": value, "bounds": [0.0, None], "how": how, "p_holds": 0.5}
 
     def scale_of(*ours: dict[str, Any]) -> Scale | None:
-        return joined([], ours, set(), refuted=False, why="")[0]
+        return joined([], ours, set(), why="")[0]
 
     assert scale_of(check("a", 0.1), check("b", 9.0)) is not None  # both AP
     assert scale_of(check("a", 0.1, "a correlation"), check("b", 9.0)) is None
     assert scale_of(check("a", 0.1, "a share"), check("b", 9.0, "a time")) is None
 
 
-def test_the_deciding_check_is_the_least_sure_or_the_one_that_fails() -> None:
-    def check(label: str, holds: float | None, fails: float | None) -> dict[str, Any]:
-        ps = {"p_holds": holds, "p_fails": fails}
-        return {"label": label, "value": 1.0, "bounds": [0.0, None]} | ps
+def test_the_deciding_checks_are_those_of_the_document() -> None:
+    """Every claim's effect in the report is the one that claims.md shows."""
+    results = Path(__file__).parents[3] / "results"
+    content = json.loads((results / "claims.json").read_text(encoding="utf-8"))
+    lines = (results / "claims.md").read_text(encoding="utf-8").splitlines()
+    shown = {c[1].partition("]")[0][1:]: c[-1] for c in (_cells(x) for x in lines) if len(c) == 6}
+    assert len(content["claims"]) > 50
+    for at, one in enumerate(content["claims"], 1):
+        claim = evidence.claim(one, at, "laptop", set())
+        effect = "—" if claim.lead is None else f"{claim.lead.ours} {claim.lead.interval}".strip()
+        assert effect == shown[one["id"]].replace("-", "−"), one["id"]
+        runs = [run for check in one["ours"]["laptop"]["checks"] for run in check["runs"]]
+        assert not (claim.is_of_equations and runs)
+        assert (claim.lead is None) == (claim.ours.text == "untested")
 
-    ours = [check("a", None, None), check("b", 0.01, 0.99), check("c", 0.3, 0.7)]
-    assert joined([], ours, set(), refuted=False, why="")[2] == 2
-    assert joined([], [*ours, check("d", 0.9, 0.001)], set(), refuted=True, why="")[2] == 3
+
+def _cells(line: str) -> list[str]:
+    return ["", *(cell.strip() for cell in line.strip("| ").split(" | "))]
+
+
+def test_a_small_share_is_not_none_and_differences_have_a_sign() -> None:
+    def ours(label: str, value: float, how: str = "measured") -> str:
+        one = {"label": label, "value": value, "low": value, "high": value, "p_holds": 0.5}
+        return joined([], [one | {"bounds": [0.0, None], "how": how}], set(), why="")[1][0].ours
+
+    assert ours("a share", 0.0001) == "0.0001"
+    assert ours("a share", 0.0) == "0.000"
+    assert ours("a share, one − other", 0.25) == "+0.250"
+    assert ours("a share, one − other", -0.0002) == "−0.0002"
+    assert ours("one − other, AP", 0.834, "") == "+0.83"
+
+
+def test_what_is_neither_tested_nor_exact_is_not_called_exact() -> None:
+    one = {"label": "a", "value": 0.5, "bounds": [0.0, None], "how": "so", "missing": "one seed"}
+    (check,) = joined([], [one], set(), why="")[1]
+    assert (check.p_holds, check.ours) == ("—", "0.50")
+
+
+@pytest.mark.parametrize(
+    ("latex", "text"),
+    [
+        (r"$|y - \sigma|^\beta$ ($\beta \geq 0$)", "|y - σ|ᵝ (β ≥ 0)"),
+        (r"(\lambda_0 \mathcal{L}_B)", "(λ₀ ℒ_B)"),
+        (r"\frac{1}{N_{pos}} \sum_z 1_{\{c_z^* > 0\}}", "1/N_pos Σ_z 1{c_z* > 0}"),
+        (r"(y_{i+1} - y) \log(\mathcal{S}_i), \hat{y}", "(yᵢ₊₁ - y) log(𝒮ᵢ), ŷ"),
+        ("GFL_R_101_FPN_2x, losses_bbox, AP_S", "GFL_R_101_FPN_2x, losses_bbox, AP_S"),
+    ],
+)
+def test_latex_of_quotes_reads_as_text(latex: str, text: str) -> None:
+    assert plain(latex) == text
 
 
 def test_a_scale_has_room_and_stops_at_its_ends() -> None:
