@@ -66,7 +66,7 @@ JOINT_BEATS_ALL = Claim(
 JOINT_BEATS_ALL_FIGURES = Claim(
     id="joint-beats-all-figures",
     quotes=(CONSISTENTLY, OTHER_COUNTERPARTS),
-    says="the same in every column that the table prints: AP50, AP75, AP_S, AP_M and AP_L too",
+    says="joint w/ QFL is above each counterpart in every column: AP50, AP75, AP_S, AP_M, AP_L too",
     refuted_by="one counterpart with a higher figure in one column on one of the two detectors",
     checks=tuple(
         better_1a(OURS, other, host, column)
