@@ -19,7 +19,7 @@ from gfl.record import Store
 
 MOST = 20  # places of one file that are named
 # Measured: 3.5 minutes of processor time the first time, and about as much again if strict.
-TIME = "every profile that has records; the first time this takes about 2 to 5 minutes on two cores"
+TIME = "every profile that has records; the first time this takes about 3 to 6 minutes on two cores"
 
 
 def audit(store: Store, source: Source) -> int:
