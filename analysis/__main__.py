@@ -1,4 +1,4 @@
-"""``python -m analysis table|figure|errors|audit``: what is made of records."""
+"""``python -m analysis table|figure|errors|audit|report``: what is made of records."""
 
 from __future__ import annotations
 

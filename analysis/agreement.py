@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from analysis.tables import Filled, figure, name
+from analysis.tables import Filled, name, values
+from analysis.uncertainty import Noise, seed_noise
 from gfl.record import RunRecord, digest
 
 LEVEL = 0.05  # how often a faithful machine may be told at all that it does not agree
@@ -76,15 +77,9 @@ class Agreement:
     bound: Bound | None
 
 
-def noise(filled: Iterable[Filled]) -> tuple[float, int] | None:
-    """The reference's standard deviation of AP over seeds, pooled over rows; and its freedom."""
-    squares, freedom = 0.0, 0
-    for cell in filled:
-        found = figure(cell.reference, "AP")
-        if found is not None and found.spread is not None:
-            squares += found.spread**2 * (len(found.seeds) - 1)
-            freedom += len(found.seeds) - 1
-    return (math.sqrt(squares / freedom), freedom) if freedom else None
+def noise(filled: Iterable[Filled]) -> Noise | None:
+    """The reference's standard deviation of AP over seeds, pooled over rows."""
+    return seed_noise(values(cell.reference, "AP") for cell in filled)
 
 
 def agreement(filled: Sequence[Filled]) -> Agreement:
@@ -96,7 +91,7 @@ def agreement(filled: Sequence[Filled]) -> Agreement:
     ]
     others = sum(not _same(own, reference) for _, own, reference in pairs)
     pooled = noise(filled)
-    bound = Bound(*pooled, others) if pooled and others else None
+    bound = Bound(pooled.spread, pooled.freedom, others) if pooled and others else None
     limit = bound.ap if bound else None
     return Agreement(tuple(_verdict(*pair, limit) for pair in pairs), bound)
 

@@ -13,6 +13,7 @@ from analysis.error_runs import ALL, IOUS, Line, Report, gather
 from analysis.errors import BACKGROUND
 from analysis.library import Library
 from analysis.overlaps import Truth
+from analysis.render import numbers
 from analysis.uncertainty import Difference, Figure
 from experiments.matrix import check_writable
 from gfl.data.coco import dataset_problems, read_json
@@ -78,12 +79,12 @@ def tidy_csv(report: Report) -> str:
         for iou in IOUS:
             at = where | {"iou": f"{iou:g}"}
             for measure, kind, figure in _figures(line, iou):
-                writer.writerow(at | {"measure": measure, "kind": kind} | _numbers(figure))
+                writer.writerow(at | {"measure": measure, "kind": kind} | numbers(figure))
     for repair in report.repairs():
         where = {"rows": repair.name, "experiment": repair.ours.slug, "base": repair.base.slug}
         for (iou, kind), difference in repair.gains.items():
             at = where | {"iou": f"{iou:g}", "measure": "gain", "kind": kind}
-            writer.writerow(at | _numbers(difference))
+            writer.writerow(at | numbers(difference))
     return out.getvalue()
 
 
@@ -93,20 +94,6 @@ def _figures(line: Line, iou: float) -> Iterator[tuple[str, str, Figure]]:
     found += [("count", kind, line.count(kind, iou)) for kind in ALL]
     found += [("gain", kind, line.gain(kind, iou)) for kind in ALL]
     yield from ((measure, kind, figure) for measure, kind, figure in found if figure is not None)
-
-
-def _numbers(found: Figure | Difference) -> dict[str, str]:
-    seeds = {"n": str(len(found.seeds)), "seeds": " ".join(map(str, found.seeds))}
-    numbers = {"value": _number(found.mean), **seeds}
-    if isinstance(found, Figure):
-        return numbers if found.spread is None else numbers | {"sd": _number(found.spread)}
-    if found.interval is None:
-        return numbers
-    return numbers | {"lower": _number(found.interval[0]), "upper": _number(found.interval[1])}
-
-
-def _number(value: float) -> str:
-    return "" if math.isnan(value) else f"{value:z.4f}"
 
 
 ABOUT = """\

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Iterator, Sequence
 
 from analysis import tables
@@ -59,7 +60,7 @@ def tidy_csv(table: Table, filled: Sequence[Filled], with_own: bool) -> str:
         for source in tables.sources(with_own):
             base_records = base.records(source) if base else None
             for name, found in _found(table, cell.records(source), base_records):
-                writer.writerow(where | {"column": name, "source": source} | _numbers(found))
+                writer.writerow(where | {"column": name, "source": source} | numbers(found))
     return out.getvalue()
 
 
@@ -79,12 +80,17 @@ def _found(
         yield DELTA, difference
 
 
-def _numbers(found: Figure | Difference) -> dict[str, str]:
+def numbers(found: Figure | Difference) -> dict[str, str]:
+    """The fields of a figure or a difference: value, spread or interval, and seeds."""
     seeds = " ".join(map(str, found.seeds))
-    numbers = {"value": f"{found.mean:.4f}", "n": str(len(found.seeds)), "seeds": seeds}
+    fields = {"value": _number(found.mean), "n": str(len(found.seeds)), "seeds": seeds}
     if isinstance(found, Figure):
-        return numbers if found.spread is None else numbers | {"sd": f"{found.spread:.4f}"}
+        return fields if found.spread is None else fields | {"sd": _number(found.spread)}
     if found.interval is None:
-        return numbers
+        return fields
     lower, upper = found.interval
-    return numbers | {"lower": f"{lower:.4f}", "upper": f"{upper:.4f}"}
+    return fields | {"lower": _number(lower), "upper": _number(upper)}
+
+
+def _number(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:z.4f}"

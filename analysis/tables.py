@@ -73,12 +73,12 @@ def published_difference(cell: Filled, base: Filled | None) -> float | None:
 
 def figure(records: Records, metric: str) -> Figure | None:
     """The mean of a metric over the seeds that have it."""
-    return uncertainty.figure(_values(records, metric))
+    return uncertainty.figure(values(records, metric))
 
 
 def difference(records: Records, base: Records, metric: str = "AP") -> Difference | None:
     """The mean of a metric's differences, seed by seed, over the seeds that both have."""
-    return uncertainty.paired(_values(records, metric), _values(base, metric))
+    return uncertainty.paired(values(records, metric), values(base, metric))
 
 
 def baseline_of(filled: Iterable[Filled], table: Table, cell: Cell) -> Filled | None:
@@ -131,7 +131,7 @@ def name(cell: Cell) -> str:
     return " ".join(filter(None, (cell.group.name, cell.row.key)))
 
 
-def _values(records: Records, metric: str) -> dict[int, float]:
+def values(records: Records, metric: str) -> dict[int, float]:
     """A metric by seed, of the records that have it."""
     found = {s: r.fps if metric == "fps" else r.metrics.get(metric) for s, r in records.items()}
     return {seed: value for seed, value in found.items() if value is not None}

@@ -81,14 +81,10 @@ def sound(
     fail or count wrong: an annotation with id 0 (pycocotools marks "not matched" with 0), ids used
     twice, numbers that are not finite, images or categories that are unknown.
     """
-    _check(dataset, path)
-    return _sound(detections, dataset)
-
-
-def _check(dataset: Any, path: Path | None) -> None:
     if problems := dataset_problems(dataset):
         where = path or "the ground truth"
         raise UserError("\n  ".join([f"{where} cannot be evaluated against:", *problems]))
+    return _sound(detections, dataset)
 
 
 def _coco(dataset: Any) -> COCO:
