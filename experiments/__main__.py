@@ -15,6 +15,7 @@ from experiments import (
     diff,
     estimates,
     matrix,
+    photos,
     predict,
     promote,
     status,
@@ -50,7 +51,7 @@ def main(argv: Sequence[str] | None = None, worker: Sequence[str] = TRAIN) -> in
         if args.command in training:
             return training[args.command](args, worker)
         others = {"predict": predict.run, "test-dev": testdev.run, "promote": _promote}
-        others |= {"status": _status, "config": _config, "diff": _diff}
+        others |= {"photos": photos.run, "status": _status, "config": _config, "diff": _diff}
         return others[args.command](args)
 
     return guarded(PROG, command)
@@ -188,7 +189,9 @@ def _config(args: argparse.Namespace) -> int:
 
 def _check_data(args: argparse.Namespace, profile: Profile) -> None:
     if args.data and profile.dataset is not None:
-        raise UserError(f"--data is for --profile coco: {profile.name} draws its own images")
+        raise UserError(
+            f"--data is for --profile coco and photos: {profile.name} draws its own images"
+        )
 
 
 def _diff(args: argparse.Namespace) -> int:

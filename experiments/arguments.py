@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from experiments import predict, testdev, train_own
+from experiments import photos, predict, testdev, train_own
 from experiments.cli import Parser, add_jobs, add_profile, add_seeds, whole_number
 
 ABOUT = "The declared tables, run and recorded: python -m experiments run|status|..."
@@ -33,6 +33,7 @@ def parser() -> Parser:
     add_profile(promoted)
     train_own.add(commands.add_parser("train-own", help=train_own.ABOUT))
     predict.add(commands.add_parser("predict", help=predict.ABOUT))
+    photos.add(commands.add_parser("photos", help=photos.ABOUT))
     testdev.add(commands.add_parser("test-dev", help=testdev.ABOUT))
     _tune(
         commands.add_parser(
@@ -93,7 +94,9 @@ def _add_device(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_data(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data", metavar="DIR", help="COCO's folder, for the coco profile")
+    parser.add_argument(
+        "--data", metavar="DIR", help="COCO's folder, for the profiles coco and photos"
+    )
 
 
 def _add_json(parser: argparse.ArgumentParser, what: str = "for programs") -> None:

@@ -23,6 +23,7 @@ WEIGHTS = {
     ("smoke", "r50"): 1_064_000,
     ("laptop", "r50"): 3_884_000,
     ("gpu", "r50"): 146_100_000,
+    ("photos", "r50"): 2_000_000,
     ("coco", "r50"): 152_100_000,
     ("coco", "r101"): 206_200_000,
     ("coco", "x101-32x4d"): 204_800_000,
@@ -75,7 +76,8 @@ class Costs:
         found = _mean([s.bytes for s in alike if s.bytes is not None])
         if found is not None:
             return round(found)
-        images = self.profile.dataset.val if self.profile.dataset else COCO_VALIDATION
+        data = self.profile.dataset or self.profile.photos
+        images = data.val if data else COCO_VALIDATION
         return self._weights(run) + images * PREDICTIONS_OF_AN_IMAGE
 
     def _weights(self, run: Run) -> int:
@@ -99,7 +101,7 @@ def costs(profile: Profile, store: Store) -> Costs:
         schedule = schedule_of(experiment, profile)
         # As declared or, in newer records, with the run's own schedule.
         same = (profile, replace(profile, schedule=schedule))
-        if digest(record.profile) not in [digest(asdict(each)) for each in same]:
+        if digest(_set(record.profile)) not in [digest(_set(asdict(each))) for each in same]:
             return []
         seconds = record.seconds / schedule.epochs
         return [Sample(_kind(experiment), seconds, folder and size_of(folder))]
@@ -162,6 +164,13 @@ def _experiment(recorded: Mapping[str, Any]) -> Experiment | None:
         return Experiment(**values)
     except (TypeError, UserError):
         return None
+
+
+def _set(settings: Any) -> Any:
+    """Settings without those that are None, which records of before they existed lack."""
+    if not isinstance(settings, Mapping):
+        return settings
+    return {name: _set(value) for name, value in settings.items() if value is not None}
 
 
 def _kind(experiment: Experiment) -> Kind:

@@ -55,7 +55,7 @@ class Machine:
         """
         if self.jobs is not None:
             return max(1, min(self.jobs, runs))
-        if profile.dataset is None or self._device(profile) != "cpu" or self.gpus > 1:
+        if not profile.is_small or self._device(profile) != "cpu" or self.gpus > 1:
             return 1
         return max(1, min(usable_cores(), usable_memory() // MEMORY_OF_A_RUN, runs))
 
@@ -64,7 +64,7 @@ class Machine:
 
         An embedded run on the CPU computes in one thread in any case.
         """
-        if jobs == 1 or (profile.dataset is not None and self._device(profile) == "cpu"):
+        if jobs == 1 or (profile.is_small and self._device(profile) == "cpu"):
             return None
         return max(1, usable_cores() // jobs)
 

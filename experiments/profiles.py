@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from gfl.data.photos import PhotosSpec
 from gfl.data.shapes import ShapesSpec
 from gfl.errors import UserError, did_you_mean
 from gfl.experiment import Model, Profile, Schedule
@@ -70,9 +71,31 @@ COCO = Profile(
     device="cuda",
 )
 
+# Photographs, small: the neck and the head are trained on a frozen network's features.
+PHOTOS = Profile(
+    name="photos",
+    model=Model(
+        depth=None, frozen="mobilenet-v2", first_level=3, levels=4, channels=64, stacked_convs=2
+    ),
+    schedule=Schedule(
+        epochs=12,
+        batch=8,
+        lr=4e-3,
+        optimizer="adamw",
+        warmup_iters=200,
+        clip_grad=10.0,
+        precision="bfloat16",
+    ),
+    dataset=None,
+    photos=PhotosSpec(),
+    scale=(320, 320),
+    eval_interval=3,
+    eval_batch=16,
+)
+
 TUNING_SEED = 100  # of the sweeps behind these numbers (tuning.py); no table may use it
 
-PROFILES: dict[str, Profile] = {p.name: p for p in (SMOKE, LAPTOP, GPU, COCO)}
+PROFILES: dict[str, Profile] = {p.name: p for p in (SMOKE, LAPTOP, PHOTOS, GPU, COCO)}
 
 
 def get(name: str, gpus: int | None = None) -> Profile:

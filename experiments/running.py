@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from queue import Empty, SimpleQueue
 
 from experiments.attempt import Setting, attempt
@@ -18,10 +19,10 @@ from experiments.locks import RunLock
 from experiments.machine import Machine
 from experiments.matrix import Run, is_finished
 from experiments.worker import TRAIN, Crew, WorkerError
-from gfl.data import coco, shapes
+from gfl.data import coco, photos, shapes
 from gfl.experiment import Profile
 from gfl.record import RunRecord, Store
-from gfl.train import coco_root, embedded_root
+from gfl.train import coco_root, embedded_root, photos_root
 
 SECONDS_BETWEEN_LOOKS = 0.5  # at what another process is training; and for Ctrl-C
 
@@ -51,19 +52,23 @@ def run_missing(
         for run in runs:
             if run not in todo:
                 display.skipped(run.name, before[run.id])
-        for profile in {run.profile.dataset: run.profile for run in todo}.values():
+        data = {(run.profile.dataset, run.profile.photos): run.profile for run in todo}
+        for profile in data.values():
             prepare_data(profile, machine, display)
         return _Shift(todo, before, Setting(store, machine, worker, jobs), display).work()
 
 
 def prepare_data(profile: Profile, machine: Machine, display: Display) -> None:
-    """Draw the embedded data set once for all runs, or check COCO before an hour is spent on it.
+    """Draw or prepare the data set once for all runs, or check COCO before an hour is spent on it.
 
     Raises:
         UserError: COCO's folder is not named, or not as COCO lays it out.
     """
     if profile.own is not None:
         return  # checked when it was read
+    if profile.photos is not None:
+        prepare_photos(profile.photos, machine.data_root, display)
+        return
     if profile.dataset is None:
         root = coco_root(machine.data_root)
         display.preparing("checking COCO")
@@ -71,6 +76,19 @@ def prepare_data(profile: Profile, machine: Machine, display: Display) -> None:
         return
     drawing = partial(display.preparing, "drawing the embedded data set")
     shapes.write(profile.dataset, embedded_root(profile.dataset), progress=drawing)
+
+
+def prepare_photos(spec: photos.PhotosSpec, data: str | None, display: Display) -> photos.Prepared:
+    """Prepare the photographs of ``data``, unless they are, and say in what they differ.
+
+    Raises:
+        UserError: they are not prepared yet, and ``data`` is not what they can be made of.
+    """
+    preparing = partial(display.preparing, "preparing the photographs")
+    prepared = photos.write(spec, Path(data) if data else None, photos_root(spec), preparing)
+    for difference in prepared.differences(spec):
+        display.note(difference, style="yellow")
+    return prepared
 
 
 class _Shift:

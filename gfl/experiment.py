@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Literal, get_args, get_type_hints
 
 from gfl.data.own import OwnSpec
+from gfl.data.photos import PhotosSpec
 from gfl.data.shapes import ShapesSpec
 from gfl.errors import UserError, did_you_mean
 
@@ -121,13 +122,14 @@ class Experiment:
 class Model:
     """The scale of the detector that every experiment of a profile shares."""
 
-    depth: int  # of the ResNet
+    depth: int | None  # of the ResNet; None: ``frozen`` is in its place
     base_channels: int = 64  # of its first stage; 64 is the published network
     pretrained: str | None = None  # torchvision's ImageNet weights, or from scratch
     first_level: int = 3  # P3: the finest level has stride 2**3
     levels: int = 5
     channels: int = 256  # of the FPN and the towers
     stacked_convs: int = 4  # in each of the two towers
+    frozen: str | None = None  # a key of gfl.frozen.NETWORKS: published weights, never trained
 
 
 @dataclass(frozen=True)
@@ -159,6 +161,12 @@ class Profile:
     gpus: int = 1
     device: Literal["cpu", "cuda"] = "cpu"  # where the profile is meant to run
     own: OwnSpec | None = None  # a data set of one's own, in COCO's format; never of a table
+    photos: PhotosSpec | None = None  # a part of COCO, prepared, with a frozen network's features
+
+    @property
+    def is_small(self) -> bool:
+        """Whether a run takes one core of a CPU: on drawn images, and on kept features."""
+        return self.dataset is not None or self.photos is not None
 
 
 # mmdet's ssd512_coco.py: 24 epochs, steps at 16 and 22, of COCO repeated five times. Here COCO is
@@ -178,7 +186,7 @@ def schedule_of(experiment: Experiment, profile: Profile) -> Schedule:
 
     SSD512 on COCO has its own, with a batch and a rate in proportion to the devices.
     """
-    if experiment.host == "ssd512" and profile.dataset is None:
+    if experiment.host == "ssd512" and not profile.is_small:
         batch = SSD512_SCHEDULE.batch // SSD512_DEVICES * profile.gpus
         lr = SSD512_SCHEDULE.lr * profile.gpus / SSD512_DEVICES
         return replace(SSD512_SCHEDULE, batch=batch, lr=lr)

@@ -73,7 +73,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 DETECTIONS, LOCATIONS = "detections.parquet", "locations.parquet"
-AUTOMATIC = ("laptop", "gpu")  # the profiles whose runs are predicted for when they end
+AUTOMATIC = ("laptop", "photos", "gpu")  # the profiles whose runs are predicted for when they end
 
 SIDES = ("left", "top", "right", "bottom")
 PER_IMAGE = 8  # locations of an image in the random sample

@@ -56,6 +56,7 @@ with _without_warnings():
 
     import mmdet.apis  # noqa: F401
 
+    import gfl.data.features
     import gfl.data.loading
     import gfl.data.seeding
     import gfl.head

@@ -68,7 +68,7 @@ class SpeedHook(Hook):
 
     def after_train(self, runner: Runner) -> None:
         """Time the forward pass and NMS at batch 1, on the first device alone."""
-        if runner.rank != 0:
+        if runner.rank != 0 or self.images == 0:
             return
         self.tell("phase", name="measuring speed")
         self.fps = _frames_per_second(runner, self.images)
@@ -102,7 +102,10 @@ def run(
     batch = settings["train_dataloader"]["batch_size"] * gpus
     chronicle = HistoryHook(history, batch, tell)
     on_coco = settings["dataset"] == COCO
-    stopwatch = SpeedHook(FPS_IMAGES if on_coco else FPS_IMAGES_EMBEDDED, tell)
+    # Where features are kept, the backbone is not there to be timed.
+    kept = settings["model"]["backbone"]["type"] == "FrozenBackbone"
+    images = 0 if kept else FPS_IMAGES if on_coco else FPS_IMAGES_EMBEDDED
+    stopwatch = SpeedHook(images, tell)
     for hook in (ExactCheckpointHook(run_dir, history, message), chronicle, stopwatch):
         runner.register_hook(hook)
     problem = ""

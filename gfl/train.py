@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from gfl import config
 from gfl.config.data import has_loaders
-from gfl.data import shapes
+from gfl.data import photos, shapes
 from gfl.errors import UserError, disk_error
 from gfl.experiment import schedule_of
 from gfl.predictions import AUTOMATIC
@@ -121,7 +121,7 @@ def train(request: Request, run_dir: Path, tell: Tell) -> None:
         run_dir,
         tell,
         # One thread each, and as many runs as cores: the same bits on every number of cores.
-        threads=1 if _is_embedded_on_cpu(request) else request.cores,
+        threads=1 if _is_small_on_cpu(request) else request.cores,
         capped=request.max_iters is not None,
         gpus=request.gpus,
     )
@@ -161,7 +161,7 @@ def predict(
 
     from gfl import observe
 
-    if request.profile.dataset is not None and device == "cpu":
+    if request.profile.is_small and device == "cpu":
         torch.set_num_threads(1)  # as when it was evaluated: the same bits
     workers = 0 if device == "cpu" else min(LOADERS, request.cores or LOADERS)
 
@@ -171,8 +171,8 @@ def predict(
     return observe.predict(run_dir, data_root, device=device, workers=workers, progress=progress)
 
 
-def _is_embedded_on_cpu(request: Request) -> bool:
-    return request.profile.dataset is not None and os.environ.get("CUDA_VISIBLE_DEVICES") == ""
+def _is_small_on_cpu(request: Request) -> bool:
+    return request.profile.is_small and os.environ.get("CUDA_VISIBLE_DEVICES") == ""
 
 
 def _workers(request: Request) -> int:
@@ -181,7 +181,7 @@ def _workers(request: Request) -> int:
     None where the profile seeds no image, on any device: what is drawn would then depend on how
     many there are. None where one thread does.
     """
-    if not has_loaders(request.profile) or _is_embedded_on_cpu(request):
+    if not has_loaders(request.profile) or _is_small_on_cpu(request):
         return 0
     return min(LOADERS, request.cores or LOADERS)
 
@@ -208,7 +208,7 @@ def _record(request: Request, outcome: Outcome) -> RunRecord:
         seed=request.seed,
         commit=request.commit,
         dirty=request.dirty,
-        versions=outcome.versions,
+        versions=outcome.versions | _data_versions(request),
         hardware=outcome.hardware,
         metrics=outcome.metrics,
         fps=outcome.fps,
@@ -223,12 +223,21 @@ def _record(request: Request, outcome: Outcome) -> RunRecord:
     )
 
 
+def _data_versions(request: Request) -> dict[str, str]:
+    """What the data were, where that may differ between machines."""
+    if (spec := request.profile.photos) is None:
+        return {}
+    return {"photographs": _photographs(spec, request.data_root).images}
+
+
 def _data(request: Request, tell: Tell) -> Path:
-    """Return the folder of the data set, drawn if it is the embedded one and not there yet.
+    """Return the folder of the data set, drawn or prepared if it is not there yet.
 
     Raises:
         UserError: COCO's folder is not named, or is none.
     """
+    if request.profile.photos is not None:
+        return _photographs(request.profile.photos, request.data_root, tell).root
     spec = request.profile.dataset
     if spec is None:
         root = coco_root(request.data_root)
@@ -244,8 +253,22 @@ def _data(request: Request, tell: Tell) -> Path:
     return root
 
 
+def _photographs(
+    spec: photos.PhotosSpec, named: str | None, tell: Tell = lambda event, **content: None
+) -> photos.Prepared:
+    def progress(done: int, total: int) -> None:
+        tell("phase", name="preparing the photographs", done=done, of=total)
+
+    return photos.write(spec, Path(named) if named else None, photos_root(spec), progress)
+
+
 def _decode(request: Request, root: Path, tell: Tell) -> None:
-    """Decode the embedded images for all that will load them; a trial decodes the few it needs."""
+    """Decode the embedded images, or compute the photographs' features, for all that load them.
+
+    A trial decodes the few that it needs.
+    """
+    if request.profile.photos is not None:
+        _compute_features(request, root, tell)
     if request.profile.dataset is None:
         return
     from gfl.data import loading
@@ -264,6 +287,26 @@ def _decode(request: Request, root: Path, tell: Tell) -> None:
     except OSError as err:
         reason = err.strerror or err
         message(f"{root}: each process decodes the images for itself ({reason})")
+
+
+def _compute_features(request: Request, root: Path, tell: Tell) -> None:
+    import gfl.register  # noqa: F401  before mmdet: it supplies mmcv's operators
+    from gfl import frozen
+    from gfl.data import features
+
+    def progress(done: int, total: int) -> None:
+        tell("phase", name="computing the backbone's features", done=done, of=total)
+
+    network, spec = request.profile.model.frozen, request.profile.photos
+    assert network is not None
+    assert spec is not None
+    frozen.weights(network, lambda text: tell("message", text=text))
+    features.write(root, network, spec.size, progress)
+
+
+def photos_root(spec: photos.PhotosSpec) -> Path:
+    """Return where the prepared photographs lie, or will; named by what they should be."""
+    return EMBEDDED / f"photos-{digest(asdict(spec))[:8]}"
 
 
 def embedded_root(spec: shapes.ShapesSpec) -> Path:

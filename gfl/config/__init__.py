@@ -28,10 +28,11 @@ def build(experiment: Experiment, profile: Profile, seed: int) -> Config:
     Raises:
         UserError: the profile's scale is not one that the experiment can be run at.
     """
+    spec = profile.dataset or profile.own or profile.photos
     config: Config = {
         "default_scope": "mmdet",
         "custom_imports": {"imports": ["gfl.register"], "allow_failed_imports": False},
-        "dataset": asdict(spec) if (spec := profile.dataset or profile.own) else COCO,
+        "dataset": asdict(spec) if spec else COCO,
         "model": detector(experiment, profile),
         "train_dataloader": dataloader("train", profile),
         "val_dataloader": dataloader("val", profile),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from gfl.data import photos
+from gfl.data.photos import PhotosSpec
 from gfl.data.shapes import CATEGORIES
 from gfl.experiment import Profile
 
@@ -25,6 +27,8 @@ def dataloader(split: str, profile: Profile) -> Config:
     if profile.own:
         files = profile.own.train if train else profile.own.val
         dataset |= {"ann_file": files.annotations, "data_prefix": {"img": f"{files.images}/"}}
+    if profile.photos:
+        dataset["data_prefix"] = {"img": f"{photos.SPLIT}/"}
     if names := class_names(profile):
         dataset["metainfo"] = {"classes": names}
     if train:
@@ -35,7 +39,7 @@ def dataloader(split: str, profile: Profile) -> Config:
         # The validation batch changes nothing: images of a batch share padding, not statistics.
         "batch_size": profile.schedule.batch // profile.gpus if train else profile.eval_batch,
         "sampler": _sampler(train, profile),
-        "batch_sampler": {"type": "AspectRatioBatchSampler"} if train else None,
+        "batch_sampler": _batch_sampler(train, profile),
         "dataset": dataset,
     }
 
@@ -43,6 +47,12 @@ def dataloader(split: str, profile: Profile) -> Config:
 def _sampler(train: bool, profile: Profile) -> Config:
     seeded = train and has_loaders(profile)
     return {"type": "SeededSampler" if seeded else "DefaultSampler", "shuffle": train}
+
+
+def _batch_sampler(train: bool, profile: Profile) -> Config | None:
+    if profile.photos:
+        return {"type": "CanvasBatchSampler", "size": profile.photos.size}
+    return {"type": "AspectRatioBatchSampler"} if train else None
 
 
 def has_loaders(profile: Profile) -> bool:
@@ -55,6 +65,8 @@ def has_loaders(profile: Profile) -> bool:
 
 
 def _pipeline(split: str, profile: Profile) -> list[Config]:
+    if profile.photos:
+        return _photos_pipeline(split, profile.photos, profile.model.frozen)
     load = {"type": "LoadImageFromMemory" if profile.dataset else "LoadImageFromFile"}
     resize = {"type": "Resize", "scale": profile.scale, "keep_ratio": True}
     annotations = {"type": "LoadAnnotations", "with_bbox": True}
@@ -66,10 +78,19 @@ def _pipeline(split: str, profile: Profile) -> list[Config]:
     return [load, resize, annotations, {"type": "PackDetInputs", "meta_keys": keys}]
 
 
+def _photos_pipeline(split: str, spec: PhotosSpec, network: str | None) -> list[Config]:
+    prepared = {"type": "LoadPrepared", "size": spec.size}
+    annotations = {"type": "LoadAnnotations", "with_bbox": True}
+    pack = {"type": "PackFeatures", "network": network, "size": spec.size}
+    if split == "train":
+        return [annotations, prepared, {"type": "RandomFlip", "prob": 0.5}, pack]
+    return [prepared, annotations, pack]
+
+
 def class_names(profile: Profile) -> tuple[str, ...] | None:
     """Return the categories' names in the labels' order; None for COCO's, which mmdet knows."""
-    if profile.own:
-        return profile.own.classes
+    if spec := profile.own or profile.photos:
+        return spec.classes
     return CATEGORIES if profile.dataset else None
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from gfl.config.data import COCO_CLASSES, SIZE_DIVISOR, class_names
 from gfl.experiment import Experiment, Model, Profile
+from gfl.frozen import NETWORKS
 
 Config = dict[str, Any]
 
@@ -26,13 +27,13 @@ def detector(experiment: Experiment, profile: Profile) -> Config:
     model = profile.model
     return {
         "type": "SingleStageDetector",
-        "data_preprocessor": copy.deepcopy(PREPROCESSOR),
+        "data_preprocessor": preprocessor(model),
         "backbone": backbone(model),
         "neck": {
             "type": "FPN",
             "in_channels": widths(model),
             "out_channels": model.channels,
-            "start_level": model.first_level - 2,
+            "start_level": first_output(model),
             "add_extra_convs": "on_output",  # P6 from a convolution on P5's output
             "num_outs": model.levels,
         },
@@ -48,7 +49,18 @@ def detector(experiment: Experiment, profile: Profile) -> Config:
     }
 
 
+def preprocessor(model: Model) -> Config:
+    """How images, or the features that are kept of them, become a batch."""
+    kind = {"type": "FeaturePreprocessor"} if model.frozen else {}
+    return copy.deepcopy(PREPROCESSOR) | kind
+
+
 def backbone(model: Model) -> Config:
+    if model.frozen:
+        digest = NETWORKS[model.frozen].sha256
+        return {
+            "type": "FrozenBackbone", "network": model.frozen, "weights": digest, "init_cfg": None
+        }  # fmt: skip
     scratch = model.pretrained is None
     return {
         "type": "ResNet",
@@ -68,13 +80,21 @@ def backbone(model: Model) -> Config:
     }
 
 
+def first_output(model: Model) -> int:
+    """Which of the backbone's outputs the first level is made of."""
+    return model.first_level - (NETWORKS[model.frozen].first_level if model.frozen else 2)
+
+
 def stages(model: Model) -> int:
     """How many of the ResNet's four stages the levels are made of; stage 1 has stride 4."""
     return min(4, model.first_level - 2 + model.levels)
 
 
 def widths(model: Model) -> list[int]:
-    """Channels of each of the ResNet's stages; from depth 50 on they are bottlenecks'."""
+    """Channels of each of the backbone's outputs; from depth 50 on a ResNet's are bottlenecks'."""
+    if model.frozen:
+        return list(NETWORKS[model.frozen].channels)
+    assert model.depth is not None
     expansion = 4 if model.depth >= 50 else 1
     return [model.base_channels * 2**i * expansion for i in range(stages(model))]
 

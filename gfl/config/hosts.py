@@ -6,11 +6,17 @@ have the network, the levels and the schedule that ATSS has there.
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 from gfl.config import ssd
-from gfl.config.detector import PREPROCESSOR, backbone, classes, strides, widths
+from gfl.config.detector import (
+    backbone,
+    classes,
+    first_output,
+    preprocessor,
+    strides,
+    widths,
+)
 from gfl.experiment import Experiment, Model, Profile
 
 Config = dict[str, Any]
@@ -49,7 +55,7 @@ def _retinanet(profile: Profile) -> Config:
     model = profile.model
     return {
         "type": "RetinaNet",
-        "data_preprocessor": copy.deepcopy(PREPROCESSOR),
+        "data_preprocessor": preprocessor(model),
         "backbone": backbone(model),
         "neck": _fpn(model),
         "bbox_head": {
@@ -101,7 +107,7 @@ def _foveabox(profile: Profile) -> Config:
     ranges[0][0], ranges[-1][1] = 1, 8 * edges[-1]
     return {
         "type": "FOVEA",
-        "data_preprocessor": copy.deepcopy(PREPROCESSOR),
+        "data_preprocessor": preprocessor(model),
         "backbone": backbone(model),
         "neck": _fpn(model),
         "bbox_head": {
@@ -128,7 +134,7 @@ def _fpn(model: Model) -> Config:
         "type": "FPN",
         "in_channels": widths(model),
         "out_channels": model.channels,
-        "start_level": model.first_level - 2,
+        "start_level": first_output(model),
         "add_extra_convs": "on_input",  # P6 from a convolution on C5; ours has it on P5
         "num_outs": model.levels,
     }

@@ -6,7 +6,15 @@ import copy
 from collections.abc import Sequence
 from typing import Any
 
-from gfl.config.detector import PREPROCESSOR, backbone, classes, stages, widths
+from gfl.config.detector import (
+    PREPROCESSOR,
+    backbone,
+    classes,
+    preprocessor,
+    stages,
+    strides,
+    widths,
+)
 from gfl.config.schedule import optim_wrapper, param_scheduler
 from gfl.experiment import SSD512_REPEATED, Experiment, Profile, schedule_of
 
@@ -16,6 +24,7 @@ Config = dict[str, Any]
 # stride is a 32nd of the image; the last one's is the image.
 RATIOS: tuple[list[float], ...] = ([2, 3], [2, 3], [2, 3], [2, 3], [2], [2])
 SMALLEST, LARGEST = 10, 90
+SMALLEST_OF_ALL = 4  # of its first level
 
 SIZE = 512  # to which COCO's images are squeezed, px
 EXPAND: Config = {
@@ -40,15 +49,17 @@ PHOTOMETRIC: Config = {
 
 def detector(profile: Profile) -> Config:
     """Return the published model on COCO, else the one of the profile's scale."""
+    if profile.photos:
+        return _on_features(profile)
     return _on_resnet(profile) if profile.dataset else _on_vgg(profile)
 
 
 def publish(config: Config, experiment: Experiment, profile: Profile) -> None:
     """Give a resolved configuration SSD512's published images and schedule, in place.
 
-    At an embedded scale it has the profile's, as every row: nothing is changed.
+    At a small scale it has the profile's, as every row: nothing is changed.
     """
-    if profile.dataset:
+    if profile.is_small:
         return
     schedule = schedule_of(experiment, profile)
     config["train_cfg"] |= {"max_epochs": schedule.epochs, "val_interval": SSD512_REPEATED}
@@ -140,6 +151,48 @@ def _on_resnet(profile: Profile) -> Config:
             "init_cfg": {"type": "Xavier", "distribution": "uniform", "layer": "Conv2d"},
         },
         "bbox_head": _head(profile, channels, anchors(size, 2**model.first_level, len(channels))),
+        **_settings(),
+    }
+
+
+def _on_features(profile: Profile) -> Config:
+    """SSD on a frozen network's features, then convolutions down to two locations.
+
+    Inferred, as ``_on_resnet`` is, from which it differs in three things. The first level is there,
+    of anchors of 4 % of the image: photographs have objects so small. Each further level has half
+    as many locations, the last too: canvases are not square. There is no L2 norm either.
+    """
+    model, size = profile.model, profile.scale[0]
+    from_backbone = tuple(widths(model))
+    extras = (size // 2 ** (model.first_level + len(from_backbone) - 1)).bit_length() - 1
+    channels = (*from_backbone, 2 * model.channels, *(model.channels,) * (extras - 1))
+    small = size * SMALLEST_OF_ALL // 100
+    generator = anchors(size, strides(model)[0], len(channels) - 1)
+    return {
+        "type": "SingleStageDetector",
+        "data_preprocessor": preprocessor(model),
+        "backbone": backbone(model),
+        "neck": {
+            "type": "SSDNeck",
+            "in_channels": from_backbone,
+            "out_channels": channels,
+            "level_strides": (2,) * extras,
+            "level_paddings": (1,) * extras,
+            "l2_norm_scale": None,
+            "last_kernel_size": 3,
+            "init_cfg": {"type": "Xavier", "distribution": "uniform", "layer": "Conv2d"},
+        },
+        "bbox_head": _head(
+            profile,
+            channels,
+            generator
+            | {
+                "strides": [*generator["strides"], 2 * generator["strides"][-1]],
+                "ratios": [[2], *generator["ratios"]],
+                "min_sizes": [small, *generator["min_sizes"]],
+                "max_sizes": [generator["min_sizes"][0], *generator["max_sizes"]],
+            },
+        ),
         **_settings(),
     }
 

@@ -18,7 +18,6 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-import shutil
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -34,7 +33,7 @@ from gfl.data import drawing, placing, png
 from gfl.data.draws import Draws
 from gfl.data.outlines import OUTLINES
 from gfl.errors import UserError
-from gfl.files import sha256
+from gfl.files import sha256, whole_folder
 
 CATEGORIES: tuple[str, ...] = tuple(OUTLINES)
 SPLITS = ("train", "val")
@@ -182,26 +181,11 @@ def write(
                 raise UserError(
                     f"{root} holds something other than shapes: remove it, or choose another folder"
                 )
-            with _whole_or_nothing(root) as partial:
+            with whole_folder(root) as partial:
                 _write_all(spec, partial, progress or (lambda done, total: None), workers)
     except OSError as error:
         reason = error.strerror or error
         raise UserError(f"cannot write the data set to {root}: {reason}") from error
-
-
-@contextmanager
-def _whole_or_nothing(root: Path) -> Iterator[Path]:
-    """A sibling folder that takes `root`'s place when the block ends well, and is removed else."""
-    partial = root.with_name(f".{root.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)  # left by a process that was killed
-    try:
-        partial.mkdir()
-        yield partial
-        if root.exists():
-            shutil.rmtree(root)
-        partial.rename(root)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _write_all(

@@ -1,0 +1,45 @@
+"""``python -m experiments photos DATA``: the photographs of COCO 2017 val, prepared once."""
+
+from __future__ import annotations
+
+import argparse
+
+from rich.console import Console
+
+from experiments.display import Display
+from experiments.profiles import PHOTOS
+from experiments.running import prepare_photos
+from gfl.data.photos import PhotosSpec
+
+ABOUT = "prepare the photographs of COCO 2017 val for --profile photos"
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add the command's argument."""
+    parser.add_argument(
+        "data",
+        metavar="DATA",
+        help="COCO's folder, with val2017/ and annotations/instances_val2017.json",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prepare them and say where they are.
+
+    Raises:
+        UserError: DATA is not COCO 2017 val.
+    """
+    spec = PHOTOS.photos
+    assert spec is not None
+    prepared = prepare_photos(spec, args.data, Display(Console()))
+    print(described(spec, prepared.images))
+    print(f"in {prepared.root}")
+    return 0
+
+
+def described(spec: PhotosSpec, images: str) -> str:
+    """Say what the prepared set is."""
+    return (
+        f"{spec.train} photographs to train on, {spec.val} to validate, long side {spec.size} px; "
+        f"classes: {', '.join(spec.classes)}; digest of the images: {images[:8]}"
+    )

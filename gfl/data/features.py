@@ -1,0 +1,344 @@
+"""A frozen network's features of the photographs: computed once, for both flips, and kept.
+
+Every photograph stands at the left top of a canvas, the rest of which is 0 after normalisation, as
+mmdet pads; it is flipped before it is put there. Canvases have sides that every stride divides and
+one of three shapes, wide, high and square; a batch's images share a canvas, so that nothing depends
+on what else is in the batch. Features are rounded to float16, for images too that are not kept
+here: what a detector is trained on is what it sees afterwards.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from filelock import FileLock
+from jaxtyping import Float, Float32
+from mmcv.transforms import BaseTransform
+from mmdet.datasets.samplers import AspectRatioBatchSampler
+from mmdet.datasets.transforms import PackDetInputs
+from mmdet.models.data_preprocessors import DetDataPreprocessor
+from mmdet.models.utils.misc import samplelist_boxtype2tensor
+from mmdet.registry import DATA_SAMPLERS, MODELS, TRANSFORMS
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from gfl import frozen
+from gfl.data import photos
+from gfl.errors import UserError
+from gfl.files import sha256, whole_folder
+
+DIVISOR = 32  # of a canvas's sides
+SHORT = 0.8  # of a canvas's long side: 256 px of 320, which holds pictures of 4:3
+INDEX = "index.json"
+FLIPS = (False, True)
+
+Features = tuple[Float[Tensor, "B C _ _"], ...]  # of each level
+Progress = Callable[[int, int], None]
+
+
+def canvas(height: int, width: int, size: int) -> tuple[int, int]:
+    """Return the height and width of the canvas on which an image of at most ``size`` px stands."""
+    long = _divisible(size)
+    short = _divisible(math.floor(SHORT * size))
+    if height <= short:
+        return short, long
+    return (long, short) if width <= short else (long, long)
+
+
+def _divisible(pixels: int) -> int:
+    return -(-pixels // DIVISOR) * DIVISOR
+
+
+@MODELS.register_module()
+class FrozenBackbone(BaseModule):
+    """A network of ``gfl.frozen`` as a detector's backbone: without weights in its checkpoints.
+
+    Features that were kept pass through it as they are.
+
+    Args:
+        network: a key of ``gfl.frozen.NETWORKS``.
+        weights: the SHA-256 of its weights, which stands in a run's configuration.
+    """
+
+    def __init__(self, network: str, weights: str, init_cfg: None = None) -> None:
+        super().__init__(init_cfg)
+        if weights != frozen.NETWORKS[network].sha256:
+            raise UserError(f"{network} with the weights {weights[:8]} is not what this code has")
+        self.network = network
+
+    def forward(self, inputs: Float[Tensor, "B 3 _ _"] | Features) -> Features:
+        """Return features of images, or those that are given, in float32."""
+        if not isinstance(inputs, Tensor):
+            return tuple(inputs)
+        with torch.autocast(inputs.device.type, enabled=False):
+            return tuple(level.half().float() for level in features(self.network, inputs))
+
+
+@torch.no_grad()
+def features(network: str, images: Float32[Tensor, "B 3 _ _"]) -> Features:
+    """Return a frozen network's features of normalised images, as they come."""
+    return tuple(_network(network, str(images.device))(images))
+
+
+@cache
+def _network(name: str, device: str) -> nn.Module:
+    """Build a frozen network of mmdet's and load its weights, strictly."""
+    found = frozen.NETWORKS[name]
+    network: Any = MODELS.build(found.backbone | {"_scope_": "mmdet"})
+    published = torch.load(frozen.weights(name), map_location="cpu", weights_only=True)
+    names = network.state_dict().keys()
+    if len(names) != len(published):
+        raise UserError(f"{name}: {len(published)} tensors of weights, not {len(names)}")
+    network.load_state_dict(dict(zip(names, published.values(), strict=True)))
+    network.eval()  # mmdet's returns None
+    network.requires_grad_(False)
+    return network.to(device=device, memory_format=torch.channels_last)
+
+
+@MODELS.register_module()
+class FeaturePreprocessor(DetDataPreprocessor):
+    """mmdet's preprocessor for images; features that were kept are stacked and cast."""
+
+    def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:
+        """Return ``inputs`` as the backbone takes them, and the samples."""
+        if isinstance(data["inputs"][0], Tensor):
+            return super().forward(data, training)
+        data = self.cast_data(data)  # type: ignore[assignment]
+        samplelist_boxtype2tensor(data["data_samples"])
+        # Kept with channels last, which is how the model's convolutions take them.
+        inputs = tuple(torch.stack(level).float().permute(0, 3, 1, 2) for level in data["inputs"])
+        return {"inputs": inputs, "data_samples": data["data_samples"]}
+
+
+@TRANSFORMS.register_module()
+class LoadPrepared(BaseTransform):
+    """Put a blank of the prepared photograph's size in its place, and scale the boxes to it.
+
+    In the place of loading and resizing, and after or before the boxes are loaded just as these.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Add ``img`` (uint8 [H, W, 3], zeros) with its shapes and scale, as mmdet does."""
+        before = results["width"], results["height"]
+        width, height = photos.prepared_size(*before, self.size)
+        scale = width / before[0], height / before[1]
+        results["img"] = np.broadcast_to(np.uint8(0), (height, width, 3))
+        results |= {"ori_shape": before[::-1], "img_shape": (height, width), "scale_factor": scale}
+        if "gt_bboxes" in results:
+            results["gt_bboxes"].rescale_(scale)
+            results["gt_bboxes"].clip_((height, width))
+        return results
+
+
+@TRANSFORMS.register_module()
+class PackFeatures(PackDetInputs):
+    """Pack a photograph's kept features, float16 [H, W, C] of each level, in the image's place."""
+
+    META = (
+        "img_id", "img_path", "ori_shape", "img_shape", "scale_factor", "flip", "flip_direction",
+        "pad_shape", "batch_input_shape",
+    )  # fmt: skip
+
+    def __init__(self, network: str, size: int) -> None:
+        super().__init__(meta_keys=self.META)
+        self.network, self.size = network, size
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Return ``inputs`` and ``data_samples``."""
+        results = dict(results)
+        height, width = results.pop("img").shape[:2]
+        results["batch_input_shape"] = canvas(height, width, self.size)
+        results["pad_shape"] = _divisible(height), _divisible(width)
+        packed = super().transform(results)
+        path = Path(results["img_path"])
+        kept = _kept(path.parents[1], self.network, self.size)
+        arrays = kept.of(path.name, bool(results.get("flip", False)))
+        packed["inputs"] = tuple(torch.from_numpy(np.array(array)) for array in arrays)
+        return packed
+
+
+@DATA_SAMPLERS.register_module()
+class CanvasBatchSampler(AspectRatioBatchSampler):
+    """Batches of images that share a canvas; the last of each canvas may be smaller.
+
+    Args:
+        sampler: of a ``CocoDataset``.
+        batch_size: images of a batch.
+        size: long side of the prepared images, px.
+    """
+
+    def __init__(self, sampler: Any, batch_size: int, size: int) -> None:
+        super().__init__(sampler, batch_size)
+        self.size = size
+
+    def __iter__(self) -> Iterator[list[int]]:
+        """Iterate over batches of indices, full ones first, in the order of the sampler."""
+        waiting: dict[tuple[int, int], list[int]] = {}
+        for index in self.sampler:
+            batch = waiting.setdefault(self._canvas(index), [])
+            batch.append(index)
+            if len(batch) == self.batch_size:
+                yield batch[:]
+                batch.clear()
+        yield from (batch for batch in waiting.values() if batch)
+
+    def __len__(self) -> int:
+        """Return the number of batches of one pass."""
+        return sum(-(-count // self.batch_size) for count in self._counts.values())
+
+    @cached_property
+    def _counts(self) -> Counter[tuple[int, int]]:
+        return Counter(map(self._canvas, range(len(self.sampler.dataset))))
+
+    def _canvas(self, index: int) -> tuple[int, int]:
+        info = self.sampler.dataset.get_data_info(index)
+        width, height = photos.prepared_size(info["width"], info["height"], self.size)
+        return canvas(height, width, self.size)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The features of a prepared set, mapped: processes share what is in memory of them."""
+
+    values: np.ndarray  # float16, all levels of all images one after the other
+    places: dict[str, tuple[int, list[tuple[int, int, int]]]]  # of an image: where, and its levels
+
+    def of(self, name: str, flipped: bool) -> list[np.ndarray]:
+        """Return an image's features, float16 [H, W, C] of each level."""
+        start, shapes = self.places[_key(name, flipped)]
+        found = []
+        for shape in shapes:
+            end = start + math.prod(shape)
+            found.append(self.values[start:end].reshape(shape))
+            start = end
+        return found
+
+
+def _key(name: str, flipped: bool) -> str:
+    return f"{name} flipped" if flipped else name
+
+
+def folder(root: Path, network: str, size: int) -> Path:
+    """Return where the features of a prepared set are: its name is that of what they are made of.
+
+    That is the weights, the images, this file's code and torch.
+    """
+    manifest = json.loads((root / photos.MANIFEST).read_text())
+    made_of = [
+        json.dumps(asdict(frozen.NETWORKS[network]), sort_keys=True),
+        manifest["images"],
+        str(size),
+        sha256(Path(__file__)),
+        torch.__version__,
+    ]
+    name = photos.text_digest("\n".join(made_of))
+    return root / f"features-{network}-{name[:8]}"
+
+
+def write(
+    root: Path, network: str, size: int, progress: Progress = lambda done, total: None
+) -> Path:
+    """Compute the features of a prepared set, unless they are there; return their folder.
+
+    All of them or nothing; one thread computes them, so that their bits depend on the processor
+    alone. Images that validate are not flipped.
+
+    Raises:
+        UserError: a prepared image cannot be read, or the weights cannot be had.
+    """
+    into = folder(root, network, size)
+    if _is_whole(into):
+        return into
+    with FileLock(root / ".features.lock"):
+        if not _is_whole(into):
+            _network(network, "cpu")  # its weights, before anything is written
+            threads = torch.get_num_threads()
+            torch.set_num_threads(1)
+            try:
+                with whole_folder(into) as partial:
+                    _write(root, network, size, partial, progress)
+            finally:
+                torch.set_num_threads(threads)
+    return into
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether features are there, in full length; they are written before they have their name."""
+    try:
+        index = json.loads((path / INDEX).read_text())
+        return (path / "features.f16").stat().st_size == index["bytes"]
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+def _write(root: Path, network: str, size: int, into: Path, progress: Progress) -> None:
+    tasks = []
+    for split, flips in (("train", FLIPS), ("val", FLIPS[:1])):
+        images = json.loads(photos.annotation_path(root, split).read_text())["images"]
+        tasks += [(image["file_name"], flipped) for image in images for flipped in flips]
+    places: dict[str, Any] = {}
+    written = 0
+    with (into / "features.f16").open("wb") as file:
+        for done, (name, flipped) in enumerate(tasks):
+            if done % 20 == 0:
+                progress(done, len(tasks))
+            levels = of_image(root / photos.SPLIT / name, network, size, flipped)
+            places[_key(name, flipped)] = written, [level.shape for level in levels]
+            for level in levels:
+                file.write(level.tobytes())
+                written += level.size
+    index = {"bytes": 2 * written, "places": places}
+    (into / INDEX).write_text(json.dumps(index))
+
+
+def of_image(path: Path, network: str, size: int, flipped: bool = False) -> list[np.ndarray]:
+    """Return a prepared photograph's features, float16 [H, W, C] of each level.
+
+    Raises:
+        UserError: no image can be read.
+    """
+    image = cv2.imread(str(path))
+    if image is None:
+        raise UserError(f"{path}: not an image; delete {path.parents[1]} to prepare it anew")
+    if flipped:
+        image = image[:, ::-1]
+    levels = features(network, on_canvas(image, size))
+    return [level[0].half().permute(1, 2, 0).contiguous().numpy() for level in levels]
+
+
+def on_canvas(image: np.ndarray, size: int) -> Float32[Tensor, "1 3 _ _"]:
+    """Return an image (uint8 [H, W, 3], BGR) normalised, as ImageNet's, on its canvas."""
+    from gfl.config.detector import PREPROCESSOR
+
+    height, width = image.shape[:2]
+    mean, std = (np.array(PREPROCESSOR[key], np.float32) for key in ("mean", "std"))
+    batch = np.zeros((1, *canvas(height, width, size), 3), np.float32)
+    batch[0, :height, :width] = (image[..., ::-1].astype(np.float32) - mean) / std
+    return torch.from_numpy(batch).permute(0, 3, 1, 2)
+
+
+@cache
+def _kept(root: Path, network: str, size: int) -> Kept:
+    """Map the features of a prepared set; once for each process."""
+    path = folder(root, network, size)
+    try:
+        places = json.loads((path / INDEX).read_text())["places"]
+        values = np.memmap(path / "features.f16", np.float16, "r")
+    except OSError as err:
+        raise UserError(
+            f"{path}: no features ({err.strerror}): run the same command again"
+        ) from err
+    return Kept(values, {key: (start, shapes) for key, (start, shapes) in places.items()})
