@@ -58,6 +58,7 @@ with _without_warnings():
 
     import gfl.data.features
     import gfl.data.loading
+    import gfl.data.loading_features
     import gfl.data.seeding
     import gfl.head
     import gfl.hosts

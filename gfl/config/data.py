@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from gfl.data import photos
@@ -85,6 +86,19 @@ def _photos_pipeline(split: str, spec: PhotosSpec, network: str | None) -> list[
     if split == "train":
         return [annotations, prepared, {"type": "RandomFlip", "prob": 0.5}, pack]
     return [prepared, annotations, pack]
+
+
+def of_pictures(pipeline: Sequence[Config]) -> list[Config]:
+    """Return the steps of an evaluation for a picture that is already loaded, without boxes."""
+    steps: list[Config] = []
+    for step in pipeline:
+        if step["type"] == "PackFeatures":
+            keys = ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")
+            shrink = {"type": "ShrinkPicture", "size": step["size"]}
+            steps += [shrink, {"type": "PackDetInputs", "meta_keys": keys}]
+        elif not step["type"].startswith("Load"):
+            steps.append(step)
+    return steps
 
 
 def class_names(profile: Profile) -> tuple[str, ...] | None:

@@ -27,7 +27,7 @@ def detector(experiment: Experiment, profile: Profile) -> Config:
     model = profile.model
     return {
         "type": "SingleStageDetector",
-        "data_preprocessor": preprocessor(model),
+        "data_preprocessor": preprocessor(profile),
         "backbone": backbone(model),
         "neck": {
             "type": "FPN",
@@ -49,10 +49,11 @@ def detector(experiment: Experiment, profile: Profile) -> Config:
     }
 
 
-def preprocessor(model: Model) -> Config:
+def preprocessor(profile: Profile) -> Config:
     """How images, or the features that are kept of them, become a batch."""
-    kind = {"type": "FeaturePreprocessor"} if model.frozen else {}
-    return copy.deepcopy(PREPROCESSOR) | kind
+    if profile.photos:
+        return {"type": "FeaturePreprocessor", "size": profile.photos.size}
+    return copy.deepcopy(PREPROCESSOR)
 
 
 def backbone(model: Model) -> Config:

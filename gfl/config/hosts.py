@@ -55,7 +55,7 @@ def _retinanet(profile: Profile) -> Config:
     model = profile.model
     return {
         "type": "RetinaNet",
-        "data_preprocessor": preprocessor(model),
+        "data_preprocessor": preprocessor(profile),
         "backbone": backbone(model),
         "neck": _fpn(model),
         "bbox_head": {
@@ -107,7 +107,7 @@ def _foveabox(profile: Profile) -> Config:
     ranges[0][0], ranges[-1][1] = 1, 8 * edges[-1]
     return {
         "type": "FOVEA",
-        "data_preprocessor": preprocessor(model),
+        "data_preprocessor": preprocessor(profile),
         "backbone": backbone(model),
         "neck": _fpn(model),
         "bbox_head": {

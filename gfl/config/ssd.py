@@ -170,7 +170,7 @@ def _on_features(profile: Profile) -> Config:
     generator = anchors(size, strides(model)[0], len(channels) - 1)
     return {
         "type": "SingleStageDetector",
-        "data_preprocessor": preprocessor(model),
+        "data_preprocessor": preprocessor(profile),
         "backbone": backbone(model),
         "neck": {
             "type": "SSDNeck",

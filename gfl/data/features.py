@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from functools import cache, cached_property
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +22,7 @@ import numpy as np
 import torch
 from filelock import FileLock
 from jaxtyping import Float, Float32
-from mmcv.transforms import BaseTransform
-from mmdet.datasets.samplers import AspectRatioBatchSampler
-from mmdet.datasets.transforms import PackDetInputs
-from mmdet.models.data_preprocessors import DetDataPreprocessor
-from mmdet.models.utils.misc import samplelist_boxtype2tensor
-from mmdet.registry import DATA_SAMPLERS, MODELS, TRANSFORMS
+from mmdet.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
@@ -48,14 +42,15 @@ Progress = Callable[[int, int], None]
 
 def canvas(height: int, width: int, size: int) -> tuple[int, int]:
     """Return the height and width of the canvas on which an image of at most ``size`` px stands."""
-    long = _divisible(size)
-    short = _divisible(math.floor(SHORT * size))
+    long = divisible(size)
+    short = divisible(math.floor(SHORT * size))
     if height <= short:
         return short, long
     return (long, short) if width <= short else (long, long)
 
 
-def _divisible(pixels: int) -> int:
+def divisible(pixels: int) -> int:
+    """Return the next multiple of every level's stride."""
     return -(-pixels // DIVISOR) * DIVISOR
 
 
@@ -103,110 +98,6 @@ def _network(name: str, device: str) -> nn.Module:
     network.eval()  # mmdet's returns None
     network.requires_grad_(False)
     return network.to(device=device, memory_format=torch.channels_last)
-
-
-@MODELS.register_module()
-class FeaturePreprocessor(DetDataPreprocessor):
-    """mmdet's preprocessor for images; features that were kept are stacked and cast."""
-
-    def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:
-        """Return ``inputs`` as the backbone takes them, and the samples."""
-        if isinstance(data["inputs"][0], Tensor):
-            return super().forward(data, training)
-        data = self.cast_data(data)  # type: ignore[assignment]
-        samplelist_boxtype2tensor(data["data_samples"])
-        # Kept with channels last, which is how the model's convolutions take them.
-        inputs = tuple(torch.stack(level).float().permute(0, 3, 1, 2) for level in data["inputs"])
-        return {"inputs": inputs, "data_samples": data["data_samples"]}
-
-
-@TRANSFORMS.register_module()
-class LoadPrepared(BaseTransform):
-    """Put a blank of the prepared photograph's size in its place, and scale the boxes to it.
-
-    In the place of loading and resizing, and after or before the boxes are loaded just as these.
-    """
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-
-    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Add ``img`` (uint8 [H, W, 3], zeros) with its shapes and scale, as mmdet does."""
-        before = results["width"], results["height"]
-        width, height = photos.prepared_size(*before, self.size)
-        scale = width / before[0], height / before[1]
-        results["img"] = np.broadcast_to(np.uint8(0), (height, width, 3))
-        results |= {"ori_shape": before[::-1], "img_shape": (height, width), "scale_factor": scale}
-        if "gt_bboxes" in results:
-            results["gt_bboxes"].rescale_(scale)
-            results["gt_bboxes"].clip_((height, width))
-        return results
-
-
-@TRANSFORMS.register_module()
-class PackFeatures(PackDetInputs):
-    """Pack a photograph's kept features, float16 [H, W, C] of each level, in the image's place."""
-
-    META = (
-        "img_id", "img_path", "ori_shape", "img_shape", "scale_factor", "flip", "flip_direction",
-        "pad_shape", "batch_input_shape",
-    )  # fmt: skip
-
-    def __init__(self, network: str, size: int) -> None:
-        super().__init__(meta_keys=self.META)
-        self.network, self.size = network, size
-
-    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Return ``inputs`` and ``data_samples``."""
-        results = dict(results)
-        height, width = results.pop("img").shape[:2]
-        results["batch_input_shape"] = canvas(height, width, self.size)
-        results["pad_shape"] = _divisible(height), _divisible(width)
-        packed = super().transform(results)
-        path = Path(results["img_path"])
-        kept = _kept(path.parents[1], self.network, self.size)
-        arrays = kept.of(path.name, bool(results.get("flip", False)))
-        packed["inputs"] = tuple(torch.from_numpy(np.array(array)) for array in arrays)
-        return packed
-
-
-@DATA_SAMPLERS.register_module()
-class CanvasBatchSampler(AspectRatioBatchSampler):
-    """Batches of images that share a canvas; the last of each canvas may be smaller.
-
-    Args:
-        sampler: of a ``CocoDataset``.
-        batch_size: images of a batch.
-        size: long side of the prepared images, px.
-    """
-
-    def __init__(self, sampler: Any, batch_size: int, size: int) -> None:
-        super().__init__(sampler, batch_size)
-        self.size = size
-
-    def __iter__(self) -> Iterator[list[int]]:
-        """Iterate over batches of indices, full ones first, in the order of the sampler."""
-        waiting: dict[tuple[int, int], list[int]] = {}
-        for index in self.sampler:
-            batch = waiting.setdefault(self._canvas(index), [])
-            batch.append(index)
-            if len(batch) == self.batch_size:
-                yield batch[:]
-                batch.clear()
-        yield from (batch for batch in waiting.values() if batch)
-
-    def __len__(self) -> int:
-        """Return the number of batches of one pass."""
-        return sum(-(-count // self.batch_size) for count in self._counts.values())
-
-    @cached_property
-    def _counts(self) -> Counter[tuple[int, int]]:
-        return Counter(map(self._canvas, range(len(self.sampler.dataset))))
-
-    def _canvas(self, index: int) -> tuple[int, int]:
-        info = self.sampler.dataset.get_data_info(index)
-        width, height = photos.prepared_size(info["width"], info["height"], self.size)
-        return canvas(height, width, self.size)
 
 
 @dataclass(frozen=True)
@@ -331,7 +222,7 @@ def on_canvas(image: np.ndarray, size: int) -> Float32[Tensor, "1 3 _ _"]:
 
 
 @cache
-def _kept(root: Path, network: str, size: int) -> Kept:
+def kept(root: Path, network: str, size: int) -> Kept:
     """Map the features of a prepared set; once for each process."""
     path = folder(root, network, size)
     try:

@@ -91,7 +91,7 @@ class Prepared:
         return found
 
 
-def selected(dataset: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
+def selected(dataset: Mapping[str, Any], spec: PhotosSpec) -> dict[str, list[dict[str, Any]]]:
     """Return the images of a COCO annotation that show a person, by split, in the rule's order.
 
     Raises:
@@ -103,12 +103,12 @@ def selected(dataset: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
         (image for image in dataset["images"] if image["id"] in shown),
         key=lambda image: text_digest(image["file_name"]),
     )
-    if len(images) != TRAIN + VAL:
+    if len(images) != spec.train + spec.val:
         raise UserError(
-            f"{len(images)} images show a person, not the {TRAIN + VAL} of COCO 2017 val: these "
-            "are other annotations"
+            f"{len(images)} images show a person, not the {spec.train + spec.val} of COCO 2017 "
+            "val: these are other annotations"
         )
-    return {"train": images[VAL:], "val": images[:VAL]}
+    return {"train": images[spec.val :], "val": images[: spec.val]}
 
 
 def prepared_size(width: int, height: int, size: int = SIZE) -> tuple[int, int]:
@@ -126,7 +126,7 @@ def shrink(image: np.ndarray, size: int = SIZE) -> np.ndarray:
     return image if to == (width, height) else cv2.resize(image, to, interpolation=cv2.INTER_AREA)
 
 
-def prepare(path: Path) -> bytes:
+def prepare(path: Path, size: int = SIZE) -> bytes:
     """Return a photograph as a prepared JPEG file.
 
     Raises:
@@ -137,8 +137,9 @@ def prepare(path: Path) -> bytes:
     image = cv2.imread(str(path))
     if image is None:
         raise UserError(f"{path}: missing, or not an image")
-    sampling = (cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)
-    _, encoded = cv2.imencode(".jpg", shrink(image), [cv2.IMWRITE_JPEG_QUALITY, QUALITY, *sampling])
+    settings = [cv2.IMWRITE_JPEG_QUALITY, QUALITY]
+    settings += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+    _, encoded = cv2.imencode(".jpg", shrink(image, size), settings)
     return encoded.tobytes()
 
 
@@ -223,7 +224,7 @@ def write(
         return there  # without the lock, which cannot be had in a folder that is read-only
     if data is None:
         raise UserError(HELP)
-    dataset, splits = _read(data)
+    dataset, splits = _read(data, spec)
     root.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(root.with_name(f".{root.name}.lock")):
         if there := found(spec, root):
@@ -235,7 +236,7 @@ def write(
     return there
 
 
-def _read(data: Path) -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]:
+def _read(data: Path, spec: PhotosSpec) -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]:
     """Read COCO's annotation and apply the rule to it, or say what is missing."""
     path = annotation_file(data, SPLIT)
     missing = [f"{p} is missing" for p in (path, data / SPLIT) if not p.exists()]
@@ -245,7 +246,7 @@ def _read(data: Path) -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]:
     if problems := dataset_problems(dataset):
         raise UserError(f"{path} {'; '.join(problems)}")
     try:
-        splits = selected(dataset)
+        splits = selected(dataset, spec)
     except UserError as err:
         raise UserError(f"{path}: {err}") from None
     there = set(os.listdir(data / SPLIT))
@@ -265,7 +266,7 @@ def _write(
     progress: Progress,
 ) -> None:
     images = [image for split in splits.values() for image in split]
-    already = _are_prepared(data, images)
+    already = _are_prepared(data, images, spec.size)
     (root / SPLIT).mkdir()
     (root / "annotations").mkdir()
     sizes, digests = {}, {}
@@ -274,8 +275,8 @@ def _write(
             progress(done, len(images))
         name = image["file_name"]
         path = data / SPLIT / name
-        content = path.read_bytes() if already else prepare(path)
-        _check_size(path, content, image)
+        content = path.read_bytes() if already else prepare(path, spec.size)
+        _check_size(path, content, image, spec.size)
         (root / SPLIT / name).write_bytes(content)
         sizes[name], digests[name] = len(content), hashlib.sha256(content).hexdigest()
     for split, chosen in splits.items():
@@ -290,19 +291,19 @@ def _write(
     (root / MANIFEST).write_text(json.dumps(manifest, sort_keys=True))
 
 
-def _are_prepared(data: Path, images: Sequence[Mapping[str, Any]]) -> bool:
+def _are_prepared(data: Path, images: Sequence[Mapping[str, Any]], size: int) -> bool:
     """Whether a folder holds prepared images: the first one that shrinks tells."""
     from PIL import Image
 
-    first = next(i for i in images if max(i["width"], i["height"]) > SIZE)
+    first = next(i for i in images if max(i["width"], i["height"]) > size)
     try:
         with Image.open(data / SPLIT / first["file_name"]) as file:
-            return file.size == prepared_size(first["width"], first["height"])
+            return file.size == prepared_size(first["width"], first["height"], size)
     except (OSError, ValueError, SyntaxError) as err:
         raise UserError(f"{data / SPLIT / first['file_name']}: not an image") from err
 
 
-def _check_size(path: Path, content: bytes, image: Mapping[str, Any]) -> None:
+def _check_size(path: Path, content: bytes, image: Mapping[str, Any], long: int) -> None:
     """Hold a prepared image's size to the annotated one.
 
     Raises:
@@ -312,7 +313,7 @@ def _check_size(path: Path, content: bytes, image: Mapping[str, Any]) -> None:
 
     from PIL import Image
 
-    expected = prepared_size(image["width"], image["height"])
+    expected = prepared_size(image["width"], image["height"], long)
     try:
         with Image.open(io.BytesIO(content)) as file:
             size = file.size

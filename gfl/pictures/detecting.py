@@ -22,6 +22,7 @@ from torch import Tensor
 
 from gfl import trained
 from gfl.boxes import BoxDecoder, Gaussian, General
+from gfl.config.data import of_pictures
 from gfl.errors import UserError
 from gfl.experiment import ABLATED_HOSTS
 from gfl.head import AblationHead
@@ -182,7 +183,7 @@ def detect(run: Trained, picture: Picture, threshold: float = 0.0) -> list[Detec
 
 def _prepared(run: Trained, picture: Picture) -> dict[str, Any]:
     """Return the picture as the run's evaluation would hand it to the model."""
-    steps = [step for step in run.pipeline if not step["type"].startswith("Load")]
+    steps = of_pictures(run.pipeline)
     for step in steps:
         size = (picture.width, picture.height)
         if step.get("keep_ratio") and min(mmcv.rescale_size(size, step["scale"])) < 1:
