@@ -11,8 +11,8 @@ import numpy as np
 
 from gfl.data.photos import PhotosSpec
 
-SPEC = PhotosSpec(size=64, train=5, val=3)
-SIZES = ((128, 96), (96, 128), (127, 85), (120, 110), (60, 40))  # width, height
+SPEC = PhotosSpec(size=160, train=5, val=3)
+SIZES = ((320, 240), (240, 320), (318, 213), (300, 275), (150, 100))  # width, height
 CATEGORIES = [{"id": 1, "name": "person"}, {"id": 3, "name": "car"}]
 COUNT = 10  # of which two show a car alone
 

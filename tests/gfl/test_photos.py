@@ -71,7 +71,7 @@ def test_originals_and_what_is_prepared_of_them_give_the_same_set(
         path = small / "val2017" / image["file_name"]
         if image["id"] not in (2, 7):
             height, width = cv2.imread(str(path)).shape[:2]
-            assert (width, height) == prepared_size(image["width"], image["height"], 64)
+            assert (width, height) == prepared_size(image["width"], image["height"], SPEC.size)
 
 
 def test_boxes_stay_in_pixels_of_the_original_and_area_is_the_boxs(
@@ -151,7 +151,7 @@ def test_an_image_that_is_none_or_another_is_named(coco: Path, tmp_path: Path) -
     with pytest.raises(UserError, match=rf"{name(3)}: .*not an image"):
         photos.write(SPEC, other, tmp_path / "set")
     cv2.imwrite(str(other / "val2017" / name(3)), np.zeros((50, 64, 3), np.uint8))
-    with pytest.raises(UserError, match=rf"{name(3)}: .* was not 120 x 110 pixels"):
+    with pytest.raises(UserError, match=rf"{name(3)}: .* was not 300 x 275 pixels"):
         photos.write(SPEC, other, tmp_path / "set")
     assert not (tmp_path / "set").exists()
 
