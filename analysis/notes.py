@@ -45,6 +45,14 @@ def notes(
             f"Not COCO: the embedded shapes data, at {profile.dataset.image_size} px. "
             "Compare the differences between rows with the paper's, not the levels."
         )
+    if run and profile.photos is not None:
+        spec = profile.photos
+        yield (
+            f"Not COCO's protocol: {', '.join(spec.classes)} in {spec.val} photographs of val2017 "
+            f"at {spec.size} px, on a frozen backbone ({profile.model.frozen}). APS, APM and APL "
+            "go by the area of boxes, not of masks. Compare the differences between rows with the "
+            "paper's, not the levels."
+        )
     if run:
         yield from _figures(table, run, with_own)
         yield from _orders(table, run, with_own)
