@@ -67,8 +67,8 @@ help: ## this list
 	@sed -n 's/^\([a-z][a-z0-9%-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | \
 	  sed 's/%/N/' | awk -F'|' '{ printf "%-28s %s\n", $$1, $$2 }'
 	@echo
-	@echo 'On the same line (defaults): PROFILE=laptop (smoke, laptop, gpu, coco)  SEEDS=0 ("0 1 2")'
-	@echo '  GPUS=number of GPUS  DATA=folder of COCO  JOBS=runs at a time (a core each)'
+	@echo 'On the same line (defaults): PROFILE=laptop (smoke, laptop, photos, gpu, coco)  SEEDS=0 ("0 1 2")'
+	@echo '  GPUS=number of GPUS  DATA=folder of COCO (photos, coco)  JOBS=runs at a time (a core each)'
 	@echo '  ARGS=anything more for the command (--dry-run: say what would be trained, do nothing;'
 	@echo '    with status: table-1a, --json)'
 	@echo '  PYTHON=interpreter to set up with (3.11, 3.12)  PY=environment to use as it is'
@@ -114,7 +114,7 @@ promote: setup ## make this machine's finished runs of a clean commit the refere
 	@$(call run,experiments promote)
 
 tune: setup ## the sweeps behind the settings the paper does not give
-	@$(call run,experiments tune,$(jobs))
+	@$(call run,experiments tune,$(data) $(jobs))
 
 test: setup ## run the tests (ARGS="tests/gfl -k losses" for some of them)
 	@exec env OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --maxprocesses 8 $(ARGS)

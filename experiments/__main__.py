@@ -97,7 +97,8 @@ def _train(
 def _tune(args: argparse.Namespace, worker: Sequence[str]) -> int:
     profile, store = chosen(args)
     runs = tuning.runs(profile, store)
-    machine = Machine(gpus=args.gpus, device=args.device, jobs=args.jobs)
+    machine = Machine(args.data, args.device, args.gpus, jobs=args.jobs)
+    _check_data(args, profile)
     if args.dry_run:
         return _dry_run(runs, profile, store, machine)
     matrix.check_writable(store.runs / profile.name, store.results / "tuning")

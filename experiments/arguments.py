@@ -85,6 +85,7 @@ def _diff(diff: argparse.ArgumentParser) -> None:
 def _tune(tune: argparse.ArgumentParser) -> None:
     add_profile(tune)
     add_jobs(tune)
+    _add_data(tune)
     _add_device(tune)
     _add_dry_run(tune)
 

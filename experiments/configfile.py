@@ -9,8 +9,8 @@ from pathlib import Path
 from experiments.matrix import Run
 from experiments.worker import ROOT
 from gfl import config
-from gfl.data import shapes
-from gfl.train import LOADERS, embedded_root
+from gfl.data import photos, shapes
+from gfl.train import LOADERS, embedded_root, photos_root
 
 LINE = 94  # characters, with what stands around a value
 NOT_DONE = """\
@@ -25,14 +25,13 @@ def text(run: Run, command: str, data_root: str | None) -> str:
 
     ``data_root`` is COCO's folder; without one the path in the file is to be filled in.
     """
-    spec = run.profile.dataset
-    root = Path(data_root or "path/to/coco") if spec is None else embedded_root(spec)
+    root = _root(run, data_root)
     settings = config.for_stock_tool(
         config.build(run.experiment, run.profile, run.seed),
         data_root=root,
         # A folder of its own: in this project's its checkpoints would be taken for ours.
         work_dir=Path("work_dirs") / run.id,
-        workers=0 if spec and run.profile.device == "cpu" else LOADERS,
+        workers=0 if run.profile.is_small and run.profile.device == "cpu" else LOADERS,
         gpus=run.profile.gpus,
     )
     head = [
@@ -62,13 +61,26 @@ def _tool(gpus: int) -> str:
     return f"torchrun --nproc_per_node={gpus} {tool} THIS_FILE --launcher pytorch"
 
 
+def _root(run: Run, data_root: str | None) -> Path:
+    profile = run.profile
+    if profile.photos is not None:
+        return photos_root(profile.photos)
+    if profile.dataset is not None:
+        return embedded_root(profile.dataset)
+    return Path(data_root or "path/to/coco")
+
+
 def _missing_data(run: Run, root: Path, data_root: str | None) -> str:
+    again = f"python -m experiments run {run.id} --profile {run.profile.name} --max-iters 1"
+    if (photographs := run.profile.photos) is not None:
+        if photos.found(photographs, root) is not None:
+            return ""
+        return f"Its photographs are not prepared yet; this prepares them: {again} --data COCO"
     spec = run.profile.dataset
     if spec is None:
         return "" if data_root else "Fill in COCO's folder, or print this with --data."
     if shapes.is_complete(spec, root):
         return ""
-    again = f"python -m experiments run {run.id} --profile {run.profile.name} --max-iters 1"
     return f"Its data set is not drawn yet; this draws it: {again}"
 
 

@@ -11,11 +11,11 @@ from statistics import fmean
 from typing import Any
 
 from experiments.matrix import Run
-from gfl.data import shapes
+from gfl.data import photos, shapes
 from gfl.errors import UserError
 from gfl.experiment import Experiment, Profile, schedule_of
 from gfl.record import RunRecord, Store, digest
-from gfl.train import embedded_root
+from gfl.train import embedded_root, photos_root
 
 # Bytes of the weights of the largest run of each backbone that is declared at a profile, counted
 # in the models as built (test_estimates.py counts them all again).
@@ -33,6 +33,7 @@ WEIGHTS = {
 # predictions.json: at most 100 detections an image; the laptop profile's files have 4.0 to 4.6 kB.
 PREDICTIONS_OF_AN_IMAGE = 4600
 COCO_VALIDATION = 5000  # images
+PHOTOGRAPHS = 1_000_000_000  # bytes, prepared, and the features of a frozen backbone
 CHECKPOINTS = 3  # of a run in training: two that stay and one that is being written
 STATES = {"sgd": 2, "adamw": 3}  # tensors in a checkpoint for each weight, itself included
 
@@ -115,7 +116,9 @@ def costs(profile: Profile, store: Store) -> Costs:
 
 
 def data_bytes(profile: Profile) -> int:
-    """What the embedded data set will take where it is not drawn, or not decoded, yet."""
+    """What a profile's own data will take where they are not drawn, decoded or prepared yet."""
+    if profile.photos is not None:
+        return 0 if photos.found(profile.photos, photos_root(profile.photos)) else PHOTOGRAPHS
     if (spec := profile.dataset) is None:
         return 0
     root, of_an_image = embedded_root(spec), 3 * spec.image_size**2

@@ -50,7 +50,9 @@ def run(args: argparse.Namespace) -> int:
         raise UserError("no run named: python -m experiments predict table-3/QFL, or a run's id")
     profile, store = chosen(args)
     if args.data and profile.dataset is not None:
-        raise UserError(f"--data is for --profile coco: {profile.name} draws its own images")
+        raise UserError(
+            f"--data is for --profile coco and photos: {profile.name} draws its own images"
+        )
     found = [run for target in args.target for run in matrix.select(target, profile, args.seeds)[1]]
     runs = list({run.id: run for run in found}.values())
     if not runs:

@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
         UserError: the run is not one or not finished, or test-dev's images are not there.
     """
     profile, store = chosen(args)
-    if profile.dataset is not None:
+    if profile.is_small:
         raise UserError(f"test-dev is COCO's: --profile {PAPER_SCALE}, not {profile.name}")
     one = matrix.single(args.target, profile, args.seeds)
     if not matrix.is_finished(store.own(profile.name, one.id)):

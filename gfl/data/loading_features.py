@@ -140,6 +140,7 @@ class CanvasBatchSampler(AspectRatioBatchSampler):
 
     def __init__(self, sampler: Any, batch_size: int, size: int) -> None:
         super().__init__(sampler, batch_size)
+        self.dataset: Any = sampler.dataset
         self.size = size
 
     def __iter__(self) -> Iterator[list[int]]:
@@ -159,9 +160,9 @@ class CanvasBatchSampler(AspectRatioBatchSampler):
 
     @cached_property
     def _counts(self) -> Counter[tuple[int, int]]:
-        return Counter(map(self._canvas, range(len(self.sampler.dataset))))
+        return Counter(map(self._canvas, range(len(self.dataset))))
 
     def _canvas(self, index: int) -> tuple[int, int]:
-        info = self.sampler.dataset.get_data_info(index)
+        info = self.dataset.get_data_info(index)
         width, height = photos.prepared_size(info["width"], info["height"], self.size)
         return canvas(height, width, self.size)

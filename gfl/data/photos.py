@@ -143,7 +143,7 @@ def prepare(path: Path, size: int = SIZE) -> bytes:
     return encoded.tobytes()
 
 
-def annotations(
+def split_annotation(
     dataset: Mapping[str, Any], images: Sequence[Mapping[str, Any]], classes: Sequence[str]
 ) -> dict[str, Any]:
     """Return a split's annotation file: the same bytes from any copy of COCO's boxes.
@@ -280,7 +280,7 @@ def _write(
         (root / SPLIT / name).write_bytes(content)
         sizes[name], digests[name] = len(content), hashlib.sha256(content).hexdigest()
     for split, chosen in splits.items():
-        text = json.dumps(annotations(dataset, chosen, spec.classes), separators=(",", ":"))
+        text = json.dumps(split_annotation(dataset, chosen, spec.classes), separators=(",", ":"))
         annotation_path(root, split).write_text(text)
     manifest = {
         "spec": _plain(spec),
