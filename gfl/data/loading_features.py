@@ -52,7 +52,8 @@ class FeaturePreprocessor(DetDataPreprocessor):
     def _pictures(self, inputs: list[Tensor], data_samples: list[Any]) -> dict[str, Any]:
         """Put pictures, uint8 [3, H, W], on canvases as those whose features are kept."""
         for image, sample in zip(inputs, data_samples, strict=True):
-            sample.set_metainfo(shapes(*image.shape[-2:], self.size))
+            height, width = image.shape[-2:]
+            sample.set_metainfo(shapes(height, width, self.size))
         arrays = [image.permute(1, 2, 0).cpu().numpy() for image in inputs]
         canvases = torch.cat([on_canvas(array, self.size) for array in arrays])
         return {"inputs": canvases.to(self.device), "data_samples": data_samples}
