@@ -88,6 +88,7 @@ PHOTOS = Profile(
     ),
     dataset=None,
     photos=PhotosSpec(),
+    views=1,
     scale=(320, 320),
     eval_interval=3,
     eval_batch=16,

@@ -162,6 +162,7 @@ class Profile:
     device: Literal["cpu", "cuda"] = "cpu"  # where the profile is meant to run
     own: OwnSpec | None = None  # a data set of one's own, in COCO's format; never of a table
     photos: PhotosSpec | None = None  # a part of COCO, prepared, with a frozen network's features
+    views: int | None = None  # of each photograph that trains, itself included (gfl.data.views)
 
     @property
     def is_small(self) -> bool:

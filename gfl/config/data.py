@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from gfl.data import photos
-from gfl.data.photos import PhotosSpec
 from gfl.data.shapes import CATEGORIES
 from gfl.experiment import Profile
 
@@ -67,7 +66,7 @@ def has_loaders(profile: Profile) -> bool:
 
 def _pipeline(split: str, profile: Profile) -> list[Config]:
     if profile.photos:
-        return _photos_pipeline(split, profile.photos, profile.model.frozen)
+        return _photos_pipeline(split, profile, profile.photos.size)
     load = {"type": "LoadImageFromMemory" if profile.dataset else "LoadImageFromFile"}
     resize = {"type": "Resize", "scale": profile.scale, "keep_ratio": True}
     annotations = {"type": "LoadAnnotations", "with_bbox": True}
@@ -79,11 +78,13 @@ def _pipeline(split: str, profile: Profile) -> list[Config]:
     return [load, resize, annotations, {"type": "PackDetInputs", "meta_keys": keys}]
 
 
-def _photos_pipeline(split: str, spec: PhotosSpec, network: str | None) -> list[Config]:
-    prepared = {"type": "LoadPrepared", "size": spec.size}
+def _photos_pipeline(split: str, profile: Profile, size: int) -> list[Config]:
+    network, views = profile.model.frozen, profile.views
+    prepared = {"type": "LoadPrepared", "size": size}
     annotations = {"type": "LoadAnnotations", "with_bbox": True}
-    pack = {"type": "PackFeatures", "network": network, "size": spec.size}
+    pack = {"type": "PackFeatures", "network": network, "size": size, "views": views}
     if split == "train":
+        prepared["views"] = views
         return [annotations, prepared, {"type": "RandomFlip", "prob": 0.5}, pack]
     return [prepared, annotations, pack]
 
