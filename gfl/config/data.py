@@ -82,7 +82,7 @@ def _photos_pipeline(split: str, profile: Profile, size: int) -> list[Config]:
     network, views = profile.model.frozen, profile.views
     prepared = {"type": "LoadPrepared", "size": size}
     annotations = {"type": "LoadAnnotations", "with_bbox": True}
-    pack = {"type": "PackFeatures", "network": network, "size": size, "views": views}
+    pack = {"type": "PackFeatures", "network": network, "size": size}
     if split == "train":
         prepared["views"] = views
         return [annotations, prepared, {"type": "RandomFlip", "prob": 0.5}, pack]

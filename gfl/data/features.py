@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cache
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ from gfl.files import sha256, whole_folder
 
 DIVISOR = 32  # of a canvas's sides
 SHORT = 0.8  # of a canvas's long side: 256 px of 320, which holds pictures of 4:3
-INDEX = "index.json"
+INDEX, VALUES = "index.json", "features.f16"
 
 Features = tuple[Float[Tensor, "B C _ _"], ...]  # of each level
 Progress = Callable[[int, int], None]
@@ -105,14 +105,14 @@ def _network(name: str, device: str) -> nn.Module:
 
 @dataclass(frozen=True)
 class Kept:
-    """The features of a prepared set, mapped: processes share what is in memory of them."""
+    """The features of a view of each photograph, mapped: processes share what is in memory."""
 
     values: np.ndarray  # float16, all levels of all images one after the other
     places: dict[str, tuple[int, list[tuple[int, int, int]]]]  # of an image: where, and its levels
 
-    def of(self, name: str, view: int = 0, flipped: bool = False) -> list[np.ndarray]:
-        """Return the features of a view of an image, float16 [H, W, C] of each level."""
-        start, shapes = self.places[_key(name, view, flipped)]
+    def of(self, name: str, flipped: bool = False) -> list[np.ndarray]:
+        """Return an image's features, float16 [H, W, C] of each level."""
+        start, shapes = self.places[_key(name, flipped)]
         found = []
         for shape in shapes:
             end = start + math.prod(shape)
@@ -121,82 +121,84 @@ class Kept:
         return found
 
 
-def _key(name: str, view: int, flipped: bool) -> str:
-    return f"{name} {view}{' flipped' if flipped else ''}"
+def _key(name: str, flipped: bool) -> str:
+    return f"{name} flipped" if flipped else name
 
 
-def folder(root: Path, network: str, size: int, views: int) -> Path:
-    """Return where the features of a prepared set are: its name is that of what they are made of.
+def folder(root: Path, network: str, size: int, view: int) -> Path:
+    """Return where the features of a view of a prepared set are, named by what they are made of.
 
-    That is the weights, the images, their views, the code and torch.
+    That is the weights, the images, the view, the code and torch.
     """
     manifest = json.loads((root / photos.MANIFEST).read_text())
     made_of = [
         json.dumps(asdict(frozen.NETWORKS[network]), sort_keys=True),
         manifest["images"],
-        f"{size} {views}",
+        f"{size} {view}",
         *(sha256(Path(module.__file__ or "")) for module in (sys.modules[__name__], views_module)),
         torch.__version__,
     ]
     name = photos.text_digest("\n".join(made_of))
-    return root / f"features-{network}-{name[:8]}"
+    return root / f"features-{network}-view-{view}-{name[:8]}"
 
 
 def write(
     root: Path, network: str, size: int, views: int, progress: Progress = lambda done, total: None
-) -> Path:
-    """Compute the features of a prepared set, unless they are there; return their folder.
+) -> None:
+    """Compute the features of a prepared set, unless they are there.
 
-    All of them or nothing; one thread computes them, so that their bits depend on the processor
+    All of a view's or nothing; one thread computes them, so that their bits depend on the processor
     alone. Images that train are seen in several views, each of them flipped, too.
 
     Raises:
         UserError: a prepared image cannot be read, or the weights cannot be had.
     """
-    into = folder(root, network, size, views)
-    if _is_whole(into):
-        return into
-    with FileLock(root / ".features.lock"):
-        if not _is_whole(into):
-            _network(network, "cpu")  # its weights, before anything is written
-            threads = torch.get_num_threads()
-            torch.set_num_threads(1)
-            try:
-                with whole_folder(into) as partial:
-                    _write(root, network, size, views, partial, progress)
-            finally:
-                torch.set_num_threads(threads)
-    return into
+    for view in range(views):
+        into = folder(root, network, size, view)
+        if _is_whole(into):
+            continue
+        with FileLock(root / ".features.lock"):
+            if not _is_whole(into):
+                _write(root, network, size, view, into, views, progress)
 
 
 def _is_whole(path: Path) -> bool:
     """Whether features are there, in full length; they are written before they have their name."""
     try:
         index = json.loads((path / INDEX).read_text())
-        return (path / "features.f16").stat().st_size == index["bytes"]
+        return (path / VALUES).stat().st_size == index["bytes"]
     except (OSError, ValueError, KeyError):
         return False
 
 
-def _write(root: Path, network: str, size: int, views: int, into: Path, progress: Progress) -> None:
+def _write(
+    root: Path, network: str, size: int, view: int, into: Path, views: int, progress: Progress
+) -> None:
+    _network(network, "cpu")  # its weights, before anything is written
     tasks = []
-    ways = {"train": list(product(range(views), (False, True))), "val": [(0, False)]}
-    for split, seen in ways.items():
+    for split, flips in (("train", (False, True)), ("val", (False,) if view == 0 else ())):
         images = json.loads(photos.annotation_path(root, split).read_text())["images"]
-        tasks += [(image["file_name"], *way) for image in images for way in seen]
+        tasks += [(image["file_name"], flipped) for image in images for flipped in flips]
     places: dict[str, Any] = {}
     written = 0
-    with (into / "features.f16").open("wb") as file:
-        for done, (name, view, flipped) in enumerate(tasks):
-            if done % 20 == 0:
-                progress(done, len(tasks))
-            levels = of_image(root / photos.SPLIT / name, network, size, view, flipped)
-            places[_key(name, view, flipped)] = written, [level.shape for level in levels]
-            for level in levels:
-                file.write(level.tobytes())
-                written += level.size
-    index = {"bytes": 2 * written, "places": places}
-    (into / INDEX).write_text(json.dumps(index))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with whole_folder(into) as partial, (partial / VALUES).open("wb") as file:
+            for done, (name, flipped) in enumerate(tasks):
+                if done % 20 == 0:
+                    progress(view * len(tasks) + done, views * len(tasks))
+                levels = of_image(root / photos.SPLIT / name, network, size, view, flipped)
+                places[_key(name, flipped)] = written, [level.shape for level in levels]
+                for level in levels:
+                    file.write(level.tobytes())
+                    written += level.size
+            file.flush()
+            os.fsync(file.fileno())
+            index = {"bytes": 2 * written, "places": places}
+            (partial / INDEX).write_text(json.dumps(index))
+    finally:
+        torch.set_num_threads(threads)
 
 
 def of_image(
@@ -230,12 +232,12 @@ def on_canvas(image: np.ndarray, sides: tuple[int, int]) -> Float32[Tensor, "1 3
 
 
 @cache
-def kept(root: Path, network: str, size: int, views: int) -> Kept:
-    """Map the features of a prepared set; once for each process."""
-    path = folder(root, network, size, views)
+def kept(root: Path, network: str, size: int, view: int) -> Kept:
+    """Map the features of a view of a prepared set; once for each process."""
+    path = folder(root, network, size, view)
     try:
         places = json.loads((path / INDEX).read_text())["places"]
-        values = np.memmap(path / "features.f16", np.float16, "r")
+        values = np.memmap(path / VALUES, np.float16, "r")
     except OSError as err:
         raise UserError(
             f"{path}: no features ({err.strerror}): run the same command again"

@@ -149,9 +149,9 @@ class PackFeatures(PackDetInputs):
         "pad_shape", "batch_input_shape", "view",
     )  # fmt: skip
 
-    def __init__(self, network: str, size: int, views: int) -> None:
+    def __init__(self, network: str, size: int) -> None:
         super().__init__(meta_keys=self.META)
-        self.network, self.size, self.views = network, size, views
+        self.network, self.size = network, size
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Return ``inputs`` and ``data_samples``."""
@@ -159,8 +159,8 @@ class PackFeatures(PackDetInputs):
         height, width = results.pop("img").shape[:2]
         packed = super().transform(results | shapes(height, width, results["canvas"]))
         path = Path(results["img_path"])
-        features = kept(path.parents[1], self.network, self.size, self.views)
-        levels = features.of(path.name, results["view"], bool(results.get("flip", False)))
+        features = kept(path.parents[1], self.network, self.size, results["view"])
+        levels = features.of(path.name, bool(results.get("flip", False)))
         packed["inputs"] = tuple(torch.from_numpy(np.array(level)) for level in levels)
         return packed
 

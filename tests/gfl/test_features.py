@@ -291,23 +291,23 @@ def test_a_picture_is_seen_as_the_photograph_whose_features_are_kept(root: Path)
 def test_features_are_named_by_what_they_are_made_of(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = features.folder(root, NETWORK, SPEC.size, VIEWS)
+    before = features.folder(root, NETWORK, SPEC.size, 0)
     network = frozen.NETWORKS[NETWORK]
     monkeypatch.setitem(frozen.NETWORKS, NETWORK, replace(network, sha256="0" * 64))
-    assert features.folder(root, NETWORK, SPEC.size, VIEWS) != before
+    assert features.folder(root, NETWORK, SPEC.size, 0) != before
     monkeypatch.undo()
     manifest = json.loads((root / photos.MANIFEST).read_text())
     monkeypatch.setattr(features.json, "loads", lambda text: manifest | {"images": "0" * 64})
-    assert features.folder(root, NETWORK, SPEC.size, VIEWS) != before
+    assert features.folder(root, NETWORK, SPEC.size, 0) != before
     monkeypatch.undo()
     monkeypatch.setattr(features, "sha256", lambda path: "0" * 64)  # of the code
-    assert features.folder(root, NETWORK, SPEC.size, VIEWS) != before
+    assert features.folder(root, NETWORK, SPEC.size, 0) != before
     monkeypatch.undo()
-    assert features.folder(root, NETWORK, SPEC.size, VIEWS) == before
+    assert features.folder(root, NETWORK, SPEC.size, 0) == before
 
 
 def test_features_that_were_cut_short_are_computed_again(root: Path) -> None:
-    path = features.write(root, NETWORK, SPEC.size, VIEWS) / "features.f16"
+    path = features.folder(root, NETWORK, SPEC.size, 1) / features.VALUES
     whole = path.read_bytes()
     path.write_bytes(whole[:-2])
     features.write(root, NETWORK, SPEC.size, VIEWS)
