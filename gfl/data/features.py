@@ -153,13 +153,28 @@ def write(
     Raises:
         UserError: a prepared image cannot be read, or the weights cannot be had.
     """
+    tasks = [_tasks(root, view) for view in range(views)]
+    before, total = 0, sum(map(len, tasks))
     for view in range(views):
         into = folder(root, network, size, view)
-        if _is_whole(into):
-            continue
-        with FileLock(root / ".features.lock"):
-            if not _is_whole(into):
-                _write(root, network, size, view, into, views, progress)
+
+        def further(done: int, before: int = before) -> None:
+            progress(before + done, total)
+
+        if not _is_whole(into):
+            with FileLock(root / ".features.lock"):
+                if not _is_whole(into):
+                    _write(root, network, size, view, tasks[view], into, further)
+        before += len(tasks[view])
+
+
+def _tasks(root: Path, view: int) -> list[tuple[str, bool]]:
+    """Name the images that a view is of, and whether they are flipped."""
+    found = []
+    for split, flips in (("train", (False, True)), ("val", () if view else (False,))):
+        images = json.loads(photos.annotation_path(root, split).read_text())["images"]
+        found += [(image["file_name"], flipped) for image in images for flipped in flips]
+    return found
 
 
 def _is_whole(path: Path) -> bool:
@@ -172,13 +187,15 @@ def _is_whole(path: Path) -> bool:
 
 
 def _write(
-    root: Path, network: str, size: int, view: int, into: Path, views: int, progress: Progress
+    root: Path,
+    network: str,
+    size: int,
+    view: int,
+    tasks: list[tuple[str, bool]],
+    into: Path,
+    progress: Callable[[int], None],
 ) -> None:
     _network(network, "cpu")  # its weights, before anything is written
-    tasks = []
-    for split, flips in (("train", (False, True)), ("val", (False,) if view == 0 else ())):
-        images = json.loads(photos.annotation_path(root, split).read_text())["images"]
-        tasks += [(image["file_name"], flipped) for image in images for flipped in flips]
     places: dict[str, Any] = {}
     written = 0
     threads = torch.get_num_threads()
@@ -187,7 +204,7 @@ def _write(
         with whole_folder(into) as partial, (partial / VALUES).open("wb") as file:
             for done, (name, flipped) in enumerate(tasks):
                 if done % 20 == 0:
-                    progress(view * len(tasks) + done, views * len(tasks))
+                    progress(done)
                 levels = of_image(root / photos.SPLIT / name, network, size, view, flipped)
                 places[_key(name, flipped)] = written, [level.shape for level in levels]
                 for level in levels:
