@@ -34,9 +34,10 @@ class Variant:
     changes: Mapping[str, Any] = field(default_factory=dict)
     eligible: bool = True
     experiment: Experiment | None = None  # None: the sweep's own
+    every: int = 1  # epochs between evaluations
 
     def of(self, profile: Profile) -> Profile:
-        """Return the profile as this variant has it, evaluated after each epoch."""
+        """Return the profile as this variant has it, evaluated as often as the sweep wants."""
         parts = {"schedule": Schedule, "model": Model}
         own = {f.name for f in fields(Profile)} - {"name", "dataset", *parts}
         changed = {name: value for name, value in self.changes.items() if name in own}
@@ -47,10 +48,15 @@ class Variant:
             own |= names
         if unknown := self.changes.keys() - own:
             raise ValueError(f"{self.name}: a profile has no {', '.join(sorted(unknown))}")
-        return replace(profile, **({"eval_interval": 1} | changed))
+        return replace(profile, **({"eval_interval": self.every} | changed))
 
 
 AS_IT_IS = Variant("as it is")
+
+
+def as_it_is(profile: Profile, variant: Variant) -> Profile:
+    """Return the profile itself, evaluated as often as a variant."""
+    return replace(AS_IT_IS, every=variant.every).of(profile)
 
 
 @dataclass(frozen=True)
@@ -173,7 +179,7 @@ def trials(sweep: Sweep, profile: Profile, store: Store) -> list[Trial]:
         varied, experiment = variant.of(profile), sweep.of(variant)
         id = run_id(experiment, varied, TUNING_SEED)
         run = Run(id, experiment, varied, TUNING_SEED, (f"tuning/{variant.name}",))
-        chosen = varied == AS_IT_IS.of(profile) and experiment == sweep.experiment
+        chosen = varied == as_it_is(profile, variant) and experiment == sweep.experiment
         found.append(Trial(variant, run, chosen, store.own(profile.name, id)))
     return found
 

@@ -15,7 +15,7 @@ from typing import Any
 from experiments.matrix import check_writable
 from experiments.profiles import TUNING_SEED
 from experiments.progress import duration
-from experiments.tuning import AS_IT_IS, BASELINE, Sweep, Trial, Variant, trials
+from experiments.tuning import BASELINE, Sweep, Trial, Variant, as_it_is, trials
 from gfl.experiment import Profile
 from gfl.files import write_text
 from gfl.record import RecordError, RunRecord, Store
@@ -182,7 +182,8 @@ def _line(trial: Trial, profile: Profile) -> dict[str, Any]:
     record = trial.record
     line: dict[str, Any] = dict.fromkeys(COLUMNS)
     line["variant"] = trial.variant.name
-    changed = _changes(trial.run.profile, AS_IT_IS.of(profile)) or trial.variant.name
+    before = as_it_is(profile, trial.variant)
+    changed = _changes(trial.run.profile, before) or trial.variant.name
     changed += "" if trial.variant.eligible else " (shown, not to be chosen)"
     line["changed"] = "chosen" if trial.chosen else changed
     line["state"] = "missing" if record is None else record.state

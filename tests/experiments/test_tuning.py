@@ -20,6 +20,7 @@ from experiments.tuning import (
     Sweep,
     Trial,
     Variant,
+    as_it_is,
     of_profile,
     sweeps,
 )
@@ -77,7 +78,9 @@ def test_a_declared_sweep_has_what_the_runs_have_once_and_no_variant_twice(
     profile = profiles.get(name)
     varied = [(sweep.of(variant), variant.of(profile)) for variant in sweep.variants]
     chooses = any(variant.eligible for variant in sweep.variants)
-    assert varied.count((sweep.experiment, AS_IT_IS.of(profile))) == chooses
+    own = as_it_is(profile, sweep.variants[0])
+    assert len({variant.every for variant in sweep.variants}) == 1
+    assert varied.count((sweep.experiment, own)) == chooses
     assert len(set(varied)) == len(varied)
     assert len({variant.name for variant in sweep.variants}) == len(varied)
 
@@ -90,7 +93,7 @@ def test_nothing_of_the_papers_own_can_be_tuned() -> None:
         for sweep in found
         if any(variant.eligible for variant in sweep.variants)
     ]
-    assert chosen_on == [Experiment(), OF_LIKELIHOOD.experiment]
+    assert chosen_on == [Experiment(), OF_LIKELIHOOD.experiment, Experiment()]
     for variant in OF_LIKELIHOOD.variants:
         assert variant.of(profiles.LAPTOP) == AS_IT_IS.of(profiles.LAPTOP)
         factors = asdict(OF_LIKELIHOOD.of(variant)) | {"likelihood_weight": 0}
