@@ -21,7 +21,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from gfl import config
+from gfl import config, digests
 from gfl.config.data import has_loaders
 from gfl.data import shapes
 from gfl.errors import UserError, disk_error
@@ -208,7 +208,7 @@ def _record(request: Request, outcome: Outcome) -> RunRecord:
         seed=request.seed,
         commit=request.commit,
         dirty=request.dirty,
-        versions=outcome.versions,
+        versions=request.versions or digests.versions(),
         hardware=outcome.hardware,
         metrics=outcome.metrics,
         fps=outcome.fps,
@@ -220,6 +220,7 @@ def _record(request: Request, outcome: Outcome) -> RunRecord:
         state="failed" if outcome.problem else ended,
         message=outcome.problem,
         started=outcome.started,
+        code=request.code,
     )
 
 
