@@ -163,19 +163,16 @@ def _status(args: argparse.Namespace) -> int:
     every = matrix.plan(tables.TABLES.values(), profile, sorted({run.seed for run in runs}))
     today = Today()
     stands = [standing(run, store, today) for run in every if run.id in wanted]
-    if args.stale and not args.json:
-        print("\n".join(status.stale_lines(stands)))
-        return 0
     machine = Machine(gpus=args.gpus, jobs=args.jobs)
     costs = estimates.costs(profile, store)
     bill = status.bill(stands, costs, store, machine)
+    if args.stale:
+        stands = [s for s in stands if not s.staleness.is_current]
     if args.json:
-        shown_stands = [s for s in stands if s.made and not s.staleness.is_current]
-        print(
-            json.dumps(
-                status.content(shown_stands if args.stale else stands, bill, costs), indent=2
-            )
-        )
+        print(json.dumps(status.content(stands, bill, costs), indent=2))
+        return 0
+    if args.stale:
+        print("\n".join(status.stale_lines(stands)))
         return 0
     for line in status.lines(shown, stands, several_seeds=len(args.seeds) > 1):
         print(line)
@@ -221,7 +218,7 @@ def _diff(args: argparse.Namespace) -> int:
         raise UserError(f"--seeds: two runs have at most two seeds, not {len(args.seeds)}")
     seeds = (args.seeds[0], args.seeds[-1])
     a, b = (
-        diff.find(name, profile.name, seed, args.gpus, store)
+        diff.side(name, profile.name, seed, args.gpus, store)
         for name, seed in zip((args.a, args.b), seeds, strict=True)
     )
     found = diff.compare(a, b, store)

@@ -110,7 +110,7 @@ def add_again(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--again",
         action="store_true",
-        help="train anew what other code or versions than today's have trained; the old run is kept",
+        help="train anew what other code or versions than today's have trained; the old is kept",
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from experiments import estimates, stale
@@ -32,7 +32,7 @@ class Standing:
     record: RunRecord | None
     epochs_done: int  # of one that is not finished
     made: Made | None = None  # what says by which code; None: nothing is trained
-    staleness: Staleness = Staleness()
+    staleness: Staleness = field(default_factory=Staleness)
 
     def __str__(self) -> str:
         return ", ".join(filter(None, (self.state, self.detail, "stale" if self.staleness else "")))
@@ -160,13 +160,11 @@ def advice(stands: Sequence[Standing]) -> list[str]:
 
 
 def stale_lines(stands: Sequence[Standing]) -> list[str]:
-    """Only the runs that are not known to be of today's code and versions, and why."""
-    found = [s for s in stands if s.made and not s.staleness.is_current]
-    lines = [f"{s.run.id}  {s.run.name}: {s.staleness.sentence(s.made)}" for s in found if s.made]
-    if found:
-        return [*lines, f"{len(found)} stale or of unknown code; run {stale.AGAIN} trains anew"]
-    trained = sum(s.made is not None for s in stands)
-    return [f"no run is stale: {trained} trained, of today's code and versions"]
+    """A line for each run that is stale, or may be, with what is known of it."""
+    found = [f"{s.run.id}  {s.run.name}: {s.staleness.sentence(s.made)}" for s in stands if s.made]
+    if not found:
+        return ["no run is stale: all that is trained here is of today's code and versions"]
+    return [*found, f"run {stale.AGAIN} trains {'it' if len(found) == 1 else 'them'} anew"]
 
 
 def _cells(row: str, stand: Standing, several_seeds: bool) -> tuple[str, ...]:
