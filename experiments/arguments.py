@@ -81,9 +81,7 @@ def _config(config: argparse.ArgumentParser) -> None:
 
 def _diff(diff: argparse.ArgumentParser) -> None:
     for name in ("a", "b"):
-        diff.add_argument(
-            name, help=f"{RUN}; coco:table-3/QFL is of that profile; or a record.json"
-        )
+        diff.add_argument(name, help=f"{RUN}; coco:table-3/QFL is of that profile; a record.json")
     add_profile(diff)
     add_seeds(diff, "of both, or one for each; an id has its own")
     _add_json(diff)
