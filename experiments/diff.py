@@ -19,6 +19,8 @@ from gfl.record import RUN_ID, RecordError, RunRecord, Store
 
 WIDEST = 56  # characters of a value that are shown to a person
 ABSENT = "—"  # a setting that only the other run has
+LOCAL, REFERENCE = "local", "reference"  # places of records
+WHOSE = {LOCAL: "this machine's record", REFERENCE: "the reference's record"}
 
 
 @dataclass(frozen=True)
@@ -39,14 +41,16 @@ class Side:
     seed: int
     cells: Sequence[str]
     record: RunRecord | None
-    place: str  # of its record; empty: there is none
+    place: str  # of its record: LOCAL, REFERENCE or a file; empty: there is none
     run: Run | None  # None: named by its file
 
     @property
     def title(self) -> str:
         """The run, its cells and whose record is compared."""
         cells = "; ".join(filter(None, [self.profile, ", ".join(self.cells)]))
-        return f"{self.id}  ({cells})" + (f", {self.place}" if self.place else "")
+        return f"{self.id}  ({cells})" + (
+            f", {WHOSE.get(self.place, self.place)}" if self.place else ""
+        )
 
     def content(self) -> dict[str, Any]:
         """The same for programs."""
@@ -87,7 +91,7 @@ class Comparison:
         lacking = [name for name, side in zip("ab", (self.a, self.b), strict=True)
                    if side.record is None]  # fmt: skip
         if self.a.id == self.b.id:
-            if lacking:
+            if lacking or self.a.place == self.b.place:
                 return [*found, "no difference: a and b are one run"]
             found += ["one run: no factor or setting differs"]
         else:
@@ -149,16 +153,16 @@ def of_run(run: Run, store: Store) -> Side:
     name = run.profile.name
     own = store.own(name, run.id)
     record = own or store.reference(name, run.id)
-    place = "" if record is None else "this machine's" if own else "the reference's"
+    place = "" if record is None else LOCAL if own else REFERENCE
     return Side(run.id, name, run.seed, run.rows, record, place, run)
 
 
 def _apart(a: Side, b: Side, store: Store) -> tuple[Side, Side]:
     """Of one run named twice, this machine's record and the reference's, if there are both."""
-    if a.run is None or b.run is None or a.place != "this machine's":
+    if a.run is None or b.run is None or a.place != LOCAL:
         return a, b
     reference = store.reference(b.profile, b.id)
-    return a, replace(b, record=reference, place="the reference's" if reference else "")
+    return a, replace(b, record=reference, place=REFERENCE if reference else "")
 
 
 def _declared(named: Side, store: Store) -> Run:

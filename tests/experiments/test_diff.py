@@ -92,12 +92,16 @@ def test_records_tell_by_which_code_they_were_made(tmp_path: Path) -> None:
     for run, commit in zip(runs[:2], ("aaa", "bbb"), strict=True):
         made = {"commit": commit, "versions": {"torch": "2", "numpy": commit}}
         recorded.of(run, **made).save(store.run_dir("smoke", run.id) / "record.json")
-    found = diff.compare(runs[0], runs[1], store)
+    sides = [diff.of_run(run, store) for run in runs]
+    found = diff.compare(sides[0], sides[1], store)
     assert found.records == [
         Difference("commit", "aaa", "bbb"), Difference("versions.numpy", "aaa", "bbb")
     ]  # fmt: skip
     assert "records: 2 differ" in found.lines()
-    found = diff.compare(runs[0], runs[2], store)
+    assert "code: not compared; of a: that commit is not in this repository; of b: " in (
+        "\n".join(found.lines())
+    )
+    found = diff.compare(sides[0], sides[2], store)
     assert found.lines()[-1] == "records: b has not been finished here or in the reference"
 
 

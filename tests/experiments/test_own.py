@@ -183,7 +183,7 @@ def test_trained_twice_is_trained_once(root, tmp_path, capsys):
     assert f"predict --run {out} " in said
     assert "all classes   " in said
     assert main(command, FAKE_WORKER) == 0
-    assert "finished before, AP" in capsys.readouterr().out
+    assert "already trained (AP " in capsys.readouterr().out
     assert (tmp_path / "trained.txt").read_text().split() == [own.Request.load(out).id]
 
 
