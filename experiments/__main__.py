@@ -150,7 +150,7 @@ def _dry_run(
         if machine.max_iters is not None or not stand.is_done(again):
             how = f"{stand}, " if stand.state != "missing" else ""
             print(f"  {stand.run.id}  ({how}{', '.join(stand.run.rows)})")
-    for line in status.advice([] if again else stands):
+    for line in status.advice([] if again else stands, {run.id: run.name for run in runs}):
         print(line)
     return 0
 
@@ -159,7 +159,7 @@ def _status(args: argparse.Namespace) -> int:
     profile, store = chosen(args)
     shown, runs = matrix.select(args.target or "all", profile, args.seeds)
     # Asked for again, of all tables: a run that others show too is shown with all of them.
-    wanted = {run.id for run in runs}
+    wanted = {run.id: run.name for run in runs}
     every = matrix.plan(tables.TABLES.values(), profile, sorted({run.seed for run in runs}))
     today = Today()
     stands = [standing(run, store, today) for run in every if run.id in wanted]
@@ -172,12 +172,12 @@ def _status(args: argparse.Namespace) -> int:
         print(json.dumps(status.content(stands, bill, costs), indent=2))
         return 0
     if args.stale:
-        print("\n".join(status.stale_lines(stands)))
+        print("\n".join(status.stale_lines(stands, wanted)))
         return 0
     for line in status.lines(shown, stands, several_seeds=len(args.seeds) > 1):
         print(line)
     _say_elsewhere(shown, profile)
-    for line in status.advice(stands):
+    for line in status.advice(stands, wanted):
         print(line)
     print(bill.line(profile))
     nothing = runs and bill.todo == bill.runs

@@ -119,12 +119,11 @@ def _request(run: Run, run_dir: Path, setting: Setting, tell: Tell) -> Request:
         code=digests.code(),
         versions=digests.versions(),
     )
-    if epochs := setting.store.epochs_done(run_dir):
-        return _gone_on_with(request, run_dir, epochs, tell)
-    return request
+    gone_on_with = setting.store.epochs_done(run_dir)
+    return _with_before(request, run_dir, tell) if gone_on_with else request
 
 
-def _gone_on_with(request: Request, run_dir: Path, epochs: int, tell: Tell) -> Request:
+def _with_before(request: Request, run_dir: Path, tell: Tell) -> Request:
     """Name in a request all that has trained the run, where that is not today's code alone.
 
     What two versions of the code trained between them, neither of them reproduces.
@@ -136,7 +135,7 @@ def _gone_on_with(request: Request, run_dir: Path, epochs: int, tell: Tell) -> R
     except Exception:  # whatever is wrong with it, it vouches for nothing
         return replace(request, dirty=True, code={})
     if not staleness.is_current:
-        what = f"the {epochs} epochs it goes on from were {staleness.sentence(before)}"
+        what = f"what it goes on from was {staleness.sentence(before)}"
         tell({"event": "message", "text": f"{what}; {AGAIN} starts it anew"})
     dirty = request.dirty or before.dirty or before.commit != request.commit
     return replace(

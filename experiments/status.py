@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -154,14 +154,19 @@ def lines(shown: Sequence[Table], stands: Sequence[Standing], several_seeds: boo
     return found
 
 
-def advice(stands: Sequence[Standing]) -> list[str]:
-    """A line for each thing that is not today's about what is trained, with what mends it."""
-    return stale.advice((s.run.name, s.made, s.staleness) for s in stands if s.made)
+def advice(stands: Sequence[Standing], names: Mapping[str, str]) -> list[str]:
+    """A line for each thing that is not today's about what is trained, with what mends it.
+
+    ``names`` has what a run, by its id, is called.
+    """
+    return stale.advice((names[s.run.id], s.made, s.staleness) for s in stands if s.made)
 
 
-def stale_lines(stands: Sequence[Standing]) -> list[str]:
+def stale_lines(stands: Sequence[Standing], names: Mapping[str, str]) -> list[str]:
     """A line for each run that is stale, or may be, with what is known of it."""
-    found = [f"{s.run.id}  {s.run.name}: {s.staleness.sentence(s.made)}" for s in stands if s.made]
+    found = [
+        f"{s.run.id}  {names[s.run.id]}: {s.staleness.sentence(s.made)}" for s in stands if s.made
+    ]
     if not found:
         return ["no run is stale: all that is trained here is of today's code and versions"]
     return [*found, f"run {stale.AGAIN} trains {'it' if len(found) == 1 else 'them'} anew"]
