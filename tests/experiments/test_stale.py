@@ -221,7 +221,9 @@ def test_again_trains_what_is_stale_and_keeps_the_old(
     assert RunRecord.load(kept / "record.json") == old
     assert (kept / "final.pth").read_text() == "its weights"
     assert not (folder / "final.pth").exists()
-    assert record(tmp_path).metrics["AP"] == old.metrics["AP"] + 1
+    before, after = old.metrics["AP"], record(tmp_path).metrics["AP"]
+    assert before is not None
+    assert after == before + 1
     assert cli("run", "table-3/QFL", "--again") == 0
     assert trained() == [QFL, QFL]
 
@@ -233,7 +235,7 @@ def test_again_trains_what_is_stale_and_keeps_the_old(
     assert cli("diff", f"{kept}", QFL, "--json") == 0
     found = json.loads(capfd.readouterr().out)
     assert found["code"].keys() == {"gfl/losses.py"}
-    assert found["records"] == {"AP": {"a": old.metrics["AP"], "b": old.metrics["AP"] + 1}}
+    assert found["records"] == {"AP": {"a": before, "b": after}}
     assert (found["a"]["record"], found["b"]["record"]) == (f"{kept}/record.json", "local")
 
 
@@ -250,6 +252,17 @@ def test_a_run_of_other_versions_is_stale_too(
     assert f"with torch 1.13.1 (here {here}); --again" in capfd.readouterr().out
     assert cli("run", "table-3/QFL", "--again") == 0
     assert len(trained()) == 2
+
+
+def test_what_keeps_git_from_telling_the_commit_is_said_once_before_training(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(checkout, "problem", lambda: "git: detected dubious ownership")
+    assert cli("run", "table-3") == 0
+    line = "git: detected dubious ownership; runs are recorded without a commit\n"
+    assert capfd.readouterr().out.count(line) == 1
+    assert cli("run", "table-3") == 0
+    assert "dubious" not in capfd.readouterr().out
 
 
 def test_what_is_gone_on_with_by_other_code_is_said_and_is_neithers(
