@@ -196,7 +196,7 @@ def content(stands: Sequence[Standing], bill: Bill, costs: Costs) -> dict[str, A
                 "commit": s.made.commit if s.made else None,
                 "dirty": s.made.dirty if s.made else None,
             }
-            | (s.staleness.content() if s.made else {})
+            | (s.staleness.content() if s.made else dict.fromkeys(Staleness().content()))
             for s in stands
         ],
         "missing": {

@@ -115,6 +115,7 @@ def train(request: Request, run_dir: Path, tell: Tell) -> None:
     tell("phase", name="loading torch and mmdet")
     from gfl import checkpoint, session  # seconds, which a refused request need not wait for
 
+    request = _as_loaded(request)
     _decode(request, data_root, tell)
     outcome = session.run(
         _settings(request, data_root, run_dir),
@@ -169,6 +170,13 @@ def predict(
         tell("phase", name="predicting", done=done, of=total)
 
     return observe.predict(run_dir, data_root, device=device, workers=workers, progress=progress)
+
+
+def _as_loaded(request: Request) -> Request:
+    """Name in a request what was edited after it was written and before the code was imported."""
+    if not request.code or (code := digests.merged(request.code, digests.code())) == request.code:
+        return request
+    return replace(request, code=code, dirty=True)
 
 
 def _is_embedded_on_cpu(request: Request) -> bool:

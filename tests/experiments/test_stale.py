@@ -194,7 +194,7 @@ def test_status_lists_the_stale_alone(
     assert (run["stale"], run["changed_files"]) == (True, ["gfl/losses.py"])
     assert cli("status", "table-3", "--json") == 0
     runs = json.loads(capfd.readouterr().out)["runs"]
-    assert [run.get("stale") for run in runs] == [True, False, None, None]
+    assert [run["stale"] for run in runs] == [True, False, None, None]
 
 
 def test_again_trains_what_is_stale_and_keeps_the_old(
