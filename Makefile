@@ -7,7 +7,7 @@
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 unexport PYTHONPATH PYTHONHOME
-export PROFILE SEEDS GPUS DATA JOBS STORE STRICT
+export PROFILE SEEDS GPUS DATA JOBS STORE STRICT AGAIN
 
 PROFILE ?= laptop
 SEEDS ?= 0
@@ -16,6 +16,7 @@ DATA ?=
 JOBS ?=
 STORE ?=
 STRICT ?=
+AGAIN ?=
 ARGS ?=
 TORCH_INDEX ?=
 PY := .venv/bin/python
@@ -46,6 +47,7 @@ seeds := [ -z "$$SEEDS" ] || set -- "$$@" --seeds $$SEEDS;
 data := [ -z "$$DATA" ] || set -- "$$@" --data "$$DATA";
 store := [ -z "$$STORE" ] || set -- "$$@" --store "$$STORE";
 strict := case "$$STRICT" in ''|0) ;; *) set -- "$$@" --strict;; esac;
+again := case "$$AGAIN" in ''|0) ;; *) set -- "$$@" --again;; esac;
 jobs := [ -z "$$JOBS" ] || set -- "$$@" --jobs "$$JOBS";
 profile := [ -z "$$PROFILE" ] || set -- "$$@" --profile "$$PROFILE";
 define run
@@ -69,8 +71,9 @@ help: ## this list
 	@echo
 	@echo 'On the same line (defaults): PROFILE=laptop (smoke, laptop, gpu, coco)  SEEDS=0 ("0 1 2")'
 	@echo '  GPUS=number of GPUS  DATA=folder of COCO  JOBS=runs at a time (a core each)'
+	@echo '  AGAIN=1 trains anew what other code than today has trained, and keeps the old run'
 	@echo '  ARGS=anything more for the command (--dry-run: say what would be trained, do nothing;'
-	@echo '    with status: table-1a, --json)'
+	@echo '    with status: table-1a, --stale, --json)'
 	@echo '  PYTHON=interpreter to set up with (3.11, 3.12)  PY=environment to use as it is'
 	@echo '  TORCH_INDEX=https://download.pytorch.org/whl/cpu for PyTorch without CUDA (saves 4 GB)'
 
@@ -84,10 +87,10 @@ repair: ## check every installed file of .venv and mend what is damaged
 	@$(set_up) --repair
 
 reproduce-all: setup ## train and show all tables of the paper
-	@$(call run,experiments run all,$(seeds) $(data) $(jobs))
+	@$(call run,experiments run all,$(seeds) $(data) $(jobs) $(again))
 
 reproduce-table-%: setup ## train the rows of Table N (1, 1a, 1b, ... 4), print it beside the paper's
-	@$(call run,experiments run 'table-$*',$(seeds) $(data) $(jobs))
+	@$(call run,experiments run 'table-$*',$(seeds) $(data) $(jobs) $(again))
 
 table-%: setup ## print Table N from what is trained so far
 	@$(call run,analysis table 'table-$*' --store runs)
@@ -114,7 +117,7 @@ promote: setup ## make this machine's finished runs of a clean commit the refere
 	@$(call run,experiments promote)
 
 tune: setup ## the sweeps behind the settings the paper does not give
-	@$(call run,experiments tune,$(jobs))
+	@$(call run,experiments tune,$(jobs) $(again))
 
 test: setup ## run the tests (ARGS="tests/gfl -k losses" for some of them)
 	@exec env OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --maxprocesses 8 $(ARGS)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from analysis import agreement, render, tables
+from analysis import agreement, render, staleness, tables
 from analysis.sheet import sheet
 from experiments import profiles
 from experiments import tables as declared
@@ -151,7 +151,8 @@ def _one(table: Table, profile: Profile, store: Store, with_own: bool, write: bo
     made = sheet(table, profile, filled, with_own)
     runs = any(tables.is_run(table, profile, f.cell) for f in filled)
     verdicts = agreement.lines(filled) if with_own and runs else []
-    terminal.show(made, verdicts)
+    changed = staleness.lines(filled, with_own) if runs else []
+    terminal.show(made, [*verdicts, *changed])
     records = any(f.own if with_own else f.reference for f in filled)
     if runs and not records and (elsewhere := other_gpus(profile, store)):
         print(elsewhere)
@@ -162,7 +163,7 @@ def _one(table: Table, profile: Profile, store: Store, with_own: bool, write: bo
     # This machine's table has a name that git ignores: the committed one is the reference's.
     stem = table.name + (".this-machine" if with_own else "")
     files = {
-        folder / f"{stem}.md": render.markdown(made, verdicts),
+        folder / f"{stem}.md": render.markdown(made, [*verdicts, *(changed if with_own else [])]),
         folder / f"{stem}.csv": render.tidy_csv(table, filled, with_own),
     }
     for path, text in files.items():

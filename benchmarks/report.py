@@ -61,7 +61,7 @@ def setting(device: str, threads: int, repeat: int) -> Setting:
     """What is measured on here: this machine, and this commit."""
     import torch
 
-    from experiments.attempt import code_state
+    from experiments.checkout import code_state
     from gfl.session import cpu_name
 
     commit, dirty = code_state()

@@ -30,6 +30,7 @@ from experiments.declare import Table
 from experiments.machine import Machine
 from experiments.matrix import Run
 from experiments.running import run_missing
+from experiments.stale import Today
 from experiments.status import standing
 from experiments.worker import ROOT, TRAIN
 from gfl import config
@@ -63,9 +64,9 @@ def _run(args: argparse.Namespace, worker: Sequence[str]) -> int:
     _check_data(args, profile)
     _say_elsewhere(shown, profile)
     if args.dry_run:
-        return _dry_run(runs, profile, store, machine)
+        return _dry_run(runs, profile, store, machine, args.again)
     matrix.check_writable(store.runs / profile.name, store.results / "tables" / profile.name)
-    code, failed = _train(runs, profile, store, machine, worker)
+    code, failed = _train(runs, profile, store, machine, worker, args.again)
     if code:
         return code
     code = _print_tables(shown, "runs", args, *(["--no-write"] if args.max_iters else []))
@@ -76,7 +77,12 @@ def _run(args: argparse.Namespace, worker: Sequence[str]) -> int:
 
 
 def _train(
-    runs: Sequence[Run], profile: Profile, store: Store, machine: Machine, worker: Sequence[str]
+    runs: Sequence[Run],
+    profile: Profile,
+    store: Store,
+    machine: Machine,
+    worker: Sequence[str],
+    again: bool,
 ) -> tuple[int, list[Run]]:
     """Train what is missing; return an exit code, not 0 if that was stopped, and what failed."""
     from rich.console import Console
@@ -89,7 +95,9 @@ def _train(
         each = [seconds for run in runs if (seconds := known.seconds(run)) is not None]
         expected = statistics.fmean(each) if each else None
     display = Display(Console(), expected=expected)
-    code, failed = stoppable(PROG, lambda: run_missing(runs, store, machine, display, worker))
+    code, failed = stoppable(
+        PROG, lambda: run_missing(runs, store, machine, display, worker, again)
+    )
     return code, failed or []
 
 
@@ -98,9 +106,9 @@ def _tune(args: argparse.Namespace, worker: Sequence[str]) -> int:
     runs = tuning.runs(profile, store)
     machine = Machine(gpus=args.gpus, device=args.device, jobs=args.jobs)
     if args.dry_run:
-        return _dry_run(runs, profile, store, machine)
+        return _dry_run(runs, profile, store, machine, args.again)
     matrix.check_writable(store.runs / profile.name, store.results / "tuning")
-    code, _ = _train(runs, profile, store, machine, worker)
+    code, _ = _train(runs, profile, store, machine, worker, args.again)
     if code:
         return code
     for sweep in tuning.sweeps(profile):
@@ -131,14 +139,19 @@ def _print_tables(
     return next(filter(None, codes), 0)
 
 
-def _dry_run(runs: Sequence[Run], profile: Profile, store: Store, machine: Machine) -> int:
-    stands = [standing(run, store) for run in runs]
+def _dry_run(
+    runs: Sequence[Run], profile: Profile, store: Store, machine: Machine, again: bool
+) -> int:
+    today = Today()
+    stands = [standing(run, store, today) for run in runs]
     costs = estimates.costs(profile, store)
-    print(status.bill(stands, costs, store, machine).line(profile))
+    print(status.bill(stands, costs, store, machine, again).line(profile))
     for stand in stands:
-        if machine.max_iters is not None or stand.state != "finished":
+        if machine.max_iters is not None or not stand.is_done(again):
             how = f"{stand}, " if stand.state != "missing" else ""
             print(f"  {stand.run.id}  ({how}{', '.join(stand.run.rows)})")
+    for line in status.advice([] if again else stands, {run.id: run.name for run in runs}):
+        print(line)
     return 0
 
 
@@ -146,18 +159,26 @@ def _status(args: argparse.Namespace) -> int:
     profile, store = chosen(args)
     shown, runs = matrix.select(args.target or "all", profile, args.seeds)
     # Asked for again, of all tables: a run that others show too is shown with all of them.
-    wanted = {run.id for run in runs}
+    wanted = {run.id: run.name for run in runs}
     every = matrix.plan(tables.TABLES.values(), profile, sorted({run.seed for run in runs}))
-    stands = [standing(run, store) for run in every if run.id in wanted]
+    today = Today()
+    stands = [standing(run, store, today) for run in every if run.id in wanted]
     machine = Machine(gpus=args.gpus, jobs=args.jobs)
     costs = estimates.costs(profile, store)
     bill = status.bill(stands, costs, store, machine)
+    if args.stale:
+        stands = [s for s in stands if not s.staleness.is_current]
     if args.json:
         print(json.dumps(status.content(stands, bill, costs), indent=2))
+        return 0
+    if args.stale:
+        print("\n".join(status.stale_lines(stands, wanted)))
         return 0
     for line in status.lines(shown, stands, several_seeds=len(args.seeds) > 1):
         print(line)
     _say_elsewhere(shown, profile)
+    for line in status.advice(stands, wanted):
+        print(line)
     print(bill.line(profile))
     nothing = runs and bill.todo == bill.runs
     if nothing and (elsewhere := promote.other_gpus(profile, store)):
@@ -197,7 +218,7 @@ def _diff(args: argparse.Namespace) -> int:
         raise UserError(f"--seeds: two runs have at most two seeds, not {len(args.seeds)}")
     seeds = (args.seeds[0], args.seeds[-1])
     a, b = (
-        diff.find(name, profile.name, seed, args.gpus, store)
+        diff.side(name, profile.name, seed, args.gpus, store)
         for name, seed in zip((args.a, args.b), seeds, strict=True)
     )
     found = diff.compare(a, b, store)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from experiments import predict, testdev, train_own
-from experiments.cli import Parser, add_jobs, add_profile, add_seeds, whole_number
+from experiments.cli import Parser, add_again, add_jobs, add_profile, add_seeds, whole_number
 
 ABOUT = "The declared tables, run and recorded: python -m experiments run|status|..."
 RUN = "a run's id, or table-3/QFL"
@@ -49,6 +49,7 @@ def _run(run: argparse.ArgumentParser) -> None:
     add_jobs(run)
     _add_data(run)
     _add_device(run)
+    add_again(run)
     run.add_argument(
         "--max-iters",
         type=whole_number("--max-iters", 1),
@@ -62,6 +63,11 @@ def _status(status: argparse.ArgumentParser) -> None:
     add_profile(status)
     add_seeds(status)
     add_jobs(status)
+    status.add_argument(
+        "--stale",
+        action="store_true",
+        help="only the runs that other code or versions than today's have trained",
+    )
     _add_json(status)
 
 
@@ -75,7 +81,7 @@ def _config(config: argparse.ArgumentParser) -> None:
 
 def _diff(diff: argparse.ArgumentParser) -> None:
     for name in ("a", "b"):
-        diff.add_argument(name, help=f"{RUN}; coco:table-3/QFL is of that profile")
+        diff.add_argument(name, help=f"{RUN}; coco:table-3/QFL is of that profile; a record.json")
     add_profile(diff)
     add_seeds(diff, "of both, or one for each; an id has its own")
     _add_json(diff)
@@ -85,6 +91,7 @@ def _tune(tune: argparse.ArgumentParser) -> None:
     add_profile(tune)
     add_jobs(tune)
     _add_device(tune)
+    add_again(tune)
     _add_dry_run(tune)
 
 

@@ -106,6 +106,14 @@ def add_jobs(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_again(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--again",
+        action="store_true",
+        help="train anew what other code or versions than today's have trained; the old is kept",
+    )
+
+
 def chosen(args: argparse.Namespace) -> tuple[Profile, Store]:
     """The profile and the store that the options of ``add_profile`` name."""
     reads = args.command in READING or getattr(args, "dry_run", False)

@@ -14,6 +14,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from experiments.progress import Clock, RunProgress, TableProgress, duration
+from experiments.stale import by
 from gfl.record import RunRecord
 
 PLAIN_EVERY = 30.0  # seconds between plain lines of a run within an epoch
@@ -57,9 +58,13 @@ class Display:
             self._last_lines[""] = self.progress.clock()
             self.note(self._preparing)
 
-    def skipped(self, name: str, record: RunRecord | None) -> None:
-        ap = record.metrics.get("AP") if record else None
-        self.note(f"{name}: finished before" + (f", AP {ap:.1f}" if ap is not None else ""))
+    def warning(self, text: str) -> None:
+        self.note(text, style="yellow")
+
+    def skipped(self, name: str, record: RunRecord) -> None:
+        """Say that a run was finished before."""
+        made = f"commit {by(record)}" if record.commit else by(record)
+        self.note(f"{name}: already trained (AP {record.metrics['AP']:.1f}, {made})")
 
     def elsewhere(self, names: Sequence[str]) -> None:
         """Say which runs another process is training, as far as it is news."""
@@ -91,7 +96,7 @@ class Display:
         if event["event"] == "start" and run.resumed:
             self.note(f"{run.name}: going on from iteration {run.resumed}")
         elif event["event"] == "message":
-            self.note(f"{run.name}: {event['text']}", style="yellow")
+            self.warning(f"{run.name}: {event['text']}")
         elif not self._live and event["event"] != "start":  # of which there is nothing to tell
             new_phase = event["event"] == "phase" and run.phase.split(" ")[0] != before
             if event["event"] == "eval" or new_phase or self._is_late(id):

@@ -166,10 +166,17 @@ def default_folder(data: OwnData) -> Path:
     return FOLDER / data.root.name
 
 
-def train(plan: Plan, out: str | Path | None = None, *, worker: Sequence[str] = TRAIN) -> Result:
+def train(
+    plan: Plan,
+    out: str | Path | None = None,
+    *,
+    worker: Sequence[str] = TRAIN,
+    again: bool = False,
+) -> Result:
     """Train into a folder, going on from its newest checkpoint; done before, only read the result.
 
-    What happens is shown as it happens.
+    What happens is shown as it happens. ``again`` trains anew what other code or versions than
+    today's have trained, and keeps it in a folder beside this one.
 
     Raises:
         UserError: the folder holds something else, or the user can mend what stopped the run.
@@ -186,7 +193,7 @@ def train(plan: Plan, out: str | Path | None = None, *, worker: Sequence[str] = 
     lines = Console().is_jupyter
     console = Console(force_jupyter=False, force_terminal=False if lines else None)
     store = FolderStore(folder, ROOT / "results")
-    failed = run_missing([plan.run], store, plan.machine, Display(console), worker)
+    failed = run_missing([plan.run], store, plan.machine, Display(console), worker, again)
     record = store.own(PROFILE, plan.run.id)
     if failed or record is None:
         why = record.message if record else "it left no record"

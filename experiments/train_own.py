@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from experiments import own
-from experiments.cli import number_above, stoppable, whole_number
+from experiments.cli import add_again, number_above, stoppable, whole_number
 from experiments.worker import ROOT
 from gfl.data.own import OwnData
 from gfl.record import METRICS
@@ -87,6 +87,7 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=whole_number("--seed", 0), default=0)
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument("--gpus", type=whole_number("--gpus", 1), default=1)
+    add_again(parser)
 
 
 def run(args: argparse.Namespace, worker: Sequence[str]) -> int:
@@ -116,7 +117,7 @@ def run(args: argparse.Namespace, worker: Sequence[str]) -> int:
     if args.dry_run:
         return 0
     sys.stdout.flush()
-    code, result = stoppable(PROG, lambda: own.train(plan, folder, worker=worker))
+    code, result = stoppable(PROG, lambda: own.train(plan, folder, worker=worker, again=args.again))
     if result is None:
         return code
     each = {}

@@ -7,7 +7,6 @@ import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +26,6 @@ from gfl.config import COCO
 from gfl.history import DivergedError, HistoryHook, Tell, beginning
 from gfl.optim import computes_bfloat16
 
-PACKAGES = (
-    "torch", "torchvision", "onedl-mmdetection", "onedl-mmengine", "onedl-mmcv", "numpy",
-    "pycocotools",
-)  # fmt: skip
 # FPS protocol of GF's tools/benchmark.py: batch 1, 5 images to warm up, 2000 to time, forward and
 # NMS, loading excluded. On the embedded data fewer: half a minute of a run of seven is too much.
 FPS_WARMUP, FPS_IMAGES, FPS_IMAGES_EMBEDDED = 5, 2000, 300
@@ -50,7 +45,6 @@ class Outcome:
     evals: list[dict[str, Any]]
     seconds: float
     images_per_second: float | None
-    versions: dict[str, str]
     hardware: dict[str, Any]
 
 
@@ -140,7 +134,6 @@ def _outcome(
         evals=history["evals"],
         seconds=history["seconds"],
         images_per_second=speed,
-        versions={"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
         hardware=_hardware(runner),
     )
 

@@ -21,7 +21,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from gfl import config
+from gfl import config, digests
 from gfl.config.data import has_loaders
 from gfl.data import shapes
 from gfl.errors import UserError, disk_error
@@ -115,6 +115,7 @@ def train(request: Request, run_dir: Path, tell: Tell) -> None:
     tell("phase", name="loading torch and mmdet")
     from gfl import checkpoint, session  # seconds, which a refused request need not wait for
 
+    request = _as_loaded(request)
     _decode(request, data_root, tell)
     outcome = session.run(
         _settings(request, data_root, run_dir),
@@ -171,6 +172,13 @@ def predict(
     return observe.predict(run_dir, data_root, device=device, workers=workers, progress=progress)
 
 
+def _as_loaded(request: Request) -> Request:
+    """Name in a request what was edited after it was written and before the code was imported."""
+    if not request.code or (code := digests.merged(request.code, digests.code())) == request.code:
+        return request
+    return replace(request, code=code, dirty=True)
+
+
 def _is_embedded_on_cpu(request: Request) -> bool:
     return request.profile.dataset is not None and os.environ.get("CUDA_VISIBLE_DEVICES") == ""
 
@@ -208,7 +216,7 @@ def _record(request: Request, outcome: Outcome) -> RunRecord:
         seed=request.seed,
         commit=request.commit,
         dirty=request.dirty,
-        versions=outcome.versions,
+        versions=request.versions or digests.versions(),
         hardware=outcome.hardware,
         metrics=outcome.metrics,
         fps=outcome.fps,
@@ -220,6 +228,7 @@ def _record(request: Request, outcome: Outcome) -> RunRecord:
         state="failed" if outcome.problem else ended,
         message=outcome.problem,
         started=outcome.started,
+        code=request.code,
     )
 
 

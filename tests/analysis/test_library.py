@@ -15,7 +15,7 @@ from recorded import of
 
 from analysis import library
 from analysis.library import Library, MissingRuns, coco_results
-from experiments import profiles, tables
+from experiments import checkout, profiles, tables
 from experiments.matrix import plan
 from experiments.promote import promote
 from experiments.shown import SEEDS, SHOWN
@@ -37,8 +37,9 @@ def own(store: Store, source: str = "runs") -> Library:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     """Finished runs: joint, GFL and RetinaNet with predictions, ATSS without."""
+    monkeypatch.setattr(checkout, "has_commit", lambda commit: commit == "c0ffee" * 6)
     store = Store(tmp_path / "runs", tmp_path / "results")
     for run in plan(tables.TABLES.values(), SMOKE, [0]):
         if run.experiment not in (JOINT, GFL, RETINA, Experiment()):

@@ -183,8 +183,20 @@ def test_trained_twice_is_trained_once(root, tmp_path, capsys):
     assert f"predict --run {out} " in said
     assert "all classes   " in said
     assert main(command, FAKE_WORKER) == 0
-    assert "finished before, AP" in capsys.readouterr().out
+    assert "already trained (AP " in capsys.readouterr().out
     assert (tmp_path / "trained.txt").read_text().split() == [own.Request.load(out).id]
+
+
+def test_other_code_is_said_and_again_trains_anew(root, tmp_path, losses, capsys):
+    out = tmp_path / "mine"
+    command = ["train-own", str(root), "--out", str(out), *SHORT, "--scale", "laptop"]
+    assert main(command, FAKE_WORKER) == 0
+    losses.write_text(losses.read_text() + "x = 1\n")
+    assert main(command, FAKE_WORKER) == 0
+    assert "; gfl/losses.py has changed since; --again " in capsys.readouterr().out
+    assert main([*command, "--again"], FAKE_WORKER) == 0
+    assert len((tmp_path / "trained.txt").read_text().split()) == 2
+    assert (tmp_path / "mine.before-1/record.json").exists()
 
 
 def test_a_dry_run_writes_nothing(root, tmp_path, capsys):

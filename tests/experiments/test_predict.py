@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from recorded import of
 
-from experiments import profiles, tables
+from experiments import checkout, profiles, tables
 from experiments.__main__ import main
 from experiments.matrix import Run, plan
 from experiments.promote import promote
@@ -34,8 +34,9 @@ def some_predictions(id: str, score: float = 0.5) -> Predictions:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     """A machine that has finished two rows of Table 3, and stopped the third."""
+    monkeypatch.setattr(checkout, "has_commit", lambda commit: commit == COMMIT)
     store = Store(tmp_path / "runs", tmp_path / "results")
     for run in plan([TABLE3], SMOKE, [0]):
         if run.rows[0] in ("table-3/none", "table-3/QFL"):

@@ -202,7 +202,7 @@ def test_what_ends_well_at_a_profile_with_figures_is_predicted_for(
     values: dict[str, Any] = dict.fromkeys(field.name for field in fields(Outcome))
     metrics = {} if problem else dict.fromkeys(METRICS, 1.0)
     values |= {"is_first": True, "problem": problem, "metrics": metrics, "hardware": {}}
-    values |= {"curve": [], "evals": [], "versions": {}, "detections": [], "started": "then"}
+    values |= {"curve": [], "evals": [], "detections": [], "started": "then"}
     order: list[str] = []
 
     def run(*args: Any, **kwargs: Any) -> Outcome:

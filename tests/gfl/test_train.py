@@ -16,7 +16,7 @@ import gfl.register  # noqa: F401  before mmengine, which warns
 import pytest
 
 from experiments.profiles import COCO, GPU, LAPTOP, SMOKE
-from gfl import train
+from gfl import digests, train
 from gfl.checkpoint import load
 from gfl.data import loading, shapes
 from gfl.experiment import Experiment, Profile
@@ -80,9 +80,23 @@ def test_a_run_leaves_its_record_its_predictions_and_its_weights(ended):
     for point in record.curve:
         parts = point["loss_cls"] + point["loss_bbox"] + point["loss_dfl"]
         assert point["loss"] == pytest.approx(parts, abs=3e-6)  # each is rounded
+    assert record.versions == digests.versions()
+    assert record.code == {}  # the request names none: what trained it is not known
     assert isinstance(read_json(folder / "predictions.json")["detections"], list)
     assert not list(folder.glob("epoch_*"))
     assert all(w.isfinite().all() for w in load(folder / "final.pth")["model"].values())
+
+
+def test_code_that_is_edited_while_the_worker_starts_is_named(monkeypatch):
+    here = {"gfl/losses.py": "1", "gfl/head.py": "1"}
+    monkeypatch.setattr(digests, "code", lambda: here)
+    asked = replace(request_of(PROFILE), code=here)
+    assert train._as_loaded(asked) == asked
+    begun = replace(asked, code=here | {"gfl/head.py": "0 then 1"})
+    assert train._as_loaded(begun) == begun
+    edited = train._as_loaded(replace(asked, code=here | {"gfl/losses.py": "0"}))
+    assert edited == replace(asked, code=here | {"gfl/losses.py": "0 then 1"}, dirty=True)
+    assert train._as_loaded(request_of(PROFILE)) == request_of(PROFILE)
 
 
 def test_standard_output_is_events_alone(ended):
