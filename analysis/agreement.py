@@ -97,7 +97,17 @@ def agreement(filled: Sequence[Filled]) -> Agreement:
 
 
 def lines(filled: Sequence[Filled]) -> list[str]:
-    """Say it: a summary, then each run that is not identical, then how the bound comes about."""
+    """Say it: a summary, then each run that is not identical, then how the bound comes about.
+
+    Of the paper's rows; those that are not come after, with a bound of their own.
+    """
+    papers = [cell for cell in filled if not cell.cell.row.is_extra]
+    extra = [cell for cell in filled if cell.cell.row.is_extra and cell.own.keys() & cell.reference]
+    found = _lines(papers)
+    return [*found, "Rows not in the paper:", *_lines(extra)] if extra else found
+
+
+def _lines(filled: Sequence[Filled]) -> list[str]:
     found = agreement(filled)
     kinds = [v.kind for v in found.verdicts]
     if not kinds:
