@@ -144,9 +144,7 @@ def sheet(table: Table, profile: Profile, filled: Sequence[Filled], with_own: bo
     )
 
 
-def _legend(
-    table: Table, profile: Profile, filled: Sequence[Filled]
-) -> Iterator[tuple[str, str]]:
+def _legend(table: Table, profile: Profile, filled: Sequence[Filled]) -> Iterator[tuple[str, str]]:
     """What the paper's own signs mean, where it uses them, and the one of rows that it lacks."""
     if table.star:
         yield "*", table.star
@@ -155,8 +153,8 @@ def _legend(
     if table.runs_at(profile.name) and any(f.cell.row.is_extra for f in filled):
         yield (
             NOT_PAPERS,
-            f"not a row of the paper: declared in {EXTRA}, without published numbers, and part of "
-            "no claim, figure or order of rows",
+            f"not in the paper: declared in {EXTRA}, without published numbers; part of no claim, "
+            "figure or order of rows",
         )
 
 

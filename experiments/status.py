@@ -80,8 +80,10 @@ class Bill:
         papers = self.runs - self.extra
         if not self.extra:
             return f"{papers} runs"
-        return f"{papers} runs and {self.extra} not in the paper" if papers else (
-            f"{self.extra} run{'s' if self.extra > 1 else ''} not in the paper"
+        return (
+            f"{papers} runs and {self.extra} not in the paper"
+            if papers
+            else (f"{self.extra} run{'s' if self.extra > 1 else ''} not in the paper")
         )
 
     def _time(self) -> str:

@@ -12,9 +12,7 @@ from experiments.extra import ROWS
 from gfl.errors import UserError, did_you_mean
 from gfl.experiment import Experiment, Profile
 
-PAPERS = {
-    table.name: table for table in (*table1.PARTS, *table2.PARTS, table3.TABLE, table4.TABLE)
-}
+PAPERS = {table.name: table for table in (*table1.PARTS, *table2.PARTS, table3.TABLE, table4.TABLE)}
 
 
 def with_extra(rows: Mapping[str, tuple[Row, ...]]) -> dict[str, Table]:
