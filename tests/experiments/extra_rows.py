@@ -20,8 +20,12 @@ OWN = {
     "table-2b": Row("20", replace(GFL, y_n=20.0), marks=("1",)),
     "table-2c": Row("8", replace(GFL, delta=8.0), marks=("16",)),
     "table-3": Row("QFL, β = 3.5", QFL_3, marks=("✓", "")),
-    "table-4": Row(  # which is Table 3's run of both at the coco profile
-        "GFL", GFL, marks=("R-50", "12", "", "–"), label="GFL R-50 1x", baseline="GFL R-50"
+    "table-4": Row(
+        "GFL",
+        replace(GFL, backbone="r101"),
+        marks=("R-101", "12", "", "–"),
+        label="GFL R-101 1x",
+        baseline="GFL R-101",
     ),
 }
 

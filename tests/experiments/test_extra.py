@@ -130,7 +130,8 @@ def test_status_counts_it_apart(
 def test_it_is_run_where_its_table_is(
     store: Store, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
 ) -> None:
-    declare("table-4", monkeypatch)
+    r50 = Row("GFL", GFL, marks=("R-50", "12", "", "–"), label="GFL R-50 1x", baseline="GFL R-50")
+    declare("table-4", monkeypatch, r50)
     assert call(store, "status", "table-4/GFL R-50 1x", "--profile", "coco") == 0
     out = capfd.readouterr().out
     assert "GFL R-50 1x  missing  atss-joint-general-dfl-s0-" in out
