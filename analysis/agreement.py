@@ -101,14 +101,15 @@ def lines(filled: Sequence[Filled]) -> list[str]:
 
     Of the paper's rows; those that are not come after, with a bound of their own.
     """
-    papers = [cell for cell in filled if not cell.cell.row.is_extra]
-    extra = [cell for cell in filled if cell.cell.row.is_extra and cell.own.keys() & cell.reference]
-    found = _lines(papers)
-    return [*found, "Rows not in the paper:", *_lines(extra)] if extra else found
+    papers = agreement([cell for cell in filled if not cell.cell.row.is_extra])
+    extra = agreement([cell for cell in filled if cell.cell.row.is_extra])
+    if not extra.verdicts:
+        return _lines(papers)
+    first = _lines(papers) if papers.verdicts else []
+    return [*first, "Rows not in the paper:", *_lines(extra)]
 
 
-def _lines(filled: Sequence[Filled]) -> list[str]:
-    found = agreement(filled)
+def _lines(found: Agreement) -> list[str]:
     kinds = [v.kind for v in found.verdicts]
     if not kinds:
         return ["No run of this machine has a reference run of the same id to agree with."]
