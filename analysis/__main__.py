@@ -147,7 +147,7 @@ def _table(args: argparse.Namespace) -> int:
 def _one(table: Table, profile: Profile, store: Store, with_own: bool, write: bool) -> None:
     from analysis import terminal  # rich takes a while, and --help needs none
 
-    filled = tables.fill(table, profile, store)
+    filled = tables.fill_all(table, profile, store)
     made = sheet(table, profile, filled, with_own)
     runs = any(tables.is_run(table, profile, f.cell) for f in filled)
     verdicts = agreement.lines(filled) if with_own and runs else []

@@ -11,6 +11,7 @@ import pandas as pd
 from analysis import tables, uncertainty
 from analysis.errors import FOREGROUND, KINDS, SPECIAL, Errors, errors
 from analysis.library import Library, MissingRuns
+from analysis.notes import NOT_PAPERS
 from analysis.overlaps import Found, Truth
 from analysis.uncertainty import Difference, Figure
 from experiments.declare import Cell, Table
@@ -124,7 +125,7 @@ def gather(profile: Profile, library: Library, truth: Truth) -> Report:
     lines: dict[Experiment, Line] = {}
     without: list[str] = []
     for table in TABLES.values():
-        for cell in tables.fill(table, profile, library.store):
+        for cell in tables.fill_all(table, profile, library.store):
             records = cell.records("reference" if library.source == "results" else "ours")
             experiment = cell.cell.experiment
             if experiment is None or not records:
@@ -169,7 +170,8 @@ def detections(frame: pd.DataFrame) -> Found:
 
 
 def row_name(table: Table, cell: Cell) -> str:
-    """The cell as one says it: ``1a ATSS joint w/ QFL``, ``2b n 12``."""
+    """The cell as one says it: ``1a ATSS joint w/ QFL``, ``2b n 12``; marked if not the paper's."""
     row = cell.row.key
     number = f"{table.heading} " if table.heading and row.replace(".", "").isdigit() else ""
-    return f"{table.name.removeprefix('table-')} {number}{tables.name(cell)}"
+    mark = NOT_PAPERS if cell.row.is_extra else ""
+    return f"{table.name.removeprefix('table-')} {number}{tables.name(cell)}{mark}"

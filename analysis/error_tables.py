@@ -12,9 +12,11 @@ from analysis import uncertainty
 from analysis.error_runs import ALL, IOUS, Line, Report, gather
 from analysis.errors import BACKGROUND
 from analysis.library import Library
+from analysis.notes import NOT_PAPERS
 from analysis.overlaps import Truth
 from analysis.render import numbers
 from analysis.uncertainty import Difference, Figure
+from experiments.declare import EXTRA
 from experiments.matrix import check_writable
 from gfl.data.coco import dataset_problems, read_json
 from gfl.errors import UserError
@@ -123,6 +125,8 @@ def markdown(report: Report, profile: Profile) -> str:
     for iou in IOUS:
         parts.append(f"## Errors by kind, at an IoU of {iou:g}\n")
         parts.append(_table(report, iou, "detections", Line.detections, Line.count, 0))
+    if any(row.endswith(NOT_PAPERS) for line in report.lines for row in line.rows):
+        parts.append(f"{NOT_PAPERS} not in the paper: declared in {EXTRA}.\n")
     if report.without:
         parts.append(f"Without detections here: {', '.join(report.without)}.\n")
     return "\n".join(parts)

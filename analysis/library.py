@@ -19,13 +19,23 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from experiments import tables
 from gfl import predictions, train
 from gfl.data import shapes
 from gfl.data.labels import SIDES
 from gfl.errors import UserError
 from gfl.experiment import Experiment, Profile
 from gfl.files import sha256
-from gfl.record import RecordError, RunRecord, Store, digest, read_json, run_id, write_json
+from gfl.record import (
+    RUN_ID,
+    RecordError,
+    RunRecord,
+    Store,
+    digest,
+    read_json,
+    run_id,
+    write_json,
+)
 
 Source = Literal["results", "runs"]
 SPLIT = "val"
@@ -69,8 +79,14 @@ class Library:
         return record
 
     def records(self, profile: Profile) -> list[RunRecord]:
-        """Return all records of finished runs of a profile, in the order of their ids."""
-        found = (self._read(profile.name, id) for id in self._ids(profile.name))
+        """Return the records of the finished runs of the paper's rows, in the order of their ids.
+
+        Runs of other rows (``experiments.extra``) are not among them; those that hyper-parameters
+        were tuned with are.
+        """
+        slugs = {experiment.slug for experiment in tables.experiments(profile)}
+        ids = [id for id in self._ids(profile.name) if _slug(id) in slugs]
+        found = (self._read(profile.name, id) for id in ids)
         return [record for record in found if record is not None]
 
     def need(
@@ -243,6 +259,11 @@ def coco_results(detections: pd.DataFrame) -> list[dict[str, Any]]:
 def _what(files: Sequence[str]) -> str:
     """What is missing where one of these files is."""
     return "predictions" if predictions.LOCATIONS in files else "detections"
+
+
+def _slug(id: str) -> str | None:
+    match = RUN_ID.fullmatch(id)
+    return match["slug"] if match else None
 
 
 def _are(things: Sequence[str]) -> str:

@@ -54,7 +54,7 @@ def tidy_csv(table: Table, filled: Sequence[Filled], with_own: bool) -> str:
     for cell in filled:
         where = {"table": table.name, "group": cell.cell.group.name, "row": cell.cell.row.key}
         base = tables.baseline_of(filled, table, cell.cell)
-        for name, value in _published(cell, base):
+        for name, value in _published(cell, base):  # nothing of rows that are not the paper's
             text = "" if value is None else str(value)
             writer.writerow(where | {"column": name, "source": "paper", "value": text})
         for source in tables.sources(with_own):
@@ -65,6 +65,8 @@ def tidy_csv(table: Table, filled: Sequence[Filled], with_own: bool) -> str:
 
 
 def _published(cell: Filled, base: Filled | None) -> Iterator[tuple[str, float | None]]:
+    if cell.cell.row.is_extra:
+        return
     yield from cell.cell.published.items()
     if (difference := tables.published_difference(cell, base)) is not None:
         yield DELTA, difference

@@ -100,17 +100,18 @@ def _cuts(
 
 
 def _grid(lead: _Part, figures: Sequence[tuple[str, ...]], block: Block, gap: int) -> Grid:
-    """One page: rows of several lines stand apart, their first line, the paper's, is dim."""
+    """One page: rows of several lines stand apart; the paper's line above others is dim."""
     grid = Grid(box=None, pad_edge=False, padding=(0, gap, 0, 0))
     (head, *labels), (names, *texts) = lead.rows, figures
     for i, name in enumerate((*head, *names)):
         is_text = i == 0 or (i < len(head) and not name)  # the row's name and the source
         grid.add_column(name, justify="left" if is_text else "center", no_wrap=True)
-    sources = [line.source for line in block.lines]
-    has_more = [source != "paper" for source in (*sources[1:], "paper")]
+    lines = block.lines
     for i, (label, text) in enumerate(zip(labels, texts, strict=True)):
-        is_first = sources[i] == "paper" and has_more[i]
-        if is_first or (sources[i] == "paper" and i and sources[i - 1] != "paper"):
+        is_papers = lines[i].source == "paper"
+        has_more = i + 1 < len(lines) and not lines[i + 1].key
+        is_after_run = i > 0 and lines[i - 1].source != "paper"
+        if lines[i].key and (has_more or is_after_run or not is_papers):
             grid.add_row()
-        grid.add_row(*label, *text, style="dim" if is_first else None)
+        grid.add_row(*label, *text, style="dim" if is_papers and has_more else None)
     return grid

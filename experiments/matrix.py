@@ -24,6 +24,7 @@ class Run:
     profile: Profile
     seed: int
     rows: tuple[str, ...]  # "table-3/QFL"
+    is_extra: bool = False  # no row of the paper's shows it
 
     @property
     def name(self) -> str:
@@ -40,12 +41,15 @@ def plan(shown: Iterable[Table], profile: Profile, seeds: Sequence[int]) -> list
         raise UserError(f"seed {TUNING_SEED} is for tuning: what was chosen on it proves nothing")
     run_here = [table for table in shown if table.runs_at(profile.name)]
     cells = [(table, cell) for table in run_here for cell in table.cells() if cell.experiment]
+    # Behind the paper's, so that its runs have their own names and come first.
+    cells += [(table, cell) for table in run_here for cell in table.extra_cells()]
     runs: dict[str, Run] = {}
     for seed in dict.fromkeys(seeds):
         for table, cell in cells:
             assert cell.experiment is not None
             id = run_id(cell.experiment, profile, seed)
-            shared = runs.get(id) or Run(id, cell.experiment, profile, seed, ())
+            new = Run(id, cell.experiment, profile, seed, (), cell.row.is_extra)
+            shared = runs.get(id, new)
             runs[id] = replace(shared, rows=(*shared.rows, f"{table.name}/{cell.key}"))
     return list(runs.values())
 
@@ -108,9 +112,9 @@ def elsewhere(table: Table, profile: Profile) -> str:
 def _select_row(
     among: Sequence[Table], row: str, profile: Profile, seeds: Sequence[int]
 ) -> tuple[list[Table], list[Run]]:
-    shown = [t for t in among if any(row in _names(cell) for cell in t.cells())]
+    shown = [t for t in among if any(row in _names(cell) for cell in t.all_cells())]
     if not shown:
-        known = {name for t in among for cell in t.cells() for name in _names(cell)}
+        known = {name for t in among for cell in t.all_cells() for name in _names(cell)}
         where = ", ".join(table.title for table in among)
         has = "has" if len(among) == 1 else "have"
         raise UserError(f"{where} {has} no row {row!r}{did_you_mean(row, known)}")

@@ -73,6 +73,7 @@ class Bill:
     """What the runs that are not finished will cost."""
 
     runs: int
+    extra: int  # those of the runs that no row of the paper's shows
     todo: int
     jobs: int
     timed: int | None  # those of a kind whose time is recorded; None: trials, which none tells of
@@ -84,7 +85,7 @@ class Bill:
 
     def line(self, profile: Profile) -> str:
         """One line for a person."""
-        line = f"{profile.name} profile: {self.runs} runs, {self.todo} to train"
+        line = f"{profile.name} profile: {self._runs()}, {self.todo} to train"
         if not self.todo:
             return line
         line += f", {self.jobs} at a time" if self.jobs > 1 else ""
@@ -93,6 +94,16 @@ class Bill:
         data = estimates.in_words(self.data_bytes)
         part = f", {data} of it the data set" if self.data_bytes else ""
         return f"{line}, {size} of disk{part} ({free} free)"
+
+    def _runs(self) -> str:
+        papers = self.runs - self.extra
+        if not self.extra:
+            return f"{papers} runs"
+        return (
+            f"{papers} runs and {self.extra} not in the paper"
+            if papers
+            else (f"{self.extra} run{'s' if self.extra > 1 else ''} not in the paper")
+        )
 
     def _time(self) -> str:
         if self.timed is None:
@@ -120,6 +131,7 @@ def bill(
     data = estimates.data_bytes(profile) if todo else 0
     return Bill(
         runs=len(stands),
+        extra=sum(s.run.is_extra for s in stands),
         todo=len(todo),
         jobs=jobs,
         timed=None if trial else len(known),
@@ -144,9 +156,10 @@ def lines(shown: Sequence[Table], stands: Sequence[Standing], several_seeds: boo
         stales = sum(bool(s.staleness) for s in runs)
         counted += f" ({stales} stale)" if stales else ""
         found += ["", f"{table.title}: {counted}"] if found else [f"{table.title}: {counted}"]
-        order = {f"{table.name}/{cell.key}": i for i, cell in enumerate(table.cells())}
+        order = {f"{table.name}/{cell.key}": i for i, cell in enumerate(table.all_cells())}
+        extra = {f"{table.name}/{cell.key}" for cell in table.extra_cells()}
         cells.sort(key=lambda cell: (order[cell[0]], cell[1].run.seed))
-        rows = [_cells(row, s, several_seeds) for row, s in cells]
+        rows = [_cells(row, s, several_seeds, row in extra) for row, s in cells]
         widths = [max(len(row[i]) for row in rows) for i in range(3)]
         for row in rows:
             texts = [f"{text:{width}}" for text, width in zip(row, widths, strict=False)]
@@ -172,10 +185,11 @@ def stale_lines(stands: Sequence[Standing], names: Mapping[str, str]) -> list[st
     return [*found, f"run {stale.AGAIN} trains {'it' if len(found) == 1 else 'them'} anew"]
 
 
-def _cells(row: str, stand: Standing, several_seeds: bool) -> tuple[str, ...]:
+def _cells(row: str, stand: Standing, several_seeds: bool, is_extra: bool) -> tuple[str, ...]:
     name = row.partition("/")[2] + (f", seed {stand.run.seed}" if several_seeds else "")
     others = [other for other in stand.run.rows if other != row]
-    also = (f"also {', '.join(others)}",) if others else ()
+    also = ("not in the paper",) if is_extra else ()
+    also += (f"also {', '.join(others)}",) if others else ()
     return name, str(stand), stand.run.id, *also
 
 
@@ -188,6 +202,7 @@ def content(stands: Sequence[Standing], bill: Bill, costs: Costs) -> dict[str, A
                 "id": s.run.id,
                 "seed": s.run.seed,
                 "cells": list(s.run.rows),
+                "in_paper": not s.run.is_extra,
                 "state": s.state,
                 "detail": s.detail,
                 "AP": s.record.metrics["AP"] if s.record and s.state == "finished" else None,

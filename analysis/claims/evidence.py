@@ -122,23 +122,12 @@ def _records(library: Library, profile: Profile) -> dict[Experiment, dict[int, R
     known = {record.id: record for record in library.records(profile)}
     seeds = [seed for seed in seeds_of(known) if seed != TUNING_SEED]
     found: dict[Experiment, dict[int, RunRecord]] = {}
-    for experiment in declared(profile):
+    for experiment in tables.experiments(profile):
         runs = {seed: known.get(library.id(experiment, profile, seed)) for seed in seeds}
         there = {seed: record for seed, record in runs.items() if record is not None}
         if there:
             found[experiment] = there
     return found
-
-
-def declared(profile: Profile) -> list[Experiment]:
-    """Every experiment that some table runs at the profile, once."""
-    cells = (
-        cell
-        for table in tables.TABLES.values()
-        if table.runs_at(profile.name)
-        for cell in table.cells()
-    )
-    return list(dict.fromkeys(cell.experiment for cell in cells if cell.experiment))
 
 
 def _figures(

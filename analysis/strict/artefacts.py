@@ -35,7 +35,7 @@ def tables(profile: Profile, store: Store) -> Iterator[Finding]:
     folder = store.results / "tables" / profile.name
     made: dict[Path, tuple[str, Table]] = {}
     for table in declared.TABLES.values():
-        filled = filling.fill(table, profile, store)
+        filled = filling.fill_all(table, profile, store)
         if any(cell.reference for cell in filled):
             stem, laid_out = folder / table.name, sheet(table, profile, filled, False)
             made[stem.with_suffix(".md")] = render.markdown(laid_out, []), table
