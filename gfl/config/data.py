@@ -67,7 +67,7 @@ def _pipeline(split: str, profile: Profile) -> list[Config]:
 
 
 def _loader(profile: Profile) -> str:
-    """Return the transform that reads an image: COCO's as mmdet reads them for published results."""
+    """Return the transform that reads an image: of COCO mmdet's, as for the published results."""
     if profile.own:
         return "LoadUprightImage"
     return "LoadImageFromMemory" if profile.dataset else "LoadImageFromFile"

@@ -40,11 +40,14 @@ ORIENTATION, TURNED = 0x0112, range(5, 9)  # of EXIF: a quarter turn
 
 
 class ImageError(UserError):
-    """An image file that cannot be read right; ``reason`` leaves out its name."""
+    """An image file that cannot be read right: why, and what its decoder said, if that is more.
 
-    def __init__(self, path: Path, reason: str) -> None:
-        super().__init__(f"{named(path)}: {reason}")
-        self.reason = reason
+    Made of its text alone as well, as torch makes anew what a loader process raised.
+    """
+
+    def __init__(self, text: str, reason: str = "", detail: str = "") -> None:
+        super().__init__(text)
+        self.reason, self.detail = reason or text, detail
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,36 +120,41 @@ def _opened(path: Path) -> Iterator[ImageFile.ImageFile]:
             warnings.simplefilter("ignore")
             with Image.open(path, formats=FORMATS) as image:
                 if image.width * image.height > MOST_PIXELS:
-                    raise ImageError(path, TOO_LARGE)
+                    raise _error(path, TOO_LARGE)
                 yield image
     except UserError:
         raise
     except UnidentifiedImageError as err:
-        raise ImageError(path, _unidentified(path)) from err
+        raise _error(path, _unidentified(path)) from err
     except Image.DecompressionBombError as err:
-        raise ImageError(path, TOO_LARGE) from err
+        raise _error(path, TOO_LARGE) from err
     except MemoryError as err:
-        raise ImageError(path, "too large for this machine's memory") from err
+        raise _error(path, "too large for this machine's memory") from err
     except Exception as err:  # whatever a decoder makes of bytes that are not as they should be
-        raise ImageError(path, f"damaged, cannot be decoded ({_reason(err)})") from err
+        raise _error(path, "damaged, cannot be decoded", _said(err)) from err
+
+
+def _error(path: Path, reason: str, detail: str = "") -> ImageError:
+    text = f"{named(path)}: {reason}" + (f" ({detail})" if detail else "")
+    return ImageError(text, reason, detail)
 
 
 def _check_file(path: Path) -> None:
     try:
         about = path.stat()
         if stat.S_ISDIR(about.st_mode):
-            raise ImageError(path, "a folder, not an image")
+            raise _error(path, "a folder, not an image")
         if not stat.S_ISREG(about.st_mode):  # a pipe would be waited for
-            raise ImageError(path, "not a file")
+            raise _error(path, "not a file")
         if about.st_size == 0:
-            raise ImageError(path, "empty, 0 bytes")
+            raise _error(path, "empty, 0 bytes")
         with path.open("rb"):
             pass
     except FileNotFoundError as err:
-        raise ImageError(path, "no such file") from err
+        raise _error(path, "no such file") from err
     except (OSError, ValueError) as err:  # ValueError: a name with a zero byte
         reason = getattr(err, "strerror", None) or err
-        raise ImageError(path, f"cannot be read ({reason})") from err
+        raise _error(path, f"cannot be read ({reason})") from err
 
 
 def _unidentified(path: Path) -> str:
@@ -170,7 +178,7 @@ def _upright(image: Image.Image) -> Image.Image:
 
 def _rgb(image: Image.Image, path: Path) -> Image.Image:
     if image.mode in ("I", "F"):
-        raise ImageError(path, "32-bit grey values, whose range is unknown; save it with 8 or 16")
+        raise _error(path, "32-bit grey values, whose range is unknown; save it with 8 or 16")
     try:
         if image.has_transparency_data:
             image = image.convert("RGBA")
@@ -178,7 +186,7 @@ def _rgb(image: Image.Image, path: Path) -> Image.Image:
             image = Image.alpha_composite(white, image)
         return image.convert("RGB")
     except ValueError as err:
-        raise ImageError(path, f"its colours are {image.mode}, not RGB, CMYK or grey") from err
+        raise _error(path, f"its colours are {image.mode}, not RGB, CMYK or grey") from err
 
 
 def _remark(image: ImageFile.ImageFile) -> str:
@@ -189,5 +197,5 @@ def _remark(image: ImageFile.ImageFile) -> str:
     return f"{frames} {'pages' if image.format == 'TIFF' else 'frames'}; the first is looked at"
 
 
-def _reason(err: Exception) -> str:
+def _said(err: Exception) -> str:
     return " ".join(str(err).split()) or type(err).__name__
