@@ -58,7 +58,7 @@ def examine(
         finally:
             pool.shutdown(cancel_futures=True)
             memory.save()
-    return found
+    return {path: found[path] for path in known}
 
 
 def _decoded(path: Path) -> tuple[Key, Size | ImageError]:

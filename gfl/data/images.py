@@ -118,7 +118,8 @@ def _opened(path: Path) -> Iterator[ImageFile.ImageFile]:
         # A warning of Pillow's is about a file: an image that can be read in spite of it is read.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(path, formats=FORMATS) as image:
+            # Not by its name: Pillow would map a turned TIFF with its sides swapped.
+            with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
                 if image.width * image.height > MOST_PIXELS:
                     raise _error(path, TOO_LARGE)
                 yield image
