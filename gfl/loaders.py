@@ -8,6 +8,7 @@ each is copied twice, and nothing else changes.
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import re
@@ -32,6 +33,7 @@ SHARED_MEMORY = Path("/dev/shm")  # of Linux
 PREFETCHED = 2  # batches of each loader, torch's default; one more is being trained on
 FLOATS = ("PhotoMetricDistortion",)  # the transforms that leave float32, 4 bytes, in place of uint8
 BESIDES = 64 << 10  # bytes: an image's boxes and labels, a few pages of memory each
+FOR_SEMAPHORES = 1 << 20  # bytes; the queues of four loaders take some 40 pages
 CANNOT_SHARE = 75  # a loader's exit code, sysexits.h's EX_TEMPFAIL
 
 LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
@@ -84,6 +86,8 @@ def prepare(settings: Config, tell: Callable[[str], None], gpus: int = 1) -> Non
 
 def _obstacle() -> str | None:
     """Say why processes cannot have a queue here, if they cannot."""
+    if (free := _free()) is not None and free < FOR_SEMAPHORES:
+        return f"{SHARED_MEMORY} is full"
     try:
         multiprocessing.get_context().Queue().close()
     except (OSError, ImportError) as err:  # ImportError: a Python without semaphores
@@ -134,8 +138,9 @@ def _by_value(tensor: Tensor) -> tuple[Callable[..., Tensor], tuple[Any]]:
 
 
 def _end(error: BaseException, _: object) -> NoReturn:
-    print(f"loader process {os.getpid()}: {error}", file=sys.stderr, flush=True)
-    os._exit(CANNOT_SHARE)
+    print(f"loader process {os.getpid()}: {error!r}", file=sys.stderr, flush=True)
+    is_full = "shared memory" in str(error) or getattr(error, "errno", None) == errno.ENOSPC
+    os._exit(CANNOT_SHARE if is_full else 1)
 
 
 @contextmanager
@@ -150,26 +155,35 @@ def explained() -> Iterator[None]:
     try:
         yield
     except Exception as err:
-        text = str(err)
-        if died := DIED.search(text):
-            raise UserError(_died(died)) from err
-        if RAISED.match(text):
-            raise _raised(text) from err
+        if deaths := list(_deaths(err)):
+            raise UserError(_died(*deaths[-1])) from err
+        if RAISED.match(str(err)):
+            raise _raised(str(err)) from err
         raise
 
 
-def _died(found: re.Match[str]) -> str:
-    name, code = found["signal"], found["code"]
+def _deaths(err: BaseException | None) -> Iterator[tuple[str | None, str | None]]:
+    """Yield what is known of a loader's end, its signal or exit code: the first error knows most.
+
+    Where training waits for a batch, torch raises another, which names the process alone.
+    """
+    while err is not None:
+        if found := DIED.search(str(err)):
+            yield found["signal"], found["code"]
+        err = err.__cause__ or err.__context__
+
+
+def _died(name: str | None, code: str | None) -> str:
     if name == "Bus error" or code == str(CANNOT_SHARE):
         return NO_ROOM
     if name == "Killed":
         return f"a loader process was killed (out of memory?): free some memory, {AGAIN}"
-    how = f"killed by signal: {name}" if name else f"exit code {code}" if code else "unknown"
-    return f"a loader process ended ({how}); {AGAIN.removeprefix('then ')}"
+    how = f"killed by signal: {name}" if name else f"exit code {code or 'unknown'}"
+    return f"a loader process ended ({how}); the log may say why; {AGAIN.removeprefix('then ')}"
 
 
 def _raised(text: str) -> Exception:
-    """Return what a loader raised, without the traceback, which the log has."""
+    """Return what a loader raised, without its traceback."""
     lines = text.rpartition(TRACEBACK)[2].splitlines()
     at = next((i for i, line in enumerate(lines) if line[:1].strip()), len(lines) - 1)
     kind, _, message = " ".join(lines[at:]).partition(": ")
