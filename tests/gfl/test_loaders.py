@@ -228,6 +228,7 @@ def test_without_shared_memory_the_training_process_loads_the_images(small, fold
 def settings_of(cell: str, gpus: int = 1) -> dict[str, Any]:
     table, row = cell.split("/")
     experiment = next(r.experiment for r in TABLES[table].rows if r.name == row)
+    assert experiment is not None
     resolved = config.build(experiment, COCO, 0)
     return config.for_machine(
         resolved, data_root=Path("coco"), work_dir=Path("run"), workers=4, gpus=gpus
