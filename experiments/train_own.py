@@ -7,10 +7,14 @@ import os
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
+
+from rich.console import Console
 
 from experiments import own
 from experiments.cli import add_again, number_above, stoppable, whole_number
+from experiments.display import Display
 from experiments.worker import ROOT
 from gfl.data.own import OwnData
 from gfl.record import METRICS
@@ -97,13 +101,16 @@ def run(args: argparse.Namespace, worker: Sequence[str]) -> int:
         UserError: the data, a setting or the folder is not as it must be; nothing was written.
     """
     print("checking the data", file=sys.stderr)
-    data = own.read(
-        args.data,
-        train=args.train,
-        val=args.val,
-        train_images=args.train_images,
-        val_images=args.val_images,
-    )
+    display = Display(Console(stderr=True))
+    with display.table(1):
+        data = own.read(
+            args.data,
+            train=args.train,
+            val=args.val,
+            train_images=args.train_images,
+            val_images=args.val_images,
+            progress=partial(display.preparing, "decoding the images"),
+        )
     settings = ("experiment", "scale", "epochs", "batch", "lr", "size", "pretrained", "seed")
     plan = own.plan(
         data, gpus=args.gpus, device=args.device, **{name: getattr(args, name) for name in settings}

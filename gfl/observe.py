@@ -16,7 +16,7 @@ import torch
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
-from gfl import config, predictions
+from gfl import config, loaders, predictions
 from gfl.boxes import General
 from gfl.data.coco import read_json
 from gfl.geometry import iou
@@ -50,14 +50,18 @@ def predict(
     """
     trained = detector(run_dir, device)
     loader, ground_truth = evaluation(trained, data_root, workers)
-    return predictions.write(observe(trained, loader, ground_truth, progress), run_dir)
+    with loaders.explained():
+        found = observe(trained, loader, ground_truth, progress)
+    return predictions.write(found, run_dir)
 
 
 def evaluation(trained: Trained, data_root: Path, workers: int = 0) -> tuple[Any, Path]:
     """Return the loader of a run's evaluation, its images in its batches, and their boxes' file."""
-    settings = config.for_machine(
+    here = config.for_machine(
         trained.config, data_root=data_root, work_dir=trained.run_dir, workers=workers
-    )["val_dataloader"]
+    )
+    loaders.prepare(here, lambda text: None)
+    settings = here["val_dataloader"]
     quiet = contextlib.redirect_stdout(io.StringIO())  # pycocotools reports its progress by print
     with DefaultScope.overwrite_default_scope("mmdet"), quiet:
         return Runner.build_dataloader(settings), data_root / settings["dataset"]["ann_file"]

@@ -60,6 +60,7 @@ with _without_warnings():
     import gfl.data.seeding
     import gfl.head
     import gfl.hosts
+    import gfl.loaders
     import gfl.metric
     import gfl.optim
     import gfl.processes  # noqa: F401

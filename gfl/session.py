@@ -20,7 +20,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 import gfl.register  # noqa: F401  mmdet learns of what is ours
-from gfl import pretrained, processes
+from gfl import loaders, pretrained, processes
 from gfl.checkpoint import ExactCheckpointHook
 from gfl.config import COCO
 from gfl.history import DivergedError, HistoryHook, Tell, beginning
@@ -80,7 +80,8 @@ def run(
     """Train, evaluate and time one run, going on from its newest checkpoint.
 
     Raises:
-        UserError: the backbone's ImageNet weights cannot be had, or the cap is none.
+        UserError: the backbone's ImageNet weights cannot be had, the cap is none, or a loader
+            process ended because of something that the user can mend.
         RuntimeError: this is not one of ``gpus`` processes.
     """
 
@@ -91,6 +92,7 @@ def run(
         torch.set_num_threads(threads)
         cv2.setNumThreads(threads)
     _prepare(settings["model"]["backbone"], run_dir, gpus, capped, message)
+    loaders.prepare(settings, message, gpus)
     runner = _runner(settings, run_dir, gpus)
     history = beginning()
     batch = settings["train_dataloader"]["batch_size"] * gpus
@@ -101,7 +103,8 @@ def run(
         runner.register_hook(hook)
     problem = ""
     try:
-        runner.train()
+        with loaders.explained():
+            runner.train()
         chronicle.tick()
     except DivergedError as err:
         problem = str(err)

@@ -191,7 +191,12 @@ def _workers(request: Request) -> int:
     """
     if not has_loaders(request.profile) or _is_embedded_on_cpu(request):
         return 0
-    return min(LOADERS, request.cores or LOADERS)
+    return min(LOADERS, request.cores or _cores())
+
+
+def _cores() -> int:
+    here = hasattr(os, "sched_getaffinity")  # not on macOS
+    return len(os.sched_getaffinity(0)) if here else os.cpu_count() or 1
 
 
 def _settings(request: Request, data_root: Path, run_dir: Path) -> dict[str, Any]:

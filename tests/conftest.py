@@ -34,3 +34,13 @@ def shared() -> Path:
     if not (folder / "data").is_dir():
         pytest.skip(f"{folder}/data is not there: this test needs its COCO images and results")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def checked_images(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """Where images that were found sound are remembered: not in the checkout."""
+    folder = tmp_path_factory.getbasetemp() / "checked-images"
+    monkeypatch.setattr("gfl.data.image_check.REMEMBERED", folder)
+    return folder

@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gfl.data.coco import PARTS, Found, dataset_problems, read_json, some
 from gfl.errors import UserError
 from gfl.files import sha256
+
+if TYPE_CHECKING:
+    from gfl.data.image_check import Progress, Size
+    from gfl.data.images import ImageError
 
 # Where COCO, and the tools that write its format, keep a split's boxes below the folder.
 ANNOTATIONS = (
@@ -32,7 +36,6 @@ SPELLINGS = {"train": ("train",), "val": ("val", "valid", "validation")}
 SMALLEST_IMAGE = 32  # px; mmdet leaves smaller ones out of training
 SMALLEST_BOX = 1  # px; and smaller boxes
 TOLERANCE = 1  # px by which a box may stick out of its image and nobody needs to know
-ORIENTATION, TURNED = 0x0112, range(5, 9)  # of EXIF: a quarter turn
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,11 @@ class _Split:
     dataset: dict[str, Any]
 
     @property
+    def files(self) -> list[Path]:
+        """Each image's path, in the file's order."""
+        return [self.folder / image["file_name"] for image in self.dataset["images"]]
+
+    @property
     def labels(self) -> list[tuple[int, str]]:
         return [(category["id"], category["name"]) for category in self.dataset["categories"]]
 
@@ -121,11 +129,13 @@ def read(
     val: str | Path | None = None,
     train_images: str | Path | None = None,
     val_images: str | Path | None = None,
+    progress: Progress = lambda done, total: None,
 ) -> OwnData:
     """Find and check a data set: boxes in COCO's JSON and images, for training and validation.
 
     The four paths are below ``root`` or the current folder; what is not given is looked for under
-    the names that COCO and the tools of its format use. Every image's header is read.
+    the names that COCO and the tools of its format use. Every image is decoded once, unless it was
+    before: ``progress(done, total)`` is called with numbers of images.
 
     Raises:
         UserError: all that is wrong, in one line.
@@ -135,7 +145,10 @@ def read(
         raise UserError(f"{root} is not a folder" if root.exists() else f"{root} is missing")
     training = _read_split(root, "train", train, train_images)
     validation = _read_split(root, "val", val, val_images)
-    problems = [*_problems(training), *_problems(validation)]
+    from gfl.data.image_check import examine  # numpy and Pillow, which no other command waits for
+
+    sizes = examine(root, [*training.files, *validation.files], progress)
+    problems = [*_problems(training, sizes), *_problems(validation, sizes)]
     problems = problems or _differences(training, validation)
     if problems:
         raise UserError("; ".join(problems))
@@ -200,33 +213,28 @@ def _image_folder(root: Path, path: Path, name: str, first: str) -> Path:
     )
 
 
-def _problems(split: _Split) -> list[str]:
+def _problems(split: _Split, sizes: Mapping[Path, Size | ImageError]) -> list[str]:
     found: Found = defaultdict(list)
-    for image in split.dataset["images"]:
-        _check_image(split.folder / image["file_name"], image, split.name, found)
+    for path, image in zip(split.files, split.dataset["images"], strict=True):
+        _check_image(path, sizes[path], image, split.name, found)
     _check_boxes(split, found)
     if not any(split.contents().objects.values()):
         return [f"{split.path} has no object that is not a crowd"]
     return [f"{split.path}: {len(which)} {what}: {some(which)}" for what, which in found.items()]
 
 
-def _check_image(path: Path, image: dict[str, Any], split: str, found: Found) -> None:
-    """Hold an image's file against what stands of it in the annotations."""
-    from PIL import Image  # only where images are read: every command imports this module
-
+def _check_image(
+    path: Path, size: Size | ImageError, image: dict[str, Any], split: str, found: Found
+) -> None:
+    """Hold an image, as it was decoded, against what stands of it in the annotations."""
     name, said = image["file_name"], (image["width"], image["height"])
-    try:
-        with Image.open(path) as file:  # the header alone
-            size = file.size
-            if file.getexif().get(ORIENTATION) in TURNED:
-                size = size[::-1]  # as everything that loads it shows it
-    except FileNotFoundError:
-        found[f"images that {path.parent}/ lacks"].append(name)
-        return
-    except (OSError, ValueError, SyntaxError):
-        found["images that cannot be read"].append(name)
-        return
-    if size != said:
+    if not isinstance(size, tuple):
+        if path.exists():
+            shown = f"{name} ({size.detail})" if size.detail else name
+            found[f"images cannot be read ({size.reason})"].append(shown)
+        else:
+            found[f"images that {path.parent}/ lacks"].append(name)
+    elif size != said:
         shown = f"{name} ({size[0]} x {size[1]}, not {said[0]} x {said[1]})"
         found["images of another size than the file says"].append(shown)
     elif split == "train" and min(size) < SMALLEST_IMAGE:

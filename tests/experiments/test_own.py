@@ -86,7 +86,7 @@ def test_the_configuration_reads_the_folder_under_its_own_names(root, data):
         assert Path(dataset["data_root"], dataset["ann_file"]) == annotation_file(root, split)
         assert dataset["data_prefix"] == {"img": f"{split}2017/"}
         assert dataset["metainfo"] == {"classes": ("nut", "bolt")}
-        assert dataset["pipeline"][0] == {"type": "LoadImageFromFile"}
+        assert dataset["pipeline"][0] == {"type": "LoadUprightImage"}
     assert here["val_evaluator"]["ann_file"] == str(annotation_file(root, "val"))
 
 
