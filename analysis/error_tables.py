@@ -21,6 +21,7 @@ from gfl.errors import UserError
 from gfl.experiment import Profile
 from gfl.files import write_text
 from gfl.record import Store
+from gfl.terminal import say
 
 NONE = "—"
 FIELDS: tuple[str, ...] = (
@@ -40,7 +41,7 @@ def write(profile: Profile, store: Store, own: bool, annotations: Path | None = 
     library = Library(store, "runs" if own else "results")
     report = gather(profile, library, _truth(profile, library, annotations))
     text = markdown(report, profile)
-    print(text)
+    say(text)
     folder = store.results / "errors"
     check_writable(folder)
     # This machine's has a name that git ignores: the committed one is the reference's.
@@ -48,7 +49,7 @@ def write(profile: Profile, store: Store, own: bool, annotations: Path | None = 
     files = {folder / f"{stem}.md": text, folder / f"{stem}.csv": tidy_csv(report)}
     for path, content in files.items():
         write_text(path, content)
-    print("written:", ", ".join(map(str, files)))
+    say("written:", ", ".join(map(str, files)))
     return 0
 
 

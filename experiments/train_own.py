@@ -14,6 +14,7 @@ from experiments.cli import number_above, stoppable, whole_number
 from experiments.worker import ROOT
 from gfl.data.own import OwnData
 from gfl.record import METRICS
+from gfl.terminal import say
 
 ABOUT = "train GFL on a COCO-format folder of your own"
 PROG = "experiments"
@@ -95,7 +96,7 @@ def run(args: argparse.Namespace, worker: Sequence[str]) -> int:
     Raises:
         UserError: the data, a setting or the folder is not as it must be; nothing was written.
     """
-    print("checking the data", file=sys.stderr)
+    say("checking the data", error=True)
     data = own.read(
         args.data,
         train=args.train,
@@ -110,9 +111,9 @@ def run(args: argparse.Namespace, worker: Sequence[str]) -> int:
     folder = args.out or _short(own.default_folder(data))
     own.check_folder(plan, folder)
     for line in (*described(data), f"training: {plan}", f"into: {folder}"):
-        print(line)
+        say(line)
     for warning in data.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+        say(f"warning: {warning}", error=True)
     if args.dry_run:
         return 0
     sys.stdout.flush()
@@ -122,9 +123,9 @@ def run(args: argparse.Namespace, worker: Sequence[str]) -> int:
     each = {}
     if 1 < len(data.classes) <= MOST_CLASSES and result.detections.is_file():
         each = result.of_each_class()
-    print("\n".join(figures({"all classes": result.record.metrics} | each)))
-    print(f"in {folder}: final.pth, record.json, predictions.json; on pictures of your own:")
-    print(f"  python -m experiments predict --run {shlex.quote(str(folder))} IMAGE_OR_FOLDER")
+    say("\n".join(figures({"all classes": result.record.metrics} | each)))
+    say(f"in {folder}: final.pth, record.json, predictions.json; on pictures of your own:")
+    say(f"  python -m experiments predict --run {shlex.quote(str(folder))} IMAGE_OR_FOLDER")
     return 0
 
 

@@ -6,15 +6,15 @@ import hashlib
 import json
 import math
 import re
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 
-from gfl import config
+from gfl import config, escape
 from gfl.experiment import Experiment, Profile
 from gfl.files import write_text
+from gfl.terminal import say
 
 SCHEMA = 2
 BEFORE_PREDICTIONS = 1  # the schema of records without that field; they still load
@@ -137,7 +137,7 @@ class Request:
 
 
 def _tell(text: str) -> None:
-    print(text, file=sys.stderr)
+    say(text, error=True)
 
 
 @dataclass(frozen=True)
@@ -221,7 +221,7 @@ def _ids(names: Iterable[str]) -> list[str]:
 def write_json(path: Path, content: Mapping[str, Any], indent: int | None = 1) -> None:
     """Write strict JSON, whole or not at all."""
     text = json.dumps(_plain(content), indent=indent, allow_nan=False, ensure_ascii=False)
-    write_text(path, text + "\n")
+    write_text(path, escape.json(text) + "\n")
 
 
 def read_json(path: Path) -> dict[str, Any]:
