@@ -56,10 +56,13 @@ with _without_warnings():
 
     import mmdet.apis  # noqa: F401
 
+    import gfl.data.cocoapi
     import gfl.data.loading
     import gfl.data.seeding
     import gfl.head
     import gfl.hosts
     import gfl.metric
     import gfl.optim
-    import gfl.processes  # noqa: F401
+    import gfl.processes
+
+    gfl.data.cocoapi.install()
