@@ -7,10 +7,13 @@ back as it is. Needs the standard library alone.
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import re
 import shlex
 import unicodedata
+from collections.abc import Iterable
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -29,11 +32,11 @@ MARKDOWN = re.compile(
     |(?P<angle><(?=[A-Za-z/!?]))
     |(?P<entity>&(?=\#[0-9]|\#[xX][0-9A-Fa-f]|[A-Za-z][A-Za-z0-9]*;))
     |(?P<link>(?<=http):(?=//)|(?<=https):(?=//)|(?<=ftp):(?=//)|(?<=www)\.)
-    |(?P<start>^[#>=+\[-])
-    |(?P<number>(?<=^[0-9])[.)]|(?<=^[0-9]{2})[.)]|(?<=^[0-9]{3})[.)]|(?<=^[0-9]{4})[.)])
+    |(?P<start>^(?:>|[+-](?=\s|$)|-(?=-)|\#(?=\#*(?:\s|$))|\[(?=[\sxX]\])))
     """,
     re.VERBOSE | re.IGNORECASE,
 )
+ITEM = re.compile(r"^([0-9]+)([.)])(?=\s|$)")  # of a numbered list
 
 
 def terminal(text: str) -> str:
@@ -91,10 +94,11 @@ def markdown(text: str) -> str:
     Escaped is only what CommonMark or GitHub would read as something else.
     """
     shown = re.sub(r"\s+", " ", terminal(text)).strip()
-    return MARKDOWN.sub(lambda found: "\\" + found[0], shown)
+    escaped = MARKDOWN.sub(lambda found: "\\" + found[0], shown)
+    return ITEM.sub(r"\1\\\2", escaped)
 
 
-def csv(value: T) -> T | str:
+def csv_field(value: T) -> T | str:
     """Return a field of a CSV file that no spreadsheet takes for a formula; numbers stay numbers.
 
     Quoting is the ``csv`` module's. What is no text comes back as it is.
@@ -105,6 +109,13 @@ def csv(value: T) -> T | str:
     if shown.lstrip()[:1] in tuple(FORMULA) and not NUMBER.fullmatch(shown):
         return "'" + shown
     return shown
+
+
+def csv_file(rows: Iterable[Iterable[object]]) -> str:
+    """Return rows as a CSV file's content, every field as ``csv_field`` has it."""
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows(map(csv_field, row) for row in rows)
+    return out.getvalue()
 
 
 def html(value: T) -> T | str:

@@ -12,6 +12,7 @@ import csv
 import errno
 import fcntl
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -239,6 +240,8 @@ def main() -> int:
     parser.add_argument("--python-given", action="store_true", help="PYTHON= was on the line")
     parser.add_argument("--repair", action="store_true", help="check every installed file")
     args = parser.parse_args()
+    if isinstance(sys.stdout, io.TextIOWrapper):  # paths and pip's lines, in whatever encoding
+        sys.stdout.reconfigure(errors="backslashreplace")
     # As with Ctrl-C, the running step is ended too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:

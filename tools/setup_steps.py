@@ -90,6 +90,7 @@ class Steps:
         elif self.live:
             lines = LOG.read_text(encoding="utf-8", errors="replace").splitlines()
             last = next((x.strip() for x in reversed(lines) if not x.startswith("WARN")), "")
+            last = "".join(c if c.isprintable() else " " for c in last)
             room = max(shutil.get_terminal_size().columns - len(line) - 3, 0)
             print(f"\r\x1b[K{line}  {last[:room]}", end="", flush=True)
 

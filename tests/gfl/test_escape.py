@@ -45,7 +45,7 @@ def test_ordinary_text_of_any_script_stays_as_it_is(text: str) -> None:
     assert escape.lines(text) == text
     assert escape.message(text) == text
     assert escape.shortened(text, 40) == text
-    assert escape.csv(text) == text
+    assert escape.csv_field(text) == text
     assert escape.html(text) == text
     assert escape.file_name(text) == text
     assert ast.literal_eval(escape.python(text)) == text
@@ -113,6 +113,15 @@ def rendered(inline: str) -> tuple[str, set[str]]:
 @example("<img src=x onerror=alert(1)>")
 @example("`code` *b* _i_ ~~s~~ &lt; \\")
 @example("1. item")
+@example("1)")
+@example("- item")
+@example("+")
+@example("---")
+@example("- - -")
+@example("## a")
+@example("[ ] a")
+@example("[a]: /b")
+@example("===")
 @example("__a__ _b_")
 def test_markdown_shows_the_text_in_a_cell_and_in_an_item(text: str) -> None:
     expected = " ".join(escape.terminal(text).split())
@@ -133,7 +142,10 @@ def test_markdown_shows_the_text_in_a_cell_and_in_an_item(text: str) -> None:
         assert rendered(escaped) == (expected, set())
 
 
-@pytest.mark.parametrize("text", ["AP_50", "p < 0.05", "a & b", "ΔAP [0.1, 0.3]", "x-y", "50 %"])
+@pytest.mark.parametrize(
+    "text",
+    ["AP_50", "p < 0.05", "a & b", "[0.1, 0.3]", "x-y", "-2.3", "+0.0", "37.8", "#3", "50 %"],
+)
 def test_markdown_escapes_no_more_than_it_must(text: str) -> None:
     assert escape.markdown(text) == text
 
@@ -142,9 +154,7 @@ def test_markdown_escapes_no_more_than_it_must(text: str) -> None:
 @example(["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", "\r=1", "＝1"])
 @example(["-0.5", "+1e-3", "-12", "12 %"])
 def test_no_field_of_a_csv_file_is_a_formula(row: list[str | float]) -> None:
-    out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerow(map(escape.csv, row))
-    text = out.getvalue()
+    text = escape.csv_file([row])
     text.encode()
     assert len(text.splitlines()) == 1
     (read,) = csv.reader(io.StringIO(text))
@@ -162,7 +172,7 @@ def test_no_field_of_a_csv_file_is_a_formula(row: list[str | float]) -> None:
 
 @pytest.mark.parametrize("number", ["-0.5", "+1", "-1e-05", "-inf", "12", "-3 ", "-.5"])
 def test_numbers_stay_numbers_in_csv(number: str) -> None:
-    assert escape.csv(number.strip()) == number.strip()
+    assert escape.csv_field(number.strip()) == number.strip()
 
 
 class Texts(html.parser.HTMLParser):
