@@ -128,6 +128,11 @@ def html(value: T) -> T | str:
     return "".join(c if c in "\n\t" or _is_shown(c) else _spelt(c) for c in value)
 
 
+def matplotlib(text: str) -> str:
+    """Return text as a figure shows it: a dollar sign begins no formula; cut to fit a title."""
+    return shortened(text, 60).replace("$", r"\$")
+
+
 def python(value: object) -> str:
     """Return a value as a Python literal that mmengine reads back unchanged.
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from analysis.figures import FIGURES
 from analysis.figures.plate import FigureOf, Plate
 from analysis.library import Library
+from gfl import escape
 from gfl.errors import UserError, did_you_mean
 from gfl.experiment import Profile
 from gfl.record import Store
@@ -66,7 +67,11 @@ def draw_annotations(
     if names == "all":
         wanted = [figure for figure in wanted if figure.draw_files]
     folder = out or store.results / "figures" / "annotations"
-    mark = "-" + "+".join(path.stem for path in files) + ".this-machine" if out is None else ""
+    mark = (
+        "-" + escape.file_name("+".join(path.stem for path in files)) + ".this-machine"
+        if out is None
+        else ""
+    )
     for figure in wanted:
         _write(figure, figure.of_annotations(files), folder, mark)
     return 0
