@@ -11,6 +11,7 @@ import locale
 import os
 import sys
 import traceback
+import unicodedata
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -24,7 +25,7 @@ LEGIBLE = "gfl.legible"  # the error handler of the streams' codecs
 STAND_INS = {
     "—": "-", "–": "-", "−": "-", "‑": "-", "…": "...", "’": "'", "‘": "'", "“": '"', "”": '"',
     "×": "x", "±": "+-", "·": ".", "✓": "yes", "✕": "x", "→": "->", "≈": "~", "≥": ">=", "≤": "<=",
-    "∞": "inf", "√": "sqrt", "²": "^2", "∂": "d", "Σ": "sum", "β": "beta", "Δ": "Delta ",
+    "∞": "inf", "√": "sqrt", "∂": "d", "Σ": "sum", "β": "beta", "Δ": "Delta ",
     "σ": "sigma", "λ": "lambda", "γ": "gamma", "α": "alpha", "μ": "mu", "ρ": "rho",
     "█": "#", "▉": "#", "━": "-", "─": "-", "│": "|", "╸": "-", "╺": "-",
 }  # fmt: skip
@@ -114,12 +115,17 @@ def _legible(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
     missing = error.object[error.start : error.end]
-    return "".join(_stand_in(c, error.encoding) for c in missing), error.end
+    return "".join(map(_stand_in, missing)), error.end
 
 
-def _stand_in(c: str, encoding: str) -> str:
-    stand_in = STAND_INS.get(c)
-    return stand_in if stand_in is not None else c.encode("ascii", "backslashreplace").decode()
+def _stand_in(c: str) -> str:
+    if c in STAND_INS:
+        return STAND_INS[c]
+    kind, *_ = (unicodedata.decomposition(c) or " ").split(" ")
+    plain = unicodedata.normalize("NFKD", c)
+    if kind in ("<super>", "<sub>") and plain.isascii():  # the marks of footnotes
+        return ("^" if kind == "<super>" else "_") + plain
+    return c.encode("ascii", "backslashreplace").decode()
 
 
 def _trace(kind: type[BaseException], err: BaseException, trace: TracebackType | None) -> None:

@@ -50,6 +50,15 @@ def test_what_an_encoding_lacks_is_legible(
     assert terminal.legible(TEXT) == shown
 
 
+def test_all_that_tables_and_claims_print_is_legible_in_ascii(
+    screen: Callable[[str], io.BytesIO],
+) -> None:
+    raw = screen("ascii")
+    for path in sorted((ROOT / "results").rglob("*.md")):
+        terminal.say("".join(sorted(set(path.read_text(encoding="utf-8")) - {"\\"})))
+    assert b"\\" not in raw.getvalue().replace(b"\\n", b"")
+
+
 def test_control_characters_are_spelt_and_lines_stay(screen: Callable[[str], io.BytesIO]) -> None:
     raw = screen("utf-8")
     terminal.say("a\x1b[2Jb\nc\rd", "\ud83d")
