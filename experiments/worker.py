@@ -101,7 +101,7 @@ class Crew:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 cwd=ROOT,
-                env=os.environ | UTF8 | environment,
+                env={**os.environ, **UTF8, **environment},
                 pass_fds=inherited,
                 start_new_session=True,  # Ctrl-C reaches the worker through stop(), once
             )

@@ -18,6 +18,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from jinja2 import Environment
 from markdown_it import MarkdownIt
+from matplotlib.text import Text
 
 from gfl import escape
 
@@ -216,6 +217,16 @@ def test_a_python_literal_is_the_value_and_holds_no_template(text: str) -> None:
     assert "{{" not in source
     (statement,) = ast.parse(source).body
     assert isinstance(statement, ast.Assign)
+
+
+@given(HOSTILE)
+@example("$x$")
+@example("a$b")
+@example("\\$x$ \\")
+def test_a_figure_shows_the_text_and_no_formula(text: str) -> None:
+    line, is_formula = Text(parse_math=True)._preprocess_math(escape.matplotlib(text))
+    assert not is_formula
+    assert line == escape.shortened(text, 60)
 
 
 ARGUMENTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)
