@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,9 +15,11 @@ from typing import TYPE_CHECKING, Any
 from experiments import diff, matrix, own
 from experiments.cli import chosen, whole_number
 from experiments.profiles import TUNING_SEED
+from gfl import escape
 from gfl.errors import UserError
 from gfl.files import replacing
 from gfl.record import RUN_ID, Store
+from gfl.terminal import say
 
 if TYPE_CHECKING:
     from gfl.pictures.detecting import Detection
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 PROG = "experiments"
 THRESHOLD, TOP = 0.3, 4
+LONGEST = 30  # columns of a class's name
 DIGITS = 6  # of the numbers in JSON: more than a float32 knows of pixels
 
 
@@ -75,7 +77,7 @@ def main(args: argparse.Namespace) -> int:
     run_dir = find(args)
     if args.out is not None:
         matrix.check_writable(args.out)
-    from gfl.pictures import detecting, reading  # seconds, which a mistake need not wait for
+    from gfl.pictures import detecting, fonts, reading  # seconds, which a mistake need not wait for
 
     files, complaints = reading.listed(map(Path, args.target))
     for complaint in complaints:
@@ -83,6 +85,8 @@ def main(args: argparse.Namespace) -> int:
     if not files:
         return 2
     run = detecting.detector(run_dir, "cuda" if args.device == "cuda" else "cpu")
+    if without := fonts.missing(run.classes):
+        _say(without)
     if args.distributions and not detecting.has_distributions(run):
         _say(f"{run.request.id}: its sides are Dirac deltas, one number each: no distributions")
     outputs = drawn_as(files, args.out)
@@ -96,7 +100,7 @@ def main(args: argparse.Namespace) -> int:
             refused += 1
             content["refused"] = str(err)
         if args.json:
-            print(json.dumps(content, allow_nan=False), flush=True)
+            say(json.dumps(content, allow_nan=False), flush=True)
     return _end(len(files) + len(complaints), refused)
 
 
@@ -135,10 +139,11 @@ def drawn_as(files: Sequence[Path], out: Path | None) -> list[Path]:
     outputs = []
     for file in files:
         folder, number = out or file.parent, 1
-        output = folder / f"{file.stem}.boxes.png"
+        stem = escape.file_name(file.stem)
+        output = folder / f"{stem}.boxes.png"
         while _key(output) in taken:
             number += 1
-            output = folder / f"{file.stem}-{number}.boxes.png"
+            output = folder / f"{stem}-{number}.boxes.png"
         taken.add(_key(output))
         outputs.append(output)
     return outputs
@@ -154,10 +159,12 @@ def _one(run: Trained, file: Path, output: Path, args: argparse.Namespace) -> di
     found = detecting.detect(run, picture, args.threshold)
     _draw(picture, found, output, args.top if args.distributions else 0)
     if not args.json:
-        best = ", ".join(f"{one.category} {one.score:.2f}" for one in found[:3])
+        best = ", ".join(
+            f"{escape.shortened(one.category, 30)} {one.score:.2f}" for one in found[:3]
+        )
         more = ", …" if len(found) > 3 else ""
         what = f"{len(found)} found ({best}{more})" if found else "nothing found"
-        print(f"{reading.named(file)}: {what}; drawn: {reading.named(output)}", flush=True)
+        say(f"{reading.named(file)}: {what}; drawn: {reading.named(output)}", flush=True)
     return {
         "width": picture.width,
         "height": picture.height,
@@ -205,7 +212,7 @@ def _end(named: int, refused: int) -> int:
 
 
 def _say(text: str) -> None:
-    print(f"{PROG}: {text}", file=sys.stderr, flush=True)
+    say(f"{PROG}: {text}", error=True)
 
 
 def _folders(store: Store) -> list[str]:

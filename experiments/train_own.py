@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import argparse
 import os
-import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from rich.console import Console
-
 from experiments import own
 from experiments.cli import add_again, number_above, stoppable, whole_number
 from experiments.display import Display
 from experiments.worker import ROOT
+from gfl import escape, terminal
 from gfl.data.own import OwnData
 from gfl.record import METRICS
+from gfl.terminal import legible, say
 
 ABOUT = "train GFL on a COCO-format folder of your own"
 PROG = "experiments"
+WIDEST = 40  # columns of a class's name
 MOST_CLASSES = 30  # whose figures are printed, each in a line
 
 
@@ -100,8 +100,8 @@ def run(args: argparse.Namespace, worker: Sequence[str]) -> int:
     Raises:
         UserError: the data, a setting or the folder is not as it must be; nothing was written.
     """
-    print("checking the data", file=sys.stderr)
-    display = Display(Console(stderr=True))
+    say("checking the data", error=True)
+    display = Display(terminal.console(error=True))
     with display.table(1):
         data = own.read(
             args.data,
@@ -118,9 +118,9 @@ def run(args: argparse.Namespace, worker: Sequence[str]) -> int:
     folder = args.out or _short(own.default_folder(data))
     own.check_folder(plan, folder)
     for line in (*described(data), f"training: {plan}", f"into: {folder}"):
-        print(line)
+        say(line)
     for warning in data.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+        say(f"warning: {warning}", error=True)
     if args.dry_run:
         return 0
     sys.stdout.flush()
@@ -130,15 +130,16 @@ def run(args: argparse.Namespace, worker: Sequence[str]) -> int:
     each = {}
     if 1 < len(data.classes) <= MOST_CLASSES and result.detections.is_file():
         each = result.of_each_class()
-    print("\n".join(figures({"all classes": result.record.metrics} | each)))
-    print(f"in {folder}: final.pth, record.json, predictions.json; on pictures of your own:")
-    print(f"  python -m experiments predict --run {shlex.quote(str(folder))} IMAGE_OR_FOLDER")
+    say("\n".join(figures({"all classes": result.record.metrics} | each)))
+    say(f"in {folder}: final.pth, record.json, predictions.json; on pictures of your own:")
+    say(f"  python -m experiments predict --run {escape.shell(str(folder))} IMAGE_OR_FOLDER")
     return 0
 
 
 def described(data: OwnData) -> list[str]:
     """Say what a data set holds."""
-    names = ", ".join(data.classes[:10]) + (", ..." if len(data.classes) > 10 else "")
+    named = [escape.shortened(name, WIDEST) for name in data.classes[:10]]
+    names = ", ".join(named) + (", ..." if len(data.classes) > 10 else "")
     classes = "1 class" if len(data.classes) == 1 else f"{len(data.classes)} classes"
     return [
         f"data: {data.root}",
@@ -149,11 +150,12 @@ def described(data: OwnData) -> list[str]:
 
 def figures(metrics: Mapping[str, Mapping[str, float | None]]) -> list[str]:
     """COCO's twelve figures, in percent, under their names: a line for each of ``metrics``."""
-    width = max(len(name) for name in metrics)
+    names = [legible(escape.shortened(name, WIDEST)) for name in metrics]
+    width = max(map(escape.width, names))
     lines = [" " * width + "".join(f"{name:>7}" for name in METRICS)]
-    for name, values in metrics.items():
+    for name, values in zip(names, metrics.values(), strict=True):
         shown = ["—" if values[m] is None else f"{values[m]:.1f}" for m in METRICS]
-        lines.append(f"{name:{width}}" + "".join(f"{figure:>7}" for figure in shown))
+        lines.append(escape.padded(name, width) + "".join(f"{figure:>7}" for figure in shown))
     return lines
 
 

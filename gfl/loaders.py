@@ -13,7 +13,6 @@ import multiprocessing
 import os
 import re
 import shutil
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from multiprocessing import queues
@@ -28,6 +27,7 @@ from mmengine.registry import FUNCTIONS
 from torch import Tensor
 
 from gfl.errors import UserError
+from gfl.terminal import say
 
 SHARED_MEMORY = Path("/dev/shm")  # of Linux
 PREFETCHED = 2  # batches of each loader, torch's default; one more is being trained on
@@ -138,7 +138,7 @@ def _by_value(tensor: Tensor) -> tuple[Callable[..., Tensor], tuple[Any]]:
 
 
 def _end(error: BaseException, _: object) -> NoReturn:
-    print(f"loader process {os.getpid()}: {error!r}", file=sys.stderr, flush=True)
+    say(f"loader process {os.getpid()}: {error!r}", error=True, flush=True)
     is_full = "shared memory" in str(error) or getattr(error, "errno", None) == errno.ENOSPC
     os._exit(CANNOT_SHARE if is_full else 1)
 

@@ -27,6 +27,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
+from gfl import escape
 from gfl.errors import UserError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM")
@@ -74,7 +75,7 @@ class Picture:
 
 def named(path: Path) -> str:
     """Return a file's name for a message of one line, whatever the name is."""
-    return text if (text := str(path)).isprintable() else ascii(text)
+    return escape.terminal(str(path))
 
 
 def read(path: Path) -> Picture:
