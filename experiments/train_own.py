@@ -130,7 +130,7 @@ def run(args: argparse.Namespace, worker: Sequence[str]) -> int:
     each = {}
     if 1 < len(data.classes) <= MOST_CLASSES and result.detections.is_file():
         each = result.of_each_class()
-    say("\n".join(figures({"all classes": result.record.metrics} | each)))
+    say("\n".join(figures([("all classes", result.record.metrics), *each.items()])))
     say(f"in {folder}: final.pth, record.json, predictions.json; on pictures of your own:")
     say(f"  python -m experiments predict --run {escape.shell(str(folder))} IMAGE_OR_FOLDER")
     return 0
@@ -148,12 +148,12 @@ def described(data: OwnData) -> list[str]:
     ]
 
 
-def figures(metrics: Mapping[str, Mapping[str, float | None]]) -> list[str]:
-    """COCO's twelve figures, in percent, under their names: a line for each of ``metrics``."""
-    names = [legible(escape.shortened(name, WIDEST)) for name in metrics]
+def figures(metrics: Sequence[tuple[str, Mapping[str, float | None]]]) -> list[str]:
+    """COCO's twelve figures, in percent, under their names: a line for each name."""
+    names = [legible(escape.shortened(name, WIDEST)) for name, _ in metrics]
     width = max(map(escape.width, names))
     lines = [" " * width + "".join(f"{name:>7}" for name in METRICS)]
-    for name, values in zip(names, metrics.values(), strict=True):
+    for name, (_, values) in zip(names, metrics, strict=True):
         shown = ["—" if values[m] is None else f"{values[m]:.1f}" for m in METRICS]
         lines.append(escape.padded(name, width) + "".join(f"{figure:>7}" for figure in shown))
     return lines
