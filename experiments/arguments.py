@@ -22,7 +22,7 @@ def parser() -> Parser:
     _status(commands.add_parser("status", help="the state of every run, and what is missing"))
     _config(
         commands.add_parser(
-            "config", help="print a run's configuration as a file for mmdet's tools/train.py"
+            "config", help="print a run's configuration as a file for mmdet's own tools"
         )
     )
     _diff(commands.add_parser("diff", help="what differs between two runs"))
