@@ -7,7 +7,7 @@
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 unexport PYTHONPATH PYTHONHOME
-export PROFILE SEEDS GPUS DATA JOBS STORE STRICT
+export PROFILE SEEDS GPUS DATA JOBS STORE STRICT WEIGHTS AS
 
 PROFILE ?= laptop
 SEEDS ?= 0
@@ -16,6 +16,9 @@ DATA ?=
 JOBS ?=
 STORE ?=
 STRICT ?=
+WEIGHTS ?=
+# Not ?=: make's own AS is the assembler.
+AS := $(if $(filter default,$(origin AS)),,$(AS))
 ARGS ?=
 TORCH_INDEX ?=
 PY := .venv/bin/python
@@ -61,7 +64,7 @@ endif
 endif
 
 .PHONY: help setup setup-dev repair test bench lint format types status promote tune figures errors \
-  audit report overhead reproduce-all notebooks lab
+  audit report overhead reproduce-all notebooks lab evaluate
 
 help: ## this list
 	@sed -n 's/^\([a-z][a-z0-9%-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | \
@@ -115,6 +118,10 @@ promote: setup ## make this machine's finished runs of a clean commit the refere
 
 tune: setup ## the sweeps behind the settings the paper does not give
 	@$(call run,experiments tune,$(jobs))
+
+evaluate: setup ## evaluate others' weights (WEIGHTS=FILE.pth AS='table-4/GFL R-50' DATA=COCO)
+	@set -f; set -- experiments evaluate; [ -z "$$WEIGHTS" ] || set -- "$$@" --weights "$$WEIGHTS"; \
+	  [ -z "$$AS" ] || set -- "$$@" --as "$$AS"; $(data) exec $(PY) -m "$$@" $(ARGS)
 
 test: setup ## run the tests (ARGS="tests/gfl -k losses" for some of them)
 	@exec env OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --maxprocesses 8 $(ARGS)

@@ -14,8 +14,10 @@ from experiments import (
     configfile,
     diff,
     estimates,
+    evaluate,
     matrix,
     predict,
+    predict_pictures,
     promote,
     status,
     tables,
@@ -50,6 +52,7 @@ def main(argv: Sequence[str] | None = None, worker: Sequence[str] = TRAIN) -> in
         if args.command in training:
             return training[args.command](args, worker)
         others = {"predict": predict.run, "test-dev": testdev.run, "promote": _promote}
+        others |= {"detect": predict_pictures.main, "evaluate": evaluate.run}
         others |= {"status": _status, "config": _config, "diff": _diff}
         return others[args.command](args)
 

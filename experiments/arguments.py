@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from experiments import predict, testdev, train_own
+from experiments import evaluate, predict, predict_pictures, testdev, train_own
 from experiments.cli import Parser, add_jobs, add_profile, add_seeds, whole_number
 
 ABOUT = "The declared tables, run and recorded: python -m experiments run|status|..."
@@ -33,6 +33,8 @@ def parser() -> Parser:
     add_profile(promoted)
     train_own.add(commands.add_parser("train-own", help=train_own.ABOUT))
     predict.add(commands.add_parser("predict", help=predict.ABOUT))
+    predict_pictures.add(commands.add_parser("detect", help=predict_pictures.ABOUT))
+    evaluate.add(commands.add_parser("evaluate", help=evaluate.ABOUT))
     testdev.add(commands.add_parser("test-dev", help=testdev.ABOUT))
     _tune(
         commands.add_parser(
