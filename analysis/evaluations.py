@@ -22,7 +22,7 @@ from experiments import profiles
 from experiments.matrix import check_writable, named
 from gfl.data.coco import annotation_file, read_json
 from gfl.errors import UserError, did_you_mean
-from gfl.evaluation import FOLDER, KIND, SPLIT, Evaluation
+from gfl.evaluation import FILE, FOLDER, KIND, SPLIT, Evaluation
 from gfl.experiment import PAPER_SCALE, Experiment, Profile
 from gfl.files import sha256, write_text
 from gfl.record import METRICS, RunRecord, Store
@@ -92,7 +92,7 @@ def _folder(store: Store, name: str) -> Path:
             return where / name
         there: list[str] = []
         with contextlib.suppress(OSError):
-            there = sorted(path.name for path in where.iterdir() if path.is_dir())
+            there = sorted(path.parent.name for path in where.glob(f"*/{FILE}"))
         if not there:
             raise UserError(f"no weights are evaluated in {where}: python -m experiments evaluate")
         raise UserError(f"no weights {named(name)} in {where}{did_you_mean(name, there)}")
@@ -159,6 +159,6 @@ def _intervals(one: Evaluation, found: Mapping[str, Estimate]) -> str:
     rows = ["| | figure | 95 % interval |", "| :-- | --: | :-: |"]
     for metric in METRICS:
         if metric in found:
-            low, high = found[metric].interval
+            low, high = (min(max(bound, 0.0), 100.0) for bound in found[metric].interval)
             rows.append(f"| {metric} | {found[metric].value:.1f} | {low:.1f} to {high:.1f} |")
     return "\n".join([head, *rows, ""])

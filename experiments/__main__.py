@@ -9,6 +9,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from experiments import (
     configfile,
@@ -34,7 +35,7 @@ from experiments.matrix import Run
 from experiments.running import run_missing
 from experiments.status import standing
 from experiments.worker import ROOT, TRAIN
-from gfl import config
+from gfl import config, evaluation
 from gfl.errors import UserError
 from gfl.experiment import Profile
 from gfl.record import Store
@@ -210,6 +211,8 @@ def _diff(args: argparse.Namespace) -> int:
 
 def _promote(args: argparse.Namespace) -> int:
     profile, store = chosen(args)
+    if args.target and (store.runs / evaluation.FOLDER / Path(args.target).name).is_dir():
+        raise UserError(f"{args.target}: {evaluation.KIND}")
     shown = tables.parts(args.target) if args.target else list(tables.TABLES.values())
     outcome = promote.promote(shown, profile, store)
     for line in outcome.promoted:

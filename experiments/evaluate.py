@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from gfl.weights import Checkpoint
 
 ABOUT = "evaluate weights that others trained as a row's model, beside the paper's numbers"
+LARGEST_ID = 2**31 - 1  # of an image or object: int32 in gfl.predictions
 VAL_IMAGES = 5000  # of COCO's val2017
 IMAGES_BETWEEN_WORDS = 100
 ROW = "the row whose model they are, at the coco profile: 'table-4/GFL R-50'"
@@ -70,6 +71,7 @@ def run(args: argparse.Namespace) -> int:
     checkpoint = weights.read(path)
     _say(f"{path.name}: {len(checkpoint.state)} tensors, SHA-256 {checkpoint.sha256}")
     annotations, data, images = evaluation.data_digest(root)
+    _check_ids(root)
     name = evaluation.name_of(row.experiment, checkpoint.sha256, data)
     trained = loaded(checkpoint, row, name, folder / name, args.device, root)
     _check_categories(trained, checkpoint, root)
@@ -138,6 +140,16 @@ def loaded(
     if warning := fitting.preprocessing(checkpoint, made.config):
         _say(f"{checkpoint.path.name}: {warning}; taken as the row has it")
     return made
+
+
+def _check_ids(root: Path) -> None:
+    """Refuse ids that the stored predictions cannot hold; crowds are not in them."""
+    path = coco.annotation_file(root, evaluation.SPLIT)
+    content = coco.read_json(path)
+    objects = [one for one in content["annotations"] if not one["iscrowd"]]
+    ids = [one["id"] for one in (*content["images"], *objects)]
+    if found := [id for id in ids if not 0 <= id <= LARGEST_ID]:
+        raise UserError(f"{path}: ids over {LARGEST_ID} or under 0: {coco.some(found)}")
 
 
 def _check_categories(trained: Trained, checkpoint: Checkpoint, root: Path) -> None:

@@ -78,7 +78,7 @@ def fitted(checkpoint: Checkpoint, model: nn.Module, experiment: Experiment) -> 
     if problems:
         problems += [f"hint: {hint}" for hint in _hints(checkpoint.state, state, model, experiment)]
         raise UserError("\n  ".join([f"{checkpoint.path} does not fit this row:", *problems]))
-    return {name: state[name] if name in state else value for name, value in wanted.items()}
+    return {**wanted, **state}
 
 
 def renamed(state: Mapping[str, Tensor], experiment: Experiment) -> dict[str, Tensor]:

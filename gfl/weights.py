@@ -23,7 +23,7 @@ from gfl.files import sha256
 # Where a file keeps its weights, the first that it has. mmengine's own ``state_dict`` is the
 # averaged one where a training averaged; ``ema_state_dict`` is then the other.
 WRAPPERS = ("state_dict", "model", "ema_state_dict")
-LONGEST_CONFIG = 1_000_000  # characters
+LONGEST_CONFIG, LONGEST_NAME = 1_000_000, 60  # characters
 
 
 class _Inert:
@@ -127,8 +127,14 @@ def _classes(meta: Mapping[str, Any]) -> tuple[str, ...] | None:
     dataset = dataset if isinstance(dataset, Mapping) else {}
     for names in (dataset.get("classes"), dataset.get("CLASSES"), meta.get("CLASSES")):
         if isinstance(names, (list, tuple)) and names and all(isinstance(n, str) for n in names):
-            return tuple(names)
+            return tuple(map(_one_line, names))
     return None
+
+
+def _one_line(name: str) -> str:
+    """A name as it can be printed and drawn, whatever is in the file."""
+    name = name if name.isprintable() else ascii(name)[1:-1]
+    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
 
 
 def _config(meta: Mapping[str, Any]) -> str | None:
