@@ -94,7 +94,7 @@ def read(path: Path) -> Checkpoint:
 
 def _refused(err: pickle.UnpicklingError) -> str:
     """Say what torch would not read; it says so on a page."""
-    found = re.search(r"(?:GLOBAL|function|class) ([\w.]+\.\w+)", str(err))
+    found = re.search(r"\bGLOBAL ([\w.]+) (?:was|whose)\b", str(err))
     if found is None:
         return "not a PyTorch checkpoint, or damaged"
     return (

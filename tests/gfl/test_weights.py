@@ -128,8 +128,8 @@ class Calls:
     ("function", "argument", "named"),
     [
         (os.system, "touch {}", "system"),
-        (eval, "open({!r}, 'w')", ".eval"),
-        (exec, "open({!r}, 'w')", ".exec"),
+        (eval, "open({!r}, 'w')", "eval"),
+        (exec, "open({!r}, 'w')", "exec"),
         (os.mkdir, "{}", "mkdir"),
         (Path, "{}", "pathlib.Path"),
     ],
@@ -176,7 +176,7 @@ def test_what_is_no_checkpoint_is_one_line(tmp_path: Path) -> None:
     }.items():
         (tmp_path / name).write_bytes(content)
         assert "not a PyTorch checkpoint, or damaged" in refusal(tmp_path / name)
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns(DeprecationWarning, match="is deprecated"):
         torch.jit.script(torch.nn.ReLU()).save(str(tmp_path / "script.pt"))
     assert "not a PyTorch checkpoint" in refusal(tmp_path / "script.pt")
     for content in ({}, {"state_dict": {}}, {"epoch": 3}, [torch.ones(2)], torch.ones(2)):
