@@ -124,7 +124,7 @@ def run(args: argparse.Namespace, worker: Sequence[str]) -> int:
         each = result.of_each_class()
     print("\n".join(figures({"all classes": result.record.metrics} | each)))
     print(f"in {folder}: final.pth, record.json, predictions.json; on pictures of your own:")
-    print(f"  python -m experiments predict --run {shlex.quote(str(folder))} IMAGE_OR_FOLDER")
+    print(f"  python -m experiments detect --run {shlex.quote(str(folder))} IMAGE_OR_FOLDER")
     return 0
 
 

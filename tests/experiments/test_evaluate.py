@@ -156,7 +156,7 @@ def test_the_twelve_figures_are_those_of_mmdets_own_tool(
     out, err = capsys.readouterr()
     (folder,) = (tmp_path / "runs" / FOLDER).iterdir()
     made = Evaluation.load(folder)
-    assert {name: round(value / 100, 3) for name, value in made.metrics.items()} == theirs
+    assert {name: round((value or 0) / 100, 3) for name, value in made.metrics.items()} == theirs
     assert "normalises" not in err
 
     # What is stored is what was evaluated.
