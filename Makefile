@@ -7,7 +7,7 @@
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 unexport PYTHONPATH PYTHONHOME
-export PROFILE SEEDS GPUS DATA JOBS STORE STRICT WEIGHTS AS
+export PROFILE SEEDS GPUS DATA JOBS STORE STRICT WEIGHTS
 
 PROFILE ?= laptop
 SEEDS ?= 0
@@ -17,8 +17,6 @@ JOBS ?=
 STORE ?=
 STRICT ?=
 WEIGHTS ?=
-# Not ?=: make's own AS is the assembler.
-AS := $(if $(filter default,$(origin AS)),,$(AS))
 ARGS ?=
 TORCH_INDEX ?=
 PY := .venv/bin/python
@@ -49,6 +47,8 @@ seeds := [ -z "$$SEEDS" ] || set -- "$$@" --seeds $$SEEDS;
 data := [ -z "$$DATA" ] || set -- "$$@" --data "$$DATA";
 store := [ -z "$$STORE" ] || set -- "$$@" --store "$$STORE";
 strict := case "$$STRICT" in ''|0) ;; *) set -- "$$@" --strict;; esac;
+# Only as it is typed: make itself, and conda's compilers, name the assembler AS.
+row := $(if $(filter command,$(firstword $(origin AS))),set -- "$$@" --as "$$AS";)
 jobs := [ -z "$$JOBS" ] || set -- "$$@" --jobs "$$JOBS";
 profile := [ -z "$$PROFILE" ] || set -- "$$@" --profile "$$PROFILE";
 define run
@@ -121,7 +121,7 @@ tune: setup ## the sweeps behind the settings the paper does not give
 
 evaluate: setup ## evaluate others' weights (WEIGHTS=FILE.pth AS='table-4/GFL R-50' DATA=COCO)
 	@set -f; set -- experiments evaluate; [ -z "$$WEIGHTS" ] || set -- "$$@" --weights "$$WEIGHTS"; \
-	  [ -z "$$AS" ] || set -- "$$@" --as "$$AS"; $(data) exec $(PY) -m "$$@" $(ARGS)
+	  $(row) $(data) exec $(PY) -m "$$@" $(ARGS)
 
 test: setup ## run the tests (ARGS="tests/gfl -k losses" for some of them)
 	@exec env OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --maxprocesses 8 $(ARGS)
