@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 ABOUT = "evaluate weights that others trained as a row's model, beside the paper's numbers"
 LARGEST_ID = 2**31 - 1  # of an image or object: int32 in gfl.predictions
 VAL_IMAGES = 5000  # of COCO's val2017
-IMAGES_BETWEEN_WORDS = 100
+WORDS = 20  # of progress
 ROW = "the row whose model they are, at the coco profile: 'table-4/GFL R-50'"
 
 
@@ -219,7 +219,7 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _progress(done: int, total: int) -> None:
-    if done == total or done % IMAGES_BETWEEN_WORDS == 0:
+    if done == total or done % max(1, total // WORDS) == 0:
         _say(f"{done} of {total} images")
 
 
