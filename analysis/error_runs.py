@@ -131,7 +131,7 @@ def gather(profile: Profile, library: Library, truth: Truth) -> Report:
             if experiment is None or not records:
                 continue
             if experiment not in lines:
-                lines[experiment] = _line(experiment, sorted(records), profile, library, truth)
+                lines[experiment] = line(experiment, sorted(records), profile, library, truth)
                 without += [
                     records[seed].id
                     for seed in sorted(records)
@@ -146,10 +146,11 @@ def gather(profile: Profile, library: Library, truth: Truth) -> Report:
     return Report(having, tuple(without))
 
 
-def _line(
+def line(
     experiment: Experiment, seeds: Sequence[int], profile: Profile, library: Library, truth: Truth
 ) -> Line:
-    line = Line(experiment, found={iou: {} for iou in IOUS})
+    """Sort the errors of an experiment's runs; seeds without detections are left out."""
+    sorted_out = Line(experiment, found={iou: {} for iou in IOUS})
     for seed in seeds:
         try:
             frame = library.detections(experiment, profile, seed)
@@ -157,8 +158,8 @@ def _line(
             continue
         found = detections(frame)
         for iou in IOUS:
-            line.found[iou][seed] = errors(truth, found, iou)
-    return line
+            sorted_out.found[iou][seed] = errors(truth, found, iou)
+    return sorted_out
 
 
 def detections(frame: pd.DataFrame) -> Found:

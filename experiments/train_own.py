@@ -132,7 +132,7 @@ def run(args: argparse.Namespace, worker: Sequence[str]) -> int:
         each = result.of_each_class()
     say("\n".join(figures([("all classes", result.record.metrics), *each.items()])))
     say(f"in {folder}: final.pth, record.json, predictions.json; on pictures of your own:")
-    say(f"  python -m experiments predict --run {escape.shell(str(folder))} IMAGE_OR_FOLDER")
+    say(f"  python -m experiments detect --run {escape.shell(str(folder))} IMAGE_OR_FOLDER")
     return 0
 
 

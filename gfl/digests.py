@@ -24,17 +24,22 @@ OUTSIDE = (
     "gfl/experiment.py",
     "gfl/config/",
     # ... what is seen of a trained detector, in files and in pictures;
+    "gfl/evaluation.py",
+    "gfl/fitting.py",
     "gfl/locations.py",
     "gfl/observe.py",
     "gfl/pictures/",
     "gfl/predictions.py",
     "gfl/testdev.py",
     "gfl/trained.py",
+    "gfl/weights.py",
     # ... and how runs are written down.
     "gfl/digests.py",
     "gfl/errors.py",
+    "gfl/escape.py",
     "gfl/files.py",
     "gfl/record.py",
+    "gfl/terminal.py",
 )
 INSIDE = ("gfl/config/machine.py",)  # of those: what a machine adds is in no id
 PACKAGES = (

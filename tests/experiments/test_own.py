@@ -180,7 +180,7 @@ def test_trained_twice_is_trained_once(root, tmp_path, capsys):
     assert main(command, FAKE_WORKER) == 0
     said = capsys.readouterr().out
     assert "2 classes: nut, bolt" in said
-    assert f"predict --run {out} " in said
+    assert f"detect --run {out} " in said
     assert "all classes   " in said
     assert main(command, FAKE_WORKER) == 0
     assert "already trained (AP " in capsys.readouterr().out
@@ -245,6 +245,6 @@ def test_a_few_real_iterations_leave_a_detector_of_the_folders_classes(data, tmp
     assert trained.detector(result.folder).classes == ("nut", "bolt")
     picture = str(data.val_images / "val_0.png")
     for named in (result.record.id, str(result.folder)):
-        words = ["predict", "--run", named, picture, "--runs", str(tmp_path / "runs"), "--json"]
+        words = ["detect", "--run", named, picture, "--runs", str(tmp_path / "runs"), "--json"]
         assert main([*words, "--out", str(tmp_path / "drawn")]) == 0
         assert json.loads(capsys.readouterr().out.splitlines()[-1])["run"] == result.record.id
