@@ -15,6 +15,7 @@ from typing import NoReturn, TypeVar
 
 from experiments import profiles
 from experiments.worker import ROOT, WorkerError
+from gfl import account
 from gfl.errors import UserError, disk_error
 from gfl.experiment import Profile
 from gfl.record import Store
@@ -115,6 +116,7 @@ def chosen(args: argparse.Namespace) -> tuple[Profile, Store]:
 
 def guarded(prog: str, run: Callable[[], int]) -> int:
     """Run a command: the user's mistakes are one line and exit code 2."""
+    account.complete()
     try:
         return run()
     except UserError as err:

@@ -197,9 +197,9 @@ def simulation(library: Library, profile: Profile) -> Plate:
     style.footer(
         page, (),
         f"no trained run: a linear layer fitted by Table 2a's losses to a random feature of "
-        f"{CHANNELS} channels and norm 1, {STEPS} steps of Adam and {NEWTON} of Newton's method, seed "
-        f"{SEED}; mean over {FEATURES} features x {DISTURBANCES} disturbances x 4 sides. Marked: the appendix's "
-        "targets, half-way between two bins. Setting inferred. By anchor: ATSS's Dirac delta, "
-        "offset and log scale of a box that reaches 4 strides",
+        f"{CHANNELS} channels and norm 1, {STEPS} steps of Adam and then Newton's; seed {SEED}; "
+        f"mean over {FEATURES} features x {DISTURBANCES} disturbances x 4 sides. Marked: the "
+        "appendix's targets, half-way between two bins. Setting inferred. By anchor: ATSS's Dirac "
+        "delta, offset and log scale of a box that reaches 4 strides",
     )  # fmt: skip
     return Plate(page, pd.concat(parts, ignore_index=True))

@@ -149,9 +149,7 @@ def errors(profile: Profile, store: Store) -> Iterator[Finding]:
         return
     markdown = partial(error_tables.markdown, profile=profile)
     yield from compare(path, variants(markdown, report, DOUBLES))
-    yield from compare(
-        path.with_suffix(".csv"), variants(error_tables.tidy_csv, report, DOUBLES)
-    )
+    yield from compare(path.with_suffix(".csv"), variants(error_tables.tidy_csv, report, DOUBLES))
 
 
 def claims(store: Store, tell: Tell) -> Iterator[Finding]:
