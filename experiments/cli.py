@@ -14,7 +14,7 @@ from typing import NoReturn, TypeVar
 
 from experiments import profiles
 from experiments.worker import ROOT, WorkerError
-from gfl import escape, terminal
+from gfl import account, escape, terminal
 from gfl.errors import UserError, disk_error
 from gfl.experiment import Profile
 from gfl.record import Store
@@ -125,6 +125,7 @@ def chosen(args: argparse.Namespace) -> tuple[Profile, Store]:
 def guarded(prog: str, run: Callable[[], int]) -> int:
     """Run a command: the user's mistakes are one line and exit code 2."""
     terminal.prepare()
+    account.complete()
     try:
         code = run()
         sys.stdout.flush()

@@ -21,7 +21,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from gfl import config, digests, terminal
+from gfl import account, config, digests, terminal
 from gfl.config.data import has_loaders
 from gfl.data import shapes
 from gfl.errors import UserError, disk_error
@@ -43,6 +43,7 @@ Tell = Callable[..., None]
 def main(argv: list[str]) -> int:
     """Run the worker on ``argv[0]``, a run's folder."""
     tell = _events()
+    account.complete()
     run_dir = Path(argv[0])
     try:
         request = Request.load(run_dir)
