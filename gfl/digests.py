@@ -33,7 +33,8 @@ OUTSIDE = (
     "gfl/testdev.py",
     "gfl/trained.py",
     "gfl/weights.py",
-    # ... and how runs are written down.
+    # ... and how a process is set up and runs are written down.
+    "gfl/account.py",
     "gfl/digests.py",
     "gfl/errors.py",
     "gfl/escape.py",
