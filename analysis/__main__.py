@@ -15,10 +15,12 @@ from experiments.cli import Parser, add_folders, add_profile, chosen, guarded
 from experiments.declare import Table
 from experiments.matrix import check_writable
 from experiments.promote import other_gpus
+from gfl import terminal as streams
 from gfl.errors import UserError
 from gfl.experiment import Profile
 from gfl.files import write_text
 from gfl.record import Store
+from gfl.terminal import say
 
 
 def parser() -> Parser:
@@ -121,7 +123,7 @@ def _report(args: argparse.Namespace) -> int:
 
     profile, store = chosen(args)
     path = report.write(profile, store, args.store == "runs", args.out)
-    print(f"written: {path} ({path.stat().st_size / 1e6:.1f} MB)")
+    say(f"written: {path} ({path.stat().st_size / 1e6:.1f} MB)")
     return 0
 
 
@@ -154,7 +156,7 @@ def _one(table: Table, profile: Profile, store: Store, with_own: bool, write: bo
     terminal.show(made, verdicts)
     records = any(f.own if with_own else f.reference for f in filled)
     if runs and not records and (elsewhere := other_gpus(profile, store)):
-        print(elsewhere)
+        say(elsewhere)
     if not (write and records):
         return
     folder = store.results / "tables" / profile.name
@@ -167,8 +169,9 @@ def _one(table: Table, profile: Profile, store: Store, with_own: bool, write: bo
     }
     for path, text in files.items():
         write_text(path, text)
-    print("written:", ", ".join(map(str, files)))
+    say("written:", ", ".join(map(str, files)))
 
 
 if __name__ == "__main__":
+    streams.as_utf8()
     sys.exit(main())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterable
@@ -16,6 +15,7 @@ from experiments.profiles import PROFILES
 from gfl.errors import UserError
 from gfl.files import write_text
 from gfl.record import Store
+from gfl.terminal import say
 
 MOST = 20  # places of one file that are named
 # Measured: 3.5 minutes of processor time the first time, and about as much again if strict.
@@ -41,7 +41,7 @@ def audit(store: Store, source: Source) -> int:
     if source == "results":
         texts[strict.PUBLISHED] = strict.published_csv()
     paths = [write_text(store.results / name, text) for name, text in texts.items()]
-    print("written:", ", ".join(map(str, paths)))
+    say("written:", ", ".join(map(str, paths)))
     return 0
 
 
@@ -60,7 +60,7 @@ def audit_strictly(store: Store) -> int:
     tell(TIME)
     findings = list(strict.find(store, tell))
     for line in said(findings):
-        print(line)
+        say(line)
     tell("done")
     return 1 if findings else 0
 
@@ -86,6 +86,6 @@ def progress() -> Tell:
     start = time.monotonic()
 
     def tell(line: str) -> None:
-        print(f"[{time.monotonic() - start:4.0f} s] {line}", file=sys.stderr, flush=True)
+        say(f"[{time.monotonic() - start:4.0f} s] {line}", error=True)
 
     return tell

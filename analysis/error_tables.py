@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -16,11 +14,13 @@ from analysis.overlaps import Truth
 from analysis.render import numbers
 from analysis.uncertainty import Difference, Figure
 from experiments.matrix import check_writable
+from gfl import escape
 from gfl.data.coco import dataset_problems, read_json
 from gfl.errors import UserError
 from gfl.experiment import Profile
 from gfl.files import write_text
 from gfl.record import Store
+from gfl.terminal import say
 
 NONE = "—"
 FIELDS: tuple[str, ...] = (
@@ -40,7 +40,7 @@ def write(profile: Profile, store: Store, own: bool, annotations: Path | None = 
     library = Library(store, "runs" if own else "results")
     report = gather(profile, library, _truth(profile, library, annotations))
     text = markdown(report, profile)
-    print(text)
+    say(text)
     folder = store.results / "errors"
     check_writable(folder)
     # This machine's has a name that git ignores: the committed one is the reference's.
@@ -48,7 +48,7 @@ def write(profile: Profile, store: Store, own: bool, annotations: Path | None = 
     files = {folder / f"{stem}.md": text, folder / f"{stem}.csv": tidy_csv(report)}
     for path, content in files.items():
         write_text(path, content)
-    print("written:", ", ".join(map(str, files)))
+    say("written:", ", ".join(map(str, files)))
     return 0
 
 
@@ -71,21 +71,19 @@ def tidy_csv(report: Report) -> str:
 
     With a ``base``: what ``experiment``'s gain is more than the base's, with its 95 % interval.
     """
-    out = io.StringIO()
-    writer = csv.DictWriter(out, FIELDS, restval="", lineterminator="\n")
-    writer.writeheader()
+    lines: list[dict[str, str]] = []
     for line in report.lines:
         where = {"rows": "; ".join(line.rows), "experiment": line.experiment.slug}
         for iou in IOUS:
             at = where | {"iou": f"{iou:g}"}
             for measure, kind, figure in _figures(line, iou):
-                writer.writerow(at | {"measure": measure, "kind": kind} | numbers(figure))
+                lines.append(at | {"measure": measure, "kind": kind} | numbers(figure))
     for repair in report.repairs():
         where = {"rows": repair.name, "experiment": repair.ours.slug, "base": repair.base.slug}
         for (iou, kind), difference in repair.gains.items():
             at = where | {"iou": f"{iou:g}", "measure": "gain", "kind": kind}
-            writer.writerow(at | numbers(difference))
-    return out.getvalue()
+            lines.append(at | numbers(difference))
+    return escape.csv_file([FIELDS, *([line.get(name, "") for name in FIELDS] for line in lines)])
 
 
 def _figures(line: Line, iou: float) -> Iterator[tuple[str, str, Figure]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
 import statistics
 import subprocess
 import sys
@@ -32,10 +31,11 @@ from experiments.matrix import Run
 from experiments.running import run_missing
 from experiments.status import standing
 from experiments.worker import ROOT, TRAIN
-from gfl import config
+from gfl import config, escape, terminal
 from gfl.errors import UserError
 from gfl.experiment import Profile
 from gfl.record import Store
+from gfl.terminal import say
 
 PROG = "experiments"
 ANALYSIS = [sys.executable, "-m", "analysis"]
@@ -71,7 +71,7 @@ def _run(args: argparse.Namespace, worker: Sequence[str]) -> int:
     code = _print_tables(shown, "runs", args, *(["--no-write"] if args.max_iters else []))
     for run in failed:
         log = store.run_dir(profile.name, run.id, args.max_iters) / "train.log"
-        print(f"{PROG}: {run.name} failed; its log: {log}", file=sys.stderr)
+        say(f"{PROG}: {run.name} failed; its log: {log}", error=True)
     return 1 if failed else code
 
 
@@ -79,8 +79,6 @@ def _train(
     runs: Sequence[Run], profile: Profile, store: Store, machine: Machine, worker: Sequence[str]
 ) -> tuple[int, list[Run]]:
     """Train what is missing; return an exit code, not 0 if that was stopped, and what failed."""
-    from rich.console import Console
-
     from experiments.display import Display
 
     expected = None
@@ -88,7 +86,7 @@ def _train(
         known = estimates.costs(profile, store)
         each = [seconds for run in runs if (seconds := known.seconds(run)) is not None]
         expected = statistics.fmean(each) if each else None
-    display = Display(Console(), expected=expected)
+    display = Display(terminal.console(), expected=expected)
     code, failed = stoppable(PROG, lambda: run_missing(runs, store, machine, display, worker))
     return code, failed or []
 
@@ -106,9 +104,9 @@ def _tune(args: argparse.Namespace, worker: Sequence[str]) -> int:
     for sweep in tuning.sweeps(profile):
         found = tuning.trials(sweep, profile, store)
         for trial in found:
-            print(f"{trial.variant.name}: {standing(trial.run, store)}")
-        print(tuning_told.verdict(found))
-        print("written:", ", ".join(map(str, tuning_told.publish(sweep, profile, store))))
+            say(f"{trial.variant.name}: {standing(trial.run, store)}")
+        say(tuning_told.verdict(found))
+        say("written:", ", ".join(map(str, tuning_told.publish(sweep, profile, store))))
     return 0
 
 
@@ -127,18 +125,18 @@ def _print_tables(
         command = [*ANALYSIS, "table", table.name, "--store", source, *options]
         codes.append(subprocess.run(command, cwd=ROOT).returncode)
         if codes[-1]:
-            print(f"{PROG}: {table.title} could not be shown", file=sys.stderr)
+            say(f"{PROG}: {table.title} could not be shown", error=True)
     return next(filter(None, codes), 0)
 
 
 def _dry_run(runs: Sequence[Run], profile: Profile, store: Store, machine: Machine) -> int:
     stands = [standing(run, store) for run in runs]
     costs = estimates.costs(profile, store)
-    print(status.bill(stands, costs, store, machine).line(profile))
+    say(status.bill(stands, costs, store, machine).line(profile))
     for stand in stands:
         if machine.max_iters is not None or stand.state != "finished":
             how = f"{stand}, " if stand.state != "missing" else ""
-            print(f"  {stand.run.id}  ({how}{', '.join(stand.run.rows)})")
+            say(f"  {stand.run.id}  ({how}{', '.join(stand.run.rows)})")
     return 0
 
 
@@ -153,15 +151,15 @@ def _status(args: argparse.Namespace) -> int:
     costs = estimates.costs(profile, store)
     bill = status.bill(stands, costs, store, machine)
     if args.json:
-        print(json.dumps(status.content(stands, bill, costs), indent=2))
+        say(json.dumps(status.content(stands, bill, costs), indent=2))
         return 0
     for line in status.lines(shown, stands, several_seeds=len(args.seeds) > 1):
-        print(line)
+        say(line)
     _say_elsewhere(shown, profile)
-    print(bill.line(profile))
+    say(bill.line(profile))
     nothing = runs and bill.todo == bill.runs
     if nothing and (elsewhere := promote.other_gpus(profile, store)):
-        print(elsewhere)
+        say(elsewhere)
     return 0
 
 
@@ -169,7 +167,7 @@ def _say_elsewhere(shown: Sequence[Table], profile: Profile) -> None:
     """Name the tables whose rows this profile does not run."""
     for table in shown:
         if where := matrix.elsewhere(table, profile):
-            print(where)
+            say(where)
 
 
 def _config(args: argparse.Namespace) -> int:
@@ -177,12 +175,13 @@ def _config(args: argparse.Namespace) -> int:
     _check_data(args, profile)
     run = matrix.single(args.target, profile, args.seeds)
     if args.json:
-        print(json.dumps(config.build(run.experiment, profile, run.seed), indent=2))
+        say(json.dumps(config.build(run.experiment, profile, run.seed), indent=2))
         return 0
     words = [args.target, "--profile", profile.name, "--gpus", args.gpus, "--seeds", run.seed]
     words += ["--data", args.data] if args.data else []
-    command = shlex.join(["python", "-m", "experiments", "config", *map(str, words)])
-    print(configfile.text(run, command, args.data), end="")
+    words = ["python", "-m", "experiments", "config", *map(str, words)]
+    command = " ".join(map(escape.shell, words))
+    terminal.write_utf8(configfile.text(run, command, args.data))
     return 0
 
 
@@ -201,7 +200,7 @@ def _diff(args: argparse.Namespace) -> int:
         for name, seed in zip((args.a, args.b), seeds, strict=True)
     )
     found = diff.compare(a, b, store)
-    print(json.dumps(found.content(), indent=2) if args.json else "\n".join(found.lines()))
+    say(json.dumps(found.content(), indent=2) if args.json else "\n".join(found.lines()))
     return 0
 
 
@@ -210,12 +209,13 @@ def _promote(args: argparse.Namespace) -> int:
     shown = tables.parts(args.target) if args.target else list(tables.TABLES.values())
     outcome = promote.promote(shown, profile, store)
     for line in outcome.promoted:
-        print(line)
+        say(line)
     for line in outcome.refused:
-        print(f"refused: {line}", file=sys.stderr)
+        say(f"refused: {line}", error=True)
     code = _print_tables(shown if outcome.promoted else [], "results", args)
     return 1 if outcome.refused else code
 
 
 if __name__ == "__main__":
+    terminal.as_utf8()
     sys.exit(main())

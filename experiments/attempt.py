@@ -38,9 +38,14 @@ def code_state() -> tuple[str | None, bool]:
     """The commit of the code that trains, and whether that code differs from it."""
     git = ["git", "-C", str(ROOT)]
     try:
-        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True)
+        head = subprocess.run(
+            [*git, "rev-parse", "HEAD"], capture_output=True, encoding="utf-8", errors="replace"
+        )
         status = subprocess.run(
-            [*git, "status", "--porcelain", "--", *CODE], capture_output=True, text=True
+            [*git, "status", "--porcelain", "--", *CODE],
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
         )
     except FileNotFoundError:  # no git
         return None, True

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import difflib
 import math
-import os
 import re
 import signal
 import sys
@@ -15,9 +14,11 @@ from typing import NoReturn, TypeVar
 
 from experiments import profiles
 from experiments.worker import ROOT, WorkerError
+from gfl import escape, terminal
 from gfl.errors import UserError, disk_error
 from gfl.experiment import Profile
 from gfl.record import Store
+from gfl.terminal import say
 
 T = TypeVar("T")
 
@@ -115,20 +116,28 @@ def chosen(args: argparse.Namespace) -> tuple[Profile, Store]:
 
 def guarded(prog: str, run: Callable[[], int]) -> int:
     """Run a command: the user's mistakes are one line and exit code 2."""
+    terminal.prepare()
     try:
-        return run()
+        code = run()
+        sys.stdout.flush()
+        return code
     except UserError as err:
-        print(f"{prog}: {err}", file=sys.stderr)
+        complain(prog, err)
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # | head
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:
+        terminal.abandon_output()
         return 0
     except OSError as err:
         if (users := disk_error(err, Path("disk"))) is None:
             raise
-        print(f"{prog}: {users}", file=sys.stderr)
+        complain(prog, users)
     return 2
+
+
+def complain(prog: str, err: Exception) -> None:
+    """Tell what ended a command."""
+    say(f"{prog}: {escape.message(str(err))}", error=True)
 
 
 def stoppable(prog: str, work: Callable[[], T]) -> tuple[int, T | None]:
@@ -143,10 +152,10 @@ def stoppable(prog: str, work: Callable[[], T]) -> tuple[int, T | None]:
         return 0, work()
     except KeyboardInterrupt:
         again = "run the same command again to go on from the last finished epoch"
-        print(f"stopped; {again}", file=sys.stderr)
+        say(f"stopped; {again}", error=True)
         return 130, None
     except WorkerError as err:
-        print(f"{prog}: {err}", file=sys.stderr)
+        complain(prog, err)
         return 1, None
 
 

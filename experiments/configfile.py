@@ -8,7 +8,7 @@ from pathlib import Path
 
 from experiments.matrix import Run
 from experiments.worker import ROOT
-from gfl import config
+from gfl import config, escape
 from gfl.data import shapes
 from gfl.train import LOADERS, embedded_root
 
@@ -46,7 +46,7 @@ def text(run: Run, command: str, data_root: str | None) -> str:
     ]
     if missing := _missing_data(run, root, data_root):
         head += ["", missing]
-    comment = "\n".join(f"# {line}".rstrip() for line in head)
+    comment = "\n".join(map(escape.comment, head))
     body = "\n".join(f"{key} = {_literal(value, key)}" for key, value in settings.items())
     return f"{comment}\n\n{body}\n"
 
@@ -74,12 +74,13 @@ def _missing_data(run: Run, root: Path, data_root: str | None) -> str:
 
 def _literal(value: object, key: str = "", depth: int = 0) -> str:
     """A value as Python writes it, on lines of its own where one is too long."""
-    line = repr(value)
+    line = escape.python(value)
     if len(line) + len(key) + 4 * depth <= LINE or not isinstance(value, (dict, list, tuple)):
         return line
     deeper = depth + 1
     if isinstance(value, dict):
-        inner = [f"{k!r}: {_literal(v, repr(k), deeper)}" for k, v in value.items()]
+        named = ((escape.python(k), v) for k, v in value.items())
+        inner = [f"{name}: {_literal(v, name, deeper)}" for name, v in named]
     else:
         inner = [_literal(v, "", deeper) for v in value]
     opening, closing = {dict: "{}", list: "[]", tuple: "()"}[type(value)]

@@ -26,6 +26,7 @@ from experiments.matrix import Run
 from experiments.profiles import COCO, LAPTOP
 from experiments.running import run_missing
 from experiments.worker import ROOT, TRAIN
+from gfl import escape, terminal
 from gfl.data.own import OwnData, read
 from gfl.errors import UserError, did_you_mean
 from gfl.experiment import ABLATED_HOSTS, Experiment, Model, Profile, Schedule
@@ -163,7 +164,7 @@ def plan(
 
 def default_folder(data: OwnData) -> Path:
     """Return where a run lies if nobody says where: ``runs/own/`` and the data's name."""
-    return FOLDER / data.root.name
+    return FOLDER / escape.file_name(data.root.name)
 
 
 def train(plan: Plan, out: str | Path | None = None, *, worker: Sequence[str] = TRAIN) -> Result:
@@ -175,18 +176,16 @@ def train(plan: Plan, out: str | Path | None = None, *, worker: Sequence[str] = 
         UserError: the folder holds something else, or the user can mend what stopped the run.
         WorkerError: the training process ended before the run did; its log says more.
     """
-    from rich.console import Console
-
     from experiments.display import Display
 
     folder = Path(out) if out is not None else default_folder(plan.data)
     check_folder(plan, folder)
     matrix.check_writable(folder.parent)
     # In a notebook as in a log, a line at a time: what is drawn anew would be kept each time.
-    lines = Console().is_jupyter
-    console = Console(force_jupyter=False, force_terminal=False if lines else None)
+    lines = terminal.console().is_jupyter
+    screen = terminal.console(force_jupyter=False, force_terminal=False if lines else None)
     store = FolderStore(folder, ROOT / "results")
-    failed = run_missing([plan.run], store, plan.machine, Display(console), worker)
+    failed = run_missing([plan.run], store, plan.machine, Display(screen), worker)
     record = store.own(PROFILE, plan.run.id)
     if failed or record is None:
         why = record.message if record else "it left no record"

@@ -6,7 +6,6 @@ With ``--run`` for pictures of one's own instead: ``experiments.predict_pictures
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from experiments.matrix import Run
 from gfl import predictions, train
 from gfl.errors import UserError
 from gfl.record import Request, RunRecord, Store
+from gfl.terminal import say
 
 ABOUT = "store what finished runs predict for the validation images; --run: for pictures"
 
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(f"{' '.join(args.target)}: no run of it is declared at {profile.name}")
     records = _finished(runs, store)
     for one, record in zip(runs, records, strict=True):
-        print(_predict(one, record, store, args), flush=True)
+        say(_predict(one, record, store, args), flush=True)
     return 0
 
 
@@ -81,7 +81,7 @@ def _predict(one: Run, record: RunRecord, store: Store, args: argparse.Namespace
     if predictions.verified(run_dir, record.predictions):
         return f"there already, verified: {_named(run_dir, record)}"
     if record.predictions:
-        print(f"{one.id}: its predictions are missing or damaged: made anew", file=sys.stderr)
+        say(f"{one.id}: its predictions are missing or damaged: made anew", error=True)
     matrix.check_writable(run_dir)
     device = _device(args.device, record)
     request = Request(
@@ -91,10 +91,10 @@ def _predict(one: Run, record: RunRecord, store: Store, args: argparse.Namespace
 
     def tell(event: str, **content: Any) -> None:
         if event == "message":
-            print(content["text"], file=sys.stderr)
+            say(content["text"], error=True)
         elif "done" not in content or content["done"] in (0, content["of"]):
             of = f" ({content['done']} of {content['of']})" if "done" in content else ""
-            print(f"{one.id}: {content['name']}{of}", file=sys.stderr)
+            say(f"{one.id}: {content['name']}{of}", error=True)
 
     made = train.predict(request, run_dir, tell, device=device)
     record = replace(record, predictions=made)

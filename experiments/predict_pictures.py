@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ from experiments.profiles import TUNING_SEED
 from gfl.errors import UserError
 from gfl.files import replacing
 from gfl.record import RUN_ID, Store
+from gfl.terminal import say
 
 if TYPE_CHECKING:
     from gfl.pictures.detecting import Detection
@@ -96,7 +96,7 @@ def main(args: argparse.Namespace) -> int:
             refused += 1
             content["refused"] = str(err)
         if args.json:
-            print(json.dumps(content, allow_nan=False), flush=True)
+            say(json.dumps(content, allow_nan=False), flush=True)
     return _end(len(files) + len(complaints), refused)
 
 
@@ -157,7 +157,7 @@ def _one(run: Trained, file: Path, output: Path, args: argparse.Namespace) -> di
         best = ", ".join(f"{one.category} {one.score:.2f}" for one in found[:3])
         more = ", …" if len(found) > 3 else ""
         what = f"{len(found)} found ({best}{more})" if found else "nothing found"
-        print(f"{reading.named(file)}: {what}; drawn: {reading.named(output)}", flush=True)
+        say(f"{reading.named(file)}: {what}; drawn: {reading.named(output)}", flush=True)
     return {
         "width": picture.width,
         "height": picture.height,
@@ -205,7 +205,7 @@ def _end(named: int, refused: int) -> int:
 
 
 def _say(text: str) -> None:
-    print(f"{PROG}: {text}", file=sys.stderr, flush=True)
+    say(f"{PROG}: {text}", error=True)
 
 
 def _folders(store: Store) -> list[str]:

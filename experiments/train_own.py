@@ -10,14 +10,15 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from rich.console import Console
-
 from experiments import own
 from experiments.cli import number_above, stoppable, whole_number
 from experiments.display import Display
 from experiments.worker import ROOT
+from gfl import terminal
+from gfl.data import bboxes
 from gfl.data.own import OwnData
 from gfl.record import METRICS
+from gfl.terminal import say
 
 ABOUT = "train GFL on a COCO-format folder of your own"
 PROG = "experiments"
@@ -30,12 +31,29 @@ def add(parser: argparse.ArgumentParser) -> None:
         "data",
         metavar="DATA",
         help="the folder: annotations/instances_train2017.json, instances_val2017.json, train2017/,"
-        " val2017/, or other names that are found or given",
+        " val2017/, or other names that are found or given; also in YOLO's or Pascal VOC's layout",
     )
-    parser.add_argument("--train", metavar="FILE", help="the boxes to train on, in COCO's JSON")
+    parser.add_argument("--train", metavar="FILE", help="the boxes to train on")
     parser.add_argument("--val", metavar="FILE", help="the boxes to evaluate on")
     parser.add_argument("--train-images", metavar="DIR", help="the images of --train")
     parser.add_argument("--val-images", metavar="DIR", help="the images of --val")
+    parser.add_argument(
+        "--split",
+        metavar="PART",
+        type=number_above("--split"),
+        help="divide one annotation file: this part of its images, 0.2 say, is evaluated on",
+    )
+    parser.add_argument(
+        "--boxes",
+        choices=bboxes.LAYOUTS,
+        help="what four numbers of a box are, of COCO's JSON: the upper left corner and the size "
+        "(xywh, COCO's), two corners, or the centre and the size; in pixels or fractions",
+    )
+    parser.add_argument(
+        "--skip-broken",
+        action="store_true",
+        help="leave annotations out that cannot be read, rather than refuse their file",
+    )
     parser.add_argument(
         "--out", metavar="DIR", type=Path, help="default: runs/own/ and DATA's name"
     )
@@ -99,8 +117,8 @@ def run(args: argparse.Namespace, worker: Sequence[str]) -> int:
     Raises:
         UserError: the data, a setting or the folder is not as it must be; nothing was written.
     """
-    print("checking the data", file=sys.stderr)
-    display = Display(Console(stderr=True))
+    say("checking the data", error=True)
+    display = Display(terminal.console(stderr=True))
     with display.table(1):
         data = own.read(
             args.data,
@@ -108,6 +126,9 @@ def run(args: argparse.Namespace, worker: Sequence[str]) -> int:
             val=args.val,
             train_images=args.train_images,
             val_images=args.val_images,
+            split=args.split,
+            boxes=args.boxes,
+            skip_broken=args.skip_broken,
             progress=partial(display.preparing, "decoding the images"),
         )
     settings = ("experiment", "scale", "epochs", "batch", "lr", "size", "pretrained", "seed")
@@ -117,9 +138,11 @@ def run(args: argparse.Namespace, worker: Sequence[str]) -> int:
     folder = args.out or _short(own.default_folder(data))
     own.check_folder(plan, folder)
     for line in (*described(data), f"training: {plan}", f"into: {folder}"):
-        print(line)
+        say(line)
+    for remark in data.remarks:
+        say(f"note: {remark}", error=True)
     for warning in data.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+        say(f"warning: {warning}", error=True)
     if args.dry_run:
         return 0
     sys.stdout.flush()
@@ -129,9 +152,9 @@ def run(args: argparse.Namespace, worker: Sequence[str]) -> int:
     each = {}
     if 1 < len(data.classes) <= MOST_CLASSES and result.detections.is_file():
         each = result.of_each_class()
-    print("\n".join(figures({"all classes": result.record.metrics} | each)))
-    print(f"in {folder}: final.pth, record.json, predictions.json; on pictures of your own:")
-    print(f"  python -m experiments predict --run {shlex.quote(str(folder))} IMAGE_OR_FOLDER")
+    say("\n".join(figures({"all classes": result.record.metrics} | each)))
+    say(f"in {folder}: final.pth, record.json, predictions.json; on pictures of your own:")
+    say(f"  python -m experiments predict --run {shlex.quote(str(folder))} IMAGE_OR_FOLDER")
     return 0
 
 

@@ -12,7 +12,6 @@ import multiprocessing
 import os
 import re
 import shutil
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from multiprocessing import queues
@@ -27,6 +26,7 @@ from mmengine.registry import FUNCTIONS
 from torch import Tensor
 
 from gfl.errors import UserError
+from gfl.terminal import say
 
 SHARED_MEMORY = Path("/dev/shm")  # of Linux
 PREFETCHED = 2  # batches of each loader, torch's default; one more is being trained on
@@ -134,7 +134,7 @@ def _by_value(tensor: Tensor) -> tuple[Callable[..., Tensor], tuple[Any]]:
 
 
 def _end(error: BaseException, _: object) -> NoReturn:
-    print(f"loader process {os.getpid()}: {error}", file=sys.stderr, flush=True)
+    say(f"loader process {os.getpid()}: {error}", error=True, flush=True)
     os._exit(CANNOT_SHARE)
 
 

@@ -12,9 +12,11 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 
-from gfl import config
+from gfl import config, escape
+from gfl.errors import UserError
 from gfl.experiment import Experiment, Profile
 from gfl.files import write_text
+from gfl.terminal import is_utf8, say
 
 SCHEMA = 2
 BEFORE_PREDICTIONS = 1  # the schema of records without that field; they still load
@@ -120,6 +122,16 @@ class Request:
     cores: int | None = None  # its share, where several runs have the machine; None: all
 
     def save(self, run_dir: Path) -> None:
+        """Write the request for the worker, which names files in UTF-8.
+
+        Raises:
+            UserError: this process does not, so that the data's folder would be another one there.
+        """
+        if not (is_utf8() or (self.data_root or "").isascii()):
+            raise UserError(
+                f"{self.data_root}: this Python reads the names of files as "
+                f"{sys.getfilesystemencoding()}; start it with PYTHONUTF8=1"
+            )
         write_json(run_dir / "request.json", asdict(self))
 
     @classmethod
@@ -137,7 +149,7 @@ class Request:
 
 
 def _tell(text: str) -> None:
-    print(text, file=sys.stderr)
+    say(text, error=True)
 
 
 @dataclass(frozen=True)
@@ -221,7 +233,7 @@ def _ids(names: Iterable[str]) -> list[str]:
 def write_json(path: Path, content: Mapping[str, Any], indent: int | None = 1) -> None:
     """Write strict JSON, whole or not at all."""
     text = json.dumps(_plain(content), indent=indent, allow_nan=False, ensure_ascii=False)
-    write_text(path, text + "\n")
+    write_text(path, escape.json(text) + "\n")
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -56,6 +56,7 @@ with _without_warnings():
 
     import mmdet.apis  # noqa: F401
 
+    import gfl.data.cocoapi
     import gfl.data.loading
     import gfl.data.seeding
     import gfl.head
@@ -63,4 +64,6 @@ with _without_warnings():
     import gfl.loaders
     import gfl.metric
     import gfl.optim
-    import gfl.processes  # noqa: F401
+    import gfl.processes
+
+    gfl.data.cocoapi.install()

@@ -21,7 +21,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from gfl import config
+from gfl import config, terminal
 from gfl.config.data import has_loaders
 from gfl.data import shapes
 from gfl.errors import UserError, disk_error
@@ -288,6 +288,8 @@ def coco_root(named: str | None) -> Path:
 
 
 if __name__ == "__main__":
+    terminal.as_utf8()
+    terminal.prepare()
     code = main(sys.argv[1:])
     if code == INTERRUPTED:  # somebody waits; taking torch apart would be seconds
         sys.stderr.flush()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from analysis.library import Library
 from gfl.errors import UserError, did_you_mean
 from gfl.experiment import Profile
 from gfl.record import Store
+from gfl.terminal import say
 
 
 def parts(name: str) -> list[FigureOf]:
@@ -54,7 +54,7 @@ def draw(names: str, profile: Profile, store: Store, own: bool, out: Path | None
         else:
             _write(figure, plate, folder, mark)
     for line in missing:
-        print(f"analysis: {line}", file=sys.stderr)
+        say(f"analysis: {line}", error=True)
     return 2 if missing else 0
 
 
@@ -74,4 +74,4 @@ def draw_annotations(
 
 def _write(figure: FigureOf, plate: Plate, folder: Path, mark: str) -> None:
     paths = plate.save(folder, f"fig{figure.name}{mark}")
-    print(f"figure {figure.name}:", ", ".join(map(str, paths)))
+    say(f"figure {figure.name}:", ", ".join(map(str, paths)))

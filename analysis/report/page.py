@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from analysis.report import bundle, evidence, lists, pictures, runs, sides, speed
 from experiments import tables
+from gfl import escape
 from gfl.experiment import Profile
 from gfl.record import RunRecord, Store
 
@@ -97,6 +98,7 @@ def _render(**content: Any) -> str:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
+        finalize=escape.html,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

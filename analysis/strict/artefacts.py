@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
@@ -19,6 +17,7 @@ from experiments import tables as declared
 from experiments.declare import Table
 from experiments.tuning import SWEEPS
 from experiments.tuning_told import told
+from gfl import escape
 from gfl.errors import UserError
 from gfl.experiment import Profile
 from gfl.record import RunRecord, Store
@@ -47,15 +46,13 @@ def tables(profile: Profile, store: Store) -> Iterator[Finding]:
 
 def published_csv() -> str:
     """Every number that the paper prints in its tables, as declared."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(("table", "group", "row", "column", "value"))
+    rows: list[tuple[object, ...]] = [("table", "group", "row", "column", "value")]
     for table in declared.TABLES.values():
         for cell in table.cells():
             where = (table.name, cell.group.name, cell.row.key)
             for column, value in cell.published.items():
-                writer.writerow((*where, column, "" if value is None else value))
-    return out.getvalue()
+                rows.append((*where, column, "" if value is None else value))
+    return escape.csv_file(rows)
 
 
 def published(store: Store) -> Iterator[Finding]:

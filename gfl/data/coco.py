@@ -15,9 +15,11 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
+from gfl import escape
 from gfl.errors import UserError
 
 SPLITS = ("train2017", "val2017")
+WIDEST = 80  # columns of an id or a name in a message
 PARTS = ("images", "annotations", "categories")
 TEST_DEV, TEST_IMAGES = "annotations/image_info_test-dev2017.json", "test2017"
 
@@ -263,5 +265,5 @@ def _sentences(found: Found) -> list[str]:
 
 def some(things: Sequence[object], most: int = 5) -> str:
     """Return the first few of a list as text, with an ellipsis if there are more."""
-    shown = ", ".join(str(thing) for thing in things[:most])
+    shown = ", ".join(escape.shortened(str(thing), WIDEST) for thing in things[:most])
     return f"{shown}, ..." if len(things) > most else shown

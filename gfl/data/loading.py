@@ -82,7 +82,7 @@ def _is_whole(spec: ShapesSpec, root: Path, split: str) -> bool:
     """Whether the split's file is there, as it was written and for these images."""
     path = _pixels(_folder(root, split))
     try:
-        if _checksum(path).read_text().strip() != sha256(path):
+        if _checksum(path).read_text(encoding="utf-8").strip() != sha256(path):
             return False
         pixels = np.load(path, mmap_mode="r")
     except (FileNotFoundError, ValueError):
