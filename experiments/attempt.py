@@ -12,6 +12,7 @@ from experiments.machine import Machine
 from experiments.matrix import Run
 from experiments.worker import ROOT, Crew, Event, WorkerError, command
 from gfl.errors import disk_error
+from gfl.files import replacing
 from gfl.record import Request, RunRecord, Store
 
 # What can change a run; a commit is clean for it when these are.
@@ -76,6 +77,9 @@ def attempt(
             shutil.rmtree(run_dir)  # failed, or a trial: not to be resumed
         run_dir.mkdir(parents=True, exist_ok=True)
         _request(run, run_dir, setting).save(run_dir)
+        for name, content in run.files.items():
+            with replacing(run_dir / name) as file:
+                file.write(content)
         environment = machine.environment(run.profile, slot, setting.jobs)
         crew.follow(command(setting.worker, machine.gpus), run_dir, tell, environment, inherited)
         record = setting.record(run)
