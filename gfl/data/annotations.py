@@ -75,7 +75,7 @@ class Normal:
     def content(self) -> bytes:
         """Return it as an ASCII JSON file, of what training and evaluation read alone."""
         plain = {
-            part: [{k: item[k] for k in KEPT[part]} for item in self.dataset[part]]
+            part: [{k: _plain(item[k]) for k in KEPT[part]} for item in self.dataset[part]]
             for part in ("images", "categories", "annotations")
         }
         return json.dumps(plain, separators=(",", ":"), allow_nan=False).encode("ascii") + b"\n"
@@ -268,11 +268,12 @@ def _identified(
     elif any(type(item.get("id")) is not int for item in items if isinstance(item, dict)):
         made.remarks.append(f"{kind} ids read as whole numbers")
     of = {one: id for one, id in zip(keys, ids, strict=True) if one is not None}
-    names = Counter(item.get(name) for item in items if isinstance(item, dict)
-                    and isinstance(item.get(name), str))  # fmt: skip
-    for item, id in zip(items, ids, strict=True):
-        if isinstance(item, dict) and names.get(item.get(name)) == 1:
-            of.setdefault(item[name], id)
+    titles = [item.get(name) if isinstance(item, dict) else None for item in items]
+    titles = [title if isinstance(title, str) else None for title in titles]
+    times = Counter(titles)
+    for title, id in zip(titles, ids, strict=True):
+        if title is not None and times[title] == 1:
+            of.setdefault(title, id)
     made.changed |= any(
         not plain or (isinstance(item, dict) and type(item.get("id")) is not type(id))
         for item, id in zip(items, ids, strict=True)
@@ -345,14 +346,15 @@ class _Annotations:
     def _id(self, given: object, ids: Mapping[Key, Any], kind: str) -> Any:
         if type(given) is int:
             return ids.get(given)
-        if isinstance(given, str) and given in ids:  # a name, or an id that is text
-            self.repaired[f"{kind}_id that is text resolved"] += 1
-            return ids[given]
         id = key(given)
-        if id is None or id not in ids:
+        if isinstance(id, int) and id in ids:
+            self.repaired[f"{kind}_id read as a whole number"] += 1
+            return ids[id]
+        name = next((one for one in (given, id) if isinstance(one, str) and one in ids), None)
+        if name is None:
             return None
-        self.repaired[f"{kind}_id read as a whole number"] += 1
-        return ids[id]
+        self.repaired[f"{kind}_id that is text resolved"] += 1
+        return ids[name]
 
     def _box(self, one: Item) -> list[float] | None:
         given = one.get("bbox")
@@ -409,3 +411,10 @@ def _with(item: Any, **values: Any) -> Any:
     if all(k in item and type(item[k]) is type(v) and item[k] == v for k, v in values.items()):
         return item
     return item | values
+
+
+def _plain(value: Any) -> Any:
+    """Return 6 for 6.0, so that one data set has one content."""
+    if isinstance(value, list):
+        return [_plain(one) for one in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -1,4 +1,4 @@
-"""Data sets in YOLO's layout: a text file of labels for each image, and one with the classes' names.
+"""Data sets in YOLO's layout: a text file of labels for each image, and one with class names.
 
 A line is a class's number and, as fractions of the image, the centre and the size of a box, or the
 points of a polygon, whose box is taken. An image without a label file, or with an empty one, has no

@@ -29,7 +29,9 @@ from gfl.errors import UserError
 from gfl.pictures import reading
 
 T = Image.Transpose
-STORED: dict[int, Image.Transpose | None] = {  # how an upright picture is stored for an orientation of EXIF
+STORED: dict[
+    int, Image.Transpose | None
+] = {  # how an upright picture is stored for an orientation of EXIF
     1: None,
     2: T.FLIP_LEFT_RIGHT,
     3: T.ROTATE_180,
@@ -123,7 +125,9 @@ def test_a_tiff_that_xmp_turns_is_as_large_as_it_is_read(tmp_path):
     assert images.size_of(path) == (reading.read(path).width, reading.read(path).height)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     mode=st.sampled_from(MODES),
     ending=st.sampled_from(WRITTEN),
