@@ -29,6 +29,7 @@ ANNOTATIONS = (
     "{}/coco.json",
     "annotations/{}_annotations.json",
     "{}_annotations.json",
+    "{}_annotations.coco.json",
     "{}_coco.json",
     "instances_{}.json",
     "instances_{}2017.json",

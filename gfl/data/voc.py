@@ -48,14 +48,14 @@ def _files(
     words = finding.SPELLINGS[name]
     if given is not None and given.is_dir():
         return _folder(given)
+    if whole and given is None:
+        return _folder(folders[0] if folders else base)
     lists = [given] if given else [base / SETS.format(word) for word in words]
     for path in lists:
         if path.is_file() and path.suffix == ".txt" and folders:
             return path, _in_list(path, folders[0])
     if given is not None:
         return None
-    if whole:
-        return _folder(folders[0] if folders else base)
     tried = (pattern.format(word) for word in words for pattern in ("Annotations/{}", "{}"))
     found = (_folder(folder) for path in tried for folder in finding.in_any_case(base, path))
     return next((one for one in found if one is not None), None)
