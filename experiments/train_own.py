@@ -1,4 +1,4 @@
-"""``python -m experiments train-own DATA``: GFL on a COCO-format folder of one's own."""
+"""``python -m experiments train-own DATA``: GFL on a data set of one's own."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from gfl.data.own import OwnData
 from gfl.record import METRICS
 from gfl.terminal import say
 
-ABOUT = "train GFL on a COCO-format folder of your own"
+ABOUT = "train GFL on a data set of your own, in COCO's, YOLO's or Pascal VOC's format"
 PROG = "experiments"
 MOST_CLASSES = 30  # whose figures are printed, each in a line
 

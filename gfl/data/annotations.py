@@ -32,6 +32,7 @@ from gfl.data.json_values import (
     Found,
     Key,
     flag,
+    is_above_0,
     is_number,
     key,
     number,
@@ -176,9 +177,9 @@ class _Images:
                 continue
             if not isinstance(image.get("file_name"), str):
                 found["image without file_name"].append(image.get("id"))
-            size = image.get("width"), image.get("height")
-            if all(is_number(side) and side > 0 for side in size):
-                self.sizes[image["id"]] = size
+            width, height = image.get("width"), image.get("height")
+            if is_above_0(width) and is_above_0(height):
+                self.sizes[image["id"]] = width, height
             else:
                 found["image without a width and height above 0"].append(image.get("id"))
             self.names[image["id"]] = str(image.get("file_name"))

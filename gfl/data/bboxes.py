@@ -72,10 +72,12 @@ def _flat(value: object, depth: int = 0) -> Iterator[Any]:
         yield value
 
 
-def _of_mask(mask: Mapping[str, Any]) -> Box | None:
-    from pycocotools import mask as masks  # numpy, which a list of polygons need not wait for
+def _of_mask(outline: Mapping[str, Any]) -> Box | None:
+    from pycocotools import mask  # numpy, which a list of polygons need not wait for
 
-    size, counts = mask.get("size"), mask.get("counts")
+    masks: Any = mask
+
+    size, counts = outline.get("size"), outline.get("counts")
     if not isinstance(size, list) or len(size) != 2 or not all(type(n) is int for n in size):
         return None
     height, width = size

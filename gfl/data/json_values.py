@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from numbers import Real
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from gfl import escape
 from gfl.errors import UserError
@@ -74,9 +74,14 @@ def sentences(found: Found) -> list[str]:
     return [f"has {len(which)} x {what}: {some(which)}" for what, which in found.items() if which]
 
 
-def is_number(x: object) -> bool:
+def is_number(x: object) -> TypeGuard[float]:
     """Return whether x is a finite number of a size that a box, an area or a score can have."""
     return isinstance(x, Real) and bool(x < 1e12 and not x < -1e12)  # NaN < 1e12 is false
+
+
+def is_above_0(x: object) -> TypeGuard[float]:
+    """Return whether x is a finite number above 0."""
+    return is_number(x) and x > 0
 
 
 def is_in(x: object, ids: set[int]) -> bool:
@@ -111,4 +116,4 @@ def flag(x: object) -> int | None:
         return 0
     if isinstance(x, str):
         return TRUTHS.get(x.strip().lower())
-    return int(x) if isinstance(x, Real) and x in (0, 1) else None
+    return int(x) if isinstance(x, (int, float)) and x in (0, 1) else None

@@ -14,19 +14,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from gfl.data import annotations, bboxes, class_names, finding, sources, splitting
+from gfl.data import annotations, bboxes, class_names, sources, splitting
 from gfl.data.annotations import Normal
-from gfl.data.json_values import Found, number, some
+from gfl.data.json_values import Found, some
+from gfl.data.own_images import image_files, measure, merge_images
 from gfl.data.sources import Source
 from gfl.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
-    from gfl.data.image_check import Progress, Size
-    from gfl.data.images import ImageError
+    from gfl.data.image_check import Progress
 
 T = TypeVar("T")
 
-SMALLEST_IMAGE = 32  # px; mmdet leaves smaller ones out of training
 MOST_DETECTIONS = 100  # an image, of which COCO's metrics take account
 
 
@@ -167,7 +166,7 @@ def read(
     Raises:
         UserError: all that is wrong, in one line.
     """
-    root, described = _root(root)
+    folder, described = _folder(Path(root).expanduser().resolve())
     if boxes is not None and boxes not in bboxes.LAYOUTS:
         raise UserError(f"unknown layout of boxes {boxes!r}{did_you_mean(boxes, bboxes.LAYOUTS)}")
     if split is not None and (val or val_images or not 0 < split < 1):
@@ -176,11 +175,11 @@ def read(
         )
     given = {"train": (train or described, train_images), "val": (val or described, val_images)}
     names = ("train",) if split is not None else ("train", "val")
-    parts = _all([lambda name=name: _source(root, name, *given[name], split) for name in names])
-    splits = _normal(root, parts, boxes, skip_broken, progress)
+    parts = _all([lambda name=name: _source(folder, name, *given[name], split) for name in names])
+    splits = _normal(folder, parts, boxes, skip_broken, progress)
     training, validation = _divided(splits[0], split) if split is not None else splits
     _agree(training, validation)
-    return _checked(root, training, validation)
+    return _checked(folder, training, validation)
 
 
 def _checked(root: Path, training: _Split, validation: _Split) -> OwnData:
@@ -198,9 +197,8 @@ def _checked(root: Path, training: _Split, validation: _Split) -> OwnData:
     )
 
 
-def _root(given: str | Path) -> tuple[Path, Path | None]:
+def _folder(root: Path) -> tuple[Path, Path | None]:
     """The data's folder, and the YAML file in it that was named for it."""
-    root = Path(given).expanduser().resolve()
     if root.is_file() and root.suffix.lower() in (".yaml", ".yml"):
         return root.parent, root
     if not root.is_dir():
@@ -246,12 +244,12 @@ def _normal(
     from gfl.data.image_check import examine  # numpy and Pillow, which no other command waits for
 
     found: dict[str, Found] = {part.name: defaultdict(list) for part in parts}
-    files = {part.name: _files(part, found[part.name]) for part in parts}
+    files = {part.name: image_files(part, found[part.name]) for part in parts}
     sizes = examine(root, [path for paths in files.values() for path in paths if path], progress)
     splits, problems = [], []
     for part in parts:
         mine = found[part.name]
-        _measure(part, files[part.name], sizes, mine)
+        measure(part, files[part.name], sizes, mine)
         normal = annotations.normal(
             part.dataset,
             layout=part.layout or boxes,
@@ -259,7 +257,7 @@ def _normal(
             skip=skip,
             doubt=True,
         )
-        _merge_images(normal)
+        merge_images(normal)
         normal.changed |= part.rewritten
         wrong = [f"{len(which)} {what}: {some(which)}" for what, which in mine.items()]
         wrong += normal.problems
@@ -270,99 +268,6 @@ def _normal(
     if problems:
         raise UserError("; ".join(problems))
     return splits
-
-
-def _files(part: Source, found: Found) -> list[Path | None]:
-    """Each image's file; the names in the annotations become those of the files."""
-    images = finding.Images(part.folder)
-    files: list[Path | None] = []
-    other: dict[str, str] = {}
-    listed = []
-    for image, name in zip(part.dataset["images"], part.names, strict=True):
-        at = images.find(name) if name else None
-        if name and at is None and name not in images.ambiguous:
-            found[f"images that {part.folder}/ lacks"].append(name)
-        if name and at and at != name:
-            if other.setdefault(at, name) != name:
-                found["image files that fit several names"].append(at)
-            image = image | {"file_name": at}
-        listed.append(image)
-        files.append(part.folder / at if at else None)
-    for name, fits in images.ambiguous.items():
-        found["image names that fit several files"].append(f"{name} ({some(fits, 3)})")
-    if other:
-        name, at = next(iter((name, at) for at, name in other.items()))
-        part.dataset, part.rewritten = part.dataset | {"images": listed}, True
-        first = f"{some([name])} is {some([at])}"
-        part.remarks.append(f"{len(other)} images found under other names ({first})")
-    return files
-
-
-def _measure(
-    part: Source,
-    files: Sequence[Path | None],
-    sizes: Mapping[Path, Size | ImageError],
-    found: Found,
-) -> None:
-    """Hold the images against what stands of them in the annotations, or complete that."""
-    listed, completed = [], 0
-    for image, path in zip(part.dataset["images"], files, strict=True):
-        if path is not None:
-            size = sizes[path]
-            said = [number(image.get(side)) for side in ("width", "height")]
-            if isinstance(size, tuple) and not any(said):
-                completed += 1
-                image = image | {"width": size[0], "height": size[1]}
-                said = size
-            _check_image(path, size, image["file_name"], tuple(said), part.name, found)
-        listed.append(image)
-    if completed:
-        part.dataset, part.rewritten = part.dataset | {"images": listed}, True
-        if part.layout is None:
-            part.remarks.append(f"sizes read from the images ({completed} of {len(listed)})")
-
-
-def _check_image(
-    path: Path,
-    size: Size | ImageError,
-    name: str,
-    said: tuple[Any, ...],
-    split: str,
-    found: Found,
-) -> None:
-    """Hold an image, as it was decoded, against what stands of it in the annotations."""
-    if not isinstance(size, tuple):
-        if path.exists():
-            shown = f"{name} ({size.detail})" if size.detail else name
-            found[f"images cannot be read ({size.reason})"].append(shown)
-        else:
-            found[f"images that {path.parent}/ lacks"].append(name)
-    elif size != said:
-        shown = f"{name} ({size[0]} x {size[1]}, not {said[0]} x {said[1]})"
-        found["images of another size than the file says"].append(shown)
-    elif split == "train" and min(size) < SMALLEST_IMAGE:
-        what = f"images under {SMALLEST_IMAGE} px, too small to train on"
-        found[what].append(f"{name} ({size[0]} x {size[1]})")
-
-
-def _merge_images(normal: Normal) -> None:
-    """Put the objects of an image that is listed under several ids together."""
-    first: dict[str, Any] = {}
-    into: dict[Any, Any] = {}
-    for image in normal.dataset.get("images", ()) if not normal.problems else ():
-        name = os.path.normpath(image["file_name"])
-        if (same := first.setdefault(name, image["id"])) != image["id"]:
-            into[image["id"]] = same
-    if not into:
-        return
-    boxes: dict[Any, dict[str, Any]] = {}
-    for one in normal.dataset["annotations"]:
-        one = one | {"image_id": into.get(one["image_id"], one["image_id"])}
-        boxes.setdefault((one["image_id"], one["category_id"], *one["bbox"]), one)
-    images = [image for image in normal.dataset["images"] if image["id"] not in into]
-    normal.dataset = normal.dataset | {"images": images, "annotations": [*boxes.values()]}
-    normal.changed = True
-    normal.remarks.append(f"{len(into)} images listed again under another id, put together")
 
 
 def _divided(whole: _Split, part: float) -> tuple[_Split, _Split]:

@@ -307,5 +307,6 @@ def test_the_home_folder_is_expanded_in_every_argument(root, tmp_path, capsys, m
     monkeypatch.setenv("HOME", str(root.parent))
     assert main(["train-own", "~/parts", "--out=~/mine", *SHORT, "--dry-run"], FAKE_WORKER) == 0
     assert f"into: {root.parent}/mine" in capsys.readouterr().out
-    assert main(["run", "table-3", "--profile=coco", "--data=~/gone"], FAKE_WORKER) == 2
+    words = ["run", "table-3", "--profile=coco", "--data=~/gone", f"--runs={tmp_path / 'runs'}"]
+    assert main([*words, f"--results={tmp_path / 'results'}"], FAKE_WORKER) == 2
     assert f"{root.parent}/gone/ is missing" in capsys.readouterr().err
