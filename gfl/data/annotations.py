@@ -10,7 +10,7 @@ without looking:
 | ``image_id``, ``category_id`` | ids that are there |
 | ``name`` of a category | text of one line, each once |
 | ``bbox`` | four finite numbers: left, top, width and height in pixels |
-| ``area`` | a number; where none is given, or none above 0, that of the box |
+| ``area`` | a number of 0 or more, to train on above 0; else that of the box |
 | ``iscrowd`` | 0 or 1; 0 where it is missing |
 | ``ignore`` | none: such an object is a crowd, neither trained on nor counted in evaluation |
 
@@ -385,7 +385,9 @@ class _Annotations:
         return []
 
     def _area(self, given: object, box: Sequence[float]) -> object:
-        if is_number(given) and (given > 0 or box[2] * box[3] == 0 <= given):  # type: ignore[operator]
+        # COCO's own may be 0; mmdet leaves such an object out of training.
+        needed = self.trainable and box[2] * box[3] > 0
+        if is_above_0(given) or (is_number(given) and given == 0 and not needed):
             return given
         area = number(given)
         if isinstance(given, str) and area is not None and area > 0:
