@@ -17,7 +17,7 @@ from analysis.uncertainty import Difference, Figure
 from experiments.declare import EXTRA
 from experiments.matrix import check_writable
 from gfl import escape
-from gfl.data.coco import dataset_problems, read_json
+from gfl.data.annotations import read
 from gfl.errors import UserError
 from gfl.experiment import Profile
 from gfl.files import write_text
@@ -62,10 +62,7 @@ def _truth(profile: Profile, library: Library, annotations: Path | None) -> Trut
             f"the {profile.name} profile has no embedded data: name the annotation file that its "
             "runs were evaluated against, as --annotations .../instances_val2017.json"
         )
-    dataset = read_json(annotations)
-    if problems := dataset_problems(dataset):
-        raise UserError(f"{annotations} {'; '.join(problems)}")
-    return Truth.of(dataset)
+    return Truth.of(read(annotations))
 
 
 def tidy_csv(report: Report) -> str:

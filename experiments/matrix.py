@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import difflib
 import tempfile
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from experiments import tables
@@ -28,6 +28,8 @@ class Run:
     seed: int
     rows: tuple[str, ...]  # "table-3/QFL"
     is_extra: bool = False  # no row of the paper's shows it
+    # What its folder needs before it is trained, by name: one's own data in normal form.
+    files: Mapping[str, bytes] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def name(self) -> str:

@@ -233,7 +233,7 @@ def test_the_command_in_the_file_names_the_same_path(path: str, show: Show) -> N
     done = subprocess.run(
         ["bash", "-c", f"printf '%s\\0' {words}"], capture_output=True, check=True
     )
-    assert os.fsencode(path) in done.stdout.split(b"\0")
+    assert os.fsencode(os.path.expanduser(path)) in done.stdout.split(b"\0")
 
 
 def test_the_file_is_utf8_whatever_the_terminal_is() -> None:
