@@ -12,7 +12,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from gfl.data.annotations import PARTS, Normal, normal
+from gfl.data.annotations import PARTS, normal
+from gfl.data.identified import Normal
 from gfl.data.json_values import read_json, some, unreadable
 from gfl.errors import UserError
 

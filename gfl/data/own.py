@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from gfl.data import annotations, bboxes, class_names, sources, splitting
-from gfl.data.annotations import Normal
+from gfl.data.identified import Normal
 from gfl.data.json_values import Found, some
 from gfl.data.own_images import image_files, measure, merge_images
 from gfl.data.sources import Source

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gfl.data import finding
-from gfl.data.annotations import Normal
+from gfl.data.identified import Normal
 from gfl.data.json_values import Found, number, some
 from gfl.data.sources import Source
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from gfl.data import finding, voc, yolo
-from gfl.data.annotations import PARTS, file_name, shape_problem
+from gfl.data.annotations import PARTS, shape_problem
+from gfl.data.identified import file_name
 from gfl.data.json_values import is_plain, read_json, some
 from gfl.errors import UserError
 from gfl.files import sha256

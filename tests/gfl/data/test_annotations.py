@@ -310,3 +310,16 @@ def test_at_most_five_cases_are_named_and_long_ones_cut():
     said = "; ".join(normal(data).problems)
     assert "has 6 x annotation whose bbox is not four finite numbers" in said
     assert len(said) < 600
+
+
+def test_an_id_that_was_given_to_another_is_not_mistaken_for_it():
+    """Categories are numbered anew where one is text: 1 and 2 are then nobody's names for them."""
+    data = clean()
+    data["categories"][0]["id"] = "first"
+    for one in data["annotations"]:
+        one["category_id"] = {7: "first", 3: 3}[one["category_id"]]
+    data["annotations"][0]["category_id"] = 1
+    assert normal(data).problems == ["has 1 x annotation of an unknown category: 1"]
+    data["annotations"][0]["category_id"] = "first"
+    made = normal(data)
+    assert [one["category_id"] for one in made.dataset["annotations"]] == [1, 2] * 3
