@@ -2,7 +2,7 @@
 
 A container started with ``--user 12345`` has a user without a name and often without a home that
 it can write to. Libraries ask for both: torch's compiler when it is imported, matplotlib for its
-fonts, Jupyter for its connections.
+fonts, numba for what imgaug compiles, Jupyter for its connections.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 # What libraries keep in a home, by the variable that names another place.
 FOLDERS = {
     "MPLCONFIGDIR": "matplotlib",
+    "NUMBA_CACHE_DIR": "numba",
     "IPYTHONDIR": "ipython",
     "JUPYTER_CONFIG_DIR": "jupyter/config",
     "JUPYTER_DATA_DIR": "jupyter/data",
@@ -39,7 +40,7 @@ def complete() -> None:
         except RuntimeError:
             home = _own_folder()
             os.environ["HOME"] = str(home)
-        if not os.access(home, os.W_OK):
+        if not (home.is_dir() and os.access(home, os.W_OK)):
             for variable, name in FOLDERS.items():
                 if variable not in os.environ:
                     os.environ[variable] = str(_own_folder() / name)

@@ -11,6 +11,7 @@ import numpy as np
 
 from analysis import uncertainty
 from analysis.claims.identities import IDENTITIES
+from analysis.claims.measures_distributions import widths
 from analysis.claims.measuring import rank_correlation
 from analysis.distributions import Atoms, wasserstein
 from analysis.figures import fig5
@@ -47,6 +48,7 @@ def main() -> None:
     assert estimate is not None
     x, y = rng.random((2, 5000))
     p = rng.dirichlet(np.ones(17), 400)
+    sharp = rng.dirichlet(np.full(17, 0.01), 4000)  # of many all mass is on one bin
     bins = np.broadcast_to(np.arange(17.0), p.shape)
     found = {
         "simulation": np.stack(
@@ -57,6 +59,7 @@ def main() -> None:
         "resampled": np.stack([r.resampled for one in runs for r in one.values()]),
         "estimate": [estimate.value, *estimate.interval, estimate.p_above(0.5)],
         "correlations": [spearman(x, y), rank_correlation(x, y)(rng.poisson(1, len(x)))],
+        "widths": rank_correlation(widths(sharp, 0.3), sharp[:, 0])(np.ones(len(sharp))),
         "wasserstein": wasserstein(Atoms(bins, p), Atoms(bins, p[::-1])),
     }
     print(json.dumps({name: np.asarray(values).tolist() for name, values in found.items()}))
