@@ -79,17 +79,22 @@ def code_at(commit: str, root: Path = ROOT) -> digests.Code | None:
         if digests.counts(name := os.fsdecode(path)):
             blobs[name] = described.split(b" ")[2]
     sources = _contents(root, list(blobs.values()))
+    if not sources.keys() >= set(blobs.values()):  # a partial clone, away from its origin
+        return None
     return {name: digests.of_source(sources[blob]) for name, blob in blobs.items()}
 
 
 def _contents(root: Path, blobs: list[bytes]) -> dict[bytes, bytes]:
-    """The contents of files, by git's name of each."""
+    """The contents of files, by git's name of each; of those that are there."""
     read = _git(root, "cat-file", "--batch", given=b"\n".join(blobs) + b"\n")
     contents, rest = {}, read.stdout if read else b""
     while rest:
         head, _, rest = rest.partition(b"\n")
-        name, _, size = head.split(b" ")
-        contents[name], rest = rest[: int(size)], rest[int(size) + 1 :]
+        name, kind, *size = head.split(b" ")
+        if kind == b"missing":
+            continue
+        length = int(size[0])
+        contents[name], rest = rest[:length], rest[length + 1 :]
     return contents
 
 

@@ -126,6 +126,8 @@ class Table:
 
     def _objection(self, row: Row, others: Sequence[Row]) -> str:
         """Why a row that is not the paper's may not stand below others; empty if it may."""
+        if not row.key.strip():
+            return "has no name"
         if row.published:
             return "has published numbers: a row of the paper's is declared with its table"
         if row.experiment is None:

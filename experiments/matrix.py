@@ -11,6 +11,7 @@ from pathlib import Path
 from experiments import tables
 from experiments.declare import Cell, Table
 from experiments.profiles import TUNING_SEED
+from gfl import escape
 from gfl.errors import UserError, did_you_mean
 from gfl.experiment import Experiment, Profile
 from gfl.record import RUN_ID, RunRecord, Store, run_id
@@ -33,7 +34,7 @@ class Run:
 
     @property
     def name(self) -> str:
-        return f"{self.rows[0].partition('/')[2]}, seed {self.seed}"
+        return f"{escape.terminal(self.rows[0].partition('/')[2])}, seed {self.seed}"
 
 
 def plan(shown: Iterable[Table], profile: Profile, seeds: Sequence[int]) -> list[Run]:

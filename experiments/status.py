@@ -16,6 +16,7 @@ from experiments.machine import Machine
 from experiments.matrix import Run
 from experiments.progress import duration
 from experiments.stale import Made, Staleness, Today
+from gfl import escape
 from gfl.experiment import Profile, schedule_of
 from gfl.record import RecordError, Request, RunRecord, Store
 
@@ -183,7 +184,8 @@ def stale_lines(stands: Sequence[Standing], names: Mapping[str, str]) -> list[st
 
 
 def _cells(row: str, stand: Standing, several_seeds: bool, is_extra: bool) -> tuple[str, ...]:
-    name = row.partition("/")[2] + (f", seed {stand.run.seed}" if several_seeds else "")
+    seed = f", seed {stand.run.seed}" if several_seeds else ""
+    name = escape.terminal(row.partition("/")[2]) + seed
     others = [other for other in stand.run.rows if other != row]
     also = ("not in the paper",) if is_extra else ()
     also += (f"also {', '.join(others)}",) if others else ()

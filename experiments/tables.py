@@ -24,6 +24,8 @@ def with_extra(rows: Mapping[str, tuple[Row, ...]]) -> dict[str, Table]:
     for name in rows:
         if name not in PAPERS:
             raise ValueError(f"{EXTRA}: unknown table {name!r}{did_you_mean(name, PAPERS)}")
+        if isinstance(rows[name], Row):
+            raise ValueError(f"{EXTRA}: {name}: a single row needs a comma after it: (Row(...),)")
     return {name: replace(table, extra=rows.get(name, ())) for name, table in PAPERS.items()}
 
 

@@ -23,6 +23,15 @@ OUTSIDE = (
     # ... a configuration is hashed in the run's id, so where it comes from need not be;
     "gfl/experiment.py",
     "gfl/config/",
+    # ... so is what came of reading one's own data;
+    "gfl/data/finding.py",
+    "gfl/data/image_check.py",
+    "gfl/data/own.py",
+    "gfl/data/own_images.py",
+    "gfl/data/sources.py",
+    "gfl/data/splitting.py",
+    "gfl/data/voc.py",
+    "gfl/data/yolo.py",
     # ... what is seen of a trained detector, in files and in pictures;
     "gfl/evaluation.py",
     "gfl/fitting.py",
@@ -45,7 +54,7 @@ OUTSIDE = (
 INSIDE = ("gfl/config/machine.py",)  # of those: what a machine adds is in no id
 PACKAGES = (
     "torch", "torchvision", "onedl-mmdetection", "onedl-mmengine", "onedl-mmcv", "numpy",
-    "pycocotools",
+    "pycocotools", "opencv-python-headless", "pillow",
 )  # fmt: skip
 DIGITS = 12
 THEN = " then "  # between what a run was begun with and what it was gone on with
@@ -57,6 +66,8 @@ Code = Mapping[str, str]  # digest by path, "gfl/losses.py"
 def counts(path: str) -> bool:
     """Whether a file of the project, by its path in it, is code that can change a run."""
     if not (path.startswith(PACKAGE) and path.endswith(".py")):
+        return False
+    if any(part.startswith(".") for part in path.split("/")):  # editors' locks and copies
         return False
     return path in INSIDE or not path.startswith(OUTSIDE)
 

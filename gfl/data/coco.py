@@ -147,8 +147,8 @@ def _message(root: Path, splits: Sequence[str], problems: Iterable[str]) -> str:
     lines = [
         f"{root} is not a complete COCO folder:",
         *(f"  - {problem}" for problem in problems),
-        "Expected layout, as unpacked from https://cocodataset.org/#download:",
-        *(f"  {root}/{part}" for part in files + folders),
+        "  Expected layout, as unpacked from https://cocodataset.org/#download:",
+        *(f"    {root}/{part}" for part in files + folders),
     ]
     elsewhere = [
         folder
@@ -156,5 +156,5 @@ def _message(root: Path, splits: Sequence[str], problems: Iterable[str]) -> str:
         if folder != root and any(annotation_file(folder, split).is_file() for split in splits)
     ]
     if elsewhere and not any(annotation_file(root, split).is_file() for split in splits):
-        lines.append(f"Did you mean {elsewhere[0]}?")
+        lines.append(f"  Did you mean {elsewhere[0]}?")
     return "\n".join(lines)

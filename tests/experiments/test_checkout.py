@@ -138,6 +138,22 @@ def test_the_code_of_a_commit_is_digested_as_it_was_on_disk(
     assert checkout.code_at("--all", root) is None
 
 
+def test_a_partial_clone_away_from_its_origin_does_not_know_the_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    origin = project(tmp_path / "origin")
+    old = repository(origin)
+    (origin / "gfl/losses.py").write_text("x = 2\n")
+    git(origin, "commit", "-qam", "y")
+    git(origin, "config", "uploadpack.allowFilter", "true")
+    clone = tmp_path / "clone"
+    git(tmp_path, "clone", "-q", "--filter=blob:none", f"file://{origin}", str(clone))
+    origin.rename(tmp_path / "gone")
+    monkeypatch.setattr(digests, "ROOT", clone)
+    assert checkout.code_at(old, clone) is None
+    assert checkout.code_at(git(clone, "rev-parse", "HEAD"), clone) == digests.code()
+
+
 def test_a_record_of_another_repositorys_commit_may_not_be_the_reference() -> None:
     made = recorded.record(commit="c0ffee" + "0" * 34)
     assert objection(made) == "its commit c0ffee00 is not in this repository"

@@ -146,8 +146,8 @@ def test_it_is_run_where_its_table_is(
         ("table-1c", Row("2", Experiment(quality="joint", beta=3.5)), "the name of another row"),
         ("table-1a", Row("IoU-branch/ATSS", Experiment(boxes="general")), "the name of another"),
         ("table-1c", Row("two", Experiment(quality="joint")), "is the run of '2'"),
-        # On FCOS and ATSS alike; what no quality branch has for a β is out of effect.
-        ("table-1a", Row("mine", Experiment(beta=3.0)), "run of 'centerness-branch/FCOS'"),
+        ("table-1a", Row("mine", Experiment()), "run of 'centerness-branch/FCOS'"),
+        ("table-1c", Row(" ", QFL_3), "has no name"),
         ("table-1c", Row("3.5", QFL_3, (1.0,) * 3), "has publ"),
         ("table-1c", Row("mine", None), "no experiment"),
         ("table-3", Row("mine", QFL_3), "0 marks, not one for each of QFL, DFL"),
@@ -165,6 +165,11 @@ def test_what_cannot_stand_beside_another_is_refused() -> None:
     for again in (OWN["table-1c"], replace(OWN["table-1c"], label="again")):
         with pytest.raises(ValueError, match=r"experiments/extra\.py: table-1c"):
             tables.with_extra({"table-1c": (OWN["table-1c"], again)})
+
+
+def test_a_row_without_its_comma_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"table-1c: a single row needs a comma after it"):
+        tables.with_extra({"table-1c": OWN["table-1c"]})  # type: ignore[dict-item]
 
 
 def test_an_unknown_table_is_refused() -> None:

@@ -160,3 +160,16 @@ def test_digests_cost_neither_torch_nor_git() -> None:
         [sys.executable, "-c", program], cwd=ROOT, env={"PATH": ""}, capture_output=True, text=True
     )
     assert done.stdout == "[]\n"
+
+
+def test_editors_locks_and_copies_are_no_code() -> None:
+    """Emacs' lock is a link that leads nowhere, there while a file is edited."""
+    assert not digests.counts("gfl/.#losses.py")
+    assert not digests.counts("gfl/.ipynb_checkpoints/losses-checkpoint.py")
+    assert digests.counts("gfl/losses.py")
+
+
+def test_readers_of_ones_own_data_are_no_code_of_the_tables() -> None:
+    """What they read is in the run's id."""
+    assert not digests.counts("gfl/data/yolo.py")
+    assert digests.counts("gfl/data/loading.py")

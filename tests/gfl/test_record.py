@@ -188,7 +188,8 @@ def test_what_was_recorded_before_a_field_existed_has_its_default() -> None:
     )
     assert rebuilt(Profile, recorded | {"unheard": 1}) is None
     assert rebuilt(Profile, {}) is None
-    assert rebuilt(Experiment, {"n": 8, "delta": 2.0}) == Experiment(y_n=16.0, delta=2.0)
+    given = {"boxes": "general", "n": 8, "delta": 2.0}
+    assert rebuilt(Experiment, given) == Experiment(boxes="general", y_n=16.0, delta=2.0)
     assert rebuilt(Experiment, {"host": "yolo"}) is None
 
 
