@@ -12,7 +12,7 @@ from analysis import tables, uncertainty
 from analysis.errors import FOREGROUND, KINDS, SPECIAL, Errors, errors
 from analysis.library import Library, MissingRuns
 from analysis.notes import NOT_PAPERS
-from analysis.overlaps import Found, Truth
+from gfl.overlaps import Found, Truth
 from analysis.uncertainty import Difference, Figure
 from experiments.declare import Cell, Table
 from experiments.tables import TABLES

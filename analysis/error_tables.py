@@ -11,7 +11,7 @@ from analysis.error_runs import ALL, IOUS, Line, Report, gather
 from analysis.errors import BACKGROUND
 from analysis.library import Library
 from analysis.notes import NOT_PAPERS
-from analysis.overlaps import Truth
+from gfl.overlaps import Truth
 from analysis.render import numbers
 from analysis.uncertainty import Difference, Figure
 from experiments.declare import EXTRA

@@ -24,8 +24,12 @@ OUTSIDE = (
     "gfl/experiment.py",
     "gfl/config/",
     # ... what is seen of a trained detector, in files and in pictures;
+    "gfl/error_kinds.py",
     "gfl/locations.py",
+    "gfl/matches.py",
+    "gfl/matching.py",
     "gfl/observe.py",
+    "gfl/overlaps.py",
     "gfl/pictures/",
     "gfl/predictions.py",
     "gfl/testdev.py",

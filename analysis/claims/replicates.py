@@ -58,7 +58,7 @@ def replicates(
 
 def evaluate(dataset: Mapping[str, Any], detections: pd.DataFrame) -> Replicates:
     """Match detections to objects once, then weigh the images anew again and again."""
-    from analysis.matching import match
+    from gfl.matching import match
 
     matches = match(dataset, coco_results(detections))
     return uncertainty.replicate(matches, np.random.default_rng(DRAW))

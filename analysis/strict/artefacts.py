@@ -9,7 +9,7 @@ from pathlib import Path
 from analysis import render
 from analysis import tables as filling
 from analysis.library import Library
-from analysis.overlaps import Truth
+from gfl.overlaps import Truth
 from analysis.sheet import sheet
 from analysis.strict.findings import NOTHING, RECORDS, Finding, Line, compare
 from analysis.workers import Tell

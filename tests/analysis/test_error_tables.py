@@ -16,7 +16,7 @@ from analysis.error_runs import ALL, DFL, IOUS, PLAIN, Line, Report, detections,
 from analysis.error_tables import markdown, tidy_csv
 from analysis.errors import Errors, errors
 from analysis.library import Library, coco_results
-from analysis.overlaps import Truth
+from gfl.overlaps import Truth
 from experiments import tables
 from experiments.profiles import PROFILES
 from experiments.table3 import GFL

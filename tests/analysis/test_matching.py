@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from pycocotools.coco import COCO
 
-from analysis.matching import FOUND, IGNORED, UNMATCHED, match
+from gfl.matching import FOUND, IGNORED, UNMATCHED, match
 from gfl.errors import UserError
 from gfl.evaluate import coco_metrics
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis import resampling
-from analysis.matching import match
+from gfl.matching import match
 from analysis.resampling import RECALL_LEVELS, evaluate, resamples
 
 EXACT = {"rtol": 0, "atol": 1e-12}

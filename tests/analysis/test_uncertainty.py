@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm, ttest_1samp, ttest_rel
 
-from analysis.matching import match
+from gfl.matching import match
 from analysis.uncertainty import (
     Difference,
     Estimate,

@@ -30,7 +30,7 @@ from analysis.claims.measuring import (
 )
 from analysis.errors import BACKGROUND, FOREGROUND, KINDS, Sorted
 from analysis.library import Library
-from analysis.overlaps import Found, Truth
+from gfl.overlaps import Found, Truth
 from experiments.claims import CLAIMS
 from experiments.claims.declare import Measured
 from experiments.claims.figures import WANTED
