@@ -1,7 +1,8 @@
 """What an evaluation knew of a run, on disk: matches of its detections, and counts of the objects.
 
-From it follow, without the images and their annotations, the twelve figures to the last digit, those
-of any weighting of the images, and the errors by kind. The columns are in ``gfl.predictions``.
+The twelve figures follow from it to the last digit, without the images and their annotations, and
+so do those of any weighting of the images and the errors by kind. The columns are in
+``gfl.predictions``.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy as np
 from pycocotools.cocoeval import COCOeval
 
 from gfl import predictions
-from gfl.error_kinds import KINDS_AT, NONE, Objects, Sorted
+from gfl.error_kinds import KINDS_AT, Objects, Sorted
 from gfl.errors import UserError
 from gfl.files import sha256
 from gfl.matching import AREAS, FOUND, IGNORED, THRESHOLDS, Judged, Matches, Ranked, judge
@@ -133,6 +134,52 @@ class Evaluated:
                 })  # fmt: skip
         return results
 
+    def match_columns(self) -> dict[str, np.ndarray]:
+        """Return the columns of ``matches.parquet``.
+
+        Raises:
+            ValueError: a score is no float32, or an id too large.
+        """
+        found = self.judged.detections
+        columns = {
+            "image_id": _exactly(self.image, np.int32),
+            "category_id": _exactly(self.category, np.int16),
+            "score": _exactly(found.score, np.float32),  # rounded, two might be equal
+            "inside": (found.inside * BITS[: len(AREAS), None]).sum(0).astype(np.int8),
+        }
+        for what, state in (("found", FOUND), ("ignored", IGNORED)):
+            for area, match in zip(AREAS, found.match, strict=True):
+                columns[f"{what}_{area}"] = (
+                    ((match == state) * BITS[:, None]).sum(0).astype(np.int16)
+                )
+        for iou, kinds in self.kinds.items():
+            columns[f"error_{100 * iou:.0f}"] = kinds.state.astype(np.int8)
+            columns[f"right_{100 * iou:.0f}"] = kinds.right.astype(np.int16)
+        return columns
+
+    def objects_columns(self) -> dict[str, np.ndarray]:
+        """Return those of ``objects.parquet``: a row for each image and category with objects."""
+        judged, objects = self.judged, self.objects
+        count = np.zeros(judged.objects.shape[1:], dtype=np.int32)
+        places = (
+            np.searchsorted(judged.images, objects.image),
+            np.searchsorted(judged.categories, objects.category),
+        )
+        count[places] = objects.count
+        several = np.concatenate([count[None], judged.objects])
+        image, column = np.nonzero(several.any(axis=0))
+        empty = np.setdiff1d(np.arange(len(judged.images)), image)
+        order = np.argsort(np.concatenate([image, empty]), kind="stable")
+        category = [judged.categories[column], np.full(len(empty), NO_CATEGORY)]
+        columns = {
+            "image_id": _exactly(judged.images[np.concatenate([image, empty])][order], np.int32),
+            "category_id": _exactly(np.concatenate(category)[order], np.int16),
+        }
+        for name, counted in zip(("objects", *AREAS), several, strict=True):
+            values = np.concatenate([counted[image, column], np.zeros(len(empty), np.int32)])
+            columns[name] = values[order]
+        return columns
+
 
 def digest_of(dataset: Mapping[str, Any]) -> str:
     """Return the SHA-256 of what evaluation reads of an annotation file, in whatever order."""
@@ -146,6 +193,15 @@ def digest_of(dataset: Mapping[str, Any]) -> str:
     return digest([images, categories, objects])
 
 
+def _exactly(values: np.ndarray, kind: type[np.generic]) -> np.ndarray:
+    """Convert numbers to a type that holds every one of them as it is."""
+    with np.errstate(over="ignore"):
+        converted = values.astype(kind)
+    if (converted != values).any():
+        raise ValueError(f"numbers that {kind.__name__} does not hold exactly")
+    return converted
+
+
 def write(evaluated: Evaluated, folder: Path) -> dict[str, str]:
     """Write a run's two files, each whole or not at all; return their SHA-256 by name.
 
@@ -153,13 +209,13 @@ def write(evaluated: Evaluated, folder: Path) -> dict[str, str]:
     other run on these images.
 
     Raises:
-        ValueError: a score is no float32.
+        ValueError: a score is no float32, or an id too large.
     """
     meta: dict[str, Any] = {"schema": predictions.SCHEMA, "truth": evaluated.truth}
     tables = {
-        MATCHES: predictions.table(_of_detections(evaluated), predictions.MATCH_COLUMNS, meta),
+        MATCHES: predictions.table(evaluated.match_columns(), predictions.MATCH_COLUMNS, meta),
         OBJECTS: predictions.table(
-            _of_objects(evaluated),
+            evaluated.objects_columns(),
             predictions.OBJECT_COLUMNS,
             meta | {"categories": evaluated.judged.categories.tolist()},
         ),
@@ -167,50 +223,6 @@ def write(evaluated: Evaluated, folder: Path) -> dict[str, str]:
     for name, table in tables.items():
         predictions.write_table(table, folder / name, repetitive=True)
     return {name: sha256(folder / name) for name in tables}
-
-
-def _of_detections(evaluated: Evaluated) -> dict[str, np.ndarray]:
-    found = evaluated.judged.detections
-    score = found.score.astype(np.float32)
-    if (score != found.score).any():
-        raise ValueError("scores that are not float32 would be rounded, and their order with them")
-    columns = {
-        "image_id": evaluated.image.astype(np.int32),
-        "category_id": evaluated.category.astype(np.int16),
-        "score": score,
-        "inside": (found.inside * BITS[: len(AREAS), None]).sum(0).astype(np.int8),
-    }
-    for what, state in (("found", FOUND), ("ignored", IGNORED)):
-        for area, match in zip(AREAS, found.match, strict=True):
-            columns[f"{what}_{area}"] = ((match == state) * BITS[:, None]).sum(0).astype(np.int16)
-    for iou, kinds in evaluated.kinds.items():
-        columns[f"error_{100 * iou:.0f}"] = kinds.state.astype(np.int8)
-        columns[f"right_{100 * iou:.0f}"] = kinds.right.astype(np.int16)
-    return columns
-
-
-def _of_objects(evaluated: Evaluated) -> dict[str, np.ndarray]:
-    """A row for each image and category with objects, and one for an image without any."""
-    judged, objects = evaluated.judged, evaluated.objects
-    count = np.zeros(judged.objects.shape[1:], dtype=np.int32)
-    places = (
-        np.searchsorted(judged.images, objects.image),
-        np.searchsorted(judged.categories, objects.category),
-    )
-    count[places] = objects.count
-    several = np.concatenate([count[None], judged.objects])
-    image, column = several.any(0).nonzero()
-    empty = np.setdiff1d(np.arange(len(judged.images)), image)
-    order = np.argsort(np.concatenate([image, empty]), kind="stable")
-    category = [judged.categories[column], np.full(len(empty), NO_CATEGORY)]
-    columns = {
-        "image_id": judged.images[np.concatenate([image, empty])][order].astype(np.int32),
-        "category_id": np.concatenate(category)[order].astype(np.int16),
-    }
-    for name, counted in zip(("objects", *AREAS), several, strict=True):
-        values = np.concatenate([counted[image, column], np.zeros(len(empty), np.int32)])
-        columns[name] = values[order]
-    return columns
 
 
 def read(folder: Path, expected: Mapping[str, str] | None = None) -> Evaluated:

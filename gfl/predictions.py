@@ -53,11 +53,11 @@ p_left ...          uint8    [n + 1] P(y_i) in 1/255 of a General distribution; 
 Their numbers are rounded to 12 significant bits, off by at most a part in 4096; ids and positions
 are exact.
 
-``matches.parquet`` and ``objects.parquet``, of data that are not embedded: what the evaluation knew,
-so that all that follows from it can be computed again without the annotations. ``gfl.matches``
-writes and reads them. The first has a row for each detection that was evaluated, in the order of
-``detections.parquet`` (at most 100 of an image and category). An area is all, small, medium or
-large, as COCO has them.
+``matches.parquet`` and ``objects.parquet``, of data that are not embedded: what the evaluation
+knew, so that all that follows from it can be computed again without the annotations.
+``gfl.matches`` writes and reads them. The first has a row for each detection that was evaluated, in
+the order of ``detections.parquet`` (at most 100 of an image and category). An area is all, small,
+medium or large, as COCO has them.
 
 ==================  =======  =======================================================================
 column              type     meaning
@@ -104,6 +104,8 @@ from gfl.files import replacing, sha256
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from gfl.experiment import Profile
 
 SCHEMA = 1
 DETECTIONS, LOCATIONS = "detections.parquet", "locations.parquet"
@@ -155,6 +157,16 @@ OBJECT_COLUMNS |= dict.fromkeys(("objects", *_AREAS), "int32")
 EXACT = ("x", "y")  # of the float columns of locations
 
 Columns = Mapping[str, np.ndarray]
+
+
+def keeps_matches(profile: Profile) -> bool:
+    """Whether runs leave their matches: of embedded data anyone can make them again."""
+    return profile.dataset is None and profile.own is None
+
+
+def least(profile: Profile) -> tuple[str, ...]:
+    """The files that every run of a profile has that is predicted for."""
+    return (DETECTIONS, MATCHES, OBJECTS) if keeps_matches(profile) else (DETECTIONS,)
 
 
 @dataclass(frozen=True)
@@ -255,14 +267,16 @@ def write_table(table: pa.Table, path: Path, repetitive: bool = False) -> None:
     import pyarrow.parquet as pq
 
     floats = [field.name for field in table.schema if pa.types.is_floating(field.type)]
-    others = [field.name for field in table.schema if field.name not in floats]
+    dictionary: Any = False
+    if repetitive:
+        dictionary = [field.name for field in table.schema if field.name not in floats]
     with replacing(path) as file:
         pq.write_table(
             table,
             file,
             compression="zstd",
             compression_level=19,
-            use_dictionary=others if repetitive else False,
+            use_dictionary=dictionary,
             column_encoding=dict.fromkeys(floats, "BYTE_STREAM_SPLIT"),
             write_statistics=False,
         )

@@ -24,7 +24,7 @@ def _lost_to(kind: str) -> OfRun:
     """What AP50 gains by the oracle of a kind of errors."""
 
     def lost(evidence: Evidence, experiment: Experiment, seed: int) -> Replicated:
-        judged = evidence.library.sorted_errors(experiment, evidence.profile, seed, FOREGROUND)
+        judged = evidence.library.errors(experiment, evidence.profile, seed, FOREGROUND)
         with_all, without = (
             ap50(matches_of(judged, evidence.images, k), evidence.weights) for k in (None, kind)
         )

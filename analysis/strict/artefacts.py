@@ -9,7 +9,6 @@ from pathlib import Path
 from analysis import render
 from analysis import tables as filling
 from analysis.library import Library
-from gfl.overlaps import Truth
 from analysis.sheet import sheet
 from analysis.strict.findings import NOTHING, RECORDS, Finding, Line, compare
 from analysis.workers import Tell
@@ -106,7 +105,7 @@ def tuning(profile: Profile, store: Store) -> Iterator[Finding]:
 def errors(profile: Profile, store: Store) -> Iterator[Finding]:
     """The detection errors by kind, where they are committed."""
     folder = store.results / "errors"
-    if profile.dataset is None or not folder.is_dir():
+    if not folder.is_dir():
         return
     from analysis import error_tables
     from analysis.error_runs import gather
@@ -114,9 +113,10 @@ def errors(profile: Profile, store: Store) -> Iterator[Finding]:
     library = Library(store)
     path = folder / f"{profile.name}.md"
     try:
-        report = gather(profile, library, Truth.of(library.dataset(profile)))
+        report = gather(profile, library)
     except UserError as err:
-        yield Finding(path, "the file", "errors", f"{NOTHING}: {err}")
+        if path.exists() or profile.dataset is not None:
+            yield Finding(path, "the file", "errors", f"{NOTHING}: {err}")
         return
     yield from compare(path, error_tables.markdown(report, profile))
     yield from compare(path.with_suffix(".csv"), error_tables.tidy_csv(report))

@@ -160,8 +160,8 @@ def test_a_run_without_its_weights_is_one_line(
 @pytest.fixture
 def shown(monkeypatch: pytest.MonkeyPatch) -> str:
     """Figures draw the locations of the row QFL; its run's id."""
-    assert LOCATIONS in committed(run_of("QFL").experiment, 0)
-    assert LOCATIONS not in committed(run_of("QFL").experiment, 3)
+    assert LOCATIONS in committed(run_of("QFL").experiment, SMOKE, 0)
+    assert LOCATIONS not in committed(run_of("QFL").experiment, SMOKE, 3)
     return run_of("QFL").id
 
 
@@ -181,7 +181,7 @@ def test_promotion_takes_detections_and_what_else_figures_draw(
     none = run_of("none").id
     bare = store.reference("smoke", none)
     assert bare == own(store, "none")  # with the checksum of its locations, which stay away
-    assert committed(run_of("none").experiment, 0) == (DETECTIONS,)
+    assert committed(run_of("none").experiment, SMOKE, 0) == (DETECTIONS,)
     (path,) = store.reference_predictions("smoke", none).iterdir()
     assert path.name == DETECTIONS
     assert predictions.verified(path.parent, {DETECTIONS: bare.predictions[DETECTIONS]})
