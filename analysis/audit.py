@@ -36,6 +36,7 @@ def audit(store: Store, source: Source, data: Path | None = None) -> int:
 
     tell = progress()
     check_writable(store.results)
+    strict.check_data(store, data)
     tell(TIME)
     tell("the claims by the paper's own numbers, and then by the runs of each profile")
     found = trial(store, source, tell)
@@ -64,6 +65,7 @@ def audit_strictly(store: Store, data: Path | None = None) -> int:
     if not any(store.reference_ids(name) for name in PROFILES):
         nothing = "holds no records: nothing to hold the results to"
         raise UserError(f"{store.results / 'runs'} {nothing}")
+    strict.check_data(store, data)
     tell = progress()
     tell(TIME)
     findings = list(strict.find(store, tell, data))

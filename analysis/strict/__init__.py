@@ -20,6 +20,7 @@ __all__ = [
     "Check",
     "Finding",
     "as_it_stands",
+    "check_data",
     "find",
     "held",
     "of_profile",
@@ -81,6 +82,12 @@ def find(store: Store, tell: Tell, data: Path | None = None) -> Iterator[Finding
         yield from of_profile(profile, store, tell)
     yield from held(store, tell, data)
     yield from artefacts.claims(store, tell)
+
+
+def check_data(store: Store, data: Path | None) -> None:
+    """Raise a UserError, at once, where ``data`` lacks what a profile's matches are held to."""
+    for profile in recorded(store) if data is not None else ():
+        truth.check(profile, data)
 
 
 def held(store: Store, tell: Tell, data: Path | None) -> Iterator[Finding]:

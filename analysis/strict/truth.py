@@ -65,6 +65,12 @@ def held(profile: Profile, store: Store, data: Path | None, tell: Tell) -> Itera
     )
 
 
+def check(profile: Profile, data: Path) -> None:
+    """Raise a UserError if a profile's ground truth is wanted and not there."""
+    if predictions.keeps_matches(profile) and not (path := ground_truth(profile, data)).is_file():
+        raise UserError(f"{path} is not there: DATA is COCO's folder, with its annotations")
+
+
 def ground_truth(profile: Profile, data: Path) -> Path:
     """The annotation file that a profile's runs are evaluated against, in a folder of COCO."""
     return coco.annotation_file(data, "val2017")
