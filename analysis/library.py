@@ -266,8 +266,7 @@ class Library:
         return _rendered(spec, image_id - 1)[0].copy()
 
     def _table(self, experiment: Experiment, profile: Profile, seed: int, name: str) -> Any:
-        needed = (predictions.DETECTIONS, name)  # which every run that is predicted for has
-        (record,) = self.need([experiment], profile, (seed,), needed)
+        (record,) = self.need([experiment], profile, (seed,), (name,))
         if name not in record.predictions:
             raise UserError(f"{record.id} has no {name}: only FCOS and ATSS have this head")
         path = self._folder(profile.name, record.id) / name
@@ -291,10 +290,11 @@ class Library:
         folder = self._folder(profile.name, record.id)
         if not files:
             return True
-        # Only FCOS and ATSS have locations.
-        needed = [n for n in files if n in record.predictions or n != predictions.LOCATIONS]
-        found = (name in record.predictions and (folder / name).is_file() for name in needed)
-        return bool(record.predictions) and all(found)
+        # Of the runs that were predicted for, only those of FCOS and ATSS have locations.
+        named, may_lack = record.predictions, (predictions.LOCATIONS,)
+        may_lack = may_lack if predictions.DETECTIONS in named else ()
+        needed = [name for name in files if name in named or name not in may_lack]
+        return bool(named) and all(n in named and (folder / n).is_file() for n in needed)
 
     def _missing(
         self, untrained: list[str], unpredicted: list[str], files: Sequence[str], profile: Profile

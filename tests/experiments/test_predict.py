@@ -18,10 +18,11 @@ from experiments.matrix import Run, plan
 from experiments.promote import promote
 from experiments.shown import SHOWN, committed
 from gfl import predictions, train
-from gfl.predictions import DETECTIONS, LOCATIONS, Predictions
+from gfl.experiment import Experiment
+from gfl.predictions import DETECTIONS, LOCATIONS, MATCHES, OBJECTS, Predictions
 from gfl.record import Request, RunRecord, Store
 
-SMOKE = profiles.get("smoke")
+SMOKE, COCO = profiles.get("smoke"), profiles.get("coco")
 TABLE3 = tables.find("table-3")
 COMMIT = "c0ffee" * 6
 
@@ -119,6 +120,30 @@ def test_damaged_predictions_are_made_anew(store, asked, call, capfd) -> None:
     assert "missing or damaged: made anew" in capfd.readouterr().err
     assert own(store, "QFL") == record
     assert predictions.verified(store.run_dir("smoke", record.id), record.predictions)
+
+
+def test_a_run_that_has_its_matches_alone_is_predicted_for(store, asked, call, capfd) -> None:
+    """As on COCO, where a run leaves them by itself."""
+    assert call("predict", "table-3/QFL") == 0
+    record, run_dir = own(store, "QFL"), store.run_dir("smoke", run_of("QFL").id)
+    (run_dir / DETECTIONS).rename(run_dir / MATCHES)
+    alone = {MATCHES: record.predictions[DETECTIONS]}
+    replace(record, predictions=alone).save(run_dir / "record.json")
+    capfd.readouterr()
+    assert call("predict", "table-3/QFL") == 0
+    assert len(asked) == 2
+    assert "damaged" not in capfd.readouterr().err
+    assert DETECTIONS in own(store, "QFL").predictions
+
+
+def test_what_belongs_to_the_reference() -> None:
+    """Without the images matches are what decides, and detections only where they are drawn."""
+    drawn, other = run_of("QFL").experiment, Experiment(host="retinanet", quality="joint")
+    assert committed(drawn, SMOKE, 0) == (DETECTIONS, LOCATIONS)
+    assert committed(other, SMOKE, 0) == committed(drawn, SMOKE, 3) == (DETECTIONS,)
+    assert committed(drawn, COCO, 0) == (MATCHES, OBJECTS, DETECTIONS, LOCATIONS)
+    assert committed(drawn, COCO, 1) == (MATCHES, OBJECTS, LOCATIONS)
+    assert committed(other, COCO, 0) == committed(drawn, COCO, 3) == (MATCHES, OBJECTS)
 
 
 @pytest.mark.parametrize(
