@@ -7,7 +7,7 @@
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 unexport PYTHONPATH PYTHONHOME
-export PROFILE SEEDS GPUS DATA JOBS STORE STRICT AGAIN
+export PROFILE SEEDS GPUS DATA JOBS STORE STRICT AGAIN WEIGHTS
 
 PROFILE ?= laptop
 SEEDS ?= 0
@@ -17,6 +17,7 @@ JOBS ?=
 STORE ?=
 STRICT ?=
 AGAIN ?=
+WEIGHTS ?=
 ARGS ?=
 TORCH_INDEX ?=
 PY := .venv/bin/python
@@ -48,6 +49,8 @@ data := [ -z "$$DATA" ] || set -- "$$@" --data "$$DATA";
 store := [ -z "$$STORE" ] || set -- "$$@" --store "$$STORE";
 strict := case "$$STRICT" in ''|0) ;; *) set -- "$$@" --strict;; esac;
 again := case "$$AGAIN" in ''|0) ;; *) set -- "$$@" --again;; esac;
+# Only as it is typed: make itself, and conda's compilers, name the assembler AS.
+row := $(if $(filter command,$(firstword $(origin AS))),set -- "$$@" --as "$$AS";)
 jobs := [ -z "$$JOBS" ] || set -- "$$@" --jobs "$$JOBS";
 profile := [ -z "$$PROFILE" ] || set -- "$$@" --profile "$$PROFILE";
 define run
@@ -63,7 +66,7 @@ endif
 endif
 
 .PHONY: help setup setup-dev repair test bench lint format types status promote tune figures errors \
-  audit report overhead reproduce-all notebooks lab
+  audit report overhead reproduce-all notebooks lab evaluate
 
 help: ## this list
 	@sed -n 's/^\([a-z][a-z0-9%-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | \
@@ -118,6 +121,10 @@ promote: setup ## make this machine's finished runs of a clean commit the refere
 
 tune: setup ## the sweeps behind the settings the paper does not give
 	@$(call run,experiments tune,$(jobs) $(again))
+
+evaluate: setup ## evaluate others' weights (WEIGHTS=FILE.pth AS='table-4/GFL R-50' DATA=COCO)
+	@set -f; set -- experiments evaluate; [ -z "$$WEIGHTS" ] || set -- "$$@" --weights "$$WEIGHTS"; \
+	  $(row) $(data) exec $(PY) -m "$$@" $(ARGS)
 
 test: setup ## run the tests (ARGS="tests/gfl -k losses" for some of them)
 	@exec env OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --maxprocesses 8 $(ARGS)

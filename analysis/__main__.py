@@ -47,6 +47,7 @@ def parser() -> Parser:
     figure.add_argument(
         "--out", type=Path, metavar="FOLDER", help="(default: results/figures/<profile>)"
     )
+    _add_weights(figure)
     add_profile(figure)
     errors = commands.add_parser("errors", help="detection errors by kind, as TIDE defines them")
     _add_store(errors, "this machine's runs")
@@ -56,6 +57,7 @@ def parser() -> Parser:
         metavar="FILE.json",
         help="the boxes that a profile without embedded data is evaluated against",
     )
+    _add_weights(errors)
     add_profile(errors)
     audit = commands.add_parser("audit", help="the paper's claims on trial, at every profile")
     _add_store(audit, "this machine's runs")
@@ -92,6 +94,15 @@ def _add_store(command: argparse.ArgumentParser, runs: str) -> None:
     )
 
 
+def _add_weights(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--weights",
+        nargs="+",
+        metavar="NAME",
+        help="of others' evaluated weights instead of runs: their names in runs/weights/",
+    )
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; return its exit code."""
     return guarded("analysis", lambda: _command(parser().parse_args(argv)))
@@ -112,6 +123,12 @@ def _figure(args: argparse.Namespace) -> int:
     from analysis.figures import command  # matplotlib takes a while, and --help needs none
 
     profile, store = chosen(args)
+    if args.weights:
+        from analysis.evaluations import COCO, FOLDER, Evaluations
+
+        library = Evaluations.of(store, args.weights)
+        folder = store.runs / FOLDER / "figures"
+        return command.draw_from(args.figure, COCO, library, args.out or folder)
     if args.annotations:
         return command.draw_annotations(args.figure, args.annotations, store, args.out)
     return command.draw(args.figure, profile, store, args.store == "runs", args.out)
@@ -121,6 +138,10 @@ def _errors(args: argparse.Namespace) -> int:
     from analysis import error_tables  # pandas takes a while, and --help needs none
 
     profile, store = chosen(args)
+    if args.weights:
+        from analysis import evaluations
+
+        return evaluations.write_errors(args.weights, store, args.annotations)
     return error_tables.write(profile, store, args.store == "runs", args.annotations)
 
 

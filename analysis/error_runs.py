@@ -127,7 +127,7 @@ def gather(profile: Profile, library: Library) -> Report:
             if experiment is None or not records:
                 continue
             if experiment not in lines:
-                lines[experiment] = _line(experiment, sorted(records), profile, library)
+                lines[experiment] = line(experiment, sorted(records), profile, library)
                 without += [
                     records[seed].id
                     for seed in sorted(records)
@@ -147,16 +147,17 @@ def gather(profile: Profile, library: Library) -> Report:
     return Report(having, tuple(without))
 
 
-def _line(experiment: Experiment, seeds: Sequence[int], profile: Profile, library: Library) -> Line:
-    line = Line(experiment, found={iou: {} for iou in IOUS})
+def line(experiment: Experiment, seeds: Sequence[int], profile: Profile, library: Library) -> Line:
+    """Sort the errors of an experiment's runs; seeds without detections are left out."""
+    sorted_out = Line(experiment, found={iou: {} for iou in IOUS})
     for seed in seeds:
         try:
             made = {iou: errors(library.errors(experiment, profile, seed, iou)) for iou in IOUS}
         except MissingRuns:
             continue
         for iou in IOUS:
-            line.found[iou][seed] = made[iou]
-    return line
+            sorted_out.found[iou][seed] = made[iou]
+    return sorted_out
 
 
 def row_name(table: Table, cell: Cell) -> str:

@@ -16,9 +16,8 @@ from analysis.uncertainty import Difference, Figure
 from experiments.declare import EXTRA
 from experiments.matrix import check_writable
 from gfl import escape
-from gfl.data.coco import dataset_problems, read_json
+from gfl.data.annotations import read
 from gfl.error_kinds import BACKGROUND
-from gfl.errors import UserError
 from gfl.experiment import Profile
 from gfl.files import write_text
 from gfl.record import Store
@@ -54,14 +53,9 @@ def write(profile: Profile, store: Store, own: bool, annotations: Path | None = 
     return 0
 
 
-def _truth(profile: Profile, annotations: Path | None) -> Any:
+def _truth(profile: Profile, annotations: Path | None) -> dict[str, Any] | None:
     """The annotation file's content, if one is needed and named."""
-    if profile.dataset is not None or annotations is None:
-        return None
-    dataset = read_json(annotations)
-    if problems := dataset_problems(dataset):
-        raise UserError(f"{annotations} {'; '.join(problems)}")
-    return dataset
+    return None if profile.dataset is not None or annotations is None else read(annotations)
 
 
 def tidy_csv(report: Report) -> str:

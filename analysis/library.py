@@ -317,18 +317,9 @@ class Library:
 
 
 def coco_results(detections: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return ``Library.detections`` as COCO's results: bbox is x, y, width, height in pixels.
-
-    Width and height are differences of float32, as ``gfl.metric`` takes them, so that pycocotools
-    gives the figures in the run's record to the last digit.
-    """
-    corners = detections[["x1", "y1", "x2", "y2"]].to_numpy(np.float32)
-    boxes = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1)
-    columns = (detections[name].tolist() for name in ("image_id", "category_id", "score"))
-    return [
-        {"image_id": image, "category_id": category, "bbox": box, "score": score}
-        for image, category, score, box in zip(*columns, boxes.tolist(), strict=True)
-    ]
+    """Return ``Library.detections`` as COCO's results; see ``gfl.predictions.results``."""
+    names = ("image_id", "category_id", "score", "x1", "y1", "x2", "y2")
+    return predictions.results({name: detections[name].to_numpy() for name in names})
 
 
 def _what(files: Sequence[str]) -> str:

@@ -98,10 +98,11 @@ def published(cells: Sequence[Filled]) -> str:
 
 def _pairs(known: Sequence[tuple[Filled, Records]]) -> Iterator[Pair]:
     for one, other in combinations(known, 2):
-        gap = tables.published_difference(one[0], other[0]) or 0.0  # of known rows there is one
+        if not (gap := tables.published_difference(one[0], other[0])):
+            continue
         (cell, records), (base, base_records) = (one, other) if gap > 0 else (other, one)
         found = tables.difference(records, base_records)
-        if gap and found is not None:
+        if found is not None:
             yield Pair(cell.cell.row.key, base.cell.row.key, abs(gap), found)
 
 

@@ -8,13 +8,16 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from experiments import (
     configfile,
     diff,
     estimates,
+    evaluate,
     matrix,
     predict,
+    predict_pictures,
     promote,
     status,
     tables,
@@ -32,7 +35,7 @@ from experiments.running import run_missing
 from experiments.stale import Today
 from experiments.status import standing
 from experiments.worker import ROOT, TRAIN
-from gfl import config, escape, terminal
+from gfl import config, escape, evaluation, terminal
 from gfl.errors import UserError
 from gfl.experiment import Profile
 from gfl.record import Store
@@ -51,6 +54,7 @@ def main(argv: Sequence[str] | None = None, worker: Sequence[str] = TRAIN) -> in
         if args.command in training:
             return training[args.command](args, worker)
         others = {"predict": predict.run, "test-dev": testdev.run, "promote": _promote}
+        others |= {"detect": predict_pictures.main, "evaluate": evaluate.run}
         others |= {"status": _status, "config": _config, "diff": _diff}
         return others[args.command](args)
 
@@ -227,6 +231,8 @@ def _diff(args: argparse.Namespace) -> int:
 
 def _promote(args: argparse.Namespace) -> int:
     profile, store = chosen(args)
+    if args.target and (store.runs / evaluation.FOLDER / Path(args.target).name).is_dir():
+        raise UserError(f"{args.target}: {evaluation.KIND}")
     shown = tables.parts(args.target) if args.target else list(tables.TABLES.values())
     outcome = promote.promote(shown, profile, store)
     for line in outcome.promoted:

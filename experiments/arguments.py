@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from experiments import predict, testdev, train_own
+from experiments import evaluate, predict, predict_pictures, testdev, train_own
 from experiments.cli import Parser, add_again, add_jobs, add_profile, add_seeds, whole_number
 
 ABOUT = "The declared tables, run and recorded: python -m experiments run|status|..."
@@ -22,7 +22,7 @@ def parser() -> Parser:
     _status(commands.add_parser("status", help="the state of every run, and what is missing"))
     _config(
         commands.add_parser(
-            "config", help="print a run's configuration as a file for mmdet's tools/train.py"
+            "config", help="print a run's configuration as a file for mmdet's own tools"
         )
     )
     _diff(commands.add_parser("diff", help="what differs between two runs"))
@@ -33,6 +33,8 @@ def parser() -> Parser:
     add_profile(promoted)
     train_own.add(commands.add_parser("train-own", help=train_own.ABOUT))
     predict.add(commands.add_parser("predict", help=predict.ABOUT))
+    predict_pictures.add(commands.add_parser("detect", help=predict_pictures.ABOUT))
+    evaluate.add(commands.add_parser("evaluate", help=evaluate.ABOUT))
     testdev.add(commands.add_parser("test-dev", help=testdev.ABOUT))
     _tune(
         commands.add_parser(

@@ -16,6 +16,7 @@ from experiments.stale import AGAIN, Today
 from experiments.worker import Crew, Event, WorkerError, command
 from gfl import digests
 from gfl.errors import disk_error
+from gfl.files import replacing
 from gfl.record import RecordError, Request, RunRecord, Store
 
 Tell = Callable[[Event], None]
@@ -59,6 +60,9 @@ def attempt(
         _clear(run_dir, setting, setting.record(run), tell)
         run_dir.mkdir(parents=True, exist_ok=True)
         _request(run, run_dir, setting, tell).save(run_dir)
+        for name, content in run.files.items():
+            with replacing(run_dir / name) as file:
+                file.write(content)
         environment = machine.environment(run.profile, slot, setting.jobs)
         crew.follow(command(setting.worker, machine.gpus), run_dir, tell, environment, inherited)
         record = setting.record(run)

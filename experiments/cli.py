@@ -5,16 +5,17 @@ from __future__ import annotations
 import argparse
 import difflib
 import math
+import os
 import re
 import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from experiments import profiles
 from experiments.worker import ROOT, WorkerError
-from gfl import escape, terminal
+from gfl import account, escape, terminal
 from gfl.errors import UserError, disk_error
 from gfl.experiment import Profile
 from gfl.record import Store
@@ -41,6 +42,11 @@ class Parser(argparse.ArgumentParser):
             hint = f"did you mean {near[0]!r}?" if near else f"see {self.prog} --help"
             raise UserError(f"unknown argument {given!r}; {hint}")
         raise UserError(f"{message}; see {self.prog} --help")
+
+    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
+        """Take ~ for the home folder in every argument: a shell leaves it in ``--data=~/coco``."""
+        home = [os.path.expanduser(text) if text[:1] == "~" else text for text in arg_strings]
+        return super()._get_values(action, home)  # pyright: ignore[reportAttributeAccessIssue]
 
     def _options(self) -> list[str]:
         """The options of this parser and of its commands."""
@@ -125,6 +131,7 @@ def chosen(args: argparse.Namespace) -> tuple[Profile, Store]:
 def guarded(prog: str, run: Callable[[], int]) -> int:
     """Run a command: the user's mistakes are one line and exit code 2."""
     terminal.prepare()
+    account.complete()
     try:
         code = run()
         sys.stdout.flush()

@@ -27,7 +27,7 @@ from experiments.profiles import COCO, LAPTOP
 from experiments.running import run_missing
 from experiments.worker import ROOT, TRAIN
 from gfl import escape, terminal
-from gfl.data.own import OwnData, read
+from gfl.data.own import OwnData, normal_file, read
 from gfl.errors import UserError, did_you_mean
 from gfl.experiment import ABLATED_HOSTS, Experiment, Model, Profile, Schedule
 from gfl.record import RecordError, Request, RunRecord, Store, run_id
@@ -102,10 +102,12 @@ class Result:
         Raises:
             UserError: the run's detections, or the boxes, cannot be read any more.
         """
-        from gfl.data.coco import read_json
+        from gfl.data.json_values import read_json
         from gfl.evaluate import class_metrics
 
-        return class_metrics(self.data.val_file, read_json(self.detections)["detections"])
+        repaired = self.folder / normal_file("val")
+        boxes = repaired if self.data.spec.val.normal else self.data.val_file
+        return class_metrics(boxes, read_json(self.detections)["detections"])
 
 
 def plan(
@@ -158,7 +160,8 @@ def plan(
         gpus=gpus,
     )
     id = f"{PROFILE}-{run_id(experiment, profile, seed)}"
-    run = Run(id, experiment, profile, seed, (f"{PROFILE}/{data.root.name}",))
+    rows = (f"{PROFILE}/{data.root.name}",)
+    run = Run(id, experiment, profile, seed, rows, files=data.files)
     return Plan(run, data, Machine(str(data.root), device, gpus))
 
 
@@ -185,7 +188,7 @@ def train(
     """
     from experiments.display import Display
 
-    folder = Path(out) if out is not None else default_folder(plan.data)
+    folder = Path(out).expanduser() if out is not None else default_folder(plan.data)
     check_folder(plan, folder)
     matrix.check_writable(folder.parent)
     # In a notebook as in a log, a line at a time: what is drawn anew would be kept each time.

@@ -1,6 +1,6 @@
 """``python -m experiments predict``: what finished runs predict for the validation images.
 
-With ``--run`` for pictures of one's own instead: ``experiments.predict_pictures``.
+With ``--run`` it is ``detect``, by its name of before: ``experiments.predict_pictures``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from gfl.errors import UserError
 from gfl.record import Request, RunRecord, Store
 from gfl.terminal import say
 
-ABOUT = "store what finished runs predict for the validation images; --run: for pictures"
+ABOUT = "store what finished runs predict for the validation images"
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -29,13 +29,13 @@ def add(parser: argparse.ArgumentParser) -> None:
         "target",
         nargs="*",
         metavar="RUN",
-        help="a run's id, table-3/QFL, a table, all; with --run: pictures and folders",
+        help="a run's id, table-3/QFL, a table, all",
     )
     add_profile(parser)
     add_seeds(parser)
     parser.add_argument("--data", metavar="DIR", help="COCO's folder, for the coco profile")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
-    predict_pictures.add_options(parser)
+    predict_pictures.add_options(parser, hidden=True)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -78,7 +78,8 @@ def prepare_data(profile: Profile, machine: Machine, display: Display) -> None:
     if profile.dataset is None:
         root = coco_root(machine.data_root)
         display.preparing("checking COCO")
-        coco.check(root)
+        for remark in coco.check(root):
+            display.note(remark)
         return
     drawing = partial(display.preparing, "drawing the embedded data set")
     shapes.write(profile.dataset, embedded_root(profile.dataset), progress=drawing)

@@ -97,13 +97,10 @@ class Bill:
 
     def _runs(self) -> str:
         papers = self.runs - self.extra
-        if not self.extra:
-            return f"{papers} runs"
-        return (
-            f"{papers} runs and {self.extra} not in the paper"
-            if papers
-            else (f"{self.extra} run{'s' if self.extra > 1 else ''} not in the paper")
-        )
+        if papers and self.extra:
+            return f"{papers} runs and {self.extra} not in the paper"
+        runs = "1 run" if self.extra == 1 else f"{self.runs} runs"
+        return f"{runs} not in the paper" if self.extra else runs
 
     def _time(self) -> str:
         if self.timed is None:

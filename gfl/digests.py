@@ -25,6 +25,8 @@ OUTSIDE = (
     "gfl/config/",
     # ... what is seen of a trained detector, in files and in pictures;
     "gfl/error_kinds.py",
+    "gfl/evaluation.py",
+    "gfl/fitting.py",
     "gfl/locations.py",
     "gfl/matches.py",
     "gfl/matching.py",
@@ -34,11 +36,15 @@ OUTSIDE = (
     "gfl/predictions.py",
     "gfl/testdev.py",
     "gfl/trained.py",
-    # ... and how runs are written down.
+    "gfl/weights.py",
+    # ... and how a process is set up and runs are written down.
+    "gfl/account.py",
     "gfl/digests.py",
     "gfl/errors.py",
+    "gfl/escape.py",
     "gfl/files.py",
     "gfl/record.py",
+    "gfl/terminal.py",
 )
 INSIDE = ("gfl/config/machine.py",)  # of those: what a machine adds is in no id
 PACKAGES = (

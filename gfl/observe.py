@@ -18,7 +18,7 @@ from mmengine.runner import Runner
 
 from gfl import config, loaders, predictions
 from gfl.boxes import General
-from gfl.data.coco import read_json
+from gfl.data.annotations import read
 from gfl.geometry import iou
 from gfl.head import AblationHead
 from gfl.locations import Arrays, Batch, chosen, located
@@ -111,7 +111,7 @@ def object_ids(dataset: Any, ground_truth: Path) -> dict[int, list[int]]:
     file that has its box and its category.
     """
     listed: dict[int, list[Any]] = {}
-    for one in read_json(ground_truth)["annotations"]:
+    for one in read(ground_truth)["annotations"]:
         listed.setdefault(one["image_id"], []).append(one)
     ids: dict[int, list[int]] = {}
     for index in range(len(dataset)):

@@ -218,6 +218,22 @@ def read(path: Path, expected: str | None) -> pa.Table:
     return content
 
 
+def results(columns: Columns) -> list[dict[str, Any]]:
+    """Return detections as COCO's results: bbox is x, y, width, height in pixels.
+
+    Width and height are differences of float32, as ``gfl.metric`` takes them, so that pycocotools
+    gives the figures of the evaluation to the last digit.
+    """
+    corners = np.stack([columns[name] for name in ("x1", "y1", "x2", "y2")], axis=1)
+    corners = corners.astype(np.float32)
+    boxes = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1)
+    plain = (columns[name].tolist() for name in ("image_id", "category_id", "score"))
+    return [
+        {"image_id": image, "category_id": category, "bbox": box, "score": score}
+        for image, category, score, box in zip(*plain, boxes.tolist(), strict=True)
+    ]
+
+
 def metadata(table: pa.Table) -> dict[str, Any]:
     """Return what a file says of itself: schema, run, n, delta, sample, units."""
     return json.loads((table.schema.metadata or {}).get(b"gfl", b"{}"))

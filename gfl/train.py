@@ -22,10 +22,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from gfl import config, digests, terminal
+from gfl import account, config, digests, terminal
 from gfl.config.data import annotation_file, has_loaders
 from gfl.data import shapes
-from gfl.data.coco import read_json
+from gfl.data.annotations import read
 from gfl.errors import UserError, disk_error
 from gfl.experiment import schedule_of
 from gfl.predictions import AUTOMATIC, keeps_matches
@@ -46,6 +46,7 @@ Tell = Callable[..., None]
 def main(argv: list[str]) -> int:
     """Run the worker on ``argv[0]``, a run's folder."""
     tell = _events()
+    account.complete()
     run_dir = Path(argv[0])
     try:
         request = Request.load(run_dir)
@@ -186,9 +187,10 @@ def _matches(request: Request, run_dir: Path, data_root: Path) -> dict[str, str]
     if not keeps_matches(request.profile):
         return {}
     from gfl import matches
+    from gfl.data.json_values import read_json
 
     detections = read_json(run_dir / EVALUATED)["detections"]
-    dataset = read_json(data_root / annotation_file("val"))
+    dataset = read(data_root / annotation_file("val"))
     return matches.write(matches.Evaluated.of(dataset, detections), run_dir)
 
 

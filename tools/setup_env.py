@@ -26,6 +26,10 @@ from pathlib import Path
 
 from setup_steps import LOG, ROOT, VENV, SetupError, Steps
 
+sys.path.insert(0, str(ROOT))
+
+from gfl import account  # standard library only
+
 PYTHON = VENV / "bin" / "python"
 STATE = VENV / "setup.json"
 LOCK = VENV / "setup.lock"
@@ -244,6 +248,7 @@ def main() -> int:
         sys.stdout.reconfigure(errors="backslashreplace")
     # As with Ctrl-C, the running step is ended too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    account.complete()
     try:
         if is_current(read_state(), args):
             return 0

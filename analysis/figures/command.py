@@ -43,6 +43,11 @@ def draw(names: str, profile: Profile, store: Store, own: bool, out: Path | None
     folder = out or store.results / "figures" / profile.name
     # This machine's figure has a name that git ignores: the committed one is the reference's.
     mark = ".this-machine" if own and out is None else ""
+    return draw_from(names, profile, library, folder, mark)
+
+
+def draw_from(names: str, profile: Profile, library: Library, folder: Path, mark: str = "") -> int:
+    """Draw what ``names`` means from a library, into a folder; see ``draw``."""
     missing: list[str] = []
     wanted = parts(names)
     for figure in wanted:

@@ -86,8 +86,9 @@ def find(store: Store, tell: Tell, data: Path | None = None) -> Iterator[Finding
 
 def check_data(store: Store, data: Path | None) -> None:
     """Raise a UserError, at once, where ``data`` lacks what a profile's matches are held to."""
-    for profile in recorded(store) if data is not None else ():
-        truth.check(profile, data)
+    if data is not None:
+        for profile in recorded(store):
+            truth.check(profile, data)
 
 
 def held(store: Store, tell: Tell, data: Path | None) -> Iterator[Finding]:

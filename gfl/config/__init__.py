@@ -31,7 +31,7 @@ def build(experiment: Experiment, profile: Profile, seed: int) -> Config:
     config: Config = {
         "default_scope": "mmdet",
         "custom_imports": {"imports": ["gfl.register"], "allow_failed_imports": False},
-        "dataset": asdict(spec) if (spec := profile.dataset or profile.own) else COCO,
+        "dataset": _identity(profile),
         "model": detector(experiment, profile),
         "train_dataloader": dataloader("train", profile),
         "val_dataloader": dataloader("val", profile),
@@ -52,3 +52,11 @@ def build(experiment: Experiment, profile: Profile, seed: int) -> Config:
         hosts.publish(config, experiment, profile)
     larger.enlarge(config, experiment, profile)
     return config
+
+
+def _identity(profile: Profile) -> Config | str:
+    """Return what names the data; a file that needs no normal form has none in its identity."""
+    spec = profile.dataset or profile.own
+    if spec is None:
+        return COCO
+    return asdict(spec, dict_factory=lambda items: {k: v for k, v in items if v is not None})

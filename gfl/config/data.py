@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from gfl.data.own import normal_file
 from gfl.data.shapes import CATEGORIES
 from gfl.experiment import Profile
 
@@ -24,7 +25,8 @@ def dataloader(split: str, profile: Profile) -> Config:
     }
     if profile.own:
         files = profile.own.train if train else profile.own.val
-        dataset |= {"ann_file": files.annotations, "data_prefix": {"img": f"{files.images}/"}}
+        boxes = normal_file(split) if files.normal else files.annotations
+        dataset |= {"ann_file": boxes, "data_prefix": {"img": f"{files.images}/"}}
     if names := class_names(profile):
         dataset["metainfo"] = {"classes": names}
     if train:

@@ -1,5 +1,6 @@
-"""mmdet's reader of COCO files, made to read UTF-8 in every locale and to lose no class.
+"""mmdet's reader of COCO files, made to read them in normal form and to lose no class.
 
+``gfl.data.annotations`` says what that is: what a check repaired, training reads so too.
 pycocotools opens annotations in the locale's encoding, and of the classes that it is asked for it
 leaves out in silence those that it does not find: every label after them is then another class's.
 """
@@ -12,7 +13,8 @@ from typing import Any
 
 from mmdet.datasets.api_wrappers import COCO
 
-from gfl.data.coco import read_json, some
+from gfl.data.annotations import normal, shape_problem
+from gfl.data.json_values import read_json, some
 from gfl.errors import UserError
 
 
@@ -25,10 +27,20 @@ def install() -> None:
 def _read(self: Any, annotation_file: str | Path | None = None) -> None:
     super(COCO, self).__init__()
     if annotation_file is not None:
-        self.dataset = read_json(Path(annotation_file))
+        self.dataset = _dataset(Path(annotation_file))
         self.createIndex()
     self.img_ann_map = self.imgToAnns
     self.cat_img_map = self.catToImgs
+
+
+def _dataset(path: Path) -> Any:
+    dataset = read_json(path)
+    if shape_problem(dataset):  # a list of images alone, as of COCO's test-dev
+        return dataset
+    found = normal(dataset)
+    if found.problems:
+        raise UserError(f"{path} {'; '.join(found.problems)}")
+    return found.dataset
 
 
 def _category_ids(

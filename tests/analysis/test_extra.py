@@ -249,6 +249,8 @@ def test_agreement_of_the_papers_runs_is_theirs_alone(
     assert told[: len(before)] == before
     assert told[len(before)] == "Rows not in the paper:"
     assert any(line.startswith("  QFL, β = 3.5, seed 0: ") for line in told[len(before) :])
+    alone = agreement.lines([*fill(table, aps), beside])
+    assert alone[0] == "Rows not in the paper:"
 
 
 def test_a_number_that_the_paper_lacks_is_no_0(fill: Callable) -> None:

@@ -6,6 +6,7 @@ import ast
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -161,30 +162,38 @@ def test_a_file_for_larger_machines_is_read_as_it_was_meant(
         assert found[f"{split}_dataloader"].num_workers > 0
 
 
-def test_mmdets_own_tool_trains_from_the_file(show: Show, tmp_path: Path) -> None:
-    assert SMOKE.dataset is not None
-    shapes.write(SMOKE.dataset, embedded_root(SMOKE.dataset))
-    text = show("table-3/both", "--profile", "smoke")
-    (tmp_path / "both.py").write_text(text)
+def stock_tool(name: str, folder: Path, *words: str) -> str:
+    """Run one of mmdet's own tools, in a folder of its own; return what it says."""
     spec = importlib.util.find_spec("mmdet")
     assert spec is not None
     assert spec.origin is not None
-    tool = Path(spec.origin).parent / ".mim/tools/train.py"
+    tool = Path(spec.origin).parent / ".mim/tools" / name
     # From the project's folder, as the file says: an environment inside it has a short path.
     shown = tool.relative_to(ROOT) if tool.is_relative_to(ROOT) else tool
-    assert f"PYTHONPATH=. python {shown} THIS_FILE" in text
-    options = ["--cfg-options", "train_cfg.max_epochs=1"]
+    assert f"#   PYTHONPATH=. python {shown} THIS_FILE" in (folder / "both.py").read_text()
     done = subprocess.run(
-        [sys.executable, str(tool), "both.py", *options],
+        [sys.executable, str(tool), "both.py", *words],
         env=os.environ | {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""},
-        cwd=tmp_path,
+        cwd=folder,
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
+
+
+def test_mmdets_own_tools_train_and_evaluate_from_the_file(show: Show, tmp_path: Path) -> None:
+    assert SMOKE.dataset is not None
+    shapes.write(SMOKE.dataset, embedded_root(SMOKE.dataset))
+    text = show("table-3/both", "--profile", "smoke")
+    (tmp_path / "both.py").write_text(text)
+    trained = stock_tool("train.py", tmp_path, "--cfg-options", "train_cfg.max_epochs=1")
     (checkpoint,) = (tmp_path / "work_dirs").glob("*/epoch_1.pth")
     assert checkpoint.parent.name.startswith("atss-joint-general-dfl-s0-")
-    assert "Epoch(val) [1][1/1]    AP: " in done.stdout + done.stderr
+    figures = re.findall(r"Epoch\(val\) \[1\]\[1/1\]    (AP: .*) data_time", trained)
+    tested = stock_tool("test.py", tmp_path, str(checkpoint))
+    assert len(figures) == 1
+    assert re.findall(r"Epoch\(test\) \[1/1\]    (AP: .*) data_time", tested) == figures
 
 
 PATHS = (
@@ -224,7 +233,7 @@ def test_the_command_in_the_file_names_the_same_path(path: str, show: Show) -> N
     done = subprocess.run(
         ["bash", "-c", f"printf '%s\\0' {words}"], capture_output=True, check=True
     )
-    assert os.fsencode(path) in done.stdout.split(b"\0")
+    assert os.fsencode(os.path.expanduser(path)) in done.stdout.split(b"\0")
 
 
 def test_the_file_is_utf8_whatever_the_terminal_is() -> None:
@@ -238,3 +247,15 @@ def test_the_file_is_utf8_whatever_the_terminal_is() -> None:
     )
     found = settings_of(done.stdout.decode("utf-8"))
     assert found["train_dataloader"]["dataset"]["data_root"] == "/数据"
+
+
+def test_mmdets_operators_are_found_before_a_configuration_is_read() -> None:
+    """Where this folder is on Python's path; in a process of its own, which imported nothing."""
+    done = subprocess.run(
+        [sys.executable, "-c", "import mmcv.ops"],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        cwd=ROOT.anchor,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout) == (0, "")

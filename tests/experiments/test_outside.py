@@ -176,8 +176,9 @@ def test_a_picture_with_the_longest_name_is_drawn(tmp_path: Path) -> None:
 
 def test_a_table_of_hostile_names_keeps_its_columns() -> None:
     figures = dict.fromkeys(METRICS, 1.0)
-    lines = train_own.figures(dict.fromkeys(("all classes", *HOSTILE), figures))
-    assert len(lines) == 2 + len(HOSTILE)
+    names = ("all classes", "all classes", *HOSTILE)  # a class may have that name, too
+    lines = train_own.figures([(name, figures) for name in names])
+    assert len(lines) == 1 + len(names)
     assert len({terminal.escape.width(line) for line in lines}) == 1
     assert all(line.isprintable() for line in lines)
 

@@ -152,7 +152,10 @@ def test_annotation_ids_skip_what_mmdet_leaves_out(tmp_path: Path) -> None:
         {"id": 11, "image_id": 1, "category_id": 4, "bbox": [2, 2, 5, 9]},
     ]
     path = tmp_path / "boxes.json"
-    path.write_text(json.dumps({"annotations": listed}))
+    images = [{"id": i, "file_name": f"{i}.png", "width": 64, "height": 64} for i in (1, 2, 3)]
+    categories = [{"id": 3, "name": "cup"}, {"id": 4, "name": "bowl"}]
+    whole = {"images": images, "annotations": listed, "categories": categories}
+    path.write_text(json.dumps(whole))
 
     def instance(box: list[float], label: int, crowd: int = 0) -> dict[str, Any]:
         return {"bbox": box, "bbox_label": label, "ignore_flag": crowd}

@@ -15,7 +15,7 @@ from scipy.stats import spearmanr
 from analysis.claims.correction import of_check
 from analysis.claims.evidence import Evidence
 from analysis.claims.measures import QUANTITIES
-from analysis.claims.measures_distributions import nearest_mass
+from analysis.claims.measures_distributions import nearest_mass, widths
 from analysis.claims.measures_errors import ap50, matches_of
 from analysis.claims.measures_labels import effect_size
 from analysis.claims.measures_scores import overtakes, unruly
@@ -98,6 +98,12 @@ def test_an_effect_size_by_hand(few: Evidence) -> None:
     one, other = np.array([1.0, 3.0]), np.array([0.0, 2.0])
     columns = [np.ones(2), one, one**2, other, other**2]
     assert of_sums(few, np.array([1, 2]), columns, effect_size)[0] == pytest.approx(1.0)
+
+
+def test_a_distribution_on_one_bin_has_no_width_at_all() -> None:
+    one, two = np.eye(17)[:, None], np.array([[[0.36, 0.64, *[0.0] * 15]]])
+    assert (widths(one, 0.3) == 0).all()
+    assert widths(two, 0.5) == pytest.approx(0.5 * 0.48)
 
 
 def test_unruly_negatives_by_hand() -> None:

@@ -91,3 +91,28 @@ def test_no_locale_changes_a_name(tmp_path: Path) -> None:
         capture_output=True,
     )
     assert done.returncode == 0, done.stderr.decode(errors="replace")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_what_the_check_repairs_is_read_so_in_training_and_evaluation(
+    tmp_path: Path, encoding: str
+) -> None:
+    path = written(tmp_path, NAMES)
+    content = json.loads(path.read_bytes())
+    for i, one in enumerate(content["annotations"]):
+        one |= {"id": i, "image_id": "1"}
+        del one["area"], one["iscrowd"]
+    content["annotations"][2]["ignore"] = 1
+    path.write_bytes(json.dumps(content, ensure_ascii=False).encode(encoding))
+    instances = dataset(path, NAMES).get_data_info(0)["instances"]
+    assert [(one["bbox_label"], one["ignore_flag"]) for one in instances] == [
+        (0, 0),
+        (1, 0),
+        (2, 1),
+    ]
+    truth = CocoMetric(ann_file=str(path))._coco_api.dataset["annotations"]
+    assert [(one["id"], one["area"], one["iscrowd"]) for one in truth] == [
+        (1, 256, 0),
+        (2, 256, 0),
+        (3, 256, 1),
+    ]
