@@ -99,7 +99,7 @@ def coco_made(
     results = tmp_path_factory.mktemp("matches") / "results"
     store, rng = Store(results.parent / "runs", results), np.random.default_rng(0)
     judge: Any = pycoco.COCO()
-    judge.dataset = dataset
+    judge.dataset = json.loads(json.dumps(dataset))  # pycocotools writes into it
     judge.createIndex()
     for run in plan([tables.find("table-3")], COCO, SEEDS):
         folder = store.reference_predictions("coco", run.id)
