@@ -108,7 +108,7 @@ errors: setup ## sort every run's detection errors by kind (STORE=runs: this mac
 	@$(call run,analysis errors,$(store))
 
 audit: setup ## try every claim of the paper (STRICT=1: check results/ against its records)
-	@set -f; set --; $(profile) $(store) $(strict) exec $(PY) -m analysis audit "$$@" $(ARGS)
+	@set -f; set --; $(profile) $(store) $(strict) $(data) exec $(PY) -m analysis audit "$$@" $(ARGS)
 
 report: setup ## write everything as one HTML file to read (STORE=runs: of this machine's runs)
 	@$(call run,analysis report,$(store))

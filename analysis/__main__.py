@@ -69,6 +69,12 @@ def parser() -> Parser:
     audit.add_argument(
         "--profile", help="only has to be known: every profile that has records is audited"
     )
+    audit.add_argument(
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help="COCO's folder, whose ground truth the matches of coco's runs are held to",
+    )
     add_folders(audit)
     report = commands.add_parser("report", help="write everything as one HTML file to read")
     _add_store(report, "this machine's runs")
@@ -156,7 +162,9 @@ def _audit(args: argparse.Namespace) -> int:
     if args.strict and args.store != "results":
         raise UserError("--strict is about the committed results: it takes no --store runs")
     store = Store(args.runs, args.results, mend=not args.strict)
-    return audit.audit_strictly(store) if args.strict else audit.audit(store, args.store)
+    if args.strict:
+        return audit.audit_strictly(store, args.data)
+    return audit.audit(store, args.store, args.data)
 
 
 def _table(args: argparse.Namespace) -> int:

@@ -5,20 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from analysis import uncertainty
 from analysis.error_runs import ALL, IOUS, Line, Report, gather
-from analysis.errors import BACKGROUND
 from analysis.library import Library
 from analysis.notes import NOT_PAPERS
-from analysis.overlaps import Truth
 from analysis.render import numbers
 from analysis.uncertainty import Difference, Figure
 from experiments.declare import EXTRA
 from experiments.matrix import check_writable
 from gfl import escape
 from gfl.data.annotations import read
-from gfl.errors import UserError
+from gfl.error_kinds import BACKGROUND
 from gfl.experiment import Profile
 from gfl.files import write_text
 from gfl.record import Store
@@ -34,13 +33,13 @@ FIELDS: tuple[str, ...] = (
 def write(profile: Profile, store: Store, own: bool, annotations: Path | None = None) -> int:
     """Print the errors of the reference's runs, or this machine's, and write them; exit code.
 
-    ``annotations`` are those of a profile without embedded data.
+    ``annotations`` are those of a profile without embedded data, for runs without matches.
 
     Raises:
         UserError: no run has detections, or what they are held against is not there.
     """
-    library = Library(store, "runs" if own else "results")
-    report = gather(profile, library, _truth(profile, library, annotations))
+    library = Library(store, "runs" if own else "results", _truth(profile, annotations))
+    report = gather(profile, library)
     text = markdown(report, profile)
     say(text)
     folder = store.results / "errors"
@@ -54,15 +53,9 @@ def write(profile: Profile, store: Store, own: bool, annotations: Path | None = 
     return 0
 
 
-def _truth(profile: Profile, library: Library, annotations: Path | None) -> Truth:
-    if profile.dataset is not None:
-        return Truth.of(library.dataset(profile))
-    if annotations is None:
-        raise UserError(
-            f"the {profile.name} profile has no embedded data: name the annotation file that its "
-            "runs were evaluated against, as --annotations .../instances_val2017.json"
-        )
-    return Truth.of(read(annotations))
+def _truth(profile: Profile, annotations: Path | None) -> dict[str, Any] | None:
+    """The annotation file's content, if one is needed and named."""
+    return None if profile.dataset is not None or annotations is None else read(annotations)
 
 
 def tidy_csv(report: Report) -> str:

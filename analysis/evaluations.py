@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +15,6 @@ import numpy as np
 from analysis import error_tables, uncertainty
 from analysis.error_runs import Report, line
 from analysis.library import Library
-from analysis.matching import match
-from analysis.overlaps import Truth
 from analysis.uncertainty import Estimate
 from experiments import profiles
 from experiments.matrix import check_writable, named
@@ -53,7 +51,7 @@ class Evaluations(Library):
             found[one.run] = one
         if len({one.data for one in found.values()}) > 1:
             raise UserError(f"{', '.join(names)}: evaluated on different data")
-        return cls(store, "runs", found)
+        return cls(store, "runs", by_run=found)
 
     def id(self, experiment: Experiment, profile: Profile, seed: int = 0) -> str:
         """Return the evaluation's name, which says that it is others'."""
@@ -113,16 +111,15 @@ def write_errors(names: Sequence[str], store: Store, annotations: Path | None = 
     """
     library = Evaluations.of(store, names)
     path = annotations or _annotations(library)
-    dataset = _dataset(path, library)
-    truth = Truth.of(dataset)
+    library = replace(library, truth=_dataset(path, library))
     lines = []
     parts = ["# Others' weights\n", f"{KIND[0].upper()}{KIND[1:]}.\n"]
     for one in library.by_run.values():
         experiment = Experiment(**one.experiment)
-        found = line(experiment, [SEED], COCO, library, truth)
+        found = line(experiment, [SEED], COCO, library)
         found.rows.append(f"{one.row} ({one.name})")
         lines.append(found)
-        matches = match(dataset, library.results(experiment, COCO))
+        matches = library.matches(experiment, COCO)
         replicates = uncertainty.replicate(matches, np.random.default_rng(SEED))
         parts.append(_intervals(one, uncertainty.of_images(replicates)))
     report = Report(tuple(lines), ())

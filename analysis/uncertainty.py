@@ -15,7 +15,7 @@ from jaxtyping import Float
 from gfl.record import METRICS
 
 if TYPE_CHECKING:
-    from analysis.matching import Matches
+    from gfl.matching import Matches
 
 CONFIDENCE = 0.95
 RESAMPLES = 1000

@@ -99,8 +99,8 @@ def _run(argv: Sequence[str] | None) -> int:
     parser.add_argument("--images", type=int, default=5000, help="objects go with them (5000)")
     args = parser.parse_args(argv)
 
-    from analysis.matching import match
     from analysis.resampling import evaluate, resamples
+    from gfl.matching import match
 
     scale = Scale(images=args.images, objects=36_000 * args.images // 5000)
     rng = np.random.default_rng(0)

@@ -78,9 +78,10 @@ def _finished(runs: Sequence[Run], store: Store) -> list[RunRecord]:
 
 def _predict(one: Run, record: RunRecord, store: Store, args: argparse.Namespace) -> str:
     run_dir = store.run_dir(one.profile.name, one.id)
-    if predictions.verified(run_dir, record.predictions):
+    is_sound = predictions.verified(run_dir, record.predictions)
+    if is_sound and record.predictions.keys() >= set(predictions.least(one.profile)):
         return f"there already, verified: {_named(run_dir, record)}"
-    if record.predictions:
+    if record.predictions and not is_sound:
         say(f"{one.id}: its predictions are missing or damaged: made anew", error=True)
     matrix.check_writable(run_dir)
     device = _device(args.device, record)

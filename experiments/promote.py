@@ -105,7 +105,7 @@ def _copy_predictions(run: Run, record: RunRecord, store: Store) -> list[str]:
     if not predictions.verified(source, record.predictions):
         again = f"python -m experiments predict {run.id} --profile {run.profile.name}"
         raise UserError(f"its predictions are missing or damaged; {again} makes them anew")
-    names = committed(run.experiment, run.seed)
+    names = committed(run.experiment, run.profile, run.seed)
     checksums = {name: sha for name, sha in record.predictions.items() if name in names}
     if predictions.verified(target, checksums):
         return []

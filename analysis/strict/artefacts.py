@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from analysis import render
 from analysis import tables as filling
 from analysis.library import Library
-from analysis.overlaps import Truth
 from analysis.sheet import sheet
 from analysis.strict.findings import NOTHING, RECORDS, Finding, Line, compare
 from analysis.strict.rounding import DOUBLES, FIGURES, variants
@@ -132,7 +131,7 @@ def tuning(profile: Profile, store: Store) -> Iterator[Finding]:
 def errors(profile: Profile, store: Store) -> Iterator[Finding]:
     """The detection errors by kind, where they are committed."""
     folder = store.results / "errors"
-    if profile.dataset is None or not folder.is_dir():
+    if not folder.is_dir():
         return
     from analysis import error_tables
     from analysis.error_runs import gather
@@ -140,9 +139,10 @@ def errors(profile: Profile, store: Store) -> Iterator[Finding]:
     library = Library(store)
     path = folder / f"{profile.name}.md"
     try:
-        report = gather(profile, library, Truth.of(library.dataset(profile)))
+        report = gather(profile, library)
     except UserError as err:
-        yield Finding(path, "the file", "errors", f"{NOTHING}: {err}")
+        if path.exists() or profile.dataset is not None:
+            yield Finding(path, "the file", "errors", f"{NOTHING}: {err}")
         return
     markdown = partial(error_tables.markdown, profile=profile)
     yield from compare(path, variants(markdown, report, DOUBLES))

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from pycocotools.coco import COCO
 
 from analysis import errors
-from analysis.errors import KINDS, SPECIAL, Errors, kinds
+from analysis.errors import SPECIAL, Errors, kinds
 from gfl.data.annotations import normal
+from gfl.error_kinds import KINDS
 from gfl.evaluate import coco_metrics
 
 Box = tuple[float, ...]  # x, y, width, height

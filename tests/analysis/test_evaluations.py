@@ -14,7 +14,6 @@ import pytest
 from analysis.__main__ import main
 from analysis.evaluations import COCO, Evaluations
 from analysis.library import MissingRuns, coco_results
-from analysis.matching import match
 from analysis.resampling import evaluate
 from experiments.__main__ import main as experiments
 from experiments.table3 import GFL
@@ -23,6 +22,7 @@ from gfl.errors import UserError
 from gfl.evaluate import coco_metrics
 from gfl.evaluation import FILE, FOLDER, KIND, Evaluation, data_digest, name_of
 from gfl.experiment import Experiment
+from gfl.matching import match
 from gfl.predictions import DETECTION_COLUMNS, LOCATION_COLUMNS, Predictions
 from gfl.record import METRICS, RecordError, RunRecord, Store, run_id
 

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from pycocotools.coco import COCO
 
-from analysis.matching import FOUND, IGNORED, UNMATCHED, match
 from gfl.errors import UserError
 from gfl.evaluate import coco_metrics
+from gfl.matching import FOUND, IGNORED, UNMATCHED, match
 
 
 def dataset(*objects: dict[str, Any], images: int = 1) -> dict[str, Any]:

@@ -28,16 +28,17 @@ from analysis.claims.measuring import (
     rank_correlation,
     share,
 )
-from analysis.errors import BACKGROUND, FOREGROUND, KINDS, Sorted
+from analysis.errors import ap
 from analysis.library import Library
-from analysis.overlaps import Found, Truth
 from experiments.claims import CLAIMS
 from experiments.claims.declare import Measured
 from experiments.claims.figures import WANTED
 from experiments.profiles import LAPTOP
 from experiments.table3 import GFL
 from gfl.data.shapes import ShapesSpec
+from gfl.error_kinds import KINDS, Sorted
 from gfl.experiment import Experiment
+from gfl.overlaps import Found, Truth
 from gfl.record import RunRecord, Store
 
 FEW = 6  # images
@@ -177,11 +178,11 @@ def test_ap50_of_reweighted_images_is_that_of_the_errors() -> None:
     image, category = np.repeat(images, 8), rng.integers(1, 3, 8 * FEW)
     box = np.concatenate([truth.box, _boxes(rng, 5 * FEW)])[rng.permutation(8 * FEW)]
     found = Found.of(image, category, box, rng.random(8 * FEW))
-    judged = Sorted.of(truth, found, FOREGROUND, BACKGROUND)
+    judged = Sorted.of(truth, found)
     weights = np.ones((1, FEW), int)
     for kind in (None, *KINDS):
-        value, replicates = ap50(matches_of(truth, found, judged, images, kind), weights)
-        assert value == pytest.approx(judged.ap(kind), abs=1e-9)
+        value, replicates = ap50(matches_of(judged, images, kind), weights)
+        assert value == pytest.approx(ap(judged, kind), abs=1e-9)
         assert replicates == pytest.approx([value])
 
 

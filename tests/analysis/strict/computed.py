@@ -16,8 +16,8 @@ from analysis.claims.measuring import rank_correlation
 from analysis.distributions import Atoms, wasserstein
 from analysis.figures import fig5
 from analysis.figures.simulation import TARGETS, methods, simulate
-from analysis.matching import match
 from analysis.statistics import spearman
+from gfl.matching import match
 
 IMAGES, OBJECTS = 40, 4
 

@@ -74,7 +74,7 @@ def test_all_that_is_computed_is_moved_and_nothing_else() -> None:
     frame = pd.DataFrame({"f": [1.0, np.inf, np.nan], "i": [1, 2, 3], "s": ["a", "b", "c"]})
     expected = frame.assign(f=[2.0, np.inf, np.nan])
     pd.testing.assert_frame_equal(moved(frame, 2), expected)
-    declared = (profiles.SMOKE, Experiment(beta=2.5))
+    declared = (profiles.SMOKE, Experiment(quality="joint", beta=2.5))
     assert moved(declared, 2) == declared
     record = of(plan([tables.find("table-3")], profiles.SMOKE, [0])[0], fps=2.0)
     twice = {name: 2 * value for name, value in record.metrics.items() if value is not None}
