@@ -7,7 +7,7 @@
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 unexport PYTHONPATH PYTHONHOME
-export PROFILE SEEDS GPUS DATA JOBS STORE STRICT
+export PROFILE SEEDS GPUS DATA JOBS STORE STRICT AGAIN WEIGHTS
 
 PROFILE ?= laptop
 SEEDS ?= 0
@@ -16,6 +16,8 @@ DATA ?=
 JOBS ?=
 STORE ?=
 STRICT ?=
+AGAIN ?=
+WEIGHTS ?=
 ARGS ?=
 TORCH_INDEX ?=
 PY := .venv/bin/python
@@ -46,6 +48,9 @@ seeds := [ -z "$$SEEDS" ] || set -- "$$@" --seeds $$SEEDS;
 data := [ -z "$$DATA" ] || set -- "$$@" --data "$$DATA";
 store := [ -z "$$STORE" ] || set -- "$$@" --store "$$STORE";
 strict := case "$$STRICT" in ''|0) ;; *) set -- "$$@" --strict;; esac;
+again := case "$$AGAIN" in ''|0) ;; *) set -- "$$@" --again;; esac;
+# Only as it is typed: make itself, and conda's compilers, name the assembler AS.
+row := $(if $(filter command,$(firstword $(origin AS))),set -- "$$@" --as "$$AS";)
 jobs := [ -z "$$JOBS" ] || set -- "$$@" --jobs "$$JOBS";
 profile := [ -z "$$PROFILE" ] || set -- "$$@" --profile "$$PROFILE";
 define run
@@ -61,7 +66,7 @@ endif
 endif
 
 .PHONY: help setup setup-dev repair test bench lint format types status promote tune figures errors \
-  audit report overhead reproduce-all notebooks lab
+  audit report overhead reproduce-all notebooks lab evaluate
 
 help: ## this list
 	@sed -n 's/^\([a-z][a-z0-9%-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | \
@@ -69,8 +74,9 @@ help: ## this list
 	@echo
 	@echo 'On the same line (defaults): PROFILE=laptop (smoke, laptop, photos, gpu, coco)  SEEDS=0 ("0 1 2")'
 	@echo '  GPUS=number of GPUS  DATA=folder of COCO (photos, coco)  JOBS=runs at a time (a core each)'
+	@echo '  AGAIN=1 trains anew what other code than today has trained, and keeps the old run'
 	@echo '  ARGS=anything more for the command (--dry-run: say what would be trained, do nothing;'
-	@echo '    with status: table-1a, --json)'
+	@echo '    with status: table-1a, --stale, --json)'
 	@echo '  PYTHON=interpreter to set up with (3.11, 3.12)  PY=environment to use as it is'
 	@echo '  TORCH_INDEX=https://download.pytorch.org/whl/cpu for PyTorch without CUDA (saves 4 GB)'
 
@@ -84,10 +90,10 @@ repair: ## check every installed file of .venv and mend what is damaged
 	@$(set_up) --repair
 
 reproduce-all: setup ## train and show all tables of the paper
-	@$(call run,experiments run all,$(seeds) $(data) $(jobs))
+	@$(call run,experiments run all,$(seeds) $(data) $(jobs) $(again))
 
 reproduce-table-%: setup ## train the rows of Table N (1, 1a, 1b, ... 4), print it beside the paper's
-	@$(call run,experiments run 'table-$*',$(seeds) $(data) $(jobs))
+	@$(call run,experiments run 'table-$*',$(seeds) $(data) $(jobs) $(again))
 
 table-%: setup ## print Table N from what is trained so far
 	@$(call run,analysis table 'table-$*' --store runs)
@@ -102,7 +108,7 @@ errors: setup ## sort every run's detection errors by kind (STORE=runs: this mac
 	@$(call run,analysis errors,$(store))
 
 audit: setup ## try every claim of the paper (STRICT=1: check results/ against its records)
-	@set -f; set --; $(profile) $(store) $(strict) exec $(PY) -m analysis audit "$$@" $(ARGS)
+	@set -f; set --; $(profile) $(store) $(strict) $(data) exec $(PY) -m analysis audit "$$@" $(ARGS)
 
 report: setup ## write everything as one HTML file to read (STORE=runs: of this machine's runs)
 	@$(call run,analysis report,$(store))
@@ -114,7 +120,11 @@ promote: setup ## make this machine's finished runs of a clean commit the refere
 	@$(call run,experiments promote)
 
 tune: setup ## the sweeps behind the settings the paper does not give
-	@$(call run,experiments tune,$(data) $(jobs))
+	@$(call run,experiments tune,$(data) $(jobs) $(again))
+
+evaluate: setup ## evaluate others' weights (WEIGHTS=FILE.pth AS='table-4/GFL R-50' DATA=COCO)
+	@set -f; set -- experiments evaluate; [ -z "$$WEIGHTS" ] || set -- "$$@" --weights "$$WEIGHTS"; \
+	  $(row) $(data) exec $(PY) -m "$$@" $(ARGS)
 
 test: setup ## run the tests (ARGS="tests/gfl -k losses" for some of them)
 	@exec env OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --maxprocesses 8 $(ARGS)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from analysis import agreement, render, tables
+from analysis import agreement, render, staleness, tables
 from analysis.sheet import sheet
 from experiments import profiles
 from experiments import tables as declared
@@ -15,10 +15,12 @@ from experiments.cli import Parser, add_folders, add_profile, chosen, guarded
 from experiments.declare import Table
 from experiments.matrix import check_writable
 from experiments.promote import other_gpus
+from gfl import terminal as streams
 from gfl.errors import UserError
 from gfl.experiment import Profile
 from gfl.files import write_text
 from gfl.record import Store
+from gfl.terminal import say
 
 
 def parser() -> Parser:
@@ -45,6 +47,7 @@ def parser() -> Parser:
     figure.add_argument(
         "--out", type=Path, metavar="FOLDER", help="(default: results/figures/<profile>)"
     )
+    _add_weights(figure)
     add_profile(figure)
     errors = commands.add_parser("errors", help="detection errors by kind, as TIDE defines them")
     _add_store(errors, "this machine's runs")
@@ -54,6 +57,7 @@ def parser() -> Parser:
         metavar="FILE.json",
         help="the boxes that a profile without embedded data is evaluated against",
     )
+    _add_weights(errors)
     add_profile(errors)
     audit = commands.add_parser("audit", help="the paper's claims on trial, at every profile")
     _add_store(audit, "this machine's runs")
@@ -64,6 +68,12 @@ def parser() -> Parser:
     )
     audit.add_argument(
         "--profile", help="only has to be known: every profile that has records is audited"
+    )
+    audit.add_argument(
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help="COCO's folder, whose ground truth the matches of coco's runs are held to",
     )
     add_folders(audit)
     report = commands.add_parser("report", help="write everything as one HTML file to read")
@@ -81,6 +91,15 @@ def _add_store(command: argparse.ArgumentParser, runs: str) -> None:
         choices=["results", "runs"],
         default="results",
         help=f"results: the committed reference (default); runs: {runs}",
+    )
+
+
+def _add_weights(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--weights",
+        nargs="+",
+        metavar="NAME",
+        help="of others' evaluated weights instead of runs: their names in runs/weights/",
     )
 
 
@@ -104,6 +123,12 @@ def _figure(args: argparse.Namespace) -> int:
     from analysis.figures import command  # matplotlib takes a while, and --help needs none
 
     profile, store = chosen(args)
+    if args.weights:
+        from analysis.evaluations import COCO, FOLDER, Evaluations
+
+        library = Evaluations.of(store, args.weights)
+        folder = store.runs / FOLDER / "figures"
+        return command.draw_from(args.figure, COCO, library, args.out or folder)
     if args.annotations:
         return command.draw_annotations(args.figure, args.annotations, store, args.out)
     return command.draw(args.figure, profile, store, args.store == "runs", args.out)
@@ -113,6 +138,10 @@ def _errors(args: argparse.Namespace) -> int:
     from analysis import error_tables  # pandas takes a while, and --help needs none
 
     profile, store = chosen(args)
+    if args.weights:
+        from analysis import evaluations
+
+        return evaluations.write_errors(args.weights, store, args.annotations)
     return error_tables.write(profile, store, args.store == "runs", args.annotations)
 
 
@@ -121,7 +150,7 @@ def _report(args: argparse.Namespace) -> int:
 
     profile, store = chosen(args)
     path = report.write(profile, store, args.store == "runs", args.out)
-    print(f"written: {path} ({path.stat().st_size / 1e6:.1f} MB)")
+    say(f"written: {path} ({path.stat().st_size / 1e6:.1f} MB)")
     return 0
 
 
@@ -133,7 +162,9 @@ def _audit(args: argparse.Namespace) -> int:
     if args.strict and args.store != "results":
         raise UserError("--strict is about the committed results: it takes no --store runs")
     store = Store(args.runs, args.results, mend=not args.strict)
-    return audit.audit_strictly(store) if args.strict else audit.audit(store, args.store)
+    if args.strict:
+        return audit.audit_strictly(store, args.data)
+    return audit.audit(store, args.store, args.data)
 
 
 def _table(args: argparse.Namespace) -> int:
@@ -147,14 +178,15 @@ def _table(args: argparse.Namespace) -> int:
 def _one(table: Table, profile: Profile, store: Store, with_own: bool, write: bool) -> None:
     from analysis import terminal  # rich takes a while, and --help needs none
 
-    filled = tables.fill(table, profile, store)
+    filled = tables.fill_all(table, profile, store)
     made = sheet(table, profile, filled, with_own)
     runs = any(tables.is_run(table, profile, f.cell) for f in filled)
     verdicts = agreement.lines(filled) if with_own and runs else []
-    terminal.show(made, verdicts)
+    changed = staleness.lines(filled, with_own) if runs else []
+    terminal.show(made, [*verdicts, *changed])
     records = any(f.own if with_own else f.reference for f in filled)
     if runs and not records and (elsewhere := other_gpus(profile, store)):
-        print(elsewhere)
+        say(elsewhere)
     if not (write and records):
         return
     folder = store.results / "tables" / profile.name
@@ -162,13 +194,14 @@ def _one(table: Table, profile: Profile, store: Store, with_own: bool, write: bo
     # This machine's table has a name that git ignores: the committed one is the reference's.
     stem = table.name + (".this-machine" if with_own else "")
     files = {
-        folder / f"{stem}.md": render.markdown(made, verdicts),
+        folder / f"{stem}.md": render.markdown(made, [*verdicts, *(changed if with_own else [])]),
         folder / f"{stem}.csv": render.tidy_csv(table, filled, with_own),
     }
     for path, text in files.items():
         write_text(path, text)
-    print("written:", ", ".join(map(str, files)))
+    say("written:", ", ".join(map(str, files)))
 
 
 if __name__ == "__main__":
+    streams.as_utf8()
     sys.exit(main())

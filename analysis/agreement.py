@@ -97,8 +97,19 @@ def agreement(filled: Sequence[Filled]) -> Agreement:
 
 
 def lines(filled: Sequence[Filled]) -> list[str]:
-    """Say it: a summary, then each run that is not identical, then how the bound comes about."""
-    found = agreement(filled)
+    """Say it: a summary, then each run that is not identical, then how the bound comes about.
+
+    Of the paper's rows; those that are not come after, with a bound of their own.
+    """
+    papers = agreement([cell for cell in filled if not cell.cell.row.is_extra])
+    extra = agreement([cell for cell in filled if cell.cell.row.is_extra])
+    if not extra.verdicts:
+        return _lines(papers)
+    first = _lines(papers) if papers.verdicts else []
+    return [*first, "Rows not in the paper:", *_lines(extra)]
+
+
+def _lines(found: Agreement) -> list[str]:
     kinds = [v.kind for v in found.verdicts]
     if not kinds:
         return ["No run of this machine has a reference run of the same id to agree with."]

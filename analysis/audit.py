@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterable
+from pathlib import Path
 
 from analysis import strict
 from analysis.library import Source
@@ -16,14 +16,17 @@ from experiments.profiles import PROFILES
 from gfl.errors import UserError
 from gfl.files import write_text
 from gfl.record import Store
+from gfl.terminal import say
 
 MOST = 20  # places of one file that are named
 # Measured: 3.5 minutes of processor time the first time, and about as much again if strict.
 TIME = "every profile that has records; the first time this takes about 3 to 6 minutes on two cores"
 
 
-def audit(store: Store, source: Source) -> int:
+def audit(store: Store, source: Source, data: Path | None = None) -> int:
     """Print every claim's verdicts and write ``claims.md`` and ``claims.json``; exit code.
+
+    With ``data``, a folder of COCO, also hold the committed matches to its ground truth.
 
     Raises:
         UserError: a run's predictions are damaged, or the results cannot be written.
@@ -33,6 +36,7 @@ def audit(store: Store, source: Source) -> int:
 
     tell = progress()
     check_writable(store.results)
+    strict.check_data(store, data)
     tell(TIME)
     tell("the claims by the paper's own numbers, and then by the runs of each profile")
     found = trial(store, source, tell)
@@ -41,11 +45,16 @@ def audit(store: Store, source: Source) -> int:
     if source == "results":
         texts[strict.PUBLISHED] = strict.published_csv()
     paths = [write_text(store.results / name, text) for name, text in texts.items()]
-    print("written:", ", ".join(map(str, paths)))
-    return 0
+    say("written:", ", ".join(map(str, paths)))
+    if source != "results":
+        return 0
+    findings = list(strict.held(strict.as_it_stands(store), tell, data))
+    for line in said(findings) if findings else ():
+        say(line)
+    return 1 if findings else 0
 
 
-def audit_strictly(store: Store) -> int:
+def audit_strictly(store: Store, data: Path | None = None) -> int:
     """Name every place under ``results`` that is not what its records give; 1 if there is one.
 
     Nothing is written.
@@ -56,11 +65,12 @@ def audit_strictly(store: Store) -> int:
     if not any(store.reference_ids(name) for name in PROFILES):
         nothing = "holds no records: nothing to hold the results to"
         raise UserError(f"{store.results / 'runs'} {nothing}")
+    strict.check_data(store, data)
     tell = progress()
     tell(TIME)
-    findings = list(strict.find(store, tell))
+    findings = list(strict.find(store, tell, data))
     for line in said(findings):
-        print(line)
+        say(line)
     tell("done")
     return 1 if findings else 0
 
@@ -86,6 +96,6 @@ def progress() -> Tell:
     start = time.monotonic()
 
     def tell(line: str) -> None:
-        print(f"[{time.monotonic() - start:4.0f} s] {line}", file=sys.stderr, flush=True)
+        say(f"[{time.monotonic() - start:4.0f} s] {line}", error=True)
 
     return tell

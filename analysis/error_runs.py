@@ -5,21 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-import pandas as pd
-
 from analysis import tables, uncertainty
-from analysis.errors import FOREGROUND, KINDS, SPECIAL, Errors, errors
+from analysis.errors import SPECIAL, Errors, errors
 from analysis.library import Library, MissingRuns
-from analysis.overlaps import Found, Truth
+from analysis.notes import NOT_PAPERS
 from analysis.uncertainty import Difference, Figure
 from experiments.declare import Cell, Table
 from experiments.tables import TABLES
+from gfl.error_kinds import FOREGROUND, KINDS, KINDS_AT
 from gfl.errors import UserError
 from gfl.experiment import Experiment, Profile
 
-STRICT = 0.75  # beside TIDE's 0.5: where a box's last pixels, which DFL is about, count
-IOUS = (FOREGROUND, STRICT)
+IOUS = KINDS_AT
 ALL = (*KINDS, *SPECIAL)
 
 PLAIN = Experiment()
@@ -115,8 +112,8 @@ class Report:
             yield Repair(name, ours, base, {at: d for at, d in found.items() if d is not None})
 
 
-def gather(profile: Profile, library: Library, truth: Truth) -> Report:
-    """Sort the errors of every run of the declared tables that has detections.
+def gather(profile: Profile, library: Library) -> Report:
+    """Sort the errors of every run of the declared tables that has detections, or their matches.
 
     Raises:
         UserError: none has.
@@ -124,13 +121,13 @@ def gather(profile: Profile, library: Library, truth: Truth) -> Report:
     lines: dict[Experiment, Line] = {}
     without: list[str] = []
     for table in TABLES.values():
-        for cell in tables.fill(table, profile, library.store):
+        for cell in tables.fill_all(table, profile, library.store):
             records = cell.records("reference" if library.source == "results" else "ours")
             experiment = cell.cell.experiment
             if experiment is None or not records:
                 continue
             if experiment not in lines:
-                lines[experiment] = _line(experiment, sorted(records), profile, library, truth)
+                lines[experiment] = line(experiment, sorted(records), profile, library)
                 without += [
                     records[seed].id
                     for seed in sorted(records)
@@ -141,35 +138,31 @@ def gather(profile: Profile, library: Library, truth: Truth) -> Report:
     if not having:
         where = "among the reference's (--store runs reads this machine's)"
         where = where if library.source == "results" else "on this machine"
-        raise UserError(f"no run of the {profile.name} profile has detections {where}")
+        what = "detections" if library.has_truth(profile) else "matches"
+        hint = "" if library.has_truth(profile) else (
+            "; of detections they are made with --annotations .../instances_val2017.json, which "
+            "the runs were evaluated against"
+        )  # fmt: skip
+        raise UserError(f"no run of the {profile.name} profile has {what} {where}{hint}")
     return Report(having, tuple(without))
 
 
-def _line(
-    experiment: Experiment, seeds: Sequence[int], profile: Profile, library: Library, truth: Truth
-) -> Line:
-    line = Line(experiment, found={iou: {} for iou in IOUS})
+def line(experiment: Experiment, seeds: Sequence[int], profile: Profile, library: Library) -> Line:
+    """Sort the errors of an experiment's runs; seeds without detections are left out."""
+    sorted_out = Line(experiment, found={iou: {} for iou in IOUS})
     for seed in seeds:
         try:
-            frame = library.detections(experiment, profile, seed)
+            made = {iou: errors(library.errors(experiment, profile, seed, iou)) for iou in IOUS}
         except MissingRuns:
             continue
-        found = detections(frame)
         for iou in IOUS:
-            line.found[iou][seed] = errors(truth, found, iou)
-    return line
-
-
-def detections(frame: pd.DataFrame) -> Found:
-    """Those of ``Library.detections``, with the boxes that were handed to pycocotools."""
-    corners = frame[["x1", "y1", "x2", "y2"]].to_numpy(np.float32)
-    boxes = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], 1)
-    image, category = (frame[n].to_numpy(np.int64) for n in ("image_id", "category_id"))
-    return Found.of(image, category, boxes, frame.score.to_numpy(float))
+            sorted_out.found[iou][seed] = made[iou]
+    return sorted_out
 
 
 def row_name(table: Table, cell: Cell) -> str:
-    """The cell as one says it: ``1a ATSS joint w/ QFL``, ``2b n 12``."""
+    """The cell as one says it: ``1a ATSS joint w/ QFL``, ``2b n 12``; marked if not the paper's."""
     row = cell.row.key
     number = f"{table.heading} " if table.heading and row.replace(".", "").isdigit() else ""
-    return f"{table.name.removeprefix('table-')} {number}{tables.name(cell)}"
+    mark = NOT_PAPERS if cell.row.is_extra else ""
+    return f"{table.name.removeprefix('table-')} {number}{tables.name(cell)}{mark}"

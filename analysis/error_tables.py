@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from analysis import uncertainty
 from analysis.error_runs import ALL, IOUS, Line, Report, gather
-from analysis.errors import BACKGROUND
 from analysis.library import Library
-from analysis.overlaps import Truth
+from analysis.notes import NOT_PAPERS
 from analysis.render import numbers
 from analysis.uncertainty import Difference, Figure
+from experiments.declare import EXTRA
 from experiments.matrix import check_writable
-from gfl.data.coco import dataset_problems, read_json
-from gfl.errors import UserError
+from gfl import escape
+from gfl.data.annotations import read
+from gfl.error_kinds import BACKGROUND
 from gfl.experiment import Profile
 from gfl.files import write_text
 from gfl.record import Store
+from gfl.terminal import say
 
 NONE = "—"
 FIELDS: tuple[str, ...] = (
@@ -32,15 +33,15 @@ FIELDS: tuple[str, ...] = (
 def write(profile: Profile, store: Store, own: bool, annotations: Path | None = None) -> int:
     """Print the errors of the reference's runs, or this machine's, and write them; exit code.
 
-    ``annotations`` are those of a profile without embedded data.
+    ``annotations`` are those of a profile without embedded data, for runs without matches.
 
     Raises:
         UserError: no run has detections, or what they are held against is not there.
     """
-    library = Library(store, "runs" if own else "results")
-    report = gather(profile, library, _truth(profile, library, annotations))
+    library = Library(store, "runs" if own else "results", _truth(profile, annotations))
+    report = gather(profile, library)
     text = markdown(report, profile)
-    print(text)
+    say(text)
     folder = store.results / "errors"
     check_writable(folder)
     # This machine's has a name that git ignores: the committed one is the reference's.
@@ -48,22 +49,13 @@ def write(profile: Profile, store: Store, own: bool, annotations: Path | None = 
     files = {folder / f"{stem}.md": text, folder / f"{stem}.csv": tidy_csv(report)}
     for path, content in files.items():
         write_text(path, content)
-    print("written:", ", ".join(map(str, files)))
+    say("written:", ", ".join(map(str, files)))
     return 0
 
 
-def _truth(profile: Profile, library: Library, annotations: Path | None) -> Truth:
-    if profile.dataset is not None:
-        return Truth.of(library.dataset(profile))
-    if annotations is None:
-        raise UserError(
-            f"the {profile.name} profile has no embedded data: name the annotation file that its "
-            "runs were evaluated against, as --annotations .../instances_val2017.json"
-        )
-    dataset = read_json(annotations)
-    if problems := dataset_problems(dataset):
-        raise UserError(f"{annotations} {'; '.join(problems)}")
-    return Truth.of(dataset)
+def _truth(profile: Profile, annotations: Path | None) -> dict[str, Any] | None:
+    """The annotation file's content, if one is needed and named."""
+    return None if profile.dataset is not None or annotations is None else read(annotations)
 
 
 def tidy_csv(report: Report) -> str:
@@ -71,21 +63,19 @@ def tidy_csv(report: Report) -> str:
 
     With a ``base``: what ``experiment``'s gain is more than the base's, with its 95 % interval.
     """
-    out = io.StringIO()
-    writer = csv.DictWriter(out, FIELDS, restval="", lineterminator="\n")
-    writer.writeheader()
+    lines: list[dict[str, str]] = []
     for line in report.lines:
         where = {"rows": "; ".join(line.rows), "experiment": line.experiment.slug}
         for iou in IOUS:
             at = where | {"iou": f"{iou:g}"}
             for measure, kind, figure in _figures(line, iou):
-                writer.writerow(at | {"measure": measure, "kind": kind} | numbers(figure))
+                lines.append(at | {"measure": measure, "kind": kind} | numbers(figure))
     for repair in report.repairs():
         where = {"rows": repair.name, "experiment": repair.ours.slug, "base": repair.base.slug}
         for (iou, kind), difference in repair.gains.items():
             at = where | {"iou": f"{iou:g}", "measure": "gain", "kind": kind}
-            writer.writerow(at | numbers(difference))
-    return out.getvalue()
+            lines.append(at | numbers(difference))
+    return escape.csv_file([FIELDS, *([line.get(name, "") for name in FIELDS] for line in lines)])
 
 
 def _figures(line: Line, iou: float) -> Iterator[tuple[str, str, Figure]]:
@@ -123,6 +113,8 @@ def markdown(report: Report, profile: Profile) -> str:
     for iou in IOUS:
         parts.append(f"## Errors by kind, at an IoU of {iou:g}\n")
         parts.append(_table(report, iou, "detections", Line.detections, Line.count, 0))
+    if any(row.endswith(NOT_PAPERS) for line in report.lines for row in line.rows):
+        parts.append(f"{NOT_PAPERS} not in the paper: declared in {EXTRA}.\n")
     if report.without:
         parts.append(f"Without detections here: {', '.join(report.without)}.\n")
     return "\n".join(parts)

@@ -44,12 +44,11 @@ from typing import Any
 
 import numpy as np
 
-from analysis.overlaps import Found, Truth, best, match, overlaps
+from gfl.error_kinds import BACKGROUND, FOREGROUND, KINDS, NONE, OF_DETECTIONS, Sorted
 from gfl.evaluate import sound
+from gfl.overlaps import Found, Truth
 
-KINDS = ("classification", "localisation", "both", "duplicate", "background", "missed")
 SPECIAL = ("false positives", "false negatives")  # all of them, of whatever kind
-FOREGROUND, BACKGROUND = 0.5, 0.1  # t_f, t_b
 RECALLS = np.linspace(0, 1, 101)  # as pycocotools has them, to the last bit
 
 
@@ -76,112 +75,53 @@ def kinds(
     Raises UserError for input that ``gfl.evaluate.sound`` finds wrong.
     """
     detections = sound(dataset, detections)
-    return errors(Truth.of(dataset), Found.results(detections), foreground, background)
+    truth, found = Truth.of(dataset), Found.results(detections)
+    return errors(Sorted.of(truth, found, foreground, background))
 
 
-def errors(
-    truth: Truth, found: Found, foreground: float = FOREGROUND, background: float = BACKGROUND
-) -> Errors:
-    """Return the errors of detections; see ``kinds``."""
-    sorted_out = Sorted.of(truth, found, foreground, background)
-    ap = sorted_out.ap()
-    gain = {kind: sorted_out.ap(kind) - ap for kind in (*KINDS, *SPECIAL)}
-    count = {kind: int(sorted_out.kind[kind].sum()) for kind in KINDS}
+def errors(judged: Sorted) -> Errors:
+    """Return the errors of detections that are sorted into kinds; see ``kinds``."""
+    of_all = ap(judged)
+    gain = {kind: ap(judged, kind) - of_all for kind in (*KINDS, *SPECIAL)}
+    count = {kind: int(judged.of_kind(kind).sum()) for kind in OF_DETECTIONS}
     count |= {
-        "false positives": int((~sorted_out.true & sorted_out.counts).sum()),
-        "false negatives": int(sorted_out.unfound.sum()),
+        "missed": int(judged.missed.sum()),
+        "false positives": int((~judged.true & judged.counts).sum()),
+        "false negatives": int(judged.unfound.sum()),
     }
-    return Errors(ap, int(sorted_out.counts.sum()), count, gain)
+    return Errors(of_all, int(judged.counts.sum()), count, gain)
 
 
-@dataclass(frozen=True)
-class Sorted:
-    """What becomes of every detection and every object."""
-
-    truth: Truth
-    category: np.ndarray  # [D] ids of the detections' categories
-    counts: np.ndarray  # [D] bool: not ignored
-    true: np.ndarray  # [D] bool
-    unfound: np.ndarray  # [G] bool: an object, and not a crowd, that no detection matches
-    kind: dict[str, np.ndarray]  # by KINDS: [D] bool, of missed [G] bool
-    right: np.ndarray  # [D] bool: the one that an oracle puts right for its object
-    target: np.ndarray  # [D] that object; -1: none
-
-    @classmethod
-    def of(cls, truth: Truth, found: Found, foreground: float, background: float) -> Sorted:
-        size = len(found.image)
-        pairs = overlaps(truth, found)
-        crowd = truth.crowd[pairs.to]
-        same = truth.category[pairs.to] == found.category[pairs.of]
-        near = same & (pairs.iou >= foreground)
-        taken = match(pairs[near & ~crowd], size)
-        true = taken >= 0
-        ignored = np.zeros(size, bool)
-        ignored[pairs.of[near & crowd]] = True
-        counts = true | ~ignored
-        own, own_at = best(pairs[same & ~crowd], size)
-        other, other_at = best(pairs[~same & ~crowd], size)
-        kind = _kinds(counts & ~true, own, other, foreground, background)
-        unfound = ~truth.crowd
-        unfound[taken[true]] = False
-        target = np.full(size, -1)
-        for name, at in (("localisation", own_at), ("classification", other_at)):
-            target[kind[name]] = at[kind[name]]
-        able = np.flatnonzero(target >= 0)
-        able = able[unfound[target[able]]]
-        right = np.zeros(size, bool)
-        right[able[np.unique(target[able], return_index=True)[1]]] = True  # the highest score
-        kind["missed"] = unfound.copy()
-        kind["missed"][target[right]] = False
-        return cls(truth, found.category, counts, true, unfound, kind, right, target)
-
-    def after(self, without: str | None) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """The oracle of a kind: detections kept, true, their categories; objects that count."""
-        keep, true, category = self.counts, self.true, self.category
-        objects = ~self.truth.crowd
-        if without == "missed":
-            objects = objects & ~self.kind["missed"]
-        elif without == "false negatives":
-            objects = objects & ~self.unfound
-        elif without == "false positives":
-            keep = true
-        elif without is not None:
-            wrong = self.kind[without]
-            right = wrong & self.right  # of the kinds without an oracle that puts right: none
-            keep, true = keep & (right | ~wrong), true | right
-            category = category.copy()
-            category[right] = self.truth.category[self.target[right]]
-        return keep, true, category, objects
-
-    def ap(self, without: str | None = None) -> float:
-        """AP in percent, after the oracle of a kind."""
-        keep, true, category, objects = self.after(without)
-        columns = []
-        for one in np.unique(self.truth.category[~self.truth.crowd]):
-            mine = true[keep & (category == one)]
-            left = int((self.truth.category[objects] == one).sum())
-            if left or len(mine):  # as tidecv: with neither, it is not in the mean
-                columns.append(_precisions(mine, left))
-        return 100 * float(np.mean(np.stack(columns, axis=1))) if columns else float("nan")
+def after(
+    judged: Sorted, without: str | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The oracle of a kind: detections kept, true, their categories; how many objects count."""
+    keep, true, category = judged.counts, judged.true, judged.category
+    objects = judged.objects.count
+    if without == "missed":
+        objects = objects - judged.missed
+    elif without == "false negatives":
+        objects = objects - judged.unfound
+    elif without == "false positives":
+        keep = true
+    elif without is not None:
+        wrong = judged.of_kind(without)
+        right = wrong & (judged.right != NONE)  # of the kinds without such an oracle: none
+        keep, true = keep & (right | ~wrong), true | right
+        category = np.where(right, judged.right, category)
+    return keep, true, category, objects
 
 
-def _kinds(
-    wrong: np.ndarray, own: np.ndarray, other: np.ndarray, foreground: float, background: float
-) -> dict[str, np.ndarray]:
-    """Which false positives are of which kind: of the first that fits."""
-    fits = {
-        "localisation": (background <= own) & (own <= foreground),
-        "classification": other >= foreground,
-        "duplicate": own >= foreground,
-        "background": np.maximum(own, other) <= background,
-        "both": np.ones(len(own), bool),
-    }
-    kind: dict[str, np.ndarray] = {}
-    left = wrong
-    for name, those in fits.items():
-        kind[name] = left & those
-        left = left & ~those
-    return kind
+def ap(judged: Sorted, without: str | None = None) -> float:
+    """AP in percent, after the oracle of a kind."""
+    keep, true, category, objects = after(judged, without)
+    columns = []
+    for one in np.unique(judged.objects.category):
+        mine = true[keep & (category == one)]
+        left = int(objects[judged.objects.category == one].sum())
+        if left or len(mine):  # as tidecv: with neither, it is not in the mean
+            columns.append(_precisions(mine, left))
+    return 100 * float(np.mean(np.stack(columns, axis=1))) if columns else float("nan")
 
 
 def _precisions(true: np.ndarray, objects: int) -> np.ndarray:

@@ -17,6 +17,7 @@ from experiments.declare import Table
 PAPER, OURS = "paper", "ours"
 READING = (OURS, "reading")
 SAME, OTHER, NO_GAP = "same sign", "other sign", "a gap of 0"
+NOT_PUBLISHED = "no published gap"
 CLEAR, UNCLEAR, ONE_SEED = "clear", "interval has 0", "one seed"
 # Blue where the sign is the paper's, orange where not; dark where the interval excludes 0.
 SHADES = {
@@ -141,8 +142,11 @@ def _numbers(
 
 def _reading(expected: float | None, gap: Difference) -> tuple[str, str]:
     """What a difference says beside the paper's, and how sure that is."""
-    product = (expected or 0.0) * gap.mean
-    sign = SAME if product > 0 else OTHER if product < 0 else NO_GAP
+    if expected is None:
+        sign = NOT_PUBLISHED
+    else:
+        product = expected * gap.mean
+        sign = SAME if product > 0 else OTHER if product < 0 else NO_GAP
     return sign, ONE_SEED if gap.interval is None else CLEAR if gap.is_clear else UNCLEAR
 
 

@@ -10,24 +10,41 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
 
+from experiments import tables
 from gfl import predictions, train
 from gfl.data import shapes
 from gfl.data.labels import SIDES
+from gfl.error_kinds import FOREGROUND, Sorted
 from gfl.errors import UserError
 from gfl.experiment import Experiment, Profile
 from gfl.files import sha256
-from gfl.record import RecordError, RunRecord, Store, digest, read_json, run_id, write_json
+from gfl.overlaps import Found, Truth
+from gfl.record import (
+    RUN_ID,
+    RecordError,
+    RunRecord,
+    Store,
+    digest,
+    read_json,
+    run_id,
+    write_json,
+)
+
+if TYPE_CHECKING:
+    from gfl.matches import Evaluated
+    from gfl.matching import Matches
 
 Source = Literal["results", "runs"]
+KEPT = (predictions.MATCHES, predictions.OBJECTS)
 SPLIT = "val"
 
 
@@ -55,6 +72,7 @@ class Library:
 
     store: Store
     source: Source = "results"
+    truth: Mapping[str, Any] | None = None  # an annotation file's content, of data not embedded
 
     def id(self, experiment: Experiment, profile: Profile, seed: int = 0) -> str:
         return run_id(experiment, profile, seed)
@@ -69,8 +87,14 @@ class Library:
         return record
 
     def records(self, profile: Profile) -> list[RunRecord]:
-        """Return all records of finished runs of a profile, in the order of their ids."""
-        found = (self._read(profile.name, id) for id in self._ids(profile.name))
+        """Return the records of the finished runs of the paper's rows, in the order of their ids.
+
+        Runs of other rows (``experiments.extra``) are not among them; those that hyper-parameters
+        were tuned with are.
+        """
+        slugs = {experiment.slug for experiment in tables.experiments(profile)}
+        ids = [id for id in self._ids(profile.name) if _slug(id) in slugs]
+        found = (self._read(profile.name, id) for id in ids)
         return [record for record in found if record is not None]
 
     def need(
@@ -136,12 +160,77 @@ class Library:
         """
         return coco_results(self.detections(experiment, profile, seed))
 
-    def dataset(self, profile: Profile) -> dict[str, Any]:
-        """Return the embedded validation set's annotation file, as runs are evaluated against it.
+    def matches(self, experiment: Experiment, profile: Profile, seed: int = 0) -> Matches:
+        """Return the matches of a run's detections, as stored or made of the ground truth.
 
         Raises:
-            UserError: the profile's data are not embedded.
+            MissingRuns: neither they are there nor what they are made of.
+            UserError: a file is damaged.
         """
+        from gfl import matching
+
+        if (stored := self.evaluated(experiment, profile, seed)) is not None:
+            return stored.matches()
+        return matching.match(self.dataset(profile), self.results(experiment, profile, seed))
+
+    def errors(
+        self, experiment: Experiment, profile: Profile, seed: int = 0, iou: float = FOREGROUND
+    ) -> Sorted:
+        """Return a run's detections sorted into kinds of errors, stored or made, as ``matches``."""
+        if (stored := self.evaluated(experiment, profile, seed)) is not None:
+            return stored.errors(iou)
+        truth = self._boxes(profile)
+        return Sorted.of(truth, Found.results(self.results(experiment, profile, seed)), iou)
+
+    def evaluated(
+        self, experiment: Experiment, profile: Profile, seed: int = 0
+    ) -> Evaluated | None:
+        """Return what a run's evaluation knew; None where that is to be made of the ground truth.
+
+        Raises:
+            MissingRuns: it is not stored, and the ground truth is not here.
+            UserError: a file is damaged.
+        """
+        (record,) = self.need([experiment], profile, (seed,), files=())
+        if not self.keeps_matches(record, profile):
+            if not self.has_truth(profile):
+                self.need([experiment], profile, (seed,), files=KEPT)
+            return None
+        from gfl import matches
+
+        return matches.read(self._folder(profile.name, record.id), record.predictions)
+
+    def keeps_matches(self, record: RunRecord, profile: Profile) -> bool:
+        """Whether a run's matches are stored."""
+        return self._has(record, profile, KEPT)
+
+    def is_evaluated(self, record: RunRecord, profile: Profile) -> bool:
+        """Whether a run's matches are stored, or all that they are made of is there."""
+        if self.keeps_matches(record, profile):
+            return True
+        return self.has_truth(profile) and self._has(record, profile, (predictions.DETECTIONS,))
+
+    def has_truth(self, profile: Profile) -> bool:
+        """Whether the ground truth is here: embedded, or as given."""
+        return profile.dataset is not None or self.truth is not None
+
+    def deciding(self, profile: Profile) -> tuple[str, ...]:
+        """The files that give a run's figures here."""
+        return (predictions.DETECTIONS,) if self.has_truth(profile) else KEPT
+
+    def _boxes(self, profile: Profile) -> Truth:
+        if profile.dataset is None:
+            return Truth.of(self.dataset(profile))
+        return _truth(profile.dataset)
+
+    def dataset(self, profile: Profile) -> dict[str, Any]:
+        """Return the validation set's annotation file, as runs are evaluated against it.
+
+        Raises:
+            UserError: the profile's data are not embedded, and no annotation file was given.
+        """
+        if profile.dataset is None and self.truth is not None:
+            return dict(self.truth)
         spec = _spec(profile)
         return shapes.coco(spec, SPLIT, _annotations(spec))
 
@@ -177,8 +266,7 @@ class Library:
         return _rendered(spec, image_id - 1)[0].copy()
 
     def _table(self, experiment: Experiment, profile: Profile, seed: int, name: str) -> Any:
-        needed = (predictions.DETECTIONS, name)  # which every run that is predicted for has
-        (record,) = self.need([experiment], profile, (seed,), needed)
+        (record,) = self.need([experiment], profile, (seed,), (name,))
         if name not in record.predictions:
             raise UserError(f"{record.id} has no {name}: only FCOS and ATSS have this head")
         path = self._folder(profile.name, record.id) / name
@@ -202,8 +290,11 @@ class Library:
         folder = self._folder(profile.name, record.id)
         if not files:
             return True
-        found = ((folder / name).is_file() for name in record.predictions if name in files)
-        return bool(record.predictions) and all(found)
+        # Of the runs that were predicted for, only those of FCOS and ATSS have locations.
+        named, may_lack = record.predictions, (predictions.LOCATIONS,)
+        may_lack = may_lack if predictions.DETECTIONS in named else ()
+        needed = [name for name in files if name in named or name not in may_lack]
+        return bool(named) and all(n in named and (folder / n).is_file() for n in needed)
 
     def _missing(
         self, untrained: list[str], unpredicted: list[str], files: Sequence[str], profile: Profile
@@ -226,23 +317,21 @@ class Library:
 
 
 def coco_results(detections: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return ``Library.detections`` as COCO's results: bbox is x, y, width, height in pixels.
-
-    Width and height are differences of float32, as ``gfl.metric`` takes them, so that pycocotools
-    gives the figures in the run's record to the last digit.
-    """
-    corners = detections[["x1", "y1", "x2", "y2"]].to_numpy(np.float32)
-    boxes = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1)
-    columns = (detections[name].tolist() for name in ("image_id", "category_id", "score"))
-    return [
-        {"image_id": image, "category_id": category, "bbox": box, "score": score}
-        for image, category, score, box in zip(*columns, boxes.tolist(), strict=True)
-    ]
+    """Return ``Library.detections`` as COCO's results; see ``gfl.predictions.results``."""
+    names = ("image_id", "category_id", "score", "x1", "y1", "x2", "y2")
+    return predictions.results({name: detections[name].to_numpy() for name in names})
 
 
 def _what(files: Sequence[str]) -> str:
     """What is missing where one of these files is."""
+    if predictions.MATCHES in files:
+        return "matches"
     return "predictions" if predictions.LOCATIONS in files else "detections"
+
+
+def _slug(id: str) -> str | None:
+    match = RUN_ID.fullmatch(id)
+    return match["slug"] if match else None
 
 
 def _are(things: Sequence[str]) -> str:
@@ -256,6 +345,11 @@ def _spec(profile: Profile) -> shapes.ShapesSpec:
             "cannot be drawn here; take --profile laptop or gpu"
         )
     return profile.dataset
+
+
+@lru_cache(maxsize=4)
+def _truth(spec: shapes.ShapesSpec) -> Truth:
+    return Truth.of(shapes.coco(spec, SPLIT, _annotations(spec)))
 
 
 @lru_cache(maxsize=64)

@@ -14,6 +14,7 @@ from gfl.experiment import Profile
 from gfl.record import RunRecord
 
 PAPERS_GPU = "RTX 2080 Ti"  # as CUDA names it, behind its makers
+NOT_PAPERS = "†"  # at the name of a row that is not the paper's
 LETTERS = "ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛʷˣʸᶻ"  # figures would read as powers: there are rows named 2 and 16
 
 
@@ -123,9 +124,12 @@ def _not_run(table: Table, profile: Profile, filled: Sequence[Filled]) -> Iterat
     if declared:
         which = "row is" if len(declared) == 1 else "rows are"
         yield f"{len(declared)} {which} others' work: declared as published, not run here."
-    waiting = [f.cell.row.key for f in filled if f.cell.experiment is not None]
+    waiting = [f.cell.row for f in filled if f.cell.experiment is not None]
     if waiting and table.profiles is not None and not table.runs_at(profile.name):
-        which = f"{len(set(waiting))} rows ({', '.join(dict.fromkeys(waiting))})"
+        papers = dict.fromkeys(row.key for row in waiting if not row.is_extra)
+        extra = dict.fromkeys(row.key for row in waiting if row.is_extra)
+        which = f"{len(papers)} rows ({', '.join(papers)})"
+        which += f" and {len(extra)} not in the paper ({', '.join(extra)})" if extra else ""
         number = table.name.removeprefix("table-")
         yield (
             f"{which} can be run, at the {' or '.join(table.profiles)} profile only: "

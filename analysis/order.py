@@ -79,8 +79,10 @@ def order(cells: Sequence[tuple[Filled, Records]]) -> Order | None:
 
     ``cells`` are those of one group of columns, each with its records from one source. Rows are
     ranked by mean AP over the seeds that each has; a pair is judged over the seeds that both
-    have. Rows that the paper prints with one AP are a tie, which nothing can reverse.
+    have. Rows that the paper prints with one AP are a tie, which nothing can reverse; those that it
+    prints no AP of are left out.
     """
+    cells = [(cell, records) for cell, records in cells if _published(cell) is not None]
     known = [(cell, records) for cell, records in cells if tables.figure(records, "AP")]
     if len(known) < 2:
         return None
@@ -89,21 +91,23 @@ def order(cells: Sequence[tuple[Filled, Records]]) -> Order | None:
 
 
 def published(cells: Sequence[Filled]) -> str:
-    """The paper's order of the rows, by AP."""
-    return _ranking([(cell.cell.row.key, cell.cell.published["AP"] or 0.0) for cell in cells])
+    """The paper's order by AP, of the rows that it prints an AP of."""
+    aps = [(cell.cell.row.key, _published(cell)) for cell in cells]
+    return _ranking([(name, ap) for name, ap in aps if ap is not None])
 
 
 def _pairs(known: Sequence[tuple[Filled, Records]]) -> Iterator[Pair]:
     for one, other in combinations(known, 2):
-        (cell, records), (base, base_records) = sorted((one, other), key=_published, reverse=True)
-        gap = _published((cell, records)) - _published((base, base_records))
+        if not (gap := tables.published_difference(one[0], other[0])):
+            continue
+        (cell, records), (base, base_records) = (one, other) if gap > 0 else (other, one)
         found = tables.difference(records, base_records)
-        if gap > 0 and found is not None:
-            yield Pair(cell.cell.row.key, base.cell.row.key, gap, found)
+        if found is not None:
+            yield Pair(cell.cell.row.key, base.cell.row.key, abs(gap), found)
 
 
-def _published(known: tuple[Filled, Records]) -> float:
-    return known[0].cell.published["AP"] or 0.0
+def _published(cell: Filled) -> float | None:
+    return cell.cell.published["AP"]
 
 
 def _ap(records: Records) -> float:

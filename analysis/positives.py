@@ -22,7 +22,7 @@ from gfl.assign import atss, pad_boxes
 from gfl.boxes import Locations, anchors_at, distances
 from gfl.config.data import SIZE_DIVISOR
 from gfl.config.detector import strides
-from gfl.data.coco import dataset_problems, read_json
+from gfl.data import annotations
 from gfl.dense import DENSE
 from gfl.errors import UserError
 from gfl.experiment import Profile
@@ -73,9 +73,7 @@ def of_ground_truth(frame: pd.DataFrame, profile: Profile) -> Positives:
 
 
 def _coco(path: Path, profile: Profile) -> Iterator[Boxes]:
-    dataset = read_json(path)
-    if problems := dataset_problems(dataset):
-        raise UserError(f"{path} {'; '.join(problems)}")
+    dataset = annotations.read(path)
     boxes: dict[int, list[list[float]]] = defaultdict(list)
     images = {image["id"]: image for image in dataset["images"]}
     for annotation in dataset["annotations"]:

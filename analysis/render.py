@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Iterator, Sequence
 
@@ -12,6 +10,7 @@ from analysis.sheet import DELTA, Sheet
 from analysis.tables import Filled, Records
 from analysis.uncertainty import Difference, Figure
 from experiments.declare import Table
+from gfl import escape
 
 FIELDS: tuple[str, ...] = (
     "table", "group", "row", "column", "source", "value", "sd", "lower", "upper", "n", "seeds",
@@ -38,8 +37,7 @@ def _item(line: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Keep a bar from ending a cell, and a star from beginning a list."""
-    return text.replace("|", "\\|").replace("*", "\\*")
+    return escape.markdown(text)
 
 
 def tidy_csv(table: Table, filled: Sequence[Filled], with_own: bool) -> str:
@@ -48,23 +46,23 @@ def tidy_csv(table: Table, filled: Sequence[Filled], with_own: bool) -> str:
     ``lower`` and ``upper`` are the 95 % interval of a ΔAP; its ``n`` and ``seeds`` are those that
     row and baseline both have. Footnotes stand in the Markdown beside it.
     """
-    out = io.StringIO()
-    writer = csv.DictWriter(out, FIELDS, restval="", lineterminator="\n")
-    writer.writeheader()
+    lines: list[dict[str, str]] = []
     for cell in filled:
         where = {"table": table.name, "group": cell.cell.group.name, "row": cell.cell.row.key}
         base = tables.baseline_of(filled, table, cell.cell)
-        for name, value in _published(cell, base):
+        for name, value in _published(cell, base):  # nothing of rows that are not the paper's
             text = "" if value is None else str(value)
-            writer.writerow(where | {"column": name, "source": "paper", "value": text})
+            lines.append(where | {"column": name, "source": "paper", "value": text})
         for source in tables.sources(with_own):
             base_records = base.records(source) if base else None
             for name, found in _found(table, cell.records(source), base_records):
-                writer.writerow(where | {"column": name, "source": source} | numbers(found))
-    return out.getvalue()
+                lines.append(where | {"column": name, "source": source} | numbers(found))
+    return escape.csv_file([FIELDS, *([line.get(name, "") for name in FIELDS] for line in lines)])
 
 
 def _published(cell: Filled, base: Filled | None) -> Iterator[tuple[str, float | None]]:
+    if cell.cell.row.is_extra:
+        return
     yield from cell.cell.published.items()
     if (difference := tables.published_difference(cell, base)) is not None:
         yield DELTA, difference

@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import Float, Int
 from pycocotools.cocoeval import Params
 
-from analysis.matching import AREAS, FOUND, IGNORED, RECALLS, THRESHOLDS, Matches, Ranked
 from experiments.machine import usable_cores
+from gfl.matching import AREAS, FOUND, IGNORED, RECALLS, THRESHOLDS, Matches, Ranked
 
 RECALL_LEVELS = Params("bbox").recThrs  # 0, 0.01, ..., 1, with numpy's rounding
 _EPSILON = np.spacing(1)  # pycocotools adds it to a precision's denominator

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from analysis import tables
-from analysis.notes import Footnotes, notes
+from analysis.notes import NOT_PAPERS, Footnotes, notes
 from analysis.tables import Filled, Records
 from analysis.uncertainty import Figure
-from experiments.declare import AP, Column, Table
+from experiments.declare import AP, EXTRA, Column, Table
 from gfl.experiment import Profile
 
 NONE = "—"  # nothing is recorded
@@ -19,9 +19,9 @@ DELTA = "ΔAP"
 
 @dataclass(frozen=True)
 class Line:
-    """One printed line: a row of the paper, as one source has it."""
+    """One printed line: a row, as one source has it. The paper has none of others' rows."""
 
-    row: str  # its name with its footnote's mark; empty below the row's first line
+    row: str  # its name with its footnote's marks; empty below the row's first line
     key: str  # the same, of the name that no other row has
     marks: tuple[str, ...]
     source: str  # "paper", "reference", "ours"
@@ -87,9 +87,12 @@ class _Layout:
         """The paper's line, and the reference's and ours where the row can have a run."""
         row = cell.cell.row
         base = tables.baseline_of(self.filled, self.table, cell.cell)
-        mark = self.footnotes.mark(row.note)
-        paper = tuple(self.interleaved(self.published(cell), _published_delta(cell, base)))
-        yield Line(row.name + mark, row.key + mark, row.marks, "paper", ("", *paper))
+        mark = self.footnotes.mark(row.note) + (NOT_PAPERS if row.is_extra else "")
+        lead = (row.name + mark, row.key + mark, row.marks)
+        if not row.is_extra:
+            paper = self.interleaved(self.published(cell), _published_delta(cell, base))
+            yield Line(*lead, "paper", ("", *paper))
+            lead = ("", "", tuple("" for _ in row.marks))
         if not tables.is_run(self.table, self.profile, cell.cell):
             return
         for source in tables.sources(self.with_own):
@@ -98,7 +101,8 @@ class _Layout:
             texts = (_text(tables.figure(records, c.metric), c) for c in self.table.columns)
             seeds = str(len(records)) if records else ""
             figures = (seeds, *self.interleaved(texts, _delta(records, base_records)))
-            yield Line("", "", tuple("" for _ in row.marks), source, figures)
+            yield Line(*lead, source, figures)
+            lead = ("", "", tuple("" for _ in row.marks))
 
     def published(self, cell: Filled) -> Iterator[str]:
         for column in self.table.columns:
@@ -135,17 +139,23 @@ def sheet(table: Table, profile: Profile, filled: Sequence[Filled], with_own: bo
         marks=table.mark_names,
         figures=tuple(names),
         blocks=tuple(blocks),
-        footnotes=(*footnotes.listed, *_legend(table)),
+        footnotes=(*footnotes.listed, *_legend(table, profile, filled)),
         notes=tuple(notes(table, profile, filled, with_own)),
     )
 
 
-def _legend(table: Table) -> Iterator[tuple[str, str]]:
-    """What the paper's own signs mean, where it uses them."""
+def _legend(table: Table, profile: Profile, filled: Sequence[Filled]) -> Iterator[tuple[str, str]]:
+    """What the paper's own signs mean, where it uses them, and the one of rows that it lacks."""
     if table.star:
         yield "*", table.star
     if any(value is None for row in table.rows for value in row.published):
-        yield NOT_PUBLISHED, "stands in the paper where neither models nor timings were available"
+        yield NOT_PUBLISHED, table.missing
+    if table.runs_at(profile.name) and any(f.cell.row.is_extra for f in filled):
+        yield (
+            NOT_PAPERS,
+            f"not in the paper: declared in {EXTRA}, without published numbers; part of no claim, "
+            "figure or order of rows",
+        )
 
 
 def _text(found: Figure | None, column: Column) -> str:

@@ -30,13 +30,19 @@ class Filled:
 
 
 def fill(table: Table, profile: Profile, store: Store) -> list[Filled]:
-    """Look up every cell's records, at every seed that has one."""
-    return [
-        _filled(cell, cell.experiment, profile, store)
-        if cell.experiment and is_run(table, profile, cell)
-        else Filled(cell, {}, {}, ())
-        for cell in table.cells()
-    ]
+    """Look up the records of every cell of the paper's, at every seed that has one."""
+    return [_fill(table, cell, profile, store) for cell in table.cells()]
+
+
+def fill_all(table: Table, profile: Profile, store: Store) -> list[Filled]:
+    """Look up the records of every cell, the paper's first."""
+    return [_fill(table, cell, profile, store) for cell in table.all_cells()]
+
+
+def _fill(table: Table, cell: Cell, profile: Profile, store: Store) -> Filled:
+    if cell.experiment and is_run(table, profile, cell):
+        return _filled(cell, cell.experiment, profile, store)
+    return Filled(cell, {}, {}, ())
 
 
 def _filled(cell: Cell, experiment: Experiment, profile: Profile, store: Store) -> Filled:

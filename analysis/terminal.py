@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 from analysis.sheet import Block, Sheet
+from gfl import escape, terminal
 
 PIPED = 200  # columns where no terminal tells
 GAPS = (2, 1)  # between columns: the wide one, unless the narrow one saves cutting
@@ -30,22 +31,13 @@ class _Part:
         return [max(map(cell_len, column)) for column in zip(*self.rows, strict=True)]
 
 
-class _Pipe(Console):
-    """A console that leaves ``| head`` to the command, which ends it as any other does."""
-
-    def on_broken_pipe(self) -> None:
-        raise BrokenPipeError
-
-
 def show(made: Sheet, verdicts: Sequence[str]) -> None:
     """Print the table and what stands under it."""
-    console = _Pipe()
-    if not (console.is_terminal or "COLUMNS" in os.environ):
-        console = _Pipe(width=PIPED)
+    console = screen()
     console.print()
     for block in made.blocks:
         title = made.title + (f": {block.title}" if block.title else "")
-        console.print(title, style="bold", markup=False, highlight=False)
+        console.print(_shown(title), style="bold")
         for page in pages(made, block, console.width):
             console.print(page)
             console.print()
@@ -56,11 +48,27 @@ def show(made: Sheet, verdicts: Sequence[str]) -> None:
         _paragraph(console, line, "    " if line.startswith("  ") else "", width)
 
 
+def screen() -> Console:
+    """Return the console to show tables on; wide where nothing tells how wide."""
+    found = terminal.console()
+    piped = not (found.is_terminal or "COLUMNS" in os.environ)
+    return terminal.console(width=PIPED) if piped else found
+
+
+def _shown(text: str) -> str:
+    """Return text as it is in the terminal's encoding, before it is laid out."""
+    return terminal.legible(escape.terminal(text))
+
+
 def _paragraph(console: Console, text: str, indent: str, width: int) -> None:
     wrapped = textwrap.fill(
-        text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+        _shown(text),
+        width,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
     )
-    console.print(wrapped, markup=False, highlight=False, soft_wrap=True)
+    console.print(wrapped, soft_wrap=True)
 
 
 def pages(made: Sheet, block: Block, width: int) -> list[Grid]:
@@ -68,10 +76,12 @@ def pages(made: Sheet, block: Block, width: int) -> list[Grid]:
 
     A later page begins with the name that no other row has, in place of name and marks.
     """
-    rows = [made.header, *(made.cells(line) for line in block.lines)]
+    cells = (made.header, *(made.cells(line) for line in block.lines))
+    rows = [tuple(map(_shown, row)) for row in cells]
     figures = _Part([row[made.lead :] for row in rows])
     first = _Part([row[: made.lead] for row in rows])
     keys = [(made.heading, ""), *((line.key, line.source) for line in block.lines)]
+    keys = [(_shown(key), _shown(source)) for key, source in keys]
     later = _Part(keys if made.has_sources else [key[:1] for key in keys])
     for gap in GAPS:
         cuts = _cuts(figures, first, later, width, gap)
@@ -100,17 +110,18 @@ def _cuts(
 
 
 def _grid(lead: _Part, figures: Sequence[tuple[str, ...]], block: Block, gap: int) -> Grid:
-    """One page: rows of several lines stand apart, their first line, the paper's, is dim."""
+    """One page: rows of several lines stand apart; the paper's line above others is dim."""
     grid = Grid(box=None, pad_edge=False, padding=(0, gap, 0, 0))
     (head, *labels), (names, *texts) = lead.rows, figures
     for i, name in enumerate((*head, *names)):
         is_text = i == 0 or (i < len(head) and not name)  # the row's name and the source
         grid.add_column(name, justify="left" if is_text else "center", no_wrap=True)
-    sources = [line.source for line in block.lines]
-    has_more = [source != "paper" for source in (*sources[1:], "paper")]
+    lines = block.lines
     for i, (label, text) in enumerate(zip(labels, texts, strict=True)):
-        is_first = sources[i] == "paper" and has_more[i]
-        if is_first or (sources[i] == "paper" and i and sources[i - 1] != "paper"):
+        is_papers = lines[i].source == "paper"
+        has_more = i + 1 < len(lines) and not lines[i + 1].key
+        is_after_run = i > 0 and lines[i - 1].source != "paper"
+        if lines[i].key and (has_more or is_after_run or not is_papers):
             grid.add_row()
-        grid.add_row(*label, *text, style="dim" if is_first else None)
+        grid.add_row(*label, *text, style="dim" if is_papers and has_more else None)
     return grid

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from gfl.record import METRICS
 
 if TYPE_CHECKING:
-    from analysis.matching import Matches
+    from gfl.matching import Matches
 
 CONFIDENCE = 0.95
 RESAMPLES = 1000
@@ -195,11 +195,18 @@ def paired_images(ours: Replicates, base: Replicates) -> dict[str, Estimate]:
     """
     if ours.draw != base.draw:
         raise ValueError("the replicates are of different images or weights")
+    return _by_metric(ours.figures - base.figures, ours.resampled - base.resampled)
+
+
+def of_images(run: Replicates) -> dict[str, Estimate]:
+    """Each figure of a run with the uncertainty that the images give it, as ``paired_images``."""
+    return _by_metric(run.figures, run.resampled)
+
+
+def _by_metric(figures: np.ndarray, resampled: np.ndarray) -> dict[str, Estimate]:
     return {
         metric: Estimate(float(value), (), None, variance, freedom)
-        for metric, value, samples in zip(
-            METRICS, ours.figures - base.figures, (ours.resampled - base.resampled).T, strict=True
-        )
+        for metric, value, samples in zip(METRICS, figures, resampled.T, strict=True)
         if not math.isnan(value)
         for variance, freedom in [_variance(samples)]
     }

@@ -11,7 +11,9 @@ from pathlib import Path
 
 from experiments.cli import Parser, guarded, whole_number
 from experiments.worker import ROOT
+from gfl import terminal
 from gfl.files import write_text
+from gfl.terminal import say
 
 BATCHES, OBJECTS = (2, 16), (1, 10, 100)
 ALONE = (16, 100)  # images and objects of the assignment's own line
@@ -61,7 +63,7 @@ def _run(argv: Sequence[str] | None) -> int:
                 alone.append((case, found))
         write_text(args.out / f"{setting.slug}.csv", report.table_csv(lines, alone))
         path = args.out / f"{setting.slug}.md"
-        print(write_text(path, report.markdown(lines, alone, setting)).read_text())
+        say(write_text(path, report.markdown(lines, alone, setting)).read_text(encoding="utf-8"))
         _say(f"written: {path}")
     return 0
 
@@ -81,8 +83,9 @@ def _devices() -> list[str]:
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    say(text, error=True)
 
 
 if __name__ == "__main__":
+    terminal.as_utf8()
     sys.exit(main())

@@ -17,6 +17,10 @@ from typing import Any
 
 import numpy as np
 
+from experiments.cli import guarded
+from gfl import terminal
+from gfl.terminal import say
+
 SIDE = 640.0  # px of an image
 CROWDS = 0.01  # of the objects
 
@@ -85,14 +89,18 @@ def _detections(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print; return 0, which says nothing about speed."""
+    return guarded("benchmarks.bootstrap", lambda: _run(argv))
+
+
+def _run(argv: Sequence[str] | None) -> int:
     parser = argparse.ArgumentParser(prog="benchmarks.bootstrap", description=__doc__)
     parser.add_argument("--resamples", type=int, default=1000)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--images", type=int, default=5000, help="objects go with them (5000)")
     args = parser.parse_args(argv)
 
-    from analysis.matching import match
     from analysis.resampling import evaluate, resamples
+    from gfl.matching import match
 
     scale = Scale(images=args.images, objects=36_000 * args.images // 5000)
     rng = np.random.default_rng(0)
@@ -107,9 +115,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     figures = evaluate(matches, weights, args.threads)
     seconds, used = time.perf_counter() - start, time.process_time() - used
     _say(f"AP {figures[:, 0].mean():.2f}, standard error {figures[:, 0].std(ddof=1):.2f}")
-    print(f"{args.resamples} resamples: {seconds:.1f} s in {args.threads} threads")
-    print(f"of the processor: {used:.1f} s")
-    print(f"peak of the process: {_peak():.2f} GB")
+    say(f"{args.resamples} resamples: {seconds:.1f} s in {args.threads} threads")
+    say(f"of the processor: {used:.1f} s")
+    say(f"peak of the process: {_peak():.2f} GB")
     return 0
 
 
@@ -119,8 +127,9 @@ def _peak() -> float:
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    say(text, error=True)
 
 
 if __name__ == "__main__":
+    terminal.as_utf8()
     sys.exit(main())

@@ -125,8 +125,8 @@ def _resident_from_now() -> float:
     What was freed before would otherwise hide a step that needs less than that.
     """
     try:
-        Path("/proc/self/clear_refs").write_text("5")
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
+        pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
     except OSError:  # no Linux: the peak until now
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * PEAK_UNIT
     return pages * resource.getpagesize()

@@ -17,9 +17,11 @@ import numpy as np
 from experiments import profiles
 from experiments.cli import Parser, guarded, whole_number
 from experiments.worker import ROOT
+from gfl import terminal
 from gfl.experiment import Experiment, Host, Profile
 from gfl.files import write_text
 from gfl.record import Store
+from gfl.terminal import say
 
 if TYPE_CHECKING:
     from benchmarks.detectors import Detector, Picture
@@ -117,11 +119,11 @@ def _run(argv: Sequence[str] | None) -> int:
     for profile in networks:
         for line in timed(profile, store, args.threads, args.rounds, tuple(args.image)):
             lines.append(line)
-            print(overhead_report.told(line), file=sys.stderr, flush=True)
+            say(overhead_report.told(line), error=True)
     path = args.out / f"overhead-{setting.slug}.md"
     write_text(path.with_suffix(".csv"), overhead_report.tidy_csv(lines))
-    print(write_text(path, overhead_report.markdown(lines, setting)).read_text())
-    print(f"written: {path}", file=sys.stderr)
+    say(write_text(path, overhead_report.markdown(lines, setting)).read_text(encoding="utf-8"))
+    say(f"written: {path}", error=True)
     return 0
 
 
@@ -239,4 +241,5 @@ def _px(image: Sequence[int]) -> str:
 
 
 if __name__ == "__main__":
+    terminal.as_utf8()
     sys.exit(main())

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Sequence
 
 from benchmarks.detectors import CANDIDATES
 from benchmarks.overhead import CONFIDENCE, Line
 from benchmarks.report import Setting
+from gfl import escape
 
 FIELDS: tuple[str, ...] = (
     "what", "pair", "network", "weights", "image", "ours", "base", "ratio", "low", "high", "rounds",
@@ -62,18 +61,16 @@ the boxes that enter NMS) is left out.
 
 def tidy_csv(lines: Sequence[Line]) -> str:
     """A pair and one thing that is timed or counted a line."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(FIELDS)
+    rows: list[Sequence[object]] = [FIELDS]
     for line in lines:
         cells = [line.what, line.pair, line.network, line.weights, line.image]
         if line.timed is None:
-            writer.writerow([*cells, line.ours, line.base, f"{line.ratio:.6f}", *[""] * 7])
+            rows.append([*cells, line.ours, line.base, f"{line.ratio:.6f}", *[""] * 7])
             continue
         t = line.timed
         times = [f"{x:.5f}" for x in (t.ours, t.base, t.ratio, t.low, t.high)]
-        writer.writerow([*cells, *times, t.rounds, *(f"{x:.2f}" for x in line.said or ())])
-    return out.getvalue()
+        rows.append([*cells, *times, t.rounds, *(f"{x:.2f}" for x in line.said or ())])
+    return escape.csv_file(rows)
 
 
 def told(line: Line) -> str:
@@ -85,8 +82,8 @@ def markdown(lines: Sequence[Line], setting: Setting) -> str:
     """Return the whole file: what was measured and on what, the times, the counts."""
     clock = "wall time" if setting.threads > 1 else "CPU time of the process (one thread)"
     about = ABOUT.format(confidence=CONFIDENCE, clock=clock, candidates=CANDIDATES)
-    hardware = f"{setting.cpu}, {setting.cores} cores, {setting.threads} used"
-    out = [f"# The cost of QFL and DFL at inference: {setting.cpu}", "", about]
+    hardware = f"{escape.markdown(setting.cpu)}, {setting.cores} cores, {setting.threads} used"
+    out = [f"# The cost of QFL and DFL at inference: {escape.markdown(setting.cpu)}", "", about]
     out += [f"{hardware}; torch {setting.torch}; commit {setting.commit}."]
     if setting.busy is not None and setting.busy > 0.5:
         out += [
@@ -128,4 +125,4 @@ def _ratio(line: Line) -> str:
 
 
 def _row(cells: Sequence[object]) -> str:
-    return f"| {' | '.join(str(cell) for cell in cells)} |"
+    return f"| {' | '.join(escape.markdown(str(cell)) for cell in cells)} |"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import re
 from collections.abc import Sequence
@@ -11,6 +9,7 @@ from dataclasses import dataclass
 
 from benchmarks.cases import Case
 from benchmarks.measure import SHORT_TURNS, Result
+from gfl import escape
 
 FASTER, OBJECTS, BATCH = 1.5, 10, 16  # what is asked for: so fast, with so many objects, so large
 SLOWEST = 1 / 1.05  # and nowhere slower by more than 5 %
@@ -61,7 +60,7 @@ def setting(device: str, threads: int, repeat: int) -> Setting:
     """What is measured on here: this machine, and this commit."""
     import torch
 
-    from experiments.attempt import code_state
+    from experiments.checkout import code_state
     from gfl.session import cpu_name
 
     commit, dirty = code_state()
@@ -103,8 +102,8 @@ def markdown(lines: Sequence[Line], alone: Sequence[Line], setting: Setting) -> 
         clock="wall time" if wall else "CPU time of the process (one thread)",
         memory="by torch's CUDA allocator" if cuda else "resident, in a fresh process",
     )
-    out = [f"# Speed beside stock mmdet: {setting.gpu or setting.cpu}", "", about]
-    hardware = f"{setting.cpu}, {setting.cores} cores, {setting.threads} used"
+    out = [f"# Speed beside stock mmdet: {escape.markdown(setting.gpu or setting.cpu)}", "", about]
+    hardware = f"{escape.markdown(setting.cpu)}, {setting.cores} cores, {setting.threads} used"
     out += [f"{hardware}; torch {setting.torch}; commit {setting.commit}."]
     if setting.busy is not None and setting.busy > 0.5:
         out += [
@@ -128,18 +127,16 @@ def markdown(lines: Sequence[Line], alone: Sequence[Line], setting: Setting) -> 
 
 def table_csv(lines: Sequence[Line], alone: Sequence[Line]) -> str:
     """Return the same numbers, a case a line; the assignment alone has no stock figures."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(FIELDS)
+    rows: list[Sequence[object]] = [FIELDS]
     for case, r in lines:
         seconds = [f"{x:.4f}" for x in (r.ours, r.stock, r.ratio, r.low, r.high)]
         name = [case.head, case.batch, case.objects, case.device]
-        writer.writerow([*name, *seconds, _mib(r.ours_mib), _mib(r.stock_mib)])
+        rows.append([*name, *seconds, _mib(r.ours_mib), _mib(r.stock_mib)])
     for case, r in alone:
         name = "FCOS assignment" if case.head == "FCOSHead" else "ATSS assignment"
         head = [name, case.batch, case.objects, case.device, f"{r.ours:.4f}"]
-        writer.writerow([*head, "", "", "", "", _mib(r.ours_mib), ""])
-    return out.getvalue()
+        rows.append([*head, "", "", "", "", _mib(r.ours_mib), ""])
+    return escape.csv_file(rows)
 
 
 def _verdict(lines: Sequence[Line]) -> str:
@@ -159,4 +156,4 @@ def _mib(value: float | None) -> str:
 
 
 def _row(cells: Sequence[object]) -> str:
-    return f"| {' | '.join(str(cell) for cell in cells)} |"
+    return f"| {' | '.join(escape.markdown(str(cell)) for cell in cells)} |"

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
 import statistics
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from experiments import (
     configfile,
     diff,
     estimates,
+    evaluate,
     matrix,
     photos,
     predict,
+    predict_pictures,
     promote,
     status,
     tables,
@@ -31,12 +33,14 @@ from experiments.declare import Table
 from experiments.machine import Machine
 from experiments.matrix import Run
 from experiments.running import run_missing
+from experiments.stale import Today
 from experiments.status import standing
 from experiments.worker import ROOT, TRAIN
-from gfl import config
+from gfl import config, escape, evaluation, terminal
 from gfl.errors import UserError
 from gfl.experiment import Profile
 from gfl.record import Store
+from gfl.terminal import say
 
 PROG = "experiments"
 ANALYSIS = [sys.executable, "-m", "analysis"]
@@ -51,6 +55,7 @@ def main(argv: Sequence[str] | None = None, worker: Sequence[str] = TRAIN) -> in
         if args.command in training:
             return training[args.command](args, worker)
         others = {"predict": predict.run, "test-dev": testdev.run, "promote": _promote}
+        others |= {"detect": predict_pictures.main, "evaluate": evaluate.run}
         others |= {"photos": photos.run, "status": _status, "config": _config, "diff": _diff}
         return others[args.command](args)
 
@@ -64,24 +69,27 @@ def _run(args: argparse.Namespace, worker: Sequence[str]) -> int:
     _check_data(args, profile)
     _say_elsewhere(shown, profile)
     if args.dry_run:
-        return _dry_run(runs, profile, store, machine)
+        return _dry_run(runs, profile, store, machine, args.again)
     matrix.check_writable(store.runs / profile.name, store.results / "tables" / profile.name)
-    code, failed = _train(runs, profile, store, machine, worker)
+    code, failed = _train(runs, profile, store, machine, worker, args.again)
     if code:
         return code
     code = _print_tables(shown, "runs", args, *(["--no-write"] if args.max_iters else []))
     for run in failed:
         log = store.run_dir(profile.name, run.id, args.max_iters) / "train.log"
-        print(f"{PROG}: {run.name} failed; its log: {log}", file=sys.stderr)
+        say(f"{PROG}: {run.name} failed; its log: {log}", error=True)
     return 1 if failed else code
 
 
 def _train(
-    runs: Sequence[Run], profile: Profile, store: Store, machine: Machine, worker: Sequence[str]
+    runs: Sequence[Run],
+    profile: Profile,
+    store: Store,
+    machine: Machine,
+    worker: Sequence[str],
+    again: bool,
 ) -> tuple[int, list[Run]]:
     """Train what is missing; return an exit code, not 0 if that was stopped, and what failed."""
-    from rich.console import Console
-
     from experiments.display import Display
 
     expected = None
@@ -89,8 +97,10 @@ def _train(
         known = estimates.costs(profile, store)
         each = [seconds for run in runs if (seconds := known.seconds(run)) is not None]
         expected = statistics.fmean(each) if each else None
-    display = Display(Console(), expected=expected)
-    code, failed = stoppable(PROG, lambda: run_missing(runs, store, machine, display, worker))
+    display = Display(terminal.console(), expected=expected)
+    code, failed = stoppable(
+        PROG, lambda: run_missing(runs, store, machine, display, worker, again)
+    )
     return code, failed or []
 
 
@@ -100,17 +110,17 @@ def _tune(args: argparse.Namespace, worker: Sequence[str]) -> int:
     machine = Machine(args.data, args.device, args.gpus, jobs=args.jobs)
     _check_data(args, profile)
     if args.dry_run:
-        return _dry_run(runs, profile, store, machine)
+        return _dry_run(runs, profile, store, machine, args.again)
     matrix.check_writable(store.runs / profile.name, store.results / "tuning")
-    code, _ = _train(runs, profile, store, machine, worker)
+    code, _ = _train(runs, profile, store, machine, worker, args.again)
     if code:
         return code
     for sweep in tuning.sweeps(profile):
         found = tuning.trials(sweep, profile, store)
         for trial in found:
-            print(f"{trial.variant.name}: {standing(trial.run, store)}")
-        print(tuning_told.verdict(found))
-        print("written:", ", ".join(map(str, tuning_told.publish(sweep, profile, store))))
+            say(f"{trial.variant.name}: {standing(trial.run, store)}")
+        say(tuning_told.verdict(found))
+        say("written:", ", ".join(map(str, tuning_told.publish(sweep, profile, store))))
     return 0
 
 
@@ -129,18 +139,23 @@ def _print_tables(
         command = [*ANALYSIS, "table", table.name, "--store", source, *options]
         codes.append(subprocess.run(command, cwd=ROOT).returncode)
         if codes[-1]:
-            print(f"{PROG}: {table.title} could not be shown", file=sys.stderr)
+            say(f"{PROG}: {table.title} could not be shown", error=True)
     return next(filter(None, codes), 0)
 
 
-def _dry_run(runs: Sequence[Run], profile: Profile, store: Store, machine: Machine) -> int:
-    stands = [standing(run, store) for run in runs]
+def _dry_run(
+    runs: Sequence[Run], profile: Profile, store: Store, machine: Machine, again: bool
+) -> int:
+    today = Today()
+    stands = [standing(run, store, today) for run in runs]
     costs = estimates.costs(profile, store)
-    print(status.bill(stands, costs, store, machine).line(profile))
+    say(status.bill(stands, costs, store, machine, again).line(profile))
     for stand in stands:
-        if machine.max_iters is not None or stand.state != "finished":
+        if machine.max_iters is not None or not stand.is_done(again):
             how = f"{stand}, " if stand.state != "missing" else ""
-            print(f"  {stand.run.id}  ({how}{', '.join(stand.run.rows)})")
+            say(f"  {stand.run.id}  ({how}{', '.join(stand.run.rows)})")
+    for line in status.advice([] if again else stands, {run.id: run.name for run in runs}):
+        say(line)
     return 0
 
 
@@ -148,22 +163,30 @@ def _status(args: argparse.Namespace) -> int:
     profile, store = chosen(args)
     shown, runs = matrix.select(args.target or "all", profile, args.seeds)
     # Asked for again, of all tables: a run that others show too is shown with all of them.
-    wanted = {run.id for run in runs}
+    wanted = {run.id: run.name for run in runs}
     every = matrix.plan(tables.TABLES.values(), profile, sorted({run.seed for run in runs}))
-    stands = [standing(run, store) for run in every if run.id in wanted]
+    today = Today()
+    stands = [standing(run, store, today) for run in every if run.id in wanted]
     machine = Machine(gpus=args.gpus, jobs=args.jobs)
     costs = estimates.costs(profile, store)
     bill = status.bill(stands, costs, store, machine)
+    if args.stale:
+        stands = [s for s in stands if not s.staleness.is_current]
     if args.json:
-        print(json.dumps(status.content(stands, bill, costs), indent=2))
+        say(json.dumps(status.content(stands, bill, costs), indent=2))
+        return 0
+    if args.stale:
+        say("\n".join(status.stale_lines(stands, wanted)))
         return 0
     for line in status.lines(shown, stands, several_seeds=len(args.seeds) > 1):
-        print(line)
+        say(line)
     _say_elsewhere(shown, profile)
-    print(bill.line(profile))
+    for line in status.advice(stands, wanted):
+        say(line)
+    say(bill.line(profile))
     nothing = runs and bill.todo == bill.runs
     if nothing and (elsewhere := promote.other_gpus(profile, store)):
-        print(elsewhere)
+        say(elsewhere)
     return 0
 
 
@@ -171,7 +194,7 @@ def _say_elsewhere(shown: Sequence[Table], profile: Profile) -> None:
     """Name the tables whose rows this profile does not run."""
     for table in shown:
         if where := matrix.elsewhere(table, profile):
-            print(where)
+            say(where)
 
 
 def _config(args: argparse.Namespace) -> int:
@@ -179,12 +202,13 @@ def _config(args: argparse.Namespace) -> int:
     _check_data(args, profile)
     run = matrix.single(args.target, profile, args.seeds)
     if args.json:
-        print(json.dumps(config.build(run.experiment, profile, run.seed), indent=2))
+        say(json.dumps(config.build(run.experiment, profile, run.seed), indent=2))
         return 0
     words = [args.target, "--profile", profile.name, "--gpus", args.gpus, "--seeds", run.seed]
     words += ["--data", args.data] if args.data else []
-    command = shlex.join(["python", "-m", "experiments", "config", *map(str, words)])
-    print(configfile.text(run, command, args.data), end="")
+    words = ["python", "-m", "experiments", "config", *map(str, words)]
+    command = " ".join(map(escape.shell, words))
+    terminal.write_utf8(configfile.text(run, command, args.data))
     return 0
 
 
@@ -201,25 +225,28 @@ def _diff(args: argparse.Namespace) -> int:
         raise UserError(f"--seeds: two runs have at most two seeds, not {len(args.seeds)}")
     seeds = (args.seeds[0], args.seeds[-1])
     a, b = (
-        diff.find(name, profile.name, seed, args.gpus, store)
+        diff.side(name, profile.name, seed, args.gpus, store)
         for name, seed in zip((args.a, args.b), seeds, strict=True)
     )
     found = diff.compare(a, b, store)
-    print(json.dumps(found.content(), indent=2) if args.json else "\n".join(found.lines()))
+    say(json.dumps(found.content(), indent=2) if args.json else "\n".join(found.lines()))
     return 0
 
 
 def _promote(args: argparse.Namespace) -> int:
     profile, store = chosen(args)
+    if args.target and (store.runs / evaluation.FOLDER / Path(args.target).name).is_dir():
+        raise UserError(f"{args.target}: {evaluation.KIND}")
     shown = tables.parts(args.target) if args.target else list(tables.TABLES.values())
     outcome = promote.promote(shown, profile, store)
     for line in outcome.promoted:
-        print(line)
+        say(line)
     for line in outcome.refused:
-        print(f"refused: {line}", file=sys.stderr)
+        say(f"refused: {line}", error=True)
     code = _print_tables(shown if outcome.promoted else [], "results", args)
     return 1 if outcome.refused else code
 
 
 if __name__ == "__main__":
+    terminal.as_utf8()
     sys.exit(main())

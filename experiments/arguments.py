@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from experiments import photos, predict, testdev, train_own
-from experiments.cli import Parser, add_jobs, add_profile, add_seeds, whole_number
+from experiments import evaluate, photos, predict, predict_pictures, testdev, train_own
+from experiments.cli import Parser, add_again, add_jobs, add_profile, add_seeds, whole_number
 
 ABOUT = "The declared tables, run and recorded: python -m experiments run|status|..."
 RUN = "a run's id, or table-3/QFL"
@@ -22,7 +22,7 @@ def parser() -> Parser:
     _status(commands.add_parser("status", help="the state of every run, and what is missing"))
     _config(
         commands.add_parser(
-            "config", help="print a run's configuration as a file for mmdet's tools/train.py"
+            "config", help="print a run's configuration as a file for mmdet's own tools"
         )
     )
     _diff(commands.add_parser("diff", help="what differs between two runs"))
@@ -33,6 +33,8 @@ def parser() -> Parser:
     add_profile(promoted)
     train_own.add(commands.add_parser("train-own", help=train_own.ABOUT))
     predict.add(commands.add_parser("predict", help=predict.ABOUT))
+    predict_pictures.add(commands.add_parser("detect", help=predict_pictures.ABOUT))
+    evaluate.add(commands.add_parser("evaluate", help=evaluate.ABOUT))
     photos.add(commands.add_parser("photos", help=photos.ABOUT))
     testdev.add(commands.add_parser("test-dev", help=testdev.ABOUT))
     _tune(
@@ -50,6 +52,7 @@ def _run(run: argparse.ArgumentParser) -> None:
     add_jobs(run)
     _add_data(run)
     _add_device(run)
+    add_again(run)
     run.add_argument(
         "--max-iters",
         type=whole_number("--max-iters", 1),
@@ -63,6 +66,11 @@ def _status(status: argparse.ArgumentParser) -> None:
     add_profile(status)
     add_seeds(status)
     add_jobs(status)
+    status.add_argument(
+        "--stale",
+        action="store_true",
+        help="only the runs that other code or versions than today's have trained",
+    )
     _add_json(status)
 
 
@@ -76,7 +84,7 @@ def _config(config: argparse.ArgumentParser) -> None:
 
 def _diff(diff: argparse.ArgumentParser) -> None:
     for name in ("a", "b"):
-        diff.add_argument(name, help=f"{RUN}; coco:table-3/QFL is of that profile")
+        diff.add_argument(name, help=f"{RUN}; coco:table-3/QFL is of that profile; a record.json")
     add_profile(diff)
     add_seeds(diff, "of both, or one for each; an id has its own")
     _add_json(diff)
@@ -87,6 +95,7 @@ def _tune(tune: argparse.ArgumentParser) -> None:
     add_jobs(tune)
     _add_data(tune)
     _add_device(tune)
+    add_again(tune)
     _add_dry_run(tune)
 
 

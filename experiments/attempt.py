@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
-import subprocess
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from experiments import stale
+from experiments.checkout import code_state
 from experiments.machine import Machine
-from experiments.matrix import Run
-from experiments.worker import ROOT, Crew, Event, WorkerError, command
+from experiments.matrix import Run, is_finished
+from experiments.stale import AGAIN, Today
+from experiments.worker import Crew, Event, WorkerError, command
+from gfl import digests
 from gfl.errors import disk_error
-from gfl.record import Request, RunRecord, Store
+from gfl.files import replacing
+from gfl.record import RecordError, Request, RunRecord, Store
 
-# What can change a run; a commit is clean for it when these are.
-CODE = ("gfl", "experiments", "pyproject.toml", "constraints.txt", "environment.yml")
+Tell = Callable[[Event], None]
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,7 @@ class Setting:
     machine: Machine
     worker: Sequence[str]
     jobs: int  # runs at a time
+    again: bool = False  # nothing that other code has trained is kept or gone on with
 
     def run_dir(self, run: Run) -> Path:
         return self.store.run_dir(run.profile.name, run.id, self.machine.max_iters)
@@ -34,28 +39,13 @@ class Setting:
         return self.store.own(run.profile.name, run.id, self.machine.max_iters)
 
 
-def code_state() -> tuple[str | None, bool]:
-    """The commit of the code that trains, and whether that code differs from it."""
-    git = ["git", "-C", str(ROOT)]
-    try:
-        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True)
-        status = subprocess.run(
-            [*git, "status", "--porcelain", "--", *CODE], capture_output=True, text=True
-        )
-    except FileNotFoundError:  # no git
-        return None, True
-    if head.returncode or status.returncode:
-        return None, True
-    return head.stdout.strip(), bool(status.stdout.strip())
-
-
 def attempt(
     run: Run,
     setting: Setting,
     crew: Crew,
     inherited: Sequence[int],
     slot: int,
-    tell: Callable[[Event], None],
+    tell: Tell,
 ) -> RunRecord:
     """Train a run that this process has locked, going on from where it was left.
 
@@ -67,10 +57,12 @@ def attempt(
     """
     run_dir, machine = setting.run_dir(run), setting.machine
     try:
-        if setting.record(run) is not None and run_dir.exists():
-            shutil.rmtree(run_dir)  # failed, or a trial: not to be resumed
+        _clear(run_dir, setting, setting.record(run), tell)
         run_dir.mkdir(parents=True, exist_ok=True)
-        _request(run, run_dir, setting).save(run_dir)
+        _request(run, run_dir, setting, tell).save(run_dir)
+        for name, content in run.files.items():
+            with replacing(run_dir / name) as file:
+                file.write(content)
         environment = machine.environment(run.profile, slot, setting.jobs)
         crew.follow(command(setting.worker, machine.gpus), run_dir, tell, environment, inherited)
         record = setting.record(run)
@@ -85,18 +77,38 @@ def attempt(
     return record
 
 
-def _request(run: Run, run_dir: Path, setting: Setting) -> Request:
+def _clear(run_dir: Path, setting: Setting, record: RunRecord | None, tell: Tell) -> None:
+    """Leave nothing in a run's folder but what may be gone on with."""
+    if not run_dir.exists():
+        return
+    other_code = setting.again and setting.store.epochs_done(run_dir) and not _is_current(run_dir)
+    if is_finished(record) or (record is None and other_code):
+        aside = set_aside(run_dir)
+        tell({"event": "message", "text": f"trained anew; what was there is kept in {aside}"})
+    elif record is not None:
+        shutil.rmtree(run_dir)  # failed, or a trial: not to be resumed
+
+
+def _is_current(run_dir: Path) -> bool:
+    """Whether what an unfinished run has so far was trained by today's code and versions."""
+    try:
+        return stale.compare(Request.load(run_dir), Today()).is_current
+    except (RecordError, OSError):
+        return False
+
+
+def set_aside(run_dir: Path) -> Path:
+    """Rename a run's folder, at once and whole, to a name beside it that is no run's."""
+    names = (run_dir.with_name(f"{run_dir.name}.before-{n}") for n in itertools.count(1))
+    aside = next(path for path in names if not path.exists())
+    return run_dir.rename(aside)
+
+
+def _request(run: Run, run_dir: Path, setting: Setting, tell: Tell) -> Request:
     commit, dirty = code_state()
-    if setting.store.epochs_done(run_dir):
-        # What two versions of the code trained between them, neither of them reproduces.
-        try:
-            before = Request.load(run_dir)
-            dirty = dirty or before.dirty or before.commit != commit
-        except Exception:  # whatever is wrong with it, it vouches for nothing
-            dirty = True
     machine = setting.machine
     data = machine.data_root and str(Path(machine.data_root).resolve())
-    return Request(
+    request = Request(
         id=run.id,
         experiment=run.experiment,
         profile=run.profile,
@@ -108,4 +120,31 @@ def _request(run: Run, run_dir: Path, setting: Setting) -> Request:
         commit=commit,
         dirty=dirty,
         cores=machine.cores_for(run.profile, setting.jobs),
+        code=digests.code(),
+        versions=digests.versions(),
+    )
+    gone_on_with = setting.store.epochs_done(run_dir)
+    return _with_before(request, run_dir, tell) if gone_on_with else request
+
+
+def _with_before(request: Request, run_dir: Path, tell: Tell) -> Request:
+    """Name in a request all that has trained the run, where that is not today's code alone.
+
+    What two versions of the code trained between them, neither of them reproduces.
+    """
+    try:
+        before = Request.load(run_dir)
+        staleness = stale.compare(before, Today())
+        then, _ = stale.code_of(before)
+    except Exception:  # whatever is wrong with it, it vouches for nothing
+        return replace(request, dirty=True, code={})
+    if not staleness.is_current:
+        what = f"what it goes on from was {staleness.sentence(before)}"
+        tell({"event": "message", "text": f"{what}; {AGAIN} starts it anew"})
+    dirty = request.dirty or before.dirty or before.commit != request.commit
+    return replace(
+        request,
+        dirty=dirty or bool(staleness.files),
+        code={} if then is None else digests.merged(then, request.code),
+        versions=digests.merged(before.versions or request.versions, request.versions),
     )

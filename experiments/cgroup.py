@@ -32,7 +32,7 @@ def cpu_limit() -> float | None:
 def _groups(controller: str) -> Iterator[Path]:
     """The folders of this process's group and those above it; "" is version 2's tree."""
     try:
-        lines = MINE.read_text().splitlines()
+        lines = MINE.read_text(encoding="utf-8").splitlines()
     except OSError:
         return
     for line in lines:
@@ -45,7 +45,7 @@ def _groups(controller: str) -> Iterator[Path]:
 def _numbers(path: Path) -> list[int]:
     """The numbers of a limit; none where there is no such file, or it says ``max`` or -1."""
     try:
-        words = path.read_text().split()
+        words = path.read_text(encoding="utf-8").split()
     except OSError:
         return []
     return [int(word) for word in words] if all(map(str.isdecimal, words)) else []

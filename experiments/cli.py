@@ -11,13 +11,15 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from experiments import profiles
 from experiments.worker import ROOT, WorkerError
+from gfl import account, escape, terminal
 from gfl.errors import UserError, disk_error
 from gfl.experiment import Profile
 from gfl.record import Store
+from gfl.terminal import say
 
 T = TypeVar("T")
 
@@ -40,6 +42,11 @@ class Parser(argparse.ArgumentParser):
             hint = f"did you mean {near[0]!r}?" if near else f"see {self.prog} --help"
             raise UserError(f"unknown argument {given!r}; {hint}")
         raise UserError(f"{message}; see {self.prog} --help")
+
+    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
+        """Take ~ for the home folder in every argument: a shell leaves it in ``--data=~/coco``."""
+        home = [os.path.expanduser(text) if text[:1] == "~" else text for text in arg_strings]
+        return super()._get_values(action, home)  # pyright: ignore[reportAttributeAccessIssue]
 
     def _options(self) -> list[str]:
         """The options of this parser and of its commands."""
@@ -106,6 +113,14 @@ def add_jobs(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_again(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--again",
+        action="store_true",
+        help="train anew what other code or versions than today's have trained; the old is kept",
+    )
+
+
 def chosen(args: argparse.Namespace) -> tuple[Profile, Store]:
     """The profile and the store that the options of ``add_profile`` name."""
     reads = args.command in READING or getattr(args, "dry_run", False)
@@ -115,20 +130,29 @@ def chosen(args: argparse.Namespace) -> tuple[Profile, Store]:
 
 def guarded(prog: str, run: Callable[[], int]) -> int:
     """Run a command: the user's mistakes are one line and exit code 2."""
+    terminal.prepare()
+    account.complete()
     try:
-        return run()
+        code = run()
+        sys.stdout.flush()
+        return code
     except UserError as err:
-        print(f"{prog}: {err}", file=sys.stderr)
+        complain(prog, err)
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # | head
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:
+        terminal.abandon_output()
         return 0
     except OSError as err:
         if (users := disk_error(err, Path("disk"))) is None:
             raise
-        print(f"{prog}: {users}", file=sys.stderr)
+        complain(prog, users)
     return 2
+
+
+def complain(prog: str, err: Exception) -> None:
+    """Tell what ended a command."""
+    say(f"{prog}: {escape.message(str(err))}", error=True)
 
 
 def stoppable(prog: str, work: Callable[[], T]) -> tuple[int, T | None]:
@@ -143,10 +167,10 @@ def stoppable(prog: str, work: Callable[[], T]) -> tuple[int, T | None]:
         return 0, work()
     except KeyboardInterrupt:
         again = "run the same command again to go on from the last finished epoch"
-        print(f"stopped; {again}", file=sys.stderr)
+        say(f"stopped; {again}", error=True)
         return 130, None
     except WorkerError as err:
-        print(f"{prog}: {err}", file=sys.stderr)
+        complain(prog, err)
         return 1, None
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from gfl.experiment import Experiment, Host
+from gfl.errors import UserError
+from gfl.experiment import PAPER_SCALE, Experiment, Host
+
+EXTRA = "experiments/extra.py"  # where rows that are not the paper's are declared
 
 
 @dataclass(frozen=True)
@@ -30,12 +33,13 @@ APL = Column("AP_L", "APL")
 class Row:
     """A row as printed: ``published`` in reading order, one number a group and column.
 
-    ``experiment`` is None where the paper took the row from others and no run is declared.
+    ``experiment`` is None where the paper took the row from others and no run is declared. A number
+    is None where the paper prints n/a; a row that is not the paper's has none at all.
     """
 
     name: str  # as printed
     experiment: Experiment | None
-    published: tuple[float | None, ...]
+    published: tuple[float | None, ...] = ()
     marks: tuple[str, ...] = ()
     note: str = ""  # a footnote: what of the row is inferred and not in the paper
     baseline: str | None = None  # the row that its differences are taken to; None: the table's
@@ -46,6 +50,11 @@ class Row:
     def key(self) -> str:
         """The name that no other row of the table has."""
         return self.label or self.name
+
+    @property
+    def is_extra(self) -> bool:
+        """Whether the row is not the paper's: one of ``experiments.extra``."""
+        return not self.published
 
 
 @dataclass(frozen=True)
@@ -58,7 +67,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Cell:
-    """Where a row meets a group: one experiment and the figures published for it."""
+    """Where a row meets a group: one experiment and the figures published for it, if any."""
 
     row: Row
     group: Group
@@ -73,7 +82,14 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """A table, or a lettered part of one, declared as the paper prints it."""
+    """A table, or a lettered part of one, declared as the paper prints it.
+
+    ``rows`` and ``cells`` are the paper's alone, and so is what is made of them: claims, figures,
+    orders of rows, published numbers. Rows of one's own stand apart, in ``extra``.
+
+    Raises:
+        ValueError: a row does not fit the table, or has the name or the run of another.
+    """
 
     name: str  # "table-3", "table-1a"
     caption: str
@@ -85,11 +101,18 @@ class Table:
     note: str = ""
     heading: str = ""  # what the rows' names are: "Type", "n"
     star: str = ""  # what a star after a figure means
+    missing: str = "no number is published"  # what n/a means
     profiles: tuple[str, ...] | None = None  # the only ones that its rows run at; None: all
+    extra: tuple[Row, ...] = ()  # rows that are not the paper's (experiments.extra)
 
     def __post_init__(self) -> None:
         width = len(self.groups) * len(self.columns)
         for row in self.rows:
+            if all(number is None for number in row.published):
+                raise ValueError(
+                    f"{self.name}, row {row.key!r}: no number of it is published; a row that the "
+                    f"paper does not print is declared in {EXTRA}"
+                )
             if len(row.published) != width or len(row.marks) != len(self.mark_names):
                 raise ValueError(f"{self.name}, {row.name}: {width} figures are printed in a row")
         keys = [row.key for row in self.rows]
@@ -97,6 +120,43 @@ class Table:
             raise ValueError(f"{self.name}: two rows have one name, so one needs a label")
         for key in {self.baseline, *(row.baseline for row in self.rows)} - {None, *keys}:
             raise ValueError(f"{self.name}: no row is named {key!r}")
+        for i, row in enumerate(self.extra):
+            if why := self._objection(row, (*self.rows, *self.extra[:i])):
+                raise ValueError(f"{EXTRA}: {self.name}, row {row.key!r} {why}")
+
+    def _objection(self, row: Row, others: Sequence[Row]) -> str:
+        """Why a row that is not the paper's may not stand below others; empty if it may."""
+        if not row.key.strip():
+            return "has no name"
+        if row.published:
+            return "has published numbers: a row of the paper's is declared with its table"
+        if row.experiment is None:
+            return "has no experiment to run"
+        if len(row.marks) != len(self.mark_names):
+            return f"has {len(row.marks)} marks, not one for each of {', '.join(self.mark_names)}"
+        if any(self._names(row) & self._names(other) for other in others):
+            return "has the name of another row"
+        keys = {other.key for other in (*self.rows, *self.extra)}
+        if row.baseline is not None and row.baseline not in keys - {row.key}:
+            return f"has the baseline {row.baseline!r}, which no other row is named"
+        backbone, lasting = row.experiment.backbone, row.experiment.lasting
+        if (backbone, lasting) != ("r50", "1x") and self.profiles != (PAPER_SCALE,):
+            return (
+                f"has backbone {backbone!r} and lasting {lasting!r}: what the {PAPER_SCALE} "
+                "profile alone trains is declared under table-4"
+            )
+        try:
+            own = {cell.experiment.slug for cell in self._cells([row]) if cell.experiment}
+        except UserError as err:
+            return f"is impossible: {err}"
+        for cell in self._cells(others):
+            if cell.experiment is not None and cell.experiment.slug in own:
+                return f"is the run of {cell.key!r}, which the table has"
+        return ""
+
+    def _names(self, row: Row) -> set[str]:
+        """What a person may call a row and its cells."""
+        return {row.key, *(f"{row.key}/{group.name}" for group in self.groups if group.name)}
 
     @property
     def title(self) -> str:
@@ -111,15 +171,30 @@ class Table:
         key = cell.row.baseline or self.baseline
         if key is None or key == cell.row.key:
             return None
-        return next(c for c in self.cells() if c.row.key == key and c.group == cell.group)
+        return next(c for c in self.all_cells() if c.row.key == key and c.group == cell.group)
 
     def cells(self) -> Iterator[Cell]:
-        """Row by row, group by group."""
+        """The paper's cells, row by row, group by group."""
+        return self._cells(self.rows)
+
+    def extra_cells(self) -> Iterator[Cell]:
+        """The cells of the rows that are not the paper's."""
+        return self._cells(self.extra)
+
+    def all_cells(self) -> Iterator[Cell]:
+        """The paper's cells, and then the others."""
+        yield from self.cells()
+        yield from self.extra_cells()
+
+    def _cells(self, rows: Iterable[Row]) -> Iterator[Cell]:
         names = [column.name for column in self.columns]
-        for row in self.rows:
+        for row in rows:
             for i, group in enumerate(self.groups):
                 experiment = row.experiment
                 if experiment is not None and group.host is not None:
                     experiment = replace(experiment, host=group.host)
-                numbers = row.published[i * len(names) :][: len(names)]
-                yield Cell(row, group, experiment, dict(zip(names, numbers, strict=True)))
+                published: dict[str, float | None] = dict.fromkeys(names)
+                if not row.is_extra:
+                    numbers = row.published[i * len(names) :][: len(names)]
+                    published = dict(zip(names, numbers, strict=True))
+                yield Cell(row, group, experiment, published)

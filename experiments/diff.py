@@ -1,19 +1,26 @@
-"""What differs between two runs: their factors, their resolved settings, how they were made."""
+"""What differs between two runs: factors, resolved settings, the code, how they were made.
+
+Two records of one id differ in the code and in how they were made alone. They are this machine's
+and the reference's, or are given as files: of a run that was trained anew the old one is kept.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
-from experiments import matrix, profiles, tables, tuning
+from experiments import matrix, profiles, stale, tables, tuning
 from experiments.matrix import Run
-from gfl import config
+from gfl import config, digests
 from gfl.errors import UserError
-from gfl.record import RUN_ID, RunRecord, Store
+from gfl.record import RUN_ID, RecordError, RunRecord, Store
 
 WIDEST = 56  # characters of a value that are shown to a person
 ABSENT = "—"  # a setting that only the other run has
+LOCAL, REFERENCE = "local", "reference"  # places of records
+WHOSE = {LOCAL: "this machine's record", REFERENCE: "the reference's record"}
 
 
 @dataclass(frozen=True)
@@ -26,19 +33,48 @@ class Difference:
 
 
 @dataclass(frozen=True)
+class Side:
+    """One of two that are compared: a declared run, or one that a file records."""
+
+    id: str
+    profile: str
+    seed: int
+    cells: Sequence[str]
+    record: RunRecord | None
+    place: str  # of its record: LOCAL, REFERENCE or a file; empty: there is none
+    run: Run | None  # None: named by its file
+
+    @property
+    def title(self) -> str:
+        """The run, its cells and whose record is compared."""
+        cells = "; ".join(filter(None, [self.profile, ", ".join(self.cells)]))
+        return f"{self.id}  ({cells})" + (
+            f", {WHOSE.get(self.place, self.place)}" if self.place else ""
+        )
+
+    def content(self) -> dict[str, Any]:
+        """The same for programs."""
+        named = {"id": self.id, "profile": self.profile, "seed": self.seed}
+        named |= {"cells": list(self.cells)}
+        return named | {"recorded": self.record is not None, "record": self.place}
+
+
+@dataclass(frozen=True)
 class Comparison:
     """Two runs and all that differs between them."""
 
-    a: Run
-    b: Run
+    a: Side
+    b: Side
     factors: Sequence[Difference]
     settings: Sequence[Difference]
+    code: Sequence[Difference]  # digests by file; empty, too, where they are not known
+    code_unknown: str  # why not
     records: Sequence[Difference]  # empty, too, where there is no record
-    recorded: tuple[bool, bool]
 
     def content(self) -> dict[str, Any]:
         """For programs: a path to its value on each side, absent where there is none."""
-        parts = {"factors": self.factors, "settings": self.settings, "records": self.records}
+        parts = {"factors": self.factors, "settings": self.settings}
+        parts |= {"code": self.code, "records": self.records}
         found = {
             name: {
                 d.path: {side: value for side, value in (("a", d.a), ("b", d.b)) if value != ABSENT}
@@ -46,36 +82,106 @@ class Comparison:
             }
             for name, differences in parts.items()
         }
-        runs = zip("ab", (self.a, self.b), self.recorded, strict=True)
-        return {side: _named(run) | {"recorded": there} for side, run, there in runs} | found
+        sides = {"a": self.a.content(), "b": self.b.content()}
+        return sides | found | {"code_unknown": self.code_unknown}
 
     def lines(self) -> list[str]:
         """For a person."""
-        found = [f"a: {_title(self.a)}", f"b: {_title(self.b)}", ""]
-        if self.a.id == self.b.id and self.a.profile == self.b.profile:
-            return [*found, "no difference: a and b are one run"]
-        found += _section("factors", self.factors)
-        found += ["", *_section("resolved settings", self.settings)]
-        if all(self.recorded):
-            return [*found, "", *_section("records", self.records)]
-        lacking = [side for side, there in zip("ab", self.recorded, strict=True) if not there]
-        which = "neither has" if len(lacking) == 2 else f"{lacking[0]} has not"
-        return [*found, "", f"records: {which} been finished here or in the reference"]
+        found = [f"a: {self.a.title}", f"b: {self.b.title}", ""]
+        lacking = [name for name, side in zip("ab", (self.a, self.b), strict=True)
+                   if side.record is None]  # fmt: skip
+        if self.a.id == self.b.id:
+            if lacking or self.a.place == self.b.place:
+                return [*found, "no difference: a and b are one run"]
+            found += ["one run: no factor or setting differs"]
+        else:
+            found += _section("factors", self.factors)
+            found += ["", *_section("resolved settings", self.settings)]
+        if lacking:
+            which = "neither has" if len(lacking) == 2 else f"{lacking[0]} has not"
+            return [*found, "", f"records: {which} been finished here or in the reference"]
+        unknown = f"code: not compared; {self.code_unknown}"
+        found += ["", *([unknown] if self.code_unknown else _section("code", self.code))]
+        return [*found, "", *_section("records", self.records)]
 
 
-def compare(a: Run, b: Run, store: Store) -> Comparison:
-    """Hold two runs side by side."""
-    resolved = [config.build(run.experiment, run.profile, run.seed) for run in (a, b)]
-    records = [_record(run, store) for run in (a, b)]
-    made = [_made(record) for record in records if record]
-    return Comparison(
-        a,
-        b,
-        factors=differences(_factors(a), _factors(b)),
-        settings=differences(*resolved),
-        records=differences(*made) if len(made) == 2 else [],
-        recorded=(records[0] is not None, records[1] is not None),
-    )
+def compare(a: Side, b: Side, store: Store) -> Comparison:
+    """Hold two runs, or two records of one, side by side.
+
+    Raises:
+        UserError: a file's run is not declared, and the other is another run.
+    """
+    factors: list[Difference] = []
+    settings: list[Difference] = []
+    if a.id == b.id:
+        a, b = _apart(a, b, store)
+    else:
+        runs = [_declared(each, store) for each in (a, b)]
+        factors = differences(*map(_factors, runs))
+        settings = differences(*(config.build(r.experiment, r.profile, r.seed) for r in runs))
+    code: list[Difference] = []
+    records: list[Difference] = []
+    unknown = ""
+    if a.record and b.record:
+        code, unknown = _code(a.record, b.record)
+        records = differences(_made(a.record), _made(b.record))
+    return Comparison(a, b, factors, settings, code, unknown, records)
+
+
+def side(name: str, profile: str, seed: int, gpus: int, store: Store) -> Side:
+    """What a person named: a run as in ``find``, or a record by its file or its folder.
+
+    Raises:
+        UserError: there is none.
+    """
+    path = Path(name)
+    if (inner := path / "record.json").is_file():
+        path = inner
+    if path.suffix != ".json":
+        return of_run(find(name, profile, seed, gpus, store), store)
+    try:
+        record = RunRecord.load(path)
+    except (RecordError, OSError) as err:
+        reason = err.strerror if isinstance(err, OSError) else err
+        raise UserError(f"{path}: not a usable record ({reason})") from err
+    of = str(record.profile.get("name", "?"))
+    return Side(record.id, of, record.seed, (), record, str(path), None)
+
+
+def of_run(run: Run, store: Store) -> Side:
+    """A declared run with its record, this machine's if there is one, else the reference's."""
+    name = run.profile.name
+    own = store.own(name, run.id)
+    record = own or store.reference(name, run.id)
+    place = "" if record is None else LOCAL if own else REFERENCE
+    return Side(run.id, name, run.seed, run.rows, record, place, run)
+
+
+def _apart(a: Side, b: Side, store: Store) -> tuple[Side, Side]:
+    """Of one run named twice, this machine's record and the reference's, if there are both."""
+    if a.run is None or b.run is None or a.place != LOCAL:
+        return a, b
+    reference = store.reference(b.profile, b.id)
+    return a, replace(b, record=reference, place=REFERENCE if reference else "")
+
+
+def _declared(named: Side, store: Store) -> Run:
+    if named.run is not None:
+        return named.run
+    assert named.record is not None
+    gpus = int(named.record.profile.get("gpus", 1))
+    return find(f"{named.profile}:{named.id}", named.profile, named.seed, gpus, store)
+
+
+def _code(a: RunRecord, b: RunRecord) -> tuple[list[Difference], str]:
+    """The files of ``gfl/`` that differ, by digest, or why that is not known."""
+    (left, no_left), (right, no_right) = stale.code_of(a), stale.code_of(b)
+    if left is None or right is None:
+        return [], "; ".join(
+            f"of {s}: {why}" for s, why in (("a", no_left), ("b", no_right)) if why
+        )
+    paths = digests.changed(left, right)
+    return [Difference(p, left.get(p, ABSENT), right.get(p, ABSENT)) for p in paths], ""
 
 
 def differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[Difference]:
@@ -123,11 +229,6 @@ def _factors(run: Run) -> dict[str, Any]:
     return asdict(run.experiment) | {"profile": run.profile.name, "seed": run.seed}
 
 
-def _record(run: Run, store: Store) -> RunRecord | None:
-    name = run.profile.name
-    return store.own(name, run.id) or store.reference(name, run.id)
-
-
 def _made(record: RunRecord) -> dict[str, Any]:
     return {
         "state": record.state,
@@ -149,15 +250,6 @@ def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         return
     for key, each in inner:
         yield from _flat(each, f"{path}.{key}" if path else str(key))
-
-
-def _named(run: Run) -> dict[str, Any]:
-    named = {"id": run.id, "profile": run.profile.name, "seed": run.seed}
-    return named | {"cells": list(run.rows)}
-
-
-def _title(run: Run) -> str:
-    return f"{run.id}  ({run.profile.name}; {', '.join(run.rows)})"
 
 
 def _section(name: str, found: Sequence[Difference]) -> list[str]:

@@ -14,6 +14,8 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from experiments.progress import Clock, RunProgress, TableProgress, duration
+from experiments.stale import by
+from gfl import escape
 from gfl.record import RunRecord
 
 PLAIN_EVERY = 30.0  # seconds between plain lines of a run within an epoch
@@ -47,7 +49,10 @@ class Display:
             yield
 
     def note(self, text: str, style: str | None = None) -> None:
-        self.console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+        shown = escape.lines(text)
+        self.console.print(
+            shown, style=style, markup=False, emoji=False, highlight=False, soft_wrap=True
+        )
 
     def preparing(self, what: str, done: int = 0, of: int = 0) -> None:
         """Say what is done before the first run begins, and how far it is."""
@@ -57,9 +62,13 @@ class Display:
             self._last_lines[""] = self.progress.clock()
             self.note(self._preparing)
 
-    def skipped(self, name: str, record: RunRecord | None) -> None:
-        ap = record.metrics.get("AP") if record else None
-        self.note(f"{name}: finished before" + (f", AP {ap:.1f}" if ap is not None else ""))
+    def warning(self, text: str) -> None:
+        self.note(text, style="yellow")
+
+    def skipped(self, name: str, record: RunRecord) -> None:
+        """Say that a run was finished before."""
+        made = f"commit {by(record)}" if record.commit else by(record)
+        self.note(f"{name}: already trained (AP {record.metrics['AP']:.1f}, {made})")
 
     def elsewhere(self, names: Sequence[str]) -> None:
         """Say which runs another process is training, as far as it is news."""
@@ -91,7 +100,7 @@ class Display:
         if event["event"] == "start" and run.resumed:
             self.note(f"{run.name}: going on from iteration {run.resumed}")
         elif event["event"] == "message":
-            self.note(f"{run.name}: {event['text']}", style="yellow")
+            self.warning(f"{run.name}: {event['text']}")
         elif not self._live and event["event"] != "start":  # of which there is nothing to tell
             new_phase = event["event"] == "phase" and run.phase.split(" ")[0] != before
             if event["event"] == "eval" or new_phase or self._is_late(id):
@@ -129,14 +138,14 @@ class Display:
         running = list(self.progress.running.values())
         if self._preparing or not running:
             waiting = f"waiting for another process: {'; '.join(self._elsewhere)}"
-            return Text(self._preparing or (waiting if self._elsewhere else ""), style="dim")
+            return _styled(self._preparing or (waiting if self._elsewhere else ""), "dim")
         if self.progress.jobs == 1:
             return self._one(running[0])
         return self._several(running)
 
     def _one(self, run: RunProgress) -> Group:
         title = f"run {self.progress.begun} of {self.progress.total}: {run.name}"
-        facts = Text("  ".join(run.facts()), style="dim")
+        facts = _styled("  ".join(run.facts()), "dim")
         return Group(_head(title, self._left(run)), _bar(run.fraction), facts)
 
     def _several(self, running: list[RunProgress]) -> Group:
@@ -147,8 +156,9 @@ class Display:
         lines.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
         lines.add_column(no_wrap=True, justify="right")
         for run in running:
-            facts = Text("  ".join(run.facts()), style="dim")
-            lines.add_row(Text(run.name), facts, Text(_about(run.left(progress.expected)), "cyan"))
+            facts = _styled("  ".join(run.facts()), "dim")
+            left_of_run = Text(_about(run.left(progress.expected)), "cyan")
+            lines.add_row(_styled(run.name), facts, left_of_run)
         ends = f"left: {_about(left)}" if _about(left) else ""
         return Group(_head(title, ends), _bar(progress.fraction), lines)
 
@@ -172,8 +182,12 @@ def _head(title: str, left: str) -> Grid:
     head = Grid.grid(expand=True)
     head.add_column()
     head.add_column(justify="right")
-    head.add_row(Text(title, style="bold"), Text(left, style="cyan"))
+    head.add_row(_styled(title, "bold"), Text(left, style="cyan"))
     return head
+
+
+def _styled(text: str, style: str = "") -> Text:
+    return Text(escape.terminal(text), style=style)
 
 
 def _bar(fraction: float) -> Grid:

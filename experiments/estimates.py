@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import heapq
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 from experiments.matrix import Run
 from gfl.data import photos, shapes
-from gfl.errors import UserError
 from gfl.experiment import Experiment, Profile, schedule_of
-from gfl.record import RunRecord, Store, digest
+from gfl.record import RunRecord, Store, rebuilt
 from gfl.train import embedded_root, photos_root
 
 # Bytes of the weights of the largest run of each backbone that is declared at a profile, counted
@@ -97,12 +95,12 @@ def costs(profile: Profile, store: Store) -> Costs:
     def sample(record: RunRecord | None, folder: Path | None) -> list[Sample]:
         if record is None or record.state != "finished":
             return []
-        if (experiment := _experiment(record.experiment)) is None:
+        if (experiment := rebuilt(Experiment, record.experiment)) is None:
             return []
         schedule = schedule_of(experiment, profile)
         # As declared or, in newer records, with the run's own schedule.
         same = (profile, replace(profile, schedule=schedule))
-        if digest(_set(record.profile)) not in [digest(_set(asdict(each))) for each in same]:
+        if rebuilt(Profile, record.profile) not in same:
             return []
         seconds = record.seconds / schedule.epochs
         return [Sample(_kind(experiment), seconds, folder and size_of(folder))]
@@ -156,24 +154,6 @@ def in_words(size: float) -> str:
             return f"{size:.0f} {unit}" if size >= 10 or unit == "B" else f"{size:.1f} {unit}"
         size /= 1000
     return f"{size:.1f} TB"
-
-
-def _experiment(recorded: Mapping[str, Any]) -> Experiment | None:
-    """The experiment of a record, an older one's too; None: this code has none like it."""
-    values = dict(recorded)
-    if "n" in values:  # where y_n stands now
-        values["y_n"] = values.pop("n") * values.get("delta", 1)
-    try:
-        return Experiment(**values)
-    except (TypeError, UserError):
-        return None
-
-
-def _set(settings: Any) -> Any:
-    """Settings without those that are None, which records of before they existed lack."""
-    if not isinstance(settings, Mapping):
-        return settings
-    return {name: _set(value) for name, value in settings.items() if value is not None}
 
 
 def _kind(experiment: Experiment) -> Kind:

@@ -106,7 +106,7 @@ def usable_memory() -> int:
 
 
 def _read(path: Path) -> str:
-    return path.read_text() if path.exists() else ""
+    return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
 def visible_gpus() -> list[str]:
@@ -115,6 +115,8 @@ def visible_gpus() -> list[str]:
         return [name.strip() for name in named.split(",") if name.strip()]
     if (tool := shutil.which("nvidia-smi")) is None:
         return []
-    listed = subprocess.run([tool, "--list-gpus"], capture_output=True, text=True)
+    listed = subprocess.run(
+        [tool, "--list-gpus"], capture_output=True, encoding="utf-8", errors="replace"
+    )
     lines = [line for line in listed.stdout.splitlines() if line.startswith("GPU ")]
     return [str(i) for i in range(len(lines))] if not listed.returncode else []

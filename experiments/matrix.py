@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import difflib
 import tempfile
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from experiments import tables
 from experiments.declare import Cell, Table
 from experiments.profiles import TUNING_SEED
+from gfl import escape
 from gfl.errors import UserError, did_you_mean
 from gfl.experiment import Experiment, Profile
 from gfl.record import RUN_ID, RunRecord, Store, run_id
+
+WEIGHTS = (".pth", ".pt", ".ckpt")  # how files of weights are called
 
 
 @dataclass(frozen=True)
@@ -24,10 +28,13 @@ class Run:
     profile: Profile
     seed: int
     rows: tuple[str, ...]  # "table-3/QFL"
+    is_extra: bool = False  # no row of the paper's shows it
+    # What its folder needs before it is trained, by name: one's own data in normal form.
+    files: Mapping[str, bytes] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def name(self) -> str:
-        return f"{self.rows[0].partition('/')[2]}, seed {self.seed}"
+        return f"{escape.terminal(self.rows[0].partition('/')[2])}, seed {self.seed}"
 
 
 def plan(shown: Iterable[Table], profile: Profile, seeds: Sequence[int]) -> list[Run]:
@@ -40,12 +47,15 @@ def plan(shown: Iterable[Table], profile: Profile, seeds: Sequence[int]) -> list
         raise UserError(f"seed {TUNING_SEED} is for tuning: what was chosen on it proves nothing")
     run_here = [table for table in shown if table.runs_at(profile.name)]
     cells = [(table, cell) for table in run_here for cell in table.cells() if cell.experiment]
+    # Behind the paper's, so that its runs have their own names and come first.
+    cells += [(table, cell) for table in run_here for cell in table.extra_cells()]
     runs: dict[str, Run] = {}
     for seed in dict.fromkeys(seeds):
         for table, cell in cells:
             assert cell.experiment is not None
             id = run_id(cell.experiment, profile, seed)
-            shared = runs.get(id) or Run(id, cell.experiment, profile, seed, ())
+            new = Run(id, cell.experiment, profile, seed, (), cell.row.is_extra)
+            shared = runs.get(id, new)
             runs[id] = replace(shared, rows=(*shared.rows, f"{table.name}/{cell.key}"))
     return list(runs.values())
 
@@ -64,6 +74,8 @@ def select(target: str, profile: Profile, seeds: Sequence[int]) -> tuple[list[Ta
     if not row and tables.normal(target) in tables.NAMES:
         shown = tables.parts(target)
         return shown, plan(shown, profile, seeds)
+    if tables.normal(name) not in tables.NAMES and _is_path(target):
+        raise UserError(path_problem(target))
     if row:
         return _select_row(tables.parts(name), row, profile, seeds)
     if match := RUN_ID.fullmatch(target):
@@ -108,9 +120,9 @@ def elsewhere(table: Table, profile: Profile) -> str:
 def _select_row(
     among: Sequence[Table], row: str, profile: Profile, seeds: Sequence[int]
 ) -> tuple[list[Table], list[Run]]:
-    shown = [t for t in among if any(row in _names(cell) for cell in t.cells())]
+    shown = [t for t in among if any(row in _names(cell) for cell in t.all_cells())]
     if not shown:
-        known = {name for t in among for cell in t.cells() for name in _names(cell)}
+        known = {name for t in among for cell in t.all_cells() for name in _names(cell)}
         where = ", ".join(table.title for table in among)
         has = "has" if len(among) == 1 else "have"
         raise UserError(f"{where} {has} no row {row!r}{did_you_mean(row, known)}")
@@ -134,6 +146,55 @@ def _no_such_run(target: str, slug: str, runs: list[Run], profile: Profile) -> s
         near = "; python -m experiments status lists them"
     hint = f"; its id is now {same[0]}" if same else near
     return f"no run {target!r} at the {profile.name} profile{hint}"
+
+
+def _is_path(target: str) -> bool:
+    """Whether a name that no table has is meant as a file or folder."""
+    first = target.partition("/")[0]
+    return (
+        target.startswith(("/", ".", "~"))
+        or Path(target).suffix in WEIGHTS
+        or ("/" in target and not (first and _is_like_table(first)))
+    )
+
+
+def _is_like_table(name: str) -> bool:
+    return bool(difflib.get_close_matches(tables.normal(name), tables.NAMES, n=1))
+
+
+def path_problem(target: str) -> str:
+    """Say why a file or folder is no run that could be meant."""
+    path = Path(target).expanduser()
+    if path.is_file():
+        if path.with_name("request.json").is_file():
+            return f"{named(target)} is a file of a run; its folder is {named(str(path.parent))}"
+        return (
+            f"{named(target)} is a file, not a run; others' weights are named by --weights FILE "
+            "--as ROW, in the commands evaluate and detect"
+        )
+    if (path / "request.json").is_file():
+        return f"{named(target)} is a run's folder: only detect takes it; here name the run's id"
+    if path.is_dir():
+        return f"{named(target)} is a folder, but not a run's: it has no request.json"
+    return f"no such file or folder: {named(target)}{near(path)}"
+
+
+def near(path: Path) -> str:
+    """Name the file or folder that a missing one may be a misspelling of."""
+    there = next((parent for parent in path.parents if parent.is_dir()), None)
+    if there is None:
+        return ""
+    wanted = path.relative_to(there).parts[0]
+    try:
+        found = difflib.get_close_matches(wanted, [p.name for p in there.iterdir()], n=1)
+    except OSError:
+        return ""
+    return f"; did you mean {named(str(there / found[0]))}?" if found else ""
+
+
+def named(path: str) -> str:
+    """A path as it is said: on one line, whatever is in it."""
+    return path if path.isprintable() else ascii(path)
 
 
 def missing(runs: Iterable[Run], store: Store) -> list[Run]:

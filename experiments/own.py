@@ -26,7 +26,8 @@ from experiments.matrix import Run
 from experiments.profiles import COCO, LAPTOP
 from experiments.running import run_missing
 from experiments.worker import ROOT, TRAIN
-from gfl.data.own import OwnData, read
+from gfl import escape, terminal
+from gfl.data.own import OwnData, normal_file, read
 from gfl.errors import UserError, did_you_mean
 from gfl.experiment import ABLATED_HOSTS, Experiment, Model, Profile, Schedule
 from gfl.record import RecordError, Request, RunRecord, Store, run_id
@@ -101,10 +102,12 @@ class Result:
         Raises:
             UserError: the run's detections, or the boxes, cannot be read any more.
         """
-        from gfl.data.coco import read_json
+        from gfl.data.json_values import read_json
         from gfl.evaluate import class_metrics
 
-        return class_metrics(self.data.val_file, read_json(self.detections)["detections"])
+        repaired = self.folder / normal_file("val")
+        boxes = repaired if self.data.spec.val.normal else self.data.val_file
+        return class_metrics(boxes, read_json(self.detections)["detections"])
 
 
 def plan(
@@ -157,36 +160,42 @@ def plan(
         gpus=gpus,
     )
     id = f"{PROFILE}-{run_id(experiment, profile, seed)}"
-    run = Run(id, experiment, profile, seed, (f"{PROFILE}/{data.root.name}",))
+    rows = (f"{PROFILE}/{data.root.name}",)
+    run = Run(id, experiment, profile, seed, rows, files=data.files)
     return Plan(run, data, Machine(str(data.root), device, gpus))
 
 
 def default_folder(data: OwnData) -> Path:
     """Return where a run lies if nobody says where: ``runs/own/`` and the data's name."""
-    return FOLDER / data.root.name
+    return FOLDER / escape.file_name(data.root.name)
 
 
-def train(plan: Plan, out: str | Path | None = None, *, worker: Sequence[str] = TRAIN) -> Result:
+def train(
+    plan: Plan,
+    out: str | Path | None = None,
+    *,
+    worker: Sequence[str] = TRAIN,
+    again: bool = False,
+) -> Result:
     """Train into a folder, going on from its newest checkpoint; done before, only read the result.
 
-    What happens is shown as it happens.
+    What happens is shown as it happens. ``again`` trains anew what other code or versions than
+    today's have trained, and keeps it in a folder beside this one.
 
     Raises:
         UserError: the folder holds something else, or the user can mend what stopped the run.
         WorkerError: the training process ended before the run did; its log says more.
     """
-    from rich.console import Console
-
     from experiments.display import Display
 
-    folder = Path(out) if out is not None else default_folder(plan.data)
+    folder = Path(out).expanduser() if out is not None else default_folder(plan.data)
     check_folder(plan, folder)
     matrix.check_writable(folder.parent)
     # In a notebook as in a log, a line at a time: what is drawn anew would be kept each time.
-    lines = Console().is_jupyter
-    console = Console(force_jupyter=False, force_terminal=False if lines else None)
+    lines = terminal.console().is_jupyter
+    screen = terminal.console(force_jupyter=False, force_terminal=False if lines else None)
     store = FolderStore(folder, ROOT / "results")
-    failed = run_missing([plan.run], store, plan.machine, Display(console), worker)
+    failed = run_missing([plan.run], store, plan.machine, Display(screen), worker, again)
     record = store.own(PROFILE, plan.run.id)
     if failed or record is None:
         why = record.message if record else "it left no record"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 
-from rich.console import Console
-
 from experiments.display import Display
 from experiments.profiles import PHOTOS
 from experiments.running import prepare_photos
+from gfl import terminal
 from gfl.data.photos import PhotosSpec
+from gfl.terminal import say
 
 ABOUT = "prepare the photographs of COCO 2017 val for --profile photos"
 
@@ -31,9 +31,9 @@ def run(args: argparse.Namespace) -> int:
     """
     spec = PHOTOS.photos
     assert spec is not None
-    prepared = prepare_photos(spec, args.data, Display(Console()))
-    print(described(spec, prepared.images))
-    print(f"in {prepared.root}")
+    prepared = prepare_photos(spec, args.data, Display(terminal.console()))
+    say(described(spec, prepared.images))
+    say(f"in {prepared.root}")
     return 0
 
 

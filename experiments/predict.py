@@ -1,12 +1,11 @@
 """``python -m experiments predict``: what finished runs predict for the validation images.
 
-With ``--run`` for pictures of one's own instead: ``experiments.predict_pictures``.
+With ``--run`` it is ``detect``, by its name of before: ``experiments.predict_pictures``.
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,8 +18,9 @@ from experiments.matrix import Run
 from gfl import predictions, train
 from gfl.errors import UserError
 from gfl.record import Request, RunRecord, Store
+from gfl.terminal import say
 
-ABOUT = "store what finished runs predict for the validation images; --run: for pictures"
+ABOUT = "store what finished runs predict for the validation images"
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -29,13 +29,13 @@ def add(parser: argparse.ArgumentParser) -> None:
         "target",
         nargs="*",
         metavar="RUN",
-        help="a run's id, table-3/QFL, a table, all; with --run: pictures and folders",
+        help="a run's id, table-3/QFL, a table, all",
     )
     add_profile(parser)
     add_seeds(parser)
     parser.add_argument("--data", metavar="DIR", help="COCO's folder, for the coco profile")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
-    predict_pictures.add_options(parser)
+    predict_pictures.add_options(parser, hidden=True)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(f"{' '.join(args.target)}: no run of it is declared at {profile.name}")
     records = _finished(runs, store)
     for one, record in zip(runs, records, strict=True):
-        print(_predict(one, record, store, args), flush=True)
+        say(_predict(one, record, store, args), flush=True)
     return 0
 
 
@@ -80,10 +80,11 @@ def _finished(runs: Sequence[Run], store: Store) -> list[RunRecord]:
 
 def _predict(one: Run, record: RunRecord, store: Store, args: argparse.Namespace) -> str:
     run_dir = store.run_dir(one.profile.name, one.id)
-    if predictions.verified(run_dir, record.predictions):
+    is_sound = predictions.verified(run_dir, record.predictions)
+    if is_sound and record.predictions.keys() >= set(predictions.least(one.profile)):
         return f"there already, verified: {_named(run_dir, record)}"
-    if record.predictions:
-        print(f"{one.id}: its predictions are missing or damaged: made anew", file=sys.stderr)
+    if record.predictions and not is_sound:
+        say(f"{one.id}: its predictions are missing or damaged: made anew", error=True)
     matrix.check_writable(run_dir)
     device = _device(args.device, record)
     request = Request(
@@ -93,10 +94,10 @@ def _predict(one: Run, record: RunRecord, store: Store, args: argparse.Namespace
 
     def tell(event: str, **content: Any) -> None:
         if event == "message":
-            print(content["text"], file=sys.stderr)
+            say(content["text"], error=True)
         elif "done" not in content or content["done"] in (0, content["of"]):
             of = f" ({content['done']} of {content['of']})" if "done" in content else ""
-            print(f"{one.id}: {content['name']}{of}", file=sys.stderr)
+            say(f"{one.id}: {content['name']}{of}", error=True)
 
     made = train.predict(request, run_dir, tell, device=device)
     record = replace(record, predictions=made)

@@ -1,24 +1,27 @@
-"""``python -m experiments predict --run <id> image.jpg [folder …]``: detect in one's own pictures.
+"""``python -m experiments detect --run <id> image.jpg [folder …]``: detect in one's own pictures.
 
 Each picture is written beside the original, or into a folder, with what was found in it; --json
-says it to programs, one object a line. A file that is no sound picture is named, and the rest done.
+says it to programs, one object a line, and draws nothing unless a folder is named. A file that is
+no sound picture is named, and the rest done. ``--weights FILE --as ROW`` detects with weights that
+others trained.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from experiments import diff, matrix, own
-from experiments.cli import chosen, whole_number
+from experiments import diff, evaluate, matrix, own
+from experiments.cli import add_profile, add_seeds, chosen, whole_number
 from experiments.profiles import TUNING_SEED
+from gfl import escape
 from gfl.errors import UserError
 from gfl.files import replacing
 from gfl.record import RUN_ID, Store
+from gfl.terminal import say
 
 if TYPE_CHECKING:
     from gfl.pictures.detecting import Detection
@@ -26,20 +29,39 @@ if TYPE_CHECKING:
     from gfl.trained import Trained
 
 PROG = "experiments"
+ABOUT = "detect in pictures of one's own, with a run or with weights that others trained"
 THRESHOLD, TOP = 0.3, 4
+LONGEST = 30  # columns of a class's name
 DIGITS = 6  # of the numbers in JSON: more than a float32 knows of pixels
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that pictures have."""
-    pictures = parser.add_argument_group("pictures, instead of the validation images")
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``detect``."""
+    parser.add_argument("target", nargs="*", metavar="PICTURE", help="a picture, or a folder")
+    add_options(parser)
+    evaluate.add_weights(parser)
+    add_profile(parser)
+    add_seeds(parser)
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+
+
+def add_options(parser: argparse.ArgumentParser, hidden: bool = False) -> None:
+    """Add the options that pictures have; hidden where the command is known by another name."""
+    pictures = parser.add_argument_group("pictures")
+    _add_options(pictures)
+    for action in pictures._group_actions if hidden else ():
+        action.help = argparse.SUPPRESS
+
+
+def _add_options(pictures: argparse._ArgumentGroup) -> None:
     pictures.add_argument(
-        "--run",
-        metavar="RUN",
-        help="detect in pictures and folders of them, with this run: its id, table-3/QFL, a folder",
+        "--run", metavar="RUN", help="the run to detect with: its id, table-3/QFL, its folder"
     )
     pictures.add_argument(
-        "--out", type=Path, metavar="DIR", help="where the drawn pictures go (beside the originals)"
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="where the drawn pictures go (beside the originals; with --json nowhere)",
     )
     pictures.add_argument(
         "--threshold",
@@ -71,24 +93,33 @@ def main(args: argparse.Namespace) -> int:
             the drawn pictures cannot be written to.
     """
     if not args.target:
-        raise UserError("no picture named: python -m experiments predict --run RUN image.jpg")
-    run_dir = find(args)
+        raise UserError("no picture named: python -m experiments detect --run RUN image.jpg")
+    others = _others(args)
+    run_dir = None if others else find(args)
     if args.out is not None:
         matrix.check_writable(args.out)
-    from gfl.pictures import detecting, reading  # seconds, which a mistake need not wait for
+    from gfl.pictures import detecting, fonts, reading  # seconds, which a mistake need not wait for
 
     files, complaints = reading.listed(map(Path, args.target))
     for complaint in complaints:
         _say(complaint)
     if not files:
         return 2
-    run = detecting.detector(run_dir, "cuda" if args.device == "cuda" else "cpu")
+    device = "cuda" if args.device == "cuda" else "cpu"
+    if run_dir is not None:
+        run, by = detecting.detector(run_dir, device), {}
+    else:
+        assert others is not None
+        run, by = _with_weights(*others, device)
+    if without := fonts.missing(run.classes):
+        _say(without)
     if args.distributions and not detecting.has_distributions(run):
         _say(f"{run.request.id}: its sides are Dirac deltas, one number each: no distributions")
-    outputs = drawn_as(files, args.out)
+    draws = args.out is not None or not args.json
+    outputs = drawn_as(files, args.out) if draws else [None] * len(files)
     refused = len(complaints)
     for file, output in zip(files, outputs, strict=True):
-        content: dict[str, Any] = {"picture": str(file), "run": run.request.id}
+        content: dict[str, Any] = {"picture": str(file), "run": run.request.id, **by}
         try:
             content |= _one(run, file, output, args)
         except UserError as err:
@@ -96,8 +127,42 @@ def main(args: argparse.Namespace) -> int:
             refused += 1
             content["refused"] = str(err)
         if args.json:
-            print(json.dumps(content, allow_nan=False), flush=True)
+            say(json.dumps(content, allow_nan=False), flush=True)
     return _end(len(files) + len(complaints), refused)
+
+
+def _others(args: argparse.Namespace) -> tuple[matrix.Run, Path] | None:
+    """Return the row and the file of others' weights, if they are what is to detect.
+
+    Raises:
+        UserError: neither they nor a run are named, or both.
+    """
+    weights, row = getattr(args, "weights", None), getattr(args, "row", None)
+    if weights is None and row is None:
+        if args.run is None:
+            raise UserError("nothing to detect with: --run RUN, or --weights FILE.pth --as ROW")
+        return None
+    if args.run is not None:
+        raise UserError("--run and --weights: a run has weights of its own, name one of them")
+    return evaluate.weights_of(args)
+
+
+def _with_weights(
+    row: matrix.Run, path: Path, device: Literal["cpu", "cuda"]
+) -> tuple[Trained, dict[str, Any]]:
+    """Return a row's detector with others' weights, and what JSON says of them.
+
+    Its classes are those that the file names; without any, COCO's.
+    """
+    from gfl import evaluation, weights
+    from gfl.experiment import ABLATED_HOSTS
+
+    checkpoint = weights.read(path)
+    name = evaluation.name_of(row.experiment, checkpoint.sha256)
+    head = "TracedHead" if row.experiment.host in ABLATED_HOSTS else None
+    classes = checkpoint.classes
+    run = evaluate.loaded(checkpoint, row, name, path.parent, device, classes=classes, head=head)
+    return run, {"weights": str(path), "as": row.rows[0]}
 
 
 def find(args: argparse.Namespace) -> Path:
@@ -135,33 +200,39 @@ def drawn_as(files: Sequence[Path], out: Path | None) -> list[Path]:
     outputs = []
     for file in files:
         folder, number = out or file.parent, 1
-        output = folder / f"{file.stem}.boxes.png"
+        stem = escape.file_name(file.stem)
+        output = folder / f"{stem}.boxes.png"
         while _key(output) in taken:
             number += 1
-            output = folder / f"{file.stem}-{number}.boxes.png"
+            output = folder / f"{stem}-{number}.boxes.png"
         taken.add(_key(output))
         outputs.append(output)
     return outputs
 
 
-def _one(run: Trained, file: Path, output: Path, args: argparse.Namespace) -> dict[str, Any]:
-    """Detect in one picture, draw what was found, and return what JSON says of it."""
+def _one(run: Trained, file: Path, output: Path | None, args: argparse.Namespace) -> dict[str, Any]:
+    """Detect in one picture, draw what was found if ``output`` says where; return JSON's."""
     from gfl.pictures import detecting, reading
 
     picture = reading.read(file)
     if picture.remark:
         _say(f"{reading.named(file)}: {picture.remark}")
     found = detecting.detect(run, picture, args.threshold)
-    _draw(picture, found, output, args.top if args.distributions else 0)
-    if not args.json:
-        best = ", ".join(f"{one.category} {one.score:.2f}" for one in found[:3])
+    drawn = {}
+    if output is not None:
+        _draw(picture, found, output, args.top if args.distributions else 0)
+        drawn = {"drawn": str(output)}
+    if not args.json and output is not None:
+        best = ", ".join(
+            f"{escape.shortened(one.category, LONGEST)} {one.score:.2f}" for one in found[:3]
+        )
         more = ", …" if len(found) > 3 else ""
         what = f"{len(found)} found ({best}{more})" if found else "nothing found"
-        print(f"{reading.named(file)}: {what}; drawn: {reading.named(output)}", flush=True)
+        say(f"{reading.named(file)}: {what}; drawn: {reading.named(output)}", flush=True)
     return {
         "width": picture.width,
         "height": picture.height,
-        "drawn": str(output),
+        **drawn,
         "detections": [_content(one, args.distributions) for one in found],
     }
 
@@ -205,7 +276,7 @@ def _end(named: int, refused: int) -> int:
 
 
 def _say(text: str) -> None:
-    print(f"{PROG}: {text}", file=sys.stderr, flush=True)
+    say(f"{PROG}: {text}", error=True)
 
 
 def _folders(store: Store) -> list[str]:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from experiments import checkout, stale
 from experiments.declare import Table
 from experiments.matrix import Run, check_writable, plan
 from experiments.profiles import TUNING_SEED
@@ -34,9 +35,13 @@ def objection(record: RunRecord) -> str | None:
     if record.state != "finished":
         return record.state + (f": {record.message}" if record.message else "")
     if record.commit is None:
-        return "made outside a git checkout: no commit says by which code"
+        return "made outside a git checkout of this project: no commit says by which code"
+    if others := stale.mixed(record):
+        return f"trained in parts, by several versions of {stale.few(others)}"
     if record.dirty:
         return f"made by uncommitted code, or by two commits (last {record.commit[:8]})"
+    if not checkout.has_commit(record.commit):
+        return checkout.problem() or f"its commit {record.commit[:8]} is not in this repository"
     return None
 
 
@@ -100,7 +105,7 @@ def _copy_predictions(run: Run, record: RunRecord, store: Store) -> list[str]:
     if not predictions.verified(source, record.predictions):
         again = f"python -m experiments predict {run.id} --profile {run.profile.name}"
         raise UserError(f"its predictions are missing or damaged; {again} makes them anew")
-    names = committed(run.experiment, run.seed)
+    names = committed(run.experiment, run.profile, run.seed)
     checksums = {name: sha for name, sha in record.predictions.items() if name in names}
     if predictions.verified(target, checksums):
         return []

@@ -13,11 +13,13 @@ from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
+from experiments import checkout, stale
 from experiments.attempt import Setting, attempt
 from experiments.display import Display
 from experiments.locks import RunLock
 from experiments.machine import Machine
 from experiments.matrix import Run, is_finished
+from experiments.stale import Today
 from experiments.worker import TRAIN, Crew, WorkerError
 from gfl.data import coco, photos, shapes
 from gfl.experiment import Profile
@@ -33,10 +35,12 @@ def run_missing(
     machine: Machine,
     display: Display,
     worker: Sequence[str] = TRAIN,
+    again: bool = False,
 ) -> list[Run]:
     """Train what this machine lacks; return the runs that failed.
 
-    A capped run is a trial: it is made again each time, and never counts as finished.
+    A capped run is a trial: it is made again each time, and never counts as finished. ``again``:
+    neither does a run that other code or versions than today's have trained, or may have.
 
     Raises:
         UserError: the user can mend what stopped a run; the others are stopped too.
@@ -46,16 +50,23 @@ def run_missing(
         machine.check(profile)
     # Looked at once: whatever is recorded later is another process's work.
     before = {run.id: store.own(run.profile.name, run.id, machine.max_iters) for run in runs}
-    todo = [run for run in runs if not is_finished(before[run.id])]
+    today = Today()
+    finished = [(run, r) for run in runs if (r := before[run.id]) and is_finished(r)]
+    stales = {run.id: stale.compare(record, today) for run, record in finished}
+    kept = [(run, r) for run, r in finished if not again or stales[run.id].is_current]
+    todo = [run for run in runs if run not in [run for run, _ in kept]]
     jobs = machine.jobs_for(runs[0].profile, len(todo)) if runs else 1
     with display.table(len(todo), jobs):
-        for run in runs:
-            if run not in todo:
-                display.skipped(run.name, before[run.id])
+        for run, record in kept:
+            display.skipped(run.name, record)
+        for line in stale.advice((run.name, record, stales[run.id]) for run, record in kept):
+            display.warning(line)
+        if todo and (problem := checkout.problem()):
+            display.warning(f"{problem}; runs are recorded without a commit")
         data = {(run.profile.dataset, run.profile.photos): run.profile for run in todo}
         for profile in data.values():
             prepare_data(profile, machine, display)
-        return _Shift(todo, before, Setting(store, machine, worker, jobs), display).work()
+        return _Shift(todo, before, Setting(store, machine, worker, jobs, again), display).work()
 
 
 def prepare_data(profile: Profile, machine: Machine, display: Display) -> None:
@@ -72,7 +83,8 @@ def prepare_data(profile: Profile, machine: Machine, display: Display) -> None:
     if profile.dataset is None:
         root = coco_root(machine.data_root)
         display.preparing("checking COCO")
-        coco.check(root)
+        for remark in coco.check(root):
+            display.note(remark)
         return
     drawing = partial(display.preparing, "drawing the embedded data set")
     shapes.write(profile.dataset, embedded_root(profile.dataset), progress=drawing)

@@ -1,4 +1,4 @@
-"""Which predictions belong to the reference: every run's detections, and what figures draw.
+"""Which predictions belong to the reference: what decides every run's figures, and what is drawn.
 
 Figures draw the locations of one row of a kind: seed 0 of ATSS. What claims measure on them is of
 three seeds, because it differs between seeds by more than between images.
@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from experiments.table2 import GAUSSIAN
 from experiments.table3 import GFL
-from gfl.experiment import Experiment
-from gfl.predictions import DETECTIONS, LOCATIONS
+from gfl.experiment import Experiment, Profile
+from gfl.predictions import DETECTIONS, LOCATIONS, MATCHES, OBJECTS, keeps_matches
 
 SEEDS = (0, 1, 2)  # of the rows whose locations are measured; figures draw the first
 SHOWN = (
@@ -32,11 +32,15 @@ SHOWN = (
 )
 
 
-def committed(experiment: Experiment, seed: int) -> tuple[str, ...]:
+def committed(experiment: Experiment, profile: Profile, seed: int) -> tuple[str, ...]:
     """The files of a run's predictions that belong to the reference.
 
     Its detections, of which everything that the record says can be computed again; its locations,
-    three times as large, only where figures draw them or claims measure on them.
+    three times as large, only where figures draw them or claims measure on them. Of data that are
+    not embedded its matches do what detections do, and detections are kept where they are drawn.
     """
     measured = seed in SEEDS and experiment in SHOWN
-    return (DETECTIONS, LOCATIONS) if measured else (DETECTIONS,)
+    files: tuple[str, ...] = (DETECTIONS,)
+    if keeps_matches(profile):
+        files = (MATCHES, OBJECTS, *(files if measured and seed == SEEDS[0] else ()))
+    return (*files, LOCATIONS) if measured else files

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from experiments import estimates
+from experiments import estimates, stale
 from experiments.declare import Table
 from experiments.estimates import Costs
 from experiments.locks import is_locked
 from experiments.machine import Machine
 from experiments.matrix import Run
 from experiments.progress import duration
+from experiments.stale import Made, Staleness, Today
+from gfl import escape
 from gfl.experiment import Profile, schedule_of
-from gfl.record import RunRecord, Store
+from gfl.record import RecordError, Request, RunRecord, Store
 
 STATES = ("finished", "training", "partial", "failed", "missing")
 
@@ -29,13 +32,30 @@ class Standing:
     detail: str  # its AP, why it failed, how far it came
     record: RunRecord | None
     epochs_done: int  # of one that is not finished
+    made: Made | None = None  # what says by which code; None: nothing is trained
+    staleness: Staleness = field(default_factory=Staleness)
 
     def __str__(self) -> str:
-        return self.state + (f", {self.detail}" if self.detail else "")
+        return ", ".join(filter(None, (self.state, self.detail, "stale" if self.staleness else "")))
+
+    def is_done(self, again: bool = False) -> bool:
+        """Whether nothing is left to train; ``again``: by today's code and versions."""
+        return self.state == "finished" and (not again or self.staleness.is_current)
 
 
-def standing(run: Run, store: Store) -> Standing:
-    """Look at a run's record, checkpoints and lock."""
+def standing(run: Run, store: Store, today: Today | None = None) -> Standing:
+    """Look at a run's record, checkpoints and lock, and at the code that trained it."""
+    found = _standing(run, store)
+    made = found.record
+    if found.epochs_done:
+        with suppress(RecordError, OSError):
+            made = Request.load(store.run_dir(run.profile.name, run.id))
+    if made is None or found.state == "failed":
+        return found
+    return replace(found, made=made, staleness=stale.compare(made, today or Today()))
+
+
+def _standing(run: Run, store: Store) -> Standing:
     run_dir = store.run_dir(run.profile.name, run.id)
     record = store.own(run.profile.name, run.id)
     if record is not None and record.state == "finished":
@@ -54,6 +74,7 @@ class Bill:
     """What the runs that are not finished will cost."""
 
     runs: int
+    extra: int  # those of the runs that no row of the paper's shows
     todo: int
     jobs: int
     timed: int | None  # those of a kind whose time is recorded; None: trials, which none tells of
@@ -65,7 +86,7 @@ class Bill:
 
     def line(self, profile: Profile) -> str:
         """One line for a person."""
-        line = f"{profile.name} profile: {self.runs} runs, {self.todo} to train"
+        line = f"{profile.name} profile: {self._runs()}, {self.todo} to train"
         if not self.todo:
             return line
         line += f", {self.jobs} at a time" if self.jobs > 1 else ""
@@ -74,6 +95,13 @@ class Bill:
         data = estimates.in_words(self.data_bytes)
         part = f", {data} of it the data set" if self.data_bytes else ""
         return f"{line}, {size} of disk{part} ({free} free)"
+
+    def _runs(self) -> str:
+        papers = self.runs - self.extra
+        if papers and self.extra:
+            return f"{papers} runs and {self.extra} not in the paper"
+        runs = "1 run" if self.extra == 1 else f"{self.runs} runs"
+        return f"{runs} not in the paper" if self.extra else runs
 
     def _time(self) -> str:
         if self.timed is None:
@@ -87,11 +115,13 @@ class Bill:
         return f"{time} for {self.timed} of them (from speeds {self.source}; {others})"
 
 
-def bill(stands: Sequence[Standing], costs: Costs, store: Store, machine: Machine) -> Bill:
+def bill(
+    stands: Sequence[Standing], costs: Costs, store: Store, machine: Machine, again: bool = False
+) -> Bill:
     """Add up what is missing; a trial's time is not what records tell of."""
     profile = costs.profile
     trial = machine.max_iters is not None
-    todo = [s for s in stands if trial or s.state != "finished"]
+    todo = [s for s in stands if trial or not s.is_done(again)]
     jobs = machine.jobs_for(profile, len(todo))
     each = [costs.seconds(s.run, s.epochs_done) for s in todo]
     known = [seconds for seconds in each if seconds is not None]
@@ -99,6 +129,7 @@ def bill(stands: Sequence[Standing], costs: Costs, store: Store, machine: Machin
     data = estimates.data_bytes(profile) if todo else 0
     return Bill(
         runs=len(stands),
+        extra=sum(s.run.is_extra for s in stands),
         todo=len(todo),
         jobs=jobs,
         timed=None if trial else len(known),
@@ -117,12 +148,16 @@ def lines(shown: Sequence[Table], stands: Sequence[Standing], several_seeds: boo
         cells = [(row, s) for s in stands for row in s.run.rows if row.startswith(f"{table.name}/")]
         if not cells:
             continue
-        counts = Counter(s.state for s in {s.run.id: s for _, s in cells}.values())
+        runs = {s.run.id: s for _, s in cells}.values()
+        counts = Counter(s.state for s in runs)
         counted = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
+        stales = sum(bool(s.staleness) for s in runs)
+        counted += f" ({stales} stale)" if stales else ""
         found += ["", f"{table.title}: {counted}"] if found else [f"{table.title}: {counted}"]
-        order = {f"{table.name}/{cell.key}": i for i, cell in enumerate(table.cells())}
+        order = {f"{table.name}/{cell.key}": i for i, cell in enumerate(table.all_cells())}
+        extra = {f"{table.name}/{cell.key}" for cell in table.extra_cells()}
         cells.sort(key=lambda cell: (order[cell[0]], cell[1].run.seed))
-        rows = [_cells(row, s, several_seeds) for row, s in cells]
+        rows = [_cells(row, s, several_seeds, row in extra) for row, s in cells]
         widths = [max(len(row[i]) for row in rows) for i in range(3)]
         for row in rows:
             texts = [f"{text:{width}}" for text, width in zip(row, widths, strict=False)]
@@ -130,10 +165,30 @@ def lines(shown: Sequence[Table], stands: Sequence[Standing], several_seeds: boo
     return found
 
 
-def _cells(row: str, stand: Standing, several_seeds: bool) -> tuple[str, ...]:
-    name = row.partition("/")[2] + (f", seed {stand.run.seed}" if several_seeds else "")
+def advice(stands: Sequence[Standing], names: Mapping[str, str]) -> list[str]:
+    """A line for each thing that is not today's about what is trained, with what mends it.
+
+    ``names`` has what a run, by its id, is called.
+    """
+    return stale.advice((names[s.run.id], s.made, s.staleness) for s in stands if s.made)
+
+
+def stale_lines(stands: Sequence[Standing], names: Mapping[str, str]) -> list[str]:
+    """A line for each run that is stale, or may be, with what is known of it."""
+    found = [
+        f"{s.run.id}  {names[s.run.id]}: {s.staleness.sentence(s.made)}" for s in stands if s.made
+    ]
+    if not found:
+        return ["no run is stale: all that is trained here is of today's code and versions"]
+    return [*found, f"run {stale.AGAIN} trains {'it' if len(found) == 1 else 'them'} anew"]
+
+
+def _cells(row: str, stand: Standing, several_seeds: bool, is_extra: bool) -> tuple[str, ...]:
+    seed = f", seed {stand.run.seed}" if several_seeds else ""
+    name = escape.terminal(row.partition("/")[2]) + seed
     others = [other for other in stand.run.rows if other != row]
-    also = (f"also {', '.join(others)}",) if others else ()
+    also = ("not in the paper",) if is_extra else ()
+    also += (f"also {', '.join(others)}",) if others else ()
     return name, str(stand), stand.run.id, *also
 
 
@@ -146,12 +201,16 @@ def content(stands: Sequence[Standing], bill: Bill, costs: Costs) -> dict[str, A
                 "id": s.run.id,
                 "seed": s.run.seed,
                 "cells": list(s.run.rows),
+                "in_paper": not s.run.is_extra,
                 "state": s.state,
                 "detail": s.detail,
                 "AP": s.record.metrics["AP"] if s.record and s.state == "finished" else None,
                 "seconds": None if s.state == "finished" else costs.seconds(s.run, s.epochs_done),
                 "bytes": None if s.state == "finished" else costs.bytes(s.run),
+                "commit": s.made.commit if s.made else None,
+                "dirty": s.made.dirty if s.made else None,
             }
+            | (s.staleness.content() if s.made else dict.fromkeys(Staleness().content()))
             for s in stands
         ],
         "missing": {

@@ -82,6 +82,7 @@ TABLE = Table(
     baseline=None,
     rows=tuple(map(_row, PRINTED.strip().splitlines())),
     star="taken by the paper from [33], not measured by its authors",
+    missing="stands in the paper where neither models nor timings were available",
     note=(
         "The first ten rows are multi-stage detectors, the others one-stage. The paper's AP is of "
         "test-dev, which COCO's server alone can compute, a run's of minival; python -m "

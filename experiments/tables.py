@@ -3,15 +3,37 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from dataclasses import replace
 
 from experiments import table1, table2, table3, table4
-from experiments.declare import Table
+from experiments.declare import EXTRA, Row, Table
+from experiments.extra import ROWS
 from gfl.errors import UserError, did_you_mean
+from gfl.experiment import Experiment, Profile
 
-TABLES: dict[str, Table] = {
-    table.name: table for table in (*table1.PARTS, *table2.PARTS, table3.TABLE, table4.TABLE)
+PAPERS = {table.name: table for table in (*table1.PARTS, *table2.PARTS, table3.TABLE, table4.TABLE)}
+
+
+def with_extra(rows: Mapping[str, tuple[Row, ...]]) -> dict[str, Table]:
+    """Return the paper's tables by name, each with those of the ``rows`` that are under its name.
+
+    Raises:
+        ValueError: there is no such table, or a row cannot stand in it.
+    """
+    for name in rows:
+        if name not in PAPERS:
+            raise ValueError(f"{EXTRA}: unknown table {name!r}{did_you_mean(name, PAPERS)}")
+        if isinstance(rows[name], Row):
+            raise ValueError(f"{EXTRA}: {name}: a single row needs a comma after it: (Row(...),)")
+    return {name: replace(table, extra=rows.get(name, ())) for name, table in PAPERS.items()}
+
+
+TABLES: dict[str, Table] = with_extra(ROWS)
+WHOLE: dict[str, tuple[str, ...]] = {
+    name: tuple(part.name for part in parts)
+    for name, parts in (("table-1", table1.PARTS), ("table-2", table2.PARTS))
 }
-WHOLE: dict[str, tuple[Table, ...]] = {"table-1": table1.PARTS, "table-2": table2.PARTS}
 NAMES = (*WHOLE, *TABLES)
 
 
@@ -31,7 +53,7 @@ def parts(name: str) -> list[Table]:
     """
     key = normal(name)
     if key in WHOLE:
-        return list(WHOLE[key])
+        return [TABLES[part] for part in WHOLE[key]]
     if key in TABLES:
         return [TABLES[key]]
     raise UserError(f"unknown table {name!r}{did_you_mean(key, NAMES)}")
@@ -46,3 +68,10 @@ def find(name: str) -> Table:
     if len(found := parts(name)) > 1:
         raise UserError(f"{name!r} has parts: {', '.join(table.name for table in found)}")
     return found[0]
+
+
+def experiments(profile: Profile) -> list[Experiment]:
+    """Every experiment that some row of the paper runs at the profile, once."""
+    tables = (table for table in TABLES.values() if table.runs_at(profile.name))
+    cells = (cell for table in tables for cell in table.cells())
+    return list(dict.fromkeys(cell.experiment for cell in cells if cell.experiment))

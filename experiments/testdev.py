@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from experiments import matrix
 from experiments.cli import add_profile, add_seeds, chosen
@@ -11,6 +10,7 @@ from experiments.machine import usable_cores
 from gfl.data import coco
 from gfl.errors import UserError
 from gfl.experiment import PAPER_SCALE
+from gfl.terminal import say
 from gfl.train import LOADERS, coco_root
 
 ABOUT = "detect on COCO's test-dev with a finished run, for the evaluation server"
@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
         run_dir=store.run_dir(profile.name, one.id),
         data_root=root,
         workers=min(LOADERS, usable_cores()),
-        tell=lambda text: print(text, file=sys.stderr),
+        tell=lambda text: say(text, error=True),
     )
-    print(f"written: {written}; the server takes it as the only file of a zip archive")
+    say(f"written: {written}; the server takes it as the only file of a zip archive")
     return 0

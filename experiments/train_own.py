@@ -1,22 +1,27 @@
-"""``python -m experiments train-own DATA``: GFL on a COCO-format folder of one's own."""
+"""``python -m experiments train-own DATA``: GFL on a data set of one's own."""
 
 from __future__ import annotations
 
 import argparse
 import os
-import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from experiments import own
-from experiments.cli import number_above, stoppable, whole_number
+from experiments.cli import add_again, number_above, stoppable, whole_number
+from experiments.display import Display
 from experiments.worker import ROOT
+from gfl import escape, terminal
+from gfl.data import bboxes
 from gfl.data.own import OwnData
 from gfl.record import METRICS
+from gfl.terminal import legible, say
 
-ABOUT = "train GFL on a COCO-format folder of your own"
+ABOUT = "train GFL on a data set of your own, in COCO's, YOLO's or Pascal VOC's format"
 PROG = "experiments"
+WIDEST = 40  # columns of a class's name
 MOST_CLASSES = 30  # whose figures are printed, each in a line
 
 
@@ -26,12 +31,29 @@ def add(parser: argparse.ArgumentParser) -> None:
         "data",
         metavar="DATA",
         help="the folder: annotations/instances_train2017.json, instances_val2017.json, train2017/,"
-        " val2017/, or other names that are found or given",
+        " val2017/, or other names that are found or given; also in YOLO's or Pascal VOC's layout",
     )
-    parser.add_argument("--train", metavar="FILE", help="the boxes to train on, in COCO's JSON")
+    parser.add_argument("--train", metavar="FILE", help="the boxes to train on")
     parser.add_argument("--val", metavar="FILE", help="the boxes to evaluate on")
     parser.add_argument("--train-images", metavar="DIR", help="the images of --train")
     parser.add_argument("--val-images", metavar="DIR", help="the images of --val")
+    parser.add_argument(
+        "--split",
+        metavar="PART",
+        type=number_above("--split"),
+        help="divide one annotation file: this part of its images, 0.2 say, is evaluated on",
+    )
+    parser.add_argument(
+        "--boxes",
+        choices=bboxes.LAYOUTS,
+        help="what four numbers of a box are, of COCO's JSON: the upper left corner and the size "
+        "(xywh, COCO's), two corners, or the centre and the size; in pixels or fractions",
+    )
+    parser.add_argument(
+        "--skip-broken",
+        action="store_true",
+        help="leave annotations out that cannot be read, rather than refuse their file",
+    )
     parser.add_argument(
         "--out", metavar="DIR", type=Path, help="default: runs/own/ and DATA's name"
     )
@@ -87,6 +109,7 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=whole_number("--seed", 0), default=0)
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument("--gpus", type=whole_number("--gpus", 1), default=1)
+    add_again(parser)
 
 
 def run(args: argparse.Namespace, worker: Sequence[str]) -> int:
@@ -95,14 +118,20 @@ def run(args: argparse.Namespace, worker: Sequence[str]) -> int:
     Raises:
         UserError: the data, a setting or the folder is not as it must be; nothing was written.
     """
-    print("checking the data", file=sys.stderr)
-    data = own.read(
-        args.data,
-        train=args.train,
-        val=args.val,
-        train_images=args.train_images,
-        val_images=args.val_images,
-    )
+    say("checking the data", error=True)
+    display = Display(terminal.console(stderr=True))
+    with display.table(1):
+        data = own.read(
+            args.data,
+            train=args.train,
+            val=args.val,
+            train_images=args.train_images,
+            val_images=args.val_images,
+            split=args.split,
+            boxes=args.boxes,
+            skip_broken=args.skip_broken,
+            progress=partial(display.preparing, "decoding the images"),
+        )
     settings = ("experiment", "scale", "epochs", "batch", "lr", "size", "pretrained", "seed")
     plan = own.plan(
         data, gpus=args.gpus, device=args.device, **{name: getattr(args, name) for name in settings}
@@ -110,27 +139,30 @@ def run(args: argparse.Namespace, worker: Sequence[str]) -> int:
     folder = args.out or _short(own.default_folder(data))
     own.check_folder(plan, folder)
     for line in (*described(data), f"training: {plan}", f"into: {folder}"):
-        print(line)
+        say(line)
+    for remark in data.remarks:
+        say(f"note: {remark}", error=True)
     for warning in data.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+        say(f"warning: {warning}", error=True)
     if args.dry_run:
         return 0
     sys.stdout.flush()
-    code, result = stoppable(PROG, lambda: own.train(plan, folder, worker=worker))
+    code, result = stoppable(PROG, lambda: own.train(plan, folder, worker=worker, again=args.again))
     if result is None:
         return code
     each = {}
     if 1 < len(data.classes) <= MOST_CLASSES and result.detections.is_file():
         each = result.of_each_class()
-    print("\n".join(figures({"all classes": result.record.metrics} | each)))
-    print(f"in {folder}: final.pth, record.json, predictions.json; on pictures of your own:")
-    print(f"  python -m experiments predict --run {shlex.quote(str(folder))} IMAGE_OR_FOLDER")
+    say("\n".join(figures([("all classes", result.record.metrics), *each.items()])))
+    say(f"in {folder}: final.pth, record.json, predictions.json; on pictures of your own:")
+    say(f"  python -m experiments detect --run {escape.shell(str(folder))} IMAGE_OR_FOLDER")
     return 0
 
 
 def described(data: OwnData) -> list[str]:
     """Say what a data set holds."""
-    names = ", ".join(data.classes[:10]) + (", ..." if len(data.classes) > 10 else "")
+    named = [escape.shortened(name, WIDEST) for name in data.classes[:10]]
+    names = ", ".join(named) + (", ..." if len(data.classes) > 10 else "")
     classes = "1 class" if len(data.classes) == 1 else f"{len(data.classes)} classes"
     return [
         f"data: {data.root}",
@@ -139,13 +171,14 @@ def described(data: OwnData) -> list[str]:
     ]
 
 
-def figures(metrics: Mapping[str, Mapping[str, float | None]]) -> list[str]:
-    """COCO's twelve figures, in percent, under their names: a line for each of ``metrics``."""
-    width = max(len(name) for name in metrics)
+def figures(metrics: Sequence[tuple[str, Mapping[str, float | None]]]) -> list[str]:
+    """COCO's twelve figures, in percent, under their names: a line for each name."""
+    names = [legible(escape.shortened(name, WIDEST)) for name, _ in metrics]
+    width = max(map(escape.width, names))
     lines = [" " * width + "".join(f"{name:>7}" for name in METRICS)]
-    for name, values in metrics.items():
+    for name, (_, values) in zip(names, metrics, strict=True):
         shown = ["—" if values[m] is None else f"{values[m]:.1f}" for m in METRICS]
-        lines.append(f"{name:{width}}" + "".join(f"{figure:>7}" for figure in shown))
+        lines.append(escape.padded(name, width) + "".join(f"{figure:>7}" for figure in shown))
     return lines
 
 

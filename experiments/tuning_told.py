@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
-import io
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
@@ -16,6 +14,7 @@ from experiments.matrix import check_writable
 from experiments.profiles import TUNING_SEED
 from experiments.progress import duration
 from experiments.tuning import BASELINE, Sweep, Trial, Variant, as_it_is, trials
+from gfl import escape
 from gfl.experiment import Profile
 from gfl.files import write_text
 from gfl.record import RecordError, RunRecord, Store
@@ -220,7 +219,7 @@ def _cell(name: str, value: Any) -> str:
         return f"{value:.3f}"
     if name == "seconds":
         return duration(value)
-    return f"**{value}**" if value == "chosen" else str(value)
+    return f"**{value}**" if value == "chosen" else escape.markdown(str(value))
 
 
 def _number(value: float | None) -> str:
@@ -228,8 +227,4 @@ def _number(value: float | None) -> str:
 
 
 def _csv(lines: Sequence[Mapping[str, Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows([line[name] for name in COLUMNS] for line in lines)
-    return text.getvalue()
+    return escape.csv_file([COLUMNS, *([line[name] for name in COLUMNS] for line in lines)])

@@ -21,6 +21,9 @@ TRAIN = (sys.executable, "-m", "gfl.train")
 # SIGINT lets the worker finish a file it is writing; what does not answer is ended harder.
 PATIENCE = ((signal.SIGINT, 15.0), (signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0))
 
+# Files and their names are UTF-8 in a worker, in mmdet and its loaders too, whatever the locale is.
+UTF8 = {"PYTHONUTF8": "1", "PYTHONIOENCODING": "utf-8:backslashreplace"}
+
 Event = dict[str, Any]
 
 
@@ -98,7 +101,7 @@ class Crew:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 cwd=ROOT,
-                env=os.environ | environment,
+                env={**os.environ, **UTF8, **environment},
                 pass_fds=inherited,
                 start_new_session=True,  # Ctrl-C reaches the worker through stop(), once
             )

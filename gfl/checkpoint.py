@@ -52,7 +52,7 @@ def save(state: dict[str, Any], path: Path) -> None:
         torch.save(state, file)
         file.flush()
         os.fsync(file.fileno())
-    with sealed.open("w") as file:
+    with sealed.open("w", encoding="utf-8") as file:
         file.write(sha256(partial) + "\n")
         file.flush()
         os.fsync(file.fileno())
@@ -69,7 +69,8 @@ def load(path: Path) -> dict[str, Any]:
         OSError: it cannot be read now, be it whole or not.
     """
     try:
-        if path.with_name(path.name + ".sha256").read_text().strip() != sha256(path):
+        seal = path.with_name(path.name + ".sha256")
+        if seal.read_text(encoding="utf-8").strip() != sha256(path):
             raise DamagedError("it does not match its checksum")
         return torch.load(path, map_location="cpu", weights_only=True)
     except (DamagedError, MemoryError):

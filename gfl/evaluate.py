@@ -12,7 +12,8 @@ from typing import Any
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from gfl.data.coco import Found, dataset_problems, is_in, is_number, read_json, some
+from gfl.data.annotations import normal
+from gfl.data.json_values import Found, is_in, is_number, read_json, some
 from gfl.errors import UserError
 from gfl.record import METRICS
 
@@ -28,12 +29,12 @@ def coco_metrics(
 
     Raises UserError, before evaluating, for input on which pycocotools would fail or count wrong.
     """
-    dataset: Any = (
-        read_json(ground_truth) if isinstance(ground_truth, Path) else ground_truth.dataset
-    )
-    found = sound(dataset, detections, ground_truth if isinstance(ground_truth, Path) else None)
+    is_file = isinstance(ground_truth, Path)
+    given: Any = read_json(ground_truth) if is_file else ground_truth.dataset
+    dataset = _normal(given, ground_truth if is_file else None)
+    found = _sound(detections, dataset)
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports its progress by print
-        truth = _coco(dataset) if isinstance(ground_truth, Path) else ground_truth
+        truth = _coco(dataset) if is_file or dataset is not given else ground_truth
         # Built here because pycocotools' loadRes fails on an empty list and changes its input.
         evaluation = COCOeval(
             truth, _coco({"images": dataset["images"], "categories": dataset["categories"],
@@ -58,8 +59,8 @@ def class_metrics(
 
     Raises UserError as ``coco_metrics`` does.
     """
-    dataset: Any = read_json(ground_truth)
-    sound(dataset, detections, ground_truth)  # also those of no class that the file has
+    dataset = _normal(read_json(ground_truth), ground_truth)
+    _sound(detections, dataset)  # also those of no class that the file has
     figures = {}
     for category in dataset["categories"]:
         boxes = [a for a in dataset["annotations"] if a["category_id"] == category["id"]]
@@ -78,13 +79,21 @@ def sound(
     ``path`` is where the data set was read, for the messages.
 
     Raises UserError, of one line a problem, for a data set or detections on which pycocotools would
-    fail or count wrong: an annotation with id 0 (pycocotools marks "not matched" with 0), ids used
-    twice, numbers that are not finite, images or categories that are unknown.
+    fail or count wrong: what is not in the normal form of ``gfl.data.annotations``, numbers that
+    are not finite, images or categories that are unknown.
     """
-    if problems := dataset_problems(dataset):
+    if (normal_form := _normal(dataset, path)) is not dataset:
+        raise UserError(f"{path or 'the ground truth'} is not in normal form")
+    return _sound(detections, normal_form)
+
+
+def _normal(dataset: Any, path: Path | None) -> dict[str, Any]:
+    """Return the ground truth in normal form, or raise a UserError with what is wrong."""
+    found = normal(dataset)
+    if found.problems:
         where = path or "the ground truth"
-        raise UserError("\n  ".join([f"{where} cannot be evaluated against:", *problems]))
-    return _sound(detections, dataset)
+        raise UserError("\n  ".join([f"{where} cannot be evaluated against:", *found.problems]))
+    return found.dataset
 
 
 def _coco(dataset: Any) -> COCO:

@@ -17,9 +17,9 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     """Open a temporary file beside ``path`` that takes its place when the block ends well.
 
     Who reads meanwhile, and who reads after a crash, finds the old file or the new one. Several
-    processes may write the same path at once.
+    processes may write the same path at once. Its name may be as long as the file system takes.
     """
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.")
     try:
         with os.fdopen(handle, "wb") as file:
             yield file

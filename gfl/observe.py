@@ -16,9 +16,9 @@ import torch
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
-from gfl import config, predictions
+from gfl import config, loaders, predictions
 from gfl.boxes import General
-from gfl.data.coco import read_json
+from gfl.data.annotations import read
 from gfl.geometry import iou
 from gfl.head import AblationHead
 from gfl.locations import Arrays, Batch, chosen, located
@@ -50,14 +50,18 @@ def predict(
     """
     trained = detector(run_dir, device)
     loader, ground_truth = evaluation(trained, data_root, workers)
-    return predictions.write(observe(trained, loader, ground_truth, progress), run_dir)
+    with loaders.explained():
+        found = observe(trained, loader, ground_truth, progress)
+    return predictions.write(found, run_dir)
 
 
 def evaluation(trained: Trained, data_root: Path, workers: int = 0) -> tuple[Any, Path]:
     """Return the loader of a run's evaluation, its images in its batches, and their boxes' file."""
-    settings = config.for_machine(
+    here = config.for_machine(
         trained.config, data_root=data_root, work_dir=trained.run_dir, workers=workers
-    )["val_dataloader"]
+    )
+    loaders.prepare(here, lambda text: None)
+    settings = here["val_dataloader"]
     quiet = contextlib.redirect_stdout(io.StringIO())  # pycocotools reports its progress by print
     with DefaultScope.overwrite_default_scope("mmdet"), quiet:
         return Runner.build_dataloader(settings), data_root / settings["dataset"]["ann_file"]
@@ -107,7 +111,7 @@ def object_ids(dataset: Any, ground_truth: Path) -> dict[int, list[int]]:
     file that has its box and its category.
     """
     listed: dict[int, list[Any]] = {}
-    for one in read_json(ground_truth)["annotations"]:
+    for one in read(ground_truth)["annotations"]:
         listed.setdefault(one["image_id"], []).append(one)
     ids: dict[int, list[int]] = {}
     for index in range(len(dataset)):

@@ -1,4 +1,4 @@
-"""What a finished run predicts for its validation images, on disk: two Parquet files a run.
+"""What a finished run predicts for its validation images, on disk: a few Parquet files a run.
 
 Figures read these and never a checkpoint. Both lie in the run's folder, ``runs/<profile>/<id>/``;
 those that committed figures need, in ``results/predictions/<profile>/<id>/``. Their SHA-256 stands
@@ -51,8 +51,42 @@ p_left ...          uint8    [n + 1] P(y_i) in 1/255 of a General distribution; 
 ==================  =======  =======================================================================
 
 Their numbers are rounded to 12 significant bits, off by at most a part in 4096; ids and positions
-are exact. The schema's metadata has a JSON object under ``gfl``: schema, run, n, delta, sample,
-units.
+are exact.
+
+``matches.parquet`` and ``objects.parquet``, of data that are not embedded: what the evaluation
+knew, so that all that follows from it can be computed again without the annotations.
+``gfl.matches`` writes and reads them. The first has a row for each detection that was evaluated, in
+the order of ``detections.parquet`` (at most 100 of an image and category). An area is all, small,
+medium or large, as COCO has them.
+
+==================  =======  =======================================================================
+column              type     meaning
+==================  =======  =======================================================================
+image_id            int32    COCO's
+category_id         int16    COCO's
+score               float32  what was ranked by
+inside              int8     bit a: the box's own area is of the a-th area
+found_all ...       int16    bit t: it has an object that counts, at an IoU of 0.5 + 0.05 t
+ignored_all ...     int16    bit t: it has a crowd, or an object of another area
+error_50 error_75   int8     position in gfl.error_kinds.STATES, at an IoU of 0.5 and of 0.75
+right_50 right_75   int16    the category of the object for which an oracle puts it right; -1: none
+==================  =======  =======================================================================
+
+The second has a row for each image and category with objects, and one, of category -1, for an image
+without any. It is the same for all runs on the same images.
+
+==================  =======  =======================================================================
+column              type     meaning
+==================  =======  =======================================================================
+image_id            int32    COCO's
+category_id         int16    COCO's
+objects             int32    all but crowds
+all small ...       int32    those that count in an area
+==================  =======  =======================================================================
+
+Their metadata name the ground truth by its digest.
+
+The schema's metadata has a JSON object under ``gfl``: schema, run, n, delta, sample, units.
 """
 
 from __future__ import annotations
@@ -71,8 +105,11 @@ from gfl.files import replacing, sha256
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from gfl.experiment import Profile
+
 SCHEMA = 1
 DETECTIONS, LOCATIONS = "detections.parquet", "locations.parquet"
+MATCHES, OBJECTS = "matches.parquet", "objects.parquet"
 AUTOMATIC = ("laptop", "photos", "gpu")  # the profiles whose runs are predicted for when they end
 
 SIDES = ("left", "top", "right", "bottom")
@@ -109,9 +146,27 @@ LOCATION_COLUMNS = {
 LOCATION_COLUMNS |= {
     f"{w}_{side}": "float32" for w in ("target", "mean", "sigma") for side in SIDES
 }
+_AREAS = ("all", "small", "medium", "large")
+MATCH_COLUMNS = {
+    "image_id": "int32", "category_id": "int16", "score": "float32", "inside": "int8",
+    **{f"{what}_{area}": "int16" for what in ("found", "ignored") for area in _AREAS},
+    "error_50": "int8", "right_50": "int16", "error_75": "int8", "right_75": "int16",
+}  # fmt: skip
+OBJECT_COLUMNS = {"image_id": "int32", "category_id": "int16"}
+OBJECT_COLUMNS |= dict.fromkeys(("objects", *_AREAS), "int32")
 EXACT = ("x", "y")  # of the float columns of locations
 
 Columns = Mapping[str, np.ndarray]
+
+
+def keeps_matches(profile: Profile) -> bool:
+    """Whether runs leave their matches: of embedded data anyone can make them again."""
+    return profile.dataset is None and profile.own is None
+
+
+def least(profile: Profile) -> tuple[str, ...]:
+    """The files that every run of a profile has that is predicted for."""
+    return (DETECTIONS, MATCHES, OBJECTS) if keeps_matches(profile) else (DETECTIONS,)
 
 
 @dataclass(frozen=True)
@@ -133,21 +188,21 @@ def write(predictions: Predictions, folder: Path) -> dict[str, str]:
     """
     meta: dict[str, Any] = {"schema": SCHEMA, "run": predictions.run}
     meta |= {"n": predictions.n, "delta": predictions.delta, "units": UNITS}
-    tables = {DETECTIONS: _table(predictions.detections, DETECTION_COLUMNS, meta)}
+    tables = {DETECTIONS: table(predictions.detections, DETECTION_COLUMNS, meta)}
     if predictions.locations is not None:
         rounded = {
             name: _rounded(values) if values.dtype == np.float32 and name not in EXACT else values
             for name, values in predictions.locations.items()
         }
         meta |= {"sample": SAMPLE}
-        tables[LOCATIONS] = _table(rounded, LOCATION_COLUMNS, meta, predictions.p)
-    for name, table in tables.items():
-        _write(table, folder / name)
+        tables[LOCATIONS] = table(rounded, LOCATION_COLUMNS, meta, predictions.p)
+    for name, content in tables.items():
+        write_table(content, folder / name)
     return {name: sha256(folder / name) for name in tables}
 
 
-def read(path: Path, expected: str) -> pa.Table:
-    """Read a file back that has the SHA-256 which its run's record says.
+def read(path: Path, expected: str | None) -> pa.Table:
+    """Read a file back that has the SHA-256 which its run's record says; None: whatever it has.
 
     Raises:
         FileNotFoundError: there is none.
@@ -155,12 +210,28 @@ def read(path: Path, expected: str) -> pa.Table:
     """
     import pyarrow.parquet as pq
 
-    if sha256(path) != expected:
+    if expected is not None and sha256(path) != expected:
         raise UserError(f"{path}: it does not match the checksum in its run's record")
-    table = pq.read_table(path)
-    if (schema := metadata(table).get("schema")) != SCHEMA:
+    content = pq.read_table(path)
+    if (schema := metadata(content).get("schema")) != SCHEMA:
         raise UserError(f"{path}: predictions of schema {schema!r}; this code reads {SCHEMA}")
-    return table
+    return content
+
+
+def results(columns: Columns) -> list[dict[str, Any]]:
+    """Return detections as COCO's results: bbox is x, y, width, height in pixels.
+
+    Width and height are differences of float32, as ``gfl.metric`` takes them, so that pycocotools
+    gives the figures of the evaluation to the last digit.
+    """
+    corners = np.stack([columns[name] for name in ("x1", "y1", "x2", "y2")], axis=1)
+    corners = corners.astype(np.float32)
+    boxes = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1)
+    plain = (columns[name].tolist() for name in ("image_id", "category_id", "score"))
+    return [
+        {"image_id": image, "category_id": category, "bbox": box, "score": score}
+        for image, category, score, box in zip(*plain, boxes.tolist(), strict=True)
+    ]
 
 
 def metadata(table: pa.Table) -> dict[str, Any]:
@@ -186,9 +257,10 @@ def verified(folder: Path, expected: Mapping[str, str]) -> bool:
         return False
 
 
-def _table(
+def table(
     columns: Columns, types: Mapping[str, str], meta: Mapping[str, Any], p: np.ndarray | None = None
 ) -> pa.Table:
+    """Make a table of columns of these types, in their order, and of P(x) in 1/255."""
     import pyarrow as pa
 
     arrays: dict[str, pa.Array] = {}
@@ -205,18 +277,22 @@ def _table(
     return pa.table(arrays).replace_schema_metadata({"gfl": text})
 
 
-def _write(table: pa.Table, path: Path) -> None:
+def write_table(table: pa.Table, path: Path, repetitive: bool = False) -> None:
+    """Write a table, whole or not at all; ``repetitive``: its whole numbers have few values."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     floats = [field.name for field in table.schema if pa.types.is_floating(field.type)]
+    dictionary: Any = False
+    if repetitive:
+        dictionary = [field.name for field in table.schema if field.name not in floats]
     with replacing(path) as file:
         pq.write_table(
             table,
             file,
             compression="zstd",
             compression_level=19,
-            use_dictionary=False,
+            use_dictionary=dictionary,
             column_encoding=dict.fromkeys(floats, "BYTE_STREAM_SPLIT"),
             write_statistics=False,
         )

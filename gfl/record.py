@@ -10,19 +10,23 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
-from gfl import config
+from gfl import config, escape
+from gfl.errors import UserError
 from gfl.experiment import Experiment, Profile
 from gfl.files import write_text
+from gfl.terminal import is_utf8, say
 
-SCHEMA = 2
-BEFORE_PREDICTIONS = 1  # the schema of records without that field; they still load
+SCHEMA = 3
+# The fields that records of older schemas lack; they still load.
+LACKING = {1: {"predictions", "code"}, 2: {"code"}}
 # COCO's twelve figures, in the order in which pycocotools prints them.
 METRICS = (
     "AP", "AP50", "AP75", "APS", "APM", "APL", "AR1", "AR10", "AR100", "ARS", "ARM", "ARL",
 )  # fmt: skip
 State = Literal["finished", "capped", "failed"]
+T = TypeVar("T")
 RUN_ID = re.compile(r"(?P<slug>.+)-s(?P<seed>\d+)-(?P<digest>[0-9a-f]{8})")
 CHECKPOINT = re.compile(r"epoch_(?P<epoch>\d+)\.pth")
 
@@ -70,6 +74,7 @@ class RunRecord:
     started: str  # ISO 8601, UTC
     # SHA-256 of gfl.predictions' files, by name; {} until they are made. Figures draw nothing else.
     predictions: Mapping[str, str] = field(default_factory=dict)
+    code: Mapping[str, str] = field(default_factory=dict)  # gfl.digests'; {} in older records
     schema: int = SCHEMA
 
     def save(self, path: Path) -> None:
@@ -86,11 +91,11 @@ class RunRecord:
             RecordError: the file is not a whole and unchanged record.
         """
         content: dict[str, Any] = read_json(path)
-        if (schema := content.get("schema")) not in (BEFORE_PREDICTIONS, SCHEMA):
+        schema = content.get("schema")
+        if schema != SCHEMA and (not isinstance(schema, int) or schema not in LACKING):
             raise RecordError(f"schema {schema!r}, this code reads {SCHEMA}")
         checksum = content.pop("sha256", None)
-        old = {"predictions"} if schema == BEFORE_PREDICTIONS else set()
-        if wrong := ({f.name for f in fields(cls)} - old) ^ content.keys():
+        if wrong := ({f.name for f in fields(cls)} - LACKING.get(schema, set())) ^ content.keys():
             raise RecordError(f"missing or unknown: {', '.join(sorted(wrong))}")
         if verify and checksum != digest(content):
             raise RecordError("its content does not match its checksum")
@@ -118,8 +123,21 @@ class Request:
     commit: str | None
     dirty: bool
     cores: int | None = None  # its share, where several runs have the machine; None: all
+    # gfl.digests of the code and the packages' versions, of all that trained the run so far.
+    code: Mapping[str, str] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
 
     def save(self, run_dir: Path) -> None:
+        """Write the request for the worker, which names files in UTF-8.
+
+        Raises:
+            UserError: this process does not, so that the data's folder would be another one there.
+        """
+        if not (is_utf8() or (self.data_root or "").isascii()):
+            raise UserError(
+                f"{self.data_root}: this Python reads the names of files as "
+                f"{sys.getfilesystemencoding()}; start it with PYTHONUTF8=1"
+            )
         write_json(run_dir / "request.json", asdict(self))
 
     @classmethod
@@ -131,13 +149,13 @@ class Request:
             RecordError: it is not a request of this code.
         """
         try:
-            return _rebuild(cls, _with_y_n(read_json(run_dir / "request.json")))
+            return _rebuild(cls, read_json(run_dir / "request.json"))
         except (KeyError, TypeError, ValueError) as err:
             raise RecordError(str(err)) from err
 
 
 def _tell(text: str) -> None:
-    print(text, file=sys.stderr)
+    say(text, error=True)
 
 
 @dataclass(frozen=True)
@@ -221,7 +239,7 @@ def _ids(names: Iterable[str]) -> list[str]:
 def write_json(path: Path, content: Mapping[str, Any], indent: int | None = 1) -> None:
     """Write strict JSON, whole or not at all."""
     text = json.dumps(_plain(content), indent=indent, allow_nan=False, ensure_ascii=False)
-    write_text(path, text + "\n")
+    write_text(path, escape.json(text) + "\n")
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -263,18 +281,24 @@ def _canonical(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _with_y_n(request: dict[str, Any]) -> dict[str, Any]:
-    """Return a request in the words of today: once it gave n, the bins, and not y_n, the last."""
-    experiment = dict(request.get("experiment", {}))
-    if (n := experiment.pop("n", None)) is not None:
-        experiment["y_n"] = n * experiment["delta"]
-    return request | {"experiment": experiment}
+def rebuilt(cls: type[T], recorded: Mapping[str, Any]) -> T | None:
+    """Rebuild a record's experiment or profile; None: today's code has none like it."""
+    try:
+        return _rebuild(cls, recorded)
+    except (KeyError, TypeError, ValueError, UserError):
+        return None
 
 
-def _rebuild(cls: type, content: Mapping[str, Any]) -> Any:
-    """Make a dataclass again, nested ones and tuples too, of what ``asdict`` and JSON left."""
+def _rebuild(cls: type[T], content: Mapping[str, Any]) -> T:
+    """Make a dataclass again, nested ones and tuples too, of what ``asdict`` and JSON left.
+
+    What was written before a field existed has its default.
+    """
     hints = get_type_hints(cls)
-    values = {}
+    if cls is Experiment and "n" in content:  # the bins, once, and not y_n, the last of them
+        content = {"y_n": content["n"] * content.get("delta", 1.0), **content}
+        content.pop("n")
+    values: dict[str, Any] = {}
     for name, value in content.items():
         inner = [t for t in (hints.get(name), *get_args(hints.get(name))) if is_dataclass(t)]
         if isinstance(value, dict) and inner:

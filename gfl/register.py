@@ -8,7 +8,7 @@ import io
 import warnings
 from collections.abc import Iterator
 
-from gfl import ops
+from gfl import account, ops
 
 # What other packages say when they are imported. None of it is about anything the user did or
 # should do; whatever is not listed here is let through.
@@ -46,6 +46,7 @@ def _without_lines() -> Iterator[None]:
 
 
 with _without_warnings():
+    account.complete()
     ops.install()
 
     # Before stdout is held back: sympy, which this imports, keeps the stdout that it finds.
@@ -56,12 +57,16 @@ with _without_warnings():
 
     import mmdet.apis  # noqa: F401
 
+    import gfl.data.cocoapi
     import gfl.data.features
     import gfl.data.loading
     import gfl.data.loading_features
     import gfl.data.seeding
     import gfl.head
     import gfl.hosts
+    import gfl.loaders
     import gfl.metric
     import gfl.optim
-    import gfl.processes  # noqa: F401
+    import gfl.processes
+
+    gfl.data.cocoapi.install()

@@ -7,7 +7,6 @@ import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +20,12 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 import gfl.register  # noqa: F401  mmdet learns of what is ours
-from gfl import pretrained, processes
+from gfl import loaders, pretrained, processes
 from gfl.checkpoint import ExactCheckpointHook
 from gfl.config import COCO
 from gfl.history import DivergedError, HistoryHook, Tell, beginning
 from gfl.optim import computes_bfloat16
 
-PACKAGES = (
-    "torch", "torchvision", "onedl-mmdetection", "onedl-mmengine", "onedl-mmcv", "numpy",
-    "pycocotools",
-)  # fmt: skip
 # FPS protocol of GF's tools/benchmark.py: batch 1, 5 images to warm up, 2000 to time, forward and
 # NMS, loading excluded. On the embedded data fewer: half a minute of a run of seven is too much.
 FPS_WARMUP, FPS_IMAGES, FPS_IMAGES_EMBEDDED = 5, 2000, 300
@@ -50,7 +45,6 @@ class Outcome:
     evals: list[dict[str, Any]]
     seconds: float
     images_per_second: float | None
-    versions: dict[str, str]
     hardware: dict[str, Any]
 
 
@@ -86,7 +80,8 @@ def run(
     """Train, evaluate and time one run, going on from its newest checkpoint.
 
     Raises:
-        UserError: the backbone's ImageNet weights cannot be had, or the cap is none.
+        UserError: the backbone's ImageNet weights cannot be had, the cap is none, or a loader
+            process ended because of something that the user can mend.
         RuntimeError: this is not one of ``gpus`` processes.
     """
 
@@ -97,6 +92,7 @@ def run(
         torch.set_num_threads(threads)
         cv2.setNumThreads(threads)
     _prepare(settings["model"]["backbone"], run_dir, gpus, capped, message)
+    loaders.prepare(settings, message, gpus)
     runner = _runner(settings, run_dir, gpus)
     history = beginning()
     batch = settings["train_dataloader"]["batch_size"] * gpus
@@ -110,7 +106,8 @@ def run(
         runner.register_hook(hook)
     problem = ""
     try:
-        runner.train()
+        with loaders.explained():
+            runner.train()
         chronicle.tick()
     except DivergedError as err:
         problem = str(err)
@@ -143,7 +140,6 @@ def _outcome(
         evals=history["evals"],
         seconds=history["seconds"],
         images_per_second=speed,
-        versions={"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
         hardware=_hardware(runner),
     )
 

@@ -18,7 +18,7 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from gfl import config, trained
+from gfl import config, loaders, trained
 from gfl.data.coco import TEST_DEV, read_json
 from gfl.errors import UserError
 from gfl.experiment import Experiment, Profile
@@ -73,12 +73,14 @@ def write(
             results=Path(folder) / "found",
         )
         _check_labels(settings, data_root)
+        loaders.prepare(settings, tell)
         with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports its progress by print
             runner = Runner.from_cfg(Config(settings | {"experiment_name": f"{run_dir.name}-test"}))
             model: Any = runner.model
             trained.load(model, weights, run_dir)
             runner.register_hook(ProgressHook(tell))
-            runner.test()
+            with loaders.explained():
+                runner.test()
         result = run_dir / FILE
         os.replace(Path(folder) / "found.bbox.json", result)
     return result

@@ -1,9 +1,10 @@
 """Train one run in its own process: ``python -m gfl.train RUN_DIR``.
 
 Reads ``RUN_DIR/request.json``, goes on from the newest checkpoint there, and writes
-``RUN_DIR/record.json`` and ``predictions.json`` at the end; at the profiles laptop and gpu also
-what ``gfl.predictions`` describes. What happens is told as JSON lines on
-standard output; everything that libraries print goes to standard error, which is the run's log.
+``RUN_DIR/record.json`` and ``predictions.json`` at the end; of what ``gfl.predictions`` describes,
+all at the profiles laptop and gpu, and matches where the data are not embedded. What happens is
+told as JSON lines on standard output; everything that libraries print goes to standard error, which
+is the run's log.
 
 Exit codes: 0 a record was written, 2 the user can mend it, 1 anything else, 130 interrupted, or
 left by the process that read the events.
@@ -21,12 +22,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from gfl import config
-from gfl.config.data import has_loaders
+from gfl import account, config, digests, terminal
+from gfl.config.data import annotation_file, has_loaders
 from gfl.data import photos, shapes
+from gfl.data.annotations import read
 from gfl.errors import UserError, disk_error
 from gfl.experiment import schedule_of
-from gfl.predictions import AUTOMATIC
+from gfl.predictions import AUTOMATIC, keeps_matches
 from gfl.record import RecordError, Request, RunRecord, State, digest, write_json
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 EMBEDDED = Path(__file__).resolve().parents[1] / "data"  # git-ignored
 LOADERS = 4  # processes for each device, where there are any
 
+EVALUATED = "predictions.json"  # the detections that were evaluated
 INTERRUPTED = 130
 
 Tell = Callable[..., None]
@@ -43,6 +46,7 @@ Tell = Callable[..., None]
 def main(argv: list[str]) -> int:
     """Run the worker on ``argv[0]``, a run's folder."""
     tell = _events()
+    account.complete()
     run_dir = Path(argv[0])
     try:
         request = Request.load(run_dir)
@@ -115,6 +119,7 @@ def train(request: Request, run_dir: Path, tell: Tell) -> None:
     tell("phase", name="loading torch and mmdet")
     from gfl import checkpoint, session  # seconds, which a refused request need not wait for
 
+    request = _as_loaded(request)
     _decode(request, data_root, tell)
     outcome = session.run(
         _settings(request, data_root, run_dir),
@@ -128,11 +133,13 @@ def train(request: Request, run_dir: Path, tell: Tell) -> None:
     if not outcome.is_first:
         return
     record = _record(request, outcome)
+    write_json(run_dir / EVALUATED, {"detections": outcome.detections}, indent=None)
     if record.state == "finished" and request.profile.name in AUTOMATIC:
         device = "cpu" if os.environ.get("CUDA_VISIBLE_DEVICES") == "" else "cuda"
         found = predict(request, run_dir, tell, device=device, data_root=data_root)
         record = replace(record, predictions=found)
-    write_json(run_dir / "predictions.json", {"detections": outcome.detections}, indent=None)
+    elif record.state == "finished":
+        record = replace(record, predictions=_matches(request, run_dir, data_root))
     record.save(run_dir / "record.json")
     checkpoint.forget(run_dir)
     tell("end", state=record.state)
@@ -168,7 +175,30 @@ def predict(
     def progress(done: int, total: int) -> None:
         tell("phase", name="predicting", done=done, of=total)
 
-    return observe.predict(run_dir, data_root, device=device, workers=workers, progress=progress)
+    made = observe.predict(run_dir, data_root, device=device, workers=workers, progress=progress)
+    return made | _matches(request, run_dir, data_root)
+
+
+def _matches(request: Request, run_dir: Path, data_root: Path) -> dict[str, str]:
+    """Write what a run's evaluation knew, unless its data are here to evaluate it again.
+
+    Of the detections that were evaluated, which another device would predict a bit differently.
+    """
+    if not keeps_matches(request.profile):
+        return {}
+    from gfl import matches
+    from gfl.data.json_values import read_json
+
+    detections = read_json(run_dir / EVALUATED)["detections"]
+    dataset = read(data_root / annotation_file("val"))
+    return matches.write(matches.Evaluated.of(dataset, detections), run_dir)
+
+
+def _as_loaded(request: Request) -> Request:
+    """Name in a request what was edited after it was written and before the code was imported."""
+    if not request.code or (code := digests.merged(request.code, digests.code())) == request.code:
+        return request
+    return replace(request, code=code, dirty=True)
 
 
 def _is_small_on_cpu(request: Request) -> bool:
@@ -183,7 +213,12 @@ def _workers(request: Request) -> int:
     """
     if not has_loaders(request.profile) or _is_small_on_cpu(request):
         return 0
-    return min(LOADERS, request.cores or LOADERS)
+    return min(LOADERS, request.cores or _cores())
+
+
+def _cores() -> int:
+    here = hasattr(os, "sched_getaffinity")  # not on macOS
+    return len(os.sched_getaffinity(0)) if here else os.cpu_count() or 1
 
 
 def _settings(request: Request, data_root: Path, run_dir: Path) -> dict[str, Any]:
@@ -208,7 +243,7 @@ def _record(request: Request, outcome: Outcome) -> RunRecord:
         seed=request.seed,
         commit=request.commit,
         dirty=request.dirty,
-        versions=outcome.versions | _data_versions(request),
+        versions=(request.versions or digests.versions()) | _data_versions(request),
         hardware=outcome.hardware,
         metrics=outcome.metrics,
         fps=outcome.fps,
@@ -220,6 +255,7 @@ def _record(request: Request, outcome: Outcome) -> RunRecord:
         state="failed" if outcome.problem else ended,
         message=outcome.problem,
         started=outcome.started,
+        code=request.code,
     )
 
 
@@ -328,6 +364,8 @@ def coco_root(named: str | None) -> Path:
 
 
 if __name__ == "__main__":
+    terminal.as_utf8()
+    terminal.prepare()
     code = main(sys.argv[1:])
     if code == INTERRUPTED:  # somebody waits; taking torch apart would be seconds
         sys.stderr.flush()

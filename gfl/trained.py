@@ -1,7 +1,8 @@
-"""A trained detector, back from its run's folder."""
+"""A trained detector: back from its run's folder, or with weights that others trained."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,9 +17,10 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from torch import nn
 
-from gfl import checkpoint, config
+from gfl import checkpoint, config, fitting
 from gfl.errors import UserError
 from gfl.record import RecordError, Request, run_id
+from gfl.weights import Checkpoint
 
 
 @dataclass(frozen=True)
@@ -63,14 +65,46 @@ def detector(
     request = requested(run_dir)
     state = weights(run_dir)
     settings = config.build(request.experiment, request.profile, request.seed)
+    model = _built(settings, head)
+    load(model, state, run_dir)
+    return Trained(run_dir, request, settings, model.to(device).eval())
+
+
+def of_others(
+    checkpoint: Checkpoint,
+    request: Request,
+    run_dir: Path,
+    device: Literal["cpu", "cuda"] = "cpu",
+    *,
+    classes: Sequence[str] | None = None,
+    head: str | None = None,
+) -> Trained:
+    """Build the model of a row with the weights that others trained, laid out as theirs.
+
+    ``classes`` are their names, where they are not the row's own; ``head`` is as of ``detector``.
+    ``run_dir`` is where what comes of it lies.
+
+    Raises:
+        UserError: the weights are not such a model's, or there is no CUDA device.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UserError("CUDA asked for, but torch finds no CUDA device here")
+    settings = config.build(request.experiment, request.profile, request.seed)
+    if classes is not None:
+        settings["model"]["bbox_head"]["num_classes"] = len(classes)
+        settings["val_dataloader"]["dataset"]["metainfo"] = {"classes": tuple(classes)}
+    model = _built(settings, head)
+    model.load_state_dict(fitting.fitted(checkpoint, model, request.experiment))
+    return Trained(run_dir, request, settings, model.to(device).eval())
+
+
+def _built(settings: dict[str, Any], head: str | None) -> nn.Module:
     wanted = Config(settings).model
     wanted.backbone.init_cfg = None  # ImageNet's weights would be overwritten at once
     if head is not None:
         wanted.bbox_head.type = head
     with DefaultScope.overwrite_default_scope("mmdet"):
-        model = MODELS.build(wanted)
-    load(model, state, run_dir)
-    return Trained(run_dir, request, settings, model.to(device).eval())
+        return MODELS.build(wanted)
 
 
 def weights(run_dir: Path) -> dict[str, Any]:

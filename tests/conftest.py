@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import signal
 from pathlib import Path
 
@@ -23,6 +24,11 @@ TENSORS = (
 )
 install_import_hook([f"gfl.{module}" for module in TENSORS], "beartype.beartype")
 
+# Tests are of the paper's rows, whatever else experiments/extra.py declares; those of other rows
+# declare their own (extra_rows). Before a test module looks up a table.
+tables = importlib.import_module("experiments.tables")
+tables.TABLES.update(tables.PAPERS)
+
 # What a shell starts in the background ignores Ctrl-C, which some tests press.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -33,4 +39,14 @@ def shared() -> Path:
     folder = Path(__file__).parents[1].parent / "shared"
     if not (folder / "data").is_dir():
         pytest.skip(f"{folder}/data is not there: this test needs its COCO images and results")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def checked_images(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """Where images that were found sound are remembered: not in the checkout."""
+    folder = tmp_path_factory.getbasetemp() / "checked-images"
+    monkeypatch.setattr("gfl.data.image_check.REMEMBERED", folder)
     return folder

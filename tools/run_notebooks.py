@@ -20,6 +20,10 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from gfl import account  # noqa: E402
+
 NOTEBOOKS = ROOT / "notebooks"
 WIDGET = "application/vnd.jupyter.widget-view+json"
 ADDRESS = re.compile(r" at 0x[0-9a-f]+")  # of an object in memory
@@ -65,6 +69,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, help="where to write them; default: in place")
     parser.add_argument("--timeout", type=int, default=600, help="seconds a cell may take")
     args = parser.parse_args()
+    account.complete()
     for path in args.notebooks or sorted(NOTEBOOKS.glob("*.ipynb")):
         print(path.name, flush=True)
         try:

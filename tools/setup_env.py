@@ -12,6 +12,7 @@ import csv
 import errno
 import fcntl
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -24,6 +25,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from setup_steps import LOG, ROOT, VENV, SetupError, Steps
+
+sys.path.insert(0, str(ROOT))
+
+from gfl import account  # standard library only
 
 PYTHON = VENV / "bin" / "python"
 STATE = VENV / "setup.json"
@@ -50,26 +55,26 @@ CHECKED = (
 
 def read_requirements(groups: set[str]) -> tuple[list[str], str]:
     """Return what to install for these groups, and the key of everything that decides it."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
     wanted = [*project["dependencies"], *extras["test"]]
     for group in sorted(groups):
         wanted += [r for r in extras[group] if not r.startswith(project["name"])]
-    pins = (ROOT / "constraints.txt").read_text()
+    pins = (ROOT / "constraints.txt").read_text(encoding="utf-8")
     decides = json.dumps([LAYOUT, project["dependencies"], extras, pins, str(ROOT)])
     return wanted, hashlib.sha256(decides.encode()).hexdigest()[:16]
 
 
 def read_state() -> dict:
     try:
-        return dict(json.loads(STATE.read_text()))
+        return dict(json.loads(STATE.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return {}
 
 
 def write_state(state: dict) -> None:
     draft = STATE.with_suffix(".new")
-    draft.write_text(json.dumps(state, indent=1))
+    draft.write_text(json.dumps(state, indent=1), encoding="utf-8")
     draft.replace(STATE)
 
 
@@ -77,7 +82,9 @@ def venv_version(imports: str = "sys") -> tuple[int, ...] | None:
     """Return the (major, minor) of .venv's Python, None where it does not start."""
     code = f"import sys, {imports}; print(*sys.version_info[:2])"
     try:
-        done = subprocess.run([PYTHON, "-I", "-c", code], capture_output=True, text=True)
+        done = subprocess.run(
+            [PYTHON, "-I", "-c", code], capture_output=True, encoding="utf-8", errors="replace"
+        )
     except OSError:
         return None
     return tuple(map(int, done.stdout.split())) if done.returncode == 0 else None
@@ -113,7 +120,7 @@ def is_current(state: dict, args: argparse.Namespace) -> bool:
 def locked() -> Iterator[int]:
     """Let one set-up at a time touch .venv; a second waits for the first."""
     VENV.mkdir(exist_ok=True)
-    with LOCK.open("w") as lock:
+    with LOCK.open("w", encoding="utf-8") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -127,7 +134,7 @@ def locked() -> Iterator[int]:
 def is_whole(dist_info: Path) -> bool:
     """Say whether every file that a package's RECORD lists is there at its length."""
     try:
-        with (dist_info / "RECORD").open(newline="") as record:
+        with (dist_info / "RECORD").open(newline="", encoding="utf-8") as record:
             for name, _, size in csv.reader(record):
                 if size and (dist_info.parent / name).stat().st_size != int(size):
                     return False
@@ -181,7 +188,7 @@ def install(steps: Steps, requirements: list[str], torch_index: str) -> None:
     if not is_whole(headless):
         steps.run("opencv, headless", *pip, "--force-reinstall", "--no-deps", HEADLESS)
     # The project itself: importable from anywhere, without a build.
-    (site_packages() / "gfl-reproduction.pth").write_text(f"{ROOT}\n")
+    (site_packages() / "gfl-reproduction.pth").write_text(f"{ROOT}\n", encoding="locale")
     # Python compiles the rest on first use, far less work. Here once, unheard: these packages'
     # sources draw SyntaxWarnings, which are errors in tests.
     steps.run("byte-compiling", "sh", "-c", COMPILE, PYTHON, site_packages(), *SLOPPY)
@@ -237,8 +244,11 @@ def main() -> int:
     parser.add_argument("--python-given", action="store_true", help="PYTHON= was on the line")
     parser.add_argument("--repair", action="store_true", help="check every installed file")
     args = parser.parse_args()
+    if isinstance(sys.stdout, io.TextIOWrapper):  # paths and pip's lines, in whatever encoding
+        sys.stdout.reconfigure(errors="backslashreplace")
     # As with Ctrl-C, the running step is ended too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    account.complete()
     try:
         if is_current(read_state(), args):
             return 0

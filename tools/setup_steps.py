@@ -52,7 +52,7 @@ class Steps:
     """Runs commands one by one: output to the log, one line each on the terminal."""
 
     def __init__(self, lock: int) -> None:
-        self.log = LOG.open("w")
+        self.log = LOG.open("w", encoding="utf-8", errors="backslashreplace")
         self.lock = lock  # inherited, so that a pip left behind by a kill -9 still holds it
         self.live = sys.stdout.isatty()
 
@@ -88,8 +88,9 @@ class Steps:
         if not live:
             print(("\r\x1b[K" if self.live else "") + line, flush=True)
         elif self.live:
-            lines = LOG.read_text(errors="replace").splitlines()
+            lines = LOG.read_text(encoding="utf-8", errors="replace").splitlines()
             last = next((x.strip() for x in reversed(lines) if not x.startswith("WARN")), "")
+            last = "".join(c if c.isprintable() else " " for c in last)
             room = max(shutil.get_terminal_size().columns - len(line) - 3, 0)
             print(f"\r\x1b[K{line}  {last[:room]}", end="", flush=True)
 

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from analysis import uncertainty
-from analysis.claims.replicates import DRAW, replicates
-from analysis.library import Library, Locations
+from analysis.claims.replicates import DRAW, Read, replicates
+from analysis.library import KEPT, Library, Locations
 from analysis.uncertainty import RESAMPLES, Noise, Replicates
 from analysis.workers import Tell, quiet
 from experiments import tables
@@ -45,17 +45,11 @@ class Evidence:
 
         Raises:
             MissingRuns: there is none; names the runs of seed 0 that are missing.
-            UserError: there is none, though each has runs; or the data are not embedded.
+            UserError: there is none, though each has runs.
         """
-        if self.profile.dataset is None:
-            self.library.need(needed, self.profile, files=())
-            raise UserError(
-                f"the images of the {self.profile.name} profile are not in this project, and "
-                "without them nobody can say how far their choice matters"
-            )
         common = set.intersection(*(set(self.figures.get(e, ())) for e in needed))
         if not common:
-            self.library.need(needed, self.profile, files=(DETECTIONS,))
+            self.library.need(needed, self.profile, files=self.library.deciding(self.profile))
             raise UserError(f"no seed is common to {', '.join(e.slug for e in needed)}")
         return sorted(common)
 
@@ -83,24 +77,38 @@ class Evidence:
         return self.once(key, lambda: self.library.locations(experiment, self.profile, seed))
 
     @cached_property
+    def images(self) -> np.ndarray:
+        """The ids of the images that runs are evaluated on, rising.
+
+        Raises:
+            UserError: they are not embedded, and no run has matches that name them.
+        """
+        if self.profile.dataset is not None:
+            return np.arange(1, self.profile.dataset.val + 1)
+        for experiment, runs in self.figures.items():
+            for seed in runs:
+                return self.library.matches(experiment, self.profile, seed).images
+        raise UserError(f"no run of the {self.profile.name} profile has matches: its images are "
+                        "not known here")  # fmt: skip
+
+    @cached_property
     def weights(self) -> np.ndarray:
         """The weights of the replicates, [R, images]: how often each image is drawn."""
         from analysis.resampling import resamples
 
-        assert self.profile.dataset is not None
-        return resamples(self.profile.dataset.val, RESAMPLES, np.random.default_rng(DRAW))
+        return resamples(len(self.images), RESAMPLES, np.random.default_rng(DRAW))
 
 
 def gather(library: Library, profile: Profile, tell: Tell = quiet) -> Evidence:
     """Read the runs that the tables declare at a profile; evaluate what was not evaluated before.
 
-    Runs of data that are not embedded have records and no replicates: their images are not here.
+    Runs of data that are not embedded have replicates where their matches are stored.
 
     Raises:
-        UserError: a file of detections is damaged.
+        UserError: a file of detections or of matches is damaged.
     """
     records = _records(library, profile)
-    figures = {} if profile.dataset is None else _figures(library, profile, records, tell)
+    figures = _figures(library, profile, records, tell)
     return Evidence(library, profile, records, figures, noise(records))
 
 
@@ -122,7 +130,7 @@ def _records(library: Library, profile: Profile) -> dict[Experiment, dict[int, R
     known = {record.id: record for record in library.records(profile)}
     seeds = [seed for seed in seeds_of(known) if seed != TUNING_SEED]
     found: dict[Experiment, dict[int, RunRecord]] = {}
-    for experiment in declared(profile):
+    for experiment in tables.experiments(profile):
         runs = {seed: known.get(library.id(experiment, profile, seed)) for seed in seeds}
         there = {seed: record for seed, record in runs.items() if record is not None}
         if there:
@@ -130,28 +138,24 @@ def _records(library: Library, profile: Profile) -> dict[Experiment, dict[int, R
     return found
 
 
-def declared(profile: Profile) -> list[Experiment]:
-    """Every experiment that some table runs at the profile, once."""
-    cells = (
-        cell
-        for table in tables.TABLES.values()
-        if table.runs_at(profile.name)
-        for cell in table.cells()
-    )
-    return list(dict.fromkeys(cell.experiment for cell in cells if cell.experiment))
-
-
 def _figures(
     library: Library, profile: Profile, records: Records, tell: Tell
 ) -> dict[Experiment, dict[int, Replicates]]:
-    there = [
-        (experiment, seed, checksum)
-        for experiment, runs in records.items()
-        for seed, record in runs.items()
-        if (checksum := library.checksums(record, profile).get(DETECTIONS))
-    ]
-    read = {sum: partial(library.detections, e, profile, seed) for e, seed, sum in there}
-    evaluated = replicates(library.dataset(profile), read, tell=tell)
+    there: list[tuple[Experiment, int, str]] = []
+    read: dict[str, Read] = {}
+    for experiment, runs in records.items():
+        for seed, record in runs.items():
+            if not library.is_evaluated(record, profile):
+                continue
+            checksums, load = library.checksums(record, profile), library.detections
+            if library.keeps_matches(record, profile):
+                checksum, load = " ".join(checksums[name] for name in KEPT), library.matches
+            else:
+                checksum = checksums[DETECTIONS]
+            there.append((experiment, seed, checksum))
+            read[checksum] = partial(load, experiment, profile, seed)
+    dataset = library.dataset(profile) if there and library.has_truth(profile) else None
+    evaluated = replicates(dataset, read, tell=tell)
     found: dict[Experiment, dict[int, Replicates]] = {}
     for experiment, seed, checksum in there:
         found.setdefault(experiment, {})[seed] = evaluated[checksum]

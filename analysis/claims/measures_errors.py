@@ -8,13 +8,13 @@ import numpy as np
 
 from analysis.claims.evidence import Evidence
 from analysis.claims.measures_distributions import DFL, DIRAC
-from analysis.claims.measuring import OfRun, Quantity, Replicated, detected, difference
-from analysis.errors import BACKGROUND, FOREGROUND, Sorted
+from analysis.claims.measuring import OfRun, Quantity, Replicated, difference, evaluated
+from analysis.errors import after
 from analysis.figures.fig2 import IOU_BRANCH, JOINT
-from analysis.matching import AREAS, FOUND, THRESHOLDS, Matches, Ranked
-from analysis.overlaps import Found, Truth
 from analysis.resampling import evaluate
+from gfl.error_kinds import FOREGROUND, Sorted
 from gfl.experiment import Experiment
+from gfl.matching import AREAS, FOUND, THRESHOLDS, Matches, Ranked
 from gfl.record import METRICS
 
 HOW = "AP50 without the errors of that kind less AP50, as TIDE has it (analysis.errors)"
@@ -24,29 +24,22 @@ def _lost_to(kind: str) -> OfRun:
     """What AP50 gains by the oracle of a kind of errors."""
 
     def lost(evidence: Evidence, experiment: Experiment, seed: int) -> Replicated:
-        dataset = evidence.once("dataset", lambda: evidence.library.dataset(evidence.profile))
-        truth = Truth.of(dataset)
-        found = Found.results(evidence.library.results(experiment, evidence.profile, seed))
-        judged = Sorted.of(truth, found, FOREGROUND, BACKGROUND)
-        images = np.array(sorted(image["id"] for image in dataset["images"]))
+        judged = evidence.library.errors(experiment, evidence.profile, seed, FOREGROUND)
         with_all, without = (
-            ap50(matches_of(truth, found, judged, images, k), evidence.weights)
-            for k in (None, kind)
+            ap50(matches_of(judged, evidence.images, k), evidence.weights) for k in (None, kind)
         )
         return without[0] - with_all[0], without[1] - with_all[1]
 
     return lost
 
 
-def matches_of(
-    truth: Truth, found: Found, judged: Sorted, images: np.ndarray, without: str | None
-) -> Matches:
+def matches_of(judged: Sorted, images: np.ndarray, without: str | None) -> Matches:
     """What an oracle leaves, as matches of which nothing but AP50 can be read."""
-    keep, true, category, objects = judged.after(without)
-    categories = np.unique(truth.category)
+    keep, true, category, objects = after(judged, without)
+    categories = np.unique(judged.objects.category)
     counts = np.zeros((len(AREAS), len(images), len(categories)), dtype=np.int32)
-    at = np.searchsorted(images, truth.image[objects])
-    np.add.at(counts[0], (at, np.searchsorted(categories, truth.category[objects])), 1)
+    at = np.searchsorted(images, judged.objects.image)
+    counts[0, at, np.searchsorted(categories, judged.objects.category)] = objects
     ranked = []
     for one in categories:
         some = keep & (category == one)
@@ -54,7 +47,7 @@ def matches_of(
         match[0, 0] = np.where(true[some], FOUND, 0)
         inside = np.zeros((len(AREAS), some.sum()), dtype=bool)
         inside[0] = True
-        place = np.searchsorted(images, found.image[some]).astype(np.int32)
+        place = np.searchsorted(images, judged.image[some]).astype(np.int32)
         ranked.append(Ranked(place, np.zeros(len(place)), inside, match))
     recalled = np.zeros((len(METRICS) - 6, *counts.shape[1:]), dtype=np.int32)
     return Matches(images, categories, counts, recalled, tuple(ranked))
@@ -69,9 +62,9 @@ def ap50(matches: Matches, weights: np.ndarray) -> Replicated:
 
 QUANTITIES: Mapping[str, Quantity] = {
     "background-error-joint-minus-iou-branch": difference(
-        JOINT, IOU_BRANCH, _lost_to("background"), HOW, detected
+        JOINT, IOU_BRANCH, _lost_to("background"), HOW, evaluated
     ),
     "localisation-error-dfl-minus-dirac": difference(
-        DFL, DIRAC, _lost_to("localisation"), HOW, detected
+        DFL, DIRAC, _lost_to("localisation"), HOW, evaluated
     ),
 }

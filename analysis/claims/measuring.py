@@ -68,10 +68,9 @@ def of_sums(
     ``columns`` are numbers of the rows; ``combine`` makes the statistic of their sums, the last
     axis. What is in one image is drawn together.
     """
-    size = evidence.weights.shape[1]
+    at, size = np.searchsorted(evidence.images, image_id), len(evidence.images)
     sums = np.stack(
-        [np.bincount(image_id - 1, weights=np.asarray(c, float), minlength=size) for c in columns],
-        axis=-1,
+        [np.bincount(at, weights=np.asarray(c, float), minlength=size) for c in columns], axis=-1
     )
     with np.errstate(invalid="ignore", divide="ignore"):  # a resample may lack all of a kind
         return float(combine(sums.sum(0))), combine(evidence.weights @ sums)
@@ -84,7 +83,7 @@ def of_weights(
 
     A row has the weight of its image: how often that is drawn.
     """
-    at = image_id - 1
+    at = np.searchsorted(evidence.images, image_id)
     replicates = [statistic(weights[at]) for weights in evidence.weights]
     return statistic(np.ones(len(at), dtype=int)), np.array(replicates)
 
@@ -133,24 +132,29 @@ def detected(evidence: Evidence, experiments: Sequence[Experiment]) -> list[int]
     return _common(evidence, experiments, DETECTIONS)
 
 
-def _common(evidence: Evidence, experiments: Sequence[Experiment], file: str) -> list[int]:
+def evaluated(evidence: Evidence, experiments: Sequence[Experiment]) -> list[int]:
+    """Return the seeds at which every experiment has its matches, or what they are made of."""
+    return _common(evidence, experiments, *evidence.library.deciding(evidence.profile))
+
+
+def _common(evidence: Evidence, experiments: Sequence[Experiment], *files: str) -> list[int]:
     """Return the common seeds.
 
     Raises:
-        UserError: there is none; names the runs of seed 0 that lack the file.
+        UserError: there is none; names the runs of seed 0 that lack a file.
     """
-    if evidence.profile.dataset is None:
-        raise UserError(f"the images of the {evidence.profile.name} profile are not embedded")
     seeds = set.intersection(*(set(evidence.records.get(e, ())) for e in experiments))
-    found = [seed for seed in sorted(seeds) if _has(evidence, experiments, seed, file)]
+    found = [seed for seed in sorted(seeds) if _has(evidence, experiments, seed, files)]
     if not found:
-        evidence.library.need(experiments, evidence.profile, files=(file,))
+        evidence.library.need(experiments, evidence.profile, files=files)
     return found
 
 
-def _has(evidence: Evidence, experiments: Sequence[Experiment], seed: int, file: str) -> bool:
+def _has(
+    evidence: Evidence, experiments: Sequence[Experiment], seed: int, files: Sequence[str]
+) -> bool:
     try:
-        evidence.library.need(experiments, evidence.profile, (seed,), files=(file,))
+        evidence.library.need(experiments, evidence.profile, (seed,), files=files)
     except UserError:
         return False
     return True

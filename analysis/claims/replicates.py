@@ -20,26 +20,27 @@ from analysis import uncertainty
 from analysis.library import coco_results
 from analysis.uncertainty import RESAMPLES, Replicates
 from analysis.workers import Tell, quiet, workers
-from gfl import train
+from gfl import matching, train
 from gfl.files import replacing
+from gfl.matching import Matches, match
 from gfl.record import digest
 
 DRAW = 0  # seed of the weights, the same for every run: so that all differences are paired
 FOLDER = "replicates"  # beside the embedded data, git-ignored: a second look takes seconds
 
-Read = Callable[[], pd.DataFrame]  # Library.detections of a run
+Read = Callable[[], pd.DataFrame | Matches]  # Library.detections of a run, or Library.matches
 
 
 def replicates(
-    dataset: Mapping[str, Any],
+    dataset: Mapping[str, Any] | None,
     runs: Mapping[str, Read],
     folder: Path | None = None,
     tell: Tell = quiet,
 ) -> dict[str, Replicates]:
     """Evaluate detections on a data set and on ``RESAMPLES`` resamples of its images.
 
-    ``runs`` has the checksum of a file of detections and how to read it; what was evaluated before
-    is not read. The same resamples for all.
+    ``runs`` has the checksum of a file of detections, or of matches, which need no data set, and
+    how to read it; what was evaluated before is not read. The same resamples for all.
     """
     kept = Kept.of(dataset, folder or train.EMBEDDED / FOLDER)
     found = {checksum: kept.load(checksum) for checksum in runs}
@@ -56,23 +57,23 @@ def replicates(
     return {checksum: one for checksum, one in found.items() if one is not None}
 
 
-def evaluate(dataset: Mapping[str, Any], detections: pd.DataFrame) -> Replicates:
+def evaluate(dataset: Mapping[str, Any] | None, detections: pd.DataFrame | Matches) -> Replicates:
     """Match detections to objects once, then weigh the images anew again and again."""
-    from analysis.matching import match
-
-    matches = match(dataset, coco_results(detections))
-    return uncertainty.replicate(matches, np.random.default_rng(DRAW))
-
-
-_dataset: Mapping[str, Any] = {}  # of a worker
+    if isinstance(detections, pd.DataFrame):
+        assert dataset is not None
+        detections = match(dataset, coco_results(detections))
+    return uncertainty.replicate(detections, np.random.default_rng(DRAW))
 
 
-def _start(dataset: Mapping[str, Any]) -> None:
+_dataset: Mapping[str, Any] | None = None  # of a worker
+
+
+def _start(dataset: Mapping[str, Any] | None) -> None:
     global _dataset
     _dataset = dataset
 
 
-def _evaluate(detections: pd.DataFrame) -> Replicates:
+def _evaluate(detections: pd.DataFrame | Matches) -> Replicates:
     return evaluate(_dataset, detections)
 
 
@@ -84,8 +85,8 @@ class Kept:
     of_all: str  # hash of all but the detections
 
     @classmethod
-    def of(cls, dataset: Mapping[str, Any], folder: Path) -> Kept:
-        from analysis import matching, resampling
+    def of(cls, dataset: Mapping[str, Any] | None, folder: Path) -> Kept:
+        from analysis import resampling
 
         code = [
             meaning(inspect.getsource(o)) for o in (matching, resampling, uncertainty.replicate)

@@ -5,14 +5,18 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 from analysis.library import Library
 from analysis.uncertainty import seed_noise
 from experiments import profiles
+from experiments.cli import guarded
 from experiments.table1 import SIX
+from gfl import terminal
 from gfl.record import RunRecord, Store
+from gfl.terminal import say
 
 
 def over_seeds(records: Iterable[RunRecord]) -> dict[str, float]:
@@ -48,12 +52,18 @@ def reference(store: Store) -> list[RunRecord]:
     return [record for record in records if record.seed != profiles.TUNING_SEED]
 
 
-def main() -> None:
+def main() -> int:
+    return guarded("analysis.claims.spread", _print)
+
+
+def _print() -> int:
     records = reference(Store(Path("runs"), Path("results")))
     spreads = over_seeds(records)
     for name, factor in beside_ap(spreads).items():
-        print(f"{name:5} {spreads[name]:.3f}  {factor:.1f}")
+        say(f"{name:5} {spreads[name]:.3f}  {factor:.1f}")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    terminal.as_utf8()
+    sys.exit(main())

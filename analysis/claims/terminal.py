@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import textwrap
 
 from rich.console import Console
@@ -11,8 +10,9 @@ from rich.text import Text
 
 from analysis.claims import wording
 from analysis.claims.trial import Trial
+from analysis.terminal import WIDEST_TEXT, screen
+from gfl.terminal import legible
 
-PIPED, WIDEST_TEXT = 200, 100  # columns where no terminal tells; of prose
 STYLES = {
     "holds": "green", "supported": "green", "does not hold": "red", "refuted": "red",
     "holds in part": "yellow", "within noise": "yellow",
@@ -21,7 +21,7 @@ STYLES = {
 
 def show(trial: Trial, console: Console | None = None) -> None:
     """Print every claim with its verdicts and what they rest on; the counts below."""
-    console = console or _console()
+    console = console or screen()
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("claim", no_wrap=True)
     table.add_column("paper", no_wrap=True)
@@ -37,23 +37,16 @@ def show(trial: Trial, console: Console | None = None) -> None:
             check = wording.deciding(found)
             cells += [
                 _coloured(found.verdict),
-                Text("—" if check is None else wording.effect(check)),
-                Text(wording.p_value(found.p_corrected)),
+                Text(legible("—" if check is None else wording.effect(check))),
+                Text(legible(wording.p_value(found.p_corrected))),
             ]
         table.add_row(*cells)
     console.print(table)
     console.print()
     for line in wording.summary(trial):
-        text = textwrap.fill(line, min(console.width, WIDEST_TEXT), break_long_words=False)
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
+        text = textwrap.fill(legible(line), min(console.width, WIDEST_TEXT), break_long_words=False)
+        console.print(text, soft_wrap=True)
 
 
 def _coloured(verdict: str) -> Text:
     return Text(verdict, style=STYLES.get(verdict, "dim"))
-
-
-def _console() -> Console:
-    console = Console()
-    if not (console.is_terminal or "COLUMNS" in os.environ):
-        console = Console(width=PIPED)
-    return console

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from analysis.figures import FIGURES
 from analysis.figures.plate import FigureOf, Plate
 from analysis.library import Library
+from gfl import escape
 from gfl.errors import UserError, did_you_mean
 from gfl.experiment import Profile
 from gfl.record import Store
+from gfl.terminal import say
 
 
 def parts(name: str) -> list[FigureOf]:
@@ -42,6 +43,11 @@ def draw(names: str, profile: Profile, store: Store, own: bool, out: Path | None
     folder = out or store.results / "figures" / profile.name
     # This machine's figure has a name that git ignores: the committed one is the reference's.
     mark = ".this-machine" if own and out is None else ""
+    return draw_from(names, profile, library, folder, mark)
+
+
+def draw_from(names: str, profile: Profile, library: Library, folder: Path, mark: str = "") -> int:
+    """Draw what ``names`` means from a library, into a folder; see ``draw``."""
     missing: list[str] = []
     wanted = parts(names)
     for figure in wanted:
@@ -54,7 +60,7 @@ def draw(names: str, profile: Profile, store: Store, own: bool, out: Path | None
         else:
             _write(figure, plate, folder, mark)
     for line in missing:
-        print(f"analysis: {line}", file=sys.stderr)
+        say(f"analysis: {line}", error=True)
     return 2 if missing else 0
 
 
@@ -66,7 +72,11 @@ def draw_annotations(
     if names == "all":
         wanted = [figure for figure in wanted if figure.draw_files]
     folder = out or store.results / "figures" / "annotations"
-    mark = "-" + "+".join(path.stem for path in files) + ".this-machine" if out is None else ""
+    mark = (
+        "-" + escape.file_name("+".join(path.stem for path in files)) + ".this-machine"
+        if out is None
+        else ""
+    )
     for figure in wanted:
         _write(figure, figure.of_annotations(files), folder, mark)
     return 0
@@ -74,4 +84,4 @@ def draw_annotations(
 
 def _write(figure: FigureOf, plate: Plate, folder: Path, mark: str) -> None:
     paths = plate.save(folder, f"fig{figure.name}{mark}")
-    print(f"figure {figure.name}:", ", ".join(map(str, paths)))
+    say(f"figure {figure.name}:", ", ".join(map(str, paths)))

@@ -20,6 +20,7 @@ from experiments import profiles
 from experiments.table1 import TABLE_1C
 from experiments.table2 import TABLE_2B
 from experiments.table3 import GFL
+from gfl import escape
 from gfl.errors import UserError
 from gfl.experiment import Experiment, Profile
 from gfl.losses import distribution_focal_loss, quality_focal_loss
@@ -180,7 +181,7 @@ def fig5c(library: Library, profile: Profile) -> Plate:
 @fig5c.on_annotations
 def _fig5c(files: Sequence[Path]) -> Plate:
     found = positives.of_annotations(files, profiles.COCO)
-    return _plate5c(found, ", ".join(path.name for path in files))
+    return _plate5c(found, ", ".join(escape.matplotlib(path.name) for path in files))
 
 
 def _plate5c(found: Positives, source: str) -> Plate:

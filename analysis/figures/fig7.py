@@ -67,7 +67,7 @@ def published() -> pd.DataFrame:
             }
         )
     frame = pd.DataFrame(rows)
-    timed = frame.fps.notna()
+    timed = frame.fps.notna() & frame.ap_percent.notna()
     frame.loc[timed, "pareto"] = pareto(*_cost_and_gain(frame.loc[timed]))
     return frame
 
@@ -161,7 +161,7 @@ def _note(own: pd.DataFrame, profile: Profile) -> str:
 
 
 def _paper(fast: Axes, slow: Axes, paper: pd.DataFrame) -> None:
-    timed = paper.loc[paper.fps.notna()].astype({"pareto": bool})
+    timed = paper.loc[paper.pareto.notna()].astype({"pareto": bool})
     for axes in (fast, slow):
         front = timed.loc[timed.pareto].sort_values("ms_per_image")
         axes.step(front.ms_per_image, front.ap_percent, where="post", color=style.INK, lw=0.8,

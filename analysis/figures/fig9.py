@@ -14,6 +14,7 @@ from analysis.figures.plate import Plate, figure
 from analysis.style import Look
 from experiments import profiles
 from experiments.table3 import GFL
+from gfl import escape
 from gfl.experiment import Profile
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def fig9(library: Library, profile: Profile) -> Plate:
 def _fig9(files: Sequence[Path]) -> Plate:
     found = positives.of_annotations(files, profiles.COCO)
     note = (
-        f"{', '.join(path.name for path in files)}: {found.images:,} images, "
+        f"{', '.join(escape.matplotlib(path.name) for path in files)}: {found.images:,} images, "
         f"{found.objects:,} objects ({found.unmatched:,} without a positive), "
         f"{len(found.centerness):,} positives under ATSS; no IoU without a model. "
         "The paper prints mean .64, std .18 over all of COCO"

@@ -13,6 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from analysis import style
+from gfl import escape
 from gfl.errors import UserError
 from gfl.experiment import Profile
 from gfl.files import replacing
@@ -43,7 +44,10 @@ class Plate:
     @property
     def csv(self) -> str:
         """The numbers as they are written, in six digits."""
-        return self.numbers.to_csv(index=False, float_format="%.6g", lineterminator="\n")
+        numbers = self.numbers.copy()
+        for name in numbers.select_dtypes(exclude="number"):
+            numbers[name] = numbers[name].map(escape.csv_field)
+        return numbers.to_csv(index=False, float_format="%.6g", lineterminator="\n")
 
     def _settle(self) -> None:
         """Lay the figure out once for all: the layout's next pass would move things a little."""

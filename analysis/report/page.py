@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from analysis.report import bundle, evidence, lists, pictures, runs, sides, speed
 from experiments import tables
+from gfl import escape
 from gfl.experiment import Profile
 from gfl.record import RunRecord, Store
 
@@ -43,15 +44,18 @@ def html(profile: Profile, store: Store, own: bool) -> str:
     views, shown = sides.views(declared, profile, store, own)
     cards = runs.cards(shown)
     records = list({r.id: r for cell in shown for r in cell.records.values()}.values())
+    papers = list({r.id: r for cell in shown if not cell.filled.cell.row.is_extra
+                   for r in cell.records.values()}.values())  # fmt: skip
     claims = store.results / f"claims{mark}.json"
-    ids, slugs = {record.id for record in records}, {card.slug for card in cards}
+    ids, slugs = {record.id for record in papers}, {card.slug for card in cards}
     trial = evidence.read(claims, profile.name, store, own, ids, slugs)
     drawn = list(pictures.pictures(profile.name, store, own))
     return _render(
         made_of=made_of(profile.name, store, own),
         profile=profile,
-        facts=list(_facts(profile, records)),
+        facts=list(_facts(profile, papers, len(records) - len(papers))),
         own=own,
+        held=len(papers),
         trial=trial,
         tables=views,
         steps_of_gap=sides.STEPS,
@@ -97,6 +101,7 @@ def _render(**content: Any) -> str:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
+        finalize=escape.html,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -118,8 +123,10 @@ def _own(name: str) -> str:
     return (TEMPLATES / name).read_text(encoding="utf-8")
 
 
-def _facts(profile: Profile, records: Sequence[RunRecord]) -> Iterator[tuple[str, str]]:
-    """The scale of the runs, for the head of the page."""
+def _facts(
+    profile: Profile, records: Sequence[RunRecord], others: int
+) -> Iterator[tuple[str, str]]:
+    """The scale of the runs, for the head of the page; ``others`` are not of the paper's rows."""
     data, schedule, model = profile.dataset, profile.schedule, profile.model
     size = " × ".join(map(str, sorted(profile.scale, reverse=True)))
     if data is None:
@@ -140,7 +147,8 @@ def _facts(profile: Profile, records: Sequence[RunRecord]) -> Iterator[tuple[str
     )
     seeds = sorted({record.seed for record in records})
     named = f", seeds {', '.join(map(str, seeds))}" if seeds else ""
-    yield "Runs", f"{len(records)}{named}"
+    beside = f"; {others} of rows not in the paper" if others else ""
+    yield "Runs", f"{len(records)}{named}{beside}"
     if machines := sorted({runs.machine(record) for record in records}):
         yield "Hardware", "; ".join(machines)
 

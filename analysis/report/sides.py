@@ -64,12 +64,13 @@ class Figures:
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the paper in one group of columns."""
+    """A row in one group of columns."""
 
     id: str  # of what is said of its runs; empty where it cannot have any
     name: str
     mark: str  # of its footnote
     marks: tuple[str, ...]
+    is_extra: bool  # not the paper's
     is_baseline: bool
     seeds: str
     figures: tuple[Figures, ...]
@@ -128,7 +129,7 @@ def views(
     """Every table, and every cell of them that is run at the profile."""
     made, shown = [], []
     for table in declared:
-        filled = tables.fill(table, profile, store)
+        filled = tables.fill_all(table, profile, store)
         view, cells = _Side(table, profile, filled, own).view()
         made.append(view)
         shown += cells
@@ -192,8 +193,12 @@ class _Side:
         return view, [Shown(self._use(f), f, self._records(f)) for f in runs]
 
     def _seeds(self, runs: Sequence[Filled]) -> list[int]:
-        """Those of most rows of some group: a row that stands in other tables too may have more."""
-        groups = [[f for f in runs if f.cell.group == group] for group in self.table.groups]
+        """Those of most rows of some group: a row that stands in other tables too may have more.
+
+        Of the paper's rows, which the command is for.
+        """
+        papers = [f for f in runs if not f.cell.row.is_extra]
+        groups = [[f for f in papers if f.cell.group == group] for group in self.table.groups]
         counts = [
             Counter(seed for f in cells for seed in self._records(f)) for cells in groups if cells
         ]
@@ -206,25 +211,33 @@ class _Side:
 
     def _rows(self, group: Group, made: Sheet, lines: Sequence[Line]) -> Iterator[Row]:
         """Pair the cells of a group with the lines that the printed table has for them."""
-        paper = [line for line in lines if line.source == "paper"]
+        starts = iter(line for line in lines if line.row)
+        paper = iter(line for line in lines if line.source == "paper")
         ours = iter(line for line in lines if line.source == ("ours" if self.own else "reference"))
         cells = [f for f in self.filled if f.cell.group == group]
         names = [name for name in made.figures if name != DELTA][1:]
-        for cell, line in zip(cells, paper, strict=True):
+        for cell in cells:
             run = tables.is_run(self.table, self.profile, cell.cell)
+            if cell.cell.row.is_extra and not run:
+                continue
+            line = next(starts)
+            printed = None if cell.cell.row.is_extra else next(paper)
             found = next(ours) if run else None
-            texts = dict(zip(made.figures, line.figures, strict=True))
-            own_texts = dict(zip(made.figures, found.figures, strict=True)) if found else {}
+            texts, own_texts = (
+                dict(zip(made.figures, some.figures, strict=True)) if some else {}
+                for some in (printed, found)
+            )
             base = tables.baseline_of(self.filled, self.table, cell.cell)
             yield Row(
                 id=self._use(cell).id if run else "",
                 name=cell.cell.row.name,
                 mark=line.row.removeprefix(cell.cell.row.name),
                 marks=line.marks,
+                is_extra=cell.cell.row.is_extra,
                 is_baseline=base is None and self._is_baseline(cell),
                 seeds=own_texts.get("n", ""),
                 figures=tuple(
-                    self._figures(column, cell, base, texts[name], own_texts.get(name, ""))
+                    self._figures(column, cell, base, texts.get(name, ""), own_texts.get(name, ""))
                     for column, name in zip(self.table.columns, names, strict=True)
                 ),
             )
@@ -272,7 +285,8 @@ class _Side:
         return Use(
             id=identifier("cell", self.table.name, cell.group.name, cell.row.key),
             table=paper_title(self.table.name),
-            row=", ".join(filter(None, (cell.row.key, cell.group.name))),
+            row=", ".join(filter(None, (cell.row.key, cell.group.name)))
+            + (" (not in the paper)" if cell.row.is_extra else ""),
             baseline=base.cell.row.key if base else "",
             factors=tuple(factors),
         )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
-from analysis.strict import artefacts, records
+from analysis.strict import artefacts, records, truth
 from analysis.strict.artefacts import PUBLISHED, published_csv
 from analysis.strict.findings import Finding
 from analysis.workers import Tell, quiet
@@ -19,7 +20,9 @@ __all__ = [
     "Check",
     "Finding",
     "as_it_stands",
+    "check_data",
     "find",
+    "held",
     "of_profile",
     "published_csv",
     "recorded",
@@ -67,14 +70,31 @@ def as_it_stands(store: Store) -> Store:
     return Store(nobodys, store.results, tell=quiet, mend=False, verify=False)
 
 
-def find(store: Store, tell: Tell) -> Iterator[Finding]:
-    """Hold all that is committed against the records, and name each place that differs."""
+def find(store: Store, tell: Tell, data: Path | None = None) -> Iterator[Finding]:
+    """Hold all that is committed against the records, and name each place that differs.
+
+    And stored matches to the ground truth in ``data``, a folder of COCO, if it is named.
+    """
     store = as_it_stands(store)
     tell("published numbers")
     yield from artefacts.published(store)
     for profile in recorded(store):
         yield from of_profile(profile, store, tell)
+    yield from held(store, tell, data)
     yield from artefacts.claims(store, tell)
+
+
+def check_data(store: Store, data: Path | None) -> None:
+    """Raise a UserError, at once, where ``data`` lacks what a profile's matches are held to."""
+    if data is not None:
+        for profile in recorded(store):
+            truth.check(profile, data)
+
+
+def held(store: Store, tell: Tell, data: Path | None) -> Iterator[Finding]:
+    """Hold the matches of every profile without embedded data to the ground truth in ``data``."""
+    for profile in recorded(store):
+        yield from truth.held(profile, store, data, tell)
 
 
 def of_profile(profile: Profile, store: Store, tell: Tell) -> Iterator[Finding]:

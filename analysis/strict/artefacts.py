@@ -1,61 +1,78 @@
-"""What is made of records, made again in memory and held against the committed files."""
+"""What is made of records, made again in memory and held against the committed files.
+
+What is computed may be as another processor rounds it. Sweeps print the records' own numbers, and
+``published.csv`` what is declared: these are the same everywhere.
+"""
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from analysis import render
 from analysis import tables as filling
 from analysis.library import Library
-from analysis.overlaps import Truth
 from analysis.sheet import sheet
 from analysis.strict.findings import NOTHING, RECORDS, Finding, Line, compare
+from analysis.strict.rounding import DOUBLES, FIGURES, variants
 from analysis.workers import Tell
 from experiments import tables as declared
 from experiments.declare import Table
 from experiments.tuning import SWEEPS
 from experiments.tuning_told import told
+from gfl import escape
 from gfl.errors import UserError
 from gfl.experiment import Profile
 from gfl.record import RunRecord, Store
+
+if TYPE_CHECKING:
+    from analysis.figures.plate import Plate
 
 PUBLISHED = "published.csv"
 CLAIMS = "claims.json"
 DECLARATIONS = "experiments"
 PAPER, REFERENCE = "paper", "reference"  # the sources of a table's lines
-FIGURES_TOLERANCE = 2e-5  # their CSVs have six digits, and another processor sums in another order
 
 
 def tables(profile: Profile, store: Store) -> Iterator[Finding]:
     """Every printed table of a profile, and what no table has made there."""
     folder = store.results / "tables" / profile.name
-    made: dict[Path, tuple[str, Table]] = {}
+    made: dict[Path, tuple[Sequence[str], Table]] = {}
     for table in declared.TABLES.values():
-        filled = filling.fill(table, profile, store)
+        filled = filling.fill_all(table, profile, store)
         if any(cell.reference for cell in filled):
-            stem, laid_out = folder / table.name, sheet(table, profile, filled, False)
-            made[stem.with_suffix(".md")] = render.markdown(laid_out, []), table
-            made[stem.with_suffix(".csv")] = render.tidy_csv(table, filled, False), table
+            for kind, text in _printed(table, profile, filled).items():
+                made[folder / f"{table.name}.{kind}"] = text, table
     yield from _strange(folder, {path.name for path in made})
     for path, (text, table) in made.items():
         yield from compare(path, text, origin=partial(_printed_by, table.name))
 
 
+def _printed(
+    table: Table, profile: Profile, filled: Sequence[filling.Filled]
+) -> dict[str, Sequence[str]]:
+    """A table's texts, by the ending of their files."""
+
+    def markdown(cells: Sequence[filling.Filled]) -> str:
+        return render.markdown(sheet(table, profile, cells, False), [])
+
+    def tidy(cells: Sequence[filling.Filled]) -> str:
+        return render.tidy_csv(table, cells, False)
+
+    return {kind: variants(f, filled, DOUBLES) for kind, f in (("md", markdown), ("csv", tidy))}
+
+
 def published_csv() -> str:
     """Every number that the paper prints in its tables, as declared."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(("table", "group", "row", "column", "value"))
+    rows: list[tuple[object, ...]] = [("table", "group", "row", "column", "value")]
     for table in declared.TABLES.values():
         for cell in table.cells():
             where = (table.name, cell.group.name, cell.row.key)
             for column, value in cell.published.items():
-                writer.writerow((*where, column, "" if value is None else value))
-    return out.getvalue()
+                rows.append((*where, column, "" if value is None else value))
+    return escape.csv_file(rows)
 
 
 def published(store: Store) -> Iterator[Finding]:
@@ -79,12 +96,17 @@ def figures(profile: Profile, store: Store) -> Iterator[Finding]:
     for name, figure in FIGURES.items():
         path = folder / f"fig{name}.csv"
         try:
-            numbers = figure.plate(library, profile).csv
+            plate = figure.plate(library, profile)
         except UserError as err:
             if path.exists():
                 yield Finding(path, "the file", "numbers", f"{NOTHING}: {err}")
         else:
-            yield from compare(path, numbers, tolerance=FIGURES_TOLERANCE)
+            yield from numbers(path, plate)
+
+
+def numbers(path: Path, plate: Plate) -> Iterator[Finding]:
+    """What a figure plots."""
+    yield from compare(path, variants(lambda made: made.csv, plate, FIGURES))
 
 
 class _Swept(Store):
@@ -109,7 +131,7 @@ def tuning(profile: Profile, store: Store) -> Iterator[Finding]:
 def errors(profile: Profile, store: Store) -> Iterator[Finding]:
     """The detection errors by kind, where they are committed."""
     folder = store.results / "errors"
-    if profile.dataset is None or not folder.is_dir():
+    if not folder.is_dir():
         return
     from analysis import error_tables
     from analysis.error_runs import gather
@@ -117,12 +139,14 @@ def errors(profile: Profile, store: Store) -> Iterator[Finding]:
     library = Library(store)
     path = folder / f"{profile.name}.md"
     try:
-        report = gather(profile, library, Truth.of(library.dataset(profile)))
+        report = gather(profile, library)
     except UserError as err:
-        yield Finding(path, "the file", "errors", f"{NOTHING}: {err}")
+        if path.exists() or profile.dataset is not None:
+            yield Finding(path, "the file", "errors", f"{NOTHING}: {err}")
         return
-    yield from compare(path, error_tables.markdown(report, profile))
-    yield from compare(path.with_suffix(".csv"), error_tables.tidy_csv(report))
+    markdown = partial(error_tables.markdown, profile=profile)
+    yield from compare(path, variants(markdown, report, DOUBLES))
+    yield from compare(path.with_suffix(".csv"), variants(error_tables.tidy_csv, report, DOUBLES))
 
 
 def claims(store: Store, tell: Tell) -> Iterator[Finding]:
@@ -131,12 +155,13 @@ def claims(store: Store, tell: Tell) -> Iterator[Finding]:
     from analysis.claims.trial import trial
 
     try:
-        made = render.files(trial(store, tell=tell))
+        tried = trial(store, tell=tell)
     except UserError as err:
         yield Finding(store.results / CLAIMS, "the file", "claims", f"{NOTHING}: {err}")
         return
-    for name, text in made.items():
-        yield from compare(store.results / name, text, origin=_claimed_by)
+    for name in render.files(tried):
+        texts = variants(lambda made, name=name: render.files(made)[name], tried, DOUBLES)
+        yield from compare(store.results / name, texts, origin=_claimed_by)
 
 
 def _printed_by(table: str, line: Line) -> str:

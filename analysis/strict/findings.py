@@ -5,9 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from itertools import zip_longest
 from pathlib import Path
@@ -42,6 +41,11 @@ class Line:
     cells: tuple[str, ...]
     columns: tuple[str, ...] = ()
     is_named: bool = False  # its place is its own: no other line has it, here or by the records
+    variants: tuple[tuple[str, ...], ...] = ()  # its cells as another processor may have them
+
+    def has(self, cell: str, column: int) -> bool:
+        """Whether a cell is what the line has in a column."""
+        return any(cells[column] == cell for cells in (self.cells, *self.variants))
 
 
 Parse = Callable[[str], list[Line]]
@@ -55,17 +59,17 @@ def of_records(line: Line) -> str:
 
 def compare(
     file: Path,
-    expected: str,
+    expected: str | Sequence[str],
     parse: Parse | None = None,
-    tolerance: float = 0.0,
     origin: Origin = of_records,
 ) -> Iterator[Finding]:
     """Hold a committed file against the text that the records give for it, cell by cell.
 
-    Numbers may differ by a relative ``tolerance``: another processor sums in another order. The
-    file's ending says how it is read, unless ``parse`` does. ``origin`` says of a line what gives
-    it, if that is not the records.
+    Of several texts the first is what they give here; each cell may be any one's, see
+    ``rounding.variants``. The file's ending says how it is read, unless ``parse`` does. ``origin``
+    says of a line what gives it, if that is not the records.
     """
+    texts = (expected,) if isinstance(expected, str) else tuple(expected)
     try:
         committed = file.read_bytes().decode()
     except FileNotFoundError:
@@ -74,16 +78,29 @@ def compare(
     except UnicodeDecodeError as err:
         yield Finding(file, f"byte {err.start}", "not UTF-8", "text")
         return
-    if committed == expected:
+    if committed in texts:
         return
     parse = parse or READERS[file.suffix]
     try:
-        found = list(_different(file, parse(committed), parse(expected), tolerance, origin))
+        old = parse(committed)
     except ValueError as err:
-        found = [Finding(file, "the file", f"unreadable ({err})", "a file that can be read")]
-    if not found and not tolerance:
-        found = [Finding(file, *_line(committed, expected))]
+        yield Finding(file, "the file", f"unreadable ({err})", "a file that can be read")
+        return
+    new, *others = map(parse, texts)
+    found = list(_different(file, old, _with_variants(new, others), origin))
+    if not found and [line.cells for line in old] == [line.cells for line in new]:
+        found = [Finding(file, *_line(committed, texts[0]))]
     yield from found
+
+
+def _with_variants(lines: list[Line], others: Sequence[list[Line]]) -> list[Line]:
+    """Add to each line what it is in the other texts, of those that have the same lines."""
+    shape = [len(line.cells) for line in lines]
+    alike = [other for other in others if [len(line.cells) for line in other] == shape]
+    return [
+        replace(line, variants=tuple(variant.cells for variant in several))
+        for line, *several in zip(lines, *alike, strict=True)
+    ]
 
 
 def markdown_lines(text: str) -> list[Line]:
@@ -159,7 +176,6 @@ def _different(
     file: Path,
     committed: Sequence[Line],
     expected: Sequence[Line],
-    tolerance: float,
     origin: Origin,
 ) -> Iterator[Finding]:
     for old, new in _pairs(committed, expected):
@@ -167,12 +183,12 @@ def _different(
             line = new or old or Line("the file", ())
             yield Finding(file, line.place, _whole(old), _whole(new), origin(line))
         else:
-            yield from _cells(file, old, new, tolerance, origin(new))
+            yield from _cells(file, old, new, origin(new))
 
 
-def _cells(file: Path, old: Line, new: Line, tolerance: float, by: str) -> Iterator[Finding]:
+def _cells(file: Path, old: Line, new: Line, by: str) -> Iterator[Finding]:
     for i, (was, is_) in enumerate(zip(old.cells, new.cells, strict=True)):
-        if not _same(was, is_, tolerance):
+        if not new.has(was, i):
             column = new.columns[i] if i < len(new.columns) else ""
             where = f"column {column or i + 1}" if new.columns else ""
             yield Finding(file, ", ".join(filter(None, [new.place, where])), was, is_, by)
@@ -196,15 +212,6 @@ def _pairs(
 
 def _whole(line: Line | None) -> str:
     return NOTHING if line is None else " | ".join(line.cells)
-
-
-def _same(one: str, other: str, tolerance: float) -> bool:
-    if one == other:
-        return True
-    a, b = _number(one), _number(other)
-    if not tolerance or a is None or b is None:
-        return False
-    return math.isclose(a, b, rel_tol=tolerance, abs_tol=1e-9)
 
 
 def _number(text: str) -> float | None:

@@ -17,7 +17,7 @@ from experiments.profiles import TUNING_SEED
 from gfl.errors import UserError
 from gfl.experiment import Profile
 from gfl.files import sha256
-from gfl.predictions import DETECTIONS
+from gfl.predictions import DETECTIONS, MATCHES, OBJECTS, keeps_matches
 from gfl.record import METRICS, RecordError, RunRecord, Store, digest, read_json, seeds_of
 
 Metrics = Mapping[str, float | None]
@@ -62,19 +62,17 @@ def evidence(profile: Profile, store: Store, tell: Tell) -> Iterator[Finding]:
     """Compute every record's twelve figures anew of its committed detections, by pycocotools.
 
     Each must be the record's to the last digit, so that one altered there is found although its
-    checksum was made anew. Where the images are not embedded nothing can be evaluated.
+    checksum was made anew. Where the images are not embedded they are computed of the matches.
     """
+    decisive = MATCHES if keeps_matches(profile) else DETECTIONS
     cells = standing_for(profile, store)
     there: dict[str, list[tuple[str, Metrics]]] = {}
     for id in store.reference_ids(profile.name):
         content = _content(store.reference_path(profile.name, id))
         yield from _files(profile, id, content, store)
-        if (store.reference_predictions(profile.name, id) / DETECTIONS).is_file() and content:
+        if (store.reference_predictions(profile.name, id) / decisive).is_file() and content:
             there[id] = list(_said(content))
     yield from _stray(profile, store)
-    if profile.dataset is None:
-        tell(f"{profile.name}: its images are not here, so no run is evaluated again")
-        return
     found = _evaluated(profile, store, list(there), tell) if there else {}
     for id, said in there.items():
         path, again = store.reference_path(profile.name, id), found[id]
@@ -102,13 +100,15 @@ def _files(
     """Whether a run's committed predictions are the files that its record names."""
     folder = store.reference_predictions(profile.name, id)
     named: Mapping[str, str] = content.get("predictions") or {}
-    for name in sorted({DETECTIONS, *named, *(path.name for path in folder.glob("*"))}):
+    needed = (MATCHES, OBJECTS) if keeps_matches(profile) else (DETECTIONS,)
+    for name in sorted({*needed, *named, *(path.name for path in folder.glob("*"))}):
         path, checksum = folder / name, named.get(name, NOTHING)
         if path.is_file():
             if (found := sha256(path)) != checksum:
                 yield Finding(path, "its SHA-256", found, checksum)
-        elif name == DETECTIONS:
-            yield Finding(path, "the file", NOTHING, "the detections of its run")
+        elif name in needed:
+            what = name.removesuffix(".parquet")
+            yield Finding(path, "the file", NOTHING, f"the {what} of its run")
 
 
 def _stray(profile: Profile, store: Store) -> Iterator[Finding]:
@@ -123,21 +123,24 @@ def _evaluated(
     profile: Profile, store: Store, ids: Sequence[str], tell: Tell
 ) -> dict[str, Metrics | str]:
     """The twelve figures by id, or why there are none: several runs at a time."""
-    paths = [store.reference_predictions(profile.name, id) / DETECTIONS for id in ids]
+    folders = [store.reference_predictions(profile.name, id) for id in ids]
     found: dict[str, Metrics | str] = {}
-    with workers(len(ids), _start, Library(store).dataset(profile)) as each:
-        for id, metrics in zip(ids, each(_evaluate, paths), strict=True):
+    dataset = None if keeps_matches(profile) else Library(store).dataset(profile)
+    with workers(len(ids), _start, dataset) as each:
+        for id, metrics in zip(ids, each(_evaluate, folders), strict=True):
             found[id] = metrics
             if len(found) % 10 == 0 or len(found) == len(ids):
                 tell(f"{profile.name}: {len(found)} of {len(ids)} runs evaluated again")
     return found
 
 
-_truth: Any = None  # of this process, as pycocotools has it
+_truth: Any = None  # of this process, as pycocotools has it; None: matches are stored
 
 
-def _start(dataset: Mapping[str, Any]) -> None:
+def _start(dataset: Mapping[str, Any] | None) -> None:
     global _truth
+    if dataset is None:
+        return
     from pycocotools.coco import COCO
 
     _truth = COCO()
@@ -146,15 +149,19 @@ def _start(dataset: Mapping[str, Any]) -> None:
         _truth.createIndex()
 
 
-def _evaluate(path: Path) -> Metrics | str:
+def _evaluate(folder: Path) -> Metrics | str:
     import pyarrow
     import pyarrow.parquet as pq
 
-    from gfl.evaluate import coco_metrics  # pycocotools takes a while
+    from gfl import matches  # pycocotools takes a while
+    from gfl.evaluate import coco_metrics
 
+    path = folder / (MATCHES if _truth is None else DETECTIONS)
     try:
+        if _truth is None:
+            return matches.read(folder).metrics()
         return coco_metrics(_truth, coco_results(pq.read_table(path).to_pandas()))
-    except (UserError, pyarrow.ArrowException, KeyError) as err:
+    except (UserError, pyarrow.ArrowException, KeyError, OSError) as err:
         return f"{path} cannot be evaluated: {err}"
 
 

@@ -58,6 +58,18 @@ class At:
                     return row.published[i * len(names) + names.index(self.column)]
         raise KeyError(f"{self.table} has no figure {self.column} of {self.cell!r}")
 
+    @property
+    def number(self) -> float:
+        """What the paper prints there, where a statement needs a number.
+
+        Raises:
+            KeyError: no table has it.
+            ValueError: the paper prints n/a.
+        """
+        if (value := self.published) is None:
+            raise ValueError(f"{self.table}, {self.cell}: no {self.column} is published")
+        return value
+
 
 @dataclass(frozen=True)
 class Contrast:

@@ -53,7 +53,7 @@ def finding(agree: bool) -> Finding:
 
 def value(check: Contrast) -> float:
     """A contrast of printed figures, in tenths."""
-    return round(sum(factor * (at.published or 0.0) for factor, at in check.terms), 1)
+    return round(sum(factor * at.number for factor, at in check.terms), 1)
 
 
 def same_run(
@@ -195,7 +195,7 @@ def _on_others(column: str) -> list[Contrast]:
 
 
 def _one_ap() -> TextCheck:
-    none, both = (At("table-3", key).published or 0.0 for key in ("none", "both"))
+    none, both = (At("table-3", key).number for key in ("none", "both"))
     gain = round(both - none, 1)
     sentence = Quote("improves the strong ATSS baseline by absolute 1% AP score", "Section 4")
     why = f"{both} − {none} = {gain}"
@@ -203,9 +203,7 @@ def _one_ap() -> TextCheck:
 
 
 def _orthogonal() -> TextCheck:
-    none, qfl, dfl, both = (
-        At("table-3", key).published or 0.0 for key in ("none", "QFL", "DFL", "both")
-    )
+    none, qfl, dfl, both = (At("table-3", key).number for key in ("none", "QFL", "DFL", "both"))
     one, other, sum_ = (round(x - none, 1) for x in (qfl, dfl, both))
     why = f"QFL {one:+.1f} and DFL {other:+.1f} make {one + other:+.1f}; both bring {sum_:+.1f}"
     agree = round(one + other - sum_, 1) == 0
@@ -220,7 +218,7 @@ def _speeds() -> tuple[TextCheck, TextCheck, TextCheck]:
     equal = [
         (a, at_4(f"GFL {a}", "FPS").published, at_4(f"ATSS {b}", "FPS").published) for a, b in pairs
     ]
-    gfl, sapd, atss = (at_4(name, "FPS").published or 0.0 for name in (GFL_101, *SOTA))
+    gfl, sapd, atss = (at_4(name, "FPS").number for name in (GFL_101, *SOTA))
     return (
         TextCheck(
             "fps-r50", R_3_QUOTES["both"], R_4["GFL R-50"], finding({r50} == set(table_3)),

@@ -60,7 +60,7 @@ BOTH_BEATS_EITHER = Claim(
 
 def no_slower(label: str, one: At, other: At) -> Contrast:
     """``one`` has the other's frames per second, less a twentieth at most."""
-    low = -SLOWER * (other.published or math.nan)
+    low = -SLOWER * other.number
     return Contrast(label, ((1.0, one), (-1.0, other)), (low, math.inf), paper_only=True)
 
 
@@ -220,8 +220,10 @@ DCN_BOOSTS = Claim(
 
 def rival(row: Row) -> Row:
     """Of GFL's rows that are as fast as this one, that of the highest AP."""
-    as_fast = [r for r in TABLE_4.rows if r.name == "GFL" and (fps(r) or 0) >= (fps(row) or 0)]
-    return max(as_fast, key=lambda r: r.published[1] or 0)
+    least = at_4(row.key, "FPS").number
+    ours = [r for r in TABLE_4.rows if r.name == "GFL" and fps(r) is not None]
+    as_fast = [r for r in ours if at_4(r.key, "FPS").number >= least]
+    return max(as_fast, key=lambda r: at_4(r.key).number)
 
 
 ENVELOPE = Claim(

@@ -28,11 +28,10 @@ def build(experiment: Experiment, profile: Profile, seed: int) -> Config:
     Raises:
         UserError: the profile's scale is not one that the experiment can be run at.
     """
-    spec = profile.dataset or profile.own or profile.photos
     config: Config = {
         "default_scope": "mmdet",
         "custom_imports": {"imports": ["gfl.register"], "allow_failed_imports": False},
-        "dataset": asdict(spec) if spec else COCO,
+        "dataset": _identity(profile),
         "model": detector(experiment, profile),
         "train_dataloader": dataloader("train", profile),
         "val_dataloader": dataloader("val", profile),
@@ -53,3 +52,11 @@ def build(experiment: Experiment, profile: Profile, seed: int) -> Config:
         hosts.publish(config, experiment, profile)
     larger.enlarge(config, experiment, profile)
     return config
+
+
+def _identity(profile: Profile) -> Config | str:
+    """Return what names the data; a file that needs no normal form has none in its identity."""
+    spec = profile.dataset or profile.own or profile.photos
+    if spec is None:
+        return COCO
+    return asdict(spec, dict_factory=lambda items: {k: v for k, v in items if v is not None})

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gfl.data import photos
+from gfl.data.own import normal_file
 from gfl.data.shapes import CATEGORIES
 from gfl.experiment import Profile
 
@@ -26,7 +27,8 @@ def dataloader(split: str, profile: Profile) -> Config:
     }
     if profile.own:
         files = profile.own.train if train else profile.own.val
-        dataset |= {"ann_file": files.annotations, "data_prefix": {"img": f"{files.images}/"}}
+        boxes = normal_file(split) if files.normal else files.annotations
+        dataset |= {"ann_file": boxes, "data_prefix": {"img": f"{files.images}/"}}
     if profile.photos:
         dataset["data_prefix"] = {"img": f"{photos.SPLIT}/"}
     if names := class_names(profile):
@@ -67,7 +69,7 @@ def has_loaders(profile: Profile) -> bool:
 def _pipeline(split: str, profile: Profile) -> list[Config]:
     if profile.photos:
         return _photos_pipeline(split, profile, profile.photos.size)
-    load = {"type": "LoadImageFromMemory" if profile.dataset else "LoadImageFromFile"}
+    load = {"type": _loader(profile)}
     resize = {"type": "Resize", "scale": profile.scale, "keep_ratio": True}
     annotations = {"type": "LoadAnnotations", "with_bbox": True}
     if split == "train":
@@ -76,6 +78,13 @@ def _pipeline(split: str, profile: Profile) -> list[Config]:
         return [*seeding, load, annotations, resize, flip, {"type": "PackDetInputs"}]
     keys = ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")
     return [load, resize, annotations, {"type": "PackDetInputs", "meta_keys": keys}]
+
+
+def _loader(profile: Profile) -> str:
+    """Return the transform that reads an image: of COCO mmdet's, as for the published results."""
+    if profile.own:
+        return "LoadUprightImage"
+    return "LoadImageFromMemory" if profile.dataset else "LoadImageFromFile"
 
 
 def _photos_pipeline(split: str, profile: Profile, size: int) -> list[Config]:

@@ -34,6 +34,8 @@ def for_machine(
         # Workers that stay keep the embedded data set's decoded images.
         loader["persistent_workers"] = workers > 0 and config["dataset"] != COCO
         loader["dataset"]["data_root"] = str(data_root)
+        if _is_repaired(config["dataset"], split):  # it lies in the run's folder
+            loader["dataset"]["ann_file"] = str(work_dir / loader["dataset"]["ann_file"])
     if max_iters is not None:
         config["train_cfg"] |= {"type": "CappedTrainLoop", "cap": max_iters}
         batch = config["train_dataloader"]["batch_size"] * gpus
@@ -51,6 +53,12 @@ def for_machine(
     config["test_evaluator"] = copy.deepcopy(config["val_evaluator"])
     config["test_cfg"] = {"type": "TestLoop"}
     return config
+
+
+def _is_repaired(dataset: Any, split: str) -> bool:
+    """Whether a split of one's own data is read in a normal form that was written for it."""
+    parts = dataset.get(split) if isinstance(dataset, dict) else None
+    return isinstance(parts, dict) and "normal" in parts
 
 
 def for_stock_tool(

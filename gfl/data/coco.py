@@ -7,21 +7,18 @@ once, not asked file by file.
 
 from __future__ import annotations
 
-import json
 import os
-from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
+from gfl.data.annotations import PARTS, normal
+from gfl.data.identified import Normal
+from gfl.data.json_values import read_json, some, unreadable
 from gfl.errors import UserError
 
 SPLITS = ("train2017", "val2017")
-PARTS = ("images", "annotations", "categories")
 TEST_DEV, TEST_IMAGES = "annotations/image_info_test-dev2017.json", "test2017"
-
-Found = defaultdict[str, list[object]]  # what is wrong -> the ids or names it is wrong with
 
 
 def annotation_file(root: Path, split: str) -> Path:
@@ -29,18 +26,23 @@ def annotation_file(root: Path, split: str) -> Path:
     return root / "annotations" / f"instances_{split}.json"
 
 
-def check(root: Path, splits: Sequence[str] = SPLITS) -> None:
-    """Raise one UserError that lists everything missing from or wrong with a COCO folder."""
-    problems = _folder_problem(root)
+def check(root: Path, splits: Sequence[str] = SPLITS) -> list[str]:
+    """Raise one UserError that lists everything missing from or wrong with a COCO folder.
+
+    Returns what is read otherwise than it stands, a line a file: ``gfl.data.annotations`` reads it
+    so wherever it is read.
+    """
+    problems, remarks = _folder_problem(root), []
     if not problems:
         labels: dict[str, list[object]] = {}
         for split in splits:
-            problems += _split_problems(root, split, labels)
+            problems += _split_problems(root, split, labels, remarks)
         # mmdet numbers the classes in each file's order: a different order is a different label.
         if any(label != next(iter(labels.values())) for label in labels.values()):
             problems.append(f"the categories of {' and '.join(labels)} differ, or their order does")
     if problems:
         raise UserError(_message(root, splits, problems))
+    return remarks
 
 
 def check_test_dev(root: Path) -> None:
@@ -51,7 +53,7 @@ def check_test_dev(root: Path) -> None:
     path = root / TEST_DEV
     dataset = read_json(path)
     listed = dataset | {"annotations": []} if isinstance(dataset, dict) else dataset
-    problems = [f"{path} {problem}" for problem in dataset_problems(listed)]
+    problems = [f"{path} {problem}" for problem in _as_it_is(normal(listed))]
     if not problems:
         problems = [
             f"{path} has no {part}" for part in ("images", "categories") if not listed[part]
@@ -65,129 +67,38 @@ def categories(root: Path, split: str = "val2017") -> tuple[str, ...]:
     """Return the categories' names in the file's order, which is mmdet's order of the labels."""
     path = annotation_file(root, split)
     dataset = read_json(path)
-    found: Found = defaultdict(list)
     listed = dataset.get("categories") if isinstance(dataset, dict) else None
     if not isinstance(listed, list) or not listed:
         raise UserError(f"{path} has no categories: it is not COCO's annotation of objects")
-    _check_categories(listed, found)
-    problems = _sentences(found)
-    if problems:
-        raise UserError(f"{path} {'; '.join(problems)}")
-    return tuple(category["name"] for category in listed)
+    found = normal({"images": [], "annotations": [], "categories": listed})
+    if found.problems:
+        raise UserError(f"{path} {'; '.join(found.problems)}")
+    return tuple(category["name"] for category in found.dataset["categories"])
 
 
-def read_json(path: Path) -> Any:
-    """Return a JSON file's content, or raise a UserError that names the file and the reason."""
-    try:
-        with path.open("rb") as file:
-            return json.load(file)
-    except OSError as error:
-        raise UserError(_why(path, error)) from None
-    except (ValueError, RecursionError) as error:  # ValueError: bad JSON, or bytes not in UTF-8
-        raise UserError(f"{path} is not JSON: {error}") from None
+def _as_it_is(found: Normal) -> list[str]:
+    """What keeps a file from being read as it stands, as test-dev's list is by the server."""
+    return found.problems or found.remarks
 
 
-def dataset_problems(dataset: object) -> list[str]:
-    """Say what keeps a parsed annotation file from being COCO's boxes; nothing if it is sound.
-
-    Asked of it is what mmdet's dataset and pycocotools' evaluation rely on without looking.
-    """
-    if not isinstance(dataset, dict):
-        return [f"is not COCO: a JSON {type(dataset).__name__}, not an object with images, "
-                "annotations and categories"]  # fmt: skip
-    odd = [part for part in PARTS if not isinstance(dataset.get(part), list)]
-    if odd:
-        return [f"is not COCO: has no list of {', '.join(odd)}"]
-    found: Found = defaultdict(list)
-    image_ids = _check_images(dataset["images"], found)
-    category_ids = _check_categories(dataset["categories"], found)
-    _check_annotations(dataset["annotations"], image_ids, category_ids, found)
-    return _sentences(found)
-
-
-def _check_images(images: list[Any], found: Found) -> set[int]:
-    ids = _ids(images, "image", found)
-    for image in images:
-        if not isinstance(image, dict):
-            continue
-        if not isinstance(image.get("file_name"), str):
-            found["image without file_name"].append(image.get("id"))
-        if not all(is_number(image.get(key)) and image[key] > 0 for key in ("width", "height")):
-            found["image without a width and height above 0"].append(image.get("id"))
-    return set(ids)
-
-
-def _check_categories(listed: list[Any], found: Found) -> set[int]:
-    ids = _ids(listed, "category", found)
-    names = [category.get("name") for category in listed if isinstance(category, dict)]
-    unnamed = [name for name in names if not isinstance(name, str)]
-    if unnamed:
-        found["category without a name"] += unnamed
-    else:
-        found["category name used twice"] += [n for n, times in Counter(names).items() if times > 1]
-    return set(ids)
-
-
-def _check_annotations(
-    annotations: list[Any], image_ids: set[int], category_ids: set[int], found: Found
-) -> None:
-    # pycocotools marks "not matched" with 0, so an annotation of id 0 is never found.
-    found["annotation with id 0"] += [i for i in _ids(annotations, "annotation", found) if i == 0]
-    for annotation in annotations:
-        if not isinstance(annotation, dict):
-            continue
-        get, name = annotation.get, annotation.get("id")
-        if not is_in(get("image_id"), image_ids):
-            found["annotation of an unknown image"].append(name)
-        if not is_in(get("category_id"), category_ids):
-            found["annotation of an unknown category"].append(name)
-        box = get("bbox")
-        if not isinstance(box, (list, tuple)) or len(box) != 4 or not all(map(is_number, box)):
-            found["annotation whose bbox is not four finite numbers"].append(name)
-        elif box[2] < 0 or box[3] < 0:
-            found["annotation with a bbox of negative size"].append(name)
-        area = get("area")
-        if area is None or not is_number(area) or area < 0:
-            found["annotation without an area of 0 or more"].append(name)
-        if get("iscrowd") not in (0, 1):
-            found["annotation without iscrowd 0 or 1"].append(name)
-
-
-def _ids(items: list[Any], kind: str, found: Found) -> list[int]:
-    """Return the ids of images, annotations or categories; note those missing or used twice."""
-    ids = []
-    for position, item in enumerate(items):
-        if isinstance(item, dict) and isinstance(item.get("id"), Integral):
-            ids.append(item["id"])
-        else:
-            found[f"{kind} without an integer id, at position"].append(position)
-    found[f"{kind} id used twice"] += [i for i, times in Counter(ids).items() if times > 1]
-    return ids
-
-
-def is_number(x: object) -> bool:
-    """Say whether x is a finite number of a size that a box, an area or a score can have."""
-    return isinstance(x, Real) and bool(x < 1e12 and not x < -1e12)  # NaN < 1e12 is false
-
-
-def is_in(x: object, ids: set[int]) -> bool:
-    """Say whether x is one of the ids; it may be anything, also what no set can hold."""
-    return isinstance(x, Real) and x in ids
-
-
-def _split_problems(root: Path, split: str, labels: dict[str, list[object]]) -> list[str]:
+def _split_problems(
+    root: Path, split: str, labels: dict[str, list[object]], remarks: list[str]
+) -> list[str]:
     """List what is wrong with one split; add its categories to ``labels`` if they can be read."""
     path, folder = annotation_file(root, split), root / split
     problems: list[str] = []
-    dataset = None
+    dataset = {}
     try:
-        dataset = read_json(path)
-        problems += [f"{path} {problem}" for problem in dataset_problems(dataset)]
+        found = normal(read_json(path), doubt=True)
+        dataset = found.dataset
+        problems += [f"{path} {problem}" for problem in found.problems]
         if not problems:
             problems += [f"{path} has no {part}" for part in PARTS if not dataset[part]]
+        if found.remarks:
+            remarks.append(f"{path.name}: {'; '.join(found.remarks)}")
     except UserError as error:
         problems.append(str(error))
-    if not isinstance(dataset, dict) or problems:
+    if problems:
         return problems + _folder_problem(folder)
     labels[split] = [(category["id"], category["name"]) for category in dataset["categories"]]
     return _image_problems(folder, dataset, path)
@@ -226,16 +137,8 @@ def _folder_problem(folder: Path) -> list[str]:
     except OSError as error:
         packed = folder.with_suffix(".zip")
         hint = f" ({packed.name} is there: unzip it)" if packed.is_file() else ""
-        return [_why(folder, error, "/") + hint]
+        return [unreadable(folder, error, "/") + hint]
     return []
-
-
-def _why(path: Path, error: OSError, slash: str = "") -> str:
-    if not isinstance(error, FileNotFoundError):
-        return f"{path}{slash} cannot be read: {error.strerror}"
-    if path.is_symlink():
-        return f"{path} is a link to {os.readlink(path)}, which is missing"
-    return f"{path}{slash} is missing"
 
 
 def _message(root: Path, splits: Sequence[str], problems: Iterable[str]) -> str:
@@ -244,8 +147,8 @@ def _message(root: Path, splits: Sequence[str], problems: Iterable[str]) -> str:
     lines = [
         f"{root} is not a complete COCO folder:",
         *(f"  - {problem}" for problem in problems),
-        "Expected layout, as unpacked from https://cocodataset.org/#download:",
-        *(f"  {root}/{part}" for part in files + folders),
+        "  Expected layout, as unpacked from https://cocodataset.org/#download:",
+        *(f"    {root}/{part}" for part in files + folders),
     ]
     elsewhere = [
         folder
@@ -253,15 +156,5 @@ def _message(root: Path, splits: Sequence[str], problems: Iterable[str]) -> str:
         if folder != root and any(annotation_file(folder, split).is_file() for split in splits)
     ]
     if elsewhere and not any(annotation_file(root, split).is_file() for split in splits):
-        lines.append(f"Did you mean {elsewhere[0]}?")
+        lines.append(f"  Did you mean {elsewhere[0]}?")
     return "\n".join(lines)
-
-
-def _sentences(found: Found) -> list[str]:
-    return [f"has {len(which)} x {what}: {some(which)}" for what, which in found.items() if which]
-
-
-def some(things: Sequence[object], most: int = 5) -> str:
-    """Return the first few of a list as text, with an ellipsis if there are more."""
-    shown = ", ".join(str(thing) for thing in things[:most])
-    return f"{shown}, ..." if len(things) > most else shown

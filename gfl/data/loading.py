@@ -1,4 +1,7 @@
-"""How mmdet reads the embedded data set: decoded once, then from memory that processes share."""
+"""How mmdet reads images: of the embedded data set once, of one's own as ``gfl.data.images`` does.
+
+The embedded images are decoded once, then read from memory that processes share.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from filelock import FileLock
 from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
 
+from gfl.data import images
 from gfl.data.shapes import SPLITS, ShapesSpec, file_name
 from gfl.errors import UserError
 from gfl.files import replacing, sha256, write_text
@@ -78,7 +82,7 @@ def _is_whole(spec: ShapesSpec, root: Path, split: str) -> bool:
     """Whether the split's file is there, as it was written and for these images."""
     path = _pixels(_folder(root, split))
     try:
-        if _checksum(path).read_text().strip() != sha256(path):
+        if _checksum(path).read_text(encoding="utf-8").strip() != sha256(path):
             return False
         pixels = np.load(path, mmap_mode="r")
     except (FileNotFoundError, ValueError):
@@ -140,6 +144,24 @@ class LoadImageFromMemory(BaseTransform):
         else:
             image = self._decoded[name] = _read(path)
         results["img"] = image = image.copy()  # later transforms may write into it
+        results["img_shape"] = results["ori_shape"] = image.shape[:2]
+        return results
+
+
+@TRANSFORMS.register_module()
+class LoadUprightImage(BaseTransform):
+    """Load an image of one's own data as the check before training and the prediction read it.
+
+    In the place of mmcv's ``LoadImageFromFile``, which turns a JPEG alone as its EXIF says.
+    """
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Add ``img`` (uint8 [H, W, 3], BGR, upright) with its shapes, as mmcv does.
+
+        Raises:
+            ImageError: the file cannot be read, or not right.
+        """
+        results["img"] = image = images.read(Path(results["img_path"])).bgr
         results["img_shape"] = results["ori_shape"] = image.shape[:2]
         return results
 

@@ -1,38 +1,32 @@
-"""A COCO-format folder of one's own: found, checked before training, and named by its content.
+"""A data set of one's own: found, read in any of its formats, checked, and named by its content.
 
-Imports neither torch nor mmdet. What the annotation files must be is ``gfl.data.coco``'s to say;
-here is what a person's own files get wrong besides: boxes outside of their image, images that are
-no longer as the file says, train and val that do not belong together.
+Imports neither torch nor mmdet. What the annotations mean is ``gfl.data.annotations``'s to say;
+here train and val are held against their images and against each other.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections import Counter, defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from gfl.data.coco import PARTS, Found, dataset_problems, read_json, some
-from gfl.errors import UserError
-from gfl.files import sha256
+from gfl.data import annotations, bboxes, class_names, sources, splitting
+from gfl.data.identified import Normal
+from gfl.data.json_values import Found, some
+from gfl.data.own_images import image_files, measure, merge_images
+from gfl.data.sources import Source
+from gfl.errors import UserError, did_you_mean
 
-# Where COCO, and the tools that write its format, keep a split's boxes below the folder.
-ANNOTATIONS = (
-    "annotations/instances_{}2017.json",
-    "annotations/instances_{}.json",
-    "annotations/{}.json",
-    "{}.json",
-    "{}/_annotations.coco.json",
-)
-IMAGES = ("{}2017", "{}", "images/{}2017", "images/{}", "images", ".")
-SPELLINGS = {"train": ("train",), "val": ("val", "valid", "validation")}
+if TYPE_CHECKING:
+    from gfl.data.image_check import Progress
 
-SMALLEST_IMAGE = 32  # px; mmdet leaves smaller ones out of training
-SMALLEST_BOX = 1  # px; and smaller boxes
-TOLERANCE = 1  # px by which a box may stick out of its image and nobody needs to know
-ORIENTATION, TURNED = 0x0112, range(5, 9)  # of EXIF: a quarter turn
+T = TypeVar("T")
+
+MOST_DETECTIONS = 100  # an image, of which COCO's metrics take account
 
 
 @dataclass(frozen=True)
@@ -42,6 +36,7 @@ class OwnSplit:
     annotations: str  # path below the data's folder
     images: str
     sha256: str  # of the annotation file
+    normal: str | None = None  # SHA-256 of its normal form, where it is not in that itself
 
 
 @dataclass(frozen=True)
@@ -66,9 +61,10 @@ class Contents:
 
 @dataclass(frozen=True)
 class OwnData:
-    """A checked COCO-format folder.
+    """A checked data set.
 
-    Made by ``read``; ``warnings`` are what may be meant so, a line each.
+    Made by ``read``; ``remarks`` say what was taken for what, ``warnings`` what may be meant so, a
+    line each. ``files`` are the normal forms that a run's folder needs, by name.
     """
 
     root: Path
@@ -76,6 +72,8 @@ class OwnData:
     train: Contents
     val: Contents
     warnings: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+    files: Mapping[str, bytes] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -90,28 +88,59 @@ class OwnData:
         return self.root / self.spec.val.images
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Split:
-    """A split's files, read."""
+    """A split, read: where it is from, and its normal form."""
 
-    name: str
-    path: Path
-    folder: Path
-    dataset: dict[str, Any]
+    source: Source
+    normal: Normal
 
     @property
-    def labels(self) -> list[tuple[int, str]]:
-        return [(category["id"], category["name"]) for category in self.dataset["categories"]]
+    def name(self) -> str:
+        return self.source.name
+
+    @property
+    def path(self) -> Path:
+        return self.source.path
+
+    @property
+    def folder(self) -> Path:
+        return self.source.folder
+
+    @property
+    def dataset(self) -> dict[str, Any]:
+        return self.normal.dataset
+
+    @property
+    def classes(self) -> list[str]:
+        return [category["name"] for category in self.dataset["categories"]]
+
+    def change(self, dataset: dict[str, Any], remarks: Sequence[str] = ()) -> None:
+        """Take another data set for the normal form, if it is another."""
+        if dataset is not self.dataset:
+            self.normal.dataset, self.normal.changed = dataset, True
+        self.normal.remarks += remarks
 
     def contents(self) -> Contents:
-        names = dict(self.labels)
+        names = {category["id"]: category["name"] for category in self.dataset["categories"]}
         boxes = (a for a in self.dataset["annotations"] if not a["iscrowd"])
         found = Counter(names[a["category_id"]] for a in boxes)
         return Contents(len(self.dataset["images"]), {name: found[name] for name in names.values()})
 
     def spec(self, root: Path) -> OwnSplit:
         below = (os.path.relpath(path, root) for path in (self.path, self.folder))
-        return OwnSplit(*below, sha256=sha256(self.path))
+        content = self.normal.content() if self.normal.changed else None
+        normal = hashlib.sha256(content).hexdigest() if content else None
+        return OwnSplit(*below, sha256=self.source.sha256, normal=normal)
+
+    def remarks(self) -> list[str]:
+        said = [*self.source.remarks, *self.normal.remarks]
+        return [f"{os.path.basename(self.path)} ({self.name}): {'; '.join(said)}"] if said else []
+
+
+def normal_file(split: str) -> str:
+    """Return the name, in a run's folder, of a split's annotations in normal form."""
+    return f"annotations-{split}.json"
 
 
 def read(
@@ -121,143 +150,162 @@ def read(
     val: str | Path | None = None,
     train_images: str | Path | None = None,
     val_images: str | Path | None = None,
+    split: float | None = None,
+    boxes: str | None = None,
+    skip_broken: bool = False,
+    progress: Progress = lambda done, total: None,
 ) -> OwnData:
-    """Find and check a data set: boxes in COCO's JSON and images, for training and validation.
+    """Find and check a data set for training and validation: COCO's JSON, or YOLO's or VOC's files.
 
     The four paths are below ``root`` or the current folder; what is not given is looked for under
-    the names that COCO and the tools of its format use. Every image's header is read.
+    the names that tools use. ``split`` is the part of one file's images that is for validation,
+    ``boxes`` one of ``gfl.data.bboxes.LAYOUTS``; with ``skip_broken`` annotations that cannot be
+    read are left out. Every image is decoded once, unless it was before: ``progress(done, total)``
+    is called with numbers of images.
 
     Raises:
         UserError: all that is wrong, in one line.
     """
-    root = Path(root).resolve()
-    if not root.is_dir():
-        raise UserError(f"{root} is not a folder" if root.exists() else f"{root} is missing")
-    training = _read_split(root, "train", train, train_images)
-    validation = _read_split(root, "val", val, val_images)
-    problems = [*_problems(training), *_problems(validation)]
-    problems = problems or _differences(training, validation)
-    if problems:
-        raise UserError("; ".join(problems))
-    classes = tuple(name for _, name in training.labels)
+    folder, described = _folder(Path(root).expanduser().resolve())
+    if boxes is not None and boxes not in bboxes.LAYOUTS:
+        raise UserError(f"unknown layout of boxes {boxes!r}{did_you_mean(boxes, bboxes.LAYOUTS)}")
+    if split is not None and (val or val_images or not 0 < split < 1):
+        raise UserError(
+            f"--split {split:g}: expected a part between 0 and 1 of one file, and no --val"
+        )
+    given = {"train": (train or described, train_images), "val": (val or described, val_images)}
+    names = ("train",) if split is not None else ("train", "val")
+    parts = _all([lambda name=name: _source(folder, name, *given[name], split) for name in names])
+    splits = _normal(folder, parts, boxes, skip_broken, progress)
+    training, validation = _divided(splits[0], split) if split is not None else splits
+    _agree(training, validation)
+    return _checked(folder, training, validation)
+
+
+def _checked(root: Path, training: _Split, validation: _Split) -> OwnData:
+    both = (training, validation)
+    if without := [one.path for one in both if not any(one.contents().objects.values())]:
+        raise UserError("; ".join(f"{path} has no object that is not a crowd" for path in without))
     return OwnData(
         root,
-        OwnSpec(classes, training.spec(root), validation.spec(root)),
+        OwnSpec(tuple(training.classes), training.spec(root), validation.spec(root)),
         training.contents(),
         validation.contents(),
         tuple(_warnings(training, validation)),
+        tuple(remark for one in both for remark in one.remarks()),
+        {normal_file(one.name): one.normal.content() for one in both if one.normal.changed},
     )
 
 
-def _read_split(
-    root: Path, name: str, given: str | Path | None, given_images: str | Path | None
-) -> _Split:
-    path = _given(root, given, f"--{name}") if given else _annotation_file(root, name)
-    dataset = read_json(path)
-    problems = dataset_problems(dataset)
-    if not problems:
-        problems = [f"has no {part}" for part in PARTS if not dataset[part]]
+def _folder(root: Path) -> tuple[Path, Path | None]:
+    """The data's folder, and the YAML file in it that was named for it."""
+    if root.is_file() and root.suffix.lower() in (".yaml", ".yml"):
+        return root.parent, root
+    if not root.is_dir():
+        raise UserError(f"{root} is not a folder" if root.exists() else f"{root} is missing")
+    return root, None
+
+
+def _all(readings: Sequence[Callable[[], T]]) -> list[T]:
+    """Read everything; raise what is wrong with any of it at once."""
+    done: list[T] = []
+    problems: list[str] = []
+    for reading in readings:
+        try:
+            done.append(reading())
+        except UserError as error:
+            problems.append(str(error))
     if problems:
-        raise UserError(f"{path} {'; '.join(problems)}")
-    first = dataset["images"][0]["file_name"]
-    if given_images:
-        folder = _given(root, given_images, f"--{name}-images")
-    else:
-        folder = _image_folder(root, path, name, first)
-    return _Split(name, path, folder, dataset)
+        raise UserError("; ".join(dict.fromkeys(problems)))
+    return done
+
+
+def _source(
+    root: Path, name: str, given: str | Path | None, images: str | Path | None, part: float | None
+) -> Source:
+    path = _given(root, given, f"--{name}") if given else None
+    folder = _given(root, images, f"--{name}-images") if images else None
+    return sources.read(root, name, path, folder, whole=part is not None)
 
 
 def _given(root: Path, path: str | Path, option: str) -> Path:
     """A path that a person gave, below the data's folder or the current one."""
+    path = Path(path).expanduser()
     for found in (root / path, Path(os.path.abspath(path))):
         if found.exists():
             return found
     raise UserError(f"{option} {path}: neither in {root} nor in {Path.cwd()}")
 
 
-def _annotation_file(root: Path, name: str) -> Path:
-    tried = [pattern.format(word) for word in SPELLINGS[name] for pattern in ANNOTATIONS]
-    for path in tried:
-        if (root / path).is_file():
-            return root / path
-    raise UserError(
-        f"{root} has no {tried[0]}, nor any other name that is known for it: "
-        f"name the {name} file with --{name} FILE"
+def _normal(
+    root: Path, parts: Sequence[Source], boxes: str | None, skip: bool, progress: Progress
+) -> list[_Split]:
+    """Bring all splits into normal form, with their images found and measured."""
+    from gfl.data.image_check import examine  # numpy and Pillow, which no other command waits for
+
+    found: dict[str, Found] = {part.name: defaultdict(list) for part in parts}
+    files = {part.name: image_files(part, found[part.name]) for part in parts}
+    sizes = examine(root, [path for paths in files.values() for path in paths if path], progress)
+    splits, problems = [], []
+    for part in parts:
+        mine = found[part.name]
+        measure(part, files[part.name], sizes, mine)
+        normal = annotations.normal(
+            part.dataset,
+            layout=part.layout or boxes,
+            trainable=True,
+            skip=skip,
+            doubt=True,
+        )
+        merge_images(normal)
+        normal.changed |= part.rewritten
+        wrong = [f"{len(which)} {what}: {some(which)}" for what, which in mine.items()]
+        wrong += normal.problems
+        if normal.broken and not skip:
+            wrong[-1] += " (--skip-broken leaves broken annotations out)"
+        problems += [f"{part.path}: {'; '.join(wrong)}"] if wrong else []
+        splits.append(_Split(part, normal))
+    if problems:
+        raise UserError("; ".join(problems))
+    return splits
+
+
+def _divided(whole: _Split, part: float) -> tuple[_Split, _Split]:
+    train, val = splitting.divide(whole.dataset, part, whole.folder)
+    source = whole.source
+    said = (
+        f"divided by --split {part:g}: {len(train['images'])} images to train on, "
+        f"{len(val['images'])} to evaluate on, by the hash of their names"
+    )
+    remarks = [*whole.normal.remarks, said]
+    second = Source("val", source.path, source.folder, val, source.sha256, source.layout)
+    return (
+        _Split(source, Normal(train, remarks, changed=True)),
+        _Split(second, Normal(val, changed=True)),
     )
 
 
-def _image_folder(root: Path, path: Path, name: str, first: str) -> Path:
-    words = SPELLINGS[name]
-    tried = [root / pattern.format(word) for pattern in IMAGES for word in words]
-    for folder in dict.fromkeys([*tried, path.parent]):
-        if (folder / first).is_file():
-            return Path(os.path.normpath(folder))
-    there = [folder for folder in tried if folder.is_dir() and folder != root]
-    where = f"not in {there[0]}/" if there else f"in no folder of {root}"
-    raise UserError(
-        f"{path} names the image {first}, which is {where}: "
-        f"name the folder of the images with --{name}-images DIR"
-    )
-
-
-def _problems(split: _Split) -> list[str]:
-    found: Found = defaultdict(list)
-    for image in split.dataset["images"]:
-        _check_image(split.folder / image["file_name"], image, split.name, found)
-    _check_boxes(split, found)
-    if not any(split.contents().objects.values()):
-        return [f"{split.path} has no object that is not a crowd"]
-    return [f"{split.path}: {len(which)} {what}: {some(which)}" for what, which in found.items()]
-
-
-def _check_image(path: Path, image: dict[str, Any], split: str, found: Found) -> None:
-    """Hold an image's file against what stands of it in the annotations."""
-    from PIL import Image  # only where images are read: every command imports this module
-
-    name, said = image["file_name"], (image["width"], image["height"])
-    try:
-        with Image.open(path) as file:  # the header alone
-            size = file.size
-            if file.getexif().get(ORIENTATION) in TURNED:
-                size = size[::-1]  # as everything that loads it shows it
-    except FileNotFoundError:
-        found[f"images that {path.parent}/ lacks"].append(name)
-        return
-    except (OSError, ValueError, SyntaxError):
-        found["images that cannot be read"].append(name)
-        return
-    if size != said:
-        shown = f"{name} ({size[0]} x {size[1]}, not {said[0]} x {said[1]})"
-        found["images of another size than the file says"].append(shown)
-    elif split == "train" and min(size) < SMALLEST_IMAGE:
-        what = f"images under {SMALLEST_IMAGE} px, too small to train on"
-        found[what].append(f"{name} ({size[0]} x {size[1]})")
-
-
-def _check_boxes(split: _Split, found: Found) -> None:
-    sizes = {image["id"]: (image["width"], image["height"]) for image in split.dataset["images"]}
-    for annotation in split.dataset["annotations"]:
-        x, y, w, h = annotation["bbox"]
-        width, height = sizes[annotation["image_id"]]
-        if w < SMALLEST_BOX or h < SMALLEST_BOX or annotation["area"] <= 0:
-            found["annotations with a box of no area"].append(annotation["id"])
-        elif x >= width or y >= height or x + w <= 0 or y + h <= 0:
-            found["annotations with a box outside of its image"].append(annotation["id"])
-
-
-def _differences(train: _Split, val: _Split) -> list[str]:
-    """mmdet numbers the classes in each file's order: a different order is a different label."""
-    if train.labels == val.labels:
-        return []
-    files = f"{train.path} and {val.path}"
-    only = [
-        f"{name!r} is in {split.name} only"
-        for split, other in ((train, val), (val, train))
-        for name in dict(split.labels).values()
-        if name not in dict(other.labels).values()
-    ]
-    how = some(only) if only else "they have other ids, or another order"
-    return [f"the categories of {files} differ: {how}"]
+def _agree(train: _Split, val: _Split) -> None:
+    """Give train and val the same classes, or say why that cannot be."""
+    listed = train.dataset["categories"]
+    used = {a["category_id"] for a in train.dataset["annotations"]}
+    names = {category["id"]: category["name"] for category in val.dataset["categories"]}
+    used_in_val = {names[a["category_id"]] for a in val.dataset["annotations"]}
+    group = listed[0]
+    if (
+        group["id"] not in used
+        and group["name"] not in used_in_val
+        and class_names.is_group(group, listed)
+    ):
+        said = [f"category {group['name']!r} left out: it has no objects and only names the group"]
+        train.change(train.dataset | {"categories": listed[1:]}, said)
+        kept = [one for one in val.dataset["categories"] if one["name"] != group["name"]]
+        if len(kept) < len(val.dataset["categories"]):
+            val.change(val.dataset | {"categories": kept})
+    dataset, said, problems = class_names.agree(train.dataset, val.dataset)
+    if problems:
+        raise UserError(f"the categories of {train.path} and {val.path} differ: {some(problems)}")
+    val.change(dataset, said)
 
 
 def _warnings(train: _Split, val: _Split) -> list[str]:
@@ -274,9 +322,21 @@ def _warnings(train: _Split, val: _Split) -> list[str]:
     annotated = {annotation["image_id"] for annotation in train.dataset["annotations"]}
     if empty := len(train.dataset["images"]) - len(annotated):
         warnings.append(f"{empty} images in train have no objects: they are not trained on")
-    if both := sorted(_files(train) & _files(val)):
+    if both := sorted(_paths(train) & _paths(val)):
         warnings.append(f"{len(both)} images are in train and in val: {some(both)}")
+    if full := _crowded(val):
+        warnings.append(
+            f"{len(full)} images in val have more than {MOST_DETECTIONS} objects, and AP covers at "
+            f"most {MOST_DETECTIONS} detections an image: {some(full)}"
+        )
     return warnings
+
+
+def _crowded(split: _Split) -> list[str]:
+    """The images with more objects than detections are evaluated."""
+    objects = Counter(a["image_id"] for a in split.dataset["annotations"] if not a["iscrowd"])
+    names = {image["id"]: image["file_name"] for image in split.dataset["images"]}
+    return [f"{names[id]} ({n})" for id, n in objects.items() if n > MOST_DETECTIONS]
 
 
 def _sticking_out(split: _Split) -> Sequence[int]:
@@ -285,11 +345,12 @@ def _sticking_out(split: _Split) -> Sequence[int]:
     def is_over(annotation: dict[str, Any]) -> bool:
         x, y, w, h = annotation["bbox"]
         width, height = sizes[annotation["image_id"]]
-        return min(x, y) < -TOLERANCE or x + w > width + TOLERANCE or y + h > height + TOLERANCE
+        most = bboxes.TOLERANCE
+        return min(x, y) < -most or x + w > width + most or y + h > height + most
 
     return [a["id"] for a in split.dataset["annotations"] if is_over(a)]
 
 
-def _files(split: _Split) -> set[str]:
+def _paths(split: _Split) -> set[str]:
     folder = split.folder.resolve()
     return {os.path.normpath(folder / image["file_name"]) for image in split.dataset["images"]}

@@ -26,7 +26,9 @@ from typing import Any
 import numpy as np
 from filelock import FileLock
 
-from gfl.data.coco import annotation_file, dataset_problems, read_json, some
+from gfl.data.annotations import read
+from gfl.data.coco import annotation_file
+from gfl.data.json_values import some
 from gfl.errors import UserError
 from gfl.files import sha256, whole_folder
 
@@ -242,9 +244,7 @@ def _read(data: Path, spec: PhotosSpec) -> tuple[dict[str, Any], dict[str, list[
     missing = [f"{p} is missing" for p in (path, data / SPLIT) if not p.exists()]
     if missing:
         raise UserError("\n".join([*missing, HELP]))
-    dataset = read_json(path)
-    if problems := dataset_problems(dataset):
-        raise UserError(f"{path} {'; '.join(problems)}")
+    dataset = read(path)
     try:
         splits = selected(dataset, spec)
     except UserError as err:

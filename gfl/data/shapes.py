@@ -140,7 +140,7 @@ def is_complete(spec: ShapesSpec, root: Path) -> bool:
     Cheap: no image is opened.
     """
     try:
-        manifest = json.loads((root / _MANIFEST).read_text())
+        manifest = json.loads((root / _MANIFEST).read_text(encoding="utf-8"))
         if manifest["spec"] != asdict(spec):
             return False
         for split in SPLITS:
@@ -213,12 +213,12 @@ def _write_all(
     for split in SPLITS:
         content = coco(spec, split, annotations[split])
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))
-        _annotation_path(root, split).write_text(text)
+        _annotation_path(root, split).write_text(text, encoding="utf-8")
     manifest = {
         "spec": asdict(spec),
         "sha256": {split: sha256(_annotation_path(root, split)) for split in SPLITS},
     }
-    (root / _MANIFEST).write_text(json.dumps(manifest, sort_keys=True, indent=1))
+    (root / _MANIFEST).write_text(json.dumps(manifest, sort_keys=True, indent=1), encoding="utf-8")
 
 
 @contextmanager

@@ -7,24 +7,33 @@ that torchvision and plain torch can back, forward and backward, on any device t
 
 import importlib.util
 import sys
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 
 EXTENSION = "mmcv._ext"
 
 
+class _StandIn:
+    """A finder of the stand-in, as a file under mmcv's name.
+
+    So the stand-in has the spec and the loader by which mmengine (find_spec) and mmcv (find_loader)
+    tell whether operators are there. torch is imported only when the extension is.
+    """
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if name != EXTENSION:
+            return None
+        return importlib.util.spec_from_file_location(name, Path(__file__).with_name("ext.py"))
+
+
 def install() -> None:
-    """Make `mmcv._ext` importable; where mmcv has its compiled one, or this ran before, do nothing.
+    """Make `mmcv._ext` importable; where mmcv has its compiled one, that is found first.
 
     Must run before `mmcv.ops` is imported.
     """
-    if EXTENSION in sys.modules or importlib.util.find_spec(EXTENSION) is not None:
-        return
-    # Loaded from a file under mmcv's name, the stand-in has the spec and the loader by which
-    # mmengine (find_spec) and mmcv (find_loader) tell whether operators are there.
-    stand_in = Path(__file__).with_name("ext.py")
-    spec = importlib.util.spec_from_file_location(EXTENSION, stand_in)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    sys.modules[EXTENSION] = module
+    if not any(isinstance(finder, _StandIn) for finder in sys.meta_path):
+        sys.meta_path.append(_StandIn())

@@ -195,7 +195,7 @@ def _prepared(run: Trained, picture: Picture) -> dict[str, Any]:
         transform = Compose(steps)
     shape = picture.rgb.shape[:2]
     item = transform({
-        "img": np.ascontiguousarray(picture.rgb[..., ::-1]),  # BGR, as mmcv loads
+        "img": picture.bgr,  # as mmcv loads
         "img_id": 0,
         "img_path": str(picture.path),
         "img_shape": shape,

@@ -5,12 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 
-import matplotlib
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
+from gfl.pictures import fonts
 from gfl.pictures.detecting import Detection
 from gfl.pictures.reading import Picture
 
@@ -21,7 +19,6 @@ COLOURS = (
 LEAST_SIDE = 640  # px: what is smaller is drawn enlarged, or no text would fit
 PAPER = "#FFFFFF"
 
-Font = ImageFont.FreeTypeFont
 Rectangle = tuple[float, float, float, float]  # xyxy
 
 
@@ -42,7 +39,7 @@ class Style:
         return cls(scale, text=max(15, round(side / 38)), line=max(3, round(side / 220)))
 
     @property
-    def font(self) -> Font:
+    def font(self) -> fonts.Font:
         return font(self.text)
 
     @property
@@ -73,9 +70,8 @@ def boxes(picture: Picture, found: Sequence[Detection], numbered: int = 0) -> Im
 
 def label(one: Detection, number: int | None = None) -> str:
     """Return what stands at a detection's box."""
-    return (
-        f"{number}  {one.category} {one.score:.2f}" if number else f"{one.category} {one.score:.2f}"
-    )
+    text = f"{fonts.shown(one.category, one.label)} {one.score:.2f}"
+    return f"{number}  {text}" if number else text
 
 
 def colour(one: Detection) -> str:
@@ -100,15 +96,12 @@ def tag(
     width, height = _size(text, style)
     draw.rectangle((*at, at[0] + width - 1, at[1] + height - 1), fill=fill)
     middle = (at[0] + style.pad, at[1] + height / 2)
-    draw.text(middle, text, fill=_ink(fill), font=style.font, anchor="lm")
+    fonts.write(draw, middle, text, _ink(fill), style.text)
 
 
-@cache
-def font(size: int) -> Font:
-    """Return DejaVu Sans, which matplotlib brings: Latin, Greek and Cyrillic."""
-    return ImageFont.truetype(
-        str(Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf")), size
-    )
+def font(size: int) -> fonts.Font:
+    """Return the font of our own words."""
+    return fonts.font(fonts.DEJAVU, size)
 
 
 def _canvas(picture: Picture, style: Style) -> Image.Image:
@@ -131,7 +124,7 @@ def _scaled(box: Sequence[float], scale: int) -> Rectangle:
 
 
 def _size(text: str, style: Style) -> tuple[int, int]:
-    return round(style.font.getlength(text)) + 2 * style.pad, style.text + 2 * style.pad
+    return round(fonts.length(text, style.text)) + 2 * style.pad, style.text + 2 * style.pad
 
 
 def _place(

@@ -12,18 +12,19 @@ import pytest
 from pycocotools.coco import COCO
 
 from analysis.__main__ import main
-from analysis.error_runs import ALL, DFL, IOUS, PLAIN, Line, Report, detections, row_name
+from analysis.error_runs import ALL, DFL, IOUS, PLAIN, Line, Report, row_name
 from analysis.error_tables import markdown, tidy_csv
 from analysis.errors import Errors, errors
 from analysis.library import Library, coco_results
-from analysis.overlaps import Truth
 from experiments import tables
 from experiments.profiles import PROFILES
 from experiments.table3 import GFL
 from experiments.worker import ROOT
 from gfl.data import shapes
+from gfl.error_kinds import Sorted
 from gfl.evaluate import coco_metrics
 from gfl.experiment import Experiment
+from gfl.overlaps import Found, Truth
 from gfl.record import Store
 
 LAPTOP = PROFILES["laptop"]
@@ -54,7 +55,8 @@ def test_ap_of_recorded_detections_is_pycocotools(
     truth.dataset = dataset
     truth.createIndex()
     judged = coco_metrics(truth, coco_results(frame))
-    found = [errors(Truth.of(dataset), detections(frame), iou) for iou in IOUS]
+    truth_boxes, found_boxes = Truth.of(dataset), Found.results(coco_results(frame))
+    found = [errors(Sorted.of(truth_boxes, found_boxes, iou)) for iou in IOUS]
     assert [made.ap for made in found] == [judged["AP50"], judged["AP75"]]
 
 

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from pycocotools.coco import COCO
 
 from analysis import errors
-from analysis.errors import KINDS, SPECIAL, Errors, kinds
-from gfl.data.coco import dataset_problems
+from analysis.errors import SPECIAL, Errors, kinds
+from gfl.data.annotations import normal
+from gfl.error_kinds import KINDS
 from gfl.evaluate import coco_metrics
 
 Box = tuple[float, ...]  # x, y, width, height
@@ -271,7 +272,7 @@ def inputs(draw: st.DrawFn) -> tuple[dict[str, Any], list[dict[str, Any]]]:
 @given(inputs())
 def test_what_always_holds(given: tuple[dict[str, Any], list[dict[str, Any]]]) -> None:
     dataset, found = given
-    assert not dataset_problems(dataset)
+    assert not normal(dataset).problems
     made = kinds(dataset, found)
     judged = coco_metrics(coco(dataset), found)["AP50"]
     if judged is None:

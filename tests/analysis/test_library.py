@@ -15,7 +15,7 @@ from recorded import of
 
 from analysis import library
 from analysis.library import Library, MissingRuns, coco_results
-from experiments import profiles, tables
+from experiments import checkout, profiles, tables
 from experiments.matrix import plan
 from experiments.promote import promote
 from experiments.shown import SEEDS, SHOWN
@@ -25,8 +25,15 @@ from gfl import predictions, train
 from gfl.data import shapes
 from gfl.errors import UserError
 from gfl.experiment import Experiment
-from gfl.predictions import DETECTION_COLUMNS, DETECTIONS, LOCATION_COLUMNS, LOCATIONS, Predictions
-from gfl.record import Store, run_id
+from gfl.predictions import (
+    DETECTION_COLUMNS,
+    DETECTIONS,
+    LOCATION_COLUMNS,
+    LOCATIONS,
+    MATCHES,
+    Predictions,
+)
+from gfl.record import RunRecord, Store, run_id
 
 SMOKE = profiles.get("smoke")
 JOINT, RETINA = Experiment(quality="joint"), Experiment(host="retinanet", quality="none")
@@ -37,8 +44,9 @@ def own(store: Store, source: str = "runs") -> Library:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     """Finished runs: joint, GFL and RetinaNet with predictions, ATSS without."""
+    monkeypatch.setattr(checkout, "has_commit", lambda commit: commit == "c0ffee" * 6)
     store = Store(tmp_path / "runs", tmp_path / "results")
     for run in plan(tables.TABLES.values(), SMOKE, [0]):
         if run.experiment not in (JOINT, GFL, RETINA, Experiment()):
@@ -98,6 +106,24 @@ def test_locations_may_stay_out_of_the_reference(
     (store.reference_predictions("smoke", run_id(GFL, SMOKE, 0)) / DETECTIONS).unlink()
     with pytest.raises(MissingRuns, match="has no detections in the reference: python -m"):
         reference.detections(GFL, SMOKE)
+
+
+def test_locations_need_no_detections_beside_them(store: Store) -> None:
+    """Of data that are not embedded the reference has detections of fewer runs than locations."""
+    folder = store.run_dir("smoke", run_id(GFL, SMOKE, 0))
+    (folder / DETECTIONS).unlink()
+    assert len(own(store).locations(GFL, SMOKE).frame) == 3
+
+
+def test_a_run_that_has_its_matches_alone_was_not_predicted_for(store: Store) -> None:
+    path = store.run_dir("smoke", run_id(GFL, SMOKE, 0)) / "record.json"
+    record = RunRecord.load(path)
+    (path.parent / MATCHES).write_bytes(b"")
+    replace(record, predictions={MATCHES: "0" * 64}).save(path)
+    with pytest.raises(MissingRuns, match="has no predictions on this machine: python -m"):
+        own(store).locations(GFL, SMOKE)
+    with pytest.raises(MissingRuns, match="has no predictions on this machine"):
+        own(store).need([GFL], SMOKE)
 
 
 def test_detections_are_evaluated_as_the_run_was(store: Store) -> None:

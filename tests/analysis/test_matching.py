@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from pycocotools.coco import COCO
 
-from analysis.matching import FOUND, IGNORED, UNMATCHED, match
 from gfl.errors import UserError
 from gfl.evaluate import coco_metrics
+from gfl.matching import FOUND, IGNORED, UNMATCHED, match
 
 
 def dataset(*objects: dict[str, Any], images: int = 1) -> dict[str, Any]:
@@ -92,10 +92,8 @@ OBJECT = {"bbox": [0.0, 0.0, 9.0, 9.0], "area": 81.0}
 @pytest.mark.parametrize(
     ("truth", "found"),
     [
-        (dataset(OBJECT | {"id": 0}), []),
-        (dataset(OBJECT, OBJECT | {"id": 1}), []),
         (dataset(OBJECT | {"bbox": [0, 0, float("nan"), 1]}), []),
-        (dataset(OBJECT | {"area": float("nan")}), []),
+        (dataset(OBJECT | {"iscrowd": 2}), []),
         (dataset(OBJECT | {"image_id": 7}), []),
         (dataset(OBJECT | {"category_id": 7}), []),
         (dataset(OBJECT), [at(0, score=float("nan"))]),
@@ -113,3 +111,10 @@ def test_it_refuses_what_the_evaluation_refuses(truth, found) -> None:
     with pytest.raises(UserError) as ours:
         match(truth, found)
     assert str(ours.value) == str(theirs.value)
+
+
+@pytest.mark.parametrize("change", [{"id": 0}, {"id": 2}, {"area": float("nan")}, {"ignore": 1}])
+def test_it_refuses_what_the_evaluation_would_count_otherwise(change) -> None:
+    """It is given what was read, which is in normal form; anything else would be counted wrong."""
+    with pytest.raises(UserError, match="is not in normal form"):
+        match(dataset(OBJECT | change, OBJECT), [])

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis import resampling
-from analysis.matching import match
 from analysis.resampling import RECALL_LEVELS, evaluate, resamples
+from gfl.matching import match
 
 EXACT = {"rtol": 0, "atol": 1e-12}
 TIMES = st.lists(

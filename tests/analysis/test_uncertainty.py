@@ -7,7 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm, ttest_1samp, ttest_rel
 
-from analysis.matching import match
 from analysis.uncertainty import (
     Difference,
     Estimate,
@@ -21,6 +20,7 @@ from analysis.uncertainty import (
     replicate,
     seed_noise,
 )
+from gfl.matching import match
 from gfl.record import METRICS
 
 APS = st.lists(

@@ -1,10 +1,11 @@
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from experiments import attempt
-from gfl import train
+from experiments import attempt, checkout
+from gfl import digests, train
 
 FAKE_WORKER = Path(__file__).with_name("fake_worker.py")
 COMMIT = "c0ffee" + "0" * 34
@@ -22,7 +23,17 @@ def data(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
 def clean_commit(monkeypatch: pytest.MonkeyPatch) -> str:
     """The code is at a commit, without changes, whatever this checkout is like."""
     monkeypatch.setattr(attempt, "code_state", lambda: (COMMIT, False))
+    monkeypatch.setattr(checkout, "has_commit", lambda commit: commit == COMMIT)
     return COMMIT
+
+
+@pytest.fixture
+def losses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The losses' file in a copy of the code, which counts as the code that is here."""
+    copy = tmp_path / "checkout"
+    shutil.copytree(digests.ROOT / "gfl", copy / "gfl", ignore=shutil.ignore_patterns("__pyc*"))
+    monkeypatch.setattr(digests, "ROOT", copy)
+    return copy / "gfl/losses.py"
 
 
 @pytest.fixture

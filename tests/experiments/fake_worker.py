@@ -80,6 +80,8 @@ def main(run_dir: Path) -> int:
             seed=request.seed,
             commit=request.commit,
             dirty=request.dirty,
+            code=request.code,
+            versions=request.versions,
             metrics={name: ap + i for i, name in enumerate(METRICS)},
             fps=100.0,
             curve=[{"iter": ITERS, "epoch": EPOCHS, "lr": 0.0, "loss": float("nan")}],

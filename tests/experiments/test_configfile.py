@@ -6,19 +6,23 @@ import ast
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from experiments import configfile, profiles
 from experiments.__main__ import main
 from experiments.matrix import select
 from experiments.worker import ROOT
-from gfl import config
+from gfl import config, escape
 from gfl.data import shapes
 from gfl.experiment import Experiment
 from gfl.train import embedded_root
@@ -41,7 +45,7 @@ def show(tmp_path: Path, capsys: pytest.CaptureFixture) -> Show:
     return call
 
 
-def settings(text: str) -> dict:
+def settings_of(text: str) -> dict:
     """The file's assignments; there is nothing else in it."""
     found = {}
     for statement in ast.parse(text).body:
@@ -60,7 +64,7 @@ def test_json_is_what_the_id_is_made_of(show: Show) -> None:
 
 def test_the_file_is_the_resolved_configuration_and_what_a_machine_adds(show: Show) -> None:
     text = show("table-3/QFL", "--profile", "smoke", "--seeds", "4")
-    found = settings(text)
+    found = settings_of(text)
     resolved = config.build(Experiment(quality="joint"), SMOKE, 4)
     assert {key: found[key] for key in ("model", "optim_wrapper", "param_scheduler")} == {
         key: resolved[key] for key in ("model", "optim_wrapper", "param_scheduler")
@@ -94,7 +98,7 @@ def test_data_that_are_not_there_are_told(
     assert "--nproc_per_node=8" in text
     text = show("table-3/QFL", "--profile", "coco", "--data", "/some/coco")
     assert "Fill in" not in text
-    assert settings(text)["train_dataloader"]["dataset"]["data_root"] == "/some/coco"
+    assert settings_of(text)["train_dataloader"]["dataset"]["data_root"] == "/some/coco"
 
 
 def test_long_values_are_broken_and_stay_what_they_are() -> None:
@@ -158,27 +162,100 @@ def test_a_file_for_larger_machines_is_read_as_it_was_meant(
         assert found[f"{split}_dataloader"].num_workers > 0
 
 
-def test_mmdets_own_tool_trains_from_the_file(show: Show, tmp_path: Path) -> None:
-    assert SMOKE.dataset is not None
-    shapes.write(SMOKE.dataset, embedded_root(SMOKE.dataset))
-    text = show("table-3/both", "--profile", "smoke")
-    (tmp_path / "both.py").write_text(text)
+def stock_tool(name: str, folder: Path, *words: str) -> str:
+    """Run one of mmdet's own tools, in a folder of its own; return what it says."""
     spec = importlib.util.find_spec("mmdet")
     assert spec is not None
     assert spec.origin is not None
-    tool = Path(spec.origin).parent / ".mim/tools/train.py"
+    tool = Path(spec.origin).parent / ".mim/tools" / name
     # From the project's folder, as the file says: an environment inside it has a short path.
     shown = tool.relative_to(ROOT) if tool.is_relative_to(ROOT) else tool
-    assert f"PYTHONPATH=. python {shown} THIS_FILE" in text
-    options = ["--cfg-options", "train_cfg.max_epochs=1"]
+    assert f"#   PYTHONPATH=. python {shown} THIS_FILE" in (folder / "both.py").read_text()
     done = subprocess.run(
-        [sys.executable, str(tool), "both.py", *options],
+        [sys.executable, str(tool), "both.py", *words],
         env=os.environ | {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""},
-        cwd=tmp_path,
+        cwd=folder,
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
+
+
+def test_mmdets_own_tools_train_and_evaluate_from_the_file(show: Show, tmp_path: Path) -> None:
+    assert SMOKE.dataset is not None
+    shapes.write(SMOKE.dataset, embedded_root(SMOKE.dataset))
+    text = show("table-3/both", "--profile", "smoke")
+    (tmp_path / "both.py").write_text(text)
+    trained = stock_tool("train.py", tmp_path, "--cfg-options", "train_cfg.max_epochs=1")
     (checkpoint,) = (tmp_path / "work_dirs").glob("*/epoch_1.pth")
     assert checkpoint.parent.name.startswith("atss-joint-general-dfl-s0-")
-    assert "Epoch(val) [1][1/1]    AP: " in done.stdout + done.stderr
+    figures = re.findall(r"Epoch\(val\) \[1\]\[1/1\]    (AP: .*) data_time", trained)
+    tested = stock_tool("test.py", tmp_path, str(checkpoint))
+    assert len(figures) == 1
+    assert re.findall(r"Epoch\(test\) \[1/1\]    (AP: .*) data_time", tested) == figures
+
+
+PATHS = (
+    "/data/{{ fileDirname }}", "/data/{{$HOME:x}}", "/data/{{_base_.model}}", "/data/$HOME/${HOME}",
+    "/data/a\rimport os", "/data/a\x0cb", "/data/a\u2028b\u2029", "/data/a\nb", "/data/'''\"\"\"\\",
+    "/data/a\udcffb", "/data/数据 of mine", "/data/{{{{x}}}}", "/data/#{{ '$HOME:' }}", "~/coco",
+)  # fmt: skip
+
+
+@given(
+    st.one_of(
+        st.sampled_from(PATHS),
+        st.text(st.one_of(st.sampled_from("{} $_:\r\n'\"\\#"), st.characters(min_codepoint=1))),
+    )
+)
+@settings(deadline=None, max_examples=60)
+def test_mmengine_reads_exactly_the_path_that_went_in(path: str) -> None:
+    data = str(Path("/coco") / path)  # as the command line's paths are: without double slashes
+    (run,) = select("table-3/QFL", profiles.get("coco"), [0])[1]
+    command = " ".join(map(escape.shell, ["python", "-m", "experiments", "config", "--data", data]))
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "run.py")
+        file.write_bytes(configfile.text(run, command, data).encode())
+        found = from_file(file)
+    for split in ("train", "val"):
+        assert found[f"{split}_dataloader"].dataset.data_root == data
+    assert found.val_evaluator.ann_file == str(Path(data, "annotations/instances_val2017.json"))
+    resolved = config.build(run.experiment, run.profile, 0)
+    assert json.loads(json.dumps(found.model)) == json.loads(json.dumps(resolved["model"]))
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_the_command_in_the_file_names_the_same_path(path: str, show: Show) -> None:
+    text = show("table-3/QFL", "--profile", "coco", "--data", path)
+    (line,) = (line for line in text.split("\n") if line.startswith("# Generated by: "))
+    words = line.removeprefix("# Generated by: ")
+    done = subprocess.run(
+        ["bash", "-c", f"printf '%s\\0' {words}"], capture_output=True, check=True
+    )
+    assert os.fsencode(os.path.expanduser(path)) in done.stdout.split(b"\0")
+
+
+def test_the_file_is_utf8_whatever_the_terminal_is() -> None:
+    command = [sys.executable, "-m", "experiments", "config", "table-3/QFL", "--profile", "coco"]
+    done = subprocess.run(
+        [*command, "--data", "/数据"],
+        env=os.environ | {"PYTHONIOENCODING": "latin-1"},
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    )
+    found = settings_of(done.stdout.decode("utf-8"))
+    assert found["train_dataloader"]["dataset"]["data_root"] == "/数据"
+
+
+def test_mmdets_operators_are_found_before_a_configuration_is_read() -> None:
+    """Where this folder is on Python's path; in a process of its own, which imported nothing."""
+    done = subprocess.run(
+        [sys.executable, "-c", "import mmcv.ops"],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        cwd=ROOT.anchor,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout) == (0, "")

@@ -92,13 +92,56 @@ def test_records_tell_by_which_code_they_were_made(tmp_path: Path) -> None:
     for run, commit in zip(runs[:2], ("aaa", "bbb"), strict=True):
         made = {"commit": commit, "versions": {"torch": "2", "numpy": commit}}
         recorded.of(run, **made).save(store.run_dir("smoke", run.id) / "record.json")
-    found = diff.compare(runs[0], runs[1], store)
+    sides = [diff.of_run(run, store) for run in runs]
+    found = diff.compare(sides[0], sides[1], store)
     assert found.records == [
         Difference("commit", "aaa", "bbb"), Difference("versions.numpy", "aaa", "bbb")
     ]  # fmt: skip
     assert "records: 2 differ" in found.lines()
-    found = diff.compare(runs[0], runs[2], store)
+    assert "code: not compared; of a: that commit is not in this repository; of b: " in (
+        "\n".join(found.lines())
+    )
+    found = diff.compare(sides[0], sides[2], store)
     assert found.lines()[-1] == "records: b has not been finished here or in the reference"
+
+
+def test_two_records_of_one_run_differ_in_code_and_versions(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    store = Store(tmp_path / "runs", tmp_path / "results")
+    _, (run, *_) = select("table-3", SMOKE, [0])
+    path = store.run_dir("smoke", run.id) / "record.json"
+    made = recorded.of(run, code={"gfl/a.py": "1", "gfl/b.py": "1"}, versions={"torch": "2.11.0"})
+    made.save(path)
+    other = replace(made, code={"gfl/a.py": "2", "gfl/c.py": "3"}, versions={"torch": "2.10.0"})
+    other.save(store.reference_path("smoke", run.id))
+    folders = ["--profile", "smoke", "--runs", str(store.runs), "--results", str(store.results)]
+
+    def ask(*words: str) -> str:
+        assert main(["diff", *words, *folders]) == 0
+        return capsys.readouterr().out
+
+    found = json.loads(ask(run.id, run.id, "--json"))
+    assert (found["a"]["record"], found["b"]["record"]) == ("local", "reference")
+    assert found["code"] == {
+        "gfl/a.py": {"a": "1", "b": "2"}, "gfl/b.py": {"a": "1"}, "gfl/c.py": {"b": "3"}
+    }  # fmt: skip
+    assert found["records"] == {"versions.torch": {"a": "2.11.0", "b": "2.10.0"}}
+    text = ask("table-3/none", "table-3/none")
+    assert "(smoke; table-3/none), this machine's record\n" in text
+    assert "one run: no factor or setting differs\n\ncode: 3 differ\n" in text
+    assert "  gfl/b.py  1  —\n" in text
+    # By file and by folder.
+    reference = str(store.reference_path("smoke", run.id))
+    assert json.loads(ask(str(path.parent), reference, "--json"))["code"] == found["code"]
+    assert json.loads(ask(reference, reference, "--json"))["code"] == {}
+    joint = json.loads(ask(reference, "table-3/QFL", "--json"))
+    assert joint["factors"] == {"quality": {"a": "centerness-branch", "b": "joint"}}
+
+    replace(made, code={}, commit=None).save(path)
+    assert "code: not compared; of a: its record names no commit\n" in ask(run.id, run.id)
+    found = json.loads(ask(run.id, run.id, "--json"))
+    assert (found["code"], found["code_unknown"]) == ({}, "of a: its record names no commit")
 
 
 @pytest.mark.parametrize(
@@ -108,6 +151,7 @@ def test_records_tell_by_which_code_they_were_made(tmp_path: Path) -> None:
         (["table-4/GFL R-50", "table-3"], "Table 4: its rows are run at --profile coco only"),
         (["cooc:table-3/QFL", "table-3/none"], "unknown profile 'cooc'; did you mean 'coco'?"),
         (["nope-s0-12345678", "table-3/none"], "no run 'nope-s0-12345678' at the laptop profile"),
+        (["nowhere.json", "table-3/none"], "nowhere.json: not a usable record (No such file or"),
         (["3/QFL", "3/QFL", "--seeds", "0", "1", "2"], "two runs have at most two seeds, not 3"),
     ],
 )

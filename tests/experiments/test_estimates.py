@@ -10,6 +10,7 @@ import recorded
 
 from experiments import estimates, profiles, tables
 from experiments.matrix import Run, plan
+from experiments.worker import ROOT
 from gfl import config
 from gfl.data import shapes
 from gfl.data.shapes import ShapesSpec
@@ -100,6 +101,25 @@ def test_records_of_before_the_bins_were_named_by_their_end_are_read(store: Stor
     unlike = recorded.of(run(DIRAC), experiment={"host": "yolo"}, seconds=9.0)
     unlike.save(store.run_dir("smoke", run(DIRAC).id) / "record.json")
     assert estimates.costs(SMOKE, store).seconds(wide) == pytest.approx(30.0)
+
+
+def test_records_of_before_a_profile_had_all_its_keys_are_read(store: Store) -> None:
+    older = {name: value for name, value in asdict(SMOKE).items() if name not in ("own", "gpus")}
+    recorded.of(run(DIRAC), profile=older, seconds=30.0).save(
+        store.reference_path("smoke", run(DIRAC).id)
+    )
+    assert estimates.costs(SMOKE, store).seconds(run(DIRAC)) == pytest.approx(30.0)
+    # A key that it lacks has its default: two devices are another profile.
+    two = replace(SMOKE, gpus=2)
+    assert estimates.costs(two, store).seconds(run(DIRAC, two)) is None
+
+
+def test_a_fresh_clone_knows_what_every_run_of_the_reference_takes(tmp_path: Path) -> None:
+    costs = estimates.costs(LAPTOP, Store(tmp_path / "runs", ROOT / "results"))
+    assert costs.source == "of the reference's machine"
+    runs = plan(tables.TABLES.values(), LAPTOP, [0])
+    assert len(runs) >= 35
+    assert [run.id for run in runs if costs.seconds(run) is None] == []
 
 
 def test_disk_is_what_finished_folders_take(store: Store) -> None:

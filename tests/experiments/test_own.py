@@ -86,7 +86,7 @@ def test_the_configuration_reads_the_folder_under_its_own_names(root, data):
         assert Path(dataset["data_root"], dataset["ann_file"]) == annotation_file(root, split)
         assert dataset["data_prefix"] == {"img": f"{split}2017/"}
         assert dataset["metainfo"] == {"classes": ("nut", "bolt")}
-        assert dataset["pipeline"][0] == {"type": "LoadImageFromFile"}
+        assert dataset["pipeline"][0] == {"type": "LoadUprightImage"}
     assert here["val_evaluator"]["ann_file"] == str(annotation_file(root, "val"))
 
 
@@ -180,11 +180,23 @@ def test_trained_twice_is_trained_once(root, tmp_path, capsys):
     assert main(command, FAKE_WORKER) == 0
     said = capsys.readouterr().out
     assert "2 classes: nut, bolt" in said
-    assert f"predict --run {out} " in said
+    assert f"detect --run {out} " in said
     assert "all classes   " in said
     assert main(command, FAKE_WORKER) == 0
-    assert "finished before, AP" in capsys.readouterr().out
+    assert "already trained (AP " in capsys.readouterr().out
     assert (tmp_path / "trained.txt").read_text().split() == [own.Request.load(out).id]
+
+
+def test_other_code_is_said_and_again_trains_anew(root, tmp_path, losses, capsys):
+    out = tmp_path / "mine"
+    command = ["train-own", str(root), "--out", str(out), *SHORT, "--scale", "laptop"]
+    assert main(command, FAKE_WORKER) == 0
+    losses.write_text(losses.read_text() + "x = 1\n")
+    assert main(command, FAKE_WORKER) == 0
+    assert "; gfl/losses.py has changed since; --again " in capsys.readouterr().out
+    assert main([*command, "--again"], FAKE_WORKER) == 0
+    assert len((tmp_path / "trained.txt").read_text().split()) == 2
+    assert (tmp_path / "mine.before-1/record.json").exists()
 
 
 def test_a_dry_run_writes_nothing(root, tmp_path, capsys):
@@ -233,6 +245,80 @@ def test_a_few_real_iterations_leave_a_detector_of_the_folders_classes(data, tmp
     assert trained.detector(result.folder).classes == ("nut", "bolt")
     picture = str(data.val_images / "val_0.png")
     for named in (result.record.id, str(result.folder)):
-        words = ["predict", "--run", named, picture, "--runs", str(tmp_path / "runs"), "--json"]
+        words = ["detect", "--run", named, picture, "--runs", str(tmp_path / "runs"), "--json"]
         assert main([*words, "--out", str(tmp_path / "drawn")]) == 0
         assert json.loads(capsys.readouterr().out.splitlines()[-1])["run"] == result.record.id
+
+
+def _dirty(root: Path) -> None:
+    """What tools leave out or write otherwise, in both splits: each has one meaning."""
+    for split in ("train", "val"):
+        content = json.loads(annotation_file(root, split).read_text())
+        content["categories"].insert(0, {"id": 0, "name": "hardware", "supercategory": "none"})
+        for image in content["images"]:
+            del image["width"], image["height"]
+            image["file_name"] = f"C:\\images\\{image['file_name']}"
+        for i, one in enumerate(content["annotations"]):
+            one["id"] = i
+            one["image_id"] = str(one["image_id"])
+            one["category_id"] = float(one["category_id"])
+            del one["area"], one["iscrowd"]
+        if split == "val":
+            content["categories"].reverse()
+        annotation_file(root, split).write_bytes(json.dumps(content).encode("utf-16"))
+
+
+def test_repaired_data_give_the_training_of_clean_ones(root, data, tmp_path):
+    """The same losses and metrics to the bit, read back from the run's folder by whatever reads."""
+    settings = {"scale": "laptop", "size": 64, "epochs": 2, "batch": 3, "device": "cpu"}
+    clean = own.train(own.plan(data, **settings), tmp_path / "runs/clean")
+    each = clean.of_each_class()
+    _dirty(root)
+    repaired = own.plan(own.read(root), **settings)
+    result = own.train(repaired, tmp_path / "runs/repaired")
+    assert result.record.curve == clean.record.curve
+    assert result.record.metrics == clean.record.metrics
+    assert result.of_each_class() == each
+    assert repaired.run.id != own.plan(data, **settings).run.id
+    # Stock readers, too: plain ASCII JSON beside the weights.
+    from pycocotools import coco as stock_reader
+
+    for split in ("train", "val"):
+        stock = stock_reader.COCO(str(result.folder / f"annotations-{split}.json"))
+        assert [c["name"] for c in stock.dataset["categories"]] == ["nut", "bolt"]
+    # Read anew, it is the same run, and finished.
+    again = own.train(own.plan(own.read(root), **settings), result.folder, worker=FAKE_WORKER)
+    assert again.record == result.record
+
+
+def test_a_run_of_sound_files_has_the_id_that_it_always_had(data, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    profile = own.plan(data).profile
+    resolved = config.build(own.GFL, profile, 0)
+    part = {"annotations", "images", "sha256"}
+    assert [set(resolved["dataset"][split]) for split in ("train", "val")] == [part, part]
+
+
+def test_what_was_repaired_is_printed_and_what_was_chosen_passed_on(root, tmp_path, capsys):
+    _dirty(root)
+    command = ["train-own", str(root), "--out", str(tmp_path / "mine"), *SHORT, "--dry-run"]
+    assert main(command, FAKE_WORKER) == 0
+    said = capsys.readouterr().err
+    assert "note: instances_train2017.json (train): " in said
+    assert "category 'hardware' left out" in said
+    assert main([*command, "--boxes", "xyxy"], FAKE_WORKER) == 2
+    assert "negative size" in capsys.readouterr().err
+    train = str(annotation_file(root, "train"))
+    assert main([*command, "--train", train, "--split", "0.5"], FAKE_WORKER) == 0
+    assert "train: 3 images, 6 objects; val: 3 images, 6 objects" in capsys.readouterr().out
+    assert main([*command, "--split", "2"], FAKE_WORKER) == 2
+    assert "--split 2: expected a part between 0 and 1" in capsys.readouterr().err
+
+
+def test_the_home_folder_is_expanded_in_every_argument(root, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("HOME", str(root.parent))
+    assert main(["train-own", "~/parts", "--out=~/mine", *SHORT, "--dry-run"], FAKE_WORKER) == 0
+    assert f"into: {root.parent}/mine" in capsys.readouterr().out
+    words = ["run", "table-3", "--profile=coco", "--data=~/gone", f"--runs={tmp_path / 'runs'}"]
+    assert main([*words, f"--results={tmp_path / 'results'}"], FAKE_WORKER) == 2
+    assert f"{root.parent}/gone/ is missing" in capsys.readouterr().err

@@ -12,16 +12,17 @@ import numpy as np
 import pytest
 from recorded import of
 
-from experiments import profiles, tables
+from experiments import checkout, profiles, tables
 from experiments.__main__ import main
 from experiments.matrix import Run, plan
 from experiments.promote import promote
 from experiments.shown import SHOWN, committed
 from gfl import predictions, train
-from gfl.predictions import DETECTIONS, LOCATIONS, Predictions
+from gfl.experiment import Experiment
+from gfl.predictions import DETECTIONS, LOCATIONS, MATCHES, OBJECTS, Predictions
 from gfl.record import Request, RunRecord, Store
 
-SMOKE = profiles.get("smoke")
+SMOKE, COCO = profiles.get("smoke"), profiles.get("coco")
 TABLE3 = tables.find("table-3")
 COMMIT = "c0ffee" * 6
 
@@ -34,8 +35,9 @@ def some_predictions(id: str, score: float = 0.5) -> Predictions:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     """A machine that has finished two rows of Table 3, and stopped the third."""
+    monkeypatch.setattr(checkout, "has_commit", lambda commit: commit == COMMIT)
     store = Store(tmp_path / "runs", tmp_path / "results")
     for run in plan([TABLE3], SMOKE, [0]):
         if run.rows[0] in ("table-3/none", "table-3/QFL"):
@@ -120,6 +122,30 @@ def test_damaged_predictions_are_made_anew(store, asked, call, capfd) -> None:
     assert predictions.verified(store.run_dir("smoke", record.id), record.predictions)
 
 
+def test_a_run_that_has_its_matches_alone_is_predicted_for(store, asked, call, capfd) -> None:
+    """As on COCO, where a run leaves them by itself."""
+    assert call("predict", "table-3/QFL") == 0
+    record, run_dir = own(store, "QFL"), store.run_dir("smoke", run_of("QFL").id)
+    (run_dir / DETECTIONS).rename(run_dir / MATCHES)
+    alone = {MATCHES: record.predictions[DETECTIONS]}
+    replace(record, predictions=alone).save(run_dir / "record.json")
+    capfd.readouterr()
+    assert call("predict", "table-3/QFL") == 0
+    assert len(asked) == 2
+    assert "damaged" not in capfd.readouterr().err
+    assert DETECTIONS in own(store, "QFL").predictions
+
+
+def test_what_belongs_to_the_reference() -> None:
+    """Without the images matches are what decides, and detections only where they are drawn."""
+    drawn, other = run_of("QFL").experiment, Experiment(host="retinanet", quality="joint")
+    assert committed(drawn, SMOKE, 0) == (DETECTIONS, LOCATIONS)
+    assert committed(other, SMOKE, 0) == committed(drawn, SMOKE, 3) == (DETECTIONS,)
+    assert committed(drawn, COCO, 0) == (MATCHES, OBJECTS, DETECTIONS, LOCATIONS)
+    assert committed(drawn, COCO, 1) == (MATCHES, OBJECTS, LOCATIONS)
+    assert committed(other, COCO, 0) == committed(drawn, COCO, 3) == (MATCHES, OBJECTS)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -159,8 +185,8 @@ def test_a_run_without_its_weights_is_one_line(
 @pytest.fixture
 def shown(monkeypatch: pytest.MonkeyPatch) -> str:
     """Figures draw the locations of the row QFL; its run's id."""
-    assert LOCATIONS in committed(run_of("QFL").experiment, 0)
-    assert LOCATIONS not in committed(run_of("QFL").experiment, 3)
+    assert LOCATIONS in committed(run_of("QFL").experiment, SMOKE, 0)
+    assert LOCATIONS not in committed(run_of("QFL").experiment, SMOKE, 3)
     return run_of("QFL").id
 
 
@@ -180,7 +206,7 @@ def test_promotion_takes_detections_and_what_else_figures_draw(
     none = run_of("none").id
     bare = store.reference("smoke", none)
     assert bare == own(store, "none")  # with the checksum of its locations, which stay away
-    assert committed(run_of("none").experiment, 0) == (DETECTIONS,)
+    assert committed(run_of("none").experiment, SMOKE, 0) == (DETECTIONS,)
     (path,) = store.reference_predictions("smoke", none).iterdir()
     assert path.name == DETECTIONS
     assert predictions.verified(path.parent, {DETECTIONS: bare.predictions[DETECTIONS]})

@@ -1,4 +1,4 @@
-"""``python -m experiments predict --run``: every picture of a folder is done, or named."""
+"""``python -m experiments detect``: every picture of a folder is done, or named."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def album(tmp_path: Path) -> Path:
 
 def call(runs: Path, *words: object) -> int:
     folders = ["--profile", "smoke", "--runs", runs, "--results", runs.parent / "results"]
-    return main(["predict", *map(str, words), *map(str, folders)])
+    return main(["detect", *map(str, words), *map(str, folders)])
 
 
 def objects(text: str) -> list[dict[str, Any]]:
@@ -132,6 +132,33 @@ def test_json_is_an_object_a_picture_and_nothing_else(
     assert {path.name for path in out_dir.iterdir()} == {f"{name}.boxes.png" for name in "abc"}
 
 
+def test_json_alone_writes_nothing(runs: Path, album: Path, capsys: pytest.CaptureFixture) -> None:
+    before = sorted(album.iterdir())
+    words = [album / "a.png", album / "b.jpg", "--json", "--distributions"]
+    album.chmod(0o555)
+    try:
+        assert call(runs, "--run", CELL, *words) == 0
+    finally:
+        album.chmod(0o755)
+    found = objects(capsys.readouterr().out)
+    assert [len(one["detections"]) > 0 for one in found] == [True, True]
+    assert all("drawn" not in one for one in found)
+    assert sorted(album.iterdir()) == before
+
+
+def test_the_former_name_of_the_command_still_detects(
+    runs: Path, album: Path, capsys: pytest.CaptureFixture
+) -> None:
+    assert call(runs, "--run", CELL, album / "a.png", "--json") == 0
+    (expected,) = objects(capsys.readouterr().out)
+    folders = ["--profile", "smoke", "--runs", str(runs), "--results", str(runs)]
+    assert main(["predict", "--run", CELL, str(album / "a.png"), "--json", *folders]) == 0
+    assert objects(capsys.readouterr().out) == [expected]
+    with pytest.raises(SystemExit):
+        main(["predict", "--help"])
+    assert "--run " not in capsys.readouterr().out
+
+
 def test_distributions_are_drawn_for_the_best(
     runs: Path, album: Path, capsys: pytest.CaptureFixture
 ) -> None:
@@ -173,7 +200,7 @@ def test_a_run_is_named_by_id_cell_or_folder(
         assert one["run"] == id
     # An id says which profile.
     folders = ["--runs", str(runs), "--results", str(runs)]
-    assert main(["predict", "--run", id, str(album / "a.png"), *folders]) == 0
+    assert main(["detect", "--run", id, str(album / "a.png"), *folders]) == 0
 
 
 @pytest.mark.parametrize(
@@ -189,6 +216,18 @@ def test_a_run_is_named_by_id_cell_or_folder(
         (("--run", CELL, "--threshold", "30", "a.png"), "'30': expected a score from 0 to 1"),
         (("--run", CELL, "--threshold", "nan", "a.png"), "'nan': expected a score from 0 to 1"),
         (("--run", CELL, "--top", "0", "a.png"), "--top '0': expected a whole number, 1 or more"),
+        (("a.png",), "nothing to detect with: --run RUN, or --weights FILE.pth --as ROW"),
+        (("a.png", "--run", CELL, "--weights", "x.pth"), "--run and --weights: "),
+        (("a.png", "--weights", "x.pth"), "--weights needs --as ROW"),
+        (("a.png", "--as", "table-3/both"), "no weights named: --weights FILE.pth"),
+        (("a.png", "--weights", "/x.pth", "--as", "table-3/both"), "no such file: /x.pth"),
+        (("a.png", "--weights", "/x.pth", "--as", "table-4/GFL R-51"), "did you mean 'GFL R-50'?"),
+        (("a.png", "--weights", "/x.pth", "--as", "table-4/SAPD R-101"), "no run of it"),
+        (("a.png", "--run", "/mistyped"), "no such file or folder: /mistyped"),
+        (("a.png", "--run", "rnus/own/parts"), "no such file or folder: rnus/own/parts"),
+        (("a.png", "--run", "tabel-3/both"), "unknown table 'tabel-3'; did you mean 'table-3'?"),
+        (("a.png", "--run", "a\x1b[31m/b"), r"no such file or folder: 'a\x1b[31m/b'"),
+        (("a.png", "--run", "epoch_12.pth"), "no such file or folder: epoch_12.pth"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_line(
@@ -199,6 +238,33 @@ def test_a_mistake_is_one_line(
     assert out == ""
     assert err.count("\n") == 1
     assert said in err
+
+
+def test_a_path_that_is_no_run_is_told_from_one_that_is(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    id = single(GENERAL.slug, SMOKE, [0]).id
+    run = runs / "smoke" / id
+    others = tmp_path / "gfl.pth"
+    others.write_bytes(b"")
+    for name, said in {
+        f"{run}x": f"no such file or folder: {run}x; did you mean {run}?",
+        str(run / "final.pth"): f"is a file of a run; its folder is {run}",
+        str(others): "is a file, not a run; others' weights are named by --weights FILE --as ROW",
+        str(tmp_path): "is a folder, but not a run's: it has no request.json",
+    }.items():
+        assert call(runs, "a.png", "--run", name) == 2
+        out, err = capsys.readouterr()
+        assert (out, err.count("\n")) == ("", 1)
+        assert said in err
+    # Of every command that names runs.
+    for words in (["run"], ["config"], ["predict"], ["test-dev", "--profile", "coco"]):
+        assert main([*words, f"{run}x"]) == 2
+        assert capsys.readouterr().err == (
+            f"experiments: no such file or folder: {run}x; did you mean {run}?\n"
+        )
+    assert main(["config", str(run)]) == 2
+    assert "here name the run's id" in capsys.readouterr().err
 
 
 def test_the_command_that_trains_it_is_one(

@@ -15,7 +15,7 @@ from experiments.declare import Cell, Table
 Grid = list[list[str]]
 Lines = list[dict[str, str]]  # by the column's name, with the group's in front: "ATSS/AP50"
 
-ABLATIONS = [table for table in tables.TABLES.values() if table.name != "table-4"]
+ABLATIONS = [table for table in tables.PAPERS.values() if table.name != "table-4"]
 
 
 @pytest.fixture(scope="module")

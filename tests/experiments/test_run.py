@@ -59,7 +59,7 @@ def test_a_table_is_trained_once_and_shown(
 
     assert cli("run", "table-3") == 0
     assert len(trained()) == 4
-    assert "QFL, seed 0: finished before, AP 31.6" in capfd.readouterr().out
+    assert "QFL, seed 0: already trained (AP 31.6, " in capfd.readouterr().out
 
 
 def test_seeds_and_single_rows_add_up(cli: Cli, trained: Trained) -> None:

@@ -23,7 +23,8 @@ from gfl.record import RunRecord, run_id
 
 FAKE_WORKER = Path(__file__).with_name("fake_worker.py")
 PROGRAM = (
-    "import sys; from experiments.__main__ import main; "
+    "import sys; from experiments import tables; from experiments.__main__ import main; "
+    "tables.TABLES.update(tables.PAPERS); "  # as in this process (conftest.py)
     "sys.exit(main(sys.argv[2:], worker=[sys.executable, sys.argv[1]]))"
 )
 SMOKE = profiles.get("smoke")

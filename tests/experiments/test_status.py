@@ -73,7 +73,10 @@ def test_status_of_an_empty_checkout_writes_nothing(tmp_path: Path, ask: Ask) ->
     assert list(tmp_path.iterdir()) == []
 
 
-def test_every_cell_is_shown_and_a_shared_run_with_all_of_its_cells(store: Store, ask: Ask) -> None:
+def test_every_cell_is_shown_and_a_shared_run_with_all_of_its_cells(
+    store: Store, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "TABLES", tables.PAPERS)
     record(store, Experiment(quality="joint"))
     out = ask("--jobs", "1")
     cells = [

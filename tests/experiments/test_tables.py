@@ -77,8 +77,8 @@ def test_cells_that_are_one_run_train_once() -> None:
     assert [run.seed for run in runs] == [0] * 4 + [1] * 4  # a whole table first
 
 
-def test_a_factor_out_of_effect_makes_no_other_run() -> None:
-    same = Row("same", Experiment(beta=1.0), (0.0,) * 4, ("", ""))  # no QFL: no beta
+def test_two_rows_of_one_experiment_are_one_run() -> None:
+    same = Row("same", Experiment(), (0.0,) * 4, ("", ""))
     table = replace(TABLE3, rows=(TABLE3.rows[0], same))
     (run,) = plan([table], SMOKE, [0])
     assert run.rows == ("table-3/none", "table-3/same")
@@ -102,7 +102,8 @@ def test_a_table_in_parts_is_named_whole(name: str) -> None:
     shown, runs = select(name, SMOKE, [0])
     assert [table.name for table in shown] == ["table-1a", "table-1b", "table-1c"]
     assert shown == tables.parts(name)
-    assert len({run.id for run in runs}) == len(runs) == 12 + 6 + 4
+    papers = [run for run in runs if not run.is_extra]
+    assert len({run.id for run in papers}) == len(papers) == 12 + 6 + 4
     with pytest.raises(UserError, match="has parts: table-1a, table-1b, table-1c"):
         tables.find(name)
 

@@ -157,13 +157,10 @@ def test_detections_that_cannot_be_counted_are_named(change, problem):
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"id": 0}, "1 x annotation with id 0"),
-        ({"id": 2}, "1 x annotation id used twice: 2"),
         ({"bbox": [0, 0, float("nan"), 1]}, "bbox is not four finite numbers: 1"),
         ({"bbox": [0, 0, 1, float("inf")]}, "bbox is not four finite numbers: 1"),
         ({"bbox": [0, 0, -1, 1]}, "annotation with a bbox of negative size: 1"),
-        ({"area": float("nan")}, "annotation without an area of 0 or more: 1"),
-        ({"id": None}, "annotation without an integer id, at position: 0"),
+        ({"iscrowd": 2}, "annotation without iscrowd 0 or 1: 1"),
         ({"image_id": 2}, "1 x annotation of an unknown image: 1"),
         ({"category_id": 1}, "1 x annotation of an unknown category: 1"),
     ],
@@ -186,13 +183,46 @@ def test_ground_truth_that_cannot_be_counted_is_named(change, problem, tmp_path)
 )
 def test_images_and_categories_listed_twice_are_named(part, problem):
     dataset = truth((0, 0, 9, 9))
-    dataset[part].append(dict(dataset[part][0]))
+    dataset[part].append(dataset[part][0] | {"width": 7, "name": "another"})
     with pytest.raises(UserError, match=problem):
         coco_metrics(coco(dataset), [])
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"id": 0},
+        {"id": 2},
+        {"id": None},
+        {"id": "1"},
+        {"area": float("nan")},
+        {"area": None},
+        {"image_id": "1"},
+        {"bbox": ["0", "0", "40", "40"]},
+        {"iscrowd": False},
+    ],
+)
+def test_what_has_one_meaning_is_evaluated_as_the_clean_file(change, tmp_path):
+    detections = [found(0, 0, 40, 40), found(50, 50, 30, 40)]
+    clean = truth((0, 0, 40, 40), (50, 50, 40, 40))
+    dataset = truth((0, 0, 40, 40), (50, 50, 40, 40))
+    dataset["annotations"][0].update(change)
+    path = tmp_path / "truth.json"
+    path.write_text(json.dumps(dataset))
+    for given in (coco(dataset), path):
+        assert coco_metrics(given, detections) == coco_metrics(coco(clean), detections)
+
+
+def test_an_object_to_ignore_is_neither_missed_nor_is_its_detection_wrong():
+    dataset = truth((0, 0, 50, 50), (100, 100, 50, 50))
+    dataset["annotations"][1]["ignore"] = 1
+    only_first = coco_metrics(coco(dataset), [found(0, 0, 50, 50)])
+    both = [found(0, 0, 50, 50, score=0.5), found(100, 100, 50, 50, score=0.9)]
+    assert only_first["AP"] == coco_metrics(coco(dataset), both)["AP"] == pytest.approx(100)
+
+
 def test_an_annotation_with_id_0_would_be_counted_as_missed(capsys):
-    """Why it is refused: pycocotools itself evaluates it, and wrong."""
+    """Why it is renumbered: pycocotools itself evaluates it, and wrong."""
     dataset = truth((0, 0, 50, 50))
     perfect = coco_metrics(coco(dataset), [found(0, 0, 50, 50)])["AP"]
     assert perfect == pytest.approx(100)
@@ -203,8 +233,7 @@ def test_an_annotation_with_id_0_would_be_counted_as_missed(capsys):
     theirs.accumulate()
     theirs.summarize()
     assert theirs.stats[0] == 0
-    with pytest.raises(UserError, match="annotation with id 0: 0"):
-        coco_metrics(api, [found(0, 0, 50, 50)])
+    assert coco_metrics(api, [found(0, 0, 50, 50)])["AP"] == perfect
 
 
 def test_classes_are_not_evaluated_without_those_that_are_unknown(tmp_path):

@@ -152,7 +152,10 @@ def test_annotation_ids_skip_what_mmdet_leaves_out(tmp_path: Path) -> None:
         {"id": 11, "image_id": 1, "category_id": 4, "bbox": [2, 2, 5, 9]},
     ]
     path = tmp_path / "boxes.json"
-    path.write_text(json.dumps({"annotations": listed}))
+    images = [{"id": i, "file_name": f"{i}.png", "width": 64, "height": 64} for i in (1, 2, 3)]
+    categories = [{"id": 3, "name": "cup"}, {"id": 4, "name": "bowl"}]
+    whole = {"images": images, "annotations": listed, "categories": categories}
+    path.write_text(json.dumps(whole))
 
     def instance(box: list[float], label: int, crowd: int = 0) -> dict[str, Any]:
         return {"bbox": box, "bbox_label": label, "ignore_flag": crowd}
@@ -202,7 +205,7 @@ def test_what_ends_well_at_a_profile_with_figures_is_predicted_for(
     values: dict[str, Any] = dict.fromkeys(field.name for field in fields(Outcome))
     metrics = {} if problem else dict.fromkeys(METRICS, 1.0)
     values |= {"is_first": True, "problem": problem, "metrics": metrics, "hardware": {}}
-    values |= {"curve": [], "evals": [], "versions": {}, "detections": [], "started": "then"}
+    values |= {"curve": [], "evals": [], "detections": [], "started": "then"}
     order: list[str] = []
 
     def run(*args: Any, **kwargs: Any) -> Outcome:

@@ -20,7 +20,7 @@ from mmdet.models.backbones import MobileNetV2
 from experiments.profiles import PHOTOS
 from gfl import checkpoint, frozen, predictions, train
 from gfl.data import features, photos
-from gfl.data.coco import read_json
+from gfl.data.json_values import read_json
 from gfl.errors import UserError
 from gfl.evaluate import coco_metrics
 from gfl.experiment import Experiment

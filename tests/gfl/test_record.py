@@ -1,3 +1,4 @@
+import json
 import math
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 from experiments import profiles
 from gfl import config
 from gfl.errors import UserError
-from gfl.experiment import Experiment
+from gfl.experiment import Experiment, Profile, Schedule
 from gfl.record import (
     METRICS,
     RecordError,
@@ -17,6 +18,7 @@ from gfl.record import (
     Store,
     digest,
     read_json,
+    rebuilt,
     run_id,
     write_json,
 )
@@ -87,8 +89,10 @@ def test_what_is_not_a_number_is_written_as_null(tmp_path: Path) -> None:
         lambda text: text.replace("12.5", "99.5"),  # a result typed by hand
         lambda text: text.replace("12.5", "NaN"),
         lambda text: text.replace('"fps"', '"speed"'),
-        lambda text: text.replace('"schema": 2', '"schema": 3'),
-        lambda text: text.replace('"schema": 2', '"schema": 1'),  # which had no predictions
+        lambda text: text.replace('"schema": 3', '"schema": 4'),
+        lambda text: text.replace('"schema": 3', '"schema": "2"'),
+        lambda text: text.replace('"schema": 3', '"schema": 2'),  # which named no code
+        lambda text: text.replace('"schema": 3', '"schema": 1'),  # which had no predictions
         lambda text: "[]",
         lambda text: "",
     ],
@@ -101,14 +105,18 @@ def test_a_damaged_record_is_refused(tmp_path: Path, damage) -> None:
         RunRecord.load(path)
 
 
-def test_a_record_from_before_there_were_predictions_loads(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("schema", "lacking"), [(1, ("predictions", "code")), (2, ("code",))])
+def test_a_record_of_an_older_schema_loads(
+    tmp_path: Path, schema: int, lacking: tuple[str, ...]
+) -> None:
     a_record().save(tmp_path / "new.json")
-    content = read_json(tmp_path / "new.json") | {"schema": 1}
-    del content["sha256"], content["predictions"]
+    content = read_json(tmp_path / "new.json") | {"schema": schema}
+    for name in ("sha256", *lacking):
+        del content[name]
     write_json(tmp_path / "old.json", content | {"sha256": digest(content)})
     read = RunRecord.load(tmp_path / "old.json")
     assert read == RunRecord.load(tmp_path / "new.json")
-    assert read.predictions == {}
+    assert (read.predictions, read.code) == ({}, {})
     with_predictions = replace(read, predictions={"detections.parquet": "ab" * 32})
     with_predictions.save(tmp_path / "old.json")
     assert RunRecord.load(tmp_path / "old.json") == with_predictions
@@ -165,9 +173,24 @@ def test_a_request_reads_back_as_it_was_written(tmp_path: Path, name: str) -> No
     assert Request.load(tmp_path) == request
     # One that was written before runs had shares of the cores is of a run that has them all.
     content = read_json(tmp_path / "request.json")
-    del content["cores"]
+    del content["cores"], content["code"], content["versions"]
     write_json(tmp_path / "request.json", content)
-    assert Request.load(tmp_path).cores is None
+    older = Request.load(tmp_path)
+    assert (older.cores, older.code, older.versions) == (None, {}, {})
+
+
+def test_what_was_recorded_before_a_field_existed_has_its_default() -> None:
+    profile = profiles.get("laptop")
+    recorded = json.loads(json.dumps(asdict(profile)))
+    del recorded["own"], recorded["dataset"]["seed"], recorded["schedule"]["precision"]
+    assert rebuilt(Profile, recorded) == replace(
+        profile, schedule=replace(profile.schedule, precision=Schedule(1, 1, 1.0).precision)
+    )
+    assert rebuilt(Profile, recorded | {"unheard": 1}) is None
+    assert rebuilt(Profile, {}) is None
+    given = {"boxes": "general", "n": 8, "delta": 2.0}
+    assert rebuilt(Experiment, given) == Experiment(boxes="general", y_n=16.0, delta=2.0)
+    assert rebuilt(Experiment, {"host": "yolo"}) is None
 
 
 def test_a_request_of_other_code_is_refused(tmp_path: Path) -> None:

@@ -16,10 +16,11 @@ import gfl.register  # noqa: F401  before mmengine, which warns
 import pytest
 
 from experiments.profiles import COCO, GPU, LAPTOP, SMOKE
-from gfl import train
+from gfl import digests, matches, train
 from gfl.checkpoint import load
 from gfl.data import loading, shapes
 from gfl.experiment import Experiment, Profile
+from gfl.predictions import MATCHES, OBJECTS
 from gfl.record import METRICS, Request, RunRecord, read_json, run_id
 from gfl.session import Outcome
 
@@ -80,9 +81,47 @@ def test_a_run_leaves_its_record_its_predictions_and_its_weights(ended):
     for point in record.curve:
         parts = point["loss_cls"] + point["loss_bbox"] + point["loss_dfl"]
         assert point["loss"] == pytest.approx(parts, abs=3e-6)  # each is rounded
+    assert record.versions == digests.versions()
+    assert record.code == {}  # the request names none: what trained it is not known
     assert isinstance(read_json(folder / "predictions.json")["detections"], list)
     assert not list(folder.glob("epoch_*"))
     assert all(w.isfinite().all() for w in load(folder / "final.pth")["model"].values())
+
+
+def test_a_run_on_coco_leaves_what_its_evaluation_knew(shared: Path, tmp_path: Path) -> None:
+    """Its figures follow from that to the last digit; it is not predicted for."""
+    schedule = replace(PROFILE.schedule, epochs=1, lr=0.02)  # so that it finds something
+    bare = replace(PROFILE, dataset=None, schedule=schedule)
+    data = shared / "data/coco-tiny"
+    replace(request_of(bare), data_root=str(data)).save(tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-m", "gfl.train", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[2],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    record = RunRecord.load(tmp_path / "record.json")
+    assert set(record.predictions) == {MATCHES, OBJECTS}
+    stored = matches.read(tmp_path, record.predictions)
+    assert stored.metrics() == record.metrics
+    detections = read_json(tmp_path / "predictions.json")["detections"]
+    assert len(stored.image) == len(detections) > 0
+    dataset = json.loads((data / "annotations/instances_val2017.json").read_text())
+    assert stored.truth == matches.digest_of(dataset)
+
+
+def test_code_that_is_edited_while_the_worker_starts_is_named(monkeypatch):
+    here = {"gfl/losses.py": "1", "gfl/head.py": "1"}
+    monkeypatch.setattr(digests, "code", lambda: here)
+    asked = replace(request_of(PROFILE), code=here)
+    assert train._as_loaded(asked) == asked
+    begun = replace(asked, code=here | {"gfl/head.py": "0 then 1"})
+    assert train._as_loaded(begun) == begun
+    edited = train._as_loaded(replace(asked, code=here | {"gfl/losses.py": "0"}))
+    assert edited == replace(asked, code=here | {"gfl/losses.py": "0 then 1"}, dirty=True)
+    assert train._as_loaded(request_of(PROFILE)) == request_of(PROFILE)
 
 
 def test_standard_output_is_events_alone(ended):

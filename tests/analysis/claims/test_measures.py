@@ -15,7 +15,7 @@ from scipy.stats import spearmanr
 from analysis.claims.correction import of_check
 from analysis.claims.evidence import Evidence
 from analysis.claims.measures import QUANTITIES
-from analysis.claims.measures_distributions import nearest_mass
+from analysis.claims.measures_distributions import nearest_mass, widths
 from analysis.claims.measures_errors import ap50, matches_of
 from analysis.claims.measures_labels import effect_size
 from analysis.claims.measures_scores import overtakes, unruly
@@ -28,16 +28,17 @@ from analysis.claims.measuring import (
     rank_correlation,
     share,
 )
-from analysis.errors import BACKGROUND, FOREGROUND, KINDS, Sorted
+from analysis.errors import ap
 from analysis.library import Library
-from analysis.overlaps import Found, Truth
 from experiments.claims import CLAIMS
 from experiments.claims.declare import Measured
 from experiments.claims.figures import WANTED
 from experiments.profiles import LAPTOP
 from experiments.table3 import GFL
 from gfl.data.shapes import ShapesSpec
+from gfl.error_kinds import KINDS, Sorted
 from gfl.experiment import Experiment
+from gfl.overlaps import Found, Truth
 from gfl.record import RunRecord, Store
 
 FEW = 6  # images
@@ -97,6 +98,12 @@ def test_an_effect_size_by_hand(few: Evidence) -> None:
     one, other = np.array([1.0, 3.0]), np.array([0.0, 2.0])
     columns = [np.ones(2), one, one**2, other, other**2]
     assert of_sums(few, np.array([1, 2]), columns, effect_size)[0] == pytest.approx(1.0)
+
+
+def test_a_distribution_on_one_bin_has_no_width_at_all() -> None:
+    one, two = np.eye(17)[:, None], np.array([[[0.36, 0.64, *[0.0] * 15]]])
+    assert (widths(one, 0.3) == 0).all()
+    assert widths(two, 0.5) == pytest.approx(0.5 * 0.48)
 
 
 def test_unruly_negatives_by_hand() -> None:
@@ -171,11 +178,11 @@ def test_ap50_of_reweighted_images_is_that_of_the_errors() -> None:
     image, category = np.repeat(images, 8), rng.integers(1, 3, 8 * FEW)
     box = np.concatenate([truth.box, _boxes(rng, 5 * FEW)])[rng.permutation(8 * FEW)]
     found = Found.of(image, category, box, rng.random(8 * FEW))
-    judged = Sorted.of(truth, found, FOREGROUND, BACKGROUND)
+    judged = Sorted.of(truth, found)
     weights = np.ones((1, FEW), int)
     for kind in (None, *KINDS):
-        value, replicates = ap50(matches_of(truth, found, judged, images, kind), weights)
-        assert value == pytest.approx(judged.ap(kind), abs=1e-9)
+        value, replicates = ap50(matches_of(judged, images, kind), weights)
+        assert value == pytest.approx(ap(judged, kind), abs=1e-9)
         assert replicates == pytest.approx([value])
 
 

@@ -175,8 +175,8 @@ def test_one_seed_decides_nothing_where_no_row_has_several(aps: APs, tmp_path: P
     assert tried(above("QFL − none", QFL, NONE), of=several).verdict == "supported"
 
 
-def test_without_the_images_nothing_is_tested(aps: APs, tmp_path: Path) -> None:
-    found = replace(evidence(aps, tmp_path), profile=COCO)
+def test_without_matches_and_images_nothing_is_tested(aps: APs, tmp_path: Path) -> None:
+    found = replace(evidence(aps, tmp_path), profile=COCO, figures={})
 
     assert "python -m experiments run" in tried(above("QFL − none", QFL, NONE), of=found).why
 

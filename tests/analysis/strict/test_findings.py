@@ -26,13 +26,14 @@ JSON = '{"claims": [{"id": "one", "ours": {"laptop": {"p": 0.25, "runs": ["a", "
 FILES = {"a.md": MARKDOWN, "a.csv": CSV, "a.json": JSON}
 
 
-def found(
-    path: Path, text: str, old: str, new: str, tolerance: float = 0.0
-) -> list[tuple[str, ...]]:
-    """What is found where ``old`` stands in the committed file and ``new`` by the records."""
+def found(path: Path, text: str, old: str, new: str, *others: str) -> list[tuple[str, ...]]:
+    """What is found where ``old`` stands in the committed file and ``new`` by the records.
+
+    ``others`` are what stands there of the other variants.
+    """
     assert old in text
     path.write_text(text)
-    differing = compare(path, text.replace(old, new, 1), tolerance=tolerance)
+    differing = compare(path, [text.replace(old, one, 1) for one in (new, *others)])
     return [(finding.place, finding.committed, finding.expected) for finding in differing]
 
 
@@ -84,11 +85,24 @@ def test_a_value_more_or_less_in_json_does_not_displace_the_others(tmp_path) -> 
     ]
 
 
-def test_numbers_may_be_as_far_apart_as_is_said(tmp_path) -> None:
-    assert found(tmp_path / "a.csv", CSV, "74.3996", "74.3997", tolerance=2e-5) == []
-    assert len(found(tmp_path / "a.csv", CSV, "74.3996", "74.3997")) == 1
-    assert len(found(tmp_path / "a.csv", CSV, "74.3996", "74.4996", tolerance=2e-5)) == 1
-    assert len(found(tmp_path / "a.csv", CSV, "none", "nine", tolerance=2e-5)) == 1
+@pytest.mark.parametrize(("name", "old"), [("a.md", "74.4"), ("a.csv", "74.3996"),
+                                             ("a.json", "0.25")])  # fmt: skip
+def test_a_cell_may_be_that_of_any_variant(tmp_path, name, old) -> None:
+    path, text = tmp_path / name, FILES[name]
+    assert found(path, text, old, "9.1", "9.2", old) == []
+    ((_, was, is_),) = found(path, text, old, "9.1", "9.2", "9.3")
+    assert old in was
+    assert "9.1" in is_
+
+
+def test_a_variant_is_of_its_own_cell_alone(tmp_path) -> None:
+    one, other = "74.3996,0.8053", "0.8053,74.3996"
+    assert len(found(tmp_path / "a.csv", CSV, one, "1.0,2.0", other)) == 2
+
+
+def test_a_variant_of_other_lines_is_none(tmp_path) -> None:
+    ((_, was, is_),) = found(tmp_path / "a.csv", CSV, "74.3996", "9.1", "74.3996\n1,2,3,4\n")
+    assert (was, is_) == ("74.3996", "9.1")
 
 
 def test_what_no_cell_shows_is_found_too(tmp_path) -> None:

@@ -201,9 +201,6 @@ NAN, INFINITY = float("nan"), float("inf")
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        (annotate(id=0), "1 x annotation with id 0: 0"),
-        (annotate(id=2), "1 x annotation id used twice: 2"),
-        (annotate(id="x"), "1 x annotation without an integer id, at position: 0"),
         (annotate(image_id=9), "1 x annotation of an unknown image: 1"),
         (annotate(image_id=[7]), "1 x annotation of an unknown image: 1"),
         (annotate(category_id=2), "1 x annotation of an unknown category: 1"),
@@ -212,16 +209,17 @@ NAN, INFINITY = float("nan"), float("inf")
         (annotate(bbox=[0, 10**400, 1, 1]), "bbox is not four finite numbers: 1"),
         (annotate(bbox=[0, 0, 1]), "bbox is not four finite numbers: 1"),
         (annotate(bbox=None), "bbox is not four finite numbers: 1"),
-        (annotate(bbox=["0", 0, 1, 1]), "bbox is not four finite numbers: 1"),
         (annotate(bbox=[0, 0, -1, 1]), "1 x annotation with a bbox of negative size: 1"),
         (annotate(bbox=[0, 0, 1, -1]), "1 x annotation with a bbox of negative size: 1"),
-        (annotate(area=NAN), "1 x annotation without an area of 0 or more: 1"),
-        (annotate(iscrowd=None), "1 x annotation without iscrowd 0 or 1: 1"),
+        (annotate(iscrowd=2), "1 x annotation without iscrowd 0 or 1: 1"),
         (lambda data: data["images"][0].pop("file_name"), "1 x image without file_name: 7"),
         (lambda data: data["images"][1].update(width=0), "1 x image without a width and height"),
         (lambda data: data["images"][1].update(id=7), "1 x image id used twice: 7"),
         (lambda data: data["categories"][1].update(id=3), "1 x category id used twice: 3"),
-        (lambda data: data["categories"][1].update(name="cup"), "category name used twice: cup"),
+        (
+            lambda data: data["categories"][1].update(name="cup", supercategory="sports"),
+            "category name used twice, for different groups: cup",
+        ),
         (lambda data: data["categories"][1].pop("name"), "1 x category without a name"),
         (lambda data: data.update(annotations=[]), "instances_val2017.json has no annotations"),
     ],
@@ -245,9 +243,42 @@ def test_splits_with_other_categories_are_refused(root):
 
 def test_everything_wrong_is_in_one_message(root):
     (root / "train2017/a.jpg").unlink()
-    edit(root, annotate(id=0, bbox=[0, 0, -1, 1]))
+    edit(root, annotate(iscrowd=2, bbox=[0, 0, -1, 1]))
     message = refusal(root)
     assert message.count("\n  - ") == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "remark"),
+    [
+        (annotate(id=0), "annotations numbered from 1 (2 of 2)"),
+        (annotate(id=2), "annotations numbered from 1 (2 of 2)"),
+        (annotate(id="x"), "annotations numbered from 1 (2 of 2)"),
+        (annotate(area=NAN), "areas taken from the boxes (1 of 2)"),
+        (annotate(ignore=1), "objects to ignore taken for crowds"),
+        (lambda data: data["categories"][1].update(name="cup"), "of one name put together: cup"),
+    ],
+)
+def test_what_has_one_meaning_is_repaired_and_said_in_a_line(root, change, remark):
+    for split in ("train2017", "val2017"):
+        edit(root, change, split)
+    said = check(root)
+    assert [line.partition(":")[0] for line in said] == [
+        "instances_train2017.json",
+        "instances_val2017.json",
+    ]
+    assert all(remark in line for line in said)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
+def test_json_in_any_of_its_encodings_is_read(root, encoding):
+    change = dataset()
+    change["categories"][0]["name"] = "Schlüssel"
+    for split in ("train2017", "val2017"):
+        text = json.dumps(change, ensure_ascii=False)
+        annotation_file(root, split).write_bytes(text.encode(encoding))
+    assert check(root) == []
+    assert categories(root) == ("Schlüssel", "bowl")
 
 
 def test_categories_of_a_wrong_file_are_refused(root):

@@ -6,7 +6,7 @@ import contextlib
 import io
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -61,32 +61,73 @@ class Matches:
     ranked: tuple[Ranked, ...]  # one a class
 
 
+@dataclass(frozen=True)
+class Judged:
+    """What becomes of each detection, in the order in which they were given.
+
+    Those beyond the 100 of an image and class that pycocotools looks at are left out.
+    """
+
+    images: np.ndarray  # [I] ids, rising
+    categories: np.ndarray  # [C] ids, rising
+    objects: Int32[np.ndarray, "A I C"]  # as in Matches
+    category: np.ndarray  # [N] its position in categories
+    detections: Ranked  # of all classes
+    row: Int[np.ndarray, " N"]  # its position among the given detections
+
+    def matches(self) -> Matches:
+        """Order the detections of each class as its curves need them, and count the found ones."""
+        ranked = []
+        recalled = np.zeros((len(RECALLS), *self.objects.shape[1:]), dtype=np.int32)
+        for column in range(len(self.categories)):
+            in_order = self.of_class(column)
+            recalled[:, :, column] = _recalled(in_order, len(self.images))
+            by_score = np.argsort(-in_order.score, kind="mergesort")  # pycocotools' order of ties
+            ranked.append(in_order.taken(by_score))
+        return Matches(self.images, self.categories, self.objects, recalled, tuple(ranked))
+
+    def of_class(self, column: int) -> Ranked:
+        """A class's detections in the order of the images, and within one by falling score."""
+        mine = self.detections.taken(np.flatnonzero(self.category == column))
+        return mine.taken(np.lexsort((-mine.score, mine.image)))  # stable, as pycocotools'
+
+
 def match(dataset: Mapping[str, Any], detections: Sequence[Mapping[str, Any]]) -> Matches:
     """Match detections to the objects of a COCO data set, as pycocotools' evaluation does.
 
-    Every decision is COCOeval.evaluate's own. It is run class by class, which changes nothing
-    (classes never meet in it) and keeps the memory small. Neither argument is changed.
-
     Raises UserError as ``gfl.evaluate.coco_metrics`` does, with the same words.
     """
+    return judge(dataset, detections).matches()
+
+
+def judge(dataset: Mapping[str, Any], detections: Sequence[Mapping[str, Any]]) -> Judged:
+    """Find what becomes of each detection; see ``match``.
+
+    Every decision is COCOeval.evaluate's own. It is run class by class, which changes nothing
+    (classes never meet in it) and keeps the memory small. Neither argument is changed.
+    """
     found = sound(dataset, detections)
-    images = np.array(sorted(image["id"] for image in dataset["images"]), dtype=np.int64)
-    categories = np.array(sorted(c["id"] for c in dataset["categories"]), dtype=np.int64)
+    images, categories = ids_of(dataset["images"]), ids_of(dataset["categories"])
     truth_of, found_of = _by_class(dataset["annotations"]), _by_class(found)
-    ranked = []
     objects = np.zeros((len(AREAS), len(images), len(categories)), dtype=np.int32)
-    recalled = np.zeros((len(RECALLS), len(images), len(categories)), dtype=np.int32)
+    areas = np.array([box["area"] for box in found])
+    parts: list[tuple[Ranked, np.ndarray]] = []
     for column, category in enumerate(categories.tolist()):
         # Copies: pycocotools writes into the objects.
         truth = [dict(annotation) for annotation in truth_of[category]]
         judged = _judged(images, category, truth, found_of[category])
-        areas = {box["id"]: box["area"] for box in found_of[category]}
-        in_order = _in_order(judged, areas)
         objects[:, :, column] = [_objects(area) for area in judged]
-        recalled[:, :, column] = _recalled(in_order, len(images))
-        by_score = np.argsort(-in_order.score, kind="mergesort")  # pycocotools' order of ties
-        ranked.append(in_order.taken(by_score))
-    return Matches(images, categories, objects, recalled, tuple(ranked))
+        parts.append(_in_order(judged, areas))
+    row = np.concatenate([np.zeros(0, int), *(rows for _, rows in parts)])
+    category = np.repeat(np.arange(len(parts)), [len(rows) for _, rows in parts])
+    given = np.argsort(row)
+    everything = _joined([ranked for ranked, _ in parts]).taken(given)
+    return Judged(images, categories, objects, category[given], everything, row[given])
+
+
+def ids_of(listed: Sequence[Mapping[str, Any]]) -> np.ndarray:
+    """The ids of images or categories, rising."""
+    return np.array(sorted(one["id"] for one in listed), dtype=np.int64)
 
 
 def _by_class(annotations: Sequence[Mapping[str, Any]]) -> dict[int, list[Mapping[str, Any]]]:
@@ -119,15 +160,30 @@ def _judged(
     ]
 
 
-def _in_order(judged: list[list[dict[str, Any] | None]], areas: Mapping[int, float]) -> Ranked:
-    """A class's detections in the order of the images, and within one by falling score."""
+def _in_order(
+    judged: list[list[dict[str, Any] | None]], areas: np.ndarray
+) -> tuple[Ranked, np.ndarray]:
+    """A class's detections image by image, and their positions; ``areas`` are of all boxes."""
     everywhere = [(i, one) for i, one in enumerate(judged[0]) if one is not None]
     score = np.concatenate([np.empty(0), *(one["dtScores"] for _, one in everywhere)])
     counts = [len(one["dtScores"]) for _, one in everywhere]
     image = np.repeat(np.array([i for i, _ in everywhere], dtype=np.int32), counts)
-    own = np.array([areas[d] for _, one in everywhere for d in one["dtIds"]], dtype=float)
+    row = np.array([d - 1 for _, one in everywhere for d in one["dtIds"]], dtype=int)
+    own = areas[row]
     inside = np.array([(own >= low) & (own <= high) for low, high in Params("bbox").areaRng])
-    return Ranked(image, score, inside, np.array([_states(area) for area in judged]))
+    return Ranked(image, score, inside, np.array([_states(area) for area in judged])), row
+
+
+def _joined(several: Sequence[Ranked]) -> Ranked:
+    none = Ranked(
+        np.zeros(0, np.int32),
+        np.zeros(0),
+        np.zeros((len(AREAS), 0), bool),
+        np.zeros((len(AREAS), THRESHOLDS, 0), np.int8),
+    )
+    parts = [none, *several]
+    return Ranked(*(np.concatenate([getattr(one, f.name) for one in parts], -1)
+                    for f in fields(Ranked)))  # fmt: skip
 
 
 def _states(area: list[dict[str, Any] | None]) -> Int8[np.ndarray, "T N"]:

@@ -46,15 +46,16 @@ class Found:
     image: np.ndarray  # [D] ids
     category: np.ndarray  # [D] ids
     box: np.ndarray  # [D, 4] float64: x, y, width, height
+    row: np.ndarray  # [D] its position among the given detections
 
     @classmethod
     def of(
         cls, image: np.ndarray, category: np.ndarray, box: np.ndarray, score: np.ndarray
     ) -> Found:
         """Put them in that order, and leave out what is beyond MOST in an image and category."""
-        order = np.lexsort((image, -score))  # stable: of one image as they were
+        order = by_score(image, score)
         order = order[_rank(image[order], category[order]) < MOST]
-        return cls(image[order], category[order], box[order].astype(float))
+        return cls(image[order], category[order], box[order].astype(float), order)
 
     @classmethod
     def results(cls, detections: Sequence[Mapping[str, Any]]) -> Found:
@@ -62,6 +63,11 @@ class Found:
         score = np.array([one["score"] for one in detections], float)
         image, category = (_ids(detections, name) for name in ("image_id", "category_id"))
         return cls.of(image, category, _boxes(detections), score)
+
+
+def by_score(image: np.ndarray, score: np.ndarray) -> np.ndarray:
+    """The order of falling scores, of equal ones by image; of one image as they were."""
+    return np.lexsort((image, -score))  # stable
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,58 @@
+"""What another processor's rounding may change of a printed number, and nothing more.
+
+Numbers are not compared within a tolerance: one that is printed in few digits would hide a changed
+digit or, at the turn from one to the next, fail for nothing. What is compared is text, and a text
+may also be what the same numbers print when all are a little higher, or a little lower.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass, replace
+from typing import Any, TypeVar
+
+import pandas as pd
+
+from experiments.claims.declare import Claim, TextCheck
+from experiments.declare import Cell
+from gfl.experiment import Experiment, Profile
+from gfl.record import RunRecord
+
+T = TypeVar("T")
+# Relative. Doubles that are summed in another order, or go through another exp: 1e-13 was the most
+# that instruction sets from SSE2 to AVX-512, and MKL's and OpenBLAS's kernels for them, differed.
+DOUBLES = 1e-9
+# Of figures too where they begin in float32, of which half a unit is 6e-8; the simulation's fit
+# differed by 5e-8.
+FIGURES = 1e-7
+DECLARED = (Experiment, Profile, Cell, Claim, TextCheck)  # given, not computed
+
+
+def variants(render: Callable[[T], str], made: T, noise: float) -> tuple[str, str, str]:
+    """Return a text as rendered here, then of all numbers a little higher, and a little lower."""
+    return render(made), render(moved(made, 1 + noise)), render(moved(made, 1 - noise))
+
+
+def moved(made: T, factor: float) -> T:
+    """Return a copy in which every float of a frame, dataclass or container is times a factor."""
+    return _moved(made, factor)
+
+
+def _moved(made: Any, factor: float) -> Any:
+    if isinstance(made, DECLARED):
+        return made
+    if isinstance(made, float):
+        return made * factor
+    if isinstance(made, RunRecord):  # of what else it has, nothing is computed from
+        return replace(made, **{k: _moved(getattr(made, k), factor) for k in ("metrics", "fps")})
+    if isinstance(made, pd.DataFrame):
+        floats = made.select_dtypes("float")
+        return made.assign(**{str(name): floats[name] * factor for name in floats})
+    if is_dataclass(made) and not isinstance(made, type):
+        inside = {field.name: getattr(made, field.name) for field in fields(made) if field.init}
+        return replace(made, **{name: _moved(value, factor) for name, value in inside.items()})
+    if isinstance(made, Mapping):
+        return {key: _moved(value, factor) for key, value in made.items()}
+    if isinstance(made, tuple | list):
+        return type(made)(_moved(value, factor) for value in made)
+    return made

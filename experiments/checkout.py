@@ -1,0 +1,116 @@
+"""What git knows of this project: its commit, whether the code differs from it, older code.
+
+Asked only where the project is a repository of its own: a clone, a worktree, a submodule. In a
+folder of another repository (a zip unpacked there, a vendored copy, tracked or not) the commit is
+that repository's, by which nobody finds this code again: such code counts as having no commit.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from functools import cache
+from pathlib import Path
+
+from gfl import digests
+from gfl.digests import ROOT
+
+# What can change a run; a commit is clean for it when these are.
+CODE = ("gfl", "experiments", "pyproject.toml", "constraints.txt", "environment.yml")
+
+
+# Where git would look instead, as it says itself (git rev-parse --local-env-vars).
+ELSEWHERE = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY")
+
+
+def code_state(root: Path = ROOT) -> tuple[str | None, bool]:
+    """The commit of the code that trains, and whether that code differs from it."""
+    if not is_repository(root):
+        return None, True
+    head = _git(root, "rev-parse", "--verify", "--quiet", "HEAD")
+    status = _git(root, "status", "--porcelain", "--", *CODE)
+    if head is None or status is None or head.returncode or status.returncode:
+        return None, True
+    return head.stdout.decode().strip(), bool(status.stdout.strip())
+
+
+def problem(root: Path = ROOT) -> str:
+    """Why git does not tell the project's commit, where the user can mend it; else empty."""
+    top = _git(root, "rev-parse", "--show-toplevel")
+    if top is None or is_repository(root):
+        return ""
+    if not top.returncode:
+        outer = os.fsdecode(top.stdout.rstrip(b"\n"))
+        return f"{root} lies in the repository {outer}, whose commits are not this project's"
+    said = os.fsdecode(top.stderr)
+    if not any(words in said for words in ("dubious ownership", "unsafe repository")):
+        return ""
+    reason = said.splitlines()[0].removeprefix("fatal: ")
+    return f"git: {reason}; to trust it: git config --global --add safe.directory {root}"
+
+
+def has_commit(commit: str, root: Path = ROOT) -> bool:
+    """Whether this project's repository has a commit; a shallow clone lacks the older ones."""
+    if not is_repository(root):
+        return False
+    found = _git(root, "cat-file", "-e", f"{commit}^{{commit}}")
+    return found is not None and not found.returncode
+
+
+def is_repository(root: Path = ROOT) -> bool:
+    """Whether the project's folder is the top level of a repository that git may read."""
+    top = _git(root, "rev-parse", "--show-toplevel")
+    if top is None or top.returncode:
+        return False
+    return Path(os.fsdecode(top.stdout.rstrip(b"\n"))).resolve() == root.resolve()
+
+
+@cache
+def code_at(commit: str, root: Path = ROOT) -> digests.Code | None:
+    """The digests of the code at a commit; None where this repository does not have it."""
+    if not has_commit(commit, root):
+        return None
+    tree = _git(root, "ls-tree", "-r", "-z", "--full-tree", commit, "--", digests.PACKAGE)
+    if tree is None or tree.returncode:
+        return None
+    blobs = {}
+    for entry in tree.stdout.rstrip(b"\0").split(b"\0"):
+        described, _, path = entry.partition(b"\t")
+        if digests.counts(name := os.fsdecode(path)):
+            blobs[name] = described.split(b" ")[2]
+    sources = _contents(root, list(blobs.values()))
+    if not sources.keys() >= set(blobs.values()):  # a partial clone, away from its origin
+        return None
+    return {name: digests.of_source(sources[blob]) for name, blob in blobs.items()}
+
+
+def _contents(root: Path, blobs: list[bytes]) -> dict[bytes, bytes]:
+    """The contents of files, by git's name of each; of those that are there."""
+    read = _git(root, "cat-file", "--batch", given=b"\n".join(blobs) + b"\n")
+    contents, rest = {}, read.stdout if read else b""
+    while rest:
+        head, _, rest = rest.partition(b"\n")
+        name, kind, *size = head.split(b" ")
+        if kind == b"missing":
+            continue
+        length = int(size[0])
+        contents[name], rest = rest[:length], rest[length + 1 :]
+    return contents
+
+
+def _git(
+    root: Path, *words: str, given: bytes | None = None
+) -> subprocess.CompletedProcess[bytes] | None:
+    """Run git on the project's folder, in English and off the network; None: there is no git."""
+    environment = {
+        **{name: value for name, value in os.environ.items() if name not in ELSEWHERE},
+        "LC_ALL": "C",
+        "GIT_NO_LAZY_FETCH": "1",
+        "GIT_OPTIONAL_LOCKS": "0",
+    }
+    try:
+        return subprocess.run(
+            ["git", "-C", str(root), *words], capture_output=True, input=given, env=environment
+        )
+    except OSError:
+        return None

@@ -1,0 +1,227 @@
+"""``python -m experiments evaluate``: weights that others trained, evaluated as a row's model."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from experiments import matrix, profiles, tables
+from experiments.checkout import code_state
+from experiments.cli import add_folders
+from experiments.declare import FPS, Cell, Table
+from experiments.machine import usable_cores
+from experiments.matrix import Run
+from gfl import evaluation
+from gfl.data import coco
+from gfl.errors import UserError
+from gfl.evaluation import Evaluation
+from gfl.experiment import PAPER_SCALE
+from gfl.record import METRICS, Request
+from gfl.terminal import say
+from gfl.train import LOADERS, coco_root
+
+if TYPE_CHECKING:
+    from gfl.trained import Trained
+    from gfl.weights import Checkpoint
+
+ABOUT = "evaluate weights that others trained as a row's model, beside the paper's numbers"
+LARGEST_ID = 2**31 - 1  # of an image or object: int32 in gfl.predictions
+VAL_IMAGES = 5000  # of COCO's val2017
+WORDS = 20  # of progress
+ROW = "the row whose model they are, at the coco profile: 'table-4/GFL R-50'"
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    add_weights(parser)
+    parser.add_argument(
+        "--data", metavar="DIR", help=f"COCO's folder, with annotations and {evaluation.SPLIT}/"
+    )
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    add_folders(parser)
+
+
+def add_weights(parser: argparse._ActionsContainer) -> None:
+    """Add the options that name others' weights."""
+    parser.add_argument(
+        "--weights", type=Path, metavar="FILE", help="others' weights: a checkpoint of mmdet's"
+    )
+    parser.add_argument("--as", dest="row", metavar="ROW", help=ROW)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Evaluate, store what was found, and print it beside the paper's row.
+
+    Raises:
+        UserError: the file holds no weights of the row's model, or the data are not there or not
+            COCO's.
+    """
+    row, path = weights_of(args)
+    if not args.data:
+        raise UserError("no data named: DATA=/path/to/coco, or --data")
+    root = coco_root(args.data).expanduser()
+    coco.check(root, [evaluation.SPLIT])
+    folder = args.runs / evaluation.FOLDER
+    matrix.check_writable(folder)
+    from gfl import weights  # seconds, which a refused request need not wait for
+
+    checkpoint = weights.read(path)
+    _say(f"{path.name}: {len(checkpoint.state)} tensors, SHA-256 {checkpoint.sha256}")
+    annotations, data, images = evaluation.data_digest(root)
+    _check_ids(root)
+    name = evaluation.name_of(row.experiment, checkpoint.sha256, data)
+    trained = loaded(checkpoint, row, name, folder / name, args.device, root)
+    _check_categories(trained, checkpoint, root)
+    trained.run_dir.mkdir(parents=True, exist_ok=True)
+    commit, dirty = code_state()
+    around = evaluation.circumstances(trained)
+    workers = min(LOADERS, usable_cores()) if trained.device.type == "cuda" else 0
+    metrics, predictions, seconds = evaluation.evaluate(trained, root, workers, _progress)
+    made = Evaluation(
+        name=name, row=row.rows[0], run=row.id, experiment=asdict(row.experiment),
+        file=path.name, weights=checkpoint.sha256,
+        data_root=str(root.resolve()), annotations=annotations, data=data, images=images,
+        metrics=metrics, predictions=predictions, commit=commit, dirty=dirty, seconds=seconds,
+        **around,
+    )  # fmt: skip
+    made.save(trained.run_dir)
+    say("\n".join(lines(made)))
+    say(f"stored: {trained.run_dir}/; its errors by kind, and how sure the figures are:")
+    say(f"  python -m analysis errors --weights {name}")
+    return 0
+
+
+def weights_of(args: argparse.Namespace) -> tuple[Run, Path]:
+    """Return the row that --as names, at the coco profile, and the file that --weights does.
+
+    Raises:
+        UserError: one of them is missing, or no such row is declared.
+    """
+    if args.weights is None:
+        raise UserError("no weights named: --weights FILE.pth")
+    if not args.row:
+        raise UserError(f"--weights needs --as ROW: {ROW}")
+    row = matrix.single(args.row, profiles.get(PAPER_SCALE), [0])
+    path = args.weights.expanduser()
+    if not path.exists():
+        raise UserError(f"no such file: {matrix.named(str(path))}{matrix.near(path)}")
+    return row, path
+
+
+def loaded(
+    checkpoint: Checkpoint,
+    row: Run,
+    name: str,
+    folder: Path,
+    device: Literal["auto", "cpu", "cuda"],
+    root: Path | None = None,
+    *,
+    classes: Sequence[str] | None = None,
+    head: str | None = None,
+) -> Trained:
+    """Return a row's detector with others' weights; say so if they want other images.
+
+    Raises:
+        UserError: they are not of that detector.
+    """
+    import torch
+
+    from gfl import fitting, trained
+
+    found = device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    request = Request(
+        name, row.experiment, row.profile, row.seed, root and str(root), found, 1,
+        max_iters=None, commit=None, dirty=False,
+    )  # fmt: skip
+    made = trained.of_others(checkpoint, request, folder, found, classes=classes, head=head)
+    if warning := fitting.preprocessing(checkpoint, made.config):
+        _say(f"{checkpoint.path.name}: {warning}; taken as the row has it")
+    return made
+
+
+def _check_ids(root: Path) -> None:
+    """Refuse ids that the stored predictions cannot hold; crowds are not in them."""
+    path = coco.annotation_file(root, evaluation.SPLIT)
+    content = coco.read_json(path)
+    objects = [one for one in content["annotations"] if not one["iscrowd"]]
+    ids = [one["id"] for one in (*content["images"], *objects)]
+    if found := [id for id in ids if not 0 <= id <= LARGEST_ID]:
+        raise UserError(f"{path}: ids over {LARGEST_ID} or under 0: {coco.some(found)}")
+
+
+def _check_categories(trained: Trained, checkpoint: Checkpoint, root: Path) -> None:
+    """Refuse data of other classes than the row's; say so if the weights name theirs otherwise."""
+    classes = trained.classes
+    if (there := coco.categories(root, evaluation.SPLIT)) != classes:
+        raise UserError(
+            f"{coco.annotation_file(root, evaluation.SPLIT)}: its {len(there)} categories, or "
+            f"their order, are not COCO's {len(classes)}, which the paper's rows detect"
+        )
+    theirs = checkpoint.classes
+    if theirs is not None and [*map(_plain, theirs)] != [*map(_plain, classes)]:
+        _say(f"{checkpoint.path.name}: it names its classes otherwise than COCO, or in other order")
+
+
+def _plain(name: str) -> str:
+    """mmdet 1.x wrote traffic_light."""
+    return name.replace("_", " ").casefold()
+
+
+def lines(made: Evaluation) -> list[str]:
+    """Return an evaluation beside the paper's row, as it is printed."""
+    table, cell = _cell(made.row)
+    columns = [column for column in table.columns if column.name != FPS.name]
+    paper = [cell.published[column.name] for column in columns]
+    found = [made.metrics[column.metric] for column in columns]
+    both = zip(found, paper, strict=True)
+    differences = [None if a is None or b is None else a - b for a, b in both]
+    rows = [
+        ("", *(column.name for column in columns)),
+        ("paper", *map(_figure, paper)),
+        ("these weights", *map(_figure, found)),
+        ("difference", *(_figure(d, "+z.1f") for d in differences)),
+    ]
+    head = f"others' weights: {made.file} ({made.weights[:12]}...), as {made.row}"
+    notes = []
+    if table.profiles:  # Table 4
+        notes = [f"the paper's figures are of test-dev, these of {evaluation.SPLIT}"]
+    if made.images != VAL_IMAGES:
+        notes.append(
+            f"{made.images} image{'' if made.images == 1 else 's'}, not COCO's "
+            f"{VAL_IMAGES} of {evaluation.SPLIT}: the difference says nothing about the paper"
+        )
+    every = "  ".join(f"{name} {_figure(made.metrics[name])}" for name in METRICS)
+    return [head, *_aligned(rows), every, *notes]
+
+
+def _cell(where: str) -> tuple[Table, Cell]:
+    name, _, key = where.partition("/")
+    table = tables.find(name)
+    return table, next(cell for cell in table.cells() if cell.key == key)
+
+
+def _figure(value: float | None, form: str = ".1f") -> str:
+    return "—" if value is None else f"{value:{form}}"
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return [
+        "  ".join(
+            text.ljust(width) if i == 0 else text.rjust(width)
+            for i, (text, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def _progress(done: int, total: int) -> None:
+    if done == total or done % max(1, total // WORDS) == 0:
+        _say(f"{done} of {total} images")
+
+
+def _say(text: str) -> None:
+    say(f"experiments: {text}", error=True, flush=True)

@@ -1,0 +1,147 @@
+"""Whether a run was trained by what is here now: the code of ``gfl/``, the packages' versions.
+
+A run's id hashes its configuration, not the code: after a loss is edited, the id is still the same
+and the record is another loss's. Records name their code since schema 3; of older ones git tells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from experiments import checkout
+from gfl import digests
+from gfl.digests import THEN, Code
+from gfl.record import Request, RunRecord
+
+Made = RunRecord | Request  # what says by which code it was made
+MOST_NAMED = 5
+AGAIN = "--again (make: AGAIN=1)"
+
+
+class Today:
+    """The code and the versions that a run would be trained by now, looked at once."""
+
+    @cached_property
+    def code(self) -> Code:
+        return digests.code()
+
+    @cached_property
+    def versions(self) -> Mapping[str, str]:
+        return digests.versions()
+
+
+@dataclass(frozen=True)
+class Staleness:
+    """What differs between what trained a run and what is here now."""
+
+    files: Sequence[str] = ()  # changed, new or gone since
+    versions: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # then and now
+    unknown: str = ""  # why the code cannot be compared; empty: it was
+
+    def __bool__(self) -> bool:
+        """Whether something is known to differ."""
+        return bool(self.files or self.versions)
+
+    @property
+    def is_current(self) -> bool:
+        """Whether nothing differs, and that is known."""
+        return not (self or self.unknown)
+
+    def sentence(self, made: Made) -> str:
+        """``trained by 4179fea; gfl/losses.py has changed since``."""
+        trained = f"trained by {by(made)}"
+        if self.versions:
+            others = [f"{name} {then} (here {now})" for name, (then, now) in self.versions.items()]
+            trained += f" with {few(others)}"
+        if self.files:
+            return f"{trained}; {changes(self.files)} since"
+        if self.unknown:
+            return f"{trained}; whether gfl/ has changed since is unknown: {self.unknown}"
+        return trained
+
+    def content(self) -> dict[str, Any]:
+        """The same for programs; ``stale`` is null where that is not known."""
+        versions = {name: {"then": a, "now": b} for name, (a, b) in self.versions.items()}
+        return {
+            "stale": None if self.unknown and not self else bool(self),
+            "changed_files": list(self.files),
+            "changed_versions": versions,
+            "unknown": self.unknown,
+        }
+
+
+def compare(made: Made, today: Today) -> Staleness:
+    """Hold what trained a run against what is here now."""
+    then, unknown = code_of(made)
+    files = () if then is None else tuple(digests.changed(then, today.code))
+    shared = [name for name in made.versions if name in today.versions]
+    pairs = {name: (made.versions[name], today.versions[name]) for name in shared}
+    versions = {name: pair for name, pair in pairs.items() if _release(name, *pair)}
+    return Staleness(files, versions, unknown)
+
+
+def code_of(made: Made) -> tuple[Code | None, str]:
+    """The digests of the code that trained a run, or None and why they are not known."""
+    if made.code:
+        return made.code, ""
+    if made.commit is None:
+        return None, "its record names no commit"
+    if made.dirty:
+        return None, "it was uncommitted code"
+    if (found := checkout.code_at(made.commit)) is None:
+        return None, "that commit is not in this repository"
+    return found, ""
+
+
+def by(made: Made) -> str:
+    """The code that trained a run: ``4179fea``, ``4179fea with changes``."""
+    if made.commit is None:
+        return "code without a commit"
+    return made.commit[:7] + (" with changes" if made.dirty else "")
+
+
+def told(found: Iterable[tuple[str, Made, Staleness]]) -> list[tuple[str, int]]:
+    """Say of runs, by name, what trained them if it is not what is here now.
+
+    Returns a line for each thing to say, and the number of runs of which it is said.
+    """
+    said: dict[str, list[str]] = {}
+    for name, made, staleness in found:
+        if not staleness.is_current:
+            said.setdefault(staleness.sentence(made), []).append(name)
+    return [(f"{few(names, '; ')}: {what}", len(names)) for what, names in said.items()]
+
+
+def advice(found: Iterable[tuple[str, Made, Staleness]]) -> list[str]:
+    """``told``, each with what trains these runs anew."""
+    return [f"{line}; {AGAIN} trains {'it' if n == 1 else 'them'} anew" for line, n in told(found)]
+
+
+def changes(files: Sequence[str]) -> str:
+    """``gfl/losses.py has changed``."""
+    return f"{few(files)} {'has' if len(files) == 1 else 'have'} changed"
+
+
+def few(names: Sequence[str], separator: str = ", ") -> str:
+    """The first names, and how many more there are."""
+    shown, more = names[:MOST_NAMED], len(names) - MOST_NAMED
+    return separator.join(shown) + (f" and {more} more" if more > 0 else "")
+
+
+def mixed(made: Made) -> list[str]:
+    """The files and packages of which a run had several versions: it was gone on with by others."""
+    return [name for name, value in {**made.code, **made.versions}.items() if THEN in value]
+
+
+def _release(package: str, then: str, now: str) -> bool:
+    """Whether two versions are different releases.
+
+    The build (2.11.0+cpu) and Python's patch release are in the record, and are no other release.
+    """
+    if THEN in then:
+        return True
+    a, b = (version.partition("+")[0] for version in (then, now))
+    return a.split(".")[:2] != b.split(".")[:2] if package == "python" else a != b

@@ -1,0 +1,59 @@
+"""The account that a process runs under, where the system does not know it.
+
+A container started with ``--user 12345`` has a user without a name and often without a home that
+it can write to. Libraries ask for both: torch's compiler when it is imported, matplotlib for its
+fonts, numba for what imgaug compiles, Jupyter for its connections.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import stat
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+# What libraries keep in a home, by the variable that names another place.
+FOLDERS = {
+    "MPLCONFIGDIR": "matplotlib",
+    "NUMBA_CACHE_DIR": "numba",
+    "IPYTHONDIR": "ipython",
+    "JUPYTER_CONFIG_DIR": "jupyter/config",
+    "JUPYTER_DATA_DIR": "jupyter/data",
+    "JUPYTER_RUNTIME_DIR": "jupyter/runtime",
+}
+
+
+def complete() -> None:
+    """Give this process and its children a name, a home and folders to write to, where they lack.
+
+    What the environment says already stays. Call it before torch or matplotlib are imported.
+    """
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):  # OSError from Python 3.13 on
+        os.environ["LOGNAME"] = f"uid-{os.getuid()}"
+    with suppress(OSError):  # of a system where nothing at all can be written
+        try:
+            home = Path.home()
+        except RuntimeError:
+            home = _own_folder()
+            os.environ["HOME"] = str(home)
+        if not (home.is_dir() and os.access(home, os.W_OK)):
+            for variable, name in FOLDERS.items():
+                if variable not in os.environ:
+                    os.environ[variable] = str(_own_folder() / name)
+                    Path(os.environ[variable]).mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def _own_folder() -> Path:
+    """A temporary folder, the same for all processes of the user and for nobody else."""
+    folder = Path(tempfile.gettempdir()) / f"gfl-{os.getuid()}"
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    found = folder.lstat()
+    is_ours = found.st_uid == os.getuid() and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    if stat.S_ISDIR(found.st_mode) and is_ours:
+        return folder
+    return Path(tempfile.mkdtemp(prefix=f"{folder.name}-"))

@@ -1,0 +1,300 @@
+"""Any COCO-like annotation file in one normal form, for training, checks and evaluation alike.
+
+What has one meaning is repaired in memory and said in one line; what has two is a problem that
+names the option that decides it. The normal form is what mmdet's dataset and pycocotools rely on
+without looking:
+
+| part | normal form |
+|---|---|
+| ids | whole numbers, each once; annotations' from 1 on: pycocotools marks "not matched" with 0 |
+| ``image_id``, ``category_id`` | ids that are there |
+| ``name`` of a category | text of one line, each once |
+| ``bbox`` | four finite numbers: left, top, width and height in pixels |
+| ``area`` | a number of 0 or more, to train on above 0; else that of the box |
+| ``iscrowd`` | 0 or 1; 0 where it is missing |
+| ``ignore`` | none: such an object is a crowd, neither trained on nor counted in evaluation |
+
+A file in normal form stays as it is, object for object. Imports neither torch nor mmdet.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from gfl.data import bboxes
+from gfl.data.identified import Categories, Images, Item, Normal, once, with_values
+from gfl.data.json_values import (
+    EXACT,
+    Found,
+    Key,
+    flag,
+    is_above_0,
+    is_number,
+    key,
+    number,
+    read_json,
+    sentences,
+    some,
+)
+from gfl.errors import UserError
+
+PARTS = ("images", "annotations", "categories")
+SMALLEST_BOX = 1  # px; mmdet leaves smaller ones out of training
+# What other formats have at the top of their JSON.
+FOREIGN = {
+    "shapes": "LabelMe's own format",
+    "_via_img_metadata": "VIA's project file",
+    "_via_settings": "VIA's project file",
+    "assets": "VoTT's own format",
+    "samples": "FiftyOne's own format",
+    "items": "Datumaro's own format",
+}
+
+
+def read(path: Path) -> Item:
+    """Return a COCO file's content in normal form.
+
+    Raises:
+        UserError: it cannot be; names the file and all problems.
+    """
+    found = normal(read_json(path))
+    if found.problems:
+        raise UserError(f"{path} {'; '.join(found.problems)}")
+    return found.dataset
+
+
+def normal(
+    dataset: object,
+    *,
+    layout: str | None = None,
+    trainable: bool = False,
+    skip: bool = False,
+    doubt: bool = False,
+) -> Normal:
+    """Bring a parsed annotation file into the normal form.
+
+    ``layout`` is one of ``bboxes.LAYOUTS``. With ``trainable`` boxes of less than a pixel are left
+    out and those outside of their image are problems, as one's own data should be; with ``skip``
+    broken annotations are left out. With ``doubt`` boxes that look like another layout's are a
+    problem, unless a layout is given.
+    """
+    if problem := shape_problem(dataset):
+        return Normal({}, problems=[problem])
+    assert isinstance(dataset, dict)
+    made = Normal(dataset)
+    found: Found = defaultdict(list)
+    images = Images(dataset["images"], found, made)
+    categories = Categories(dataset["categories"], found, made)
+    reader = _Annotations(
+        images, categories, layout or "xywh", trainable, skip, doubt and layout is None
+    )
+    annotations = reader.read(dataset["annotations"], made)
+    found.update({what: which for what, which in reader.found.items() if not skip})
+    made.problems = sentences(found)
+    made.broken = sum(map(len, reader.found.values()))
+    if reader.doubt and (why := bboxes.doubts(reader.seen)):
+        # The boxes are what is wrong, not what they look like as another layout.
+        made.problems = [*sentences(_without_boxes(found)), why]
+    categories.used(annotations, made)
+    if made.changed and not made.problems:
+        made.dataset = dataset | {
+            "images": images.items,
+            "annotations": annotations,
+            "categories": categories.items,
+        }
+    return made
+
+
+def shape_problem(dataset: object) -> str:
+    """Say why a parsed file is not COCO's at all; empty: it has COCO's three lists."""
+    if not isinstance(dataset, dict):
+        return (
+            f"is not COCO: a JSON {type(dataset).__name__}, not an object with images, "
+            "annotations and categories"
+        )
+    if odd := [part for part in PARTS if not isinstance(dataset.get(part), list)]:
+        known = next((what for name, what in FOREIGN.items() if name in dataset), None)
+        hint = f" (it looks like {known}: export it as COCO)" if known else ""
+        return f"is not COCO: has no list of {', '.join(odd)}{hint}"
+    return ""
+
+
+def _without_boxes(found: Found) -> Found:
+    return defaultdict(list, {what: v for what, v in found.items() if "box" not in what})
+
+
+class _Annotations:
+    """Reads annotations one by one; what is broken is collected in ``found``."""
+
+    def __init__(
+        self,
+        images: Images,
+        categories: Categories,
+        layout: str,
+        trainable: bool,
+        skip: bool,
+        doubt: bool,
+    ) -> None:
+        self.images, self.categories, self.layout = images, categories, layout
+        self.trainable, self.skip, self.doubt = trainable, skip, doubt
+        self.found: Found = defaultdict(list)
+        self.repaired: Counter[str] = Counter()
+        self.empty: list[str] = []
+        self.seen: list[tuple[list[float], tuple[float, float], object]] = []
+
+    def read(self, listed: Sequence[Any], made: Normal) -> list[Item]:
+        kept = []
+        for position, one in enumerate(once(listed, "annotation", made)):
+            if self._is_normal(one):
+                kept.append(one)
+            elif not isinstance(one, dict):
+                self.found["annotation that is not an object, at position"].append(position)
+            elif (read := self._one(one)) is not None:
+                kept.append(read)
+        numbered = self._numbered(kept)
+        made.changed |= len(kept) < len(listed) or any(
+            a is not b for a, b in zip(numbered, listed, strict=False)
+        )
+        made.remarks += [f"{what} ({n} of {len(listed)})" for what, n in self.repaired.items()]
+        if self.empty:
+            made.remarks.append(f"{len(self.empty)} empty boxes left out: {some(self.empty)}")
+        if self.skip:
+            made.remarks += [f"left out: {what}" for what in sentences(self.found)]
+        return numbered
+
+    def _is_normal(self, one: Any) -> bool:
+        """Whether an annotation is in normal form, found at a glance: COCO has 860 000.
+
+        False says nothing: it is then looked at closely.
+        """
+        try:
+            x, y, w, h = box = one["bbox"]
+            size = self.images.sizes[one["image_id"]]
+            least = SMALLEST_BOX if self.trainable else 0
+            sound = (
+                type(box) is list
+                and {type(x), type(y), type(w), type(h), type(one["area"])} <= {int, float}
+                and {type(one["image_id"]), type(one["category_id"]), type(one["iscrowd"])} == {int}
+                and self.images.of[one["image_id"]] == one["image_id"]
+                and self.categories.of[one["category_id"]] == one["category_id"]
+                and 0 <= one["iscrowd"] <= 1
+                and not one.get("ignore")
+                and 0 <= x <= x + w <= size[0] + bboxes.TOLERANCE
+                and 0 <= y <= y + h <= size[1] + bboxes.TOLERANCE
+                and min(w, h) >= least
+                and (one["area"] > 0 or (one["area"] == 0 and not self.trainable))
+                and is_number(one["area"])
+            )
+        except (TypeError, KeyError, ValueError):
+            return False
+        if (
+            not sound
+            or self.layout != "xywh"
+            or (self.trainable and (x >= size[0] or y >= size[1]))
+        ):
+            return False
+        if self.doubt:
+            self.seen.append((box, size, one["area"]))
+        return True
+
+    def _one(self, one: Item) -> Item | None:
+        """Return an annotation in normal form; None: it is broken, or its box empty."""
+        name = one.get("id")
+        image = self._id(one.get("image_id"), self.images.of, "image")
+        category = self._id(one.get("category_id"), self.categories.of, "category")
+        broken = [f"annotation of an unknown {kind}" for kind, id in
+                  (("image", image), ("category", category)) if id is None]  # fmt: skip
+        given, flags = self._box(one), (flag(one.get("iscrowd")), flag(one.get("ignore")))
+        if given is None:
+            broken.append("annotation whose bbox is not four finite numbers")
+        if None in flags:
+            broken.append("annotation without iscrowd 0 or 1")
+        size = self.images.sizes.get(image)
+        if given is not None and size is not None:
+            if self.doubt:
+                self.seen.append((given, size, one.get("area")))
+            box = bboxes.as_xywh(given, self.layout, size) if self.layout != "xywh" else given
+            broken += self._wrong(box, size)
+        for what in broken:
+            self.found[what].append(name)
+        if broken or given is None or size is None:
+            return None
+        if self.trainable and min(box[2:]) < SMALLEST_BOX:
+            self.empty.append(f"annotation {name} of {self.images.names[image]}")
+            return None
+        if flags[1]:
+            self.repaired["objects to ignore taken for crowds, neither trained on nor counted"] += 1
+            one = {k: v for k, v in one.items() if k != "ignore"}
+        crowd = 1 if any(flags) else 0
+        area = self._area(one.get("area"), box)
+        return with_values(
+            one, image_id=image, category_id=category, bbox=box, area=area, iscrowd=crowd
+        )
+
+    def _id(self, given: object, ids: Mapping[Key, Any], kind: str) -> Any:
+        if type(given) is int:
+            return ids.get(given)
+        id = key(given)
+        if isinstance(id, int) and id in ids:
+            self.repaired[f"{kind}_id read as a whole number"] += 1
+            return ids[id]
+        name = next((one for one in (given, id) if isinstance(one, str) and one in ids), None)
+        if name is None:
+            return None
+        self.repaired[f"{kind}_id that is text resolved"] += 1
+        return ids[name]
+
+    def _box(self, one: Item) -> list[float] | None:
+        given = one.get("bbox")
+        if given is None or given == []:
+            if self.layout.endswith(bboxes.FRACTIONS) or not one.get("segmentation"):
+                return None
+            found = bboxes.of_outline(one["segmentation"])
+            if found is not None:
+                self.repaired["boxes drawn around their segmentations"] += 1
+                a, b, c, d = found  # pixels, as the layout has them
+                found = {"xyxy": [a, b, a + c, b + d], "cxcywh": [a + c / 2, b + d / 2, c, d]}.get(
+                    self.layout, found
+                )
+            return found
+        box = bboxes.four_numbers(given)
+        if box is not None and box is not given:
+            self.repaired["boxes written as text or otherwise read as four numbers"] += 1
+        return box
+
+    def _wrong(self, box: Sequence[float], size: tuple[float, float]) -> list[str]:
+        x, y, w, h = box
+        if w < 0 or h < 0:
+            return ["annotation with a bbox of negative size"]
+        outside = x >= size[0] or y >= size[1] or x + w <= 0 or y + h <= 0
+        if self.trainable and outside and w >= SMALLEST_BOX and h >= SMALLEST_BOX:
+            return ["annotations with a box outside of its image"]
+        return []
+
+    def _area(self, given: object, box: Sequence[float]) -> object:
+        # COCO's own may be 0; mmdet leaves such an object out of training.
+        needed = self.trainable and box[2] * box[3] > 0
+        if is_above_0(given) or (is_number(given) and given == 0 and not needed):
+            return given
+        area = number(given)
+        if isinstance(given, str) and area is not None and area > 0:
+            self.repaired["areas written as text read as numbers"] += 1
+            return area
+        self.repaired["areas taken from the boxes"] += 1
+        return box[2] * box[3]
+
+    def _numbered(self, kept: list[Item]) -> list[Item]:
+        given = [one.get("id") for one in kept]
+        if all(type(id) is int and 0 < id < EXACT for id in given) and len({*given}) == len(kept):
+            return kept
+        ids = [key(id) for id in given]
+        sound = all(isinstance(id, int) and 0 < id < EXACT for id in ids)
+        if not sound or len(set(ids)) < len(ids):
+            self.repaired["annotations numbered from 1"] += len(kept)
+            ids = list(range(1, len(kept) + 1))
+        elif any(type(one["id"]) is not int for one in kept):
+            self.repaired["annotation ids read as whole numbers"] += len(kept)
+        return [with_values(one, id=id) for one, id in zip(kept, ids, strict=True)]

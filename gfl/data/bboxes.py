@@ -1,0 +1,166 @@
+"""Boxes as annotation files have them: which four numbers, of which layout, in which unit."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from gfl.data.json_values import is_number, number
+
+Box = list[float]
+
+# What four numbers can be: the left upper corner and the size, two corners, the centre and the
+# size; in pixels, or as fractions of the image's width and height.
+FRACTIONS = "-fractions"
+LAYOUTS = tuple(name + unit for unit in ("", FRACTIONS) for name in ("xywh", "xyxy", "cxcywh"))
+NAMED = (
+    ("x", "y", "width", "height"),
+    ("x", "y", "w", "h"),
+    ("left", "top", "width", "height"),
+)
+TOLERANCE = 1  # px a box may exceed its image before it says something about it
+# Corners, where at least this part of all boxes makes sense only so, and of these at most one in
+# twenty makes sense only as a corner and a size: single boxes are wrong in any data set.
+SUSPICIOUS, CONTRARY = 0.05, 0.05
+
+
+def four_numbers(value: object) -> Box | None:
+    """Return a box's numbers: of a list, numbers as text, a list within a list, or named values."""
+    if isinstance(value, list) and len(value) == 4 and all(map(_is_plain, value)):
+        return value
+    if isinstance(value, str):
+        try:
+            value = json.loads(value.strip().replace("(", "[").replace(")", "]"))
+        except (ValueError, RecursionError):
+            return None
+    if isinstance(value, Mapping):
+        value = next(([value[n] for n in names] for names in NAMED if _has(value, names)), None)
+    if isinstance(value, (list, tuple)) and len(value) == 1:
+        value = value[0]
+    if not isinstance(value, (list, tuple)) or len(value) != 4:
+        return None
+    numbers = [n for x in value if (n := number(x)) is not None]
+    return numbers if len(numbers) == 4 else None
+
+
+def _is_plain(x: object) -> bool:
+    return type(x) in (int, float) and is_number(x)
+
+
+def _has(value: Mapping[str, Any], names: Sequence[str]) -> bool:
+    return all(name in value for name in names)
+
+
+def of_outline(segmentation: object) -> Box | None:
+    """Return the box around polygons or a run-length mask, xywh in pixels."""
+    if isinstance(segmentation, Mapping):
+        return _of_mask(segmentation)
+    numbers = list(_flat(segmentation))
+    if len(numbers) < 6 or len(numbers) % 2 or not all(map(_is_plain, numbers)):
+        return None
+    xs, ys = numbers[::2], numbers[1::2]
+    return [min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)]
+
+
+def _flat(value: object, depth: int = 0) -> Iterator[Any]:
+    """The numbers of [x, y, ...], of lists of them, and of lists of points."""
+    if isinstance(value, (list, tuple)) and depth < 4:
+        for inner in value:
+            yield from _flat(inner, depth + 1)
+    else:
+        yield value
+
+
+def _of_mask(outline: Mapping[str, Any]) -> Box | None:
+    from pycocotools import mask  # numpy, which a list of polygons need not wait for
+
+    masks: Any = mask
+
+    size, counts = outline.get("size"), outline.get("counts")
+    if not isinstance(size, list) or len(size) != 2 or not all(type(n) is int for n in size):
+        return None
+    height, width = size
+    if isinstance(counts, list):
+        runs = [n for n in counts if type(n) is int and n >= 0]
+        if len(runs) != len(counts) or sum(runs) != height * width:
+            return None
+        counts = masks.frPyObjects({"size": size, "counts": runs}, height, width)["counts"]
+    if not isinstance(counts, (str, bytes)) or not counts:
+        return None
+    try:
+        found = masks.toBbox({"size": size, "counts": counts})
+    except Exception:  # whatever it makes of text that is no mask
+        return None
+    return [float(x) for x in found] if found[2] > 0 and found[3] > 0 else None
+
+
+def as_xywh(box: Sequence[float], layout: str, size: tuple[float, float]) -> Box:
+    """Return a box of any layout as left, top, width and height in pixels of an image's size."""
+    if layout == "xywh":
+        return list(box)
+    a, b, c, d = box
+    if layout.endswith(FRACTIONS):
+        width, height = size
+        a, b, c, d = a * width, b * height, c * width, d * height
+    match layout.removesuffix(FRACTIONS):
+        case "xyxy":
+            return [a, b, c - a, d - b]
+        case "cxcywh":
+            return [a - c / 2, b - d / 2, c, d]
+    return [a, b, c, d]
+
+
+def doubts(found: Sequence[tuple[Box, tuple[float, float], object]]) -> str:
+    """Say why boxes are hardly left, top, width and height in pixels; empty: they may well be.
+
+    ``found`` are the numbers of each box, the width and height of its image, and its area.
+    """
+    sized = [one for one in found if any(one[0])]
+    fractions = sum(all(0 <= x <= 1 for x in box) for box, _, _ in sized)
+    if sized and 2 * fractions > len(sized):
+        return (
+            f"{fractions} of {len(sized)} boxes lie between 0 and 1: they look normalised, as "
+            "fractions of their images; if so, --boxes xywh-fractions, xyxy-fractions or "
+            "cxcywh-fractions reads them"
+        )
+    corners = sum(_only_corners(*one) for one in sized)
+    sizes = sum(_only_sizes(*one) for one in sized)
+    if corners and corners >= SUSPICIOUS * len(sized) and sizes <= CONTRARY * corners:
+        return (
+            f"{corners} of {len(sized)} boxes fit their image, or their area, only as corners "
+            f"x1, y1, x2, y2, and {sizes} only as x, y, width, height: --boxes xyxy reads them as "
+            "corners, --boxes xywh as they are"
+        )
+    return ""
+
+
+def _only_corners(box: Box, size: tuple[float, float], area: object) -> bool:
+    return _is_corners(box, size) and (not _fits(box, size) or _has_area(area, box, corners=True))
+
+
+def _only_sizes(box: Box, size: tuple[float, float], area: object) -> bool:
+    return _fits(box, size) and (not _is_corners(box, size) or _has_area(area, box, corners=False))
+
+
+def _is_corners(box: Box, size: tuple[float, float]) -> bool:
+    x1, y1, x2, y2 = box
+    inside = x2 <= size[0] + TOLERANCE and y2 <= size[1] + TOLERANCE
+    return x2 > x1 >= -TOLERANCE and y2 > y1 >= -TOLERANCE and inside
+
+
+def _fits(box: Box, size: tuple[float, float]) -> bool:
+    x, y, w, h = box
+    inside = x + w <= size[0] + TOLERANCE and y + h <= size[1] + TOLERANCE
+    return min(w, h) > 0 and min(x, y) >= -TOLERANCE and inside
+
+
+def _has_area(area: object, box: Box, corners: bool) -> bool:
+    """Whether an area is that of one layout, to a percent, and not of the other."""
+    a, b, c, d = box
+    areas = ((c - a) * (d - b), c * d)
+    mine, other = areas if corners else areas[::-1]
+    given = number(area)
+    if given is None or mine <= 0:
+        return False
+    return abs(given - mine) <= 0.01 * mine < abs(given - other)

@@ -1,0 +1,112 @@
+"""Names of classes: made text of one line, each once, and the same in training and validation."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from gfl.data.json_values import Found, some
+
+Item = dict[str, Any]
+# Control characters that are no white space, and halves of surrogate pairs.
+MEANINGLESS = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\ud800-\udfff]")
+LINE_ENDS = re.compile(r"\s*[\t\n\x0b\x0c\r\x1c-\x1e\x85\u2028\u2029]\s*")
+
+
+def cleaned(categories: Sequence[Any], found: Found) -> tuple[list[Any], list[str]]:
+    """Return categories whose names are text of one line, and what was changed, a clause."""
+    clean, said = [], []
+    for one in categories:
+        name = one.get("name") if isinstance(one, dict) else None
+        if isinstance(name, (int, float)) and not isinstance(name, bool):
+            said.append(f"{name} as {str(name)!a}")
+            one = one | {"name": str(name)}
+        elif isinstance(name, str):
+            text = LINE_ENDS.sub(" ", MEANINGLESS.sub("", name)).strip()
+            if text != name:
+                said.append(f"{name!a} as {text!a}")
+                one = one | {"name": text}
+        elif isinstance(one, dict):
+            found["category without a name"].append(name)
+        clean.append(one)
+    return clean, [f"class names read: {some(said)}"] if said else []
+
+
+@dataclass
+class Merged:
+    """Categories of one name: the ids that are others' now."""
+
+    names: dict[str, None] = field(default_factory=dict)
+    into: dict[Any, Any] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.into)
+
+
+def merged(categories: Sequence[Any], found: Found) -> tuple[list[Any], Merged]:
+    """Put categories of one name and one group together; those of several groups are problems."""
+    first: dict[str, Item] = {}
+    done, kept = Merged(), []
+    for one in categories:
+        name = one.get("name") if isinstance(one, dict) else None
+        if not isinstance(name, str) or not name:
+            kept.append(one)
+            continue
+        same = first.setdefault(unicodedata.normalize("NFC", name), one)
+        if same is one:
+            kept.append(one)
+        elif same.get("supercategory") == one.get("supercategory"):
+            done.names[name] = None
+            done.into[one["id"]] = same["id"]
+        else:
+            found["category name used twice, for different groups"].append(name)
+            kept.append(one)
+    return kept, done
+
+
+def is_group(category: Item, categories: Sequence[Item]) -> bool:
+    """Return whether a first category may only be the name of a group, as Roboflow exports one."""
+    others = [one for one in categories if one is not category]
+    if not others or category is not categories[0]:
+        return False
+    named = any(one.get("supercategory") == category["name"] for one in others)
+    return named or (category["id"] == 0 and category.get("supercategory") == "none")
+
+
+def agree(train: Item, val: Item) -> tuple[Item, list[str], list[str]]:
+    """Return the validation set with the categories of training, matched by name.
+
+    With it what was taken for what, and what cannot be: objects of a class that is not trained.
+    """
+    if _listed(train) == _listed(val):
+        return val, [], []
+    ids = {_form(one): one["id"] for one in train["categories"]}
+    objects: dict[Any, int] = defaultdict(int)
+    for annotation in val["annotations"]:
+        objects[annotation["category_id"]] += 1
+    theirs = {_form(one): one for one in val["categories"]}
+    only = [one for form, one in theirs.items() if form not in ids]
+    if unknown := [one for one in only if objects[one["id"]]]:
+        absent = [repr(one["name"]) for one in train["categories"] if _form(one) not in theirs]
+        shown = [f"{one['name']!r} ({objects[one['id']]} objects)" for one in unknown]
+        also = f"; in train only: {some(absent)}" if absent else ""
+        return val, [], [f"classes of objects in val only: {some(shown)}{also}"]
+    said = ["categories matched with train's by name"]
+    if only:
+        names = some([one["name"] for one in only])
+        said.append(f"categories without an object that train lacks left out: {names}")
+    to = {one["id"]: ids[form] for form, one in theirs.items() if form in ids}
+    boxes = [a | {"category_id": to[a["category_id"]]} for a in val["annotations"]]
+    return val | {"categories": train["categories"], "annotations": boxes}, said, []
+
+
+def _listed(dataset: Item) -> list[tuple[Any, str]]:
+    return [(one["id"], one["name"]) for one in dataset["categories"]]
+
+
+def _form(category: Item) -> str:
+    return unicodedata.normalize("NFC", category["name"])

@@ -1,0 +1,72 @@
+"""mmdet's reader of COCO files, made to read them in normal form and to lose no class.
+
+``gfl.data.annotations`` says what that is: what a check repaired, training reads so too.
+pycocotools opens annotations in the locale's encoding, and of the classes that it is asked for it
+leaves out in silence those that it does not find: every label after them is then another class's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mmdet.datasets.api_wrappers import COCO
+
+from gfl.data.annotations import normal, shape_problem
+from gfl.data.json_values import read_json, some
+from gfl.errors import UserError
+
+
+def install() -> None:
+    """Have every data set and metric of mmdet read COCO so; again changes nothing."""
+    COCO.__init__ = _read
+    COCO.get_cat_ids = _category_ids
+
+
+def _read(self: Any, annotation_file: str | Path | None = None) -> None:
+    super(COCO, self).__init__()
+    if annotation_file is not None:
+        self.dataset = _dataset(Path(annotation_file))
+        self.createIndex()
+    self.img_ann_map = self.imgToAnns
+    self.cat_img_map = self.catToImgs
+
+
+def _dataset(path: Path) -> Any:
+    dataset = read_json(path)
+    if shape_problem(dataset):  # a list of images alone, as of COCO's test-dev
+        return dataset
+    found = normal(dataset)
+    if found.problems:
+        raise UserError(f"{path} {'; '.join(found.problems)}")
+    return found.dataset
+
+
+def _category_ids(
+    self: Any,
+    cat_names: Sequence[str] = (),
+    sup_names: Sequence[str] = (),
+    cat_ids: Sequence[int] = (),
+) -> list[int]:
+    """Return the ids of categories: of ``cat_names``, if given, every one and in their order.
+
+    Raises:
+        UserError: the annotations lack one of the names, or have them in another order: a label is
+            a position, and would be another class's.
+    """
+    found = self.getCatIds(cat_names, sup_names, cat_ids)
+    if not len(cat_names):
+        return found
+    names = [self.cats[id]["name"] for id in found]
+    if missing := [name for name in cat_names if name not in names]:
+        raise UserError(
+            f"the annotations lack {len(missing)} of the {len(cat_names)} classes that labels are "
+            f"numbered by: {some(missing)}"
+        )
+    if not sup_names and not cat_ids and names != list(cat_names):
+        raise UserError(
+            f"the annotations have their classes in another order than the labels: {some(names)}; "
+            f"expected {some(list(cat_names))}"
+        )
+    return found

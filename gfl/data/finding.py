@@ -1,0 +1,258 @@
+"""A data set's files, found: annotation files under the names that tools give them, and images.
+
+Names are compared without regard to case. What fits several files is refused, never chosen.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from gfl.data.json_values import some
+from gfl.errors import UserError
+
+# Where COCO, and the tools that write its format, keep a split's boxes below the folder.
+ANNOTATIONS = (
+    "annotations/instances_{}2017.json",
+    "annotations/instances_{}.json",
+    "annotations/{}.json",
+    "{}.json",
+    "{}/_annotations.coco.json",
+    "{}/labels.json",
+    "{}/annotations.json",
+    "{}/coco.json",
+    "annotations/{}_annotations.json",
+    "{}_annotations.json",
+    "{}_annotations.coco.json",
+    "{}_coco.json",
+    "instances_{}.json",
+    "instances_{}2017.json",
+)
+IMAGES = (
+    "{}2017", "{}", "images/{}2017", "images/{}", "{}/images", "{}/data", "images", "data", ".",
+)  # fmt: skip
+SPELLINGS = {"train": ("train", "training"), "val": ("val", "valid", "validation")}
+# Files that hold a whole data set, which --split divides.
+WHOLE = (
+    "annotations/instances_default.json",
+    "_annotations.coco.json",
+    "train/_annotations.coco.json",
+    "labels.json",
+    "result.json",
+    "annotations.json",
+    "annotations/annotations.json",
+)
+DEEPEST = 2  # folders below the root in which annotation files are looked for
+PICTURES = (
+    ".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".avif", ".jp2",
+    ".ppm", ".pgm",
+)  # fmt: skip
+DRIVE = re.compile(r"^[A-Za-z]:(?=/)")
+
+
+def annotation_file(root: Path, name: str) -> tuple[Path, list[Path]]:
+    """Return a split's annotation file, and others that might be meant too.
+
+    Raises:
+        UserError: there is none, or names that differ in case alone.
+    """
+    there = _below(root)
+    tried = [pattern.format(word) for word in SPELLINGS[name] for pattern in ANNOTATIONS]
+    found: dict[Path, None] = {}
+    for path in tried:
+        fits = there.get(path.casefold(), [])
+        if root / path in fits:
+            fits = [root / path]
+        if len(fits) > 1:
+            shown = some([os.path.relpath(fit, root) for fit in fits])
+            raise UserError(f"{root} has {shown}: name the {name} file with --{name} FILE")
+        found.update(dict.fromkeys(fits))
+    if not found:
+        raise UserError(_nothing(root, name, tried[0], there))
+    first, *others = found
+    return first, others
+
+
+def whole_file(root: Path) -> Path:
+    """Return the one annotation file of a folder that is to be divided.
+
+    Raises:
+        UserError: there is none, or several.
+    """
+    there = _below(root)
+    found = [fit for path in WHOLE for fit in there.get(path.casefold(), ())][:1]
+    found = found or [path for paths in there.values() for path in paths]
+    if len(found) != 1:
+        names = some([os.path.relpath(path, root) for path in found])
+        what = f"{len(found)} JSON files ({names})" if found else "no JSON file"
+        raise UserError(f"{root} has {what}: name the one to split with --train FILE")
+    return found[0]
+
+
+def _nothing(root: Path, name: str, first: str, there: Mapping[str, Sequence[Path]]) -> str:
+    found = [os.path.relpath(path, root) for paths in there.values() for path in paths]
+    hint = f" (it has {some(found)})" if found else ""
+    alone = ", or divide one file with --split 0.2" if len(found) == 1 else ""
+    return (
+        f"{root} has no {first}, nor any other name that is known for it{hint}: "
+        f"name the {name} file with --{name} FILE{alone}"
+    )
+
+
+def _below(root: Path) -> dict[str, list[Path]]:
+    """The JSON files of a folder and of those within it, by their names in lower case."""
+    found: dict[str, list[Path]] = {}
+    for folder, inner, files in os.walk(root, followlinks=True):
+        depth = len(Path(folder).relative_to(root).parts)
+        inner[:] = sorted(d for d in inner if not d.startswith(".")) if depth < DEEPEST else []
+        for file in sorted(files):
+            if file.lower().endswith(".json") and not file.startswith("."):
+                path = Path(folder, file)
+                found.setdefault(path.relative_to(root).as_posix().casefold(), []).append(path)
+    return found
+
+
+def image_folder(root: Path, path: Path, name: str, names: Sequence[str]) -> Path:
+    """Return the folder below which most of a split's images lie, under their names or nearly so.
+
+    Raises:
+        UserError: none of them is found anywhere.
+    """
+    tried = [*_image_folders(root, name), path.parent]
+    folders = [folder for folder in dict.fromkeys(tried) if folder.is_dir()]
+    sample = names[:: max(1, len(names) // 100)]
+    direct = [sum(_is_file(folder / one) for one in sample) for folder in folders]
+    if folders and max(direct):
+        return Path(os.path.normpath(folders[direct.index(max(direct))]))
+    for folder in folders:
+        images = Images(folder)
+        if any(images.find(one) for one in sample):
+            return Path(os.path.normpath(folder))
+    there = [folder for folder in folders if folder not in (root, path.parent)]
+    where = f"not in {there[0]}/" if there else f"in no folder of {root}"
+    raise UserError(
+        f"{path} names the image {some(names[:1])}, which is {where}: "
+        f"name the folder of the images with --{name}-images DIR"
+    )
+
+
+def _image_folders(root: Path, name: str) -> Iterator[Path]:
+    for pattern in IMAGES:
+        for word in SPELLINGS[name]:
+            yield from in_any_case(root, pattern.format(word))
+
+
+def in_any_case(root: Path, path: str) -> list[Path]:
+    """Return what is at a path below a folder, first as it is written, then in other cases."""
+    found = [root]
+    for part in PurePosixPath(path).parts:
+        inside = [(folder, inner) for folder in found for inner in _listed(folder)]
+        fits = [folder / inner for folder, inner in inside if inner.casefold() == part.casefold()]
+        found = sorted(fits, key=lambda fit: (fit.name != part, fit.name))
+    return found
+
+
+def _listed(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that is too long, or has a zero byte
+        return False
+
+
+@dataclass(frozen=True)
+class Images:
+    """The image files below a folder, found by names that other programs wrote."""
+
+    folder: Path
+    ambiguous: dict[str, list[str]] = field(default_factory=dict, compare=False)
+
+    def find(self, name: str) -> str | None:
+        """Return a file's path below the folder; None: nothing fits, or several do.
+
+        The name as it stands; else read with other separators, percent codes or composed letters;
+        else by its last parts, if exactly one file fits best.
+        """
+        if self._has(name):
+            return name
+        for form in _forms(name):
+            if self._has(form):
+                return form
+        parts = [part for form in _forms(name) if (part := _parts(form))]
+        best: dict[int, set[str]] = {}
+        for words in parts:
+            for path, theirs in self._files.get(words[-1], ()):
+                best.setdefault(_shared(words, theirs), set()).add(path)
+        if not best:
+            best = {0: {path for words in parts for path in self._stems.get(words[-1], ())}}
+        found = sorted(best[max(best)])
+        if len(found) > 1:
+            self.ambiguous[name] = found
+        return found[0] if len(found) == 1 else None
+
+    def _has(self, name: str) -> bool:
+        return _is_file(self.folder / name) and not os.path.isabs(name)
+
+    @cached_property
+    def _files(self) -> dict[str, list[tuple[str, list[str]]]]:
+        """Each file with its path's parts, by its name."""
+        found: dict[str, list[tuple[str, list[str]]]] = {}
+        for folder, inner, files in os.walk(self.folder, followlinks=True):
+            inner[:] = sorted(d for d in inner if not d.startswith("."))
+            if folder.count(os.sep) - str(self.folder).count(os.sep) > 8:  # a link in a circle
+                inner[:] = []
+            for file in files:
+                if file.lower().endswith(PICTURES):
+                    path = os.path.relpath(os.path.join(folder, file), self.folder)
+                    parts = _parts(path)
+                    found.setdefault(parts[-1], []).append((path, parts))
+        return found
+
+    @cached_property
+    def _stems(self) -> dict[str, list[str]]:
+        """Each file by its name without the ending, for names that have none."""
+        found: dict[str, list[str]] = {}
+        for name, files in self._files.items():
+            found.setdefault(os.path.splitext(name)[0], []).extend(path for path, _ in files)
+        return found
+
+
+def _forms(name: str) -> Iterable[str]:
+    """What a name may stand for: other separators, a URL, percent codes, NFC and NFD."""
+    forms = {name: None, name.replace("\\", "/"): None}
+    for form in list(forms):
+        if "://" in form or "?" in form:
+            parsed = urlsplit(form)
+            forms.update(dict.fromkeys([parsed.path, *parse_qs(parsed.query).get("d", [])]))
+    forms.update(dict.fromkeys([unquote(form) for form in forms]))
+    forms.update(dict.fromkeys([DRIVE.sub("", form).lstrip("/") for form in forms]))
+    for form in list(forms):
+        forms.update({unicodedata.normalize(how, form): None for how in ("NFC", "NFD")})
+    return [form for form in forms if form and "\0" not in form]
+
+
+def _parts(path: str) -> list[str]:
+    text = unicodedata.normalize("NFC", path).casefold()
+    return [part for part in PurePosixPath(text).parts if part not in ("/", ".", "..")]
+
+
+def _shared(a: Sequence[str], b: Sequence[str]) -> int:
+    """How many of two paths' last parts are the same."""
+    count = 0
+    for mine, theirs in zip(reversed(a), reversed(b), strict=False):
+        if mine != theirs:
+            break
+        count += 1
+    return count

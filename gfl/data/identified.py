@@ -1,0 +1,190 @@
+"""What annotations refer to, images and categories, each known by one id; and what was repaired."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from gfl.data import class_names
+from gfl.data.json_values import EXACT, Found, Key, is_above_0, key, number, some
+
+KEPT = {
+    "images": ("id", "file_name", "width", "height"),
+    "annotations": ("id", "image_id", "category_id", "bbox", "area", "iscrowd"),
+    "categories": ("id", "name"),
+}
+FILE_NAMES = ("file_name", "filename", "path", "name")
+
+Item = dict[str, Any]
+
+
+@dataclass
+class Normal:
+    """A data set in normal form, unless there are problems; what was repaired, a clause each."""
+
+    dataset: Item
+    remarks: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    changed: bool = False  # also by what is not worth a word
+    broken: int = 0  # annotations that ``skip`` leaves out
+
+    def content(self) -> bytes:
+        """Return it as an ASCII JSON file, of what training and evaluation read alone."""
+        plain = {
+            part: [{k: _plain(item[k]) for k in KEPT[part]} for item in self.dataset[part]]
+            for part in ("images", "categories", "annotations")
+        }
+        return json.dumps(plain, separators=(",", ":"), allow_nan=False).encode("ascii") + b"\n"
+
+
+def file_name(image: object) -> str | None:
+    """Return the name of an image's file, under whichever of the names that tools give it."""
+    if not isinstance(image, dict):
+        return None
+    names = (image.get(one) for one in FILE_NAMES)
+    return next((name for name in names if isinstance(name, str) and name), None)
+
+
+class Images:
+    """The images in normal form, and the way from what annotations call them to their ids."""
+
+    def __init__(self, listed: Sequence[Any], found: Found, made: Normal) -> None:
+        listed = once(listed, "image", made)
+        named = [_named_image(image) for image in listed]
+        if any(a is not b for a, b in zip(named, listed, strict=True)):
+            made.changed = True
+        ids, self.of = identified(named, "image", "file_name", found, made)
+        self.items = [with_values(image, id=id) for image, id in zip(named, ids, strict=True)]
+        self.sizes: dict[Any, tuple[float, float]] = {}
+        self.names: dict[Any, str] = {}
+        for image in self.items:
+            if not isinstance(image, dict):
+                continue
+            if not isinstance(image.get("file_name"), str):
+                found["image without file_name"].append(image.get("id"))
+            width, height = image.get("width"), image.get("height")
+            if is_above_0(width) and is_above_0(height):
+                self.sizes[image["id"]] = width, height
+            else:
+                found["image without a width and height above 0"].append(image.get("id"))
+            self.names[image["id"]] = str(image.get("file_name"))
+
+
+def _named_image(image: Any) -> Any:
+    if not isinstance(image, dict):
+        return image
+    name = file_name(image)
+    sides = {side: number(image.get(side)) for side in ("width", "height")}
+    return with_values(image, **{k: v for k, v in sides.items() if v is not None},
+                 **({} if name is None else {"file_name": name}))  # fmt: skip
+
+
+class Categories:
+    """The categories in normal form: names of one line, each once."""
+
+    def __init__(self, listed: Sequence[Any], found: Found, made: Normal) -> None:
+        listed = once(listed, "category", made)
+        clean, said = class_names.cleaned(listed, found)
+        made.changed |= any(a is not b for a, b in zip(clean, listed, strict=True))
+        made.remarks += said
+        ids, self.of = identified(clean, "category", "name", found, made)
+        clean = [with_values(one, id=id) for one, id in zip(clean, ids, strict=True)]
+        self.items, merged = class_names.merged(clean, found)
+        if merged:
+            made.changed = True
+            made.remarks.append(f"categories of one name put together: {some(list(merged.names))}")
+            self.of = {one: merged.into.get(id, id) for one, id in self.of.items()}
+        self.unnamed = {
+            one["id"] for one in self.items if isinstance(one, dict) and one.get("name") == ""
+        }
+
+    def used(self, annotations: Sequence[Item], made: Normal) -> None:
+        """Leave out what has no name if it has no object; a class without a name is a problem."""
+        if not self.unnamed:
+            return
+        used = self.unnamed & {annotation["category_id"] for annotation in annotations}
+        if used:
+            made.problems.append(f"has {len(used)} x category without a name: {some(list(used))}")
+            return
+        made.changed = True
+        made.remarks.append(
+            f"categories without a name and objects left out: ids {some([*self.unnamed])}"
+        )
+        self.items = [one for one in self.items if one["id"] not in self.unnamed]
+
+
+def once(items: Sequence[Any], kind: str, made: Normal) -> Sequence[Any]:
+    """Leave out what is listed again word for word."""
+    with suppress(AttributeError, TypeError):  # no object, or an id that is a list
+        if len({item.get("id") for item in items}) == len(items):
+            return items
+    seen: dict[Key, Any] = {}
+    kept = []
+    for item in items:
+        id = key(item.get("id")) if isinstance(item, dict) else None
+        if id is not None and item == seen.setdefault(id, item) and item is not seen[id]:
+            continue
+        kept.append(item)
+    if len(kept) == len(items):
+        return items
+    made.changed = True
+    made.remarks.append(f"{len(items) - len(kept)} x {kind} listed twice, taken once")
+    return kept
+
+
+def identified(
+    items: Sequence[Any], kind: str, name: str, found: Found, made: Normal
+) -> tuple[list[Any], dict[Key, Any]]:
+    """Return each item's id in normal form, and the ids by what they are called elsewhere.
+
+    An item without an id may be meant by its name, as may one with an id that nothing refers to.
+    """
+    keys: list[Key | None] = []
+    for position, item in enumerate(items):
+        good = isinstance(item, dict)
+        id = key(item.get("id")) if good else None
+        if id is None and good and item.get("id") is None and isinstance(item.get(name), str):
+            id = item[name]
+        if id is None:
+            found[f"{kind} without an integer id, at position"].append(position)
+        keys.append(id)
+    twice = [id for id, times in Counter(keys).items() if times > 1 and id is not None]
+    found[f"{kind} id used twice"] += twice
+    plain = all(isinstance(id, int) and -EXACT < id < EXACT for id in keys)
+    ids = list(keys) if plain else list(range(1, len(items) + 1))
+    if not plain:
+        made.remarks.append(f"{kind} ids that are text, or too large, numbered from 1")
+    elif any(type(item.get("id")) is not int for item in items if isinstance(item, dict)):
+        made.remarks.append(f"{kind} ids read as whole numbers")
+    of = {one: id for one, id in zip(keys, ids, strict=True) if one is not None}
+    titles = [item.get(name) if isinstance(item, dict) else None for item in items]
+    titles = [title if isinstance(title, str) else None for title in titles]
+    times = Counter(titles)
+    for title, id in zip(titles, ids, strict=True):
+        if title is not None and times[title] == 1:
+            of.setdefault(title, id)
+    made.changed |= any(
+        not plain or (isinstance(item, dict) and type(item.get("id")) is not type(id))
+        for item, id in zip(items, ids, strict=True)
+    )
+    return ids, of
+
+
+def with_values(item: Any, **values: Any) -> Any:
+    """Return an item with these values; itself, where it has them."""
+    if not isinstance(item, dict):
+        return item
+    if all(k in item and type(item[k]) is type(v) and item[k] == v for k, v in values.items()):
+        return item
+    return item | values
+
+
+def _plain(value: Any) -> Any:
+    """Return 6 for 6.0, so that one data set has one content."""
+    if isinstance(value, list):
+        return [_plain(one) for one in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -1,0 +1,119 @@
+"""JSON from other programs: read in any of its encodings, its values taken for what they can mean.
+
+Imports neither torch nor mmdet, as everything that a command needs before it answers.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import os
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from numbers import Real
+from pathlib import Path
+from typing import Any, TypeGuard
+
+from gfl import escape
+from gfl.errors import UserError
+
+WIDEST = 80  # columns of an id or a name in a message
+MOST_NAMED = 5  # cases in a message
+EXACT = 1 << 53  # ids pass through pycocotools' arrays of floats
+WHOLE = re.compile(r"[+-]?[0-9]{1,18}(?:\.0+)?")
+TRUTHS = {"0": 0, "1": 1, "false": 0, "true": 1, "no": 0, "yes": 1, "": 0}
+
+Key = int | str
+Found = defaultdict[str, list[object]]  # what is wrong -> the ids or names it is wrong with
+
+
+def read_json(path: Path) -> Any:
+    """Return a JSON file's content; UTF-8 and UTF-16 are told apart, with a byte order mark or not.
+
+    Raises:
+        UserError: the file cannot be read or is not JSON; names it and the reason.
+    """
+    try:
+        with path.open("rb") as file:
+            return json.load(file)
+    except OSError as error:
+        raise UserError(unreadable(path, error)) from None
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{path} is not JSON: byte {error.start} is not {error.encoding}; save it as UTF-8"
+        ) from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is not JSON: {error}") from None
+
+
+def is_plain(path: Path) -> bool:
+    """Return whether every reader takes a JSON file's bytes for UTF-8: no mark, no UTF-16."""
+    with path.open("rb") as file:
+        start = file.read(4)
+    return not start.startswith(codecs.BOM_UTF8) and json.detect_encoding(start) == "utf-8"
+
+
+def unreadable(path: Path, error: OSError, slash: str = "") -> str:
+    """Say why a file or folder cannot be read; a missing one may be a link to nowhere."""
+    if not isinstance(error, FileNotFoundError):
+        return f"{path}{slash} cannot be read: {error.strerror}"
+    if path.is_symlink():
+        return f"{path} is a link to {os.readlink(path)}, which is missing"
+    return f"{path}{slash} is missing"
+
+
+def some(things: Sequence[object], most: int = MOST_NAMED) -> str:
+    """Return the first few of a list as text, with an ellipsis if there are more."""
+    shown = ", ".join(escape.shortened(str(thing), WIDEST) for thing in things[:most])
+    return f"{shown}, ..." if len(things) > most else shown
+
+
+def sentences(found: Found) -> list[str]:
+    """Return what is wrong, each with its number of cases and the first of them."""
+    return [f"has {len(which)} x {what}: {some(which)}" for what, which in found.items() if which]
+
+
+def is_number(x: object) -> TypeGuard[float]:
+    """Return whether x is a finite number of a size that a box, an area or a score can have."""
+    return isinstance(x, Real) and bool(x < 1e12 and not x < -1e12)  # NaN < 1e12 is false
+
+
+def is_above_0(x: object) -> TypeGuard[float]:
+    """Return whether x is a finite number above 0."""
+    return is_number(x) and x > 0
+
+
+def is_in(x: object, ids: set[int]) -> bool:
+    """Return whether x is one of the ids; it may be anything, also what no set can hold."""
+    return isinstance(x, Real) and x in ids
+
+
+def key(x: object) -> Key | None:
+    """Return what identifies something: 7 for 7, 7.0, "7" and "007"; other text as it is."""
+    if isinstance(x, int):
+        return int(x)
+    if isinstance(x, float):
+        return int(x) if x.is_integer() else None  # neither NaN nor infinity is one
+    if isinstance(x, str) and (text := x.strip()):
+        return int(text.partition(".")[0]) if WHOLE.fullmatch(text) else text
+    return None
+
+
+def number(x: object) -> float | int | None:
+    """Return a finite number, also of one that is written as text; None for anything else."""
+    if isinstance(x, str):
+        try:
+            x = float(x)
+        except ValueError:
+            return None
+    return x if isinstance(x, (int, float)) and is_number(x) else None
+
+
+def flag(x: object) -> int | None:
+    """Return 0 or 1 for what says no or yes, null and nothing for no; None for anything else."""
+    if x is None:
+        return 0
+    if isinstance(x, str):
+        return TRUTHS.get(x.strip().lower())
+    return int(x) if isinstance(x, (int, float)) and x in (0, 1) else None

@@ -1,0 +1,112 @@
+"""A data set's images, held against what its annotations say of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gfl.data import finding
+from gfl.data.identified import Normal
+from gfl.data.json_values import Found, number, some
+from gfl.data.sources import Source
+
+if TYPE_CHECKING:
+    from gfl.data.image_check import Size
+    from gfl.data.images import ImageError
+
+SMALLEST_IMAGE = 32  # px; mmdet leaves smaller ones out of training
+
+
+def image_files(part: Source, found: Found) -> list[Path | None]:
+    """Each image's file; the names in the annotations become those of the files."""
+    images = finding.Images(part.folder)
+    files: list[Path | None] = []
+    other: dict[str, str] = {}
+    listed = []
+    for image, name in zip(part.dataset["images"], part.names, strict=True):
+        at = images.find(name) if name else None
+        if name and at is None and name not in images.ambiguous:
+            found[f"images that {part.folder}/ lacks"].append(name)
+        if name and at and at != name:
+            if other.setdefault(at, name) != name:
+                found["image files that fit several names"].append(at)
+            image = image | {"file_name": at}
+        listed.append(image)
+        files.append(part.folder / at if at else None)
+    for name, fits in images.ambiguous.items():
+        found["image names that fit several files"].append(f"{name} ({some(fits, 3)})")
+    if other:
+        name, at = next(iter((name, at) for at, name in other.items()))
+        part.dataset, part.rewritten = part.dataset | {"images": listed}, True
+        first = f"{some([name])} is {some([at])}"
+        part.remarks.append(f"{len(other)} images found under other names ({first})")
+    return files
+
+
+def measure(
+    part: Source,
+    files: Sequence[Path | None],
+    sizes: Mapping[Path, Size | ImageError],
+    found: Found,
+) -> None:
+    """Hold the images against what stands of them in the annotations, or complete that."""
+    listed, completed = [], 0
+    for image, path in zip(part.dataset["images"], files, strict=True):
+        if path is not None:
+            size = sizes[path]
+            said = [number(image.get(side)) for side in ("width", "height")]
+            if isinstance(size, tuple) and not any(said):
+                completed += 1
+                image = image | {"width": size[0], "height": size[1]}
+                said = size
+            _check_image(path, size, image["file_name"], tuple(said), part.name, found)
+        listed.append(image)
+    if completed:
+        part.dataset, part.rewritten = part.dataset | {"images": listed}, True
+        if part.layout is None:
+            part.remarks.append(f"sizes read from the images ({completed} of {len(listed)})")
+
+
+def _check_image(
+    path: Path,
+    size: Size | ImageError,
+    name: str,
+    said: tuple[Any, ...],
+    split: str,
+    found: Found,
+) -> None:
+    """Hold an image, as it was decoded, against what stands of it in the annotations."""
+    if not isinstance(size, tuple):
+        if path.exists():
+            shown = f"{name} ({size.detail})" if size.detail else name
+            found[f"images cannot be read ({size.reason})"].append(shown)
+        else:
+            found[f"images that {path.parent}/ lacks"].append(name)
+    elif size != said:
+        shown = f"{name} ({size[0]} x {size[1]}, not {said[0]} x {said[1]})"
+        found["images of another size than the file says"].append(shown)
+    elif split == "train" and min(size) < SMALLEST_IMAGE:
+        what = f"images under {SMALLEST_IMAGE} px, too small to train on"
+        found[what].append(f"{name} ({size[0]} x {size[1]})")
+
+
+def merge_images(normal: Normal) -> None:
+    """Put the objects of an image that is listed under several ids together."""
+    first: dict[str, Any] = {}
+    into: dict[Any, Any] = {}
+    for image in normal.dataset.get("images", ()) if not normal.problems else ():
+        name = os.path.normpath(image["file_name"])
+        if (same := first.setdefault(name, image["id"])) != image["id"]:
+            into[image["id"]] = same
+    if not into:
+        return
+    boxes: dict[Any, dict[str, Any]] = {}
+    for one in normal.dataset["annotations"]:
+        one = one | {"image_id": into.get(one["image_id"], one["image_id"])}
+        boxes.setdefault((one["image_id"], one["category_id"], *one["bbox"]), one)
+    images = [image for image in normal.dataset["images"] if image["id"] not in into]
+    normal.dataset = normal.dataset | {"images": images, "annotations": [*boxes.values()]}
+    normal.changed = True
+    normal.remarks.append(f"{len(into)} images listed again under another id, put together")

@@ -1,0 +1,155 @@
+"""Data sets in Pascal VOC's layout: an XML file of boxes for each image.
+
+Corners are taken as they stand, as labelling tools write them; VOC's own count pixels from 1, which
+shifts every box, of training and of evaluation alike, by one pixel. ``difficult`` objects are what
+VOC's evaluation leaves out, and so COCO's crowds: neither trained on nor counted.
+"""
+
+from __future__ import annotations
+
+import os
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+from xml.parsers import expat
+
+from gfl.data import finding
+from gfl.data.json_values import flag, number, some
+from gfl.data.yolo import Listed
+from gfl.errors import UserError
+
+CORNERS = ("xmin", "ymin", "xmax", "ymax")
+SETS = "ImageSets/Main/{}.txt"
+BASES = (".", "VOCdevkit/*", "VOC20*")
+
+
+def read(root: Path, name: str, given: Path | None, whole: bool) -> Listed | None:
+    """Return a split in VOC's layout; None: there is none.
+
+    Raises:
+        UserError: it is not whole, or not what the layout demands.
+    """
+    for base in dict.fromkeys(path for pattern in BASES for path in _glob(root, pattern)):
+        if (files := _files(base, name, given, whole)) is not None:
+            return _listed(root, base, *files)
+    return None
+
+
+def _glob(root: Path, pattern: str) -> list[Path]:
+    return [root] if pattern == "." else sorted(p for p in root.glob(pattern) if p.is_dir())
+
+
+def _files(
+    base: Path, name: str, given: Path | None, whole: bool
+) -> tuple[Path, list[Path]] | None:
+    """What names a split, and its XML files: of a list, of a folder, or all."""
+    folders = finding.in_any_case(base, "Annotations")
+    words = finding.SPELLINGS[name]
+    if given is not None and given.is_dir():
+        return _folder(given)
+    if whole and given is None:
+        return _folder(folders[0] if folders else base)
+    lists = [given] if given else [base / SETS.format(word) for word in words]
+    for path in lists:
+        if path.is_file() and path.suffix == ".txt" and folders:
+            return path, _in_list(path, folders[0])
+    if given is not None:
+        return None
+    tried = (pattern.format(word) for word in words for pattern in ("Annotations/{}", "{}"))
+    found = (_folder(folder) for path in tried for folder in finding.in_any_case(base, path))
+    return next((one for one in found if one is not None), None)
+
+
+def _folder(folder: Path) -> tuple[Path, list[Path]] | None:
+    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() == ".xml")
+    return (folder, files) if files else None
+
+
+def _in_list(path: Path, folder: Path) -> list[Path]:
+    words = (line.split() for line in path.read_text("utf-8-sig", "replace").splitlines())
+    names = [word[0] for word in words if word]
+    files = [folder / f"{name.removesuffix('.xml')}.xml" for name in names]
+    if missing := [file.name for file in files if not file.is_file()]:
+        raise UserError(f"{path} lists {len(missing)} files that {folder}/ lacks: {some(missing)}")
+    return files
+
+
+def _listed(root: Path, base: Path, path: Path, files: Sequence[Path]) -> Listed:
+    pictures = finding.in_any_case(base, "JPEGImages") or finding.in_any_case(base, "images")
+    images = finding.Images(pictures[0] if pictures else base)
+    problems: list[str] = []
+    listed: list[dict[str, Any]] = []
+    boxes: list[dict[str, Any]] = []
+    names: dict[str, None] = {}
+    for id, file in enumerate(files, 1):
+        shown = os.path.relpath(file, root)
+        try:
+            tree = _parsed(file)
+            listed.append({"id": id, "file_name": _image(root, images, file, tree)} | _size(tree))
+            found = list(_objects(tree))
+        except ValueError as error:
+            problems.append(f"{shown}: {error}")
+            continue
+        names |= dict.fromkeys(one["name"] for one in found)
+        boxes += [{"image_id": id, **one} for one in found]
+    if problems:
+        raise UserError(f"{path}: {len(problems)} XML files that cannot be read: {some(problems)}")
+    ids = {name: id for id, name in enumerate(sorted(names), 1)}
+    for id, box in enumerate(boxes, 1):
+        box |= {"id": id, "category_id": ids[box.pop("name")]}
+    categories = [{"id": id, "name": name} for name, id in ids.items()]
+    dataset = {"images": listed, "annotations": boxes, "categories": categories}
+    return Listed(path, dataset, "xyxy")
+
+
+def _parsed(file: Path) -> ET.Element:
+    """An XML file's tree; one with a document type is refused, for its entities may be a bomb."""
+    try:
+        content = file.read_bytes()
+        check = expat.ParserCreate()
+        check.StartDoctypeDeclHandler = _refuse
+        check.Parse(content, True)
+        return ET.fromstring(content)
+    except OSError as error:
+        raise ValueError(error.strerror) from None
+    except (expat.ExpatError, ET.ParseError, LookupError) as error:
+        raise ValueError(f"not XML, {error}") from None
+
+
+def _refuse(*_: object) -> NoReturn:
+    raise ValueError("it declares a document type, which annotations have no need of")
+
+
+def _image(root: Path, images: finding.Images, file: Path, tree: ET.Element) -> str:
+    """The image of an XML file, below the root: of its name, or else as it says."""
+    said = (tree.findtext("filename") or "").strip()
+    beside = [file.with_suffix(ending) for ending in finding.PICTURES]
+    for path in (*beside, *(p.with_suffix(p.suffix.upper()) for p in beside)):
+        if path.is_file():
+            return _below(root, path)
+    found = images.find(file.stem) or (images.find(said) if said else None)
+    return _below(root, images.folder / (found or said or file.stem))
+
+
+def _below(root: Path, path: Path) -> str:
+    return os.path.relpath(path, root).replace(os.sep, "/")
+
+
+def _size(tree: ET.Element) -> dict[str, float]:
+    sides = {side: number(tree.findtext(f"size/{side}") or "") for side in ("width", "height")}
+    return {side: value for side, value in sides.items() if value is not None and value > 0}
+
+
+def _objects(tree: ET.Element) -> Iterator[dict[str, Any]]:
+    for one in tree.findall("object"):
+        name = (one.findtext("name") or "").strip()
+        if not name:
+            raise ValueError("an object without a name")
+        if (box := one.find("bndbox")) is None:
+            raise ValueError(f"an object {name!a} without a bndbox")
+        corners = [number(box.findtext(corner) or "") for corner in CORNERS]
+        difficult = flag(one.findtext("difficult"))
+        if None in corners or difficult is None:
+            raise ValueError(f"an object {name!a} without four corners, or difficult is not 0 or 1")
+        yield {"name": name, "bbox": corners} | ({"ignore": 1} if difficult else {})

@@ -1,0 +1,198 @@
+"""Text from outside, made harmless for the medium it is written to: one function a medium.
+
+Names of classes and files, paths, messages of other programs: none of it may end a line, steer a
+terminal, end a table's cell, become a formula or run as code. Ordinary text of any script comes
+back as it is. Needs the standard library alone.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import re
+import shlex
+import unicodedata
+from collections.abc import Iterable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+JOINERS = "\u200c\u200d"  # invisible, but Persian, Indic scripts and emoji are spelt with them
+NUMBER = re.compile(r"[+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?%?|inf|nan)")
+FORMULA = "=+-@＝＋－＠"  # spreadsheets take the full-width forms, too
+LONGEST_NAME = 200  # bytes of a file's name; file systems take 255, and endings are added
+
+# What CommonMark and GitHub read as more than text, besides the characters that always are.
+MARKDOWN = re.compile(
+    r"""(?P<always>[`*|~$])
+    |(?P<backslash>\\(?=[!-/:-@\[-`{-~]|$))
+    |(?P<underscore>(?<![^\W_])_|_(?![^\W_]))  # within a word it emphasizes nothing
+    |(?P<bracket>\](?=[(\[:])|!(?=\[)|\[(?=\^))
+    |(?P<angle><(?=[A-Za-z/!?]))
+    |(?P<entity>&(?=\#[0-9]|\#[xX][0-9A-Fa-f]|[A-Za-z][A-Za-z0-9]*;))
+    |(?P<link>(?<=http):(?=//)|(?<=https):(?=//)|(?<=ftp):(?=//)|(?<=www)\.)
+    |(?P<start>^(?:>|[+-](?=\s|$)|-(?=-)|\#(?=\#*(?:\s|$))|\[(?=[\sxX]\])))
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+ITEM = re.compile(r"^([0-9]+)([.)])(?=\s|$)")  # of a numbered list
+
+
+def terminal(text: str) -> str:
+    """Return text as one line that a terminal shows and does not obey.
+
+    Control characters, line ends, marks that turn the direction of writing and halves of surrogate
+    pairs are spelt as Python spells them.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(c if _is_shown(c) else _spelt(c) for c in text)
+
+
+def lines(text: str) -> str:
+    """Return text of several lines, each as ``terminal`` has it."""
+    return "\n".join(terminal(line) for line in text.expandtabs().split("\n"))
+
+
+def message(text: str) -> str:
+    """Return an error's text: of its line ends only those before an indented line are kept.
+
+    So a name with a line end in it stays within its line.
+    """
+    return "\n  ".join(terminal(part) for part in text.split("\n  "))
+
+
+def width(text: str) -> int:
+    """Return how many columns of a terminal a text takes."""
+    return sum(map(_columns, text))
+
+
+def shortened(text: str, limit: int) -> str:
+    """Return text as ``terminal`` has it, cut to ``limit`` columns with an ellipsis."""
+    shown = terminal(text)
+    # Marks without a width are counted too: a thousand of them on one letter are no name.
+    if width(shown) <= limit and len(shown) <= 4 * limit:
+        return shown
+    left, kept = limit - 1, []
+    for c in shown[: 4 * limit]:
+        left -= _columns(c)
+        if left < 0:
+            break
+        kept.append(c)
+    return "".join(kept) + "…"
+
+
+def padded(text: str, columns: int) -> str:
+    """Return text with spaces after it, up to so many columns of a terminal."""
+    return text + " " * (columns - width(text))
+
+
+def markdown(text: str) -> str:
+    """Return text as one line of Markdown that shows it: in a paragraph, an item, a table's cell.
+
+    Escaped is only what CommonMark or GitHub would read as something else.
+    """
+    shown = re.sub(r"\s+", " ", terminal(text)).strip()
+    escaped = MARKDOWN.sub(lambda found: "\\" + found[0], shown)
+    return ITEM.sub(r"\1\\\2", escaped)
+
+
+def csv_field(value: T) -> T | str:
+    """Return a field of a CSV file that no spreadsheet takes for a formula; numbers stay numbers.
+
+    Quoting is the ``csv`` module's. What is no text comes back as it is.
+    """
+    if not isinstance(value, str):
+        return value
+    shown = terminal(value)
+    if shown.lstrip()[:1] in tuple(FORMULA) and not NUMBER.fullmatch(shown):
+        return "'" + shown
+    return shown
+
+
+def csv_file(rows: Iterable[Iterable[object]]) -> str:
+    """Return rows as a CSV file's content, every field as ``csv_field`` has it."""
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows(map(csv_field, row) for row in rows)
+    return out.getvalue()
+
+
+def html(value: T) -> T | str:
+    """Return text without what HTML cannot hold or a browser obeys unseen; markup is escaped later.
+
+    Line ends stay: HTML takes them for spaces.
+    """
+    if not isinstance(value, str) or hasattr(value, "__html__"):
+        return value
+    return "".join(c if c in "\n\t" or _is_shown(c) else _spelt(c) for c in value)
+
+
+def matplotlib(text: str) -> str:
+    """Return text as a figure shows it: a dollar sign begins no formula; cut to fit a title."""
+    return shortened(text, 60).replace("$", r"\$")
+
+
+def python(value: object) -> str:
+    """Return a value as a Python literal that mmengine reads back unchanged.
+
+    Before mmengine parses a configuration it replaces ``{{ name }}`` anywhere in the file. Two
+    braces meet in strings only, where a brace is never part of an escape.
+    """
+    return repr(value).replace("{{", r"{\x7b")
+
+
+def comment(line: str) -> str:
+    """Return a line as a Python comment; it holds no template of mmengine's either."""
+    shown = re.sub(r"\{(?=\{)", "{ ", terminal(line))
+    return f"# {shown}".rstrip()
+
+
+def shell(word: str) -> str:
+    """Return a word as bash and zsh read it back, printable on one line."""
+    if terminal(word) == word and "{{" not in word:
+        return shlex.quote(word)
+    return "$'" + "".join(map(_in_shell, word)) + "'"
+
+
+def file_name(text: str) -> str:
+    """Return text as the name of a file or folder of ours, of which it was no name before."""
+    name = "".join(c if _is_shown(c) and c != "/" else "_" for c in text)
+    if name in ("", ".", ".."):
+        return "_"
+    if len(name.encode()) <= LONGEST_NAME:
+        return name
+    cut = name.encode()[: LONGEST_NAME - 9].decode(errors="ignore")
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{cut}-{digest[:8]}"  # two long names stay two
+
+
+def json(text: str) -> str:
+    """Return JSON that UTF-8 can hold: halves of surrogate pairs are spelt, and read back."""
+    return re.sub("[\ud800-\udfff]", lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def _is_shown(c: str) -> bool:
+    return c in JOINERS or unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Zl", "Zp")
+
+
+def _spelt(c: str) -> str:
+    return c.encode("unicode_escape").decode()
+
+
+def _columns(c: str) -> int:
+    if c.isascii():
+        return 1
+    if unicodedata.category(c) in ("Mn", "Me", "Cf"):
+        return 0
+    return 2 if unicodedata.east_asian_width(c) in "WF" else 1
+
+
+def _in_shell(c: str) -> str:
+    if c in "'\\":
+        return "\\" + c
+    if c != "{" and _is_shown(c):
+        return c
+    escaped = "\udc80" <= c <= "\udcff"  # a byte of a file's name that is not UTF-8
+    coded = c.encode("utf-8", "surrogateescape" if escaped else "surrogatepass")
+    return "".join(f"\\x{byte:02x}" for byte in coded)

@@ -1,0 +1,168 @@
+"""Names in any script on a picture: DejaVu Sans, then whatever font of the machine has the glyphs.
+
+DejaVu Sans comes with matplotlib: Latin, Greek, Cyrillic, Arabic, Hebrew. Text that no font here
+has the glyphs of is never drawn as empty squares: ``shown`` gives a class's number in its place.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterator, Sequence
+from functools import cache
+from pathlib import Path
+
+import matplotlib
+from matplotlib import font_manager
+from matplotlib.ft2font import FT2Font
+from PIL import ImageDraw, ImageFont, features
+
+from gfl import escape
+
+Font = ImageFont.FreeTypeFont
+Piece = tuple[str, str]  # text, and the path of the font to write it in
+
+DEJAVU = str(Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf"))
+LONGEST = 32  # columns of a class's name at its box
+MOST = 5  # names in a message
+# Of the same family these come last.
+UNLIKE = ("bold", "italic", "oblique", "black", "light", "thin", "condensed", "mono", "serif")
+IGNORED = ("Mn", "Me", "Cf")  # marks on a letter, joiners: no glyph of their own is needed
+EAST_ASIAN = ("CJK", "HIRAGANA", "KATAKANA", "HANGUL", "BOPOMOFO")
+
+
+def shown(category: str, label: int) -> str:
+    """Return how a class is named on a picture: its name on one line, or ``class 3``, its number.
+
+    The number is the label's, counted from 1.
+    """
+    name = escape.shortened(category, LONGEST)
+    return name if pieces(name) is not None else f"class {label + 1}"
+
+
+def missing(classes: Sequence[str]) -> str:
+    """Say which classes have names that no font here can show, and what helps; empty: none has."""
+    without = {i: name for i, name in enumerate(classes) if shown(name, i) != _whole(name)}
+    if not without:
+        return ""
+    named = [f"{escape.shortened(name, LONGEST)} (class {i + 1})" for i, name in without.items()]
+    more = f" and {len(named) - MOST} more" if len(named) > MOST else ""
+    text = "".join(without.values())
+    if _is_right_to_left(text) and not _lays_out():
+        why, remedy = "no libraqm, which right-to-left scripts need,", "install libraqm or fribidi"
+    else:
+        why, remedy = "no font with the glyphs", f"install {_package(text)}"
+    return (
+        f"{why} is here for {', '.join(named[:MOST])}{more}: drawn as their numbers; "
+        f"{remedy} to see the names"
+    )
+
+
+def length(text: str, size: int) -> float:
+    """Return the width of one line of text, px."""
+    return sum(font(path, size).getlength(piece) for piece, path in pieces(text) or _plain(text))
+
+
+def write(
+    draw: ImageDraw.ImageDraw, at: tuple[float, float], text: str, fill: str, size: int
+) -> None:
+    """Write one line of text, the middle of its left end at ``at``."""
+    x, y = at
+    for piece, path in pieces(text) or _plain(text):
+        used = font(path, size)
+        draw.text((x, y), piece, fill=fill, font=used, anchor="lm")
+        x += used.getlength(piece)
+
+
+@cache
+def font(path: str, size: int) -> Font:
+    """Return a font file at a size, px."""
+    return ImageFont.truetype(path, size)
+
+
+@cache
+def pieces(text: str) -> tuple[Piece, ...] | None:
+    """Return text cut into pieces of one font each; None if no font here has some glyph of it."""
+    if _is_right_to_left(text):
+        # In one font or not at all: pieces would be drawn in the wrong order.
+        whole = next((path for path in _fonts() if all(_has(path, c) for c in text)), None)
+        return ((text, whole),) if whole and _lays_out() else None
+    found: list[Piece] = []
+    for c in text:
+        before = found[-1][1] if found else DEJAVU
+        if unicodedata.category(c) in IGNORED and found:
+            path = before
+        else:
+            path = next((p for p in (DEJAVU, before) if _has(p, c)), None) or _font_of(c)
+        if path is None:
+            return None
+        if found and path == before:
+            found[-1] = (found[-1][0] + c, path)
+        else:
+            found.append((c, path))
+    return tuple(found)
+
+
+def _plain(text: str) -> tuple[Piece, ...]:
+    return ((text, DEJAVU),)
+
+
+def _whole(name: str) -> str:
+    return escape.shortened(name, LONGEST)
+
+
+def _fonts() -> Iterator[str]:
+    yield DEJAVU
+    yield from _of_the_machine()
+
+
+@cache
+def _of_the_machine() -> tuple[str, ...]:
+    """Return the machine's font files, plain sans-serif ones first."""
+
+    def order(path: str) -> tuple[int, str]:
+        name = Path(path).stem.lower()
+        return sum(word in name for word in UNLIKE), path
+
+    return tuple(sorted(font_manager.findSystemFonts(), key=order))
+
+
+@cache
+def _font_of(c: str) -> str | None:
+    return next((path for path in _of_the_machine() if _has(path, c)), None)
+
+
+@cache
+def _has(path: str, c: str) -> bool:
+    """Whether a font has a glyph for a character, and one with ink: pictures of emoji have none."""
+    face = _face(path)
+    if unicodedata.category(c) in IGNORED:
+        return face is not None
+    if face is None or not face.get_char_index(ord(c)):
+        return False
+    return c.isspace() or font(path, 32).getmask(c).getbbox() is not None
+
+
+@cache
+def _face(path: str) -> FT2Font | None:
+    try:
+        font(path, 32)
+        return FT2Font(path)
+    except (OSError, RuntimeError):  # no font, or one of pictures in sizes of their own
+        return None
+
+
+@cache
+def _lays_out() -> bool:
+    return bool(features.check("raqm") and features.check("fribidi"))
+
+
+def _is_right_to_left(text: str) -> bool:
+    return any(unicodedata.bidirectional(c) in ("R", "AL") for c in text)
+
+
+def _package(text: str) -> str:
+    """Return the package whose fonts have the glyphs, as Debian and Ubuntu name it."""
+    names = [unicodedata.name(c, "") for c in text if not _has(DEJAVU, c)]
+    if any(name.startswith(EAST_ASIAN) for name in names):
+        return "a font that has them (Debian, Ubuntu: fonts-noto-cjk)"
+    return "a font that has them (Debian, Ubuntu: fonts-noto-core, fonts-symbola)"

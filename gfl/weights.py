@@ -1,0 +1,191 @@
+"""Checkpoints that others trained, read without running anything that is in their file.
+
+mmdet's (2.x and 3.x) hold a training's log and state beside the weights, as objects of numpy and
+mmengine. Of these nothing is built: an inert object stands in their place.
+"""
+
+from __future__ import annotations
+
+import ast
+import pickle
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gfl.errors import UserError
+from gfl.files import sha256
+
+# Where a file keeps its weights, the first that it has. mmengine's own ``state_dict`` is the
+# averaged one where a training averaged; ``ema_state_dict`` is then the other.
+WRAPPERS = ("state_dict", "model", "ema_state_dict")
+LONGEST_CONFIG, LONGEST_NAME = 1_000_000, 60  # characters
+
+
+class _Inert:
+    """What stands for an object that is not read."""
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def __setstate__(self, _: object) -> None:
+        pass
+
+
+# What mmengine's and mmcv's hooks write beside the weights; built of none of it is anything.
+_INERT = [
+    (_Inert, name)
+    for name in (
+        "builtins.getattr",  # the log's statistics, as HistoryBuffer's methods
+        "mmengine.logging.history_buffer.HistoryBuffer",
+        "numpy.dtype",
+        "numpy.ndarray",
+        *(
+            f"numpy.{core}.multiarray.{made}"
+            for core in ("core", "_core")
+            for made in ("_reconstruct", "scalar")
+        ),
+    )
+]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The weights of a file, under its own names, and what it says of them."""
+
+    path: Path
+    sha256: str
+    state: Mapping[str, Tensor]
+    classes: tuple[str, ...] | None  # their names, in the labels' order, if it has any
+    config: str | None  # the text of mmdet's configuration, as Python, if it has one
+
+
+def read(path: Path) -> Checkpoint:
+    """Read a checkpoint: mmdet's, this project's ``final.pth``, or a state dict alone.
+
+    Raises:
+        UserError: there is none, it is damaged, or holds more than weights and a training's log.
+    """
+    if not path.is_file():
+        what = "a folder, not a file of weights" if path.is_dir() else "no such file"
+        raise UserError(f"{path}: {what}")
+    try:
+        checksum = sha256(path)
+        with torch.serialization.safe_globals(_INERT):  # type: ignore[arg-type]
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as err:
+        raise UserError(f"{path}: cannot be read ({err.strerror or err})") from err
+    except pickle.UnpicklingError as err:
+        raise UserError(f"{path}: {_refused(err)}") from err
+    except Exception as err:  # whatever torch makes of a file that is no checkpoint
+        reason = f"not a PyTorch checkpoint, or damaged ({type(err).__name__})"
+        raise UserError(f"{path}: {reason}") from err
+    state = _state(content)
+    if not state:
+        raise UserError(f"{path}: holds no weights")
+    meta = content.get("meta") if "meta" in content else None
+    meta = meta if isinstance(meta, Mapping) else {}
+    return Checkpoint(path, checksum, state, _classes(meta), _config(meta))
+
+
+def _refused(err: pickle.UnpicklingError) -> str:
+    """Say what torch would not read; it says so on a page."""
+    found = re.search(r"\bGLOBAL ([\w.]+) (?:was|whose)\b", str(err))
+    if found is None:
+        return "not a PyTorch checkpoint, or damaged"
+    return (
+        f"refused, because it holds {found[1]} beside weights, which could run code; nothing of it "
+        "was run"
+    )
+
+
+def _state(content: Any) -> dict[str, Tensor]:
+    """Return the weights under the names that the detector gave them."""
+    if not isinstance(content, Mapping):
+        return {}
+    wrapped = (content[key] for key in WRAPPERS if isinstance(content.get(key), Mapping))
+    state = {
+        name: value
+        for name, value in next(wrapped, content).items()
+        if isinstance(name, str) and isinstance(value, Tensor)
+    }
+    state.pop("steps", None)  # of an average, how many it is of
+    while state and all(name.startswith("module.") for name in state):
+        state = {name.removeprefix("module."): value for name, value in state.items()}
+    # mmdet 2.x averaged within the model, and swapped: ema_* are the weights that are not averaged.
+    unused = ("ema_", "data_preprocessor.")
+    return {name: value for name, value in state.items() if not name.startswith(unused)}
+
+
+def _classes(meta: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """Return the names of the classes: 3.x's ``dataset_meta``, 2.x's ``CLASSES``."""
+    dataset = meta.get("dataset_meta")
+    dataset = dataset if isinstance(dataset, Mapping) else {}
+    for names in (dataset.get("classes"), dataset.get("CLASSES"), meta.get("CLASSES")):
+        if isinstance(names, (list, tuple)) and names and all(isinstance(n, str) for n in names):
+            return tuple(map(_one_line, names))
+    return None
+
+
+def _one_line(name: str) -> str:
+    """A name as it can be printed and drawn, whatever is in the file."""
+    name = name if name.isprintable() else ascii(name)[1:-1]
+    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
+
+
+def _config(meta: Mapping[str, Any]) -> str | None:
+    for text in (meta.get("cfg"), meta.get("config")):
+        if isinstance(text, str) and len(text) <= LONGEST_CONFIG:
+            return text
+    return None
+
+
+def normalisation(text: str) -> dict[str, Any] | None:
+    """Return the ``mean``, ``std`` and ``rgb`` that an mmdet configuration normalises images with.
+
+    The text is parsed, not run: 3.x's ``data_preprocessor``, 2.x's ``img_norm_cfg``. None where it
+    is not written out there.
+    """
+    try:
+        tree = ast.parse(text.lstrip("\ufeff"))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+    for name, colour in (("data_preprocessor", "bgr_to_rgb"), ("img_norm_cfg", "to_rgb")):
+        for values in _named(tree, name):
+            if {"mean", "std", colour} <= values.keys():
+                return {"mean": values["mean"], "std": values["std"], "rgb": values[colour]}
+    return None
+
+
+def _named(tree: ast.AST, name: str) -> list[dict[str, Any]]:
+    """Return the plain values of every ``dict(...)`` or ``{...}`` that is given this name."""
+    found = []
+    for node in ast.walk(tree):
+        pairs: list[tuple[Any, ast.AST]] = []
+        if isinstance(node, ast.Assign):
+            pairs = [(t.id, node.value) for t in node.targets if isinstance(t, ast.Name)]
+        elif isinstance(node, ast.Call):
+            pairs = [(keyword.arg, keyword.value) for keyword in node.keywords]
+        elif isinstance(node, ast.Dict):
+            pairs = [(_plain(k), v) for k, v in zip(node.keys, node.values, strict=True)]
+        found += [_values(value) for key, value in pairs if key == name]
+    return found
+
+
+def _values(node: ast.AST) -> dict[str, Any]:
+    if isinstance(node, ast.Call):
+        return {k.arg: _plain(k.value) for k in node.keywords if k.arg is not None}
+    value = _plain(node)
+    return value if isinstance(value, dict) else {}
+
+
+def _plain(node: ast.AST | None) -> Any:
+    try:
+        value = None if node is None else ast.literal_eval(node)
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
+        return None
+    return list(value) if isinstance(value, tuple) else value

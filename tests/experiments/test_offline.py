@@ -1,0 +1,78 @@
+"""Without any network a row is trained, and a table and a figure are made: nothing asks for one."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from experiments.worker import ROOT
+
+# In every process of a command: whoever looks up a name or connects to an address is written down,
+# for an attempt that fails may be waited for and forgotten.
+GUARD = """\
+import os, sys
+def watch(event, args):
+    if event in ("socket.getaddrinfo", "socket.gethostbyname", "socket.sendto") or (
+        event == "socket.connect" and not isinstance(args[1], (str, bytes))  # a path is local
+    ):
+        with open(os.environ["ATTEMPTS"], "a") as file:
+            file.write(f"{event} {args[1:] if event == 'socket.connect' else args}\\n")
+        raise OSError(101, "Network is unreachable")
+sys.addaudithook(watch)
+"""
+DRAWN = "from gfl import train; from pathlib import Path; train.EMBEDDED = Path({0!r})"
+MAIN = "import sys; {0}; from {1}.__main__ import main; sys.exit(main({2!r}))"
+
+
+@pytest.fixture
+def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What a command begins with to run in a namespace without network, where that is allowed."""
+    (tmp_path / "guard").mkdir()
+    (tmp_path / "guard/sitecustomize.py").write_text(GUARD)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'guard'}{os.pathsep}{ROOT}")
+    monkeypatch.setenv("ATTEMPTS", str(tmp_path / "attempts"))
+    for prefix in (["unshare", "--net"], ["unshare", "--map-root-user", "--net"]):
+        try:
+            if subprocess.run([*prefix, "true"], capture_output=True).returncode == 0:
+                return prefix
+        except FileNotFoundError:
+            break
+    return []  # the guard alone
+
+
+def call(offline: list[str], tmp_path: Path, package: str, *words: str) -> str:
+    folders = ["--runs", str(tmp_path / "runs"), "--results", str(tmp_path / "results")]
+    code = MAIN.format(DRAWN.format(str(tmp_path / "data")), package, [*words, *folders])
+    command = [*offline, sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    attempts = tmp_path / "attempts"
+    assert not attempts.exists(), attempts.read_text()
+    return done.stdout
+
+
+def test_the_guard_sees_who_asks(offline: list[str], tmp_path: Path) -> None:
+    code = "import urllib.request; urllib.request.urlopen('http://example.org')"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True)
+    assert done.returncode == 1
+    assert "example.org" in (tmp_path / "attempts").read_text()
+
+
+def test_a_row_is_trained_and_its_table_printed(offline: list[str], tmp_path: Path) -> None:
+    assert "finished" in call(
+        offline, tmp_path, "experiments", "run", "table-3/none", "--profile", "smoke"
+    )
+    (record,) = (tmp_path / "runs/smoke").glob("*/record.json")
+    assert '"finished"' in record.read_text()
+
+
+def test_a_figure_is_drawn_from_the_reference(offline: list[str], tmp_path: Path) -> None:
+    (tmp_path / "results").mkdir()
+    for part in ("runs", "predictions"):
+        (tmp_path / "results" / part).symlink_to(ROOT / "results" / part)
+    call(offline, tmp_path, "analysis", "figure", "2a")
+    assert (tmp_path / "results/figures/laptop/fig2a.png").is_file()

@@ -1,0 +1,367 @@
+"""Data sets as tools export them: repaired and said, or refused with the option that decides it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import shutil
+import unicodedata
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import own_folder
+import pytest
+from own_folder import SIZE, SPLITS
+from PIL import Image
+
+from gfl.data import own
+from gfl.errors import UserError
+
+Change = Callable[[dict[str, Any]], object]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return own_folder.write(tmp_path / "parts")
+
+
+def edit(root: Path, change: Change, *splits: str) -> None:
+    for split in splits or SPLITS:
+        content = own_folder.annotations(split)
+        change(content)
+        own_folder.write_split(root, split, content)
+
+
+def contents(data: own.OwnData) -> list[dict[str, Any]]:
+    """Train and val as they are trained on and evaluated."""
+    found = []
+    for split in SPLITS:
+        content = data.files.get(own.normal_file(split))
+        part = getattr(data.spec, split)
+        found.append(json.loads(content or (data.root / part.annotations).read_bytes()))
+    return found
+
+
+def objects(data: own.OwnData) -> list[list[tuple[Any, ...]]]:
+    """Each split's objects: the image's file, the class, the box."""
+    return [
+        sorted(
+            (
+                Path(names[a["image_id"]]).name,
+                classes[a["category_id"]],
+                *(round(float(x), 6) for x in a["bbox"]),
+            )
+            for a in part["annotations"]
+        )
+        for part in contents(data)
+        for names in [{i["id"]: i["file_name"] for i in part["images"]}]
+        for classes in [{c["id"]: c["name"] for c in part["categories"]}]
+    ]
+
+
+def snapshot(root: Path) -> dict[str, str]:
+    files = (path for path in sorted(root.rglob("*")) if path.is_file())
+    return {str(p.relative_to(root)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+# The folders of ../shared/found: what is said, or None where it is nothing.
+FOUND: dict[str, str | None] = {
+    "roboflow-ids-from-0": "category 'hardware' left out",
+    "no-iscrowd": None,
+    "no-area": "areas taken from the boxes",
+    "boxes-only-no-ids-no-sizes": "sizes read from the images",
+    "string-image-ids": "image ids read as whole numbers",
+    "windows-backslashes": "found under other names",
+    "percent-encoded-names": "found under other names",
+    "val-lists-categories-in-another-order": "categories matched with train's by name",
+    "class-name-with-newline": r"'nut\n(m6)' as 'nut (m6)'",
+    "class-name-formula": None,
+    "more/01_annotation_ids_from_0": "annotations numbered from 1",
+    "more/02_utf8_bom": "not plain UTF-8",
+    "more/03_utf16": "not plain UTF-8",
+    "more/08_umlaut_class": None,
+    "more/09_newline_in_class": r"'nut\n' as 'nut'",
+    "more/11_ignore": "taken for crowds, neither trained on nor counted (2 of 4)",
+    "more/12_one_empty_box": "1 empty boxes left out: annotation 1 of train_0.png",
+    "more/13_no_iscrowd_no_area": "areas taken from the boxes",
+    "more/14_image_id_as_text": "image_id read as a whole number",
+    "more/15_backslash": "found under other names",
+    "more/16_nfd_names": "found under other names",
+    "more/17_lone_surrogate_in_class": r"'nut \ud83d' as 'nut'",
+}
+REFUSED = {
+    "normalised-boxes": "8 of 8 boxes lie between 0 and 1: they look normalised",
+    "boxes-are-corners": "only as corners x1, y1, x2, y2, and 0 only as x, y, width, height",
+    "class-name-empty": "1 x category without a name: 7",
+}
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_a_folder_that_was_found_is_repaired(shared, name):
+    data = own.read(shared / "found" / name)
+    said = FOUND[name]
+    assert said in "; ".join(data.remarks) if said else data.remarks == ()
+    assert len(data.classes) == 2
+    assert all(part["annotations"] for part in contents(data))
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_folder_that_was_found_is_refused(shared, name):
+    with pytest.raises(UserError) as refused:
+        own.read(shared / "found" / name)
+    said = str(refused.value)
+    assert REFUSED[name] in said
+    assert "instances_train2017.json" in said
+    assert "instances_val2017.json" in said  # all at once
+    assert "\n" not in said
+
+
+def test_the_options_read_what_was_refused(shared):
+    corners = own.read(shared / "found/boxes-are-corners", boxes="xyxy")
+    fractions = own.read(shared / "found/normalised-boxes", boxes="xywh-fractions")
+    clean = own.read(shared / "found/no-iscrowd")
+    assert objects(corners) == objects(fractions) == objects(clean)
+
+
+def _separators(data: dict[str, Any]) -> None:
+    for image in data["images"]:
+        image["file_name"] = f"C:\\photos\\{image['file_name']}"
+
+
+def _urls(data: dict[str, Any]) -> None:
+    for image in data["images"]:
+        image["file_name"] = f"/data/local-files/?d=set%201/{image['file_name']}"
+
+
+def _another_case(data: dict[str, Any]) -> None:
+    for image in data["images"]:
+        image["file_name"] = image["file_name"].upper()
+
+
+def _no_endings(data: dict[str, Any]) -> None:
+    for image in data["images"]:
+        image["file_name"] = image["file_name"].removesuffix(".png")
+
+
+def _dots(data: dict[str, Any]) -> None:
+    for image in data["images"]:
+        image["file_name"] = f"./{image['file_name']}"
+
+
+def _split_over_two_ids(data: dict[str, Any]) -> None:
+    data["images"].append(data["images"][0] | {"id": 9})
+    data["annotations"][1]["image_id"] = 9
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        _separators, _urls, _another_case, _no_endings, _dots, _split_over_two_ids,
+        lambda data: data["categories"].reverse(),
+        lambda data: data["categories"].append({"id": 9, "name": "washer"}),
+    ],
+)  # fmt: skip
+def test_other_spellings_give_the_same_objects(root, change):
+    right, before = objects(own.read(root)), snapshot(root)
+    edit(root, change, "val")
+    if change in (_separators, _another_case):
+        edit(root, change)
+    data = own.read(root)
+    assert objects(data) == right
+    assert data.remarks or change is _dots
+    assert snapshot(root).keys() == before.keys()  # nothing is written beside the user's files
+
+
+def test_names_in_another_unicode_form_are_found(root):
+    (root / "val2017/val_0.png").rename(root / f"val2017/{unicodedata.normalize('NFD', 'Ö')}.png")
+    edit(root, lambda data: data["images"][0].update(file_name="Ö.png"), "val")
+    assert "1 images found under other names" in own.read(root).remarks[0]
+
+
+def test_a_name_that_fits_several_files_is_refused(root):
+    for folder in "ab":
+        (root / "val2017" / folder).mkdir()
+        shutil.copy(root / "val2017/val_0.png", root / "val2017" / folder / "x.png")
+    edit(root, lambda data: data["images"][0].update(file_name="c/x.png"), "val")
+    with pytest.raises(UserError, match=r"several files: c/x.png \(a/x.png, b/x.png\)"):
+        own.read(root)
+    edit(root, lambda data: data["images"][0].update(file_name="elsewhere/b/x.png"), "val")
+    assert "elsewhere/b/x.png is b/x.png" in own.read(root).remarks[0]
+    edit(
+        root,
+        lambda data: [i.update(file_name=f"{i['id']}/val_0.png") for i in data["images"]],
+        "val",
+    )
+    with pytest.raises(UserError, match=r"image files that fit several names: val_0\.png"):
+        own.read(root)
+
+
+def test_a_data_uri_in_a_names_place_is_cut(root):
+    uri = "data:image/png;base64," + "A" * 10_000
+    edit(root, lambda data: data["images"][1].update(file_name=uri), "val")
+    with pytest.raises(
+        UserError, match=r"1 images that .*val2017/ lacks: data:image/png"
+    ) as refused:
+        own.read(root)
+    assert len(str(refused.value)) < 500
+
+
+def test_everything_wrong_with_train_and_val_is_told_at_once(root):
+    edit(root, lambda data: data["annotations"][0].update(bbox=[1, 2, -3, 4]), "train")
+    own_folder.path(root, "val").write_text("{")
+    with pytest.raises(UserError) as refused:
+        own.read(root)
+    edit(root, lambda data: data["annotations"][0].update(image_id=7), "val")
+    assert "is not JSON" in str(refused.value)
+    with pytest.raises(UserError) as refused:
+        own.read(root)
+    assert "negative size: 1" in str(refused.value)
+    assert "unknown image: 1" in str(refused.value)
+    assert "--skip-broken" in str(refused.value)
+    data = own.read(root, skip_broken=True)
+    assert data.train.objects == {"nut": 5, "bolt": 6}
+    assert len(data.remarks) == 2
+
+
+def test_a_sound_file_is_used_as_it_is_and_a_repaired_one_named_by_what_it_means(root):
+    before = own.read(root)
+    assert before.files == {}
+    assert before.spec.val.normal is None
+    edit(root, lambda data: [a.pop("area") for a in data["annotations"]], "val")
+    repaired = own.read(root)
+    assert list(repaired.files) == ["annotations-val.json"]
+    content = repaired.files["annotations-val.json"]
+    assert repaired.spec.val.normal == hashlib.sha256(content).hexdigest()
+    assert content.isascii()
+    assert repaired.spec.train == before.spec.train
+
+
+def test_objects_to_ignore_count_nowhere(root):
+    edit(root, lambda data: data["annotations"][0].update(ignore=1))
+    data = own.read(root)
+    assert data.train.objects == {"nut": 5, "bolt": 6}
+    assert data.val.objects == {"nut": 2, "bolt": 3}
+    assert [part["annotations"][0]["iscrowd"] for part in contents(data)] == [1, 1]
+    assert not any("ignore" in a for part in contents(data) for a in part["annotations"])
+
+
+def test_more_objects_than_detections_are_evaluated_is_a_warning(root):
+    def many(data: dict[str, Any]) -> None:
+        one = data["annotations"][0]
+        data["annotations"] += [one | {"id": 1000 + i} for i in range(100)]
+
+    edit(root, many)
+    assert own.read(root).warnings == (
+        "1 images in val have more than 100 objects, and AP covers at most 100 detections an "
+        "image: val_0.png (102)",
+    )
+
+
+@pytest.mark.parametrize(
+    ("annotations", "images", "words"),
+    [
+        ("annotations/instances_{}.json", "images/{}", ("Train", "Validation")),  # CVAT
+        ("{}/labels.json", "{}/images", ("train", "validation")),  # MediaPipe
+        ("Annotations/Instances_{}.JSON", "Images/{}", ("TRAIN", "VAL")),
+        ("{}_annotations.coco.json", "{}", ("train", "val")),
+    ],
+)
+def test_tools_names_are_found_in_any_case(root, annotations, images, words):
+    for split, word in zip(SPLITS, words, strict=True):
+        path, folder = root / annotations.format(word), root / images.format(word)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        own_folder.path(root, split).rename(path)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        (root / f"{split}2017").rename(folder)
+    data = own.read(root)
+    assert data.spec.val.images == images.format(words[1])
+
+
+def test_two_files_that_differ_in_case_alone_are_not_chosen_between(root):
+    train = own_folder.path(root, "train")
+    for name in ("Train.json", "TRAIN.json"):
+        shutil.copy(train, root / name)
+    train.unlink()
+    with pytest.raises(UserError, match=r"has TRAIN.json, Train.json: name the train file"):
+        own.read(root)
+
+
+def test_a_second_file_that_might_be_meant_is_named(root):
+    shutil.copy(own_folder.path(root, "train"), root / "train.json")
+    assert own.read(root).remarks == (
+        "instances_train2017.json (train): read rather than train.json",
+    )
+
+
+def test_the_home_folder_is_expanded(root, monkeypatch):
+    monkeypatch.setenv("HOME", str(root.parent))
+    data = own.read("~/parts", val=f"~/parts/{own_folder.path(root, 'val').relative_to(root)}")
+    assert data.root == root
+    assert data.spec == own.read(root).spec
+
+
+def whole(root: Path, count: int = 30) -> Path:
+    """One file for all images, as CVAT exports a task."""
+    (root / "annotations").mkdir(parents=True)
+    (root / "images").mkdir()
+    images = []
+    for i in range(count):
+        noise = random.Random(i).randbytes(SIZE[0] * SIZE[1] * 3)
+        Image.frombytes("RGB", SIZE, noise).save(root / f"images/{i}.png")
+        images.append({"id": i, "file_name": f"{i}.png", "width": SIZE[0], "height": SIZE[1]})
+    boxes = [
+        {"id": i + 1, "image_id": i, "category_id": 1, "bbox": [1, 2, 20, 30], "area": 600,
+         "iscrowd": 0}
+        for i in range(count)
+    ]  # fmt: skip
+    content = {"images": images, "annotations": boxes, "categories": [{"id": 1, "name": "nut"}]}
+    (root / "annotations/instances_default.json").write_text(json.dumps(content))
+    return root
+
+
+def names(part: dict[str, Any]) -> set[str]:
+    return {image["file_name"] for image in part["images"]}
+
+
+def test_one_file_is_divided_the_same_way_every_time(tmp_path):
+    root = whole(tmp_path / "cvat")
+    with pytest.raises(UserError, match=r"or divide one file with --split 0\.2"):
+        own.read(root)
+    data = own.read(root, split=0.2)
+    train, val = map(names, contents(data))
+    assert (len(train), len(val), train & val) == (24, 6, set())
+    assert "24 images to train on, 6 to evaluate on" in "; ".join(data.remarks)
+    path = root / "annotations/instances_default.json"
+    content = json.loads(path.read_text())
+    content["images"].reverse()
+    path.write_text(json.dumps(content))
+    assert names(contents(own.read(root, split=0.2))[1]) == val
+    for part in contents(data):
+        assert {a["image_id"] for a in part["annotations"]} == {i["id"] for i in part["images"]}
+
+
+def test_copies_of_an_image_are_never_in_both_parts(tmp_path):
+    root = whole(tmp_path / "cvat")
+    path = root / "annotations/instances_default.json"
+    content = json.loads(path.read_text())
+    for i in range(0, 30, 3):
+        for j, image in enumerate(content["images"][i : i + 3]):
+            new = f"{i}_jpg.rf.{i}a{j}.png" if i % 2 else f"x{image['id']}.png"
+            (root / "images" / image["file_name"]).rename(root / "images" / new)
+            image["file_name"] = new
+            if not i % 2:
+                shutil.copy(root / f"images/x{i}.png", root / f"images/{new}.copy")
+                (root / f"images/{new}.copy").replace(root / "images" / new)
+    path.write_text(json.dumps(content))
+    train, val = contents(own.read(root, split=0.2))
+    groups = [{image["id"] // 3 for image in part["images"]} for part in (train, val)]
+    assert not groups[0] & groups[1]
+    assert groups[0] | groups[1] == set(range(10))
+
+
+@pytest.mark.parametrize("part", [0, 1, 1.5, -0.2])
+def test_a_part_is_between_0_and_1(root, part):
+    with pytest.raises(UserError, match="expected a part between 0 and 1"):
+        own.read(root, split=part)
