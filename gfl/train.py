@@ -243,7 +243,7 @@ def _record(request: Request, outcome: Outcome) -> RunRecord:
         seed=request.seed,
         commit=request.commit,
         dirty=request.dirty,
-        versions=(request.versions or digests.versions()) | _data_versions(request),
+        versions={**(request.versions or digests.versions()), **_data_versions(request)},
         hardware=outcome.hardware,
         metrics=outcome.metrics,
         fps=outcome.fps,
