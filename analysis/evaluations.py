@@ -20,7 +20,9 @@ from analysis.overlaps import Truth
 from analysis.uncertainty import Estimate
 from experiments import profiles
 from experiments.matrix import check_writable, named
-from gfl.data.coco import annotation_file, read_json
+from gfl import escape
+from gfl.data.annotations import read
+from gfl.data.coco import annotation_file
 from gfl.errors import UserError, did_you_mean
 from gfl.evaluation import FILE, FOLDER, KIND, SPLIT, Evaluation
 from gfl.experiment import PAPER_SCALE, Experiment, Profile
@@ -148,13 +150,13 @@ def _dataset(path: Path, library: Evaluations) -> dict:
     checksum = sha256(path)
     if any(one.annotations != checksum for one in library.by_run.values()):
         raise UserError(f"{path} is not what these weights were evaluated against")
-    return read_json(path)
+    return read(path)
 
 
 def _intervals(one: Evaluation, found: Mapping[str, Estimate]) -> str:
     head = (
-        f"{one.row} with {named(one.file)} (SHA-256 {one.weights[:12]}...), on {one.images} "
-        f"images: each figure with its 95 % interval, which the images give it alone "
+        f"{one.row} with {escape.markdown(one.file)} (SHA-256 {one.weights[:12]}...), on "
+        f"{one.images} images: each figure with its 95 % interval, which the images give it alone "
         f"({uncertainty.RESAMPLES} bootstrap samples of them).\n"
     )
     rows = ["| | figure | 95 % interval |", "| :-- | --: | :-: |"]
