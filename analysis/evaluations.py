@@ -19,7 +19,7 @@ from analysis.matching import match
 from analysis.overlaps import Truth
 from analysis.uncertainty import Estimate
 from experiments import profiles
-from experiments.matrix import check_writable, named
+from experiments.matrix import check_writable
 from gfl import escape
 from gfl.data.annotations import read
 from gfl.data.coco import annotation_file
@@ -98,10 +98,10 @@ def _folder(store: Store, name: str) -> Path:
             there = sorted(path.parent.name for path in where.glob(f"*/{FILE}"))
         if not there:
             raise UserError(f"no weights are evaluated in {where}: python -m experiments evaluate")
-        raise UserError(f"no weights {named(name)} in {where}{did_you_mean(name, there)}")
+        raise UserError(f"no weights {escape.terminal(name)} in {where}{did_you_mean(name, there)}")
     folder = Path(name).expanduser()
     if folder.resolve().parent != where.resolve():
-        raise UserError(f"{named(name)}: evaluated weights lie in {where}")
+        raise UserError(f"{escape.terminal(name)}: evaluated weights lie in {where}")
     return folder
 
 

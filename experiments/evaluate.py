@@ -14,7 +14,7 @@ from experiments.cli import add_folders
 from experiments.declare import FPS, Cell, Table
 from experiments.machine import usable_cores
 from experiments.matrix import Run
-from gfl import evaluation
+from gfl import escape, evaluation
 from gfl.data import annotations, coco
 from gfl.errors import UserError
 from gfl.evaluation import Evaluation
@@ -108,7 +108,7 @@ def weights_of(args: argparse.Namespace) -> tuple[Run, Path]:
     row = matrix.single(args.row, profiles.get(PAPER_SCALE), [0])
     path = args.weights.expanduser()
     if not path.exists():
-        raise UserError(f"no such file: {matrix.named(str(path))}{matrix.near(path)}")
+        raise UserError(f"no such file: {escape.terminal(str(path))}{matrix.near(path)}")
     return row, path
 
 

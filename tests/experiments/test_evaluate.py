@@ -18,6 +18,7 @@ import mmdet
 import numpy as np
 import pytest
 import torch
+from extra_rows import declare
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
@@ -310,10 +311,13 @@ def test_an_image_cut_short_is_one_line(
     assert "Traceback" not in err
 
 
-def test_a_row_of_ones_own_is_shown_without_the_papers_figures() -> None:
+def test_a_row_of_ones_own_is_shown_without_the_papers_figures(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    declare("table-1c", monkeypatch)
     metrics = dict.fromkeys(METRICS, 43.25)
     made = Evaluation(
-        name="others-x", row="table-1c/3", run="x", experiment={}, file="w", weights="0" * 64,
+        name="others-x", row="table-1c/3.5", run="x", experiment={}, file="w", weights="0" * 64,
         data_root="", annotations="", data="", images=5000, metrics=metrics, predictions={},
         commit=None, dirty=False, versions={}, hardware={}, seconds=1.0, started="",
     )  # fmt: skip
