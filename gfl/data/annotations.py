@@ -43,6 +43,7 @@ from gfl.errors import UserError
 
 PARTS = ("images", "annotations", "categories")
 SMALLEST_BOX = 1  # px; mmdet leaves smaller ones out of training
+MOST_OF_BOX = 1.01  # an object's area, as a part of its box's: no more but for rounding
 # What other formats have at the top of their JSON.
 FOREIGN = {
     "shapes": "LabelMe's own format",
@@ -229,7 +230,7 @@ class _Annotations:
             self.repaired["objects to ignore taken for crowds, neither trained on nor counted"] += 1
             one = {k: v for k, v in one.items() if k != "ignore"}
         crowd = 1 if any(flags) else 0
-        area = self._area(one.get("area"), box)
+        area = self._area(self._scaled(one.get("area"), box, size), box)
         return with_values(
             one, image_id=image, category_id=category, bbox=box, area=area, iscrowd=crowd
         )
@@ -273,6 +274,20 @@ class _Annotations:
         if self.trainable and outside and w >= SMALLEST_BOX and h >= SMALLEST_BOX:
             return ["annotations with a box outside of its image"]
         return []
+
+    def _scaled(self, given: object, box: Sequence[float], size: tuple[float, float]) -> object:
+        """An area in pixels, beside boxes that were of another layout.
+
+        None: it is not of an object in its box, but of the numbers taken for another box.
+        """
+        area = number(given)
+        if self.layout == "xywh" or area is None or area <= 0:
+            return given
+        if self.layout.endswith(bboxes.FRACTIONS) and area <= 1:
+            area *= size[0] * size[1]
+            self.repaired["areas as fractions of their images read in pixels"] += 1
+            given = area
+        return given if area <= MOST_OF_BOX * box[2] * box[3] else None
 
     def _area(self, given: object, box: Sequence[float]) -> object:
         # COCO's own may be 0; mmdet leaves such an object out of training.

@@ -244,18 +244,70 @@ def test_boxes_of_another_layout_are_refused_and_the_option_reads_them():
     assert not problems(lambda d: d["annotations"][0].update(bbox=[6, 2, 92, 36]))  # one sticks out
 
 
-@given(BOX, st.sampled_from(bboxes.LAYOUTS))
-def test_every_layout_is_read_back(box, layout):
+def laid_out(box: tuple[float, float, float, float], layout: str) -> list[float]:
+    """A box of an image of 96 x 64 px in another layout."""
     x, y, w, h = box
-    name = layout.removesuffix(bboxes.FRACTIONS)
     a, b, c, d = {
         "xywh": (x, y, w, h),
         "xyxy": (x, y, x + w, y + h),
         "cxcywh": (x + w / 2, y + h / 2, w, h),
-    }[name]
-    if layout.endswith(bboxes.FRACTIONS):
-        a, b, c, d = a / 96, b / 64, c / 96, d / 64
-    assert bboxes.as_xywh([a, b, c, d], layout, (96, 64)) == pytest.approx(box, abs=1e-9)
+    }[layout.removesuffix(bboxes.FRACTIONS)]
+    return [a / 96, b / 64, c / 96, d / 64] if layout.endswith(bboxes.FRACTIONS) else [a, b, c, d]
+
+
+@given(BOX, st.sampled_from(bboxes.LAYOUTS))
+def test_every_layout_is_read_back(box, layout):
+    assert bboxes.as_xywh(laid_out(box, layout), layout, (96, 64)) == pytest.approx(box, abs=1e-9)
+
+
+@given(
+    BOX,
+    st.sampled_from([layout for layout in bboxes.LAYOUTS if layout != "xywh"]),
+    st.sampled_from(["pixels", "pixels as text", "fractions", "third less fourth", "none"]),
+    st.floats(0.3, 1),
+)
+@settings(deadline=None)
+def test_areas_are_those_of_the_boxes_that_are_read_whatever_their_layout(box, layout, kind, part):
+    """An outline's area is a part of the box's; one of numbers mistaken for a box is not kept."""
+    numbers, area = laid_out(box, layout), part * box[2] * box[3]
+    wrong = numbers[2] * numbers[3]  # what a tool writes that takes them for a width and a height
+    given_area = {
+        "pixels": area,
+        "pixels as text": str(area),
+        "fractions": area / (96 * 64),
+        "third less fourth": wrong,
+        "none": None,
+    }[kind]
+    in_fractions = layout.endswith(bboxes.FRACTIONS)
+    if kind.startswith("pixels") and in_fractions and area <= 1:
+        return  # a fraction, as far as anyone can tell
+    data = clean()
+    for one in data["annotations"]:
+        one.update(bbox=numbers, area=given_area)
+    made = normal(data, layout=layout, trainable=True)
+    full = box[2] * box[3]
+    for one in made.dataset["annotations"]:
+        assert one["bbox"] == pytest.approx(box, abs=1e-9)
+        if kind.startswith("pixels") or (kind == "fractions" and in_fractions):
+            assert one["area"] == pytest.approx(area)
+        elif kind == "third less fourth":
+            assert 0 < one["area"] <= 1.02 * full
+        elif kind == "none":
+            assert one["area"] == pytest.approx(full)
+
+
+def test_an_area_of_a_box_misread_is_taken_from_the_box_in_one_remark():
+    data = clean()
+    for one in data["annotations"]:
+        one.update(bbox=[0.1, 0.1, 0.5, 0.5], area=0.25)
+    made = normal(data, layout="xywh-fractions", trainable=True)
+    assert [one["area"] for one in made.dataset["annotations"]] == [0.25 * 96 * 64] * 6
+    assert made.remarks == ["areas as fractions of their images read in pixels (6 of 6)"]
+    for one in data["annotations"]:
+        one.update(bbox=[40, 20, 60, 40], area=60 * 40)  # not 20 x 20
+    made = normal(data, layout="xyxy", trainable=True)
+    assert [one["area"] for one in made.dataset["annotations"]] == [400] * 6
+    assert made.remarks == ["areas taken from the boxes (6 of 6)"]
 
 
 @pytest.mark.parametrize(
