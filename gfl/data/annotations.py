@@ -44,6 +44,8 @@ from gfl.errors import UserError
 PARTS = ("images", "annotations", "categories")
 SMALLEST_BOX = 1  # px; mmdet leaves smaller ones out of training
 MOST_OF_BOX = 1.01  # an object's area, as a part of its box's: no more but for rounding
+# What is said of an annotation whose flag, iscrowd or ignore, is neither a yes nor a no.
+FLAGS = "annotation without iscrowd 0 or 1", "annotation whose ignore is not 0 or 1"
 # What other formats have at the top of their JSON.
 FOREIGN = {
     "shapes": "LabelMe's own format",
@@ -127,6 +129,10 @@ def _without_boxes(found: Found) -> Found:
     return defaultdict(list, {what: v for what, v in found.items() if "box" not in what})
 
 
+class _Broken(str):
+    """What is wrong with a reference, in the place of an id."""
+
+
 class _Annotations:
     """Reads annotations one by one; what is broken is collected in ``found``."""
 
@@ -206,21 +212,20 @@ class _Annotations:
         name = one.get("id")
         image = self._id(one.get("image_id"), self.images.of, "image")
         category = self._id(one.get("category_id"), self.categories.of, "category")
-        broken = [f"annotation of an unknown {kind}" for kind, id in
-                  (("image", image), ("category", category)) if id is None]  # fmt: skip
-        given, flags = self._box(one), (flag(one.get("iscrowd")), flag(one.get("ignore")))
+        broken = [what for what in (image, category) if isinstance(what, _Broken)]
+        size = None if isinstance(image, _Broken) else self.images.sizes.get(image)
+        given = self._box(one, size)
+        flags = flag(one.get("iscrowd")), flag(one.get("ignore"))
         if given is None:
-            broken.append("annotation whose bbox is not four finite numbers")
-        if None in flags:
-            broken.append("annotation without iscrowd 0 or 1")
-        size = self.images.sizes.get(image)
+            broken.append(self._without_box(one, size))
+        broken += [what for what, value in zip(FLAGS, flags, strict=True) if value is None]
         if given is not None and size is not None:
             if self.doubt:
                 self.seen.append((given, size, one.get("area")))
             box = bboxes.as_xywh(given, self.layout, size) if self.layout != "xywh" else given
             broken += self._wrong(box, size)
         for what in broken:
-            self.found[what].append(name)
+            self.found[str(what)].append(name)
         if broken or given is None or size is None:
             return None
         if self.trainable and min(box[2:]) < SMALLEST_BOX:
@@ -236,24 +241,34 @@ class _Annotations:
         )
 
     def _id(self, given: object, ids: Mapping[Key, Any], kind: str) -> Any:
+        unknown = _Broken(f"annotation of an unknown {kind}")
         if type(given) is int:
-            return ids.get(given)
+            return ids.get(given, unknown)
         id = key(given)
         if isinstance(id, int) and id in ids:
+            named = given.strip() if isinstance(given, str) else id
+            if ids.get(named, ids[id]) != ids[id]:
+                return _Broken(f"annotation whose {kind}_id is one's id and another's name")
             self.repaired[f"{kind}_id read as a whole number"] += 1
             return ids[id]
         name = next((one for one in (given, id) if isinstance(one, str) and one in ids), None)
         if name is None:
-            return None
+            return unknown
         self.repaired[f"{kind}_id that is text resolved"] += 1
         return ids[name]
 
-    def _box(self, one: Item) -> list[float] | None:
+    def _without_box(self, one: Item, size: tuple[float, float] | None) -> str:
+        drawn = one.get("bbox") in (None, []) and not self.layout.endswith(bboxes.FRACTIONS)
+        if drawn and size and bboxes.is_mask_of_another_size(one.get("segmentation"), size):
+            return "annotation whose mask is not of its image's width and height"
+        return "annotation whose bbox is not four finite numbers"
+
+    def _box(self, one: Item, size: tuple[float, float] | None) -> list[float] | None:
         given = one.get("bbox")
         if given is None or given == []:
             if self.layout.endswith(bboxes.FRACTIONS) or not one.get("segmentation"):
                 return None
-            found = bboxes.of_outline(one["segmentation"])
+            found = bboxes.of_outline(one["segmentation"], size)
             if found is not None:
                 self.repaired["boxes drawn around their segmentations"] += 1
                 a, b, c, d = found  # pixels, as the layout has them

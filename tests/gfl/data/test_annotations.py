@@ -218,6 +218,63 @@ def test_a_mask_gives_its_box():
     assert normal(data).dataset["annotations"][0]["bbox"] == [10, 5, 3, 4]
 
 
+@pytest.mark.parametrize(
+    "mask",
+    [
+        {"size": [96, 64], "counts": [645, 4, 60, 4, 60, 4, 5367]},  # the sides swapped
+        {"size": [32, 48], "counts": [645, 4, 887]},  # of the image before it was enlarged
+        {"size": [1_000_000, 1_000_000], "counts": [1_000_000_000_000]},
+        {"size": [-64, -96], "counts": [6144]},
+        {"size": "64", "counts": "x"},
+        {"counts": "x"},
+    ],
+)
+def test_a_mask_of_another_size_than_its_image_gives_no_box(mask):
+    def masked(data: Dataset) -> None:
+        data["annotations"][0].update(bbox=None, segmentation=mask)
+
+    said = "1 x annotation whose mask is not of its image's width and height: 1"
+    assert problems(masked) == f"has {said}"
+    assert remarks(masked, skip=True) == [f"left out: has {said}"]
+
+
+@pytest.mark.parametrize("side", [1 << 16, 1_000_000, 1 << 39])
+def test_a_mask_of_more_pixels_than_pycocotools_counts_gives_no_box(side):
+    assert bboxes.of_outline({"size": [side, side], "counts": [0, side * side]}) is None
+    assert bboxes.of_outline({"size": [side, side], "counts": "PPP"}) is None
+    big = {"size": [side, side], "counts": [side * side]}
+    data = clean()
+    data["images"][0].update(width=side, height=side)
+    data["annotations"][0].update(bbox=None, segmentation=big)
+    assert "four finite numbers: 1" in normal(data).problems[0]
+
+
+def test_text_that_is_an_id_and_anothers_name_is_neither():
+    def named(data: Dataset) -> None:
+        data["categories"][0]["name"], data["categories"][1]["name"] = "0", "7"
+        data["annotations"][0]["category_id"] = "7"
+
+    assert problems(named) == (
+        "has 1 x annotation whose category_id is one's id and another's name: 1"
+    )
+
+    def of_itself(data: Dataset) -> None:
+        named(data)
+        data["categories"][0]["name"], data["categories"][1]["name"] = "7", "0"
+
+    assert remarks(of_itself) == ["category_id read as a whole number (1 of 6)"]
+
+    def all_text(data: Dataset) -> None:  # ids that are text are referred to as text
+        named(data)
+        for one in data["categories"]:
+            one["id"] = str(one["id"])
+
+    data = clean()
+    all_text(data)
+    made = normal(data, trainable=True)
+    assert (made.problems, made.dataset["annotations"][0]["category_id"]) == ([], 7)
+
+
 def corners(data: Dataset) -> None:
     for one in data["annotations"]:
         x, y, w, h = one["bbox"]
@@ -319,6 +376,7 @@ def test_an_area_of_a_box_misread_is_taken_from_the_box_in_one_remark():
         (lambda d: d["annotations"][0].update(bbox=[1, 2, 3, 4, 5]), "four finite numbers: 1"),
         (lambda d: d["annotations"][0].update(bbox=[99, 2, 3, 4]), "outside of its image: 1"),
         (lambda d: d["annotations"][0].update(iscrowd="perhaps"), "iscrowd 0 or 1: 1"),
+        (lambda d: d["annotations"][0].update(ignore=2), "x annotation whose ignore is not 0 or 1"),
     ],
 )
 def test_a_broken_annotation_is_refused_or_left_out(change, said):
