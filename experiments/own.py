@@ -48,6 +48,7 @@ IMAGES_PER_GPU = 4
 # a laptop's core, half of COCO's first epochs on a GPU. Inferred, as the bounds in epochs are.
 IMAGES_SEEN: dict[Scale, int] = {"laptop": 12_000, "coco": 60_000}
 EPOCHS: dict[Scale, tuple[int, int]] = {"laptop": (3, 100), "coco": (12, 72)}
+LARGEST_SEED = (1 << 32) - 1  # that numpy takes
 EVALUATIONS = 6  # over a run, and one at its end
 
 
@@ -136,6 +137,7 @@ def plan(
         UserError: a value is not one that a detector can be trained with.
     """
     experiment = _experiment(experiment)
+    _check_devices(device, gpus)
     if scale is None:
         scale = "coco" if device != "cpu" and visible_gpus() else "laptop"
     if scale not in IMAGES_SEEN:
@@ -270,10 +272,28 @@ def _experiment(named: str | Experiment) -> Experiment:
     return experiment
 
 
+def _check_devices(device: str, gpus: int) -> None:
+    """Refuse CUDA devices that a worker would not find, before anything is written."""
+    if gpus < 1:
+        raise UserError(f"gpus {gpus}: expected 1 or more")
+    if device == "cpu":
+        if gpus > 1:
+            raise UserError(f"--gpus {gpus} needs CUDA devices: leave --device cpu out")
+        return
+    found = len(visible_gpus())
+    if device == "cuda" and not found:
+        raise UserError("--device cuda: no CUDA device is found here; --device cpu trains without")
+    if gpus > max(1, found):
+        devices = counted(found, "CUDA device") if found else "no CUDA device"
+        raise UserError(f"--gpus {gpus}: {devices} found here")
+
+
 def _check_numbers(epochs: int | None, batch: int | None, lr: float | None, seed: int) -> None:
-    for name, value, least in (("epochs", epochs, 1), ("batch", batch, 1), ("seed", seed, 0)):
-        if value is not None and value < least:
-            raise UserError(f"{name} {value}: expected {least} or more")
+    for name, value in (("epochs", epochs), ("batch", batch)):
+        if value is not None and value < 1:
+            raise UserError(f"{name} {value}: expected 1 or more")
+    if not 0 <= seed <= LARGEST_SEED:
+        raise UserError(f"seed {seed}: expected 0 to {LARGEST_SEED}")
     if lr is not None and not 0 < lr < math.inf:
         raise UserError(f"lr {lr}: expected a number above 0")
 

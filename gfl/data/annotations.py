@@ -97,7 +97,13 @@ def normal(
     annotations = reader.read(dataset["annotations"], made)
     found.update({what: which for what, which in reader.found.items() if not skip})
     made.problems = sentences(found)
+    made.kept = len(annotations)
     made.broken = sum(map(len, reader.found.values()))
+    if made.broken and (not annotations or not skip):
+        made.problems += [f"has {what}" for what in _without_ids(dataset, reader.found)]
+    if made.broken and not annotations and skip:
+        left_out = "; ".join(sentences(reader.found))
+        made.problems.append(f"has no annotation left, every one was left out: {left_out}")
     if reader.doubt and (why := bboxes.doubts(reader.seen)):
         # The boxes are what is wrong, not what they look like as another layout.
         made.problems = [*sentences(_without_boxes(found)), why]
@@ -123,6 +129,17 @@ def shape_problem(dataset: object) -> str:
         hint = f" (it looks like {known}: export it as COCO)" if known else ""
         return f"is not COCO: has no list of {', '.join(odd)}{hint}"
     return ""
+
+
+def _without_ids(dataset: Item, found: Found) -> list[str]:
+    """Say which images or categories no annotation can mean, where some mean unknown ones."""
+    said = []
+    for kind, part in (("image", "images"), ("category", "categories")):
+        items = [one for one in dataset[part] if isinstance(one, dict) and one.get("id") is None]
+        if items and found.get(f"annotation of an unknown {kind}"):
+            names = some([one.get("name", one.get("file_name")) for one in items])
+            said.append(f"{len(items)} x {kind} without an id: {names}")
+    return said
 
 
 def _without_boxes(found: Found) -> Found:
@@ -212,7 +229,7 @@ class _Annotations:
         name = one.get("id")
         image = self._id(one.get("image_id"), self.images.of, "image")
         category = self._id(one.get("category_id"), self.categories.of, "category")
-        broken = [what for what in (image, category) if isinstance(what, _Broken)]
+        broken: list[str] = [what for what in (image, category) if isinstance(what, _Broken)]
         size = None if isinstance(image, _Broken) else self.images.sizes.get(image)
         given = self._box(one, size)
         flags = flag(one.get("iscrowd")), flag(one.get("ignore"))

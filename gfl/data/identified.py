@@ -31,6 +31,7 @@ class Normal:
     problems: list[str] = field(default_factory=list)
     changed: bool = False  # also by what is not worth a word
     broken: int = 0  # annotations that ``skip`` leaves out
+    kept: int = 0  # annotations that are sound, or were made so
 
     def content(self) -> bytes:
         """Return it as an ASCII JSON file, of what training and evaluation read alone."""

@@ -388,6 +388,37 @@ def test_a_broken_annotation_is_refused_or_left_out(change, said):
     assert [one["id"] for one in made.dataset["annotations"]] == [2, 3, 4, 5, 6]
 
 
+def test_a_category_without_an_id_is_named_beside_what_it_breaks():
+    def without(data: Dataset) -> None:
+        for one in data["categories"]:
+            del one["id"]
+
+    unknown = "has 6 x annotation of an unknown category: 1, 2, 3, 4, 5"
+    said = problems(without)
+    assert said.startswith(unknown)
+    assert said.endswith("; has 2 x category without an id: nut, bolt")
+
+    def by_name(data: Dataset) -> None:
+        without(data)
+        for one in data["annotations"]:
+            one["category_id"] = {7: "nut", 3: "bolt"}[one["category_id"]]
+
+    assert problems(by_name) == ""
+
+
+def test_where_nothing_would_be_left_that_is_said():
+    def broken(data: Dataset) -> None:
+        for one in data["annotations"]:
+            one["bbox"] = None
+
+    said = problems(broken, skip=True)
+    assert said.startswith("has no annotation left, every one was left out: has 6 x annotation who")
+    data = clean()
+    broken(data)
+    made = normal(data, trainable=True)
+    assert (made.broken, made.kept) == (6, 0)
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
