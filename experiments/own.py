@@ -137,7 +137,6 @@ def plan(
         UserError: a value is not one that a detector can be trained with.
     """
     experiment = _experiment(experiment)
-    _check_devices(device, gpus)
     if scale is None:
         scale = "coco" if device != "cpu" and visible_gpus() else "laptop"
     if scale not in IMAGES_SEEN:
@@ -244,6 +243,35 @@ def check_folder(plan: Plan, folder: Path) -> None:
         )
 
 
+def check_devices(plan: Plan) -> None:
+    """Refuse what training would: CUDA asked for, or needed, where torch finds none or too few.
+
+    Imports torch where the plan needs CUDA, which takes seconds.
+
+    Raises:
+        UserError: there are fewer devices than the plan is for.
+    """
+    device, gpus = plan.machine.device, plan.machine.gpus
+    wanted = plan.profile.device if device == "auto" else device
+    if wanted == "cpu" and gpus == 1:
+        return
+    import torch
+
+    found = torch.cuda.device_count() if wanted == "cuda" or device == "auto" else 0
+    if gpus > 1 and found < gpus:
+        there = {0: "no CUDA device", 1: "1 CUDA device"}.get(found, f"{found} CUDA devices")
+        used = ", and --device cpu uses none" if device == "cpu" else f"; torch finds {there} here"
+        raise UserError(f"--gpus {gpus} needs {gpus} CUDA devices{used}")
+    if found:
+        return
+    if device == "cuda":
+        raise UserError("--device cuda: torch finds no CUDA device here; --device cpu needs none")
+    raise UserError(
+        "--scale coco is made for CUDA, and torch finds no CUDA device here; --scale laptop trains "
+        "on a CPU, --device cpu tries this one anyway"
+    )
+
+
 def _has_content(folder: Path) -> bool:
     return folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
 
@@ -270,22 +298,6 @@ def _experiment(named: str | Experiment) -> Experiment:
             f"{experiment.slug}: a data set of one's own trains its scale's network and schedule"
         )
     return experiment
-
-
-def _check_devices(device: str, gpus: int) -> None:
-    """Refuse CUDA devices that a worker would not find, before anything is written."""
-    if gpus < 1:
-        raise UserError(f"gpus {gpus}: expected 1 or more")
-    if device == "cpu":
-        if gpus > 1:
-            raise UserError(f"--gpus {gpus} needs CUDA devices: leave --device cpu out")
-        return
-    found = len(visible_gpus())
-    if device == "cuda" and not found:
-        raise UserError("--device cuda: no CUDA device is found here; --device cpu trains without")
-    if gpus > max(1, found):
-        devices = counted(found, "CUDA device") if found else "no CUDA device"
-        raise UserError(f"--gpus {gpus}: {devices} found here")
 
 
 def _check_numbers(epochs: int | None, batch: int | None, lr: float | None, seed: int) -> None:
