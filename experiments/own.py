@@ -281,7 +281,7 @@ def _changed(before: Request, run: Run) -> str:
     then = {"": asdict(before.experiment), "seed": before.seed} | asdict(before.profile)
     now = {"": asdict(run.experiment), "seed": run.seed} | asdict(run.profile)
     found = [f"{d.path.strip('.')} {d.a}, now {d.b}" for d in differences(then, now)]
-    return "; ".join(found[:3]) + ("; ..." if len(found) > 3 else "") or "another version's"
+    return escape.some(found, 3, "; ") or "another version's"
 
 
 def _experiment(named: str | Experiment) -> Experiment:

@@ -179,8 +179,7 @@ def run(args: argparse.Namespace, worker: Sequence[str]) -> int:
 
 def described(data: OwnData) -> list[str]:
     """Say what a data set holds."""
-    named = [escape.shortened(name, WIDEST) for name in data.classes[:10]]
-    names = ", ".join(named) + (", ..." if len(data.classes) > 10 else "")
+    names = escape.some(data.classes, 10, columns=WIDEST)
     classes = "1 class" if len(data.classes) == 1 else f"{len(data.classes)} classes"
     return [
         f"data: {data.root}",

@@ -230,7 +230,7 @@ def test_nobody_is_advised_to_leave_out_all_there_is(root):
     with pytest.raises(UserError) as refused:
         own.read(root)
     assert "--skip-broken" not in str(refused.value)
-    with pytest.raises(UserError, match="every one was left out: .* four finite numbers"):
+    with pytest.raises(UserError, match=r"every one was left out: .* four finite numbers"):
         own.read(root, skip_broken=True)
 
 
