@@ -85,9 +85,12 @@ def select(target: str, profile: Profile, seeds: Sequence[int]) -> tuple[list[Ta
     if not runs and match:
         raise UserError(_no_such_run(target, match["slug"], every, profile))
     if not runs:
-        known = ["all", *tables.NAMES, *(run.experiment.slug for run in every)]
+        known = dict.fromkeys(["all", *tables.NAMES, *(run.experiment.slug for run in every)])
+        near = did_you_mean(target, known)
+        if near.startswith("; known"):
+            near = f"; known: {escape.some(list(known))}"
         what = "table" if target.lower().startswith("tab") else "table or run"
-        raise UserError(f"unknown {what} {target!r}{did_you_mean(target, known)}")
+        raise UserError(f"unknown {what} {target!r}{near}")
     shown = [t for t in tables.TABLES.values() if any(_shows(r, t.name) for r in runs)]
     return shown, runs
 
@@ -106,7 +109,7 @@ def single(target: str, profile: Profile, seeds: Sequence[int]) -> Run:
         several = [f"{run.rows[0]}, seed {run.seed}" for run in runs]
         if len({run.seed for run in runs}) == 1:
             several = [run.rows[0] for run in runs]
-        raise UserError(f"{target!r} is {len(runs)} runs; name one: {', '.join(several)}")
+        raise UserError(f"{target!r} is {len(runs)} runs; name one: {escape.some(several)}")
     return runs[0]
 
 

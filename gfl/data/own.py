@@ -261,7 +261,7 @@ def _normal(
         normal.changed |= part.rewritten
         wrong = [f"{len(which)} {what}: {some(which)}" for what, which in mine.items()]
         wrong += normal.problems
-        if normal.broken and not skip:
+        if normal.broken and normal.kept and not skip:
             wrong[-1] += " (--skip-broken leaves broken annotations out)"
         problems += [f"{part.path}: {'; '.join(wrong)}"] if wrong else []
         splits.append(_Split(part, normal))

@@ -225,6 +225,15 @@ def test_everything_wrong_with_train_and_val_is_told_at_once(root):
     assert len(data.remarks) == 2
 
 
+def test_nobody_is_advised_to_leave_out_all_there_is(root):
+    edit(root, lambda data: [a.pop("bbox") for a in data["annotations"]], "val")
+    with pytest.raises(UserError) as refused:
+        own.read(root)
+    assert "--skip-broken" not in str(refused.value)
+    with pytest.raises(UserError, match=r"every one was left out: .* four finite numbers"):
+        own.read(root, skip_broken=True)
+
+
 def test_a_sound_file_is_used_as_it_is_and_a_repaired_one_named_by_what_it_means(root):
     before = own.read(root)
     assert before.files == {}
