@@ -155,17 +155,18 @@ def _place(root: Path, described: Description, given: str) -> Path:
 
 def _in_list(root: Path, path: Path) -> list[Path]:
     """The images that a text file lists; another machine's paths are found below the root."""
-    images = finding.Images(root)
-    found, missing = [], []
-    for line in path.read_text("utf-8", "replace").splitlines():
-        if not (name := line.strip()):
-            continue
-        beside = path.parent / name
-        at = beside if beside.is_file() else root / there if (there := images.find(name)) else None
-        found.append(at) if at else missing.append(name)
-    if missing:
+    lines = path.read_text("utf-8-sig", "replace").splitlines()
+    names = [line.strip() for line in lines if line.strip()]
+    beside = [path.parent / name for name in names]
+    # Below the root where it lies there, so that each name is held against all the others.
+    asked = [
+        os.path.relpath(at, root) if at.is_file() and at.is_relative_to(root) else name
+        for at, name in zip(beside, names, strict=True)
+    ]
+    hits = finding.Images(root).find_all(asked)
+    if missing := [name for name, hit in zip(names, hits, strict=True) if hit is None]:
         raise UserError(f"{path} lists {len(missing)} images that are missing: {some(missing)}")
-    return [one for one in found if one]
+    return [Path(os.path.normpath(root / hit)) for hit in hits if hit]
 
 
 def _class_names(described: Description) -> dict[int, str]:

@@ -291,3 +291,22 @@ def test_a_folder_of_nothing_says_what_is_looked_for(tmp_path: Path) -> None:
     (tmp_path / "notes.json").write_text(json.dumps(content))
     with pytest.raises(UserError, match=r"\(it has notes\.json\)"):
         own.read(tmp_path)
+
+
+def test_a_missing_image_of_a_list_never_takes_another_ones_file(tmp_path):
+    root = yolo(tmp_path / "parts")
+    names = sorted(path.name for path in (root / "images/val").iterdir())
+    lines = [f"images/val/{name}" for name in names] + [f"images/more/{names[0]}"]
+    (root / "val.txt").write_text("\n".join(lines))
+    (root / "data.yaml").write_text("train: images/train\nval: val.txt\nnames: [bolt, nut]\n")
+    with pytest.raises(UserError, match=r"lists 1 images that are missing: images/more/val_0"):
+        own.read(root)
+
+
+def test_a_missing_image_of_an_xml_file_never_takes_another_ones_file(tmp_path):
+    root = voc(tmp_path / "parts")
+    (root / "JPEGImages/val_1.png").unlink()
+    path = root / "Annotations/val_1.xml"
+    path.write_text(path.read_text().replace("val_1.png", "val_0.png"))
+    with pytest.raises(UserError, match=r"1 images that .* lacks: JPEGImages/val_1"):
+        own.read(root)
