@@ -185,25 +185,61 @@ class Images:
         The name as it stands; else read with other separators, percent codes or composed letters;
         else by its last parts, if exactly one file fits best.
         """
-        if self._has(name):
-            return name
+        return self.find_all([name])[0]
+
+    def find_all(self, names: Sequence[str | None]) -> list[str | None]:
+        """Return the file of each name of one list.
+
+        A file that a name of the list has as it stands is no other name's. Where the folders in
+        any of the names agree with those on disk, a name in other folders is another file's.
+        """
+        exact = [name if name and self._has(name) else None for name in names]
+        taken = {os.path.normpath(name) for name in exact if name}
+        hits = [
+            (at, 2) if at else self._hit(name) if name else (None, 0)
+            for name, at in zip(names, exact, strict=True)
+        ]
+        in_folders = any(
+            at and shared > 1 and _has_folders(name)
+            for name, (at, shared) in zip(names, hits, strict=True)
+        )
+        found: list[str | None] = []
+        for name, at, (hit, shared) in zip(names, exact, hits, strict=True):
+            elsewhere = in_folders and shared < 2 and _has_folders(name)
+            is_others = at is None and hit is not None and os.path.normpath(hit) in taken
+            found.append(None if elsewhere or is_others else hit)
+            if elsewhere and name:
+                self.ambiguous.pop(name, None)
+        return found
+
+    def _hit(self, name: str) -> tuple[str | None, int]:
+        """What fits a name best, and how many of their last parts are the same."""
         for form in _forms(name):
             if self._has(form):
-                return form
+                return form, 2
         parts = [part for form in _forms(name) if (part := _parts(form))]
         best: dict[int, set[str]] = {}
-        for words in parts:
-            for path, theirs in self._files.get(words[-1], ()):
-                best.setdefault(_shared(words, theirs), set()).add(path)
-        if not best:
-            best = {0: {path for words in parts for path in self._stems.get(words[-1], ())}}
+        for files in (self._files, self._stems):
+            for words in parts:
+                for path, theirs in files.get(words[-1], ()):
+                    shared = 1 + _shared(words[:-1], [*self._above, *theirs[:-1]])
+                    best.setdefault(shared, set()).add(path)
+            if best:
+                break
+        else:
+            return None, 0
         found = sorted(best[max(best)])
         if len(found) > 1:
             self.ambiguous[name] = found
-        return found[0] if len(found) == 1 else None
+        return (found[0] if len(found) == 1 else None), max(best)
 
     def _has(self, name: str) -> bool:
         return _is_file(self.folder / name) and not os.path.isabs(name)
+
+    @cached_property
+    def _above(self) -> list[str]:
+        """The folder's own path, which names may go on from."""
+        return _parts(os.path.abspath(self.folder))
 
     @cached_property
     def _files(self) -> dict[str, list[tuple[str, list[str]]]]:
@@ -221,12 +257,16 @@ class Images:
         return found
 
     @cached_property
-    def _stems(self) -> dict[str, list[str]]:
+    def _stems(self) -> dict[str, list[tuple[str, list[str]]]]:
         """Each file by its name without the ending, for names that have none."""
-        found: dict[str, list[str]] = {}
+        found: dict[str, list[tuple[str, list[str]]]] = {}
         for name, files in self._files.items():
-            found.setdefault(os.path.splitext(name)[0], []).extend(path for path, _ in files)
+            found.setdefault(os.path.splitext(name)[0], []).extend(files)
         return found
+
+
+def _has_folders(name: str | None) -> bool:
+    return name is not None and any(len(_parts(form)) > 1 for form in _forms(name))
 
 
 def _forms(name: str) -> Iterable[str]:

@@ -374,3 +374,41 @@ def test_copies_of_an_image_are_never_in_both_parts(tmp_path):
 def test_a_part_is_between_0_and_1(root, part):
     with pytest.raises(UserError, match="expected a part between 0 and 1"):
         own.read(root, split=part)
+
+
+def _in_folders(root: Path, names: list[str]) -> None:
+    """Name the images of val, and put them where they are called; the last has no file."""
+    paths = sorted((root / "val2017").iterdir())
+    for path, name in zip(paths, names, strict=True):
+        (root / "val2017" / name).parent.mkdir(parents=True, exist_ok=True)
+        path.rename(root / "val2017" / name)
+    (root / "val2017" / names[-1]).unlink()
+    edit(
+        root,
+        lambda data: [i.update(file_name=n) for i, n in zip(data["images"], names, strict=True)],
+        "val",
+    )
+
+
+@pytest.mark.parametrize(
+    "names", [["a/0.png", "a/1.png", "b/0.png"], ["0.png", "1.png", "b/0.png"]]
+)
+def test_a_missing_image_never_takes_the_file_of_another(root, names):
+    _in_folders(root, names)
+    with pytest.raises(UserError, match=r"1 images that .*val2017/ lacks: b/0\.png"):
+        own.read(root)
+
+
+@pytest.mark.parametrize("prefix", ["", "/home/somebody/set/"])
+def test_a_missing_image_never_takes_a_file_in_another_folder(root, prefix):
+    _in_folders(root, ["a/0.png", "a/1.png", "a/2.png"])
+    (root / "val2017/c").mkdir()
+    shutil.copy(root / "val2017/a/1.png", root / "val2017/c/2.png")
+    names = [f"{prefix}a/{i}.png" for i in range(3)]
+    edit(
+        root,
+        lambda data: [i.update(file_name=n) for i, n in zip(data["images"], names, strict=True)],
+        "val",
+    )
+    with pytest.raises(UserError, match=r"1 images that .*val2017/ lacks: .*a/2\.png"):
+        own.read(root)
