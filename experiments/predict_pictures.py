@@ -139,9 +139,11 @@ def _check_named(args: argparse.Namespace) -> None:
     if getattr(args, "weights", None) is not None:
         _others(args)
         return
-    is_run = args.run is None or Path(args.run, "request.json").is_file()
-    if not is_run and matrix.is_path(args.run):
-        raise UserError(matrix.path_problem(args.run))
+    run: str | None = args.run
+    if run is None or Path(run, "request.json").is_file():
+        return
+    if matrix.is_path(run):
+        raise UserError(matrix.path_problem(run))
 
 
 def _others(args: argparse.Namespace) -> tuple[matrix.Run, Path] | None:

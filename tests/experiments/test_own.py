@@ -343,7 +343,7 @@ def test_what_was_repaired_is_printed_and_what_was_chosen_passed_on(root, tmp_pa
     assert main([*command, "--train", train, "--split", "0.5"], FAKE_WORKER) == 0
     assert "train: 3 images, 6 objects; val: 3 images, 6 objects" in capsys.readouterr().out
     assert main([*command, "--split", "2"], FAKE_WORKER) == 2
-    assert "--split 2: expected a part between 0 and 1" in capsys.readouterr().err
+    assert "--split '2': expected a number above 0 and below 1" in capsys.readouterr().err
 
 
 def test_the_home_folder_is_expanded_in_every_argument(root, tmp_path, capsys, monkeypatch):
