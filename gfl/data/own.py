@@ -260,6 +260,7 @@ def _normal(
         merge_images(normal)
         normal.changed |= part.rewritten
         wrong = [f"{len(which)} {what}: {some(which)}" for what, which in mine.items()]
+        wrong += _exchanged(part, files[part.name], sizes)
         wrong += normal.problems
         if normal.broken and normal.kept and not skip:
             wrong[-1] += " (--skip-broken leaves broken annotations out)"
@@ -268,6 +269,18 @@ def _normal(
     if problems:
         raise UserError("; ".join(problems))
     return splits
+
+
+def _exchanged(part: Source, files: Sequence[Path | None], sizes: Mapping[Path, Any]) -> list[str]:
+    """Say it where all images have the sides the file says, but the one in the other's place."""
+    said = [(one.get("height"), one.get("width")) for one in part.dataset["images"]]
+    found = [sizes.get(path) if path else None for path in files]
+    if not said or said != found or all(h == w for h, w in said):
+        return []
+    return [
+        "every width is the image's height and every height its width: exchange the two in the "
+        "file, or take both out, and they are read from the images"
+    ]
 
 
 def _divided(whole: _Split, part: float) -> tuple[_Split, _Split]:
@@ -304,7 +317,9 @@ def _agree(train: _Split, val: _Split) -> None:
             val.change(val.dataset | {"categories": kept})
     dataset, said, problems = class_names.agree(train.dataset, val.dataset)
     if problems:
-        raise UserError(f"the categories of {train.path} and {val.path} differ: {some(problems)}")
+        raise UserError(
+            f"the categories of {train.path} and {val.path} differ: {'; '.join(problems)}"
+        )
     val.change(dataset, said)
 
 

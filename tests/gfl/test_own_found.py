@@ -8,6 +8,7 @@ import random
 import shutil
 import unicodedata
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -223,6 +224,36 @@ def test_everything_wrong_with_train_and_val_is_told_at_once(root):
     data = own.read(root, skip_broken=True)
     assert data.train.objects == {"nut": 5, "bolt": 6}
     assert len(data.remarks) == 2
+
+
+def _first_class(name: str, data: dict[str, Any]) -> None:
+    first, *others = data["categories"]
+    data["categories"] = [first | {"name": name}, *others]
+
+
+def test_classes_that_differ_in_capitals_alone_are_told_so(root):
+    edit(root, partial(_first_class, "Nut"), "val")
+    with pytest.raises(UserError, match="but for capitals 'Nut' is 'nut' of train: spell them al"):
+        own.read(root)
+    edit(root, partial(_first_class, "screw"), "val")
+    with pytest.raises(UserError, match="take these objects out of val, or have objects of"):
+        own.read(root)
+
+
+def test_widths_and_heights_in_each_others_place_are_told_so_and_the_way_out_works(root):
+    def exchange(data: dict[str, Any]) -> None:
+        for image in data["images"]:
+            image["width"], image["height"] = image["height"], image["width"]
+
+    edit(root, exchange, "val")
+    with pytest.raises(UserError, match="every width is the image's height and every height its"):
+        own.read(root)
+    edit(root, lambda data: [(i.pop("width"), i.pop("height")) for i in data["images"]], "val")
+    assert own.read(root).val.images
+    edit(root, lambda data: data["images"][0].update(width=1, height=2), "val")
+    with pytest.raises(UserError) as refused:
+        own.read(root)
+    assert "every width" not in str(refused.value)
 
 
 def test_nobody_is_advised_to_leave_out_all_there_is(root):
