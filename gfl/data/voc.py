@@ -16,7 +16,7 @@ from xml.parsers import expat
 
 from gfl.data import finding
 from gfl.data.json_values import flag, number, some
-from gfl.data.yolo import Listed
+from gfl.data.listed import Listed
 from gfl.errors import UserError
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
@@ -33,6 +33,14 @@ def read(root: Path, name: str, given: Path | None, whole: bool) -> Listed | Non
     for base in dict.fromkeys(path for pattern in BASES for path in _glob(root, pattern)):
         if (files := _files(base, name, given, whole)) is not None:
             return _listed(root, base, *files)
+    return None
+
+
+def undivided(root: Path) -> str | None:
+    """Say what a folder has that is VOC's, but not which images are for training."""
+    for base in dict.fromkeys(path for pattern in BASES for path in _glob(root, pattern)):
+        if found := _files(base, "train", None, True):
+            return f"Pascal VOC's files ({os.path.relpath(found[1][0], root)})"
     return None
 
 
@@ -83,6 +91,7 @@ def _listed(root: Path, base: Path, path: Path, files: Sequence[Path]) -> Listed
     boxes: list[dict[str, Any]] = []
     names: dict[str, None] = {}
     said: list[str] = []
+    where: list[str] = []
     for id, file in enumerate(files, 1):
         shown = os.path.relpath(file, root)
         try:
@@ -95,6 +104,7 @@ def _listed(root: Path, base: Path, path: Path, files: Sequence[Path]) -> Listed
             continue
         names |= dict.fromkeys(one["name"] for one in found)
         boxes += [{"image_id": id, **one} for one in found]
+        where += [f"{shown} object {i}" for i in range(1, len(found) + 1)]
     if problems:
         raise UserError(f"{path}: {len(problems)} XML files that cannot be read: {some(problems)}")
     listed = [
@@ -106,7 +116,17 @@ def _listed(root: Path, base: Path, path: Path, files: Sequence[Path]) -> Listed
         box |= {"id": id, "category_id": ids[box.pop("name")]}
     categories = [{"id": id, "name": name} for name, id in ids.items()]
     dataset = {"images": listed, "annotations": boxes, "categories": categories}
-    return Listed(path, dataset, "xyxy")
+    return Listed(path, dataset, "xyxy", _counted_from(boxes), where)
+
+
+def _counted_from(boxes: Sequence[dict[str, Any]]) -> list[str]:
+    """Say that pixels may be counted from 1: no corner is at 0, but some are at 1."""
+    if boxes and min(min(box["bbox"][:2]) for box in boxes) == 1:
+        return [
+            "no box begins at 0, some at 1: pixels may be counted from 1, as VOC's own are; "
+            "corners are taken as they stand, a pixel off if so"
+        ]
+    return []
 
 
 def _parsed(file: Path) -> ET.Element:

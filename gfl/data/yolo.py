@@ -11,7 +11,7 @@ import math
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -19,6 +19,7 @@ import yaml
 
 from gfl.data import finding
 from gfl.data.json_values import some
+from gfl.data.listed import Listed
 from gfl.errors import UserError
 
 NAME_FILES = (
@@ -28,16 +29,6 @@ NAME_FILES = (
 YAML = (".yaml", ".yml")
 SPLITS = finding.SPELLINGS  # also the keys of a YAML file
 EXCESS = 0.01  # by which a fraction may leave 0 to 1, of rounding
-
-
-@dataclass
-class Listed:
-    """A split put together from many files, as COCO's three lists; names are below the root."""
-
-    path: Path  # what messages name
-    dataset: dict[str, Any]
-    layout: str
-    remarks: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -118,6 +109,13 @@ def read(root: Path, name: str, given: Path | None, whole: bool) -> Listed | Non
     listed = _listed(root, images, described.path, names, content.get("kpt_shape"))
     listed.remarks += remarks
     return listed
+
+
+def undivided(root: Path) -> str | None:
+    """Say what a folder has that is YOLO's, but not which images are for training."""
+    images = _folder(root, "train", True)
+    labels = _labels_of(images) if images else []
+    return f"YOLO's labels ({os.path.relpath(labels[0], root)})" if labels else None
 
 
 def _folder(root: Path, name: str, whole: bool) -> list[Path] | None:
@@ -245,16 +243,20 @@ def _labels_of(images: Sequence[Path]) -> list[Path]:
 
 
 def _label_file(image: Path) -> Path:
-    """The label file of an image: ``labels`` for the last ``images`` of its path, or beside it."""
-    parts = list(image.parts)
-    for i in reversed(range(len(parts) - 1)):
-        if parts[i].lower() == "images":
-            for word in ("labels", "Labels"):
-                path = Path(*parts[:i], word, *parts[i + 1 :]).with_suffix(".txt")
-                if path.is_file():
-                    return path
-            break
-    return image.with_suffix(".txt")
+    paths = _label_files(image)
+    return next((path for path in paths if path.is_file()), paths[-1])
+
+
+def _label_files(image: Path) -> list[Path]:
+    """Where an image's labels may be: ``labels`` for the last ``images`` of its path, or beside."""
+    *folders, name = image.parts
+    found = [image.with_suffix(".txt")]
+    for i in reversed(range(len(folders))):
+        if folders[i].lower() == "images":
+            words = ("labels", "Labels")
+            inside = [Path(*folders[:i], word, *folders[i + 1 :], name) for word in words]
+            return [path.with_suffix(".txt") for path in inside] + found
+    return found
 
 
 def _listed(
@@ -262,8 +264,10 @@ def _listed(
 ) -> Listed:
     listed = Listed(path, {}, "cxcywh-fractions")
     if not _labels_of(images):
+        labels = os.path.relpath(_label_files(images[0])[0], root)
         raise UserError(
-            f"{path}: none of its {len(images)} images has a label file, {_label_file(images[0])}"
+            f"{path}: none of its {len(images)} images has a label file; the first one's is "
+            f"looked for as {labels}"
         )
     problems: list[str] = []
     boxes: list[dict[str, Any]] = []
@@ -271,15 +275,17 @@ def _listed(
     for id, image in enumerate(images, 1):
         file = _label_file(image)
         without += not file.is_file()
-        here: dict[tuple[Any, ...], None] = {}
+        here: dict[tuple[Any, ...], str] = {}
+        shown = os.path.relpath(file, root)
         for where, label in _lines(file):
             try:
                 one = _object(label, names, bool(keypoints))
                 twice += one in here
-                here[one] = None
+                here.setdefault(one, f"{shown} line {where}")
             except ValueError as error:
-                problems.append(f"{os.path.relpath(file, root)} line {where}: {error}")
+                problems.append(f"{shown} line {where}: {error}")
         boxes += [{"image_id": id, "category_id": c, "bbox": list(box)} for c, *box in here]
+        listed.where += here.values()
     if problems:
         raise UserError(f"{path}: {len(problems)} labels that cannot be read: {some(problems)}")
     if without:

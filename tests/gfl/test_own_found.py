@@ -443,3 +443,75 @@ def test_a_missing_image_never_takes_a_file_in_another_folder(root, prefix):
     )
     with pytest.raises(UserError, match=r"1 images that .*val2017/ lacks: .*a/2\.png"):
         own.read(root)
+
+
+def test_of_several_whole_files_none_is_chosen(tmp_path):
+    root = whole(tmp_path / "cvat")
+    shutil.copy(root / "annotations/instances_default.json", root / "result.json")
+    with pytest.raises(UserError, match=r"has 2 JSON files .*name the one to split with --train"):
+        own.read(root, split=0.2)
+    assert own.read(root, train="result.json", split=0.2).val.images == 6
+
+
+def test_a_set_that_is_divided_is_not_divided_again(root):
+    for split, folder in (("train", "train"), ("val", "valid")):
+        (root / f"{split}2017").rename(root / folder)
+        own_folder.path(root, split).rename(root / folder / "_annotations.coco.json")
+    with pytest.raises(
+        UserError, match=r"has valid/_annotations\.coco\.json for val: leave --split"
+    ):
+        own.read(root, split=0.2)
+    data = own.read(root, train="train/_annotations.coco.json", split=0.5)
+    assert (data.train.images, data.val.images) == (3, 3)
+
+
+def test_the_one_coco_file_of_a_folder_is_found_under_any_name(root):
+    right = objects(own.read(root))
+    for split in SPLITS:
+        (root / f"{split}2017").rename(root / split)
+        own_folder.path(root, split).rename(root / split / "via_export_coco.json")
+        (root / split / "notes.json").write_text("{}")
+    assert objects(own.read(root)) == right
+    shutil.copy(root / "val/via_export_coco.json", root / "val/copy.json")
+    with pytest.raises(UserError, match="name the val file with --val FILE"):
+        own.read(root)
+
+
+def test_a_folder_of_another_format_names_it(root):
+    for split in SPLITS:
+        own_folder.path(root, split).unlink()
+    path = root / "train2017/train_0.json"
+    path.write_text(json.dumps({"shapes": [], "imagePath": "train_0.png"}))
+    with pytest.raises(UserError, match="looks like LabelMe's own format: export it as COCO"):
+        own.read(root)
+    path.write_text(json.dumps({"a.png12": {"filename": "a.png", "size": 12, "regions": []}}))
+    for train in (None, path):
+        with pytest.raises(UserError, match="looks like VIA's own format: export it as COCO"):
+            own.read(root, train=train)
+
+
+def test_a_folder_around_the_data_names_the_inner_one(root):
+    outer = root.parent / "download"
+    outer.mkdir()
+    root.rename(outer / "parts")
+    with pytest.raises(UserError, match=r"download has its data in parts/: give .*parts as DATA"):
+        own.read(outer)
+
+
+def test_what_is_no_folder_is_told_with_the_way_out(root):
+    with pytest.raises(UserError, match="the data's folder is an empty name"):
+        own.read("")
+    with pytest.raises(
+        UserError, match="is not a folder: give its folder, and the file by --train"
+    ):
+        own.read(own_folder.path(root, "train"))
+
+
+def test_files_of_train_and_val_that_are_missing_are_told_in_one_sentence(root):
+    for split in SPLITS:
+        own_folder.path(root, split).rename(root / f"annotations/{split}-v3.json")
+    with pytest.raises(UserError) as refused:
+        own.read(root)
+    said = str(refused.value)
+    assert said.count("(it has annotations/train-v3.json, annotations/val-v3.json)") == 1
+    assert "name the train file with --train FILE and val's with --val FILE" in said

@@ -383,3 +383,82 @@ def test_a_blank_line_among_class_names_is_refused(tmp_path):
         own.read(root)
     (root / "classes.txt").write_text("bolt\nnut\n\n\n")
     same(read(own.read(root)), expected())
+
+
+@pytest.mark.parametrize("write", [yolo, voc])
+def test_options_of_cocos_json_are_refused_for_other_formats(tmp_path, write):
+    root = write(tmp_path / "parts")
+    (root / "data.yaml").write_text(YAML["a list of names"])
+    if write is voc:
+        (root / "data.yaml").unlink()
+    with pytest.raises(UserError, match=r"--boxes xywh-fractions: .* for COCO's JSON alone"):
+        own.read(root, boxes="xywh-fractions")
+    with pytest.raises(UserError, match=r"--val-images: .* for COCO's JSON alone"):
+        own.read(root, val_images=next(root.iterdir()))
+
+
+def test_voc_without_lists_is_named_with_the_option_that_divides_it(tmp_path):
+    root = voc(tmp_path / "parts")
+    shutil.rmtree(root / "ImageSets")
+    with pytest.raises(UserError) as refused:
+        own.read(root)
+    said = str(refused.value)
+    assert "has Pascal VOC's files (Annotations/train_0.xml)" in said
+    assert said.count("--split 0.2") == 1
+    own.read(root, split=0.3)
+
+
+def test_yolo_that_is_not_divided_is_named_with_the_option_that_divides_it(tmp_path):
+    root = yolo(tmp_path / "parts")
+    for kind in ("images", "labels"):
+        for split in SPLITS:
+            for path in (root / kind / split).iterdir():
+                path.rename(root / kind / path.name)
+            (root / kind / split).rmdir()
+    (root / "classes.txt").write_text("bolt\nnut\n")
+    with pytest.raises(UserError, match=r"has YOLO's labels \(labels/train_0\.txt\).*--split 0\.2"):
+        own.read(root)
+    own.read(root, split=0.3)
+
+
+def test_a_broken_object_is_named_by_its_file(tmp_path):
+    root = voc(tmp_path / "voc")
+    path = root / "Annotations/val_1.xml"
+    path.write_text(path.read_text().replace("<xmax>22</xmax>", "<xmax>2</xmax>"))
+    with pytest.raises(UserError, match=r"negative size: Annotations/val_1\.xml object 1"):
+        own.read(root)
+    assert own.read(root, skip_broken=True).val.objects == {"bolt": 3, "nut": 2}
+    root = yolo(tmp_path / "yolo")
+    (root / "data.yaml").write_text(YAML["a list of names"])
+    with (root / "labels/val/val_1.txt").open("a") as file:
+        file.write("0 0.5 0.5 0.1 -0.001\n")
+    with pytest.raises(UserError, match=r"negative size: labels/val/val_1\.txt line 3"):
+        own.read(root)
+
+
+def test_nothing_is_said_of_what_every_file_of_a_format_lacks(tmp_path):
+    root = voc(tmp_path / "voc")
+    assert own.read(root).remarks == ()
+    root = yolo(tmp_path / "yolo")
+    (root / "data.yaml").write_text(YAML["a list of names"])
+    data = own.read(root)
+    assert data.remarks == ()
+    ids = [a["id"] for a in json.loads(data.files["annotations-train.json"])["annotations"]]
+    assert ids == list(range(1, 13))
+
+
+def test_corners_that_may_be_counted_from_1_are_said(tmp_path):
+    root = voc(tmp_path / "parts")
+    path = root / "Annotations/val_1.xml"
+    path.write_text(path.read_text().replace("<xmin>4</xmin>", "<xmin>1</xmin>"))
+    assert "pixels may be counted from 1" in own.read(root).remarks[0]
+    path.write_text(path.read_text().replace("<xmin>1</xmin>", "<xmin>0</xmin>"))
+    assert own.read(root).remarks == ()
+
+
+def test_images_without_any_label_file_say_where_it_is_looked_for(tmp_path):
+    root = yolo(tmp_path / "parts")
+    (root / "data.yaml").write_text(YAML["a list of names"])
+    shutil.rmtree(root / "labels/val")
+    with pytest.raises(UserError, match=r"none of its 3 .* looked for as labels/val/val_0\.txt"):
+        own.read(root)
