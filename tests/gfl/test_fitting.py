@@ -177,7 +177,7 @@ def test_what_is_missing_left_over_or_of_another_shape_is_named() -> None:
     state["backbone.conv1.weight"] = torch.zeros(64, 1, 7, 7)
     assert refusal(RETINANET, state) == [
         "1 missing: neck.fpn_convs.4.conv.bias",
-        "1 left over: 'bbox_head.extra\\x1b[31m.weight'",
+        "1 left over: bbox_head.extra\\x1b[31m.weight",
         "1 of another shape: backbone.conv1.weight [64, 1, 7, 7], expected [64, 3, 7, 7]",
     ]
     missing, *_ = refusal(RETINANET, {n: t for n, t in state.items() if "bbox_head" in n})
