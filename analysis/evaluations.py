@@ -17,8 +17,10 @@ from analysis.error_runs import Report, line
 from analysis.library import Library
 from analysis.uncertainty import Estimate
 from experiments import profiles
-from experiments.matrix import check_writable, named
-from gfl.data.coco import annotation_file, read_json
+from experiments.matrix import check_writable
+from gfl import escape
+from gfl.data.annotations import read
+from gfl.data.coco import annotation_file
 from gfl.errors import UserError, did_you_mean
 from gfl.evaluation import FILE, FOLDER, KIND, SPLIT, Evaluation
 from gfl.experiment import PAPER_SCALE, Experiment, Profile
@@ -94,10 +96,10 @@ def _folder(store: Store, name: str) -> Path:
             there = sorted(path.parent.name for path in where.glob(f"*/{FILE}"))
         if not there:
             raise UserError(f"no weights are evaluated in {where}: python -m experiments evaluate")
-        raise UserError(f"no weights {named(name)} in {where}{did_you_mean(name, there)}")
+        raise UserError(f"no weights {escape.terminal(name)} in {where}{did_you_mean(name, there)}")
     folder = Path(name).expanduser()
     if folder.resolve().parent != where.resolve():
-        raise UserError(f"{named(name)}: evaluated weights lie in {where}")
+        raise UserError(f"{escape.terminal(name)}: evaluated weights lie in {where}")
     return folder
 
 
@@ -145,13 +147,13 @@ def _dataset(path: Path, library: Evaluations) -> dict:
     checksum = sha256(path)
     if any(one.annotations != checksum for one in library.by_run.values()):
         raise UserError(f"{path} is not what these weights were evaluated against")
-    return read_json(path)
+    return read(path)
 
 
 def _intervals(one: Evaluation, found: Mapping[str, Estimate]) -> str:
     head = (
-        f"{one.row} with {named(one.file)} (SHA-256 {one.weights[:12]}...), on {one.images} "
-        f"images: each figure with its 95 % interval, which the images give it alone "
+        f"{one.row} with {escape.markdown(one.file)} (SHA-256 {one.weights[:12]}...), on "
+        f"{one.images} images: each figure with its 95 % interval, which the images give it alone "
         f"({uncertainty.RESAMPLES} bootstrap samples of them).\n"
     )
     rows = ["| | figure | 95 % interval |", "| :-- | --: | :-: |"]

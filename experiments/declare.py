@@ -132,6 +132,8 @@ class Table:
             return "has published numbers: a row of the paper's is declared with its table"
         if row.experiment is None:
             return "has no experiment to run"
+        if idle := row.experiment.out_of_effect():
+            return f"is another than it says: {idle}"
         if len(row.marks) != len(self.mark_names):
             return f"has {len(row.marks)} marks, not one for each of {', '.join(self.mark_names)}"
         if any(self._names(row) & self._names(other) for other in others):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from experiments import matrix, profiles, tables
 from experiments.checkout import code_state
@@ -14,8 +14,8 @@ from experiments.cli import add_folders
 from experiments.declare import FPS, Cell, Table
 from experiments.machine import usable_cores
 from experiments.matrix import Run
-from gfl import evaluation
-from gfl.data import coco
+from gfl import escape, evaluation
+from gfl.data import annotations, coco
 from gfl.errors import UserError
 from gfl.evaluation import Evaluation
 from gfl.experiment import PAPER_SCALE
@@ -63,15 +63,16 @@ def run(args: argparse.Namespace) -> int:
     if not args.data:
         raise UserError("no data named: DATA=/path/to/coco, or --data")
     root = coco_root(args.data).expanduser()
-    coco.check(root, [evaluation.SPLIT])
+    for remark in coco.check(root, [evaluation.SPLIT]):
+        _say(remark)
     folder = args.runs / evaluation.FOLDER
     matrix.check_writable(folder)
     from gfl import weights  # seconds, which a refused request need not wait for
 
     checkpoint = weights.read(path)
     _say(f"{path.name}: {len(checkpoint.state)} tensors, SHA-256 {checkpoint.sha256}")
-    annotations, data, images = evaluation.data_digest(root)
-    _check_ids(root)
+    _check_ids_and_images(root)
+    boxes, data, images = evaluation.data_digest(root)
     name = evaluation.name_of(row.experiment, checkpoint.sha256, data)
     trained = loaded(checkpoint, row, name, folder / name, args.device, root)
     _check_categories(trained, checkpoint, root)
@@ -83,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
     made = Evaluation(
         name=name, row=row.rows[0], run=row.id, experiment=asdict(row.experiment),
         file=path.name, weights=checkpoint.sha256,
-        data_root=str(root.resolve()), annotations=annotations, data=data, images=images,
+        data_root=str(root.resolve()), annotations=boxes, data=data, images=images,
         metrics=metrics, predictions=predictions, commit=commit, dirty=dirty, seconds=seconds,
         **around,
     )  # fmt: skip
@@ -107,7 +108,7 @@ def weights_of(args: argparse.Namespace) -> tuple[Run, Path]:
     row = matrix.single(args.row, profiles.get(PAPER_SCALE), [0])
     path = args.weights.expanduser()
     if not path.exists():
-        raise UserError(f"no such file: {matrix.named(str(path))}{matrix.near(path)}")
+        raise UserError(f"no such file: {escape.terminal(str(path))}{matrix.near(path)}")
     return row, path
 
 
@@ -142,14 +143,32 @@ def loaded(
     return made
 
 
-def _check_ids(root: Path) -> None:
-    """Refuse ids that the stored predictions cannot hold; crowds are not in them."""
+def _check_ids_and_images(root: Path) -> None:
+    """Refuse ids that the stored predictions cannot hold, and images that cannot be decoded."""
     path = coco.annotation_file(root, evaluation.SPLIT)
-    content = coco.read_json(path)
+    content = annotations.read(path)
+    _check_ids(path, content)
+    _check_images(root / evaluation.SPLIT, content)
+
+
+def _check_ids(path: Path, content: Mapping[str, Any]) -> None:
+    # Crowds are not among the predictions' objects.
     objects = [one for one in content["annotations"] if not one["iscrowd"]]
     ids = [one["id"] for one in (*content["images"], *objects)]
     if found := [id for id in ids if not 0 <= id <= LARGEST_ID]:
         raise UserError(f"{path}: ids over {LARGEST_ID} or under 0: {coco.some(found)}")
+
+
+def _check_images(folder: Path, content: Mapping[str, Any]) -> None:
+    from gfl.data.image_check import examine  # numpy and Pillow, which a mistake need not wait for
+    from gfl.data.images import ImageError
+
+    found = examine(folder, [folder / image["file_name"] for image in content["images"]])
+    broken = [str(one) for one in found.values() if isinstance(one, ImageError)]
+    if len(broken) > 1:
+        raise UserError(f"{len(broken)} images cannot be read: {coco.some(broken)}")
+    if broken:
+        raise UserError(broken[0])
 
 
 def _check_categories(trained: Trained, checkpoint: Checkpoint, root: Path) -> None:
@@ -200,7 +219,7 @@ def lines(made: Evaluation) -> list[str]:
 def _cell(where: str) -> tuple[Table, Cell]:
     name, _, key = where.partition("/")
     table = tables.find(name)
-    return table, next(cell for cell in table.cells() if cell.key == key)
+    return table, next(cell for cell in table.all_cells() if cell.key == key)
 
 
 def _figure(value: float | None, form: str = ".1f") -> str:

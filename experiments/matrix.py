@@ -74,7 +74,7 @@ def select(target: str, profile: Profile, seeds: Sequence[int]) -> tuple[list[Ta
     if not row and tables.normal(target) in tables.NAMES:
         shown = tables.parts(target)
         return shown, plan(shown, profile, seeds)
-    if tables.normal(name) not in tables.NAMES and _is_path(target):
+    if tables.normal(name) not in tables.NAMES and is_path(target):
         raise UserError(path_problem(target))
     if row:
         return _select_row(tables.parts(name), row, profile, seeds)
@@ -85,9 +85,12 @@ def select(target: str, profile: Profile, seeds: Sequence[int]) -> tuple[list[Ta
     if not runs and match:
         raise UserError(_no_such_run(target, match["slug"], every, profile))
     if not runs:
-        known = ["all", *tables.NAMES, *(run.experiment.slug for run in every)]
+        known = dict.fromkeys(["all", *tables.NAMES, *(run.experiment.slug for run in every)])
+        near = did_you_mean(target, known)
+        if near.startswith("; known"):
+            near = f"; known: {escape.some(list(known))}"
         what = "table" if target.lower().startswith("tab") else "table or run"
-        raise UserError(f"unknown {what} {target!r}{did_you_mean(target, known)}")
+        raise UserError(f"unknown {what} {target!r}{near}")
     shown = [t for t in tables.TABLES.values() if any(_shows(r, t.name) for r in runs)]
     return shown, runs
 
@@ -106,7 +109,7 @@ def single(target: str, profile: Profile, seeds: Sequence[int]) -> Run:
         several = [f"{run.rows[0]}, seed {run.seed}" for run in runs]
         if len({run.seed for run in runs}) == 1:
             several = [run.rows[0] for run in runs]
-        raise UserError(f"{target!r} is {len(runs)} runs; name one: {', '.join(several)}")
+        raise UserError(f"{target!r} is {len(runs)} runs; name one: {escape.some(several)}")
     return runs[0]
 
 
@@ -148,8 +151,8 @@ def _no_such_run(target: str, slug: str, runs: list[Run], profile: Profile) -> s
     return f"no run {target!r} at the {profile.name} profile{hint}"
 
 
-def _is_path(target: str) -> bool:
-    """Whether a name that no table has is meant as a file or folder."""
+def is_path(target: str) -> bool:
+    """Return whether a name that no table has is meant as a file or folder."""
     first = target.partition("/")[0]
     return (
         target.startswith(("/", ".", "~"))
@@ -164,19 +167,20 @@ def _is_like_table(name: str) -> bool:
 
 def path_problem(target: str) -> str:
     """Say why a file or folder is no run that could be meant."""
-    path = Path(target).expanduser()
+    path, said = Path(target).expanduser(), escape.terminal(target)
     if path.is_file():
         if path.with_name("request.json").is_file():
-            return f"{named(target)} is a file of a run; its folder is {named(str(path.parent))}"
+            folder = escape.terminal(str(path.parent))
+            return f"{said} is a file of a run; its folder is {folder}"
         return (
-            f"{named(target)} is a file, not a run; others' weights are named by --weights FILE "
+            f"{said} is a file, not a run; others' weights are named by --weights FILE "
             "--as ROW, in the commands evaluate and detect"
         )
     if (path / "request.json").is_file():
-        return f"{named(target)} is a run's folder: only detect takes it; here name the run's id"
+        return f"{said} is a run's folder: only detect takes it; here name the run's id"
     if path.is_dir():
-        return f"{named(target)} is a folder, but not a run's: it has no request.json"
-    return f"no such file or folder: {named(target)}{near(path)}"
+        return f"{said} is a folder, but not a run's: it has no request.json"
+    return f"no such file or folder: {said}{near(path)}"
 
 
 def near(path: Path) -> str:
@@ -189,12 +193,7 @@ def near(path: Path) -> str:
         found = difflib.get_close_matches(wanted, [p.name for p in there.iterdir()], n=1)
     except OSError:
         return ""
-    return f"; did you mean {named(str(there / found[0]))}?" if found else ""
-
-
-def named(path: str) -> str:
-    """A path as it is said: on one line, whatever is in it."""
-    return path if path.isprintable() else ascii(path)
+    return f"; did you mean {escape.terminal(str(there / found[0]))}?" if found else ""
 
 
 def missing(runs: Iterable[Run], store: Store) -> list[Run]:

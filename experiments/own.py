@@ -48,6 +48,7 @@ IMAGES_PER_GPU = 4
 # a laptop's core, half of COCO's first epochs on a GPU. Inferred, as the bounds in epochs are.
 IMAGES_SEEN: dict[Scale, int] = {"laptop": 12_000, "coco": 60_000}
 EPOCHS: dict[Scale, tuple[int, int]] = {"laptop": (3, 100), "coco": (12, 72)}
+LARGEST_SEED = (1 << 32) - 1  # that numpy takes
 EVALUATIONS = 6  # over a run, and one at its end
 
 
@@ -242,6 +243,35 @@ def check_folder(plan: Plan, folder: Path) -> None:
         )
 
 
+def check_devices(plan: Plan) -> None:
+    """Refuse what training would: CUDA asked for, or needed, where torch finds none or too few.
+
+    Imports torch where the plan needs CUDA, which takes seconds.
+
+    Raises:
+        UserError: there are fewer devices than the plan is for.
+    """
+    device, gpus = plan.machine.device, plan.machine.gpus
+    wanted = plan.profile.device if device == "auto" else device
+    if wanted == "cpu" and gpus == 1:
+        return
+    import torch
+
+    found = torch.cuda.device_count() if wanted == "cuda" or device == "auto" else 0
+    if gpus > 1 and found < gpus:
+        there = {0: "no CUDA device", 1: "1 CUDA device"}.get(found, f"{found} CUDA devices")
+        used = ", and --device cpu uses none" if device == "cpu" else f"; torch finds {there} here"
+        raise UserError(f"--gpus {gpus} needs {gpus} CUDA devices{used}")
+    if found:
+        return
+    if device == "cuda":
+        raise UserError("--device cuda: torch finds no CUDA device here; --device cpu needs none")
+    raise UserError(
+        "--scale coco is made for CUDA, and torch finds no CUDA device here; --scale laptop trains "
+        "on a CPU, --device cpu tries this one anyway"
+    )
+
+
 def _has_content(folder: Path) -> bool:
     return folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
 
@@ -251,7 +281,7 @@ def _changed(before: Request, run: Run) -> str:
     then = {"": asdict(before.experiment), "seed": before.seed} | asdict(before.profile)
     now = {"": asdict(run.experiment), "seed": run.seed} | asdict(run.profile)
     found = [f"{d.path.strip('.')} {d.a}, now {d.b}" for d in differences(then, now)]
-    return "; ".join(found[:3]) + ("; ..." if len(found) > 3 else "") or "another version's"
+    return escape.some(found, 3, "; ") or "another version's"
 
 
 def _experiment(named: str | Experiment) -> Experiment:
@@ -271,9 +301,11 @@ def _experiment(named: str | Experiment) -> Experiment:
 
 
 def _check_numbers(epochs: int | None, batch: int | None, lr: float | None, seed: int) -> None:
-    for name, value, least in (("epochs", epochs, 1), ("batch", batch, 1), ("seed", seed, 0)):
-        if value is not None and value < least:
-            raise UserError(f"{name} {value}: expected {least} or more")
+    for name, value in (("epochs", epochs), ("batch", batch)):
+        if value is not None and value < 1:
+            raise UserError(f"{name} {value}: expected 1 or more")
+    if not 0 <= seed <= LARGEST_SEED:
+        raise UserError(f"seed {seed}: expected 0 to {LARGEST_SEED}")
     if lr is not None and not 0 < lr < math.inf:
         raise UserError(f"lr {lr}: expected a number above 0")
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 PROG = "experiments"
 ABOUT = "detect in pictures of one's own, with a run or with weights that others trained"
 THRESHOLD, TOP = 0.3, 4
+FLOOR = 0.05  # of the scores that an evaluation keeps, as in mmdet's configurations
 LONGEST = 30  # columns of a class's name
 DIGITS = 6  # of the numbers in JSON: more than a float32 knows of pixels
 
@@ -68,7 +69,8 @@ def _add_options(pictures: argparse._ArgumentGroup) -> None:
         type=_probability,
         default=THRESHOLD,
         metavar="SCORE",
-        help=f"the least score of what is shown ({THRESHOLD})",
+        help=f"the least score of what is shown ({THRESHOLD}); a detector gives none of {FLOOR} or "
+        "less, SSD512 none of 0.02 or less",
     )
     pictures.add_argument(
         "--distributions", action="store_true", help="the four P(x) of the best boxes, too"
@@ -93,6 +95,7 @@ def main(args: argparse.Namespace) -> int:
             the drawn pictures cannot be written to.
     """
     if not args.target:
+        _check_named(args)
         raise UserError("no picture named: python -m experiments detect --run RUN image.jpg")
     others = _others(args)
     run_dir = None if others else find(args)
@@ -129,6 +132,18 @@ def main(args: argparse.Namespace) -> int:
         if args.json:
             say(json.dumps(content, allow_nan=False), flush=True)
     return _end(len(files) + len(complaints), refused)
+
+
+def _check_named(args: argparse.Namespace) -> None:
+    """Refuse a file or folder that is named for what is to detect and is not there."""
+    if getattr(args, "weights", None) is not None:
+        _others(args)
+        return
+    run: str | None = args.run
+    if run is None or Path(run, "request.json").is_file():
+        return
+    if matrix.is_path(run):
+        raise UserError(matrix.path_problem(run))
 
 
 def _others(args: argparse.Namespace) -> tuple[matrix.Run, Path] | None:
@@ -227,7 +242,8 @@ def _one(run: Trained, file: Path, output: Path | None, args: argparse.Namespace
             f"{escape.shortened(one.category, LONGEST)} {one.score:.2f}" for one in found[:3]
         )
         more = ", …" if len(found) > 3 else ""
-        what = f"{len(found)} found ({best}{more})" if found else "nothing found"
+        nothing = f"nothing found of score {max(args.threshold, run.least_score):g} or more"
+        what = f"{len(found)} found ({best}{more})" if found else nothing
         say(f"{reading.named(file)}: {what}; drawn: {reading.named(output)}", flush=True)
     return {
         "width": picture.width,

@@ -12,12 +12,11 @@ from functools import cached_property
 from typing import Any
 
 from experiments import checkout
-from gfl import digests
+from gfl import digests, escape
 from gfl.digests import THEN, Code
 from gfl.record import Request, RunRecord
 
 Made = RunRecord | Request  # what says by which code it was made
-MOST_NAMED = 5
 AGAIN = "--again (make: AGAIN=1)"
 
 
@@ -127,8 +126,7 @@ def changes(files: Sequence[str]) -> str:
 
 def few(names: Sequence[str], separator: str = ", ") -> str:
     """The first names, and how many more there are."""
-    shown, more = names[:MOST_NAMED], len(names) - MOST_NAMED
-    return separator.join(shown) + (f" and {more} more" if more > 0 else "")
+    return escape.some(names, separator=separator)
 
 
 def mixed(made: Made) -> list[str]:

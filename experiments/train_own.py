@@ -16,6 +16,7 @@ from experiments.worker import ROOT
 from gfl import escape, terminal
 from gfl.data import bboxes
 from gfl.data.own import OwnData
+from gfl.errors import UserError
 from gfl.record import METRICS
 from gfl.terminal import legible, say
 
@@ -40,7 +41,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--split",
         metavar="PART",
-        type=number_above("--split"),
+        type=_part,
         help="divide one annotation file: this part of its images, 0.2 say, is evaluated on",
     )
     parser.add_argument(
@@ -70,6 +71,17 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dry-run", action="store_true", help="check the data and say what would be trained"
     )
+
+
+def _part(text: str) -> float:
+    """An argparse type: a part of a whole."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0
+    if not 0 < value < 1:
+        raise UserError(f"--split {text!r}: expected a number above 0 and below 1, such as 0.2")
+    return value
 
 
 def _add_settings(parser: argparse.ArgumentParser) -> None:
@@ -106,7 +118,12 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
     weights.add_argument(
         "--from-scratch", dest="pretrained", action="store_false", help="start from random weights"
     )
-    parser.add_argument("--seed", type=whole_number("--seed", 0), default=0)
+    parser.add_argument(
+        "--seed",
+        type=whole_number("--seed", 0),
+        default=0,
+        help=f"0 (default) to {own.LARGEST_SEED}",
+    )
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument("--gpus", type=whole_number("--gpus", 1), default=1)
     add_again(parser)
@@ -145,6 +162,7 @@ def run(args: argparse.Namespace, worker: Sequence[str]) -> int:
     for warning in data.warnings:
         say(f"warning: {warning}", error=True)
     if args.dry_run:
+        own.check_devices(plan)
         return 0
     sys.stdout.flush()
     code, result = stoppable(PROG, lambda: own.train(plan, folder, worker=worker, again=args.again))
@@ -161,8 +179,7 @@ def run(args: argparse.Namespace, worker: Sequence[str]) -> int:
 
 def described(data: OwnData) -> list[str]:
     """Say what a data set holds."""
-    named = [escape.shortened(name, WIDEST) for name in data.classes[:10]]
-    names = ", ".join(named) + (", ..." if len(data.classes) > 10 else "")
+    names = escape.some(data.classes, 10, columns=WIDEST)
     classes = "1 class" if len(data.classes) == 1 else f"{len(data.classes)} classes"
     return [
         f"data: {data.root}",

@@ -46,6 +46,8 @@ OUTSIDE = (
     "gfl/testdev.py",
     "gfl/trained.py",
     "gfl/weights.py",
+    # ... what mmdet's own tools start with, which are no run;
+    "gfl/ops/startup/",
     # ... and how a process is set up and runs are written down.
     "gfl/account.py",
     "gfl/digests.py",

@@ -13,7 +13,7 @@ import io
 import re
 import shlex
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -21,6 +21,7 @@ T = TypeVar("T")
 JOINERS = "\u200c\u200d"  # invisible, but Persian, Indic scripts and emoji are spelt with them
 NUMBER = re.compile(r"[+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?%?|inf|nan)")
 FORMULA = "=+-@＝＋－＠"  # spreadsheets take the full-width forms, too
+MOST_NAMED = 5  # cases in a message
 LONGEST_NAME = 200  # bytes of a file's name; file systems take 255, and endings are added
 
 # What CommonMark and GitHub read as more than text, besides the characters that always are.
@@ -81,6 +82,22 @@ def shortened(text: str, limit: int) -> str:
             break
         kept.append(c)
     return "".join(kept) + "…"
+
+
+def some(
+    things: Sequence[object],
+    most: int = MOST_NAMED,
+    separator: str = ", ",
+    columns: int | None = None,
+) -> str:
+    """Return the first few of a list as text, each cut to ``columns``, and how many more there are.
+
+    ``a, b, c, d, e and 3 more``.
+    """
+    texts = [str(thing) for thing in things[:most]]
+    shown = separator.join(texts if columns is None else [shortened(t, columns) for t in texts])
+    more = len(things) - most
+    return f"{shown} and {more} more" if more > 0 else shown
 
 
 def padded(text: str, columns: int) -> str:

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from gfl import predictions
-from gfl.data.coco import annotation_file, read_json
+from gfl.data import annotations
+from gfl.data.coco import annotation_file
 from gfl.errors import UserError
 from gfl.experiment import Experiment
 from gfl.files import sha256
@@ -97,12 +98,12 @@ def data_digest(root: Path) -> tuple[str, str, int]:
     """Return the SHA-256 of a COCO folder's annotations, of these and the images, and their number.
 
     Raises:
-        UserError: an image cannot be read.
+        UserError: an image or the annotations cannot be read.
     """
     path = annotation_file(root, SPLIT)
     boxes = sha256(path)
     whole = hashlib.sha256(boxes.encode())
-    images = read_json(path)["images"]
+    images = annotations.read(path)["images"]
     for image in images:
         file = root / SPLIT / image["file_name"]
         try:

@@ -70,10 +70,9 @@ class Experiment:
             raise UserError(f"beta={self.beta}: QFL's focusing parameter is 0 or more (Eq. 2)")
         if not 0 < self.likelihood_weight < math.inf:
             raise UserError(f"likelihood_weight={self.likelihood_weight}: a weight is above 0")
-        self._check_idle()
 
-    def _check_idle(self) -> None:
-        """Refuse a factor that would change nothing: its row would be another under a new name."""
+    def out_of_effect(self) -> str:
+        """Say which factor is set and changes nothing; empty if none is."""
         for name, factor, needed in (
             ("beta", "quality", "joint"),
             ("y_n", "boxes", "general"),
@@ -82,9 +81,8 @@ class Experiment:
         ):
             given, has = getattr(self, name), getattr(self, factor)
             if given != getattr(Experiment, name) and has != needed:
-                raise UserError(
-                    f"{name}={given:g} needs {factor}={needed!r}: with {has!r} it changes nothing"
-                )
+                return f"{name}={given:g} needs {factor}={needed!r}: with {has!r} it changes nothing"
+        return ""
 
     def _check_host(self) -> None:
         """Table 4 is of ATSS; RetinaNet, FoveaBox and SSD512 stand in Table 1b only."""

@@ -13,12 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gfl import escape
 from gfl.boxes import General
 from gfl.errors import UserError
 from gfl.experiment import ABLATED_HOSTS, Experiment
 from gfl.weights import Checkpoint, normalisation
 
-MOST, WIDEST = 5, 60  # names in a message, and characters of one
+MOST, WIDEST = 5, 120  # names in a message, and columns of one
 BINS = "bbox_head.integral.project"  # GFL's distances, a constant in mmdet
 
 # By host, a pattern of other names and what they are here. Only the host's own names are taken:
@@ -64,6 +65,8 @@ def fitted(checkpoint: Checkpoint, model: nn.Module, experiment: Experiment) -> 
     """
     wanted = model.state_dict()
     state = renamed(checkpoint.state, experiment)
+    if twice := _named_alike(checkpoint.state, experiment):
+        raise UserError(f"{checkpoint.path}: two tensors for one of this row's: {_some(twice)}")
     problems = []
     if BINS in state and _has_bins(model):
         problems += _bin_problems(state.pop(BINS), model)
@@ -83,10 +86,22 @@ def fitted(checkpoint: Checkpoint, model: nn.Module, experiment: Experiment) -> 
 
 def renamed(state: Mapping[str, Tensor], experiment: Experiment) -> dict[str, Tensor]:
     """Return weights under the names that a row's model has for them."""
+    patterns = _patterns(experiment)
+    return {_renamed(name, patterns): value for name, value in state.items()}
+
+
+def _named_alike(state: Mapping[str, Tensor], experiment: Experiment) -> list[str]:
+    """The pairs of a file's names that are one name here: whose weights would count is no rule."""
+    patterns, first = _patterns(experiment), {}
+    pairs = [(first.setdefault(_renamed(name, patterns), name), name) for name in state]
+    return [f"{one} and {other}" for one, other in pairs if one != other]
+
+
+def _patterns(experiment: Experiment) -> tuple[tuple[str, str], ...]:
     patterns = NAMES[experiment.host]
     if experiment.host in ABLATED_HOSTS and experiment.quality != "centerness-branch":
-        patterns = patterns[:1]  # centerness is no other quality
-    return {_renamed(name, patterns): value for name, value in state.items()}
+        return patterns[:1]  # centerness is no other quality
+    return patterns
 
 
 def _renamed(name: str, patterns: Sequence[tuple[str, str]]) -> str:
@@ -108,7 +123,10 @@ def preprocessing(checkpoint: Checkpoint, settings: Mapping[str, Any]) -> str | 
     here = {"mean": ours["mean"], "std": ours["std"], "rgb": ours["bgr_to_rgb"]}
     if theirs is None or all(_same(theirs[key], here[key]) for key in here):
         return None
-    texts = ("; ".join(f"{key} {_plain(str(v[key]))}" for key in here) for v in (theirs, here))
+    texts = (
+        "; ".join(f"{key} {escape.shortened(str(v[key]), WIDEST)}" for key in here)
+        for v in (theirs, here)
+    )
     return "its configuration normalises images by {}, the row by {}".format(*texts)
 
 
@@ -171,7 +189,9 @@ def _classes(state: Mapping[str, Tensor], ours: Mapping[str, Tensor], row: Exper
             background = row.host == "ssd512" and row.quality != "joint"
             anchors = {"retinanet": 9, "ssd512": 4}.get(row.host, 1)
             count, rest = divmod(len(state[name]), anchors)
-            return "" if rest else _counted(count - background, "class", "es")
+            return (
+                "" if rest or count <= background else _counted(count - background, "class", "es")
+            )
     return ""
 
 
@@ -186,7 +206,7 @@ def _levels(state: Mapping[str, Tensor], ours: Mapping[str, Tensor], row: Experi
 def _sides(state: Mapping[str, Tensor], ours: Mapping[str, Tensor], row: Experiment) -> str:
     """How many numbers a box's side is predicted by: one, or a distribution's bins."""
     channels = state.get("bbox_head.gfl_reg.weight")
-    if channels is None:
+    if channels is None or channels.ndim != 4:
         return ""
     return f"{_counted(len(channels) // 4, 'channel')} per side of a box"
 
@@ -196,20 +216,22 @@ def _network(state: Mapping[str, Tensor], ours: Mapping[str, Tensor], row: Exper
     blocks = {m[1] for n in state if (m := re.match(r"backbone\.layer3\.(\d+)\.", n))}
     if not blocks:
         return ""
-    depth = {6: "50", 23: "101", 36: "152"}.get(len(blocks), f"with {len(blocks)} blocks")
+    depth = {6: "-50", 23: "-101", 36: "-152"}.get(
+        len(blocks), f" with {_counted(len(blocks), 'block')} in its third stage"
+    )
     kernel = state.get("backbone.layer1.0.conv2.weight")
     narrow = kernel is not None and kernel.ndim == 4 and kernel.shape[1] < kernel.shape[0]
-    return f"a {'ResNeXt' if narrow else 'ResNet'}-{depth}" if kernel is not None else ""
+    return f"a {'ResNeXt' if narrow else 'ResNet'}{depth}" if kernel is not None else ""
 
 
 def _deformable(state: Mapping[str, Tensor], ours: Mapping[str, Tensor], row: Experiment) -> str:
     """Which deformable convolution: 18 channels of offsets are version 1's, 27 version 2's."""
-    offsets = {n: t for n, t in state.items() if n.endswith(".conv2.conv_offset.weight")}
+    pattern = re.compile(r"backbone\.layer([1-4])\.[0-9]+\.conv2\.conv_offset\.weight")
+    offsets = [(m[1], t) for n, t in state.items() if t.ndim == 4 and (m := pattern.fullmatch(n))]
     if not offsets:
         return "no deformable convolution"
-    stages = sorted({name.split(".")[1].replace("layer", "") for name in offsets})
-    version = {18: "version 1", 27: "version 2"}.get(len(next(iter(offsets.values()))), "another")
-    where = ", ".join(f"c{int(stage) + 1}" for stage in stages)
+    version = {18: "version 1", 27: "version 2"}.get(len(offsets[0][1]), "another")
+    where = ", ".join(f"c{int(stage) + 1}" for stage in sorted({stage for stage, _ in offsets}))
     return f"deformable convolution {version} in {where}"
 
 
@@ -223,10 +245,5 @@ def _shape(tensor: Tensor) -> str:
 
 def _some(names: Sequence[str]) -> str:
     """The first few names, each on one line, and that there are more."""
-    shown = [_plain(name) for name in names[:MOST]]
+    shown = [escape.shortened(name, WIDEST) for name in names[:MOST]]
     return ", ".join(shown) + (", ..." if len(names) > MOST else "")
-
-
-def _plain(name: str) -> str:
-    name = name if name.isprintable() else ascii(name)
-    return name if len(name) <= 2 * WIDEST else name[:WIDEST] + "…"

@@ -50,8 +50,7 @@ def predict(
     """
     trained = detector(run_dir, device)
     loader, ground_truth = evaluation(trained, data_root, workers)
-    with loaders.explained():
-        found = observe(trained, loader, ground_truth, progress)
+    found = observe(trained, loader, ground_truth, progress)
     return predictions.write(found, run_dir)
 
 
@@ -68,12 +67,17 @@ def evaluation(trained: Trained, data_root: Path, workers: int = 0) -> tuple[Any
 
 
 @torch.no_grad()
+@loaders.explained()
 def observe(
     trained: Trained, loader: Any, ground_truth: Path, progress: Progress = silent
 ) -> Predictions:
     """Return what a detector predicts for the images of its evaluation, in their order.
 
     In float32, as it was evaluated: the same batches give the same detections.
+
+    Raises:
+        UserError: the machine had too little memory for a loader process, or an image is not to be
+            read.
     """
     model: Any = trained.model
     head, dataset = model.bbox_head, loader.dataset

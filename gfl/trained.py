@@ -42,6 +42,11 @@ class Trained:
         return self.config["val_dataloader"]["dataset"]["pipeline"]
 
     @property
+    def least_score(self) -> float:
+        """The score above which a detection has to be for the run's evaluation to keep it."""
+        return self.config["model"]["test_cfg"]["score_thr"]
+
+    @property
     def classes(self) -> tuple[str, ...]:
         """The categories' names, in the order of the labels."""
         meta = self.config["val_dataloader"]["dataset"].get("metainfo", CocoDataset.METAINFO)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import pickle
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +18,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gfl import escape
 from gfl.errors import UserError
 from gfl.files import sha256
 
 # Where a file keeps its weights, the first that it has. mmengine's own ``state_dict`` is the
 # averaged one where a training averaged; ``ema_state_dict`` is then the other.
 WRAPPERS = ("state_dict", "model", "ema_state_dict")
-LONGEST_CONFIG, LONGEST_NAME = 1_000_000, 60  # characters
+LONGEST_CONFIG = 1_000_000  # characters
+LONGEST_NAME = 60  # columns of a terminal
 
 
 class _Inert:
@@ -75,15 +78,15 @@ def read(path: Path) -> Checkpoint:
         raise UserError(f"{path}: {what}")
     try:
         checksum = sha256(path)
-        with torch.serialization.safe_globals(_INERT):  # type: ignore[arg-type]
-            content = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as err:
         raise UserError(f"{path}: cannot be read ({err.strerror or err})") from err
-    except pickle.UnpicklingError as err:
-        raise UserError(f"{path}: {_refused(err)}") from err
+    try:
+        # torch warns of what it then refuses.
+        with warnings.catch_warnings(), torch.serialization.safe_globals(_INERT):  # type: ignore[arg-type]
+            warnings.simplefilter("ignore")
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as err:  # whatever torch makes of a file that is no checkpoint
-        reason = f"not a PyTorch checkpoint, or damaged ({type(err).__name__})"
-        raise UserError(f"{path}: {reason}") from err
+        raise UserError(f"{path}: {_refused(err, path)}") from err
     state = _state(content)
     if not state:
         raise UserError(f"{path}: holds no weights")
@@ -92,15 +95,28 @@ def read(path: Path) -> Checkpoint:
     return Checkpoint(path, checksum, state, _classes(meta), _config(meta))
 
 
-def _refused(err: pickle.UnpicklingError) -> str:
-    """Say what torch would not read; it says so on a page."""
+def _refused(err: Exception, path: Path) -> str:
+    """Say what torch would not read; it says so on a page, or only that something failed."""
     found = re.search(r"\bGLOBAL ([\w.]+) (?:was|whose)\b", str(err))
-    if found is None:
-        return "not a PyTorch checkpoint, or damaged"
+    if found is None or not isinstance(err, pickle.UnpicklingError):
+        return f"not a PyTorch checkpoint, or damaged ({_kind(path)})"
     return (
         f"refused, because it holds {found[1]} beside weights, which could run code; nothing of it "
         "was run"
     )
+
+
+def _kind(path: Path) -> str:
+    """Say what a file is that torch does not read, by how it begins."""
+    with path.open("rb") as file:
+        start = file.read(4)
+    if not start:
+        return "empty, 0 bytes"
+    if start == b"PK\x03\x04":
+        return "a ZIP archive that is cut short, or of something else"
+    if start[0] == 0x80:
+        return "a pickle, which could run code; nothing of it was run"
+    return "it does not begin as one"
 
 
 def _state(content: Any) -> dict[str, Tensor]:
@@ -127,14 +143,8 @@ def _classes(meta: Mapping[str, Any]) -> tuple[str, ...] | None:
     dataset = dataset if isinstance(dataset, Mapping) else {}
     for names in (dataset.get("classes"), dataset.get("CLASSES"), meta.get("CLASSES")):
         if isinstance(names, (list, tuple)) and names and all(isinstance(n, str) for n in names):
-            return tuple(map(_one_line, names))
+            return tuple(escape.shortened(name, LONGEST_NAME) for name in names)
     return None
-
-
-def _one_line(name: str) -> str:
-    """A name as it can be printed and drawn, whatever is in the file."""
-    name = name if name.isprintable() else ascii(name)[1:-1]
-    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
 
 
 def _config(meta: Mapping[str, Any]) -> str | None:

@@ -201,13 +201,13 @@ def _by_gap(axes: Axes, rows: pd.DataFrame, what: str, on_bins: str, scale: floa
     rows = rows.loc[rows[what].notna() & (rows.sides >= FEW) & (rows.group != "two modes")]
     for name, some in rows.groupby("representation", sort=False):
         look = style.LOOKS[str(name)]
-        some = some.sort_values("mean_gap_strides")
+        some = some.sort_values("mean_gap_strides", kind="stable")
         value = some[what]
         spread = [value - some[f"{what}_low"], some[f"{what}_high"] - value]
         axes.errorbar(some.mean_gap_strides, scale * value, [scale * s for s in spread], lw=1.1,
                       color=look.colour, ls=look.line, marker=look.marker, ms=4)  # fmt: skip
     ideal = rows.loc[rows[on_bins].notna()]
     ideal = ideal.loc[ideal.representation == ideal.representation.iloc[-1]]
-    ideal = ideal.sort_values("mean_gap_strides")
+    ideal = ideal.sort_values("mean_gap_strides", kind="stable")
     axes.plot(ideal.mean_gap_strides, scale * ideal[on_bins], color=style.MUTED, lw=0.9, zorder=1)
     axes.set_xlabel("gap of two modes (strides)")

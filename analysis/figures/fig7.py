@@ -163,7 +163,7 @@ def _note(own: pd.DataFrame, profile: Profile) -> str:
 def _paper(fast: Axes, slow: Axes, paper: pd.DataFrame) -> None:
     timed = paper.loc[paper.pareto.notna()].astype({"pareto": bool})
     for axes in (fast, slow):
-        front = timed.loc[timed.pareto].sort_values("ms_per_image")
+        front = timed.loc[timed.pareto].sort_values("ms_per_image", kind="stable")
         axes.step(front.ms_per_image, front.ap_percent, where="post", color=style.INK, lw=0.8,
                   ls=(0, (2, 1.5)), zorder=1)  # fmt: skip
         for name, colour in LINES.items():
@@ -209,7 +209,7 @@ def _own(axes: Axes, rows: pd.DataFrame, machine: str, profile: Profile) -> None
         if len(some):
             axes.plot(some.ms_per_image, some.ap_percent, mark, ms=4.2, mfc=colour, mec="white",
                       mew=0.4, label=name, zorder=3)  # fmt: skip
-    front = rows.loc[rows.pareto.astype(bool)].sort_values("ms_per_image")
+    front = rows.loc[rows.pareto.astype(bool)].sort_values("ms_per_image", kind="stable")
     axes.step(front.ms_per_image, front.ap_percent, where="post", color=style.INK, lw=0.8,
               ls=(0, (2, 1.5)), zorder=1)  # fmt: skip
     axes.set(xlabel=f"ms per image\n{machine}", ylabel=f"AP, embedded data, {profile.name} (%)")

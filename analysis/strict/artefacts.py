@@ -16,7 +16,7 @@ from analysis import tables as filling
 from analysis.library import Library
 from analysis.sheet import sheet
 from analysis.strict.findings import NOTHING, RECORDS, Finding, Line, compare
-from analysis.strict.rounding import DOUBLES, FIGURES, variants
+from analysis.strict.rounding import DOUBLES, FIGURES, FITS, variants
 from analysis.workers import Tell
 from experiments import tables as declared
 from experiments.declare import Table
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 PUBLISHED = "published.csv"
 CLAIMS = "claims.json"
 DECLARATIONS = "experiments"
+FITTED = ("figsimulation",)
 PAPER, REFERENCE = "paper", "reference"  # the sources of a table's lines
 
 
@@ -106,7 +107,8 @@ def figures(profile: Profile, store: Store) -> Iterator[Finding]:
 
 def numbers(path: Path, plate: Plate) -> Iterator[Finding]:
     """What a figure plots."""
-    yield from compare(path, variants(lambda made: made.csv, plate, FIGURES))
+    noise = FITS if path.stem in FITTED else FIGURES
+    yield from compare(path, variants(lambda made: made.csv, plate, noise))
 
 
 class _Swept(Store):

@@ -43,6 +43,9 @@ from gfl.errors import UserError
 
 PARTS = ("images", "annotations", "categories")
 SMALLEST_BOX = 1  # px; mmdet leaves smaller ones out of training
+MOST_OF_BOX = 1.01  # an object's area, as a part of its box's: no more but for rounding
+# What is said of an annotation whose flag, iscrowd or ignore, is neither a yes nor a no.
+FLAGS = "annotation without iscrowd 0 or 1", "annotation whose ignore is not 0 or 1"
 # What other formats have at the top of their JSON.
 FOREIGN = {
     "shapes": "LabelMe's own format",
@@ -94,7 +97,13 @@ def normal(
     annotations = reader.read(dataset["annotations"], made)
     found.update({what: which for what, which in reader.found.items() if not skip})
     made.problems = sentences(found)
+    made.kept = len(annotations)
     made.broken = sum(map(len, reader.found.values()))
+    if made.broken and (not annotations or not skip):
+        made.problems += [f"has {what}" for what in _without_ids(dataset, reader.found)]
+    if made.broken and not annotations and skip:
+        left_out = "; ".join(sentences(reader.found))
+        made.problems.append(f"has no annotation left, every one was left out: {left_out}")
     if reader.doubt and (why := bboxes.doubts(reader.seen)):
         # The boxes are what is wrong, not what they look like as another layout.
         made.problems = [*sentences(_without_boxes(found)), why]
@@ -122,8 +131,23 @@ def shape_problem(dataset: object) -> str:
     return ""
 
 
+def _without_ids(dataset: Item, found: Found) -> list[str]:
+    """Say which images or categories no annotation can mean, where some mean unknown ones."""
+    said = []
+    for kind, part in (("image", "images"), ("category", "categories")):
+        items = [one for one in dataset[part] if isinstance(one, dict) and one.get("id") is None]
+        if items and found.get(f"annotation of an unknown {kind}"):
+            names = some([one.get("name", one.get("file_name")) for one in items])
+            said.append(f"{len(items)} x {kind} without an id: {names}")
+    return said
+
+
 def _without_boxes(found: Found) -> Found:
     return defaultdict(list, {what: v for what, v in found.items() if "box" not in what})
+
+
+class _Broken(str):
+    """What is wrong with a reference, in the place of an id."""
 
 
 class _Annotations:
@@ -205,21 +229,20 @@ class _Annotations:
         name = one.get("id")
         image = self._id(one.get("image_id"), self.images.of, "image")
         category = self._id(one.get("category_id"), self.categories.of, "category")
-        broken = [f"annotation of an unknown {kind}" for kind, id in
-                  (("image", image), ("category", category)) if id is None]  # fmt: skip
-        given, flags = self._box(one), (flag(one.get("iscrowd")), flag(one.get("ignore")))
+        broken: list[str] = [what for what in (image, category) if isinstance(what, _Broken)]
+        size = None if isinstance(image, _Broken) else self.images.sizes.get(image)
+        given = self._box(one, size)
+        flags = flag(one.get("iscrowd")), flag(one.get("ignore"))
         if given is None:
-            broken.append("annotation whose bbox is not four finite numbers")
-        if None in flags:
-            broken.append("annotation without iscrowd 0 or 1")
-        size = self.images.sizes.get(image)
+            broken.append(self._without_box(one, size))
+        broken += [what for what, value in zip(FLAGS, flags, strict=True) if value is None]
         if given is not None and size is not None:
             if self.doubt:
                 self.seen.append((given, size, one.get("area")))
             box = bboxes.as_xywh(given, self.layout, size) if self.layout != "xywh" else given
             broken += self._wrong(box, size)
         for what in broken:
-            self.found[what].append(name)
+            self.found[str(what)].append(name)
         if broken or given is None or size is None:
             return None
         if self.trainable and min(box[2:]) < SMALLEST_BOX:
@@ -229,30 +252,40 @@ class _Annotations:
             self.repaired["objects to ignore taken for crowds, neither trained on nor counted"] += 1
             one = {k: v for k, v in one.items() if k != "ignore"}
         crowd = 1 if any(flags) else 0
-        area = self._area(one.get("area"), box)
+        area = self._area(self._scaled(one.get("area"), box, size), box)
         return with_values(
             one, image_id=image, category_id=category, bbox=box, area=area, iscrowd=crowd
         )
 
     def _id(self, given: object, ids: Mapping[Key, Any], kind: str) -> Any:
+        unknown = _Broken(f"annotation of an unknown {kind}")
         if type(given) is int:
-            return ids.get(given)
+            return ids.get(given, unknown)
         id = key(given)
         if isinstance(id, int) and id in ids:
+            named = given.strip() if isinstance(given, str) else id
+            if ids.get(named, ids[id]) != ids[id]:
+                return _Broken(f"annotation whose {kind}_id is one's id and another's name")
             self.repaired[f"{kind}_id read as a whole number"] += 1
             return ids[id]
         name = next((one for one in (given, id) if isinstance(one, str) and one in ids), None)
         if name is None:
-            return None
+            return unknown
         self.repaired[f"{kind}_id that is text resolved"] += 1
         return ids[name]
 
-    def _box(self, one: Item) -> list[float] | None:
+    def _without_box(self, one: Item, size: tuple[float, float] | None) -> str:
+        drawn = one.get("bbox") in (None, []) and not self.layout.endswith(bboxes.FRACTIONS)
+        if drawn and size and bboxes.is_mask_of_another_size(one.get("segmentation"), size):
+            return "annotation whose mask is not of its image's width and height"
+        return "annotation whose bbox is not four finite numbers"
+
+    def _box(self, one: Item, size: tuple[float, float] | None) -> list[float] | None:
         given = one.get("bbox")
         if given is None or given == []:
             if self.layout.endswith(bboxes.FRACTIONS) or not one.get("segmentation"):
                 return None
-            found = bboxes.of_outline(one["segmentation"])
+            found = bboxes.of_outline(one["segmentation"], size)
             if found is not None:
                 self.repaired["boxes drawn around their segmentations"] += 1
                 a, b, c, d = found  # pixels, as the layout has them
@@ -273,6 +306,20 @@ class _Annotations:
         if self.trainable and outside and w >= SMALLEST_BOX and h >= SMALLEST_BOX:
             return ["annotations with a box outside of its image"]
         return []
+
+    def _scaled(self, given: object, box: Sequence[float], size: tuple[float, float]) -> object:
+        """An area in pixels, beside boxes that were of another layout.
+
+        None: it is not of an object in its box, but of the numbers taken for another box.
+        """
+        area = number(given)
+        if self.layout == "xywh" or area is None or area <= 0:
+            return given
+        if self.layout.endswith(bboxes.FRACTIONS) and area <= 1:
+            area *= size[0] * size[1]
+            self.repaired["areas as fractions of their images read in pixels"] += 1
+            given = area
+        return given if area <= MOST_OF_BOX * box[2] * box[3] else None
 
     def _area(self, given: object, box: Sequence[float]) -> object:
         # COCO's own may be 0; mmdet leaves such an object out of training.

@@ -19,6 +19,7 @@ NAMED = (
     ("x", "y", "w", "h"),
     ("left", "top", "width", "height"),
 )
+MOST_PIXELS = (1 << 31) - 1  # of a mask: pycocotools counts them in 32 bits
 TOLERANCE = 1  # px a box may exceed its image before it says something about it
 # Corners, where at least this part of all boxes makes sense only so, and of these at most one in
 # twenty makes sense only as a corner and a size: single boxes are wrong in any data set.
@@ -52,10 +53,14 @@ def _has(value: Mapping[str, Any], names: Sequence[str]) -> bool:
     return all(name in value for name in names)
 
 
-def of_outline(segmentation: object) -> Box | None:
-    """Return the box around polygons or a run-length mask, xywh in pixels."""
+def of_outline(segmentation: object, size: tuple[float, float] | None = None) -> Box | None:
+    """Return the box around polygons or a run-length mask, xywh in pixels.
+
+    None: it cannot be read, or is a mask of an image of another width and height than ``size``.
+    """
     if isinstance(segmentation, Mapping):
-        return _of_mask(segmentation)
+        other = size is not None and is_mask_of_another_size(segmentation, size)
+        return None if other else _of_mask(segmentation)
     numbers = list(_flat(segmentation))
     if len(numbers) < 6 or len(numbers) % 2 or not all(map(_is_plain, numbers)):
         return None
@@ -72,6 +77,14 @@ def _flat(value: object, depth: int = 0) -> Iterator[Any]:
         yield value
 
 
+def is_mask_of_another_size(segmentation: object, size: tuple[float, float]) -> bool:
+    """Return whether an outline is a run-length mask that does not cover its image exactly."""
+    if not isinstance(segmentation, Mapping):
+        return False
+    width, height = size
+    return segmentation.get("size") not in ([height, width], (height, width))
+
+
 def _of_mask(outline: Mapping[str, Any]) -> Box | None:
     from pycocotools import mask  # numpy, which a list of polygons need not wait for
 
@@ -81,6 +94,8 @@ def _of_mask(outline: Mapping[str, Any]) -> Box | None:
     if not isinstance(size, list) or len(size) != 2 or not all(type(n) is int for n in size):
         return None
     height, width = size
+    if min(size) < 1 or height * width > MOST_PIXELS:
+        return None
     if isinstance(counts, list):
         runs = [n for n in counts if type(n) is int and n >= 0]
         if len(runs) != len(counts) or sum(runs) != height * width:

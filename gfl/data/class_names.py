@@ -94,7 +94,8 @@ def agree(train: Item, val: Item) -> tuple[Item, list[str], list[str]]:
         absent = [repr(one["name"]) for one in train["categories"] if _form(one) not in theirs]
         shown = [f"{one['name']!r} ({objects[one['id']]} objects)" for one in unknown]
         also = f"; in train only: {some(absent)}" if absent else ""
-        return val, [], [f"classes of objects in val only: {some(shown)}{also}"]
+        way = _way_out(unknown, train["categories"])
+        return val, [], [f"classes of objects in val only: {some(shown)}{also}{way}"]
     said = ["categories matched with train's by name"]
     if only:
         names = some([one["name"] for one in only])
@@ -102,6 +103,19 @@ def agree(train: Item, val: Item) -> tuple[Item, list[str], list[str]]:
     to = {one["id"]: ids[form] for form, one in theirs.items() if form in ids}
     boxes = [a | {"category_id": to[a["category_id"]]} for a in val["annotations"]]
     return val | {"categories": train["categories"], "annotations": boxes}, said, []
+
+
+def _way_out(unknown: Sequence[Item], trained: Sequence[Item]) -> str:
+    """Say what makes classes agree that val alone has objects of."""
+    near = {_form(one).casefold(): one["name"] for one in trained}
+    alike = [
+        f"{one['name']!r} is {near[folded]!r}"
+        for one in unknown
+        if (folded := _form(one).casefold()) in near
+    ]
+    if alike:
+        return f"; but for capitals {some(alike)} of train: spell them alike in both files"
+    return "; take these objects out of val, or have objects of their classes in train"
 
 
 def _listed(dataset: Item) -> list[tuple[Any, str]]:

@@ -8,13 +8,15 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from gfl.data.json_values import some
+from gfl.data.annotations import shape_problem
+from gfl.data.json_values import read_json, some
 from gfl.errors import UserError
 
 # Where COCO, and the tools that write its format, keep a split's boxes below the folder.
@@ -53,7 +55,25 @@ PICTURES = (
     ".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".avif", ".jp2",
     ".ppm", ".pgm",
 )  # fmt: skip
+MOST_READ = 20  # JSON files of a folder that are read to learn which one is COCO's
 DRIVE = re.compile(r"^[A-Za-z]:(?=/)")
+
+
+class MissingError(UserError):
+    """A split's annotation file is under no name that is known."""
+
+    def __init__(self, root: Path, name: str, tried: str, there: Sequence[Path]) -> None:
+        self.start = f"{root} has no {tried}, nor any other name that is known for it"
+        self.ask = f"name the {name} file with --{name} FILE"
+        shown = some([os.path.relpath(path, root) for path in there])
+        self.has = f" (it has {shown})" if shown else ""
+        self.alone = ", or divide one file with --split 0.2" if len(there) == 1 else ""
+        super().__init__(f"{self.start}{self.has}: {self.ask}{self.alone}")
+
+    def with_val(self) -> UserError:
+        """Return what is wrong where val's file is missing too."""
+        ask = f"{self.ask} and val's with --val FILE{self.alone}"
+        return UserError(f"{self.start} or for val's{self.has}: {ask}")
 
 
 def annotation_file(root: Path, name: str) -> tuple[Path, list[Path]]:
@@ -73,36 +93,53 @@ def annotation_file(root: Path, name: str) -> tuple[Path, list[Path]]:
             shown = some([os.path.relpath(fit, root) for fit in fits])
             raise UserError(f"{root} has {shown}: name the {name} file with --{name} FILE")
         found.update(dict.fromkeys(fits))
+    every = [path for paths in there.values() for path in paths]
     if not found:
-        raise UserError(_nothing(root, name, tried[0], there))
+        inside = [folder for word in SPELLINGS[name] for folder in in_any_case(root, word)]
+        alone = _coco_alone([path for path in every if path.parent in inside])
+        found = {alone: None} if alone else {}
+    if not found:
+        raise MissingError(root, name, tried[0], every)
     first, *others = found
     return first, others
 
 
+def _coco_alone(paths: Sequence[Path]) -> Path | None:
+    """The one file of several that is COCO's, under whatever name."""
+    if len(paths) > MOST_READ:
+        return None
+    found = []
+    for path in paths:
+        with suppress(UserError):
+            if not shape_problem(read_json(path)):
+                found.append(path)
+    return found[0] if len(found) == 1 else None
+
+
 def whole_file(root: Path) -> Path:
-    """Return the one annotation file of a folder that is to be divided.
+    """Return the one annotation file of a folder that is to be divided: of a known name, or COCO's.
 
     Raises:
-        UserError: there is none, or several.
+        UserError: there is none, or several, or one of validation beside it.
     """
     there = _below(root)
-    found = [fit for path in WHOLE for fit in there.get(path.casefold(), ())][:1]
-    found = found or [path for paths in there.values() for path in paths]
+    every = [path for paths in there.values() for path in paths]
+    found = list(dict.fromkeys(fit for path in WHOLE for fit in there.get(path.casefold(), ())))
+    tried = [pattern.format(word) for word in SPELLINGS["val"] for pattern in ANNOTATIONS]
+    if val := [fit for path in tried for fit in there.get(path.casefold(), ())]:
+        shown = some([os.path.relpath(path, root) for path in val])
+        raise UserError(
+            f"{root} has {shown} for val: leave --split out, or name the file to split with "
+            "--train FILE"
+        )
+    if not found:
+        alone = every[0] if len(every) == 1 else _coco_alone(every)
+        found = [alone] if alone else every
     if len(found) != 1:
         names = some([os.path.relpath(path, root) for path in found])
         what = f"{len(found)} JSON files ({names})" if found else "no JSON file"
         raise UserError(f"{root} has {what}: name the one to split with --train FILE")
     return found[0]
-
-
-def _nothing(root: Path, name: str, first: str, there: Mapping[str, Sequence[Path]]) -> str:
-    found = [os.path.relpath(path, root) for paths in there.values() for path in paths]
-    hint = f" (it has {some(found)})" if found else ""
-    alone = ", or divide one file with --split 0.2" if len(found) == 1 else ""
-    return (
-        f"{root} has no {first}, nor any other name that is known for it{hint}: "
-        f"name the {name} file with --{name} FILE{alone}"
-    )
 
 
 def _below(root: Path) -> dict[str, list[Path]]:
@@ -185,25 +222,61 @@ class Images:
         The name as it stands; else read with other separators, percent codes or composed letters;
         else by its last parts, if exactly one file fits best.
         """
-        if self._has(name):
-            return name
+        return self.find_all([name])[0]
+
+    def find_all(self, names: Sequence[str | None]) -> list[str | None]:
+        """Return the file of each name of one list.
+
+        A file that a name of the list has as it stands is no other name's. Where the folders in
+        any of the names agree with those on disk, a name in other folders is another file's.
+        """
+        exact = [name if name and self._has(name) else None for name in names]
+        taken = {os.path.normpath(name) for name in exact if name}
+        hits = [
+            (at, 2) if at else self._hit(name) if name else (None, 0)
+            for name, at in zip(names, exact, strict=True)
+        ]
+        in_folders = any(
+            at and shared > 1 and _has_folders(name)
+            for name, (at, shared) in zip(names, hits, strict=True)
+        )
+        found: list[str | None] = []
+        for name, at, (hit, shared) in zip(names, exact, hits, strict=True):
+            elsewhere = in_folders and shared < 2 and _has_folders(name)
+            is_others = at is None and hit is not None and os.path.normpath(hit) in taken
+            found.append(None if elsewhere or is_others else hit)
+            if elsewhere and name:
+                self.ambiguous.pop(name, None)
+        return found
+
+    def _hit(self, name: str) -> tuple[str | None, int]:
+        """What fits a name best, and how many of their last parts are the same."""
         for form in _forms(name):
             if self._has(form):
-                return form
+                return form, 2
         parts = [part for form in _forms(name) if (part := _parts(form))]
         best: dict[int, set[str]] = {}
-        for words in parts:
-            for path, theirs in self._files.get(words[-1], ()):
-                best.setdefault(_shared(words, theirs), set()).add(path)
-        if not best:
-            best = {0: {path for words in parts for path in self._stems.get(words[-1], ())}}
+        for files in (self._files, self._stems):
+            for words in parts:
+                for path, theirs in files.get(words[-1], ()):
+                    shared = 1 + _shared(words[:-1], [*self._above, *theirs[:-1]])
+                    best.setdefault(shared, set()).add(path)
+            if best:
+                break
+        else:
+            return None, 0
         found = sorted(best[max(best)])
         if len(found) > 1:
             self.ambiguous[name] = found
-        return found[0] if len(found) == 1 else None
+        return (found[0] if len(found) == 1 else None), max(best)
 
     def _has(self, name: str) -> bool:
         return _is_file(self.folder / name) and not os.path.isabs(name)
+
+    @cached_property
+    def _above(self) -> list[str]:
+        """The folder's own path, which names may go on from."""
+        return _parts(os.path.abspath(self.folder))
 
     @cached_property
     def _files(self) -> dict[str, list[tuple[str, list[str]]]]:
@@ -221,12 +294,16 @@ class Images:
         return found
 
     @cached_property
-    def _stems(self) -> dict[str, list[str]]:
+    def _stems(self) -> dict[str, list[tuple[str, list[str]]]]:
         """Each file by its name without the ending, for names that have none."""
-        found: dict[str, list[str]] = {}
+        found: dict[str, list[tuple[str, list[str]]]] = {}
         for name, files in self._files.items():
-            found.setdefault(os.path.splitext(name)[0], []).extend(path for path, _ in files)
+            found.setdefault(os.path.splitext(name)[0], []).extend(files)
         return found
+
+
+def _has_folders(name: str | None) -> bool:
+    return name is not None and any(len(_parts(form)) > 1 for form in _forms(name))
 
 
 def _forms(name: str) -> Iterable[str]:

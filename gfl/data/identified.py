@@ -31,6 +31,7 @@ class Normal:
     problems: list[str] = field(default_factory=list)
     changed: bool = False  # also by what is not worth a word
     broken: int = 0  # annotations that ``skip`` leaves out
+    kept: int = 0  # annotations that are sound, or were made so
 
     def content(self) -> bytes:
         """Return it as an ASCII JSON file, of what training and evaluation read alone."""
@@ -161,6 +162,10 @@ def identified(
     elif any(type(item.get("id")) is not int for item in items if isinstance(item, dict)):
         made.remarks.append(f"{kind} ids read as whole numbers")
     of = {one: id for one, id in zip(keys, ids, strict=True) if one is not None}
+    # An id that is text is itself before it is another item's name.
+    texts = [item.get("id") if isinstance(item, dict) else None for item in items]
+    of |= {text.strip(): of[one] for text, one in zip(texts, keys, strict=True)
+           if isinstance(text, str) and one is not None}  # fmt: skip
     titles = [item.get(name) if isinstance(item, dict) else None for item in items]
     titles = [title if isinstance(title, str) else None for title in titles]
     times = Counter(titles)

@@ -19,7 +19,6 @@ from gfl import escape
 from gfl.errors import UserError
 
 WIDEST = 80  # columns of an id or a name in a message
-MOST_NAMED = 5  # cases in a message
 EXACT = 1 << 53  # ids pass through pycocotools' arrays of floats
 WHOLE = re.compile(r"[+-]?[0-9]{1,18}(?:\.0+)?")
 TRUTHS = {"0": 0, "1": 1, "false": 0, "true": 1, "no": 0, "yes": 1, "": 0}
@@ -63,10 +62,9 @@ def unreadable(path: Path, error: OSError, slash: str = "") -> str:
     return f"{path}{slash} is missing"
 
 
-def some(things: Sequence[object], most: int = MOST_NAMED) -> str:
-    """Return the first few of a list as text, with an ellipsis if there are more."""
-    shown = ", ".join(escape.shortened(str(thing), WIDEST) for thing in things[:most])
-    return f"{shown}, ..." if len(things) > most else shown
+def some(things: Sequence[object], most: int = escape.MOST_NAMED) -> str:
+    """Return the first few ids or names of a list as text, and how many more there are."""
+    return escape.some(things, most, columns=WIDEST)
 
 
 def sentences(found: Found) -> list[str]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from gfl.data import annotations, bboxes, class_names, sources, splitting
+from gfl.data import annotations, bboxes, class_names, finding, sources, splitting
 from gfl.data.identified import Normal
 from gfl.data.json_values import Found, some
 from gfl.data.own_images import image_files, measure, merge_images
@@ -166,6 +166,8 @@ def read(
     Raises:
         UserError: all that is wrong, in one line.
     """
+    if not os.fspath(root):
+        raise UserError("the data's folder is an empty name")
     folder, described = _folder(Path(root).expanduser().resolve())
     if boxes is not None and boxes not in bboxes.LAYOUTS:
         raise UserError(f"unknown layout of boxes {boxes!r}{did_you_mean(boxes, bboxes.LAYOUTS)}")
@@ -176,6 +178,11 @@ def read(
     given = {"train": (train or described, train_images), "val": (val or described, val_images)}
     names = ("train",) if split is not None else ("train", "val")
     parts = _all([lambda name=name: _source(folder, name, *given[name], split) for name in names])
+    if fixed := [part for part in parts if boxes and part.layout not in (None, boxes)]:
+        raise UserError(
+            f"--boxes {boxes}: {fixed[0].path} has a format that says what its boxes are; that is "
+            "for COCO's JSON alone"
+        )
     splits = _normal(folder, parts, boxes, skip_broken, progress)
     training, validation = _divided(splits[0], split) if split is not None else splits
     _agree(training, validation)
@@ -202,6 +209,10 @@ def _folder(root: Path) -> tuple[Path, Path | None]:
     if root.is_file() and root.suffix.lower() in (".yaml", ".yml"):
         return root.parent, root
     if not root.is_dir():
+        if root.suffix.lower() == ".json" and root.is_file():
+            raise UserError(
+                f"{root} is not a folder: give its folder, and the file by --train FILE"
+            )
         raise UserError(f"{root} is not a folder" if root.exists() else f"{root} is missing")
     return root, None
 
@@ -209,14 +220,17 @@ def _folder(root: Path) -> tuple[Path, Path | None]:
 def _all(readings: Sequence[Callable[[], T]]) -> list[T]:
     """Read everything; raise what is wrong with any of it at once."""
     done: list[T] = []
-    problems: list[str] = []
+    problems: list[UserError] = []
     for reading in readings:
         try:
             done.append(reading())
         except UserError as error:
-            problems.append(str(error))
-    if problems:
-        raise UserError("; ".join(dict.fromkeys(problems)))
+            problems.append(error)
+    match problems:
+        case [finding.MissingError() as train, finding.MissingError()]:
+            raise train.with_val()
+        case [_, *_]:
+            raise UserError("; ".join(dict.fromkeys(map(str, problems))))
     return done
 
 
@@ -251,23 +265,54 @@ def _normal(
         mine = found[part.name]
         measure(part, files[part.name], sizes, mine)
         normal = annotations.normal(
-            part.dataset,
+            _placed(part),
             layout=part.layout or boxes,
             trainable=True,
             skip=skip,
             doubt=True,
         )
+        _numbered(part, normal)
         merge_images(normal)
         normal.changed |= part.rewritten
         wrong = [f"{len(which)} {what}: {some(which)}" for what, which in mine.items()]
+        wrong += _exchanged(part, files[part.name], sizes)
         wrong += normal.problems
-        if normal.broken and not skip:
+        if normal.broken and normal.kept and not skip:
             wrong[-1] += " (--skip-broken leaves broken annotations out)"
         problems += [f"{part.path}: {'; '.join(wrong)}"] if wrong else []
         splits.append(_Split(part, normal))
     if problems:
         raise UserError("; ".join(problems))
     return splits
+
+
+def _exchanged(part: Source, files: Sequence[Path | None], sizes: Mapping[Path, Any]) -> list[str]:
+    """Say it where all images have the sides the file says, but the one in the other's place."""
+    said = [(one.get("height"), one.get("width")) for one in part.dataset["images"]]
+    found = [sizes.get(path) if path else None for path in files]
+    if not said or said != found or all(h == w for h, w in said):
+        return []
+    return [
+        "every width is the image's height and every height its width: exchange the two in the "
+        "file, or take both out, and they are read from the images"
+    ]
+
+
+def _placed(part: Source) -> dict[str, Any]:
+    """A split whose annotations are called by their place, which messages then name."""
+    boxes = [a | {"number": a["id"], "id": part.where[a["id"]]}
+             for a in part.dataset["annotations"] if part.where]  # fmt: skip
+    return part.dataset | {"annotations": boxes} if boxes else part.dataset
+
+
+def _numbered(part: Source, normal: Normal) -> None:
+    """Give annotations their numbers back, and leave out what is so in every file of the format."""
+    if not part.where or normal.problems:
+        return
+    boxes = [a | {"id": a["number"]} for a in normal.dataset["annotations"]]
+    normal.dataset = normal.dataset | {"annotations": boxes}
+    usual = ("areas taken from the boxes", "annotations numbered from 1")
+    normal.remarks = [said for said in normal.remarks if not said.startswith(usual)]
 
 
 def _divided(whole: _Split, part: float) -> tuple[_Split, _Split]:
@@ -304,8 +349,10 @@ def _agree(train: _Split, val: _Split) -> None:
             val.change(val.dataset | {"categories": kept})
     dataset, said, problems = class_names.agree(train.dataset, val.dataset)
     if problems:
-        raise UserError(f"the categories of {train.path} and {val.path} differ: {some(problems)}")
-    val.change(dataset, said)
+        raise UserError(
+            f"the categories of {train.path} and {val.path} differ: {'; '.join(problems)}"
+        )
+    val.change(dataset, [one for one in said if not (val.source.where and "matched" in one)])
 
 
 def _warnings(train: _Split, val: _Split) -> list[str]:

@@ -25,8 +25,8 @@ def image_files(part: Source, found: Found) -> list[Path | None]:
     files: list[Path | None] = []
     other: dict[str, str] = {}
     listed = []
-    for image, name in zip(part.dataset["images"], part.names, strict=True):
-        at = images.find(name) if name else None
+    hits = images.find_all(part.names)
+    for image, name, at in zip(part.dataset["images"], part.names, hits, strict=True):
         if name and at is None and name not in images.ambiguous:
             found[f"images that {part.folder}/ lacks"].append(name)
         if name and at and at != name:

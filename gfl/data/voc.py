@@ -16,7 +16,7 @@ from xml.parsers import expat
 
 from gfl.data import finding
 from gfl.data.json_values import flag, number, some
-from gfl.data.yolo import Listed
+from gfl.data.listed import Listed
 from gfl.errors import UserError
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
@@ -33,6 +33,14 @@ def read(root: Path, name: str, given: Path | None, whole: bool) -> Listed | Non
     for base in dict.fromkeys(path for pattern in BASES for path in _glob(root, pattern)):
         if (files := _files(base, name, given, whole)) is not None:
             return _listed(root, base, *files)
+    return None
+
+
+def undivided(root: Path) -> str | None:
+    """Say what a folder has that is VOC's, but not which images are for training."""
+    for base in dict.fromkeys(path for pattern in BASES for path in _glob(root, pattern)):
+        if found := _files(base, "train", None, True):
+            return f"Pascal VOC's files ({os.path.relpath(found[1][0], root)})"
     return None
 
 
@@ -82,25 +90,43 @@ def _listed(root: Path, base: Path, path: Path, files: Sequence[Path]) -> Listed
     listed: list[dict[str, Any]] = []
     boxes: list[dict[str, Any]] = []
     names: dict[str, None] = {}
+    said: list[str] = []
+    where: list[str] = []
     for id, file in enumerate(files, 1):
         shown = os.path.relpath(file, root)
         try:
             tree = _parsed(file)
-            listed.append({"id": id, "file_name": _image(root, images, file, tree)} | _size(tree))
+            said.append((tree.findtext("filename") or "").strip())
+            listed.append({"id": id} | _size(tree))
             found = list(_objects(tree))
         except ValueError as error:
             problems.append(f"{shown}: {error}")
             continue
         names |= dict.fromkeys(one["name"] for one in found)
         boxes += [{"image_id": id, **one} for one in found]
+        where += [f"{shown} object {i}" for i in range(1, len(found) + 1)]
     if problems:
         raise UserError(f"{path}: {len(problems)} XML files that cannot be read: {some(problems)}")
+    listed = [
+        {"file_name": at} | one
+        for one, at in zip(listed, _images(root, images, files, said), strict=True)
+    ]
     ids = {name: id for id, name in enumerate(sorted(names), 1)}
     for id, box in enumerate(boxes, 1):
         box |= {"id": id, "category_id": ids[box.pop("name")]}
     categories = [{"id": id, "name": name} for name, id in ids.items()]
     dataset = {"images": listed, "annotations": boxes, "categories": categories}
-    return Listed(path, dataset, "xyxy")
+    return Listed(path, dataset, "xyxy", _counted_from(boxes), where)
+
+
+def _counted_from(boxes: Sequence[dict[str, Any]]) -> list[str]:
+    """Say that pixels may be counted from 1: no corner is at 0, but some are at 1."""
+    if boxes and min(min(box["bbox"][:2]) for box in boxes) == 1:
+        return [
+            "no box begins at 0, some at 1: pixels may be counted from 1, as VOC's own are; "
+            "corners are taken as they stand, a pixel off if so"
+        ]
+    return []
 
 
 def _parsed(file: Path) -> ET.Element:
@@ -121,15 +147,30 @@ def _refuse(*_: object) -> NoReturn:
     raise ValueError("it declares a document type, which annotations have no need of")
 
 
-def _image(root: Path, images: finding.Images, file: Path, tree: ET.Element) -> str:
-    """The image of an XML file, below the root: of its name, or else as it says."""
-    said = (tree.findtext("filename") or "").strip()
-    beside = [file.with_suffix(ending) for ending in finding.PICTURES]
-    for path in (*beside, *(p.with_suffix(p.suffix.upper()) for p in beside)):
-        if path.is_file():
-            return _below(root, path)
-    found = images.find(file.stem) or (images.find(said) if said else None)
-    return _below(root, images.folder / (found or said or file.stem))
+def _images(
+    root: Path, images: finding.Images, files: Sequence[Path], said: Sequence[str]
+) -> list[str]:
+    """The images of XML files, below the root: of their names, or else as they say.
+
+    An image that has an XML file of its own name is no other's, whatever that one says.
+    """
+    named = [_beside(file) or _of(images, file.stem) for file in files]
+    taken = {os.path.abspath(path) for path in named if path}
+    found = []
+    for file, path, other in zip(files, named, said, strict=True):
+        if path is None and other and (path := _of(images, other)):
+            path = None if os.path.abspath(path) in taken else path
+        found.append(_below(root, path or images.folder / file.stem))
+    return found
+
+
+def _beside(file: Path) -> Path | None:
+    tried = [file.with_suffix(end) for lower in finding.PICTURES for end in (lower, lower.upper())]
+    return next((path for path in tried if path.is_file()), None)
+
+
+def _of(images: finding.Images, name: str) -> Path | None:
+    return images.folder / at if (at := images.find(name)) else None
 
 
 def _below(root: Path, path: Path) -> str:

@@ -11,7 +11,7 @@ import math
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -19,6 +19,7 @@ import yaml
 
 from gfl.data import finding
 from gfl.data.json_values import some
+from gfl.data.listed import Listed
 from gfl.errors import UserError
 
 NAME_FILES = (
@@ -26,17 +27,8 @@ NAME_FILES = (
     "train/_darknet.labels",
 )  # fmt: skip
 YAML = (".yaml", ".yml")
+SPLITS = finding.SPELLINGS  # also the keys of a YAML file
 EXCESS = 0.01  # by which a fraction may leave 0 to 1, of rounding
-
-
-@dataclass
-class Listed:
-    """A split put together from many files, as COCO's three lists; names are below the root."""
-
-    path: Path  # what messages name
-    dataset: dict[str, Any]
-    layout: str
-    remarks: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -55,12 +47,22 @@ def description(root: Path, given: Path | None = None) -> Description | None:
     """Return a folder's YAML file with class names and splits, if it has one.
 
     Raises:
-        UserError: the file that was given is none, or the folder has several.
+        UserError: the file that was given is none, the folder has several, or one is not YAML.
     """
     if given is not None and given.suffix.lower() in YAML:
-        return _described(given, must=True)
-    paths = sorted(p for p in root.iterdir() if p.suffix.lower() in YAML)
-    found = [one for path in paths if (one := _described(path))]
+        if (one := _described(given)) is None:
+            raise UserError(f"{given} describes no data set: it has no names, train and val")
+        return one
+    found, broken = [], []
+    for path in sorted(p for p in root.iterdir() if p.suffix.lower() in YAML):
+        try:
+            if one := _described(path):
+                found.append(one)
+        except UserError as error:
+            broken.append((path, error))
+    for path, error in broken:
+        if not found or path.stem.lower() == "data":
+            raise error
     if len(found) > 1:
         preferred = [one for one in found if one.path.stem.lower() == "data"]
         if len(preferred) != 1:
@@ -69,18 +71,19 @@ def description(root: Path, given: Path | None = None) -> Description | None:
     return found[0] if found else None
 
 
-def _described(path: Path, must: bool = False) -> Description | None:
-    why = "it has no names, train and val"
+def _described(path: Path) -> Description | None:
+    """A YAML file that describes a data set; all values are text, so that no name becomes True."""
     try:
-        content = yaml.safe_load(path.read_bytes())
-        if isinstance(content, dict) and "names" in content:
-            return Description(path, content)
+        content = yaml.load(path.read_bytes(), Loader=yaml.BaseLoader)  # builds nothing but text
     except OSError as error:
-        why = error.strerror or "cannot be read"
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+    except yaml.MarkedYAMLError as error:
+        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
+        raise UserError(f"{path} is not YAML: {line}{error.problem}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        why = " ".join(str(error).split())
-    if must:
-        raise UserError(f"{path} describes no data set: {why}")
+        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    if isinstance(content, dict) and "names" in content:
+        return Description(path, content)
     return None
 
 
@@ -101,8 +104,18 @@ def read(root: Path, name: str, given: Path | None, whole: bool) -> Listed | Non
     content = described.content
     if whole and content.get("train") and content.get("val"):
         raise UserError(f"{described.path} has train and val: leave --split out")
-    listed = _images(root, name, described)
-    return _listed(root, listed, described.path, _class_names(described), content.get("kpt_shape"))
+    images, remarks = _images(root, name, described)
+    names = _class_names(described)
+    listed = _listed(root, images, described.path, names, content.get("kpt_shape"))
+    listed.remarks += remarks
+    return listed
+
+
+def undivided(root: Path) -> str | None:
+    """Say what a folder has that is YOLO's, but not which images are for training."""
+    images = _folder(root, "train", True)
+    labels = _labels_of(images) if images else []
+    return f"YOLO's labels ({os.path.relpath(labels[0], root)})" if labels else None
 
 
 def _folder(root: Path, name: str, whole: bool) -> list[Path] | None:
@@ -124,57 +137,85 @@ def _pictures(folder: Path) -> list[Path]:
     return sorted(p for p in folder.rglob("*") if p.suffix.lower() in finding.PICTURES)
 
 
-def _images(root: Path, name: str, described: Description) -> list[Path]:
-    """The images of a split that a YAML file names: a folder, a list in a text file, or several."""
-    keys = {"train": ("train",), "val": ("val", "valid", "validation")}[name]
-    given = next((described.content[k] for k in keys if described.content.get(k)), None)
+def _images(root: Path, name: str, described: Description) -> tuple[list[Path], list[str]]:
+    """The images of a split that a YAML file names: a folder, a list in a text file, or several.
+
+    With them what was taken for what.
+    """
+    given = next((described.content[k] for k in SPLITS[name] if described.content.get(k)), None)
     if given is None:
         raise UserError(f"{described.path} names no {name} images; --split 0.2 divides train's")
     found: list[Path] = []
+    remarks: list[str] = []
     for one in given if isinstance(given, list) else [given]:
-        place = _place(root, described, str(one))
+        place, said = _place(root, described, str(one))
         found += _in_list(root, place) if place.suffix == ".txt" else _pictures(place)
+        remarks += said
     if not found:
         raise UserError(f"{described.path}: no image lies in {some([given])}, the {name} images")
-    return list(dict.fromkeys(found))
+    found = list(dict.fromkeys(found))
+    if outside := [path for path in found if not path.is_relative_to(root)]:
+        count = f"{len(outside)} of {len(found)} {name} images lie"
+        folders = dict.fromkeys(os.path.relpath(path.parent, root) for path in outside)
+        remarks.append(f"{count} outside of the folder, in {some([*folders])}")
+    return found, remarks
 
 
-def _place(root: Path, described: Description, given: str) -> Path:
-    """Where a YAML file's path leads: from itself, its ``path``, or below the data's folder."""
+def _place(root: Path, described: Description, given: str) -> tuple[Path, list[str]]:
+    """Where a YAML file's path leads: from itself, its ``path``, or below the data's folder.
+
+    What lies in the data's folder goes before what lies outside. Says what part was not followed.
+    """
     given = given.replace("\\", "/")
     base = str(described.content.get("path") or "").replace("\\", "/")
     beside = described.path.parent
     plain = "/".join(part for part in PurePosixPath(given).parts if part not in ("..", ".", "/"))
     tried = [beside / base / given, beside / given, root / given, root / plain]
     tried += [root / "/".join(plain.split("/")[-n:]) for n in (3, 2)]
-    for path in tried:
-        if path.exists():
-            return Path(os.path.normpath(path))
-    raise UserError(f"{described.path} names {given}, which is not below {root}")
+    places = [Path(os.path.normpath(path)) for path in tried]
+    there = [place for place in places if place.exists()]
+    if not there:
+        raise UserError(f"{described.path} names {given}, which is not below {root}")
+    place = next((one for one in there if one.is_relative_to(root)), there[0])
+    if place == places[0]:
+        return place, []
+    is_absolute = given.startswith("/") or finding.DRIVE.match(given)
+    shown = given if is_absolute else f"path: {base}" if base else ""
+    below = os.path.relpath(place, root)
+    return place, [f"{some([shown])} is not followed: {some([below])} is taken"] if shown else []
 
 
 def _in_list(root: Path, path: Path) -> list[Path]:
     """The images that a text file lists; another machine's paths are found below the root."""
-    images = finding.Images(root)
-    found, missing = [], []
-    for line in path.read_text("utf-8", "replace").splitlines():
-        if not (name := line.strip()):
-            continue
-        beside = path.parent / name
-        at = beside if beside.is_file() else root / there if (there := images.find(name)) else None
-        found.append(at) if at else missing.append(name)
-    if missing:
+    lines = path.read_text("utf-8-sig", "replace").splitlines()
+    names = [line.strip() for line in lines if line.strip()]
+    beside = [Path(os.path.normpath(path.parent / name)) for name in names]
+    # Below the root where it lies there, so that each name is held against all the others.
+    asked = [
+        os.path.relpath(at, root) if at.is_file() and at.is_relative_to(root) else name
+        for at, name in zip(beside, names, strict=True)
+    ]
+    hits = [root / hit if hit else None for hit in finding.Images(root).find_all(asked)]
+    found = [hit or at for hit, at in zip(hits, beside, strict=True)]
+    if missing := [name for name, at in zip(names, found, strict=True) if not at.is_file()]:
         raise UserError(f"{path} lists {len(missing)} images that are missing: {some(missing)}")
-    return [one for one in found if one]
+    return [Path(os.path.normpath(at)) for at in found]
 
 
 def _class_names(described: Description) -> dict[int, str]:
     names = described.content["names"]
     if isinstance(names, list):
-        names = dict(enumerate(names))
-    if not isinstance(names, dict) or not names or not all(_is_class(k) for k in names):
+        names = {str(i): name for i, name in enumerate(names)}
+    if not isinstance(names, dict) or not names or not all(map(_is_class, names)):
         raise UserError(f"{described.path}: names is neither a list nor numbers with names")
-    return {int(k): str(v) for k, v in names.items()}
+    if odd := [k for k, name in names.items() if not isinstance(name, str) or not name.strip()]:
+        raise UserError(f"{described.path}: names has no text for class {some(odd)}")
+    found = {int(k): name for k, name in names.items()}
+    count = described.content.get("nc")
+    if len(found) < len(names) or (count is not None and count != str(len(names))):
+        said = f"nc is {count}" if len(found) == len(names) else "a number is there twice"
+        raise UserError(f"{described.path}: names has {len(names)} classes, but {said}")
+    return found
 
 
 def _is_class(key: object) -> bool:
@@ -185,8 +226,12 @@ def _names(root: Path) -> dict[int, str]:
     for name in NAME_FILES:
         path = root / name
         if path.is_file():
-            lines = path.read_text("utf-8-sig", "replace").splitlines()
-            return dict(enumerate(line.strip() for line in lines if line.strip()))
+            lines = path.read_text("utf-8-sig", "replace").rstrip().splitlines()
+            if blank := [i for i, line in enumerate(lines, 1) if not line.strip()]:
+                raise UserError(
+                    f"{path} has no class in line {some(blank)}: a class's number is its line's"
+                )
+            return dict(enumerate(line.strip() for line in lines))
     raise UserError(
         f"{root} has YOLO labels, but neither a data.yaml nor a {NAME_FILES[0]} that names the "
         "classes, a line each"
@@ -198,16 +243,20 @@ def _labels_of(images: Sequence[Path]) -> list[Path]:
 
 
 def _label_file(image: Path) -> Path:
-    """The label file of an image: ``labels`` for the last ``images`` of its path, or beside it."""
-    parts = list(image.parts)
-    for i in reversed(range(len(parts) - 1)):
-        if parts[i].lower() == "images":
-            for word in ("labels", "Labels"):
-                path = Path(*parts[:i], word, *parts[i + 1 :]).with_suffix(".txt")
-                if path.is_file():
-                    return path
-            break
-    return image.with_suffix(".txt")
+    paths = _label_files(image)
+    return next((path for path in paths if path.is_file()), paths[-1])
+
+
+def _label_files(image: Path) -> list[Path]:
+    """Where an image's labels may be: ``labels`` for the last ``images`` of its path, or beside."""
+    *folders, name = image.parts
+    found = [image.with_suffix(".txt")]
+    for i in reversed(range(len(folders))):
+        if folders[i].lower() == "images":
+            words = ("labels", "Labels")
+            inside = [Path(*folders[:i], word, *folders[i + 1 :], name) for word in words]
+            return [path.with_suffix(".txt") for path in inside] + found
+    return found
 
 
 def _listed(
@@ -215,8 +264,10 @@ def _listed(
 ) -> Listed:
     listed = Listed(path, {}, "cxcywh-fractions")
     if not _labels_of(images):
+        labels = os.path.relpath(_label_files(images[0])[0], root)
         raise UserError(
-            f"{path}: none of its {len(images)} images has a label file, {_label_file(images[0])}"
+            f"{path}: none of its {len(images)} images has a label file; the first one's is "
+            f"looked for as {labels}"
         )
     problems: list[str] = []
     boxes: list[dict[str, Any]] = []
@@ -224,15 +275,17 @@ def _listed(
     for id, image in enumerate(images, 1):
         file = _label_file(image)
         without += not file.is_file()
-        here: dict[tuple[Any, ...], None] = {}
+        here: dict[tuple[Any, ...], str] = {}
+        shown = os.path.relpath(file, root)
         for where, label in _lines(file):
             try:
                 one = _object(label, names, bool(keypoints))
                 twice += one in here
-                here[one] = None
+                here.setdefault(one, f"{shown} line {where}")
             except ValueError as error:
-                problems.append(f"{os.path.relpath(file, root)} line {where}: {error}")
+                problems.append(f"{shown} line {where}: {error}")
         boxes += [{"image_id": id, "category_id": c, "bbox": list(box)} for c, *box in here]
+        listed.where += here.values()
     if problems:
         raise UserError(f"{path}: {len(problems)} labels that cannot be read: {some(problems)}")
     if without:

@@ -17,7 +17,7 @@ from analysis.library import MissingRuns, coco_results
 from analysis.resampling import evaluate
 from experiments.__main__ import main as experiments
 from experiments.table3 import GFL
-from gfl import predictions
+from gfl import escape, predictions
 from gfl.errors import UserError
 from gfl.evaluate import coco_metrics
 from gfl.evaluation import FILE, FOLDER, KIND, Evaluation, data_digest, name_of
@@ -147,6 +147,32 @@ def test_errors_and_intervals_are_those_of_its_detections(
     folder = store.runs / FOLDER / made.name
     assert (folder / "errors.md").read_text() + "\n" in out
     assert not store.results.exists()
+
+
+def test_annotations_are_read_as_they_were_evaluated(
+    store: Store, coco: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """An id of 0 and no iscrowd: pycocotools' figures are those of the repaired file."""
+    path = coco / "annotations/instances_val2017.json"
+    content = json.loads(path.read_text())
+    for one in content["annotations"]:
+        one["id"] -= 1
+        del one["iscrowd"]
+    for image in content["images"]:
+        image["filename"] = image.pop("file_name")
+    path.write_text(json.dumps(content))
+    made = evaluated(store, coco, GFL)
+    assert call(store, "errors", "--weights", made.name) == 0
+    assert f"| AP50 | {made.metrics['AP50']:.1f} |" in capsys.readouterr().out
+
+
+def test_the_name_of_the_weights_is_no_markdown(
+    store: Store, coco: Path, capsys: pytest.CaptureFixture
+) -> None:
+    made = evaluated(store, coco, GFL)
+    replace(made, file="a|b`c` [x](y).pth").save(store.runs / FOLDER / made.name)
+    assert call(store, "errors", "--weights", made.name) == 0
+    assert escape.markdown("a|b`c` [x](y).pth") in capsys.readouterr().out
 
 
 def test_a_figure_is_drawn_of_it_and_names_it(

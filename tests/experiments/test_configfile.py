@@ -30,6 +30,7 @@ from gfl.train import embedded_root
 if TYPE_CHECKING:
     from mmengine.config import Config
 
+STARTUP = os.pathsep.join((str(ROOT), str(ROOT / "gfl/ops/startup")))
 SMOKE = profiles.get("smoke")
 Show = Callable[..., str]
 
@@ -170,10 +171,13 @@ def stock_tool(name: str, folder: Path, *words: str) -> str:
     tool = Path(spec.origin).parent / ".mim/tools" / name
     # From the project's folder, as the file says: an environment inside it has a short path.
     shown = tool.relative_to(ROOT) if tool.is_relative_to(ROOT) else tool
-    assert f"#   PYTHONPATH=. python {shown} THIS_FILE" in (folder / "both.py").read_text()
+    assert (
+        f"#   PYTHONPATH=.:gfl/ops/startup python {shown} THIS_FILE"
+        in (folder / "both.py").read_text()
+    )
     done = subprocess.run(
         [sys.executable, str(tool), "both.py", *words],
-        env=os.environ | {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""},
+        env=os.environ | {"PYTHONPATH": STARTUP, "CUDA_VISIBLE_DEVICES": ""},
         cwd=folder,
         capture_output=True,
         text=True,
@@ -250,12 +254,24 @@ def test_the_file_is_utf8_whatever_the_terminal_is() -> None:
 
 
 def test_mmdets_operators_are_found_before_a_configuration_is_read() -> None:
-    """Where this folder is on Python's path; in a process of its own, which imported nothing."""
+    """Where their folder is on Python's path; in a process of its own, which imported nothing."""
     done = subprocess.run(
         [sys.executable, "-c", "import mmcv.ops"],
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        env=os.environ | {"PYTHONPATH": STARTUP},
         cwd=ROOT.anchor,
         capture_output=True,
         text=True,
     )
     assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_python_starts_without_this_project_where_only_its_folder_is_on_the_path() -> None:
+    """As in its own environment, whatever is run there."""
+    done = subprocess.run(
+        [sys.executable, "-c", "import sys; print([n for n in sys.modules if n[:3] == 'gfl'])"],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        cwd=ROOT.anchor,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[]\n", "")

@@ -18,10 +18,12 @@ import mmdet
 import numpy as np
 import pytest
 import torch
+from extra_rows import declare
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
+from PIL import Image
 from torch import nn
 
 from experiments import evaluate
@@ -140,9 +142,10 @@ def call(tmp_path: Path, *words: object) -> int:
 def test_the_twelve_figures_are_those_of_mmdets_own_tool(
     stock: Path, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
+    path = os.pathsep.join((str(ROOT), str(ROOT / "gfl/ops/startup")))
     tool = subprocess.run(
         [sys.executable, str(MIM / "tools/test.py"), "stock.py", "epoch_1.pth"],
-        env=os.environ | {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""},
+        env=os.environ | {"PYTHONPATH": path, "CUDA_VISIBLE_DEVICES": ""},
         cwd=stock,
         capture_output=True,
         text=True,
@@ -237,7 +240,7 @@ def small(tmp_path: Path) -> Path:
     root = tmp_path / "coco"
     for folder in ("annotations", "val2017"):
         (root / folder).mkdir(parents=True)
-    (root / "val2017/a.jpg").touch()
+    Image.new("RGB", (20, 10)).save(root / "val2017/a.jpg")
     box = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 1, 5, 5], "area": 25, "iscrowd": 0}
     content = {
         "images": [{"id": 1, "file_name": "a.jpg", "width": 20, "height": 10}],
@@ -260,6 +263,68 @@ def test_data_of_other_classes_or_ids_are_refused(
     assert call(tmp_path, *words) == 2
     assert "ids over 2147483647 or under 0: 2147483648" in capsys.readouterr().err
     assert list((tmp_path / "runs").rglob("*.*")) == []
+
+
+def test_annotations_are_evaluated_as_they_are_repaired(
+    tiny: Path, stock: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """An id of 0, no iscrowd, no area: the figures are those of the file that has them."""
+    plain, repaired = tmp_path / "plain", tmp_path / "repaired"
+    shutil.copytree(tiny, plain)
+    path = plain / "annotations/instances_val2017.json"
+    content = json.loads(path.read_text())
+    content["annotations"] = [one for one in content["annotations"] if not one["iscrowd"]]
+    for i, one in enumerate(content["annotations"]):
+        one |= {"id": i + 1, "area": one["bbox"][2] * one["bbox"][3]}
+    path.write_text(json.dumps(content))
+    shutil.copytree(plain, repaired)
+    for image in content["images"]:
+        image["filename"] = image.pop("file_name")
+    for i, one in enumerate(content["annotations"]):
+        one["id"] = i
+        del one["iscrowd"], one["area"]
+    (repaired / "annotations/instances_val2017.json").write_text(json.dumps(content))
+    made = []
+    for root in (plain, repaired):
+        words = ["--weights", stock / "epoch_1.pth", "--as", ROW, "--data", root, "--device", "cpu"]
+        shutil.rmtree(tmp_path / "runs", ignore_errors=True)
+        assert call(tmp_path, "evaluate", *words) == 0
+        (folder,) = (tmp_path / "runs" / FOLDER).iterdir()
+        made.append(Evaluation.load(folder))
+    err = capsys.readouterr().err
+    assert "instances_val2017.json: " in err
+    assert "annotations numbered from 1" in err
+    assert made[0].metrics == made[1].metrics
+    assert made[0].annotations != made[1].annotations
+
+
+def test_an_image_cut_short_is_one_line(
+    small: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    weights = checkpoint(tmp_path / "w.pth", None, meta=False)
+    path = small / "val2017/a.jpg"
+    path.write_bytes(path.read_bytes()[:-100])
+    assert call(tmp_path, "evaluate", "--weights", weights, "--as", ROW, "--data", small) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.splitlines()[-1].startswith(f"experiments: {path}: damaged, cannot be decoded")
+    assert "Traceback" not in err
+
+
+def test_a_row_of_ones_own_is_shown_without_the_papers_figures(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    declare("table-1c", monkeypatch)
+    metrics = dict.fromkeys(METRICS, 43.25)
+    made = Evaluation(
+        name="others-x", row="table-1c/3.5", run="x", experiment={}, file="w", weights="0" * 64,
+        data_root="", annotations="", data="", images=5000, metrics=metrics, predictions={},
+        commit=None, dirty=False, versions={}, hardware={}, seconds=1.0, started="",
+    )  # fmt: skip
+    _, _, paper, found, difference, *_ = evaluate.lines(made)
+    assert paper.split() == ["paper", "—", "—", "—"]
+    assert found.split() == ["these", "weights", "43.2", "43.2", "43.2"]
+    assert difference.split() == ["difference", "—", "—", "—"]
 
 
 @pytest.mark.parametrize(

@@ -148,6 +148,7 @@ def test_it_is_run_where_its_table_is(
         ("table-1c", Row("two", Experiment(quality="joint")), "is the run of '2'"),
         ("table-1a", Row("mine", Experiment()), "run of 'centerness-branch/FCOS'"),
         ("table-1c", Row(" ", QFL_3), "has no name"),
+        ("table-1c", Row("3.5", Experiment(beta=3.5)), "beta=3.5 needs quality='joint'"),
         ("table-1c", Row("3.5", QFL_3, (1.0,) * 3), "has publ"),
         ("table-1c", Row("mine", None), "no experiment"),
         ("table-3", Row("mine", QFL_3), "0 marks, not one for each of QFL, DFL"),

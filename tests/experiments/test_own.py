@@ -142,11 +142,42 @@ def test_epochs_follow_the_number_of_images_and_the_schedule_the_epochs(data):
         ({"size": [100, 200, 300]}, "size 100 200 300"),
         ({"scale": "laptop", "pretrained": True}, "no pretrained weights"),
         ({"gpus": 2, "batch": 3}, "2 GPUs cannot share a batch of 3"),
+        ({"seed": -1}, "seed -1: expected 0 to 4294967295"),
+        ({"seed": 1 << 32}, "seed 4294967296: expected 0 to 4294967295"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(data, settings, message):
     with pytest.raises(UserError, match=message):
         own.plan(data, **settings)
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        (("--seed", "99999999999999"), "seed 99999999999999: expected 0 to 4294967295"),
+        (("--device", "cuda"), "--device cuda: torch finds no CUDA device here"),
+        (("--scale", "coco"), "--scale coco is made for CUDA, and torch finds no CUDA device"),
+        (("--gpus", "4", "--batch", "4"), "--gpus 4 needs 4 CUDA devices; torch finds no CUDA"),
+        (("--gpus", "4", "--batch", "4", "--device", "cpu"), "and --device cpu uses none"),
+        (("--split", "0"), "--split '0': expected a number above 0 and below 1"),
+        (("--split", "1"), "--split '1': expected a number above 0 and below 1"),
+        (("--split", "20%"), "--split '20%': expected a number above 0 and below 1"),
+    ],
+)
+def test_a_dry_run_refuses_what_training_would(root, tmp_path, monkeypatch, capsys, option, said):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    command = ["train-own", str(root), "--out", str(tmp_path / "mine"), "--epochs", "2"]
+    assert main([*command, *option, "--dry-run"], FAKE_WORKER) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "mine").exists()
+
+
+def test_devices_that_are_there_are_enough(data, monkeypatch):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    own.check_devices(own.plan(data, scale="coco", gpus=2))
+    own.check_devices(own.plan(data, device="cuda"))
+    with pytest.raises(UserError, match="torch finds 2 CUDA devices here"):
+        own.check_devices(own.plan(data, scale="coco", gpus=4))
 
 
 def test_an_experiment_is_named_as_a_tables_row(data):
@@ -312,7 +343,7 @@ def test_what_was_repaired_is_printed_and_what_was_chosen_passed_on(root, tmp_pa
     assert main([*command, "--train", train, "--split", "0.5"], FAKE_WORKER) == 0
     assert "train: 3 images, 6 objects; val: 3 images, 6 objects" in capsys.readouterr().out
     assert main([*command, "--split", "2"], FAKE_WORKER) == 2
-    assert "--split 2: expected a part between 0 and 1" in capsys.readouterr().err
+    assert "--split '2': expected a number above 0 and below 1" in capsys.readouterr().err
 
 
 def test_the_home_folder_is_expanded_in_every_argument(root, tmp_path, capsys, monkeypatch):

@@ -15,10 +15,12 @@ import pytest
 from PIL import Image
 from runs_made import make_run
 
+from experiments import profiles
 from experiments.__main__ import main
 from experiments.matrix import single
-from experiments.predict_pictures import drawn_as
+from experiments.predict_pictures import FLOOR, drawn_as
 from experiments.profiles import SMOKE
+from gfl import config
 from gfl.data.shapes import CATEGORIES, ShapesSpec, render
 from gfl.experiment import Experiment
 from gfl.pictures.detecting import SIDES
@@ -207,6 +209,8 @@ def test_a_run_is_named_by_id_cell_or_folder(
     ("words", "said"),
     [
         (("--run", CELL), "no picture named"),
+        (("--run", "/mistyped"), "no such file or folder: /mistyped"),
+        (("--weights", "/mistyped.pth", "--as", CELL), "no such file: /mistyped.pth"),
         (("--run", "table-3/QFL", "a.png"), "has no trained weights here; it is trained by: "
          "python -m experiments run atss-joint-dirac-s0-"),
         (("a.png", "--run", CELL, "--seeds", "3"), "-s3-"),
@@ -226,7 +230,7 @@ def test_a_run_is_named_by_id_cell_or_folder(
         (("a.png", "--run", "/mistyped"), "no such file or folder: /mistyped"),
         (("a.png", "--run", "rnus/own/parts"), "no such file or folder: rnus/own/parts"),
         (("a.png", "--run", "tabel-3/both"), "unknown table 'tabel-3'; did you mean 'table-3'?"),
-        (("a.png", "--run", "a\x1b[31m/b"), r"no such file or folder: 'a\x1b[31m/b'"),
+        (("a.png", "--run", "a\x1b[31m/b"), r"no such file or folder: a\x1b[31m/b"),
         (("a.png", "--run", "epoch_12.pth"), "no such file or folder: epoch_12.pth"),
     ],
 )  # fmt: skip
@@ -238,6 +242,21 @@ def test_a_mistake_is_one_line(
     assert out == ""
     assert err.count("\n") == 1
     assert said in err
+
+
+def test_nothing_found_says_of_what_score(
+    runs: Path, album: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """The score below which evaluation keeps nothing is more than a threshold of 0."""
+    for threshold, least in (("1", "1"), ("0", "0.05")):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("gfl.pictures.detecting.detect", lambda *_: [])
+            words = ("--run", CELL, album / "a.png", "--threshold", threshold)
+            assert call(runs, *words) == 0
+        assert f"nothing found of score {least} or more; drawn: " in capsys.readouterr().out
+    assert config.build(GENERAL, SMOKE, 0)["model"]["test_cfg"]["score_thr"] == FLOOR
+    ssd = config.build(Experiment(host="ssd512", quality="none"), profiles.get("coco"), 0)
+    assert ssd["model"]["test_cfg"]["score_thr"] == 0.02
 
 
 def test_a_path_that_is_no_run_is_told_from_one_that_is(

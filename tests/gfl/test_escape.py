@@ -276,3 +276,15 @@ def test_json_in_utf8_gives_the_text_back(text: str) -> None:
 
 def test_no_name_goes_to_a_path_unseen(tmp_path: Path) -> None:
     assert (tmp_path / escape.file_name("../../etc/passwd")).parent == tmp_path
+
+
+@pytest.mark.parametrize(
+    ("count", "shown"),
+    [(0, ""), (1, "0"), (5, "0, 1, 2, 3, 4"), (6, "0, 1, 2, 3, 4 and 1 more")],
+)
+def test_at_most_five_cases_are_named_and_the_others_counted(count: int, shown: str) -> None:
+    assert escape.some(range(count)) == shown
+
+
+def test_each_named_case_is_cut_and_may_stand_between_semicolons() -> None:
+    assert escape.some(["ab\n", "x" * 9, "c"], 2, "; ", 5) == "ab\\n; xxxx… and 1 more"

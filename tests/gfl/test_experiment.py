@@ -32,10 +32,6 @@ from gfl.experiment import Experiment
         ({"beta": -1.0}, r"beta=-1.0: .* 0 or more"),
         ({"beta": float("nan")}, r"beta=nan: .* 0 or more"),
         ({"beta": float("inf")}, r"beta=inf: .* 0 or more"),
-        ({"beta": 3.5}, r"beta=3.5 needs quality='joint': with 'centerness-branch' it changes "),
-        ({"delta": 2.0}, r"delta=2 needs boxes='general': with 'dirac' it changes nothing"),
-        ({"y_n": 12.0, "boxes": "gaussian"}, r"y_n=12 needs boxes='general'"),
-        ({"likelihood_weight": 1.0}, r"likelihood_weight=1 needs boxes='gaussian'"),
     ],
 )
 def test_refuses_with_the_reason(factors: dict[str, Any], reason: str) -> None:
@@ -47,6 +43,7 @@ def test_refuses_with_the_reason(factors: dict[str, Any], reason: str) -> None:
     ("experiment", "slug"),
     [
         (Experiment(), "atss-centerness-branch-dirac"),
+        (Experiment(delta=2.0, beta=1.0), "atss-centerness-branch-dirac"),
         (Experiment(quality="joint", beta=2.5), "atss-joint-dirac-beta2.5"),
         (
             Experiment(quality="joint", boxes="general", dfl=True, delta=0.5),
@@ -56,3 +53,18 @@ def test_refuses_with_the_reason(factors: dict[str, Any], reason: str) -> None:
 )
 def test_is_named_by_what_is_in_effect(experiment: Experiment, slug: str) -> None:
     assert experiment.slug == slug
+
+
+@pytest.mark.parametrize(
+    ("experiment", "said"),
+    [
+        (Experiment(beta=3.5), "beta=3.5 needs quality='joint': with 'centerness-branch' it changes"),
+        (Experiment(delta=2.0), "delta=2 needs boxes='general': with 'dirac' it changes nothing"),
+        (Experiment(boxes="gaussian", y_n=12.0), "y_n=12 needs boxes='general': with 'gaussian'"),
+        (Experiment(likelihood_weight=1.0), "likelihood_weight=1 needs boxes='gaussian'"),
+    ],
+)
+def test_a_factor_out_of_effect_is_named(experiment: Experiment, said: str) -> None:
+    assert experiment.out_of_effect().startswith(said)
+    assert not Experiment(quality="joint", beta=3.5).out_of_effect()
+    assert not Experiment(boxes="general", delta=2.0, y_n=12.0).out_of_effect()

@@ -177,7 +177,7 @@ def test_what_is_missing_left_over_or_of_another_shape_is_named() -> None:
     state["backbone.conv1.weight"] = torch.zeros(64, 1, 7, 7)
     assert refusal(RETINANET, state) == [
         "1 missing: neck.fpn_convs.4.conv.bias",
-        "1 left over: 'bbox_head.extra\\x1b[31m.weight'",
+        "1 left over: bbox_head.extra\\x1b[31m.weight",
         "1 of another shape: backbone.conv1.weight [64, 1, 7, 7], expected [64, 3, 7, 7]",
     ]
     missing, *_ = refusal(RETINANET, {n: t for n, t in state.items() if "bbox_head" in n})
@@ -231,6 +231,39 @@ def test_another_detector_is_recognised(row: str, other: str, hint: str) -> None
 )
 def test_another_network_is_recognised(row: str, config: str, classes: int, hint: str) -> None:
     assert f"hint: {hint}" in refusal(row, dict(stock(config, classes).state_dict()))
+
+
+def test_a_network_of_another_depth_is_told_by_its_blocks() -> None:
+    state = dict(stock(STOCK[GFL]).state_dict())
+    shallow = {n: t for n, t in state.items() if not re.match(r"backbone\.layer3\.[2-5]\.", n)}
+    said = "hint: the file has a ResNet with 2 blocks in its third stage, the row a ResNet-50"
+    assert said in refusal(GFL, shallow)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "bbox_head.gfl_reg.weight",
+        "bbox_head.gfl_cls.weight",
+        "backbone.layer1.0.conv2.weight",
+        "backbone.layer2.0.conv2.conv_offset.weight",
+        "backbone.layerX.0.conv2.conv_offset.weight",
+        "x.conv2.conv_offset.weight",
+    ],
+)
+@pytest.mark.parametrize("shape", [(), (0,), (18,)])
+def test_a_tensor_of_no_shape_is_refused_as_others_are(name: str, shape: tuple[int, ...]) -> None:
+    state = dict(stock(STOCK[GFL]).state_dict()) | {name: torch.zeros(shape)}
+    assert any(name in line for line in refusal(GFL, state))
+
+
+def test_two_tensors_for_one_are_refused() -> None:
+    state = dict(stock(STOCK[ATSS]).state_dict())
+    state["bbox_head.gfl_cls.weight"] = torch.zeros_like(state["bbox_head.atss_cls.weight"])
+    with pytest.raises(UserError) as caught:
+        fit(ATSS, state)
+    pair = "bbox_head.atss_cls.weight and bbox_head.gfl_cls.weight"
+    assert str(caught.value).endswith(f"two tensors for one of this row's: {pair}")
 
 
 def test_centerness_is_taken_for_no_other_quality() -> None:

@@ -23,10 +23,12 @@ from torch import nn
 from experiments.profiles import LAPTOP, SMOKE
 from gfl import checkpoint, config, observe, predictions, session, train
 from gfl.data import shapes
+from gfl.errors import UserError
 from gfl.experiment import Experiment, Profile
 from gfl.predictions import DETECTIONS, LOCATIONS
 from gfl.record import METRICS, Request, RunRecord, run_id
 from gfl.session import Outcome
+from gfl.trained import detector
 
 TINY = replace(SMOKE, dataset=replace(SMOKE.dataset, train=1, val=5), eval_batch=2)
 EXPERIMENTS = {
@@ -136,6 +138,22 @@ def overlap(box: tuple[float, ...], other: list[float]) -> float:
     h = min(box[3], y + height) - max(box[1], y)
     both = max(w, 0) * max(h, 0)
     return both / ((box[2] - box[0]) * (box[3] - box[1]) + width * height - both)
+
+
+def test_a_loader_that_is_killed_is_one_line(
+    tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In every prediction, also that of weights which others trained."""
+    finished(tmp_path, EXPERIMENTS["branch"])
+    trained = detector(tmp_path, "cpu")
+    loader, truth = observe.evaluation(trained, root)
+
+    def killed(self: Any) -> None:
+        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. ")
+
+    monkeypatch.setattr(type(loader), "__iter__", killed)
+    with pytest.raises(UserError, match=r"^a loader process was killed \(out of memory\?\)"):
+        observe.observe(trained, loader, truth)
 
 
 def test_the_same_run_is_the_same_bytes(tmp_path: Path, root: Path) -> None:

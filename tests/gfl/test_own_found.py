@@ -8,6 +8,7 @@ import random
 import shutil
 import unicodedata
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -225,6 +226,45 @@ def test_everything_wrong_with_train_and_val_is_told_at_once(root):
     assert len(data.remarks) == 2
 
 
+def _first_class(name: str, data: dict[str, Any]) -> None:
+    first, *others = data["categories"]
+    data["categories"] = [first | {"name": name}, *others]
+
+
+def test_classes_that_differ_in_capitals_alone_are_told_so(root):
+    edit(root, partial(_first_class, "Nut"), "val")
+    with pytest.raises(UserError, match="but for capitals 'Nut' is 'nut' of train: spell them al"):
+        own.read(root)
+    edit(root, partial(_first_class, "screw"), "val")
+    with pytest.raises(UserError, match="take these objects out of val, or have objects of"):
+        own.read(root)
+
+
+def test_widths_and_heights_in_each_others_place_are_told_so_and_the_way_out_works(root):
+    def exchange(data: dict[str, Any]) -> None:
+        for image in data["images"]:
+            image["width"], image["height"] = image["height"], image["width"]
+
+    edit(root, exchange, "val")
+    with pytest.raises(UserError, match="every width is the image's height and every height its"):
+        own.read(root)
+    edit(root, lambda data: [(i.pop("width"), i.pop("height")) for i in data["images"]], "val")
+    assert own.read(root).val.images
+    edit(root, lambda data: data["images"][0].update(width=1, height=2), "val")
+    with pytest.raises(UserError) as refused:
+        own.read(root)
+    assert "every width" not in str(refused.value)
+
+
+def test_nobody_is_advised_to_leave_out_all_there_is(root):
+    edit(root, lambda data: [a.pop("bbox") for a in data["annotations"]], "val")
+    with pytest.raises(UserError) as refused:
+        own.read(root)
+    assert "--skip-broken" not in str(refused.value)
+    with pytest.raises(UserError, match=r"every one was left out: .* four finite numbers"):
+        own.read(root, skip_broken=True)
+
+
 def test_a_sound_file_is_used_as_it_is_and_a_repaired_one_named_by_what_it_means(root):
     before = own.read(root)
     assert before.files == {}
@@ -365,3 +405,113 @@ def test_copies_of_an_image_are_never_in_both_parts(tmp_path):
 def test_a_part_is_between_0_and_1(root, part):
     with pytest.raises(UserError, match="expected a part between 0 and 1"):
         own.read(root, split=part)
+
+
+def _in_folders(root: Path, names: list[str]) -> None:
+    """Name the images of val, and put them where they are called; the last has no file."""
+    paths = sorted((root / "val2017").iterdir())
+    for path, name in zip(paths, names, strict=True):
+        (root / "val2017" / name).parent.mkdir(parents=True, exist_ok=True)
+        path.rename(root / "val2017" / name)
+    (root / "val2017" / names[-1]).unlink()
+    edit(
+        root,
+        lambda data: [i.update(file_name=n) for i, n in zip(data["images"], names, strict=True)],
+        "val",
+    )
+
+
+@pytest.mark.parametrize(
+    "names", [["a/0.png", "a/1.png", "b/0.png"], ["0.png", "1.png", "b/0.png"]]
+)
+def test_a_missing_image_never_takes_the_file_of_another(root, names):
+    _in_folders(root, names)
+    with pytest.raises(UserError, match=r"1 images that .*val2017/ lacks: b/0\.png"):
+        own.read(root)
+
+
+@pytest.mark.parametrize("prefix", ["", "/home/somebody/set/"])
+def test_a_missing_image_never_takes_a_file_in_another_folder(root, prefix):
+    _in_folders(root, ["a/0.png", "a/1.png", "a/2.png"])
+    (root / "val2017/c").mkdir()
+    shutil.copy(root / "val2017/a/1.png", root / "val2017/c/2.png")
+    names = [f"{prefix}a/{i}.png" for i in range(3)]
+    edit(
+        root,
+        lambda data: [i.update(file_name=n) for i, n in zip(data["images"], names, strict=True)],
+        "val",
+    )
+    with pytest.raises(UserError, match=r"1 images that .*val2017/ lacks: .*a/2\.png"):
+        own.read(root)
+
+
+def test_of_several_whole_files_none_is_chosen(tmp_path):
+    root = whole(tmp_path / "cvat")
+    shutil.copy(root / "annotations/instances_default.json", root / "result.json")
+    with pytest.raises(UserError, match=r"has 2 JSON files .*name the one to split with --train"):
+        own.read(root, split=0.2)
+    assert own.read(root, train="result.json", split=0.2).val.images == 6
+
+
+def test_a_set_that_is_divided_is_not_divided_again(root):
+    for split, folder in (("train", "train"), ("val", "valid")):
+        (root / f"{split}2017").rename(root / folder)
+        own_folder.path(root, split).rename(root / folder / "_annotations.coco.json")
+    with pytest.raises(
+        UserError, match=r"has valid/_annotations\.coco\.json for val: leave --split"
+    ):
+        own.read(root, split=0.2)
+    data = own.read(root, train="train/_annotations.coco.json", split=0.5)
+    assert (data.train.images, data.val.images) == (3, 3)
+
+
+def test_the_one_coco_file_of_a_folder_is_found_under_any_name(root):
+    right = objects(own.read(root))
+    for split in SPLITS:
+        (root / f"{split}2017").rename(root / split)
+        own_folder.path(root, split).rename(root / split / "via_export_coco.json")
+        (root / split / "notes.json").write_text("{}")
+    assert objects(own.read(root)) == right
+    shutil.copy(root / "val/via_export_coco.json", root / "val/copy.json")
+    with pytest.raises(UserError, match="name the val file with --val FILE"):
+        own.read(root)
+
+
+def test_a_folder_of_another_format_names_it(root):
+    for split in SPLITS:
+        own_folder.path(root, split).unlink()
+    path = root / "train2017/train_0.json"
+    path.write_text(json.dumps({"shapes": [], "imagePath": "train_0.png"}))
+    with pytest.raises(UserError, match="looks like LabelMe's own format: export it as COCO"):
+        own.read(root)
+    path.write_text(json.dumps({"a.png12": {"filename": "a.png", "size": 12, "regions": []}}))
+    for train in (None, path):
+        with pytest.raises(UserError, match="looks like VIA's own format: export it as COCO"):
+            own.read(root, train=train)
+
+
+def test_a_folder_around_the_data_names_the_inner_one(root):
+    outer = root.parent / "download"
+    outer.mkdir()
+    root.rename(outer / "parts")
+    with pytest.raises(UserError, match=r"download has its data in parts/: give .*parts as DATA"):
+        own.read(outer)
+
+
+def test_what_is_no_folder_is_told_with_the_way_out(root):
+    with pytest.raises(UserError, match="the data's folder is an empty name"):
+        own.read("")
+    with pytest.raises(
+        UserError, match="is not a folder: give its folder, and the file by --train"
+    ):
+        own.read(own_folder.path(root, "train"))
+
+
+def test_files_of_train_and_val_that_are_missing_are_told_in_one_sentence(root):
+    for split in SPLITS:
+        own_folder.path(root, split).rename(root / f"annotations/{split}-v3.json")
+    with pytest.raises(UserError) as refused:
+        own.read(root)
+    said = str(refused.value)
+    assert said.count("(it has annotations/train-v3.json, annotations/val-v3.json)") == 1
+    assert "name the train file with --train FILE and val's with --val FILE" in said

@@ -168,14 +168,18 @@ def test_what_is_no_checkpoint_is_one_line(tmp_path: Path) -> None:
     assert refusal(tmp_path / "none.pth") == "no such file"
     assert refusal(tmp_path) == "a folder, not a file of weights"
     whole = saved(tmp_path / "w.pth", {"state_dict": STATE}).read_bytes()
-    for name, content in {
-        "empty": b"",
-        "text": b"hello",
-        "half": whole[: len(whole) // 2],
-        "pickle": pickle.dumps({"a": 1}),
-    }.items():
-        (tmp_path / name).write_bytes(content)
-        assert "not a PyTorch checkpoint, or damaged" in refusal(tmp_path / name)
+    code = "a pickle, which could run code; nothing of it was run"
+    for content, why in (
+        (b"", "empty, 0 bytes"),
+        (b"hello", "it does not begin as one"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "it does not begin as one"),
+        (whole[: len(whole) // 2], "a ZIP archive that is cut short, or of something else"),
+        (whole[:-30], "a ZIP archive that is cut short, or of something else"),
+        (pickle.dumps({"a": 1}), code),
+        (pickle.dumps({"a": 1}, protocol=2), code),
+    ):
+        (tmp_path / "x.pth").write_bytes(content)
+        assert refusal(tmp_path / "x.pth") == f"not a PyTorch checkpoint, or damaged ({why})"
     with pytest.warns(DeprecationWarning, match="is deprecated"):
         torch.jit.script(torch.nn.ReLU()).save(str(tmp_path / "script.pt"))
     assert "not a PyTorch checkpoint" in refusal(tmp_path / "script.pt")

@@ -155,6 +155,13 @@ def test_the_papers_speeds_are_its_own():
     assert measured([]).empty
 
 
+@pytest.mark.parametrize("method", methods(), ids=lambda method: method.name)
+def test_a_layer_is_fitted_to_its_distance_exactly(method, monkeypatch):
+    """Without disturbance the prediction is the target, of every representation."""
+    monkeypatch.setitem(simulate.__globals__, "NORM", 0.0)  # the module has the figure's name
+    assert simulate(method, (0.5, 1.5, 6.0)).error_strides.max() < 1e-12
+
+
 def test_a_dirac_deltas_error_grows_with_the_target_and_a_general_ones_does_not():
     """Of a Dirac delta exactly: half the way from the start is the weights', times the norm."""
     found = {

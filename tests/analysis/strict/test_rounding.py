@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from recorded import of
 
 from analysis.strict.findings import compare
-from analysis.strict.rounding import DOUBLES, FIGURES, moved, variants
+from analysis.strict.rounding import DOUBLES, FITS, moved, variants
 from analysis.uncertainty import Difference
 from experiments import profiles, tables
 from experiments.matrix import plan
@@ -118,5 +118,5 @@ def test_other_processors_compute_the_same_within_the_noise(computed, other) -> 
     assert here.keys() == there.keys()
     for name, values in here.items():
         # What is 0 but for rounding is printed as 0: the equations' identities.
-        noise = {"rtol": FIGURES if name == "simulation" else DOUBLES, "atol": 1e-13}
+        noise = {"rtol": FITS if name == "simulation" else DOUBLES, "atol": 1e-13}
         np.testing.assert_allclose(there[name], values, **noise, err_msg=name)

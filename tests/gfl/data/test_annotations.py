@@ -218,6 +218,63 @@ def test_a_mask_gives_its_box():
     assert normal(data).dataset["annotations"][0]["bbox"] == [10, 5, 3, 4]
 
 
+@pytest.mark.parametrize(
+    "mask",
+    [
+        {"size": [96, 64], "counts": [645, 4, 60, 4, 60, 4, 5367]},  # the sides swapped
+        {"size": [32, 48], "counts": [645, 4, 887]},  # of the image before it was enlarged
+        {"size": [1_000_000, 1_000_000], "counts": [1_000_000_000_000]},
+        {"size": [-64, -96], "counts": [6144]},
+        {"size": "64", "counts": "x"},
+        {"counts": "x"},
+    ],
+)
+def test_a_mask_of_another_size_than_its_image_gives_no_box(mask):
+    def masked(data: Dataset) -> None:
+        data["annotations"][0].update(bbox=None, segmentation=mask)
+
+    said = "1 x annotation whose mask is not of its image's width and height: 1"
+    assert problems(masked) == f"has {said}"
+    assert remarks(masked, skip=True) == [f"left out: has {said}"]
+
+
+@pytest.mark.parametrize("side", [1 << 16, 1_000_000, 1 << 39])
+def test_a_mask_of_more_pixels_than_pycocotools_counts_gives_no_box(side):
+    assert bboxes.of_outline({"size": [side, side], "counts": [0, side * side]}) is None
+    assert bboxes.of_outline({"size": [side, side], "counts": "PPP"}) is None
+    big = {"size": [side, side], "counts": [side * side]}
+    data = clean()
+    data["images"][0].update(width=side, height=side)
+    data["annotations"][0].update(bbox=None, segmentation=big)
+    assert "four finite numbers: 1" in normal(data).problems[0]
+
+
+def test_text_that_is_an_id_and_anothers_name_is_neither():
+    def named(data: Dataset) -> None:
+        data["categories"][0]["name"], data["categories"][1]["name"] = "0", "7"
+        data["annotations"][0]["category_id"] = "7"
+
+    assert problems(named) == (
+        "has 1 x annotation whose category_id is one's id and another's name: 1"
+    )
+
+    def of_itself(data: Dataset) -> None:
+        named(data)
+        data["categories"][0]["name"], data["categories"][1]["name"] = "7", "0"
+
+    assert remarks(of_itself) == ["category_id read as a whole number (1 of 6)"]
+
+    def all_text(data: Dataset) -> None:  # ids that are text are referred to as text
+        named(data)
+        for one in data["categories"]:
+            one["id"] = str(one["id"])
+
+    data = clean()
+    all_text(data)
+    made = normal(data, trainable=True)
+    assert (made.problems, made.dataset["annotations"][0]["category_id"]) == ([], 7)
+
+
 def corners(data: Dataset) -> None:
     for one in data["annotations"]:
         x, y, w, h = one["bbox"]
@@ -244,18 +301,70 @@ def test_boxes_of_another_layout_are_refused_and_the_option_reads_them():
     assert not problems(lambda d: d["annotations"][0].update(bbox=[6, 2, 92, 36]))  # one sticks out
 
 
-@given(BOX, st.sampled_from(bboxes.LAYOUTS))
-def test_every_layout_is_read_back(box, layout):
+def laid_out(box: tuple[float, float, float, float], layout: str) -> list[float]:
+    """A box of an image of 96 x 64 px in another layout."""
     x, y, w, h = box
-    name = layout.removesuffix(bboxes.FRACTIONS)
     a, b, c, d = {
         "xywh": (x, y, w, h),
         "xyxy": (x, y, x + w, y + h),
         "cxcywh": (x + w / 2, y + h / 2, w, h),
-    }[name]
-    if layout.endswith(bboxes.FRACTIONS):
-        a, b, c, d = a / 96, b / 64, c / 96, d / 64
-    assert bboxes.as_xywh([a, b, c, d], layout, (96, 64)) == pytest.approx(box, abs=1e-9)
+    }[layout.removesuffix(bboxes.FRACTIONS)]
+    return [a / 96, b / 64, c / 96, d / 64] if layout.endswith(bboxes.FRACTIONS) else [a, b, c, d]
+
+
+@given(BOX, st.sampled_from(bboxes.LAYOUTS))
+def test_every_layout_is_read_back(box, layout):
+    assert bboxes.as_xywh(laid_out(box, layout), layout, (96, 64)) == pytest.approx(box, abs=1e-9)
+
+
+@given(
+    BOX,
+    st.sampled_from([layout for layout in bboxes.LAYOUTS if layout != "xywh"]),
+    st.sampled_from(["pixels", "pixels as text", "fractions", "third less fourth", "none"]),
+    st.floats(0.3, 1),
+)
+@settings(deadline=None)
+def test_areas_are_those_of_the_boxes_that_are_read_whatever_their_layout(box, layout, kind, part):
+    """An outline's area is a part of the box's; one of numbers mistaken for a box is not kept."""
+    numbers, area = laid_out(box, layout), part * box[2] * box[3]
+    wrong = numbers[2] * numbers[3]  # what a tool writes that takes them for a width and a height
+    given_area = {
+        "pixels": area,
+        "pixels as text": str(area),
+        "fractions": area / (96 * 64),
+        "third less fourth": wrong,
+        "none": None,
+    }[kind]
+    in_fractions = layout.endswith(bboxes.FRACTIONS)
+    if kind.startswith("pixels") and in_fractions and area <= 1:
+        return  # a fraction, as far as anyone can tell
+    data = clean()
+    for one in data["annotations"]:
+        one.update(bbox=numbers, area=given_area)
+    made = normal(data, layout=layout, trainable=True)
+    full = box[2] * box[3]
+    for one in made.dataset["annotations"]:
+        assert one["bbox"] == pytest.approx(box, abs=1e-9)
+        if kind.startswith("pixels") or (kind == "fractions" and in_fractions):
+            assert one["area"] == pytest.approx(area)
+        elif kind == "third less fourth":
+            assert 0 < one["area"] <= 1.02 * full
+        elif kind == "none":
+            assert one["area"] == pytest.approx(full)
+
+
+def test_an_area_of_a_box_misread_is_taken_from_the_box_in_one_remark():
+    data = clean()
+    for one in data["annotations"]:
+        one.update(bbox=[0.1, 0.1, 0.5, 0.5], area=0.25)
+    made = normal(data, layout="xywh-fractions", trainable=True)
+    assert [one["area"] for one in made.dataset["annotations"]] == [0.25 * 96 * 64] * 6
+    assert made.remarks == ["areas as fractions of their images read in pixels (6 of 6)"]
+    for one in data["annotations"]:
+        one.update(bbox=[40, 20, 60, 40], area=60 * 40)  # not 20 x 20
+    made = normal(data, layout="xyxy", trainable=True)
+    assert [one["area"] for one in made.dataset["annotations"]] == [400] * 6
+    assert made.remarks == ["areas taken from the boxes (6 of 6)"]
 
 
 @pytest.mark.parametrize(
@@ -267,6 +376,7 @@ def test_every_layout_is_read_back(box, layout):
         (lambda d: d["annotations"][0].update(bbox=[1, 2, 3, 4, 5]), "four finite numbers: 1"),
         (lambda d: d["annotations"][0].update(bbox=[99, 2, 3, 4]), "outside of its image: 1"),
         (lambda d: d["annotations"][0].update(iscrowd="perhaps"), "iscrowd 0 or 1: 1"),
+        (lambda d: d["annotations"][0].update(ignore=2), "x annotation whose ignore is not 0 or 1"),
     ],
 )
 def test_a_broken_annotation_is_refused_or_left_out(change, said):
@@ -276,6 +386,37 @@ def test_a_broken_annotation_is_refused_or_left_out(change, said):
     change(data)
     made = normal(data, trainable=True, skip=True)
     assert [one["id"] for one in made.dataset["annotations"]] == [2, 3, 4, 5, 6]
+
+
+def test_a_category_without_an_id_is_named_beside_what_it_breaks():
+    def without(data: Dataset) -> None:
+        for one in data["categories"]:
+            del one["id"]
+
+    unknown = "has 6 x annotation of an unknown category: 1, 2, 3, 4, 5"
+    said = problems(without)
+    assert said.startswith(unknown)
+    assert said.endswith("; has 2 x category without an id: nut, bolt")
+
+    def by_name(data: Dataset) -> None:
+        without(data)
+        for one in data["annotations"]:
+            one["category_id"] = {7: "nut", 3: "bolt"}[one["category_id"]]
+
+    assert problems(by_name) == ""
+
+
+def test_where_nothing_would_be_left_that_is_said():
+    def broken(data: Dataset) -> None:
+        for one in data["annotations"]:
+            one["bbox"] = None
+
+    said = problems(broken, skip=True)
+    assert said.startswith("has no annotation left, every one was left out: has 6 x annotation who")
+    data = clean()
+    broken(data)
+    made = normal(data, trainable=True)
+    assert (made.broken, made.kept) == (6, 0)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -176,7 +177,7 @@ def test_nothing_in_a_yaml_file_is_run(tmp_path):
     root = yolo(tmp_path / "parts")
     bad = f"names: !!python/object/apply:os.mkdir [{tmp_path / 'made'}]\n"
     (root / "data.yaml").write_text(bad)
-    with pytest.raises(UserError, match=r"data\.yaml describes no data set: could not determine"):
+    with pytest.raises(UserError, match=r"data\.yaml names no train images"):
         own.read(root / "data.yaml")
     assert not (tmp_path / "made").exists()
 
@@ -291,3 +292,173 @@ def test_a_folder_of_nothing_says_what_is_looked_for(tmp_path: Path) -> None:
     (tmp_path / "notes.json").write_text(json.dumps(content))
     with pytest.raises(UserError, match=r"\(it has notes\.json\)"):
         own.read(tmp_path)
+
+
+def test_a_missing_image_of_a_list_never_takes_another_ones_file(tmp_path):
+    root = yolo(tmp_path / "parts")
+    names = sorted(path.name for path in (root / "images/val").iterdir())
+    lines = [f"images/val/{name}" for name in names] + [f"images/more/{names[0]}"]
+    (root / "val.txt").write_text("\n".join(lines))
+    (root / "data.yaml").write_text("train: images/train\nval: val.txt\nnames: [bolt, nut]\n")
+    with pytest.raises(UserError, match=r"lists 1 images that are missing: images/more/val_0"):
+        own.read(root)
+
+
+def test_a_missing_image_of_an_xml_file_never_takes_another_ones_file(tmp_path):
+    root = voc(tmp_path / "parts")
+    (root / "JPEGImages/val_1.png").unlink()
+    path = root / "Annotations/val_1.xml"
+    path.write_text(path.read_text().replace("val_1.png", "val_0.png"))
+    with pytest.raises(UserError, match=r"1 images that .* lacks: JPEGImages/val_1"):
+        own.read(root)
+
+
+def test_what_a_yaml_file_names_is_looked_for_in_its_folder_first(tmp_path):
+    yolo(tmp_path, "{}/images")  # the neighbour's
+    (tmp_path / "train/images/train_0.png").unlink()
+    root = yolo(tmp_path / "parts", "{}/images")
+    content = "train: ../train/images\nval: ../val/images\nnames: [bolt, nut]\n"
+    (root / "data.yaml").write_text(content)
+    data = own.read(root)
+    same(read(data), expected())
+    assert "outside" not in "; ".join(data.remarks)
+    shutil.rmtree(root / "train")
+    data = own.read(root)
+    assert data.train.images == 5
+    said = "5 of 5 train images lie outside of the folder, in ../train/images"
+    assert said in data.remarks[0]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (YAML["another machine's path"], "path: /home/somebody/datasets/parts is not followed"),
+        (
+            "train: C:\\data\\images\\train\nval: images/val\nnames: [bolt, nut]\n",
+            "C:/data/images/train is not followed: images/train is taken",
+        ),
+    ],
+)
+def test_a_path_that_is_not_followed_is_said(tmp_path, content, said):
+    root = yolo(tmp_path / "parts")
+    (root / "data.yaml").write_text(content)
+    assert said in own.read(root).remarks[0]
+
+
+@pytest.mark.parametrize(
+    ("names", "classes"),
+    [
+        ("[yes, no]", ("yes", "no")),
+        ("[007, null]", ("007", "null")),
+        ("{1: on, 0: 1.0}", ("1.0", "on")),
+    ],
+)
+def test_class_names_are_what_a_yaml_file_says(tmp_path, names, classes):
+    root = yolo(tmp_path / "parts")
+    (root / "data.yaml").write_text(f"train: images/train\nval: images/val\nnames: {names}\n")
+    assert own.read(root).classes == classes
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        ("names: [bolt, nut\ntrain: images/train\n", r"data\.yaml is not YAML: line 2: "),
+        ("train: images/train\nval: images/val\nnames: [a, b]\nnc: 3\n", "2 classes, but nc is 3"),
+        ("train: images/train\nval: images/val\nnames: [bolt, '']\n", "no text for class 1"),
+        ("train: images/train\nval: images/val\nnames: {0: a, 00: b}\n", "is there twice"),
+    ],
+)  # fmt: skip
+def test_class_names_are_not_guessed(tmp_path, content, why):
+    root = yolo(tmp_path / "parts")
+    (root / "classes.txt").write_text("nut\nbolt\n")
+    (root / "data.yaml").write_text(content)
+    with pytest.raises(UserError, match=why):
+        own.read(root)
+
+
+def test_a_blank_line_among_class_names_is_refused(tmp_path):
+    root = yolo(tmp_path / "parts")
+    (root / "classes.txt").write_text("bolt\n\nnut\n")
+    with pytest.raises(UserError, match=r"classes\.txt has no class in line 2"):
+        own.read(root)
+    (root / "classes.txt").write_text("bolt\nnut\n\n\n")
+    same(read(own.read(root)), expected())
+
+
+@pytest.mark.parametrize("write", [yolo, voc])
+def test_options_of_cocos_json_are_refused_for_other_formats(tmp_path, write):
+    root = write(tmp_path / "parts")
+    (root / "data.yaml").write_text(YAML["a list of names"])
+    if write is voc:
+        (root / "data.yaml").unlink()
+    with pytest.raises(UserError, match=r"--boxes xywh-fractions: .* for COCO's JSON alone"):
+        own.read(root, boxes="xywh-fractions")
+    with pytest.raises(UserError, match=r"--val-images: .* for COCO's JSON alone"):
+        own.read(root, val_images=next(root.iterdir()))
+
+
+def test_voc_without_lists_is_named_with_the_option_that_divides_it(tmp_path):
+    root = voc(tmp_path / "parts")
+    shutil.rmtree(root / "ImageSets")
+    with pytest.raises(UserError) as refused:
+        own.read(root)
+    said = str(refused.value)
+    assert "has Pascal VOC's files (Annotations/train_0.xml)" in said
+    assert said.count("--split 0.2") == 1
+    own.read(root, split=0.3)
+
+
+def test_yolo_that_is_not_divided_is_named_with_the_option_that_divides_it(tmp_path):
+    root = yolo(tmp_path / "parts")
+    for kind in ("images", "labels"):
+        for split in SPLITS:
+            for path in (root / kind / split).iterdir():
+                path.rename(root / kind / path.name)
+            (root / kind / split).rmdir()
+    (root / "classes.txt").write_text("bolt\nnut\n")
+    with pytest.raises(UserError, match=r"has YOLO's labels \(labels/train_0\.txt\).*--split 0\.2"):
+        own.read(root)
+    own.read(root, split=0.3)
+
+
+def test_a_broken_object_is_named_by_its_file(tmp_path):
+    root = voc(tmp_path / "voc")
+    path = root / "Annotations/val_1.xml"
+    path.write_text(path.read_text().replace("<xmax>22</xmax>", "<xmax>2</xmax>"))
+    with pytest.raises(UserError, match=r"negative size: Annotations/val_1\.xml object 1"):
+        own.read(root)
+    assert own.read(root, skip_broken=True).val.objects == {"bolt": 3, "nut": 2}
+    root = yolo(tmp_path / "yolo")
+    (root / "data.yaml").write_text(YAML["a list of names"])
+    with (root / "labels/val/val_1.txt").open("a") as file:
+        file.write("0 0.5 0.5 0.1 -0.001\n")
+    with pytest.raises(UserError, match=r"negative size: labels/val/val_1\.txt line 3"):
+        own.read(root)
+
+
+def test_nothing_is_said_of_what_every_file_of_a_format_lacks(tmp_path):
+    root = voc(tmp_path / "voc")
+    assert own.read(root).remarks == ()
+    root = yolo(tmp_path / "yolo")
+    (root / "data.yaml").write_text(YAML["a list of names"])
+    data = own.read(root)
+    assert data.remarks == ()
+    ids = [a["id"] for a in json.loads(data.files["annotations-train.json"])["annotations"]]
+    assert ids == list(range(1, 13))
+
+
+def test_corners_that_may_be_counted_from_1_are_said(tmp_path):
+    root = voc(tmp_path / "parts")
+    path = root / "Annotations/val_1.xml"
+    path.write_text(path.read_text().replace("<xmin>4</xmin>", "<xmin>1</xmin>"))
+    assert "pixels may be counted from 1" in own.read(root).remarks[0]
+    path.write_text(path.read_text().replace("<xmin>1</xmin>", "<xmin>0</xmin>"))
+    assert own.read(root).remarks == ()
+
+
+def test_images_without_any_label_file_say_where_it_is_looked_for(tmp_path):
+    root = yolo(tmp_path / "parts")
+    (root / "data.yaml").write_text(YAML["a list of names"])
+    shutil.rmtree(root / "labels/val")
+    with pytest.raises(UserError, match=r"none of its 3 .* looked for as labels/val/val_0\.txt"):
+        own.read(root)
