@@ -75,7 +75,7 @@ COCO = Profile(
 PHOTOS = Profile(
     name="photos",
     model=Model(
-        depth=None, frozen="mobilenet-v2", first_level=3, levels=4, channels=64, stacked_convs=2
+        depth=None, frozen="mobilenet-v2", first_level=2, levels=4, channels=64, stacked_convs=2
     ),
     schedule=Schedule(
         epochs=12,
@@ -88,7 +88,6 @@ PHOTOS = Profile(
     ),
     dataset=None,
     photos=PhotosSpec(),
-    views=1,
     scale=(320, 320),
     eval_interval=3,
     eval_batch=16,

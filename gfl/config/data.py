@@ -7,6 +7,7 @@ from typing import Any
 
 from gfl.data import photos
 from gfl.data.own import normal_file
+from gfl.data.photos import PhotosSpec
 from gfl.data.shapes import CATEGORIES
 from gfl.experiment import Profile
 
@@ -68,7 +69,7 @@ def has_loaders(profile: Profile) -> bool:
 
 def _pipeline(split: str, profile: Profile) -> list[Config]:
     if profile.photos:
-        return _photos_pipeline(split, profile, profile.photos.size)
+        return _photos_pipeline(split, profile.photos, profile.model.frozen)
     load = {"type": _loader(profile)}
     resize = {"type": "Resize", "scale": profile.scale, "keep_ratio": True}
     annotations = {"type": "LoadAnnotations", "with_bbox": True}
@@ -87,13 +88,11 @@ def _loader(profile: Profile) -> str:
     return "LoadImageFromMemory" if profile.dataset else "LoadImageFromFile"
 
 
-def _photos_pipeline(split: str, profile: Profile, size: int) -> list[Config]:
-    network, views = profile.model.frozen, profile.views
-    prepared = {"type": "LoadPrepared", "size": size}
+def _photos_pipeline(split: str, spec: PhotosSpec, network: str | None) -> list[Config]:
+    prepared = {"type": "LoadPrepared", "size": spec.size}
     annotations = {"type": "LoadAnnotations", "with_bbox": True}
-    pack = {"type": "PackFeatures", "network": network, "size": size}
+    pack = {"type": "PackFeatures", "network": network, "size": spec.size}
     if split == "train":
-        prepared["views"] = views
         return [annotations, prepared, {"type": "RandomFlip", "prob": 0.5}, pack]
     return [prepared, annotations, pack]
 

@@ -12,11 +12,11 @@ from gfl.config.detector import (
     classes,
     preprocessor,
     stages,
-    strides,
     widths,
 )
 from gfl.config.schedule import optim_wrapper, param_scheduler
 from gfl.experiment import SSD512_REPEATED, Experiment, Profile, schedule_of
+from gfl.frozen import NETWORKS
 
 Config = dict[str, Any]
 
@@ -163,11 +163,12 @@ def _on_features(profile: Profile) -> Config:
     as many locations, the last too: canvases are not square. There is no L2 norm either.
     """
     model, size = profile.model, profile.scale[0]
-    from_backbone = tuple(widths(model))
-    extras = (size // 2 ** (model.first_level + len(from_backbone) - 1)).bit_length() - 1
+    assert model.frozen is not None
+    from_backbone, first = tuple(widths(model)), NETWORKS[model.frozen].first_level
+    extras = (size // 2 ** (first + len(from_backbone) - 1)).bit_length() - 1
     channels = (*from_backbone, 2 * model.channels, *(model.channels,) * (extras - 1))
     small = size * SMALLEST_OF_ALL // 100
-    generator = anchors(size, strides(model)[0], len(channels) - 1)
+    generator = anchors(size, 2**first, len(channels) - 1)
     return {
         "type": "SingleStageDetector",
         "data_preprocessor": preprocessor(profile),

@@ -1,19 +1,16 @@
 """A frozen network's features of the photographs: computed once, for both flips, and kept.
 
-Every view of a photograph (``gfl.data.views``) stands at the left top of a canvas, the rest of
-which is 0 after normalisation, as mmdet pads; it is flipped before it is put there. Canvases have
-sides that every stride divides and one of three shapes, wide, high and square; a batch's images
-share a canvas, so that nothing depends on what else is in the batch. Features are rounded to
-float16, for images too that are not kept here: what a detector is trained on is what it sees
-afterwards.
+Every photograph stands at the left top of a canvas, the rest of which is 0 after normalisation, as
+mmdet pads; it is flipped before it is put there. Canvases have sides that every stride divides and
+one of three shapes, wide, high and square; a batch's images share a canvas, so that nothing depends
+on what else is in the batch. Features are rounded to float16, for images too that are not kept
+here: what a detector is trained on is what it sees afterwards.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import os
-import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -31,13 +28,13 @@ from torch import Tensor, nn
 
 from gfl import frozen
 from gfl.data import photos
-from gfl.data import views as views_module
 from gfl.errors import UserError
 from gfl.files import sha256, whole_folder
 
 DIVISOR = 32  # of a canvas's sides
 SHORT = 0.8  # of a canvas's long side: 256 px of 320, which holds pictures of 4:3
-INDEX, VALUES = "index.json", "features.f16"
+INDEX = "index.json"
+FLIPS = (False, True)
 
 Features = tuple[Float[Tensor, "B C _ _"], ...]  # of each level
 Progress = Callable[[int, int], None]
@@ -105,12 +102,12 @@ def _network(name: str, device: str) -> nn.Module:
 
 @dataclass(frozen=True)
 class Kept:
-    """The features of a view of each photograph, mapped: processes share what is in memory."""
+    """The features of a prepared set, mapped: processes share what is in memory of them."""
 
     values: np.ndarray  # float16, all levels of all images one after the other
     places: dict[str, tuple[int, list[tuple[int, int, int]]]]  # of an image: where, and its levels
 
-    def of(self, name: str, flipped: bool = False) -> list[np.ndarray]:
+    def of(self, name: str, flipped: bool) -> list[np.ndarray]:
         """Return an image's features, float16 [H, W, C] of each level."""
         start, shapes = self.places[_key(name, flipped)]
         found = []
@@ -125,103 +122,81 @@ def _key(name: str, flipped: bool) -> str:
     return f"{name} flipped" if flipped else name
 
 
-def folder(root: Path, network: str, size: int, view: int) -> Path:
-    """Return where the features of a view of a prepared set are, named by what they are made of.
+def folder(root: Path, network: str, size: int) -> Path:
+    """Return where the features of a prepared set are: its name is that of what they are made of.
 
-    That is the weights, the images, the view, the code and torch.
+    That is the weights, the images, this file's code and torch.
     """
     manifest = json.loads((root / photos.MANIFEST).read_text())
     made_of = [
         json.dumps(asdict(frozen.NETWORKS[network]), sort_keys=True),
         manifest["images"],
-        f"{size} {view}",
-        *(sha256(Path(module.__file__ or "")) for module in (sys.modules[__name__], views_module)),
+        str(size),
+        sha256(Path(__file__)),
         torch.__version__,
     ]
     name = photos.text_digest("\n".join(made_of))
-    return root / f"features-{network}-view-{view}-{name[:8]}"
+    return root / f"features-{network}-{name[:8]}"
 
 
 def write(
-    root: Path, network: str, size: int, views: int, progress: Progress = lambda done, total: None
-) -> None:
-    """Compute the features of a prepared set, unless they are there.
+    root: Path, network: str, size: int, progress: Progress = lambda done, total: None
+) -> Path:
+    """Compute the features of a prepared set, unless they are there; return their folder.
 
-    All of a view's or nothing; one thread computes them, so that their bits depend on the processor
-    alone. Images that train are seen in several views, each of them flipped, too.
+    All of them or nothing; one thread computes them, so that their bits depend on the processor
+    alone. Images that validate are not flipped.
 
     Raises:
         UserError: a prepared image cannot be read, or the weights cannot be had.
     """
-    tasks = [_tasks(root, view) for view in range(views)]
-    before, total = 0, sum(map(len, tasks))
-    for view in range(views):
-        into = folder(root, network, size, view)
-
-        def further(done: int, before: int = before) -> None:
-            progress(before + done, total)
-
+    into = folder(root, network, size)
+    if _is_whole(into):
+        return into
+    with FileLock(root / ".features.lock"):
         if not _is_whole(into):
-            with FileLock(root / ".features.lock"):
-                if not _is_whole(into):
-                    _write(root, network, size, view, tasks[view], into, further)
-        before += len(tasks[view])
-
-
-def _tasks(root: Path, view: int) -> list[tuple[str, bool]]:
-    """Name the images that a view is of, and whether they are flipped."""
-    found = []
-    for split, flips in (("train", (False, True)), ("val", () if view else (False,))):
-        images = json.loads(photos.annotation_path(root, split).read_text())["images"]
-        found += [(image["file_name"], flipped) for image in images for flipped in flips]
-    return found
+            _network(network, "cpu")  # its weights, before anything is written
+            threads = torch.get_num_threads()
+            torch.set_num_threads(1)
+            try:
+                with whole_folder(into) as partial:
+                    _write(root, network, size, partial, progress)
+            finally:
+                torch.set_num_threads(threads)
+    return into
 
 
 def _is_whole(path: Path) -> bool:
     """Whether features are there, in full length; they are written before they have their name."""
     try:
         index = json.loads((path / INDEX).read_text())
-        return (path / VALUES).stat().st_size == index["bytes"]
+        return (path / "features.f16").stat().st_size == index["bytes"]
     except (OSError, ValueError, KeyError):
         return False
 
 
-def _write(
-    root: Path,
-    network: str,
-    size: int,
-    view: int,
-    tasks: list[tuple[str, bool]],
-    into: Path,
-    progress: Callable[[int], None],
-) -> None:
-    _network(network, "cpu")  # its weights, before anything is written
+def _write(root: Path, network: str, size: int, into: Path, progress: Progress) -> None:
+    tasks = []
+    for split, flips in (("train", FLIPS), ("val", FLIPS[:1])):
+        images = json.loads(photos.annotation_path(root, split).read_text())["images"]
+        tasks += [(image["file_name"], flipped) for image in images for flipped in flips]
     places: dict[str, Any] = {}
     written = 0
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with whole_folder(into) as partial, (partial / VALUES).open("wb") as file:
-            for done, (name, flipped) in enumerate(tasks):
-                if done % 20 == 0:
-                    progress(done)
-                levels = of_image(root / photos.SPLIT / name, network, size, view, flipped)
-                places[_key(name, flipped)] = written, [level.shape for level in levels]
-                for level in levels:
-                    file.write(level.tobytes())
-                    written += level.size
-            file.flush()
-            os.fsync(file.fileno())
-            index = {"bytes": 2 * written, "places": places}
-            (partial / INDEX).write_text(json.dumps(index))
-    finally:
-        torch.set_num_threads(threads)
+    with (into / "features.f16").open("wb") as file:
+        for done, (name, flipped) in enumerate(tasks):
+            if done % 20 == 0:
+                progress(done, len(tasks))
+            levels = of_image(root / photos.SPLIT / name, network, size, flipped)
+            places[_key(name, flipped)] = written, [level.shape for level in levels]
+            for level in levels:
+                file.write(level.tobytes())
+                written += level.size
+    index = {"bytes": 2 * written, "places": places}
+    (into / INDEX).write_text(json.dumps(index))
 
 
-def of_image(
-    path: Path, network: str, size: int, view: int = 0, flipped: bool = False
-) -> list[np.ndarray]:
-    """Return the features of a view of a prepared photograph, float16 [H, W, C] of each level.
+def of_image(path: Path, network: str, size: int, flipped: bool = False) -> list[np.ndarray]:
+    """Return a prepared photograph's features, float16 [H, W, C] of each level.
 
     Raises:
         UserError: no image can be read.
@@ -229,32 +204,30 @@ def of_image(
     image = cv2.imread(str(path))
     if image is None:
         raise UserError(f"{path}: not an image; delete {path.parents[1]} to prepare it anew")
-    height, width = image.shape[:2]
-    seen = views_module.view(path.name, view, width, height).of(image)
     if flipped:
-        seen = seen[:, ::-1]
-    levels = features(network, on_canvas(seen, canvas(height, width, size)))
+        image = image[:, ::-1]
+    levels = features(network, on_canvas(image, size))
     return [level[0].half().permute(1, 2, 0).contiguous().numpy() for level in levels]
 
 
-def on_canvas(image: np.ndarray, sides: tuple[int, int]) -> Float32[Tensor, "1 3 _ _"]:
-    """Return an image (uint8 [H, W, 3], BGR) normalised, as ImageNet's, on a canvas."""
+def on_canvas(image: np.ndarray, size: int) -> Float32[Tensor, "1 3 _ _"]:
+    """Return an image (uint8 [H, W, 3], BGR) normalised, as ImageNet's, on its canvas."""
     from gfl.config.detector import PREPROCESSOR
 
     height, width = image.shape[:2]
     mean, std = (np.array(PREPROCESSOR[key], np.float32) for key in ("mean", "std"))
-    batch = np.zeros((1, *sides, 3), np.float32)
+    batch = np.zeros((1, *canvas(height, width, size), 3), np.float32)
     batch[0, :height, :width] = (image[..., ::-1].astype(np.float32) - mean) / std
     return torch.from_numpy(batch).permute(0, 3, 1, 2)
 
 
 @cache
-def kept(root: Path, network: str, size: int, view: int) -> Kept:
-    """Map the features of a view of a prepared set; once for each process."""
-    path = folder(root, network, size, view)
+def kept(root: Path, network: str, size: int) -> Kept:
+    """Map the features of a prepared set; once for each process."""
+    path = folder(root, network, size)
     try:
         places = json.loads((path / INDEX).read_text())["places"]
-        values = np.memmap(path / VALUES, np.float16, "r")
+        values = np.memmap(path / "features.f16", np.float16, "r")
     except OSError as err:
         raise UserError(
             f"{path}: no features ({err.strerror}): run the same command again"

@@ -20,7 +20,6 @@ from torch import Tensor
 
 from gfl.data import photos
 from gfl.data.features import canvas, divisible, kept, on_canvas
-from gfl.data.views import View, view
 
 
 @MODELS.register_module()
@@ -54,15 +53,16 @@ class FeaturePreprocessor(DetDataPreprocessor):
         """Put pictures, uint8 [3, H, W], on canvases as those whose features are kept."""
         for image, sample in zip(inputs, data_samples, strict=True):
             height, width = image.shape[-2:]
-            sample.set_metainfo(shapes(height, width, canvas(height, width, self.size)))
+            sample.set_metainfo(shapes(height, width, self.size))
         arrays = [image.permute(1, 2, 0).cpu().numpy() for image in inputs]
-        canvases = [on_canvas(a, canvas(a.shape[0], a.shape[1], self.size)) for a in arrays]
-        return {"inputs": torch.cat(canvases).to(self.device), "data_samples": data_samples}
+        canvases = torch.cat([on_canvas(array, self.size) for array in arrays])
+        return {"inputs": canvases.to(self.device), "data_samples": data_samples}
 
 
-def shapes(height: int, width: int, sides: tuple[int, int]) -> dict[str, tuple[int, int]]:
-    """Return what mmdet's preprocessor notes of an image's padding, on a canvas."""
-    return {"batch_input_shape": sides, "pad_shape": (divisible(height), divisible(width))}
+def shapes(height: int, width: int, size: int) -> dict[str, tuple[int, int]]:
+    """Return what mmdet's preprocessor notes of an image's padding."""
+    padded = divisible(height), divisible(width)
+    return {"batch_input_shape": canvas(height, width, size), "pad_shape": padded}
 
 
 @TRANSFORMS.register_module()
@@ -85,59 +85,23 @@ class ShrinkPicture(BaseTransform):
 class LoadPrepared(BaseTransform):
     """Put a blank of the prepared photograph's size in its place, and scale the boxes to it.
 
-    In the place of loading, resizing and cropping, and after or before the boxes are loaded just as
-    these.
-
-    Args:
-        size: long side of the prepared images, px.
-        views: how many are drawn from, among those in which the middle of an object lies.
+    In the place of loading and resizing, and after or before the boxes are loaded just as these.
     """
 
-    def __init__(self, size: int, views: int = 1) -> None:
-        self.size, self.views = size, views
+    def __init__(self, size: int) -> None:
+        self.size = size
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Add ``img`` (uint8 [H, W, 3], zeros) with its shapes and scale, as mmdet does."""
         before = results["width"], results["height"]
         width, height = photos.prepared_size(*before, self.size)
         scale = width / before[0], height / before[1]
-        results["canvas"] = canvas(height, width, self.size)
-        results |= {"ori_shape": before[::-1], "scale_factor": scale, "view": 0}
+        results["img"] = np.broadcast_to(np.uint8(0), (height, width, 3))
+        results |= {"ori_shape": before[::-1], "img_shape": (height, width), "scale_factor": scale}
         if "gt_bboxes" in results:
             results["gt_bboxes"].rescale_(scale)
-            width, height = self._look(results, width, height)
             results["gt_bboxes"].clip_((height, width))
-        results["img"] = np.broadcast_to(np.uint8(0), (height, width, 3))
-        results["img_shape"] = height, width
         return results
-
-    def _look(self, results: dict[str, Any], width: int, height: int) -> tuple[int, int]:
-        """Draw a view, move the boxes into it and leave those out that it does not show.
-
-        Returns its width and height.
-        """
-        name, middles = Path(results["img_path"]).name, results["gt_bboxes"].centers.numpy()
-        views = [view(name, number, width, height) for number in range(self.views)]
-        shown = [_shown(one, middles) for one in views]
-        real = ~results["gt_ignore_flags"].astype(bool)
-        able = [number for number, some in enumerate(shown) if number == 0 or (some & real).any()]
-        drawn = able[np.random.randint(len(able))] if len(able) > 1 else 0  # noqa: NPY002  as mmdet
-        one, some = views[drawn], shown[drawn]
-        results["gt_bboxes"] = results["gt_bboxes"][some]
-        for name in ("gt_bboxes_labels", "gt_ignore_flags"):
-            results[name] = results[name][some]
-        results["gt_bboxes"].translate_((-one.left, -one.top))
-        results["gt_bboxes"].rescale_(one.scale)
-        results["scale_factor"] = tuple(np.multiply(results["scale_factor"], one.scale).tolist())
-        results["view"] = drawn
-        return one.to
-
-
-def _shown(one: View, middles: np.ndarray) -> np.ndarray:
-    """Whether each object's middle is within a view."""
-    near = middles - (one.left, one.top)
-    inside = (near >= 0) & (near <= (one.width, one.height))
-    return np.all(inside, axis=1)
 
 
 @TRANSFORMS.register_module()
@@ -146,7 +110,7 @@ class PackFeatures(PackDetInputs):
 
     META = (
         "img_id", "img_path", "ori_shape", "img_shape", "scale_factor", "flip", "flip_direction",
-        "pad_shape", "batch_input_shape", "view",
+        "pad_shape", "batch_input_shape",
     )  # fmt: skip
 
     def __init__(self, network: str, size: int) -> None:
@@ -157,10 +121,10 @@ class PackFeatures(PackDetInputs):
         """Return ``inputs`` and ``data_samples``."""
         results = results.copy()
         height, width = results.pop("img").shape[:2]
-        packed = super().transform(results | shapes(height, width, results["canvas"]))
+        packed = super().transform(results | shapes(height, width, self.size))
         path = Path(results["img_path"])
-        features = kept(path.parents[1], self.network, self.size, results["view"])
-        levels = features.of(path.name, bool(results.get("flip", False)))
+        features = kept(path.parents[1], self.network, self.size)
+        levels = features.of(path.name, flipped=bool(results.get("flip", False)))
         packed["inputs"] = tuple(torch.from_numpy(np.array(level)) for level in levels)
         return packed
 

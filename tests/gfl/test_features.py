@@ -29,17 +29,14 @@ from experiments.profiles import PHOTOS
 from gfl import config, frozen
 from gfl.config.detector import PREPROCESSOR
 from gfl.data import features, photos
-from gfl.data.views import view
 from gfl.errors import UserError
 from gfl.experiment import Experiment, Profile
 
 NETWORK = "mobilenet-v2"
-VIEWS = 4
 HOSTS = ("atss", "fcos", "retinanet", "foveabox", "ssd512")
 TINY = replace(
     PHOTOS,
     photos=SPEC,
-    views=VIEWS,
     scale=(SPEC.size, SPEC.size),
     schedule=replace(PHOTOS.schedule, batch=2, epochs=1),
     eval_batch=2,
@@ -50,7 +47,7 @@ TINY = replace(
 def network() -> MobileNetV2:
     """mmdet's network with weights and statistics drawn at random."""
     torch.manual_seed(0)
-    made = MobileNetV2(out_indices=(2, 4, 6))
+    made = MobileNetV2(out_indices=(1, 2, 4, 6))
     for module in made.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             torch.nn.init.uniform_(module.running_mean, -0.2, 0.2)
@@ -78,7 +75,7 @@ def root(weights: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A prepared set with its features."""
     folder = tmp_path_factory.mktemp("photos")
     prepared = photos.write(SPEC, write_coco(folder / "coco"), folder / "set")
-    features.write(prepared.root, NETWORK, SPEC.size, VIEWS)
+    features.write(prepared.root, NETWORK, SPEC.size)
     return prepared.root
 
 
@@ -93,10 +90,9 @@ def dataset(root: Path, split: str, **changes: Any) -> Any:
 
 
 def always(flip: bool) -> list[dict[str, Any]]:
-    """The pipeline of training, with every image flipped or none, and seen as it is."""
+    """The pipeline of training, with every image flipped or none."""
     steps = settings()["train_dataloader"]["dataset"]["pipeline"]
-    sure = {"RandomFlip": {"prob": float(flip)}, "LoadPrepared": {"views": 1}}
-    return [step | sure.get(step["type"], {}) for step in steps]
+    return [s | {"prob": float(flip)} if s["type"] == "RandomFlip" else s for s in steps]
 
 
 def stock(path: str, boxes: np.ndarray, flip: bool) -> tuple[torch.Tensor, torch.Tensor]:
@@ -149,7 +145,7 @@ def test_kept_features_are_the_networks_of_the_image_as_mmdet_loads_flips_and_pa
         )
         with torch.no_grad():
             expected = network(canvas)
-        for kept, level, stride in zip(item["inputs"], expected, (8, 16, 32), strict=True):
+        for kept, level, stride in zip(item["inputs"], expected, (4, 8, 16, 32), strict=True):
             assert kept.shape == (height // stride, width // stride, level.shape[1])
             torch.testing.assert_close(
                 kept.float(), level[0].permute(1, 2, 0), rtol=2**-10, atol=1e-4
@@ -170,51 +166,6 @@ def test_boxes_are_scaled_and_flipped_with_their_image(root: Path, flip: bool) -
         _, expected = stock(sample.img_path, boxes.clip(0, [width, height] * 2), flip)
         torch.testing.assert_close(sample.gt_instances.bboxes.tensor, expected.float())
         assert sample.get("flip") == flip
-
-
-def test_views_are_seen_by_the_network_with_the_boxes_that_they_show(
-    root: Path, network: MobileNetV2
-) -> None:
-    """Each drawn view, flipped or not, against mmdet's normalisation of the same pixels."""
-    import cv2
-
-    data = dataset(root, "train")
-    seen = set()
-    for attempt in range(12 * len(data)):
-        index = attempt % len(data)
-        sample = (item := data[index])["data_samples"]
-        name, info = Path(sample.img_path).name, data.get_data_info(index)
-        size = photos.prepared_size(info["width"], info["height"], SPEC.size)
-        number, flipped = sample.view, sample.get("flip", False)
-        one = view(name, number, *size)
-        image = one.of(cv2.imread(sample.img_path))
-        image = image[:, ::-1] if flipped else image
-        assert sample.img_shape == image.shape[:2] == one.to[::-1]
-        assert sample.batch_input_shape == features.canvas(size[1], size[0], SPEC.size)
-        boxes = np.array([b["bbox"] for b in info["instances"] if not b["ignore_flag"]])
-        boxes = boxes.reshape(-1, 4) * np.tile(np.divide(size, (info["width"], info["height"])), 2)
-        boxes = (boxes - [one.left, one.top] * 2) * np.tile(one.scale, 2)
-        middle = (boxes[:, :2] + boxes[:, 2:]) / 2
-        boxes = boxes[((middle >= 0) & (middle <= one.to)).all(1)]
-        if number:
-            assert len(boxes)
-        boxes = boxes.clip(0, one.to * 2)
-        if flipped:
-            boxes = boxes[:, [2, 1, 0, 3]] * [-1, 1, -1, 1] + [one.to[0], 0, one.to[0], 0]
-        np.testing.assert_allclose(
-            sample.gt_instances.bboxes.tensor.numpy(), boxes, rtol=1e-4, atol=1e-3
-        )
-        assert len(sample.gt_instances.labels) == len(boxes)
-        if (name, number, flipped) in seen:
-            continue
-        seen.add((name, number, flipped))
-        with torch.no_grad():
-            levels = network(features.on_canvas(image, sample.batch_input_shape))
-        for kept, level in zip(item["inputs"], levels, strict=True):
-            torch.testing.assert_close(
-                kept.float(), level[0].permute(1, 2, 0), rtol=2**-10, atol=1e-4
-            )
-    assert {number for _, number, _ in seen} == set(range(VIEWS))
 
 
 def test_detections_are_in_pixels_of_the_original(root: Path) -> None:
@@ -291,26 +242,26 @@ def test_a_picture_is_seen_as_the_photograph_whose_features_are_kept(root: Path)
 def test_features_are_named_by_what_they_are_made_of(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = features.folder(root, NETWORK, SPEC.size, 0)
+    before = features.folder(root, NETWORK, SPEC.size)
     network = frozen.NETWORKS[NETWORK]
     monkeypatch.setitem(frozen.NETWORKS, NETWORK, replace(network, sha256="0" * 64))
-    assert features.folder(root, NETWORK, SPEC.size, 0) != before
+    assert features.folder(root, NETWORK, SPEC.size) != before
     monkeypatch.undo()
     manifest = json.loads((root / photos.MANIFEST).read_text())
     monkeypatch.setattr(features.json, "loads", lambda text: manifest | {"images": "0" * 64})
-    assert features.folder(root, NETWORK, SPEC.size, 0) != before
+    assert features.folder(root, NETWORK, SPEC.size) != before
     monkeypatch.undo()
     monkeypatch.setattr(features, "sha256", lambda path: "0" * 64)  # of the code
-    assert features.folder(root, NETWORK, SPEC.size, 0) != before
+    assert features.folder(root, NETWORK, SPEC.size) != before
     monkeypatch.undo()
-    assert features.folder(root, NETWORK, SPEC.size, 0) == before
+    assert features.folder(root, NETWORK, SPEC.size) == before
 
 
 def test_features_that_were_cut_short_are_computed_again(root: Path) -> None:
-    path = features.folder(root, NETWORK, SPEC.size, 1) / features.VALUES
+    path = features.write(root, NETWORK, SPEC.size) / "features.f16"
     whole = path.read_bytes()
     path.write_bytes(whole[:-2])
-    features.write(root, NETWORK, SPEC.size, VIEWS)
+    features.write(root, NETWORK, SPEC.size)
     assert path.read_bytes() == whole
 
 

@@ -94,7 +94,7 @@ def test_the_published_weights_are_mmdets_network_tensor_by_tensor() -> None:
     theirs = mobilenet_v2().features
     theirs.load_state_dict(dict(zip(theirs.state_dict(), published.values(), strict=True)))
     theirs.eval()
-    ours: Any = MODELS.build({"type": "mmdet.MobileNetV2", "out_indices": (2, 4, 6)})
+    ours: Any = MODELS.build({"type": "mmdet.MobileNetV2", "out_indices": (1, 2, 4, 6)})
     names = ours.state_dict().keys()
     ours.load_state_dict(dict(zip(names, published.values(), strict=True)))
     ours.eval()
@@ -104,7 +104,7 @@ def test_the_published_weights_are_mmdets_network_tensor_by_tensor() -> None:
         levels = []
         for position, block in enumerate(theirs):
             expected = block(expected)
-            if position in (6, 13, 17):
+            if position in (3, 6, 13, 17):
                 levels.append(expected)
     assert tuple(level.shape[1] for level in found) == NETWORK.channels
     for level, reference in zip(found, levels, strict=True):

@@ -42,7 +42,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A COCO folder, an empty folder for what is made of it, and a network's random weights."""
     folder = tmp_path_factory.mktemp("here")
     torch.manual_seed(0)
-    network = MobileNetV2(out_indices=(2, 4, 6))
+    network = MobileNetV2(out_indices=(1, 2, 4, 6))
     torch.save(network.state_dict(), folder / "weights.pt")
     write_coco(folder / "coco")
     features._network.cache_clear()
