@@ -9,8 +9,11 @@ here: what a detector is trained on is what it sees afterwards.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
+import os
+import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -33,7 +36,7 @@ from gfl.files import sha256, whole_folder
 
 DIVISOR = 32  # of a canvas's sides
 SHORT = 0.8  # of a canvas's long side: 256 px of 320, which holds pictures of 4:3
-INDEX = "index.json"
+INDEX, VALUES = "index.json", "features.f16"
 FLIPS = (False, True)
 
 Features = tuple[Float[Tensor, "B C _ _"], ...]  # of each level
@@ -144,8 +147,8 @@ def write(
 ) -> Path:
     """Compute the features of a prepared set, unless they are there; return their folder.
 
-    All of them or nothing; one thread computes them, so that their bits depend on the processor
-    alone. Images that validate are not flipped.
+    All of them or nothing, in the place of those of other code; one thread computes them, so that
+    their bits depend on the processor alone. Images that validate are not flipped.
 
     Raises:
         UserError: a prepared image cannot be read, or the weights cannot be had.
@@ -156,6 +159,7 @@ def write(
     with FileLock(root / ".features.lock"):
         if not _is_whole(into):
             _network(network, "cpu")  # its weights, before anything is written
+            _clear(root, network)
             threads = torch.get_num_threads()
             torch.set_num_threads(1)
             try:
@@ -167,12 +171,19 @@ def write(
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether features are there, in full length; they are written before they have their name."""
+    """Whether features are there and match their checksum, which takes a second or two."""
     try:
         index = json.loads((path / INDEX).read_text())
-        return (path / "features.f16").stat().st_size == index["bytes"]
+        return sha256(path / VALUES) == index["sha256"]
     except (OSError, ValueError, KeyError):
         return False
+
+
+def _clear(root: Path, network: str) -> None:
+    """Delete features that other images, code or versions made, or a killed process half-made."""
+    for pattern in (f"features-{network}-*", f".features-{network}-*.partial"):
+        for path in root.glob(pattern):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _write(root: Path, network: str, size: int, into: Path, progress: Progress) -> None:
@@ -181,17 +192,20 @@ def _write(root: Path, network: str, size: int, into: Path, progress: Progress) 
         images = json.loads(photos.annotation_path(root, split).read_text())["images"]
         tasks += [(image["file_name"], flipped) for image in images for flipped in flips]
     places: dict[str, Any] = {}
-    written = 0
-    with (into / "features.f16").open("wb") as file:
+    written, digest = 0, hashlib.sha256()
+    with (into / VALUES).open("wb") as file:
         for done, (name, flipped) in enumerate(tasks):
             if done % 20 == 0:
                 progress(done, len(tasks))
             levels = of_image(root / photos.SPLIT / name, network, size, flipped)
             places[_key(name, flipped)] = written, [level.shape for level in levels]
             for level in levels:
-                file.write(level.tobytes())
+                file.write(content := level.tobytes())
+                digest.update(content)
                 written += level.size
-    index = {"bytes": 2 * written, "places": places}
+        file.flush()
+        os.fsync(file.fileno())
+    index = {"sha256": digest.hexdigest(), "places": places}
     (into / INDEX).write_text(json.dumps(index))
 
 
@@ -227,7 +241,7 @@ def kept(root: Path, network: str, size: int) -> Kept:
     path = folder(root, network, size)
     try:
         places = json.loads((path / INDEX).read_text())["places"]
-        values = np.memmap(path / "features.f16", np.float16, "r")
+        values = np.memmap(path / VALUES, np.float16, "r")
     except OSError as err:
         raise UserError(
             f"{path}: no features ({err.strerror}): run the same command again"

@@ -257,12 +257,28 @@ def test_features_are_named_by_what_they_are_made_of(
     assert features.folder(root, NETWORK, SPEC.size) == before
 
 
-def test_features_that_were_cut_short_are_computed_again(root: Path) -> None:
-    path = features.write(root, NETWORK, SPEC.size) / "features.f16"
+@pytest.mark.parametrize("damage", ["cut", "altered"])
+def test_damaged_features_are_computed_again(root: Path, damage: str) -> None:
+    path = features.write(root, NETWORK, SPEC.size) / features.VALUES
     whole = path.read_bytes()
-    path.write_bytes(whole[:-2])
+    path.write_bytes(whole[:-2] if damage == "cut" else whole[:-2] + b"\0\0")
+    assert path.read_bytes() != whole
     features.write(root, NETWORK, SPEC.size)
     assert path.read_bytes() == whole
+
+
+def test_features_of_other_code_make_room_for_todays(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    today = features.write(root, NETWORK, SPEC.size)
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "__version__", "0")
+        other = features.write(root, NETWORK, SPEC.size)
+        assert other != today
+        assert (other / features.INDEX).exists()
+        assert not today.exists()
+    assert features.write(root, NETWORK, SPEC.size) == today
+    assert not other.exists()
 
 
 @pytest.mark.parametrize("quality", ["none", "joint"])
