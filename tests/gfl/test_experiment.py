@@ -58,7 +58,7 @@ def test_is_named_by_what_is_in_effect(experiment: Experiment, slug: str) -> Non
 @pytest.mark.parametrize(
     ("experiment", "said"),
     [
-        (Experiment(beta=3.5), "beta=3.5 needs quality='joint': with 'centerness-branch' it changes"),
+        (Experiment(beta=3.5), "beta=3.5 needs quality='joint': with 'centerness-branch'"),
         (Experiment(delta=2.0), "delta=2 needs boxes='general': with 'dirac' it changes nothing"),
         (Experiment(boxes="gaussian", y_n=12.0), "y_n=12 needs boxes='general': with 'gaussian'"),
         (Experiment(likelihood_weight=1.0), "likelihood_weight=1 needs boxes='gaussian'"),
