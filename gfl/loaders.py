@@ -165,7 +165,7 @@ def explained() -> Iterator[None]:
 
 
 def _failure() -> RuntimeError | None:
-    """Return what torch says of a loader that broke a connection: it may learn of it a bit later."""
+    """Return what torch says of a loader that broke a connection, which it may learn later."""
     for _ in range(50):
         try:
             torch._C._error_if_any_worker_fails()
