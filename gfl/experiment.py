@@ -81,9 +81,8 @@ class Experiment:
         ):
             given, has = getattr(self, name), getattr(self, factor)
             if given != getattr(Experiment, name) and has != needed:
-                return (
-                    f"{name}={given:g} needs {factor}={needed!r}: with {has!r} it changes nothing"
-                )
+                why = f"with {has!r} it changes nothing"
+                return f"{name}={given:g} needs {factor}={needed!r}: {why}"
         return ""
 
     def _check_host(self) -> None:

@@ -13,6 +13,7 @@ import multiprocessing
 import os
 import re
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from multiprocessing import queues
@@ -155,11 +156,23 @@ def explained() -> Iterator[None]:
     try:
         yield
     except Exception as err:
-        if deaths := list(_deaths(err)):
+        lost = _failure() if isinstance(err, ConnectionError | EOFError) else None
+        if deaths := list(_deaths(lost or err)):
             raise UserError(_died(*deaths[-1])) from err
         if RAISED.match(str(err)):
             raise _raised(str(err)) from err
         raise
+
+
+def _failure() -> RuntimeError | None:
+    """Return what torch says of a loader that broke a connection, which it may learn later."""
+    for _ in range(50):
+        try:
+            torch._C._error_if_any_worker_fails()
+        except RuntimeError as err:
+            return err
+        time.sleep(0.1)
+    return None
 
 
 def _deaths(err: BaseException | None) -> Iterator[tuple[str | None, str | None]]:
