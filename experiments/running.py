@@ -99,7 +99,7 @@ def prepare_photos(spec: photos.PhotosSpec, data: str | None, display: Display) 
     preparing = partial(display.preparing, "preparing the photographs")
     prepared = photos.write(spec, Path(data) if data else None, photos_root(spec), preparing)
     for difference in prepared.differences(spec):
-        display.note(difference, style="yellow")
+        display.warning(difference)
     return prepared
 
 

@@ -29,7 +29,8 @@ LABELS = {
     "warmup_iters": "warm-up",
     "clip_grad": "clipping",
 }
-LIKELIHOOD = {"likelihood_weight": "the likelihood's weight"}
+# Of what only some sweeps vary.
+FURTHER = {"likelihood_weight": "the likelihood's weight", "first_level": "the levels' strides"}
 FIGURES = ("AP", "AP50", "AP75")
 COLUMNS = (
     "variant", "changed", *FIGURES, "AP by epoch", "last loss", "seconds", "state", "commit",
@@ -143,7 +144,7 @@ def _changed(variant: Variant) -> list[str]:
 
 
 def _names(fields: Iterable[str]) -> str:
-    return ", ".join((LABELS | LIKELIHOOD).get(name, name) for name in fields)
+    return ", ".join((LABELS | FURTHER).get(name, name) for name in fields)
 
 
 def markdown(
