@@ -91,6 +91,13 @@ def test_table_4_is_the_papers_where_it_cannot_be_run(fill: Callable) -> None:
     assert "±" not in text
 
 
+def test_a_table_of_photographs_says_what_it_is_of_and_whose_area_counts(fill: Callable) -> None:
+    made = sheet(TABLE3, profiles.get("photos"), fill(TABLE3, {"none": (17.0,)}), with_own=False)
+    (note,) = [note for note in made.notes if note.startswith("Not COCO")]
+    assert "person in 1000 photographs of val2017 at 320 px" in note
+    assert "APS, APM and APL go by the area of boxes, not of masks" in note
+
+
 def test_table_4s_own_rows_have_their_runs_at_coco(fill: Callable) -> None:
     aps = {"GFL R-50": (42.9,), "GFL R-101": (44.7,)}
     made = sheet(TABLE4, COCO, fill(TABLE4, aps), with_own=False)
