@@ -16,6 +16,7 @@ from analysis.uncertainty import Difference, Figure
 from experiments.declare import EXTRA
 from experiments.matrix import check_writable
 from gfl import escape
+from gfl.data import photos
 from gfl.data.annotations import read
 from gfl.error_kinds import BACKGROUND
 from gfl.experiment import Profile
@@ -55,7 +56,9 @@ def write(profile: Profile, store: Store, own: bool, annotations: Path | None = 
 
 def _truth(profile: Profile, annotations: Path | None) -> dict[str, Any] | None:
     """The annotation file's content, if one is needed and named."""
-    return None if profile.dataset is not None or annotations is None else read(annotations)
+    if profile.dataset is not None or annotations is None:
+        return None
+    return photos.validation(read(annotations), profile.photos)
 
 
 def tidy_csv(report: Report) -> str:

@@ -129,15 +129,25 @@ def _facts(
     """The scale of the runs, for the head of the page; ``others`` are not of the paper's rows."""
     data, schedule, model = profile.dataset, profile.schedule, profile.model
     size = " × ".join(map(str, sorted(profile.scale, reverse=True)))
-    if data is None:
+    if (photographs := profile.photos) is not None:
+        where = f"{photographs.train:,} to train on, {photographs.val:,} to validate on"
+        yield (
+            "Data",
+            f"{', '.join(photographs.classes)} in photographs of COCO 2017 val: {where}, "
+            f"{photographs.size} px at most; small, medium and large by the area of boxes",
+        )
+    elif data is None:
         yield "Data", f"COCO, images of {size} px at most"
     else:
         where = f"{data.train:,} images to train on, {data.val:,} to validate on"
         yield "Data", f"embedded shapes, not COCO: {where}, {size} px"
     start = "pretrained on ImageNet" if model.pretrained else "from scratch"
+    backbone = f"ResNet-{model.depth} of {model.base_channels} first channels, {start}"
+    if model.frozen:
+        backbone = f"{model.frozen}, pretrained on ImageNet and frozen"
     yield (
         "Network",
-        f"ResNet-{model.depth} of {model.base_channels} first channels, {start}; "
+        f"{backbone}; "
         f"{model.levels} levels from P{model.first_level} on, {model.channels} channels",
     )
     yield (

@@ -256,7 +256,7 @@ class _Side:
         differs = tables.difference(records, self._records(base), column.metric) if base else None
         compared = column != FPS
         gap: Gap | None = None
-        if compared and self.profile.dataset is None:  # the paper's own data: levels compare
+        if compared and not self.profile.is_small:  # the paper's own data: levels compare
             if found and value is not None:
                 gap = Gap(found.mean - value, None)
         elif compared and published is not None and differs is not None:

@@ -12,7 +12,7 @@ from analysis.library import KEPT, coco_results
 from analysis.strict.findings import Finding
 from analysis.workers import Tell
 from gfl import predictions
-from gfl.data import annotations, coco
+from gfl.data import annotations, coco, photos
 from gfl.errors import UserError
 from gfl.experiment import Profile
 from gfl.matches import Evaluated, digest_of, read
@@ -43,7 +43,7 @@ def held(profile: Profile, store: Store, data: Path | None, tell: Tell) -> Itera
         )
         return
     path = ground_truth(profile, data)
-    dataset = annotations.read(path)
+    dataset = photos.validation(annotations.read(path), profile.photos)
     objects, again = Evaluated.of(dataset, []).objects_columns(), 0
     for folder in folders:
         try:

@@ -173,6 +173,19 @@ def split_annotation(
     }  # fmt: skip
 
 
+def validation(dataset: dict[str, Any], spec: PhotosSpec | None) -> dict[str, Any]:
+    """Return what runs are evaluated against, of an annotation file of COCO 2017 val.
+
+    All of it where there is no ``spec``. No image is needed.
+
+    Raises:
+        UserError: not as many images show a person as the rule says.
+    """
+    if spec is None:
+        return dataset
+    return split_annotation(dataset, selected(dataset, spec)["val"], spec.classes)
+
+
 def images_digest(files: Mapping[str, str]) -> str:
     """Return the digest of a set of images, given the SHA-256 of each by name."""
     return text_digest("".join(f"{files[name]}  {name}\n" for name in sorted(files)))

@@ -16,8 +16,10 @@ from coco_folder import COUNT, SPEC, annotation, name
 from coco_folder import write as write_coco
 
 from gfl.data import photos
+from gfl.data.annotations import read
 from gfl.data.photos import PhotosSpec, prepared_size, selected, split_annotation
 from gfl.errors import UserError
+from gfl.matches import digest_of
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +94,17 @@ def test_boxes_stay_in_pixels_of_the_original_and_area_is_the_boxs(
     ]
     assert [one["iscrowd"] for one in both if one["image_id"] == 3] == [1]
     assert sum(one["iscrowd"] for one in both) == 1
+
+
+def test_an_audit_evaluates_against_the_same_boxes_without_any_image(
+    coco: Path, tmp_path: Path
+) -> None:
+    root = photos.write(SPEC, coco, tmp_path / "set").root
+    official = read(coco / "annotations/instances_val2017.json")
+    evaluated = read(photos.annotation_path(root, "val"))
+    assert photos.validation(official, SPEC) == evaluated
+    assert digest_of(photos.validation(official, SPEC)) == digest_of(evaluated)
+    assert photos.validation(official, None) is official
 
 
 def test_any_order_and_any_ids_give_the_same_file() -> None:
