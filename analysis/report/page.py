@@ -15,6 +15,7 @@ from analysis.report import bundle, evidence, lists, pictures, runs, sides, spee
 from experiments import tables
 from gfl import escape
 from gfl.experiment import Profile
+from gfl.frozen import NETWORKS
 from gfl.record import RunRecord, Store
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -144,7 +145,7 @@ def _facts(
     start = "pretrained on ImageNet" if model.pretrained else "from scratch"
     backbone = f"ResNet-{model.depth} of {model.base_channels} first channels, {start}"
     if model.frozen:
-        backbone = f"{model.frozen}, pretrained on ImageNet and frozen"
+        backbone = f"{NETWORKS[model.frozen].about}, and frozen"
     yield (
         "Network",
         f"{backbone}; "

@@ -52,7 +52,8 @@ def detector(experiment: Experiment, profile: Profile) -> Config:
 def preprocessor(profile: Profile) -> Config:
     """How images, or the features that are kept of them, become a batch."""
     if profile.photos:
-        return {"type": "FeaturePreprocessor", "size": profile.photos.size}
+        network, size = profile.model.frozen, profile.photos.size
+        return {"type": "FeaturePreprocessor", "network": network, "size": size}
     return copy.deepcopy(PREPROCESSOR)
 
 

@@ -1,7 +1,7 @@
 """A frozen network's features of the photographs: computed once, for both flips, and kept.
 
-Every photograph stands at the left top of a canvas, the rest of which is 0 after normalisation, as
-mmdet pads; it is flipped before it is put there. Canvases have sides that every stride divides and
+Every photograph stands at the left top of a canvas, the rest of which is padded as the network was
+trained to see it; it is flipped before it is put there. Canvases have sides that every stride divides and
 one of three shapes, wide, high and square; a batch's images share a canvas, so that nothing depends
 on what else is in the batch. Features are rounded to float16, for images too that are not kept
 here: what a detector is trained on is what it sees afterwards.
@@ -14,8 +14,8 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from mmdet.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from gfl import frozen
+from gfl import frozen, weights
 from gfl.data import photos
 from gfl.errors import UserError
 from gfl.files import sha256, whole_folder
@@ -93,14 +93,40 @@ def _network(name: str, device: str) -> nn.Module:
     """Build a frozen network of mmdet's and load its weights, strictly."""
     found = frozen.NETWORKS[name]
     network: Any = MODELS.build(found.backbone | {"_scope_": "mmdet"})
-    published = torch.load(frozen.weights(name), map_location="cpu", weights_only=True)
     names = network.state_dict().keys()
-    if len(names) != len(published):
-        raise UserError(f"{name}: {len(published)} tensors of weights, not {len(names)}")
-    network.load_state_dict(dict(zip(names, published.values(), strict=True)))
+    network.load_state_dict(dict(zip(names, published(name), strict=True)))
     network.eval()  # mmdet's returns None
     network.requires_grad_(False)
     return network.to(device=device, memory_format=torch.channels_last)
+
+
+def published(name: str) -> list[Tensor]:
+    """Return the tensors of a network's published weights, in mmdet's order.
+
+    Raises:
+        UserError: they cannot be had, or the file has others.
+    """
+    path, network = frozen.weights(name), frozen.NETWORKS[name]
+    state = weights.read(path).state
+    prefix = network.source.prefix if isinstance(network.source, frozen.Release) else ""
+    if any(key.startswith(prefix) for key in state):
+        state = {key: value for key, value in state.items() if key.startswith(prefix)}
+    tensors = list(state.values())
+    if (found := tensors_digest(tensors)) != network.sha256:
+        raise UserError(
+            f"{path} is not {name}'s: the digest of its {len(tensors)} tensors is {found[:8]}, not "
+            f"{network.sha256[:8]}; delete it, and run the command again"
+        )
+    return tensors
+
+
+def tensors_digest(tensors: Iterable[Tensor]) -> str:
+    """Return the SHA-256 of tensors: of the type, the shape and the bytes of each, in order."""
+    digest = hashlib.sha256()
+    for tensor in tensors:
+        digest.update(f"{tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -132,10 +158,11 @@ def folder(root: Path, network: str, size: int) -> Path:
     """
     manifest = json.loads((root / photos.MANIFEST).read_text())
     made_of = [
-        json.dumps(asdict(frozen.NETWORKS[network]), sort_keys=True),
+        network,
+        frozen.NETWORKS[network].sha256,
         manifest["images"],
         str(size),
-        sha256(Path(__file__)),
+        *(sha256(Path(path)) for path in (__file__, frozen.__file__)),
         torch.__version__,
     ]
     name = photos.text_digest("\n".join(made_of))
@@ -220,18 +247,18 @@ def of_image(path: Path, network: str, size: int, flipped: bool = False) -> list
         raise UserError(f"{path}: not an image; delete {path.parents[1]} to prepare it anew")
     if flipped:
         image = image[:, ::-1]
-    levels = features(network, on_canvas(image, size))
+    levels = features(network, on_canvas(image, network, size))
     return [level[0].half().permute(1, 2, 0).contiguous().numpy() for level in levels]
 
 
-def on_canvas(image: np.ndarray, size: int) -> Float32[Tensor, "1 3 _ _"]:
-    """Return an image (uint8 [H, W, 3], BGR) normalised, as ImageNet's, on its canvas."""
-    from gfl.config.detector import PREPROCESSOR
-
+def on_canvas(image: np.ndarray, network: str, size: int) -> Float32[Tensor, "1 3 _ _"]:
+    """Return an image (uint8 [H, W, 3], BGR) normalised, as a network wants it, on its canvas."""
     height, width = image.shape[:2]
-    mean, std = (np.array(PREPROCESSOR[key], np.float32) for key in ("mean", "std"))
-    batch = np.zeros((1, *canvas(height, width, size), 3), np.float32)
-    batch[0, :height, :width] = (image[..., ::-1].astype(np.float32) - mean) / std
+    wants = frozen.NETWORKS[network]
+    mean, std = (np.array(values, np.float32) for values in (wants.mean, wants.std))
+    batch = np.full((1, *canvas(height, width, size), 3), wants.padding, np.float32)
+    pixels = image[..., ::-1] if wants.rgb else image
+    batch[0, :height, :width] = (pixels.astype(np.float32) - mean) / std
     return torch.from_numpy(batch).permute(0, 3, 1, 2)
 
 

@@ -27,12 +27,13 @@ class FeaturePreprocessor(DetDataPreprocessor):
     """Makes a batch of kept features, or of pictures, in the place of mmdet's for images.
 
     Args:
+        network: a key of ``gfl.frozen.NETWORKS``.
         size: long side of the prepared images, px.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, network: str, size: int) -> None:
         super().__init__()
-        self.size = size
+        self.network, self.size = network, size
 
     def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:
         """Return ``inputs`` as the backbone takes them, and the samples.
@@ -55,7 +56,7 @@ class FeaturePreprocessor(DetDataPreprocessor):
             height, width = image.shape[-2:]
             sample.set_metainfo(shapes(height, width, self.size))
         arrays = [image.permute(1, 2, 0).cpu().numpy() for image in inputs]
-        canvases = torch.cat([on_canvas(array, self.size) for array in arrays])
+        canvases = torch.cat([on_canvas(array, self.network, self.size) for array in arrays])
         return {"inputs": canvases.to(self.device), "data_samples": data_samples}
 
 
