@@ -9,14 +9,17 @@ each is copied twice, and nothing else changes.
 from __future__ import annotations
 
 import errno
+import gc
 import multiprocessing
 import os
 import re
 import shutil
+import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from multiprocessing import queues
+from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import Any, NoReturn
@@ -45,8 +48,7 @@ NO_ROOM = (
 )
 # What torch says of loaders that died, and of what they raised.
 DIED = re.compile(
-    r"DataLoader worker \(pid\D*(?P<pid>[\d, ]+)\) (?:is killed by signal: (?P<signal>[^.]*)"
-    r"|exited unexpectedly(?: with exit code (?P<code>\d+))?)"
+    r"DataLoader worker \(pid\D*\d[\d, ]*\) (is killed by signal|exited unexpectedly)"
 )
 RAISED = re.compile(r"Caught \w+ in DataLoader worker process \d+\.\nOriginal Traceback")
 TRACEBACK = "Traceback (most recent call last):\n"
@@ -156,42 +158,42 @@ def explained() -> Iterator[None]:
     try:
         yield
     except Exception as err:
-        lost = _failure() if isinstance(err, ConnectionError | EOFError) else None
-        if deaths := list(_deaths(lost or err)):
-            raise UserError(_died(*deaths[-1])) from err
         if RAISED.match(str(err)):
             raise _raised(str(err)) from err
+        # A loader that dies may break a connection first: torch learns of it later, or never.
+        broken = isinstance(err, ConnectionError | EOFError)
+        if (broken or DIED.match(str(err))) and (code := _exit_code()):
+            raise UserError(_died(code)) from err
         raise
 
 
-def _failure() -> RuntimeError | None:
-    """Return what torch says of a loader that broke a connection, which it may learn later."""
+def _exit_code() -> int | None:
+    """Return the exit code of a loader that died, which may take a moment; of a signal, minus it.
+
+    torch's own message has it only if nothing else has asked for it before.
+    """
     for _ in range(50):
         try:
-            torch._C._error_if_any_worker_fails()
-        except RuntimeError as err:
-            return err
-        time.sleep(0.1)
+            for loader in _loaders():
+                if loader.exitcode:
+                    return loader.exitcode
+            time.sleep(0.1)
+        except RuntimeError:  # torch's, which raises at whatever runs when a loader ends
+            continue
     return None
 
 
-def _deaths(err: BaseException | None) -> Iterator[tuple[str | None, str | None]]:
-    """Yield what is known of a loader's end, its signal or exit code: the first error knows most.
-
-    Where training waits for a batch, torch raises another, which names the process alone.
-    """
-    while err is not None:
-        if found := DIED.search(str(err)):
-            yield found["signal"], found["code"]
-        err = err.__cause__ or err.__context__
+def _loaders() -> list[BaseProcess]:
+    """Return this process's loaders, dead or alive: torch keeps them to itself."""
+    return [one for one in gc.get_objects() if issubclass(type(one), BaseProcess)]
 
 
-def _died(name: str | None, code: str | None) -> str:
-    if name == "Bus error" or code == str(CANNOT_SHARE):
+def _died(code: int) -> str:
+    if code in (-signal.SIGBUS, CANNOT_SHARE):
         return NO_ROOM
-    if name == "Killed":
+    if code == -signal.SIGKILL:
         return f"a loader process was killed (out of memory?): free some memory, {AGAIN}"
-    how = f"killed by signal: {name}" if name else f"exit code {code or 'unknown'}"
+    how = f"killed by signal: {signal.strsignal(-code)}" if code < 0 else f"exit code {code}"
     return f"a loader process ended ({how}); the log may say why; {AGAIN.removeprefix('then ')}"
 
 

@@ -6,12 +6,17 @@ The sessions are forks of one process that has imported torch and mmdet. Those w
 
 from __future__ import annotations
 
+import faulthandler
+import gc
 import json
+import multiprocessing
 import os
 import pickle
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -292,17 +297,54 @@ def test_what_a_loader_raises_is_told_without_its_traceback():
         raise_again(ValueError("two\nlines"))
 
 
-def test_what_is_known_of_a_loaders_end_is_found_behind_what_hides_it():
-    def fail() -> None:
-        try:
-            raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. ")
-        except RuntimeError as err:
-            raise RuntimeError("DataLoader worker (pid(s) 7, 8) exited unexpectedly") from err
+@pytest.mark.parametrize(
+    "error",
+    [
+        (RuntimeError, "DataLoader worker (pid 7) is killed by signal: Killed. "),
+        (RuntimeError, "DataLoader worker (pid(s) 7, 8) exited unexpectedly"),
+        (ConnectionResetError, "by peer"),
+        (EOFError, ""),
+    ],
+)
+@pytest.mark.parametrize(
+    ("end", "said"),
+    [
+        (lambda: os.kill(os.getpid(), signal.SIGKILL), r"was killed \(out of memory"),
+        (
+            lambda: (faulthandler.disable(), os.kill(os.getpid(), signal.SIGBUS)),
+            r"could not share its images",
+        ),
+        (lambda: os._exit(loaders.CANNOT_SHARE), r"could not share its images"),
+        (lambda: os._exit(3), r"ended \(exit code 3\)"),
+        (lambda: os.kill(os.getpid(), signal.SIGHUP), r"killed by signal: Hangup"),
+    ],
+)
+def test_a_loaders_end_is_known_though_others_have_asked_for_it_before(error, end, said):
+    loader = multiprocessing.get_context("fork").Process(target=end)
+    loader.start()
+    loader.join()  # torch's own question comes too late
+    with pytest.raises(UserError, match=said), loaders.explained():
+        raise error[0](error[1])
+    del loader
+    gc.collect()
 
-    with pytest.raises(UserError, match=r"was killed \(out of memory"), loaders.explained():
-        fail()
-    with pytest.raises(UserError, match=r"ended \(exit code unknown\)"), loaders.explained():
-        raise RuntimeError("DataLoader worker (pid(s) 7) exited unexpectedly")
+
+@pytest.mark.parametrize("when", [0.05, 0.25])
+def test_torch_may_raise_while_a_loaders_end_is_waited_for(when):
+    loader = multiprocessing.get_context("fork").Process(
+        target=lambda: (time.sleep(when), os._exit(3))
+    )
+
+    def of_torch(*_: Any) -> None:
+        raise RuntimeError("DataLoader worker (pid 7) exited unexpectedly with exit code 3.")
+
+    before = signal.signal(signal.SIGCHLD, of_torch)
+    try:
+        loader.start()
+        with pytest.raises(UserError, match=r"exit code 3"), loaders.explained():
+            raise ConnectionResetError("by peer")
+    finally:
+        signal.signal(signal.SIGCHLD, before)
 
 
 def test_other_errors_pass():
