@@ -78,10 +78,10 @@ COCO = Profile(
 PHOTOS = Profile(
     name="photos",
     model=Model(
-        depth=None, frozen="mobilenet-v2", first_level=2, levels=4, channels=64, stacked_convs=2
+        depth=None, frozen="yolox-nano", first_level=2, levels=4, channels=48, stacked_convs=2
     ),
     schedule=Schedule(
-        epochs=16,
+        epochs=12,
         batch=8,
         lr=4e-3,
         optimizer="adamw",
@@ -92,7 +92,7 @@ PHOTOS = Profile(
     dataset=None,
     photos=PhotosSpec(),
     scale=(320, 320),
-    eval_interval=16,
+    eval_interval=12,
     eval_batch=16,
 )
 

