@@ -163,7 +163,11 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Profile:
-    """A scale at which the declared matrix is run: data, model and schedule."""
+    """A scale at which the declared matrix is run: data, model and schedule.
+
+    Raises:
+        UserError: it is of photographs, and of several devices.
+    """
 
     name: str
     model: Model
@@ -176,6 +180,13 @@ class Profile:
     device: Literal["cpu", "cuda"] = "cpu"  # where the profile is meant to run
     own: OwnSpec | None = None  # a data set of one's own, in COCO's format; never of a table
     photos: PhotosSpec | None = None  # a part of COCO, prepared, with a frozen network's features
+
+    def __post_init__(self) -> None:
+        if self.photos is not None and self.gpus > 1:
+            raise UserError(
+                f"a run of --profile {self.name} uses one device, not {self.gpus}: its batches are "
+                "of images that share a canvas, and are not shared out"
+            )
 
     @property
     def is_small(self) -> bool:

@@ -6,6 +6,7 @@ What a frozen network makes of an image is the same for every run, so that it is
 
 from __future__ import annotations
 
+import http.client
 import importlib.util
 import os
 import subprocess
@@ -42,6 +43,7 @@ class Release:
 
     url: str
     prefix: str  # of the names of the backbone's tensors in it
+    eps: float  # what its batch norms add to a variance; they are folded (gfl.data.features.folded)
     others: tuple[str, ...] = ()  # names under which the backbone alone may lie there
 
 
@@ -103,6 +105,7 @@ NETWORKS = {
             url="https://github.com/Megvii-BaseDetection/YOLOX/releases/download/0.1.1rc0/"
             "yolox_nano.pth",
             prefix="backbone.backbone.",
+            eps=1e-3,
             others=("yolox_nano_cspdarknet_mmdet.pth",),
         ),
         about="YOLOX-nano's CSPDarknet, trained to detect on COCO train2017",
@@ -171,8 +174,9 @@ def _released(release: Release, tell: Tell) -> Path:
             replacing(path) as file,
         ):
             file.write(answer.read())
-    except OSError as err:  # URLError and time-outs are OSErrors
-        reason = getattr(err, "reason", None) or err.strerror or err
+    # URLError and time-outs are OSErrors, an answer that is cut short is not.
+    except (OSError, http.client.HTTPException) as err:
+        reason = getattr(err, "reason", None) or getattr(err, "strerror", None) or err
         raise UserError(
             f"the backbone's weights {path.name} cannot be downloaded ({reason}): put "
             f"{release.url} into {folder}"

@@ -2,9 +2,9 @@
 
 Reads ``RUN_DIR/request.json``, goes on from the newest checkpoint there, and writes
 ``RUN_DIR/record.json`` and ``predictions.json`` at the end; of what ``gfl.predictions`` describes,
-all at the profiles laptop and gpu, and matches where the data are not embedded. What happens is
-told as JSON lines on standard output; everything that libraries print goes to standard error, which
-is the run's log.
+all at the profiles laptop, photos and gpu, and matches where the data are not embedded. What
+happens is told as JSON lines on standard output; everything that libraries print goes to standard
+error, which is the run's log.
 
 Exit codes: 0 a record was written, 2 the user can mend it, 1 anything else, 130 interrupted, or
 left by the process that read the events.
@@ -327,7 +327,6 @@ def _decode(request: Request, root: Path, tell: Tell) -> None:
 
 def _compute_features(request: Request, root: Path, tell: Tell) -> None:
     import gfl.register  # noqa: F401  before mmdet: it supplies mmcv's operators
-    from gfl import frozen
     from gfl.data import features
 
     def progress(done: int, total: int) -> None:
@@ -336,8 +335,7 @@ def _compute_features(request: Request, root: Path, tell: Tell) -> None:
     network, spec = request.profile.model.frozen, request.profile.photos
     assert network is not None
     assert spec is not None
-    frozen.weights(network, lambda text: tell("message", text=text))
-    features.write(root, network, spec.size, progress)
+    features.write(root, network, spec.size, progress, lambda text: tell("message", text=text))
 
 
 def photos_root(spec: photos.PhotosSpec) -> Path:

@@ -26,6 +26,7 @@ import torch
 from filelock import FileLock
 from jaxtyping import Float, Float32
 from mmdet.registry import MODELS
+from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
@@ -38,9 +39,13 @@ DIVISOR = 32  # of a canvas's sides
 SHORT = 0.8  # of a canvas's long side: 256 px of 320, which holds pictures of 4:3
 INDEX, VALUES = "index.json", "features.f16"
 FLIPS = (False, True)
+PREPARE = "prepare them: python -m experiments photos COCO"
+# Of the code that makes features, as this process has loaded it.
+CODE = tuple(sha256(Path(path)) for path in (__file__, frozen.__file__))
 
 Features = tuple[Float[Tensor, "B C _ _"], ...]  # of each level
 Progress = Callable[[int, int], None]
+Tell = Callable[[str], None]
 
 
 def canvas(height: int, width: int, size: int) -> tuple[int, int]:
@@ -107,17 +112,45 @@ def published(name: str) -> list[Tensor]:
         UserError: they cannot be had, or the file has others.
     """
     path, network = frozen.weights(name), frozen.NETWORKS[name]
-    state = weights.read(path).state
-    prefix = network.source.prefix if isinstance(network.source, frozen.Release) else ""
-    if any(key.startswith(prefix) for key in state):
-        state = {key: value for key, value in state.items() if key.startswith(prefix)}
+    state, source = weights.read(path).state, network.source
     tensors = list(state.values())
+    if isinstance(source, frozen.Release):
+        # The whole detector, or its backbone alone.
+        own = [value for key, value in state.items() if key.startswith(source.prefix)]
+        tensors = folded(own or tensors, source.eps)
     if (found := tensors_digest(tensors)) != network.sha256:
         raise UserError(
             f"{path} is not {name}'s: the digest of its {len(tensors)} tensors is {found[:8]}, not "
             f"{network.sha256[:8]}; delete it, and run the command again"
         )
     return tensors
+
+
+def folded(tensors: list[Tensor], eps: float) -> list[Tensor]:
+    """Return a network's tensors with every batch norm folded into the convolution before it.
+
+    What is left of the norm adds a bias. Bit for bit as torch's ONNX exporter folds, so that the
+    weights are the same from a checkpoint and from what was exported of it. Tensors that are folded
+    already, or that are not of convolutions with their norms, stay as they are.
+    """
+    layers = list(zip(*[iter(tensors)] * 6, strict=False))
+    if 6 * len(layers) != len(tensors) or any(
+        layer[0].dim() != 4 or any(t.shape != layer[0].shape[:1] for t in layer[1:5])
+        for layer in layers
+    ):
+        return tensors
+    found = []
+    for weight, gamma, beta, mean, variance, steps in layers:
+        scale = gamma.float() / torch.sqrt(variance.float() + eps)
+        found += [
+            weight.float() * scale[:, None, None, None],
+            torch.full_like(scale, math.sqrt(1 + eps)),
+            beta.float() - mean.float() * scale,
+            torch.zeros_like(scale),
+            torch.ones_like(scale),
+            torch.zeros_like(steps),
+        ]
+    return found
 
 
 def tensors_digest(tensors: Iterable[Tensor]) -> str:
@@ -162,7 +195,7 @@ def folder(root: Path, network: str, size: int) -> Path:
         frozen.NETWORKS[network].sha256,
         manifest["images"],
         str(size),
-        *(sha256(Path(path)) for path in (__file__, frozen.__file__)),
+        *CODE,
         torch.__version__,
     ]
     name = photos.text_digest("\n".join(made_of))
@@ -170,7 +203,11 @@ def folder(root: Path, network: str, size: int) -> Path:
 
 
 def write(
-    root: Path, network: str, size: int, progress: Progress = lambda done, total: None
+    root: Path,
+    network: str,
+    size: int,
+    progress: Progress = lambda done, total: None,
+    tell: Tell = lambda text: None,
 ) -> Path:
     """Compute the features of a prepared set, unless they are there; return their folder.
 
@@ -185,7 +222,9 @@ def write(
         return into
     with FileLock(root / ".features.lock"):
         if not _is_whole(into):
-            _network(network, "cpu")  # its weights, before anything is written
+            # Its weights, before anything is written; one process fetches them.
+            frozen.weights(network, tell)
+            _network(network, "cpu")
             _clear(root, network)
             threads = torch.get_num_threads()
             torch.set_num_threads(1)
@@ -202,7 +241,7 @@ def _is_whole(path: Path) -> bool:
     try:
         index = json.loads((path / INDEX).read_text())
         return sha256(path / VALUES) == index["sha256"]
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return False
 
 
@@ -264,13 +303,18 @@ def on_canvas(image: np.ndarray, network: str, size: int) -> Float32[Tensor, "1 
 
 @cache
 def kept(root: Path, network: str, size: int) -> Kept:
-    """Map the features of a prepared set; once for each process."""
-    path = folder(root, network, size)
+    """Map the features of a prepared set, computed if need be; once for each process.
+
+    Raises:
+        UserError: no set is prepared there, or its features cannot be computed.
+    """
     try:
-        places = json.loads((path / INDEX).read_text())["places"]
-        values = np.memmap(path / VALUES, np.float16, "r")
-    except OSError as err:
-        raise UserError(
-            f"{path}: no features ({err.strerror}): run the same command again"
-        ) from err
+        path = folder(root, network, size)
+    except FileNotFoundError as err:
+        raise UserError(f"{root}: the photographs are not prepared; {PREPARE}") from err
+    if not (path / INDEX).exists():  # mmdet's own tools do not ask for them before
+        print_log("computing the backbone's features of the photographs, once", "current")
+        write(root, network, size)
+    places = json.loads((path / INDEX).read_text())["places"]
+    values = np.memmap(path / VALUES, np.float16, "r")
     return Kept(values, {key: (start, shapes) for key, (start, shapes) in places.items()})

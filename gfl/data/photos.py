@@ -254,7 +254,8 @@ def write(
 def _read(data: Path, spec: PhotosSpec) -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]:
     """Read COCO's annotation and apply the rule to it, or say what is missing."""
     path = annotation_file(data, SPLIT)
-    missing = [f"{p} is missing" for p in (path, data / SPLIT) if not p.exists()]
+    there = {path: path.is_file(), data / SPLIT: (data / SPLIT).is_dir()}
+    missing = [f"{p} is missing" for p, is_there in there.items() if not is_there]
     if missing:
         raise UserError("\n".join([*missing, HELP]))
     dataset = read(path)
@@ -262,9 +263,9 @@ def _read(data: Path, spec: PhotosSpec) -> tuple[dict[str, Any], dict[str, list[
         splits = selected(dataset, spec)
     except UserError as err:
         raise UserError(f"{path}: {err}") from None
-    there = set(os.listdir(data / SPLIT))
+    listed = set(os.listdir(data / SPLIT))
     names = [image["file_name"] for images in splits.values() for image in images]
-    if lacking := [name for name in names if name not in there]:
+    if lacking := [name for name in names if name not in listed]:
         count = f"{len(lacking)} of the {len(names)} images that show a person"
         raise UserError(f"{data / SPLIT}/ lacks {count}: {some(lacking)}")
     return dataset, splits

@@ -23,6 +23,7 @@ from torch import Tensor
 from gfl import trained
 from gfl.boxes import BoxDecoder, Gaussian, General
 from gfl.config.data import of_pictures
+from gfl.data.photos import prepared_size
 from gfl.errors import UserError
 from gfl.experiment import ABLATED_HOSTS
 from gfl.head import AblationHead
@@ -184,12 +185,13 @@ def detect(run: Trained, picture: Picture, threshold: float = 0.0) -> list[Detec
 def _prepared(run: Trained, picture: Picture) -> dict[str, Any]:
     """Return the picture as the run's evaluation would hand it to the model."""
     steps = of_pictures(run.pipeline)
+    size = (picture.width, picture.height)
     for step in steps:
-        size = (picture.width, picture.height)
-        if step.get("keep_ratio") and min(mmcv.rescale_size(size, step["scale"])) < 1:
+        if min(_resized(size, step)) < 1:
+            scale = run.request.profile.scale
             raise UserError(
                 f"{named(picture.path)}: {size[0]} x {size[1]} pixels, too narrow: nothing is left "
-                f"of it at the run's scale, {' x '.join(map(str, step['scale']))}"
+                f"of it at the run's scale, {' x '.join(map(str, scale))}"
             )
     with DefaultScope.overwrite_default_scope("mmdet"):
         transform = Compose(steps)
@@ -203,6 +205,13 @@ def _prepared(run: Trained, picture: Picture) -> dict[str, Any]:
     })  # fmt: skip
     assert item is not None
     return item
+
+
+def _resized(size: tuple[int, int], step: dict[str, Any]) -> tuple[int, int]:
+    """Return the width and height that a picture has after a step of the evaluation."""
+    if step["type"] == "ShrinkPicture":
+        return prepared_size(*size, step["size"])
+    return mmcv.rescale_size(size, step["scale"]) if step.get("keep_ratio") else size
 
 
 def _distributions(
