@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import errno
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -32,3 +33,14 @@ def disk_error(err: BaseException, where: Path) -> UserError | None:
             if cause.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
                 return UserError(f"{place}: {cause.strerror}")
     return None
+
+
+@contextmanager
+def told_of_disk(where: Path) -> Iterator[None]:
+    """Raise ``disk_error``'s ``UserError`` in the place of an error that is one of the disk's."""
+    try:
+        yield
+    except OSError as err:
+        if users := disk_error(err, where):
+            raise users from err
+        raise

@@ -14,7 +14,8 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -32,7 +33,7 @@ from torch import Tensor, nn
 
 from gfl import frozen, weights
 from gfl.data import photos
-from gfl.errors import UserError
+from gfl.errors import UserError, told_of_disk
 from gfl.files import sha256, whole_folder
 
 DIVISOR = 32  # of a canvas's sides
@@ -215,25 +216,31 @@ def write(
     their bits depend on the processor alone. Images that validate are not flipped.
 
     Raises:
-        UserError: a prepared image cannot be read, or the weights cannot be had.
+        UserError: a prepared image cannot be read, the weights cannot be had, or the disk is full
+            or not to be written to.
     """
     into = folder(root, network, size)
     if _is_whole(into):
         return into
-    with FileLock(root / ".features.lock"):
+    with told_of_disk(root), FileLock(root / ".features.lock"):
         if not _is_whole(into):
             # Its weights, before anything is written; one process fetches them.
             frozen.weights(network, tell)
             _network(network, "cpu")
             _clear(root, network)
-            threads = torch.get_num_threads()
-            torch.set_num_threads(1)
-            try:
-                with whole_folder(into) as partial:
-                    _write(root, network, size, partial, progress)
-            finally:
-                torch.set_num_threads(threads)
+            with whole_folder(into) as partial, _one_thread():
+                _write(root, network, size, partial, progress)
     return into
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _is_whole(path: Path) -> bool:

@@ -29,7 +29,7 @@ from filelock import FileLock
 from gfl.data.annotations import read
 from gfl.data.coco import annotation_file
 from gfl.data.json_values import some
-from gfl.errors import UserError
+from gfl.errors import UserError, told_of_disk
 from gfl.files import sha256, whole_folder
 
 SPLIT = "val2017"  # of COCO, and the folder of the prepared images
@@ -233,19 +233,21 @@ def write(
     All of it or nothing. Processes that prepare the same set wait for one another.
 
     Raises:
-        UserError: ``data`` is not named, or is not COCO 2017 val or what was prepared of it.
+        UserError: ``data`` is not named, or is not COCO 2017 val or what was prepared of it, or
+            the disk is full or not to be written to.
     """
     if there := found(spec, root):
         return there  # without the lock, which cannot be had in a folder that is read-only
     if data is None:
         raise UserError(HELP)
     dataset, splits = _read(data, spec)
-    root.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(root.with_name(f".{root.name}.lock")):
-        if there := found(spec, root):
-            return there
-        with whole_folder(root) as partial:
-            _write(spec, data, partial, dataset, splits, progress)
+    with told_of_disk(root):
+        root.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(root.with_name(f".{root.name}.lock")):
+            if there := found(spec, root):
+                return there
+            with whole_folder(root) as partial:
+                _write(spec, data, partial, dataset, splits, progress)
     there = found(spec, root)
     assert there is not None
     return there

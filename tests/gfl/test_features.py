@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
+import os
+import threading
+import warnings
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,8 +23,9 @@ import numpy as np
 import torch
 from coco_folder import SPEC
 from coco_folder import write as write_coco
-from mmdet.models.backbones import MobileNetV2
+from frozen_network import digest, drawn, published
 from mmdet.registry import DATASETS, MODELS
+from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.dataset import Compose, DefaultSampler, pseudo_collate
 from mmengine.registry import DefaultScope
@@ -27,12 +33,12 @@ from mmengine.runner import Runner
 
 from experiments.profiles import PHOTOS
 from gfl import config, frozen
-from gfl.config.detector import PREPROCESSOR
 from gfl.data import features, photos
 from gfl.errors import UserError
 from gfl.experiment import Experiment, Profile
 
-NETWORK = "mobilenet-v2"
+NETWORK = PHOTOS.model.frozen or ""
+OF_YOLOX = frozen.NETWORKS["yolox-nano"]  # with the digest of the real weights
 HOSTS = ("atss", "fcos", "retinanet", "foveabox", "ssd512")
 TINY = replace(
     PHOTOS,
@@ -44,30 +50,16 @@ TINY = replace(
 
 
 @pytest.fixture(scope="module")
-def network() -> MobileNetV2:
-    """mmdet's network with weights and statistics drawn at random."""
-    torch.manual_seed(0)
-    made = MobileNetV2(out_indices=(1, 2, 4, 6))
-    for module in made.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            torch.nn.init.uniform_(module.running_mean, -0.2, 0.2)
-            torch.nn.init.uniform_(module.running_var, 0.5, 2)
-            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
-            torch.nn.init.normal_(module.bias)
-    made.eval()
-    return made
+def network() -> torch.nn.Module:
+    """The profile's network of mmdet's, with weights drawn at random."""
+    return drawn(NETWORK)
 
 
 @pytest.fixture(scope="module", autouse=True)
-def weights(network: MobileNetV2, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """These, in the file of the published ones, under their names."""
-    path = tmp_path_factory.mktemp("weights") / "weights.pt"
-    torch.save({f"features.{k}": v for k, v in network.state_dict().items()}, path)
-    features._network.cache_clear()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(frozen, "weights", lambda name: path)
+def weights(network: torch.nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """These, in the file of the published ones, as that is laid out."""
+    with published(NETWORK, network, tmp_path_factory.mktemp("weights")):
         yield
-    features._network.cache_clear()
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +87,15 @@ def always(flip: bool) -> list[dict[str, Any]]:
     return [s | {"prob": float(flip)} if s["type"] == "RandomFlip" else s for s in steps]
 
 
+def stock_preprocessor(network: str) -> Any:
+    """mmdet's own, as its configurations for this network have it."""
+    wants = frozen.NETWORKS[network]
+    return MODELS.build({
+        "type": "mmdet.DetDataPreprocessor", "mean": wants.mean, "std": wants.std,
+        "bgr_to_rgb": wants.rgb, "pad_size_divisor": 32, "pad_value": wants.padding,
+    })  # fmt: skip
+
+
 def stock(path: str, boxes: np.ndarray, flip: bool) -> tuple[torch.Tensor, torch.Tensor]:
     """An image as mmdet itself loads, flips and normalises it, and its boxes."""
     from mmdet.structures.bbox import HorizontalBoxes
@@ -106,7 +107,7 @@ def stock(path: str, boxes: np.ndarray, flip: bool) -> tuple[torch.Tensor, torch
             {"type": "PackDetInputs", "meta_keys": ("img_shape",)},
         ])  # fmt: skip
         packed: Any = steps({"img_path": path, "gt_bboxes": HorizontalBoxes(boxes)})
-        data = MODELS.build(PREPROCESSOR)(pseudo_collate([packed]))
+        data = stock_preprocessor(NETWORK)(pseudo_collate([packed]))
     return data["inputs"], data["data_samples"][0].gt_instances.bboxes
 
 
@@ -129,7 +130,7 @@ def test_a_canvas_holds_its_image_and_every_stride_divides_it(
 
 @pytest.mark.parametrize("flip", [False, True])
 def test_kept_features_are_the_networks_of_the_image_as_mmdet_loads_flips_and_pads_it(
-    root: Path, network: MobileNetV2, flip: bool
+    root: Path, network: torch.nn.Module, flip: bool
 ) -> None:
     data = dataset(root, "train", pipeline=always(flip))
     assert len(data) == SPEC.train
@@ -141,7 +142,9 @@ def test_kept_features_are_the_networks_of_the_image_as_mmdet_loads_flips_and_pa
         image, _ = stock(meta["img_path"], np.zeros((0, 4)), flip)
         assert image.shape[-2:] == meta["pad_shape"]
         canvas = torch.nn.functional.pad(
-            image, (0, width - image.shape[-1], 0, height - image.shape[-2])
+            image,
+            (0, width - image.shape[-1], 0, height - image.shape[-2]),
+            value=frozen.NETWORKS[NETWORK].padding,
         )
         with torch.no_grad():
             expected = network(canvas)
@@ -251,7 +254,7 @@ def test_features_are_named_by_what_they_are_made_of(
     monkeypatch.setattr(features.json, "loads", lambda text: manifest | {"images": "0" * 64})
     assert features.folder(root, NETWORK, SPEC.size) != before
     monkeypatch.undo()
-    monkeypatch.setattr(features, "sha256", lambda path: "0" * 64)  # of the code
+    monkeypatch.setattr(features, "CODE", ("0" * 64,))
     assert features.folder(root, NETWORK, SPEC.size) != before
     monkeypatch.undo()
     assert features.folder(root, NETWORK, SPEC.size) == before
@@ -265,6 +268,65 @@ def test_damaged_features_are_computed_again(root: Path, damage: str) -> None:
     assert path.read_bytes() != whole
     features.write(root, NETWORK, SPEC.size)
     assert path.read_bytes() == whole
+
+
+def test_two_processes_that_begin_at_once_compute_them_once(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each finds none, and one waits for the other; threads stand for processes."""
+    into = features.write(root, NETWORK, SPEC.size)
+    whole = (into / features.VALUES).read_bytes()
+    (into / features.INDEX).unlink()
+    both = threading.Barrier(2)
+    looked = threading.local()
+    is_whole, write = features._is_whole, features._write
+    began: list[Path] = []
+
+    def first_together(path: Path) -> bool:
+        found = is_whole(path)
+        if not hasattr(looked, "once"):
+            looked.once = both.wait(30)
+        return found
+
+    def counted(root: Path, network: str, size: int, into: Path, progress: Any) -> None:
+        began.append(into)
+        write(root, network, size, into, progress)
+
+    monkeypatch.setattr(features, "_is_whole", first_together)
+    monkeypatch.setattr(features, "_write", counted)
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(lambda _: features.write(root, NETWORK, SPEC.size), range(2)))
+    assert found == [into, into]
+    assert len(began) == 1
+    assert (into / features.VALUES).read_bytes() == whole
+
+
+def test_a_full_disk_is_said_and_leaves_nothing_half_made(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    into = features.write(root, NETWORK, SPEC.size)
+    (into / features.INDEX).unlink()
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(features.os, "fsync", full)
+        with pytest.raises(UserError, match=f"^{root}: the disk is full; free some space"):
+            features.write(root, NETWORK, SPEC.size)
+    assert not list(root.glob("*features-*"))
+    assert features.write(root, NETWORK, SPEC.size) == into
+
+
+def test_who_reads_features_that_are_not_there_computes_them(root: Path) -> None:
+    """mmdet's own tools, which do not know that there is something to compute."""
+    into = features.write(root, NETWORK, SPEC.size)
+    before = (into / features.VALUES).read_bytes()
+    features.kept.cache_clear()
+    (into / features.INDEX).unlink()
+    assert features.kept(root, NETWORK, SPEC.size).values.tobytes() == before
+    with pytest.raises(UserError, match="the photographs are not prepared; prepare them: python"):
+        features.kept(root / "nowhere", NETWORK, SPEC.size)
 
 
 def test_features_of_other_code_make_room_for_todays(
@@ -318,11 +380,116 @@ def test_the_configuration_names_weights_and_data_and_no_path() -> None:
     spec = PHOTOS.photos
     assert spec is not None
     for part in (frozen.NETWORKS[NETWORK].sha256, spec.images, spec.boxes, NETWORK):
+        assert part
         assert part in wanted
     assert ".pt" not in wanted
     assert "features-" not in wanted
 
 
+@pytest.mark.parametrize("name", frozen.NETWORKS)
+def test_a_canvas_is_what_mmdets_own_preprocessor_makes(name: str) -> None:
+    random = np.random.default_rng(0)
+    image = random.integers(0, 256, (90, 130, 3), dtype=np.uint8)
+    found = features.on_canvas(image, name, SPEC.size)
+    height, width = features.canvas(90, 130, SPEC.size)
+    # Beside an image of the canvas's size, to which mmdet pads the other.
+    images = [torch.from_numpy(image).permute(2, 0, 1), torch.zeros(3, height, width).byte()]
+    samples = [DetDataSample(metainfo={"img_shape": each.shape[1:]}) for each in images]
+    expected = stock_preprocessor(name)({"inputs": images, "data_samples": samples})["inputs"][:1]
+    assert found.shape == (1, 3, height, width)
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", frozen.NETWORKS)
+def test_every_network_has_the_outputs_that_its_record_says(name: str) -> None:
+    wants = frozen.NETWORKS[name]
+    with torch.no_grad():
+        levels = drawn(name)(torch.zeros(1, 3, 64, 96))
+    strides = [2 ** (wants.first_level + i) for i in range(len(wants.channels))]
+    assert [level.shape[1] for level in levels] == list(wants.channels)
+    assert [level.shape[2:] for level in levels] == [(64 // s, 96 // s) for s in strides]
+
+
+def test_a_frozen_backbone_computes_in_float32_whatever_is_around_it() -> None:
+    backbone = features.FrozenBackbone(NETWORK, frozen.NETWORKS[NETWORK].sha256)
+    image = torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    with torch.autocast("cpu", torch.bfloat16):
+        found = backbone(image)
+    for one, other in zip(found, backbone(image), strict=True):
+        assert one.dtype == torch.float32
+        torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+
+def test_yolox_and_mmdet_name_the_same_tensors_and_other_ones_are_refused(tmp_path: Path) -> None:
+    name = "yolox-nano"
+    source = frozen.NETWORKS[name].source
+    assert isinstance(source, frozen.Release)
+    network = drawn(name)
+    expected = features.folded(list(network.state_dict().values()), source.eps)
+    with published(name, network, tmp_path) as path:
+        of_release = features.published(name)
+        torch.save({"state_dict": network.state_dict()}, path)  # the backbone alone
+        of_backbone = features.published(name)
+        torch.save(dict(zip(network.state_dict(), expected, strict=True)), path)
+        of_folded = features.published(name)
+        for found in (of_release, of_backbone, of_folded):
+            assert all(torch.equal(*pair) for pair in zip(found, expected, strict=True))
+        for other in (drawn(name, seed=1).state_dict(), {"weight": torch.ones(2, 3)}):
+            torch.save(other, path)
+            with pytest.raises(UserError) as told:
+                features.published(name)
+            assert str(told.value).startswith(f"{path} is not yolox-nano's: the digest of its ")
+            assert digest(name, other)[:8] in str(told.value)
+            assert "\n" not in str(told.value)
+
+
+def test_batch_norms_are_folded_as_torchs_exporter_folds_them() -> None:
+    """To the bit, and a network that is folded stays as it is."""
+    torch.manual_seed(0)
+    layers = torch.nn.Sequential(
+        torch.nn.Conv2d(12, 16, 3, bias=False),
+        torch.nn.BatchNorm2d(16, eps=1e-3),
+        torch.nn.Conv2d(16, 16, 3, groups=16, bias=False),
+        torch.nn.BatchNorm2d(16, eps=1e-3),
+    )
+    for norm in (layers[1], layers[3]):
+        assert isinstance(norm, torch.nn.BatchNorm2d)
+        torch.nn.init.normal_(norm.weight)
+        torch.nn.init.normal_(norm.bias)
+        torch.nn.init.normal_(norm.running_mean)
+        torch.nn.init.uniform_(norm.running_var, 0.01, 50)
+    layers.eval()
+    found = features.folded(list(layers.state_dict().values()), 1e-3)
+    image = torch.randn(1, 12, 9, 9)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        _, exported, _ = torch.onnx.utils._model_to_graph(layers, (image,))
+    assert len(exported) == 4
+    for tensor in exported.values():
+        assert any(torch.equal(tensor, each) for each in found)
+    again = features.folded(found, 1e-3)
+    assert all(torch.equal(*pair) for pair in zip(found, again, strict=True))
+    with torch.no_grad():
+        expected = layers(image)
+        layers.load_state_dict(dict(zip(layers.state_dict(), found, strict=True)))
+        torch.testing.assert_close(layers(image), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_the_networks_weights_are_those_of_the_real_file(
+    shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = shared / "weights/yolox_nano_cspdarknet_mmdet.pth"
+    if not path.is_file():
+        pytest.skip(f"{path} is not there: YOLOX-nano's weights")
+    monkeypatch.setattr(frozen, "weights", lambda name: path)
+    monkeypatch.setitem(frozen.NETWORKS, "yolox-nano", OF_YOLOX)
+    network: Any = MODELS.build(OF_YOLOX.backbone | {"_scope_": "mmdet"})
+    state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+    assert list(state) == list(network.state_dict())
+    found = features.published("yolox-nano")
+    assert all(torch.equal(*pair) for pair in zip(found, state.values(), strict=True))
+
+
 def test_other_weights_than_a_configurations_are_refused() -> None:
-    with pytest.raises(UserError, match="mobilenet-v2 with the weights abcdef01"):
+    with pytest.raises(UserError, match=f"{NETWORK} with the weights abcdef01"):
         features.FrozenBackbone(NETWORK, "abcdef01" * 8)

@@ -1,0 +1,67 @@
+"""A stand-in for a frozen network of ``gfl.frozen``: its layers, with weights drawn at random."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import gfl.register  # noqa: F401  before mmdet
+
+# isort: split
+import torch
+from mmdet.registry import MODELS
+from torch import Tensor, nn
+
+from gfl import frozen
+from gfl.data import features
+
+
+def drawn(name: str, seed: int = 0) -> nn.Module:
+    """Build mmdet's network with weights and statistics drawn at random."""
+    torch.manual_seed(seed)
+    made: Any = MODELS.build(frozen.NETWORKS[name].backbone | {"_scope_": "mmdet"})
+    for module in made.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.running_mean, -0.2, 0.2)
+            nn.init.uniform_(module.running_var, 0.5, 2)
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias)
+    made.eval()  # mmdet's returns None
+    return made
+
+
+def content(name: str, network: nn.Module) -> dict[str, Any]:
+    """Return what the file of the published weights holds, laid out as its authors do."""
+    state, source = network.state_dict(), frozen.NETWORKS[name].source
+    if isinstance(source, frozen.Package):
+        return {f"features.{key}": value for key, value in state.items()}
+    detector = {f"{source.prefix}{key}": value for key, value in state.items()}
+    around = {"backbone.lateral_conv0.conv.weight": torch.ones(2), "head.stems.0": torch.ones(3)}
+    return {"start_epoch": 300, "model": detector | around, "optimizer": {"state": {}}}
+
+
+def digest(name: str, state: Mapping[str, Tensor]) -> str:
+    """Return the digest that ``gfl.frozen`` would give for these weights."""
+    tensors, source = list(state.values()), frozen.NETWORKS[name].source
+    if isinstance(source, frozen.Release):
+        tensors = features.folded(tensors, source.eps)
+    return features.tensors_digest(tensors)
+
+
+@contextmanager
+def published(name: str, network: nn.Module, folder: Path) -> Iterator[Path]:
+    """Let a network's weights be those that are published under a name; gives their file."""
+    path = folder / "weights.pth"
+    torch.save(content(name, network), path)
+    known = replace(frozen.NETWORKS[name], sha256=digest(name, network.state_dict()))
+    features._network.cache_clear()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(frozen.NETWORKS, name, known)
+        patch.setattr(frozen, "weights", lambda name, tell=None: path)
+        yield path
+    features._network.cache_clear()
