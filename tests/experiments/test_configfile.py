@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,11 +22,12 @@ from hypothesis import strategies as st
 from experiments import configfile, profiles
 from experiments.__main__ import main
 from experiments.matrix import select
+from experiments.profiles import PHOTOS
 from experiments.worker import ROOT
-from gfl import config, escape
-from gfl.data import shapes
+from gfl import config, escape, frozen
+from gfl.data import photos, shapes
 from gfl.experiment import Experiment
-from gfl.train import embedded_root
+from gfl.train import embedded_root, photos_root
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -198,6 +200,45 @@ def test_mmdets_own_tools_train_and_evaluate_from_the_file(show: Show, tmp_path:
     tested = stock_tool("test.py", tmp_path, str(checkpoint))
     assert len(figures) == 1
     assert re.findall(r"Epoch\(test\) \[1/1\]    (AP: .*) data_time", tested) == figures
+
+
+def test_mmdets_own_tools_train_and_evaluate_a_run_on_photographs(
+    show: Show,
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On features of a network whose weights are drawn here: the tools read them and none else."""
+    from coco_folder import SPEC
+    from coco_folder import write as write_coco
+    from frozen_network import drawn
+
+    from gfl.data import features
+
+    tiny = replace(PHOTOS, photos=SPEC, scale=(SPEC.size, SPEC.size))
+    network = tiny.model.frozen
+    assert network is not None
+    monkeypatch.setitem(profiles.PROFILES, "photos", tiny)
+    missing = "# Its photographs are not prepared yet; this prepares them: python -m experiments"
+    assert missing in show("table-3/both", "--profile", "photos")
+    coco = write_coco(tmp_path_factory.mktemp("coco"))
+    prepared = photos.write(SPEC, coco, photos_root(SPEC))
+    tensors = list(drawn(network).state_dict().values())
+    with monkeypatch.context() as patch:
+        patch.setattr(frozen, "weights", lambda *_: None)
+        patch.setattr(features, "published", lambda name: tensors)
+        features._network.cache_clear()
+        features.write(prepared.root, network, SPEC.size)
+        features._network.cache_clear()
+    text = show("table-3/both", "--profile", "photos")
+    assert missing not in text
+    (tmp_path / "both.py").write_text(text)
+    trained = stock_tool("train.py", tmp_path, "--cfg-options", "train_cfg.max_epochs=1")
+    (checkpoint,) = (tmp_path / "work_dirs").glob("*/epoch_1.pth")
+    figures = re.findall(r"Epoch\(val\) \[1\]\[\d/\d\]    (AP: .*) data_time", trained)
+    tested = stock_tool("test.py", tmp_path, str(checkpoint))
+    assert len(figures) == 1
+    assert re.findall(r"Epoch\(test\) \[\d/\d\]    (AP: .*) data_time", tested) == figures
 
 
 PATHS = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,18 +13,22 @@ import pytest
 import gfl.register  # noqa: F401  before mmdet
 
 # isort: split
+import numpy as np
 import torch
 from coco_folder import SPEC
 from coco_folder import write as write_coco
-from mmdet.models.backbones import MobileNetV2
+from frozen_network import drawn, published
+from PIL import Image
 
+from experiments import profiles
 from experiments.profiles import PHOTOS
-from gfl import checkpoint, frozen, predictions, train
-from gfl.data import features, photos
+from gfl import checkpoint, predictions, train
+from gfl.data import photos
 from gfl.data.json_values import read_json
 from gfl.errors import UserError
 from gfl.evaluate import coco_metrics
 from gfl.experiment import Experiment
+from gfl.pictures import detecting, reading
 from gfl.record import Request, RunRecord, run_id
 
 TINY = replace(
@@ -41,18 +46,17 @@ GFL = Experiment(quality="joint", boxes="general", dfl=True)
 def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A COCO folder, an empty folder for what is made of it, and a network's random weights."""
     folder = tmp_path_factory.mktemp("here")
-    torch.manual_seed(0)
-    network = MobileNetV2(out_indices=(1, 2, 4, 6))
-    torch.save(network.state_dict(), folder / "weights.pt")
+    network = PHOTOS.model.frozen
+    assert network is not None
     write_coco(folder / "coco")
-    features._network.cache_clear()
     threads = torch.get_num_threads()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(frozen, "weights", lambda name, tell=None: folder / "weights.pt")
+    with (
+        published(network, drawn(network), folder),
+        pytest.MonkeyPatch.context() as patch,
+    ):
         patch.setattr(train, "EMBEDDED", folder / "data")
         patch.setenv("CUDA_VISIBLE_DEVICES", "")
         yield folder
-    features._network.cache_clear()
     torch.set_num_threads(threads)
 
 
@@ -148,3 +152,52 @@ def test_without_data_a_run_says_what_to_download(here: Path, tmp_path: Path) ->
         patch.setattr(train, "EMBEDDED", tmp_path / "empty")
         with pytest.raises(UserError, match="needs COCO 2017 val"):
             trained(request, tmp_path / "run")
+
+
+def test_a_picture_is_detected_in_as_its_photograph_was_evaluated(
+    ended: tuple[Path, RunRecord, list[dict[str, Any]]],
+) -> None:
+    """The prepared file as a picture: the same features, and boxes in its own pixels."""
+    run_dir, _, _ = ended
+    root = train.photos_root(SPEC)
+    image = read_json(photos.annotation_path(root, "val"))["images"][0]
+    picture = reading.read(root / photos.SPLIT / image["file_name"])
+    run = detecting.detector(run_dir)
+    found = detecting.detect(run, picture)
+    evaluated = read_json(run_dir / "predictions.json")["detections"]
+    evaluated = [one for one in evaluated if one["image_id"] == image["id"]]
+    assert len(found) == len(evaluated) > 10
+    scale = np.array([picture.width / image["width"], picture.height / image["height"]] * 2)
+    boxes = np.array([one["bbox"] for one in evaluated])
+    boxes[:, 2:] += boxes[:, :2]
+    order = np.argsort([-one["score"] for one in evaluated], kind="stable")
+    np.testing.assert_allclose(
+        [one.score for one in found], [evaluated[i]["score"] for i in order], rtol=1e-3
+    )
+    np.testing.assert_allclose([one.box for one in found], boxes[order] * scale, atol=0.1)
+    assert {one.category for one in found} == {"person"}
+
+
+def test_a_picture_of_which_nothing_is_left_is_refused(
+    ended: tuple[Path, RunRecord, list[dict[str, Any]]], tmp_path: Path
+) -> None:
+    run_dir, _, _ = ended
+    Image.new("RGB", (1000, 1)).save(tmp_path / "line.png")
+    with pytest.raises(UserError, match=r"1000 x 1 pixels, too narrow: .* scale, 160 x 160"):
+        detecting.detect(detecting.detector(run_dir), reading.read(tmp_path / "line.png"))
+
+
+def test_a_prepared_folder_that_is_deleted_is_made_again_where_there_is_data(
+    here: Path, ended: tuple[Path, RunRecord, list[dict[str, Any]]]
+) -> None:
+    run_dir, record, _ = ended
+    shutil.rmtree(train.photos_root(SPEC))
+    with pytest.raises(UserError, match="needs COCO 2017 val"):
+        train.predict(request_of(here, data=False), run_dir, lambda *_, **__: None, device="cpu")
+    made = train.predict(request_of(here), run_dir, lambda *_, **__: None, device="cpu")
+    assert made == record.predictions
+
+
+def test_a_run_is_of_one_device() -> None:
+    with pytest.raises(UserError, match="--profile photos uses one device, not 2"):
+        profiles.get("photos", 2)
