@@ -78,7 +78,7 @@ COCO = Profile(
 PHOTOS = Profile(
     name="photos",
     model=Model(
-        depth=None, frozen="yolox-nano", first_level=2, levels=4, channels=48, stacked_convs=2
+        depth=None, frozen="yolox-nano", first_level=2, levels=4, channels=32, stacked_convs=2
     ),
     schedule=Schedule(
         epochs=12,
