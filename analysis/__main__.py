@@ -76,6 +76,10 @@ def parser() -> Parser:
         help="COCO's folder, whose ground truth the matches of coco's runs are held to",
     )
     add_folders(audit)
+    settle = commands.add_parser(
+        "register", help="settle how claims are read at a profile, before its first run"
+    )
+    add_profile(settle)
     report = commands.add_parser("report", help="write everything as one HTML file to read")
     _add_store(report, "this machine's runs")
     report.add_argument(
@@ -114,6 +118,7 @@ def _command(args: argparse.Namespace) -> int:
         "figure": _figure,
         "errors": _errors,
         "audit": _audit,
+        "register": _register,
         "report": _report,
     }
     return commands[args.command](args)
@@ -165,6 +170,14 @@ def _audit(args: argparse.Namespace) -> int:
     if args.strict:
         return audit.audit_strictly(store, args.data)
     return audit.audit(store, args.store, args.data)
+
+
+def _register(args: argparse.Namespace) -> int:
+    from analysis.claims import registration  # numpy and pandas take a while
+
+    profile, store = chosen(args)
+    say(f"written: {registration.register(profile, store)}; commit it before the first run")
+    return 0
 
 
 def _table(args: argparse.Namespace) -> int:

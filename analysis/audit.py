@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from analysis import strict
 from analysis.library import Source
 from analysis.strict.findings import Finding
 from analysis.workers import Tell
+from experiments.checkout import last_change
 from experiments.matrix import check_writable
 from experiments.profiles import PROFILES
 from gfl.errors import UserError
 from gfl.files import write_text
 from gfl.record import Store
 from gfl.terminal import say
+
+if TYPE_CHECKING:
+    from analysis.claims.trial import Trial
 
 MOST = 20  # places of one file that are named
 # Measured: 3.5 minutes of processor time the first time, and about as much again if strict.
@@ -41,6 +46,8 @@ def audit(store: Store, source: Source, data: Path | None = None) -> int:
     tell("the claims by the paper's own numbers, and then by the runs of each profile")
     found = trial(store, source, tell)
     terminal.show(found)
+    for line in registrations(found, store):
+        say(line)
     texts = render.files(found)
     if source == "results":
         texts[strict.PUBLISHED] = strict.published_csv()
@@ -52,6 +59,19 @@ def audit(store: Store, source: Source, data: Path | None = None) -> int:
     for line in said(findings) if findings else ():
         say(line)
     return 1 if findings else 0
+
+
+def registrations(found: Trial, store: Store) -> Iterator[str]:
+    """Say of each profile whether its claims' readings came before its runs, and in what commit."""
+    from analysis.claims import registration, wording
+
+    for name, at in found.profiles.items():
+        line = wording.registered(at)
+        if at.registered is not None:
+            commit = last_change(registration.path(store, name).resolve())
+            known = f"commit {commit[0]} of {commit[1]} UTC" if commit else "git does not say when"
+            line += f" The file's last change: {known}."
+        yield line
 
 
 def audit_strictly(store: Store, data: Path | None = None) -> int:

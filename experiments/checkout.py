@@ -65,6 +65,18 @@ def is_repository(root: Path = ROOT) -> bool:
     return Path(os.fsdecode(top.stdout.rstrip(b"\n"))).resolve() == root.resolve()
 
 
+def last_change(path: Path, root: Path = ROOT) -> tuple[str, str] | None:
+    """The commit that last changed a file and when it was made, UTC; None where git cannot say."""
+    if not is_repository(root):
+        return None
+    log = ("log", "-1", "--date=format-local:%Y-%m-%d %H:%M", "--format=%h %cd", "--", str(path))
+    found = _git(root, *log)
+    if found is None or found.returncode or not found.stdout.strip():
+        return None
+    commit, _, when = found.stdout.decode().strip().partition(" ")
+    return commit, when
+
+
 @cache
 def code_at(commit: str, root: Path = ROOT) -> digests.Code | None:
     """The digests of the code at a commit; None where this repository does not have it."""
@@ -105,6 +117,7 @@ def _git(
     environment = {
         **{name: value for name, value in os.environ.items() if name not in ELSEWHERE},
         "LC_ALL": "C",
+        "TZ": "UTC",
         "GIT_NO_LAZY_FETCH": "1",
         "GIT_OPTIONAL_LOCKS": "0",
     }

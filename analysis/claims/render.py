@@ -62,7 +62,15 @@ def _profile(at: AtProfile) -> dict[str, Any]:
         }
         for metric, found in at.noise.items()
     }
-    return {"records": dict(at.records), "seed_noise": noise, "tested": at.tested}
+    settled = at.registered
+    return {
+        "records": dict(at.records),
+        "seed_noise": noise,
+        "tested": at.tested,
+        "registered": settled and {
+            "written": settled.written, "first": settled.first, "changed": list(settled.changed),
+        },
+    }  # fmt: skip
 
 
 def _claim(claim: Claim, trial: Trial) -> dict[str, Any]:
@@ -162,6 +170,7 @@ def _method(trial: Trial) -> Iterator[str]:
     for at in trial.profiles.values():
         yield f"{wording.method(at)}\n"
         yield f"{wording.of_seeds(at)}\n"
+        yield f"{wording.registered(at)}\n"
     yield f"Sources: {'; '.join(SOURCES)}. In `claims.json` {wording.PRECISION}.\n"
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from analysis.claims import registration
 from analysis.claims.evidence import Evidence, by_seed, gather
 from analysis.claims.printed import Printed, verdict
+from analysis.claims.registration import Registered
 from analysis.claims.tried import Tried, try_all
 from analysis.library import Library, Source
 from analysis.workers import Tell, quiet
@@ -37,6 +39,7 @@ class AtProfile:
     records: Mapping[str, str]  # SHA-256 of every record, by the run's id
     noise: Mapping[str, SeedNoise]  # by metric
     tried: Mapping[str, Tried]  # by claim
+    registered: Registered | None = None
 
     @property
     def tested(self) -> int:
@@ -81,7 +84,11 @@ def _at(evidence: Evidence, store: Store, claims: tuple[Claim, ...], tell: Tell)
         for record in runs.values()
     }
     tried = try_all(claims, evidence, tell)
-    return AtProfile(evidence.profile, dict(sorted(checksums.items())), _noise(evidence), tried)
+    profile, noise = evidence.profile, _noise(evidence)
+    settled = registration.read(store, profile.name)
+    records = [record for runs in evidence.records.values() for record in runs.values()]
+    registered = settled and registration.beside(settled, profile, records)
+    return AtProfile(profile, dict(sorted(checksums.items())), noise, tried, registered)
 
 
 def _checksum(store: Store, evidence: Evidence, id: str) -> str:

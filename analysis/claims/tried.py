@@ -83,7 +83,7 @@ def try_all(claims: Sequence[Claim], evidence: Evidence, tell: Tell = quiet) -> 
 
 def try_check(check: Check, evidence: Evidence) -> TriedCheck:
     """Return what the runs say of a check, or why they say nothing."""
-    empty = TriedCheck(check.label, _bounds(check, evidence.profile.name))
+    empty = TriedCheck(check.label, bounds_at(check, evidence.profile.name))
     try:
         if isinstance(check, Contrast):
             return _contrasted(check, empty, evidence)
@@ -100,11 +100,11 @@ def _ours(claim: Claim) -> list[Check]:
     return some or list(claim.checks)
 
 
-def _bounds(check: Check, profile: str) -> Bounds:
-    """Between which the claim has the figure on a profile's data."""
-    if isinstance(check, Identity) or profile == PAPER_SCALE or check.elsewhere is None:
+def bounds_at(check: Check, profile: str) -> Bounds:
+    """Return between which bounds the claim has the figure on a profile's data."""
+    if isinstance(check, Identity) or profile == PAPER_SCALE:
         return check.bounds
-    return check.elsewhere
+    return check.at.get(profile, check.elsewhere or check.bounds)
 
 
 def verdicts(

@@ -133,6 +133,19 @@ def method(at: AtProfile) -> str:
     return f"{METHOD} Tested at {at.profile.name}: {at.tested} claims, at {LEVEL:.0%}."
 
 
+def registered(at: AtProfile) -> str:
+    """Whether the claims' readings came before the runs, and which of them changed since."""
+    name, found = at.profile.name, at.registered
+    if found is None:
+        return f"The readings at {name} were not registered before its runs."
+    order = "before" if found.written <= found.first else "NOT before"
+    since = f"changed since: {', '.join(found.changed)}" if found.changed else "unchanged since"
+    return (
+        f"The readings at {name} were registered on {found.written} UTC, {order} its first "
+        f"recorded run ({found.first} UTC), and are {since}."
+    )
+
+
 def of_seeds(at: AtProfile) -> str:
     """Where the noise of seeds is from."""
     if not at.noise:

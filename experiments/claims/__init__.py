@@ -5,8 +5,8 @@ that no run's result has a part in:
 
 - A claim that one figure is higher is its sign, here and there.
 - A size in AP ("1 AP") is a size on COCO. Elsewhere only its sign is left.
-- Two figures are equal on COCO within 0.5 AP, half of what GFL brings in the paper; elsewhere
-  within 1 AP, all of it.
+- Two figures are equal on COCO within 0.5 AP, half of what GFL brings in the paper; on drawn
+  images within 1 AP, all of it.
 - A word for a size has the threshold named beside it.
 
 Speeds are no claim's on our runs: a run's speed was taken beside other work. There the benchmark of

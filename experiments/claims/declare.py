@@ -13,6 +13,7 @@ from experiments.declare import Cell
 Bounds = tuple[float, float]
 ABOVE: Bounds = (0.0, math.inf)  # a better figure: the whole statement is the sign
 BELOW: Bounds = (-math.inf, 0.0)
+ON_COCO: tuple[str, ...] = ("photos",)  # profiles of COCO's images, beside the paper's own
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,8 @@ class Contrast:
     """A sum of printed figures with factors, and the bounds between which the claim has it.
 
     ``bounds`` are those of the paper's own scale. Where a sentence states a size ("1 AP"), what
-    carries over to other data is less, mostly the sign: then ``elsewhere`` are the bounds there.
+    carries over to other data is less, mostly the sign: then ``elsewhere`` are the bounds there,
+    and ``at`` those of a profile that has its own.
     An interaction is four terms, an equivalence two finite bounds. ``paper_only``: of figures that
     our runs have but that say nothing there, such as a speed taken beside other work.
     """
@@ -85,6 +87,7 @@ class Contrast:
     terms: tuple[tuple[float, At], ...]
     bounds: Bounds = ABOVE
     elsewhere: Bounds | None = None  # None: the same
+    at: Mapping[str, Bounds] = field(default_factory=dict)
     paper_only: bool = False
 
 
@@ -102,6 +105,7 @@ class Measured:
     bounds: Bounds
     published: float | None = None
     elsewhere: Bounds | None = None
+    at: Mapping[str, Bounds] = field(default_factory=dict)
     off: float = 0.0
     runs_only: bool = False
 
@@ -137,10 +141,10 @@ def above(label: str, better: At, worse: At) -> Contrast:
     return Contrast(label, ((1.0, better), (-1.0, worse)))
 
 
-def within(label: str, one: At, other: At, margin: float, elsewhere: float) -> Contrast:
-    """Two figures lie at most ``margin`` apart; ``elsewhere`` is the margin on other data."""
-    terms = ((1.0, one), (-1.0, other))
-    return Contrast(label, terms, (-margin, margin), (-elsewhere, elsewhere))
+def within(label: str, one: At, other: At, margin: float, on_shapes: float) -> Contrast:
+    """Two figures lie at most ``margin`` apart; ``on_shapes`` is the margin on drawn images."""
+    terms, bounds = ((1.0, one), (-1.0, other)), (-margin, margin)
+    return Contrast(label, terms, bounds, (-on_shapes, on_shapes), dict.fromkeys(ON_COCO, bounds))
 
 
 Finding = Literal["agree", "disagree", "unclear"]

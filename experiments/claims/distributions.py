@@ -5,6 +5,8 @@ from __future__ import annotations
 from experiments.claims.declare import ABOVE, BELOW, Claim, Measured, Quote
 from experiments.claims.figures import AMBIGUOUS
 
+UNKNOWN = "nobody knows where the sides of what a photograph shows may lie, and how likely"
+
 FLAT_WHEN_AMBIGUOUS = Claim(
     id="flat-when-ambiguous",
     quotes=(
@@ -36,6 +38,7 @@ FLAT_WHEN_AMBIGUOUS = Claim(
         Measured("rank correlation with the true one", "spread-truth-spearman", ABOVE),
     ),
     note="Only data whose uncertainty is known can tell: the embedded ones.",
+    blind={"photos": UNKNOWN, "coco": UNKNOWN},
 )
 
 
@@ -69,6 +72,7 @@ DEPICTS_DISTRIBUTIONS = Claim(
         Measured("two peaks, at two modes − at sharp sides", "two-peaked-at-two-modes", ABOVE),
     ),
     note="On real data nobody knows the true distribution; on the embedded ones it is given.",
+    blind={"photos": UNKNOWN, "coco": UNKNOWN},
 )
 
 
@@ -103,6 +107,7 @@ GAUSSIAN_TOO_SIMPLE = Claim(
         ),
     ),
     note="That the embedded data have such distributions is by construction, and proves nothing.",
+    blind={"photos": UNKNOWN, "coco": UNKNOWN},
 )
 
 

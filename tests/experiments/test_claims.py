@@ -111,8 +111,9 @@ def test_what_was_asked_for_is_there() -> None:
 def test_bounds_leave_room_and_can_be_missed() -> None:
     for claim, check in CHECKS:
         places = [check.bounds]
-        if not isinstance(check, Identity) and check.elsewhere is not None:
-            places.append(check.elsewhere)
+        if not isinstance(check, Identity):
+            places += [*([check.elsewhere] if check.elsewhere else []), *check.at.values()]
+            assert check.at.keys() <= PROFILES.keys()
         for low, high in places:
             assert low < high, claim.id
             assert math.isfinite(low) or math.isfinite(high), claim.id

@@ -126,7 +126,7 @@ def test_one_check_that_fails_refutes_and_one_that_is_unclear_leaves_it_open(
 
 
 def test_an_equivalence_is_supported_only_if_the_data_are_precise(aps: APs, tmp_path: Path) -> None:
-    check = within("DFL and none", DFL, NONE, margin=0.5, elsewhere=1.0)
+    check = within("DFL and none", DFL, NONE, margin=0.5, on_shapes=1.0)
     assert tried(check, of=evidence(aps, tmp_path)).verdict == "supported"
     assert tried(check, of=evidence(aps, tmp_path, spread=2.0)).verdict == "within noise"
     apart = {**aps, "DFL": {0: 44.0, 1: 44.0, 2: 44.0}}
