@@ -12,6 +12,7 @@ from statistics import fmean
 from experiments.matrix import Run
 from gfl.data import photos, shapes
 from gfl.experiment import Experiment, Profile, schedule_of
+from gfl.frozen import NETWORKS
 from gfl.record import RunRecord, Store, rebuilt
 from gfl.train import embedded_root, photos_root
 
@@ -21,7 +22,7 @@ WEIGHTS = {
     ("smoke", "r50"): 1_064_000,
     ("laptop", "r50"): 3_884_000,
     ("gpu", "r50"): 146_100_000,
-    ("photos", "r50"): 1_612_000,
+    ("photos", "r50"): 897_600,
     ("coco", "r50"): 152_100_000,
     ("coco", "r101"): 206_200_000,
     ("coco", "x101-32x4d"): 204_800_000,
@@ -31,7 +32,7 @@ WEIGHTS = {
 # predictions.json: at most 100 detections an image; the laptop profile's files have 4.0 to 4.6 kB.
 PREDICTIONS_OF_AN_IMAGE = 4600
 COCO_VALIDATION = 5000  # images
-PHOTOGRAPHS = 1_000_000_000  # bytes, prepared, and the features of a frozen backbone
+PHOTOGRAPH = 50_000  # bytes, prepared: 131 MB for 2,693
 CHECKPOINTS = 3  # of a run in training: two that stay and one that is being written
 STATES = {"sgd": 2, "adamw": 3}  # tensors in a checkpoint for each weight, itself included
 
@@ -116,7 +117,7 @@ def costs(profile: Profile, store: Store) -> Costs:
 def data_bytes(profile: Profile) -> int:
     """What a profile's own data will take where they are not drawn, decoded or prepared yet."""
     if profile.photos is not None:
-        return 0 if photos.found(profile.photos, photos_root(profile.photos)) else PHOTOGRAPHS
+        return _photographs_bytes(profile.photos, profile.model.frozen or "")
     if (spec := profile.dataset) is None:
         return 0
     root, of_an_image = embedded_root(spec), 3 * spec.image_size**2
@@ -125,6 +126,18 @@ def data_bytes(profile: Profile) -> int:
     left = [split for split in shapes.SPLITS if not (root / f"{split}2017.npy").exists()]
     decoded = sum(spec.count(split) for split in left)
     return (drawn + decoded) * of_an_image
+
+
+def _photographs_bytes(spec: photos.PhotosSpec, network: str) -> int:
+    """What the prepared images and a frozen network's features of them will take."""
+    root, wants = photos_root(spec), NETWORKS[network]
+    prepared = 0 if photos.found(spec, root) else PHOTOGRAPH * (spec.train + spec.val)
+    if any(root.glob(f"features-{network}-*")):
+        return prepared
+    # float16, on canvases of 5:4, where most pictures stand; those that train are flipped too.
+    first = 0.8 * spec.size**2 / 4**wants.first_level
+    numbers = sum(first / 4**i * channels for i, channels in enumerate(wants.channels))
+    return prepared + round(2 * numbers) * (2 * spec.train + spec.val)
 
 
 def size_of(folder: Path) -> int:

@@ -6,6 +6,7 @@ import errno
 import json
 import math
 import os
+import shutil
 import threading
 import warnings
 from collections.abc import Iterator
@@ -31,6 +32,7 @@ from mmengine.dataset import Compose, DefaultSampler, pseudo_collate
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
+from experiments import estimates
 from experiments.profiles import PHOTOS
 from gfl import config, frozen
 from gfl.data import features, photos
@@ -258,6 +260,21 @@ def test_features_are_named_by_what_they_are_made_of(
     assert features.folder(root, NETWORK, SPEC.size) != before
     monkeypatch.undo()
     assert features.folder(root, NETWORK, SPEC.size) == before
+
+
+def test_the_disk_that_features_take_is_known_before(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    into = features.write(root, NETWORK, SPEC.size)
+    monkeypatch.setattr(estimates, "photos_root", lambda spec: root)
+    assert estimates.data_bytes(TINY) == 0
+    size = (into / features.VALUES).stat().st_size
+    shutil.rmtree(into)
+    assert estimates.data_bytes(TINY) == pytest.approx(size, rel=0.2)
+    features.write(root, NETWORK, SPEC.size)
+    monkeypatch.setattr(estimates, "photos_root", lambda spec: root / "none")
+    prepared = estimates.PHOTOGRAPH * (SPEC.train + SPEC.val)
+    assert estimates.data_bytes(TINY) == pytest.approx(size + prepared, rel=0.2)
 
 
 @pytest.mark.parametrize("damage", ["cut", "altered"])

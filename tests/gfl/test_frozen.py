@@ -93,7 +93,7 @@ def test_what_cannot_be_installed_is_said_in_one_line_with_the_command(
     assert said == [f"installing {PACKAGE.requirement}, which carries the backbone's weights"]
 
 
-def test_the_extra_is_what_the_profile_installs() -> None:
+def test_the_extra_is_what_a_network_installs() -> None:
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
     assert project["optional-dependencies"]["photos"] == [PACKAGE.requirement]
 
@@ -185,7 +185,7 @@ def test_the_published_weights_are_mmdets_network_tensor_by_tensor() -> None:
     from gfl.data import features
 
     if frozen._installed(PACKAGE) is None:
-        pytest.skip(f"{PACKAGE.requirement} is not installed: the photos profile may install it")
+        pytest.skip(f"{PACKAGE.requirement} is not installed: the sweep of photos installs it")
     published = features.published("mobilenet-v2")
     theirs = mobilenet_v2().features
     theirs.load_state_dict(dict(zip(theirs.state_dict(), published, strict=True)))
