@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import mmdet
 import numpy as np
 import torch
 from filelock import FileLock
@@ -188,7 +189,7 @@ def _key(name: str, flipped: bool) -> str:
 def folder(root: Path, network: str, size: int) -> Path:
     """Return where the features of a prepared set are: its name is that of what they are made of.
 
-    That is the weights, the images, this file's code and torch.
+    That is the weights, the images, the code and what decodes and computes.
     """
     manifest = json.loads((root / photos.MANIFEST).read_text())
     made_of = [
@@ -197,7 +198,7 @@ def folder(root: Path, network: str, size: int) -> Path:
         manifest["images"],
         str(size),
         *CODE,
-        torch.__version__,
+        *(module.__version__ for module in (cv2, mmdet, torch)),
     ]
     name = photos.text_digest("\n".join(made_of))
     return root / f"features-{network}-{name[:8]}"

@@ -213,12 +213,13 @@ def found(spec: PhotosSpec, root: Path) -> Prepared | None:
         with os.scandir(root / SPLIT) as entries:
             sizes = {entry.name: entry.stat().st_size for entry in entries}
         paths = [annotation_path(root, split) for split in ("train", "val")]
-        if manifest["spec"] != _plain(spec) or manifest["sizes"] != sizes:
+        # What else lies there, such as pictures that were drawn beside them, is of no account.
+        if manifest["spec"] != _plain(spec) or not manifest["sizes"].items() <= sizes.items():
             return None
         if (boxes := boxes_digest(paths)) != manifest["boxes"]:
             return None
         return Prepared(root, manifest["images"], boxes)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 

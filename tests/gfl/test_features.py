@@ -478,9 +478,12 @@ def test_batch_norms_are_folded_as_torchs_exporter_folds_them() -> None:
     layers.eval()
     found = features.folded(list(layers.state_dict().values()), 1e-3)
     image = torch.randn(1, 12, 9, 9)
+    exported_graph = getattr(torch.onnx.utils, "_model_to_graph", None)
+    if exported_graph is None:
+        pytest.skip("this torch has the exporter no more that YOLOX's weights were folded by")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        _, exported, _ = torch.onnx.utils._model_to_graph(layers, (image,))
+        _, exported, _ = exported_graph(layers, (image,))
     assert len(exported) == 4
     for tensor in exported.values():
         assert any(torch.equal(tensor, each) for each in found)

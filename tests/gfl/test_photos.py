@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 import shutil
 from collections import Counter
 from dataclasses import replace
@@ -121,6 +123,35 @@ def test_any_order_and_any_ids_give_the_same_file() -> None:
 def test_a_set_that_is_there_needs_no_data(coco: Path, tmp_path: Path) -> None:
     made = photos.write(SPEC, coco, tmp_path / "set")
     assert photos.write(SPEC, None, tmp_path / "set") == made
+
+
+def test_what_is_drawn_beside_the_images_changes_nothing(coco: Path, tmp_path: Path) -> None:
+    made = photos.write(SPEC, coco, tmp_path / "set")
+    (made.root / "val2017" / f"{name(0)}.boxes.png").write_bytes(b"drawn")
+    (made.root / "val2017/.DS_Store").touch()
+    assert photos.write(SPEC, None, tmp_path / "set") == made
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"spec": 1}', "\ufeff{}"])
+def test_a_set_whose_manifest_is_damaged_is_made_again(
+    coco: Path, tmp_path: Path, text: str
+) -> None:
+    made = photos.write(SPEC, coco, tmp_path / "set")
+    (made.root / photos.MANIFEST).write_text(text, "utf-8")
+    assert photos.found(SPEC, made.root) is None
+    assert photos.write(SPEC, coco, tmp_path / "set") == made
+
+
+def test_a_full_disk_is_said_and_leaves_nothing(
+    coco: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, content: bytes) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(UserError, match=f"^{tmp_path / 'set'}: the disk is full; free some space"):
+        photos.write(SPEC, coco, tmp_path / "set")
+    assert {path.name for path in tmp_path.iterdir()} <= {".set.lock"}
 
 
 def test_a_set_that_lost_an_image_or_changed_its_boxes_is_made_again(
