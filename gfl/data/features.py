@@ -41,6 +41,7 @@ DIVISOR = 32  # of a canvas's sides
 SHORT = 0.8  # of a canvas's long side: 256 px of 320, which holds pictures of 4:3
 INDEX, VALUES = "index.json", "features.f16"
 FLIPS = (False, True)
+ANEW = "delete it, and run the command again"
 PREPARE = "prepare them: python -m experiments photos COCO"
 # Of the code that makes features, as this process has loaded it.
 CODE = tuple(sha256(Path(path)) for path in (__file__, frozen.__file__))
@@ -114,7 +115,10 @@ def published(name: str) -> list[Tensor]:
         UserError: they cannot be had, or the file has others.
     """
     path, network = frozen.weights(name), frozen.NETWORKS[name]
-    state, source = weights.read(path).state, network.source
+    try:
+        state, source = weights.read(path).state, network.source
+    except UserError as err:  # what a proxy answers, for one
+        raise UserError(f"{err}; {ANEW}") from err
     tensors = list(state.values())
     if isinstance(source, frozen.Release):
         # The whole detector, or its backbone alone.
@@ -123,7 +127,7 @@ def published(name: str) -> list[Tensor]:
     if (found := tensors_digest(tensors)) != network.sha256:
         raise UserError(
             f"{path} is not {name}'s: the digest of its {len(tensors)} tensors is {found[:8]}, not "
-            f"{network.sha256[:8]}; delete it, and run the command again"
+            f"{network.sha256[:8]}; {ANEW}"
         )
     return tensors
 

@@ -460,6 +460,13 @@ def test_yolox_and_mmdet_name_the_same_tensors_and_other_ones_are_refused(tmp_pa
             assert "\n" not in str(told.value)
 
 
+def test_a_file_that_is_no_checkpoint_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    with published(NETWORK, drawn(NETWORK), tmp_path) as path:
+        path.write_text("<html>Sign in</html>")
+        with pytest.raises(UserError, match=f"^{path}: not a PyTorch checkpoint.*; delete it"):
+            features.published(NETWORK)
+
+
 def test_batch_norms_are_folded_as_torchs_exporter_folds_them() -> None:
     """To the bit, and a network that is folded stays as it is."""
     torch.manual_seed(0)
