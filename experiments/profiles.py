@@ -81,7 +81,7 @@ PHOTOS = Profile(
         depth=None, frozen="yolox-nano", first_level=2, levels=4, channels=32, stacked_convs=2
     ),
     schedule=Schedule(
-        epochs=12,
+        epochs=16,
         batch=8,
         lr=4e-3,
         optimizer="adamw",
@@ -92,7 +92,7 @@ PHOTOS = Profile(
     dataset=None,
     photos=PhotosSpec(),
     scale=(320, 320),
-    eval_interval=12,
+    eval_interval=16,
     eval_batch=16,
 )
 

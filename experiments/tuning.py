@@ -146,13 +146,19 @@ SWEEPS: dict[str, tuple[Sweep, ...]] = {
             *(
                 Variant(name, changes, eligible, every=every)
                 for name, changes, eligible, every in (
-                    ("lr 0.004", {"lr": 0.004}, True, 3),
-                    ("16 epochs", {"epochs": 16}, False, 4),
-                    ("lr 0.002", {"lr": 0.002}, True, 3),
-                    ("lr 0.008", {"lr": 0.008}, True, 3),
-                    ("48 channels", {"channels": 48}, False, 3),
-                    ("strides 8 to 64", {"first_level": 3}, False, 3),
-                    ("MobileNetV2", {"frozen": "mobilenet-v2"}, False, 3),
+                    ("lr 0.002", {"lr": 0.002}, True, 4),
+                    ("lr 0.004", {"lr": 0.004}, True, 4),
+                    ("lr 0.008", {"lr": 0.008}, True, 4),
+                    ("24 epochs", {"epochs": 24}, False, 6),
+                    ("12 epochs", {"epochs": 12}, False, 3),
+                    ("48 channels, 12 epochs", {"channels": 48, "epochs": 12}, False, 3),
+                    ("strides 8 to 64, 12 epochs", {"first_level": 3, "epochs": 12}, False, 3),
+                    (
+                        "MobileNetV2, 12 epochs",
+                        {"frozen": "mobilenet-v2", "epochs": 12},
+                        False,
+                        3,
+                    ),
                 )
             )
         ),
