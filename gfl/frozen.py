@@ -151,7 +151,7 @@ def _installed(package: Package) -> Path | None:
 
 def _install(requirement: str) -> None:
     command = [sys.executable, "-m", "pip", "install", "--no-deps", requirement]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace")
     if done.returncode:
         reason = (done.stderr.strip() or done.stdout.strip()).splitlines()
         raise UserError(

@@ -195,7 +195,7 @@ def folder(root: Path, network: str, size: int) -> Path:
 
     That is the weights, the images, the code and what decodes and computes.
     """
-    manifest = json.loads((root / photos.MANIFEST).read_text())
+    manifest = json.loads((root / photos.MANIFEST).read_text(encoding="utf-8"))
     made_of = [
         network,
         frozen.NETWORKS[network].sha256,
@@ -251,7 +251,7 @@ def _one_thread() -> Iterator[None]:
 def _is_whole(path: Path) -> bool:
     """Whether features are there and match their checksum, which takes a second or two."""
     try:
-        index = json.loads((path / INDEX).read_text())
+        index = json.loads((path / INDEX).read_text(encoding="utf-8"))
         return sha256(path / VALUES) == index["sha256"]
     except (OSError, ValueError, KeyError, TypeError):
         return False
@@ -267,7 +267,9 @@ def _clear(root: Path, network: str) -> None:
 def _write(root: Path, network: str, size: int, into: Path, progress: Progress) -> None:
     tasks = []
     for split, flips in (("train", FLIPS), ("val", FLIPS[:1])):
-        images = json.loads(photos.annotation_path(root, split).read_text())["images"]
+        images = json.loads(photos.annotation_path(root, split).read_text(encoding="utf-8"))[
+            "images"
+        ]
         tasks += [(image["file_name"], flipped) for image in images for flipped in flips]
     places: dict[str, Any] = {}
     written, digest = 0, hashlib.sha256()
@@ -284,7 +286,7 @@ def _write(root: Path, network: str, size: int, into: Path, progress: Progress) 
         file.flush()
         os.fsync(file.fileno())
     index = {"sha256": digest.hexdigest(), "places": places}
-    (into / INDEX).write_text(json.dumps(index))
+    (into / INDEX).write_text(json.dumps(index), encoding="utf-8")
 
 
 def of_image(path: Path, network: str, size: int, flipped: bool = False) -> list[np.ndarray]:
@@ -327,6 +329,6 @@ def kept(root: Path, network: str, size: int) -> Kept:
     if not (path / INDEX).exists():  # mmdet's own tools do not ask for them before
         print_log("computing the backbone's features of the photographs, once", "current")
         write(root, network, size)
-    places = json.loads((path / INDEX).read_text())["places"]
+    places = json.loads((path / INDEX).read_text(encoding="utf-8"))["places"]
     values = np.memmap(path / VALUES, np.float16, "r")
     return Kept(values, {key: (start, shapes) for key, (start, shapes) in places.items()})

@@ -209,7 +209,7 @@ def annotation_path(root: Path, split: str) -> Path:
 def found(spec: PhotosSpec, root: Path) -> Prepared | None:
     """Return the set that is prepared at ``root``, if it is whole; no image is opened."""
     try:
-        manifest = json.loads((root / MANIFEST).read_text())
+        manifest = json.loads((root / MANIFEST).read_text(encoding="utf-8"))
         with os.scandir(root / SPLIT) as entries:
             sizes = {entry.name: entry.stat().st_size for entry in entries}
         paths = [annotation_path(root, split) for split in ("train", "val")]
@@ -298,14 +298,14 @@ def _write(
         sizes[name], digests[name] = len(content), hashlib.sha256(content).hexdigest()
     for split, chosen in splits.items():
         text = json.dumps(split_annotation(dataset, chosen, spec.classes), separators=(",", ":"))
-        annotation_path(root, split).write_text(text)
+        annotation_path(root, split).write_text(text, encoding="utf-8")
     manifest = {
         "spec": _plain(spec),
         "images": images_digest(digests),
         "boxes": boxes_digest([annotation_path(root, split) for split in ("train", "val")]),
         "sizes": sizes,
     }
-    (root / MANIFEST).write_text(json.dumps(manifest, sort_keys=True))
+    (root / MANIFEST).write_text(json.dumps(manifest, sort_keys=True), encoding="utf-8")
 
 
 def _are_prepared(data: Path, images: Sequence[Mapping[str, Any]], size: int) -> bool:
