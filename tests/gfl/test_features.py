@@ -305,9 +305,9 @@ def test_two_processes_that_begin_at_once_compute_them_once(
             looked.once = both.wait(30)
         return found
 
-    def counted(root: Path, network: str, size: int, into: Path, progress: Any) -> None:
+    def counted(*given: Any) -> None:
         began.append(into)
-        write(root, network, size, into, progress)
+        write(*given)
 
     monkeypatch.setattr(features, "_is_whole", first_together)
     monkeypatch.setattr(features, "_write", counted)
@@ -458,6 +458,21 @@ def test_yolox_and_mmdet_name_the_same_tensors_and_other_ones_are_refused(tmp_pa
             assert str(told.value).startswith(f"{path} is not yolox-nano's: the digest of its ")
             assert digest(name, other)[:8] in str(told.value)
             assert "\n" not in str(told.value)
+
+
+def test_weights_that_are_rounded_otherwise_are_taken_and_named(tmp_path: Path) -> None:
+    name, said = "yolox-nano", []
+    network = drawn(name)
+    with published(name, network, tmp_path) as path:
+        state = network.state_dict()
+        first = next(iter(state))
+        state[first] = state[first].nextafter(torch.tensor(2.0))  # the last bit of each
+        torch.save(state, path)
+        found = features.published(name, said.append)
+    assert len(found) == len(state)
+    (line,) = said
+    assert digest(name, state)[:8] in line
+    assert "rounded otherwise than the reference's" in line
 
 
 def test_a_file_that_is_no_checkpoint_is_refused_with_what_to_do(tmp_path: Path) -> None:

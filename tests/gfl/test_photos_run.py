@@ -22,7 +22,7 @@ from PIL import Image
 
 from experiments import profiles
 from experiments.profiles import PHOTOS
-from gfl import checkpoint, predictions, train
+from gfl import checkpoint, frozen, predictions, train
 from gfl.data import photos
 from gfl.data.json_values import read_json
 from gfl.errors import UserError
@@ -115,6 +115,7 @@ def test_a_record_names_the_images_and_has_no_speed_without_the_backbone(
     assert prepared is not None
     assert record.state == "finished"
     assert record.versions["photographs"] == prepared.images
+    assert record.versions["backbone"] == frozen.NETWORKS[PHOTOS.model.frozen or ""].sha256
     assert record.fps is None
     files = {*predictions.least(TINY), predictions.LOCATIONS}
     assert record.predictions.keys() == files
