@@ -143,24 +143,20 @@ SWEEPS: dict[str, tuple[Sweep, ...]] = {
     ),
     "photos": (
         of_profile(
+            Variant("lr 0.001", {"lr": 0.001}, every=4),
+            Variant("lr 0.002", {"lr": 0.002}, every=4),
+            Variant("lr 0.004", {"lr": 0.004}, every=4),
+            Variant("lr 0.008", {"lr": 0.008}, every=4),
             *(
-                Variant(name, changes, eligible, every=every)
-                for name, changes, eligible, every in (
-                    ("lr 0.002", {"lr": 0.002}, True, 4),
-                    ("lr 0.004", {"lr": 0.004}, True, 4),
-                    ("lr 0.008", {"lr": 0.008}, True, 4),
-                    ("24 epochs", {"epochs": 24}, False, 6),
-                    ("12 epochs", {"epochs": 12}, False, 3),
-                    ("48 channels, 12 epochs", {"channels": 48, "epochs": 12}, False, 3),
-                    ("strides 8 to 64, 12 epochs", {"first_level": 3, "epochs": 12}, False, 3),
-                    (
-                        "MobileNetV2, 12 epochs",
-                        {"frozen": "mobilenet-v2", "epochs": 12},
-                        False,
-                        3,
-                    ),
+                Variant(f"{name} (lr 0.004)", {"lr": 0.004} | changes, False, every=every)
+                for name, changes, every in (
+                    ("12 epochs", {"epochs": 12}, 3),
+                    ("24 epochs", {"epochs": 24}, 6),
+                    ("48 channels, 12 epochs", {"channels": 48, "epochs": 12}, 3),
+                    ("strides 8 to 64, 12 epochs", {"first_level": 3, "epochs": 12}, 3),
+                    ("MobileNetV2, 12 epochs", {"frozen": "mobilenet-v2", "epochs": 12}, 3),
                 )
-            )
+            ),
         ),
     ),
 }
