@@ -172,13 +172,16 @@ def _check_images(folder: Path, content: Mapping[str, Any]) -> None:
 
 
 def _check_categories(trained: Trained, checkpoint: Checkpoint, root: Path) -> None:
-    """Refuse data of other classes than the row's; say so if the weights name theirs otherwise."""
-    classes = trained.classes
-    if (there := coco.categories(root, evaluation.SPLIT)) != classes:
+    """Refuse data of other classes than the row's; note another order, here or in the weights."""
+    classes, path = trained.classes, coco.annotation_file(root, evaluation.SPLIT)
+    there = coco.categories(root, evaluation.SPLIT)
+    if sorted(there) != sorted(classes):
         raise UserError(
-            f"{coco.annotation_file(root, evaluation.SPLIT)}: its {len(there)} categories, or "
-            f"their order, are not COCO's {len(classes)}, which the paper's rows detect"
+            f"{path}: its {len(there)} categories are not COCO's {len(classes)}, which the paper's "
+            "rows detect"
         )
+    if there != classes:
+        _say(f"{path.name}: categories matched with COCO's by name")
     theirs = checkpoint.classes
     if theirs is not None and [*map(_plain, theirs)] != [*map(_plain, classes)]:
         _say(f"{checkpoint.path.name}: it names its classes otherwise than COCO, or in other order")

@@ -60,7 +60,7 @@ def write(
 
     Raises:
         UserError: the run's weights are not there, damaged or another model's, or the categories
-            are not in the order of the labels.
+            are not those of its labels.
     """
     weights = trained.weights(run_dir)
     # The log and whatever else mmengine leaves goes with the folder.
@@ -75,7 +75,9 @@ def write(
         _check_labels(settings, data_root)
         loaders.prepare(settings, tell)
         with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports its progress by print
-            runner = Runner.from_cfg(Config(settings | {"experiment_name": f"{run_dir.name}-test"}))
+            # mmengine keeps a visualizer by name and second, with its folder: the name is this one's.
+            name = {"experiment_name": run_dir.name + Path(folder).name}
+            runner = Runner.from_cfg(Config(settings | name))
             model: Any = runner.model
             trained.load(model, weights, run_dir)
             runner.register_hook(ProgressHook(tell))
@@ -87,11 +89,11 @@ def write(
 
 
 def _check_labels(settings: dict[str, Any], data_root: Path) -> None:
-    """Refuse a list whose categories would give the labels other names."""
+    """Refuse a list of other categories; their order and ids are free, labels go by name."""
     meta = settings["test_dataloader"]["dataset"].get("metainfo", CocoDataset.METAINFO)
     names = [category["name"] for category in read_json(data_root / TEST_DEV)["categories"]]
-    if names != list(meta["classes"]):
+    if sorted(names) != sorted(meta["classes"]):
         raise UserError(
-            f"{data_root / TEST_DEV}: its categories, or their order, are not those of the "
-            f"{len(meta['classes'])} that the run was trained on"
+            f"{data_root / TEST_DEV}: its categories are not the {len(meta['classes'])} that the "
+            "run was trained on"
         )

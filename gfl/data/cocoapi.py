@@ -51,22 +51,18 @@ def _category_ids(
 ) -> list[int]:
     """Return the ids of categories: of ``cat_names``, if given, every one and in their order.
 
+    A label is a position in these names, whatever the file's order and ids.
+
     Raises:
-        UserError: the annotations lack one of the names, or have them in another order: a label is
-            a position, and would be another class's.
+        UserError: the annotations lack one of the names.
     """
     found = self.getCatIds(cat_names, sup_names, cat_ids)
     if not len(cat_names):
         return found
-    names = [self.cats[id]["name"] for id in found]
-    if missing := [name for name in cat_names if name not in names]:
+    ids = {self.cats[id]["name"]: id for id in found}
+    if missing := [name for name in cat_names if name not in ids]:
         raise UserError(
             f"the annotations lack {len(missing)} of the {len(cat_names)} classes that labels are "
             f"numbered by: {some(missing)}"
         )
-    if not sup_names and not cat_ids and names != list(cat_names):
-        raise UserError(
-            f"the annotations have their classes in another order than the labels: {some(names)}; "
-            f"expected {some(list(cat_names))}"
-        )
-    return found
+    return [ids[name] for name in cat_names]

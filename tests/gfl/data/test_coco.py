@@ -236,9 +236,37 @@ def test_boxes_without_size_are_coco(root):
     check(root)
 
 
+def renumber(data: dict[str, Any]) -> None:
+    """Exchange the ids of the categories, 3 and 1, and of their annotations."""
+    for one in data["categories"]:
+        one["id"] = 4 - one["id"]
+    for one in data["annotations"]:
+        one["category_id"] = 4 - one["category_id"]
+
+
+@pytest.mark.parametrize("change", [lambda data: data["categories"].reverse(), renumber])
+def test_categories_in_another_order_or_with_other_ids_are_matched_by_name(root, change):
+    edit(root, change)
+    assert check(root) == ["instances_val2017.json: categories matched with train2017's by name"]
+
+
+def test_repairs_of_a_file_and_its_categories_order_are_one_line(root):
+    edit(root, lambda data: (data["categories"].reverse(), annotate(area=NAN)(data)))
+    assert check(root) == [
+        "instances_val2017.json: areas taken from the boxes (1 of 2); "
+        "categories matched with train2017's by name"
+    ]
+
+
 def test_splits_with_other_categories_are_refused(root):
-    edit(root, lambda data: data["categories"].reverse())
-    assert "the categories of train2017 and val2017 differ, or their order does" in refusal(root)
+    edit(root, lambda data: data["categories"][1].update(name="plate"))
+    message = refusal(root)
+    assert (
+        "the categories of train2017 and val2017 differ: in train2017 only: bowl; "
+        "in val2017 only: plate" in message
+    )
+    edit(root, lambda data: data["categories"].append({"id": 9, "name": "fork"}))
+    assert "train2017 and val2017 differ: in val2017 only: fork\n" in refusal(root)
 
 
 def test_everything_wrong_is_in_one_message(root):
