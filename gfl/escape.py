@@ -100,6 +100,11 @@ def some(
     return f"{shown} and {more} more" if more > 0 else shown
 
 
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """Return a number with its noun: ``1 image``, ``2 images``, ``0 boxes``."""
+    return f"{number} {noun if number == 1 else plural or noun + 's'}"
+
+
 def padded(text: str, columns: int) -> str:
     """Return text with spaces after it, up to so many columns of a terminal."""
     return text + " " * (columns - width(text))

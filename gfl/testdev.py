@@ -75,7 +75,7 @@ def write(
         _check_labels(settings, data_root)
         loaders.prepare(settings, tell)
         with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports its progress by print
-            # mmengine keeps a visualizer by name and second, with its folder: the name is this one's.
+            # mmengine reuses a visualizer of the same name and second, and with it its folder.
             name = {"experiment_name": run_dir.name + Path(folder).name}
             runner = Runner.from_cfg(Config(settings | name))
             model: Any = runner.model

@@ -76,20 +76,22 @@ def normal(
     trainable: bool = False,
     skip: bool = False,
     doubt: bool = False,
+    without: frozenset[str] = frozenset(),
 ) -> Normal:
     """Bring a parsed annotation file into the normal form.
 
     ``layout`` is one of ``bboxes.LAYOUTS``. With ``trainable`` boxes of less than a pixel are left
     out and those outside of their image are problems, as one's own data should be; with ``skip``
     broken annotations are left out. With ``doubt`` boxes that look like another layout's are a
-    problem, unless a layout is given.
+    problem, unless a layout is given. Images whose file is in ``without`` are left out with their
+    annotations.
     """
     if problem := shape_problem(dataset):
         return Normal({}, problems=[problem])
     assert isinstance(dataset, dict)
     made = Normal(dataset)
     found: Found = defaultdict(list)
-    images = Images(dataset["images"], found, made)
+    images = Images(dataset["images"], found, made, without)
     categories = Categories(dataset["categories"], found, made)
     reader = _Annotations(
         images, categories, layout or "xywh", trainable, skip, doubt and layout is None
@@ -228,6 +230,8 @@ class _Annotations:
         """Return an annotation in normal form; None: it is broken, or its box empty."""
         name = one.get("id")
         image = self._id(one.get("image_id"), self.images.of, "image")
+        if image in self.images.left_out:
+            return None
         category = self._id(one.get("category_id"), self.categories.of, "category")
         broken: list[str] = [what for what in (image, category) if isinstance(what, _Broken)]
         size = None if isinstance(image, _Broken) else self.images.sizes.get(image)

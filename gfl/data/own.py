@@ -17,9 +17,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from gfl.data import annotations, bboxes, class_names, finding, sources, splitting
 from gfl.data.identified import Normal
 from gfl.data.json_values import Found, some
-from gfl.data.own_images import image_files, measure, merge_images
+from gfl.data.listed import Options
+from gfl.data.own_images import image_files, measure, merge_images, unreadable
 from gfl.data.sources import Source
+from gfl.data.voc import LAYOUT as VOC
 from gfl.errors import UserError, did_you_mean
+from gfl.escape import counted
 
 if TYPE_CHECKING:
     from gfl.data.image_check import Progress
@@ -152,6 +155,7 @@ def read(
     val_images: str | Path | None = None,
     split: float | None = None,
     boxes: str | None = None,
+    pixels_from: int | None = None,
     skip_broken: bool = False,
     progress: Progress = lambda done, total: None,
 ) -> OwnData:
@@ -159,9 +163,10 @@ def read(
 
     The four paths are below ``root`` or the current folder; what is not given is looked for under
     the names that tools use. ``split`` is the part of one file's images that is for validation,
-    ``boxes`` one of ``gfl.data.bboxes.LAYOUTS``; with ``skip_broken`` annotations that cannot be
-    read are left out. Every image is decoded once, unless it was before: ``progress(done, total)``
-    is called with numbers of images.
+    ``boxes`` one of ``gfl.data.bboxes.LAYOUTS``, ``pixels_from`` the number, 0 or 1, of the first
+    pixel in VOC's files; ``skip_broken`` leaves out annotations and images that cannot be read.
+    Every image is decoded once, unless it was before: ``progress(done, total)`` is called with
+    numbers of images.
 
     Raises:
         UserError: all that is wrong, in one line.
@@ -177,12 +182,19 @@ def read(
         )
     given = {"train": (train or described, train_images), "val": (val or described, val_images)}
     names = ("train",) if split is not None else ("train", "val")
-    parts = _all([lambda name=name: _source(folder, name, *given[name], split) for name in names])
+    if pixels_from not in (None, 0, 1):
+        raise UserError(f"--pixels-from {pixels_from}: expected 0 or 1")
+    options = Options(pixels_from, skip_broken)
+    parts = _all(
+        [lambda name=name: _source(folder, name, *given[name], split, options) for name in names]
+    )
     if fixed := [part for part in parts if boxes and part.layout not in (None, boxes)]:
         raise UserError(
             f"--boxes {boxes}: {fixed[0].path} has a format that says what its boxes are; that is "
             "for COCO's JSON alone"
         )
+    if pixels_from is not None and (others := [p for p in parts if p.layout != VOC]):
+        raise UserError(f"--pixels-from: {others[0].path} is not in Pascal VOC's layout")
     splits = _normal(folder, parts, boxes, skip_broken, progress)
     training, validation = _divided(splits[0], split) if split is not None else splits
     _agree(training, validation)
@@ -235,11 +247,16 @@ def _all(readings: Sequence[Callable[[], T]]) -> list[T]:
 
 
 def _source(
-    root: Path, name: str, given: str | Path | None, images: str | Path | None, part: float | None
+    root: Path,
+    name: str,
+    given: str | Path | None,
+    images: str | Path | None,
+    part: float | None,
+    options: Options,
 ) -> Source:
     path = _given(root, given, f"--{name}") if given else None
     folder = _given(root, images, f"--{name}-images") if images else None
-    return sources.read(root, name, path, folder, whole=part is not None)
+    return sources.read(root, name, path, folder, part is not None, options)
 
 
 def _given(root: Path, path: str | Path, option: str) -> Path:
@@ -263,6 +280,7 @@ def _normal(
     splits, problems = [], []
     for part in parts:
         mine = found[part.name]
+        names, lost = unreadable(part, files[part.name], sizes)
         measure(part, files[part.name], sizes, mine)
         normal = annotations.normal(
             _placed(part),
@@ -270,11 +288,13 @@ def _normal(
             trainable=True,
             skip=skip,
             doubt=True,
+            without=names,
         )
         _numbered(part, normal)
         merge_images(normal)
         normal.changed |= part.rewritten
-        wrong = [f"{len(which)} {what}: {some(which)}" for what, which in mine.items()]
+        wrong = [_of_images(what, which) for what, which in mine.items()]
+        wrong += _unread(part, lost, skip, is_any_left=normal.kept > 0)
         wrong += _exchanged(part, files[part.name], sizes)
         wrong += normal.problems
         if normal.broken and normal.kept and not skip:
@@ -284,6 +304,21 @@ def _normal(
     if problems:
         raise UserError("; ".join(problems))
     return splits
+
+
+def _of_images(what: str, which: Sequence[object]) -> str:
+    """A clause of what is wrong with images, "image that train/ lacks", and of which."""
+    return f"{counted(len(which), 'image')}{what.removeprefix('image')}: {some(which)}"
+
+
+def _unread(part: Source, lost: Found, skip: bool, *, is_any_left: bool) -> list[str]:
+    """Say which images cannot be read; as a remark where they are left out."""
+    said = [_of_images(what, which) for what, which in lost.items()]
+    if skip and is_any_left:
+        part.remarks += [f"left out: {clause}" for clause in said]
+        return []
+    way = " (--skip-broken leaves such images out)" if is_any_left else ""
+    return [clause + way for clause in said]
 
 
 def _exchanged(part: Source, files: Sequence[Path | None], sizes: Mapping[Path, Any]) -> list[str]:
