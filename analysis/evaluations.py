@@ -153,8 +153,8 @@ def _dataset(path: Path, library: Evaluations) -> dict:
 def _intervals(one: Evaluation, found: Mapping[str, Estimate]) -> str:
     head = (
         f"{one.row} with {escape.markdown(one.file)} (SHA-256 {one.weights[:12]}...), on "
-        f"{one.images} images: each figure with its 95 % interval, which the images give it alone "
-        f"({uncertainty.RESAMPLES} bootstrap samples of them).\n"
+        f"{escape.counted(one.images, 'image')}: each figure with its 95 % interval, which the "
+        f"images give it alone ({uncertainty.RESAMPLES} bootstrap samples of them).\n"
     )
     rows = ["| | figure | 95 % interval |", "| :-- | --: | :-: |"]
     for metric in METRICS:

@@ -148,7 +148,7 @@ def _verdict(lines: Sequence[Line]) -> str:
 
 
 def _objects(case: Case) -> str:
-    return f"{case.objects} object{'s' if case.objects != 1 else ''} an image"
+    return f"{escape.counted(case.objects, 'object')} an image"
 
 
 def _mib(value: float | None) -> str:

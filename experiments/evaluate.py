@@ -70,7 +70,8 @@ def run(args: argparse.Namespace) -> int:
     from gfl import weights  # seconds, which a refused request need not wait for
 
     checkpoint = weights.read(path)
-    _say(f"{path.name}: {len(checkpoint.state)} tensors, SHA-256 {checkpoint.sha256}")
+    tensors = escape.counted(len(checkpoint.state), "tensor")
+    _say(f"{path.name}: {tensors}, SHA-256 {checkpoint.sha256}")
     _check_ids_and_images(root)
     boxes, data, images = evaluation.data_digest(root)
     name = evaluation.name_of(row.experiment, checkpoint.sha256, data)
@@ -212,7 +213,7 @@ def lines(made: Evaluation) -> list[str]:
         notes = [f"the paper's figures are of test-dev, these of {evaluation.SPLIT}"]
     if made.images != VAL_IMAGES:
         notes.append(
-            f"{made.images} image{'' if made.images == 1 else 's'}, not COCO's "
+            f"{escape.counted(made.images, 'image')}, not COCO's "
             f"{VAL_IMAGES} of {evaluation.SPLIT}: the difference says nothing about the paper"
         )
     every = "  ".join(f"{name} {_figure(made.metrics[name])}" for name in METRICS)

@@ -80,7 +80,8 @@ class Plan:
         size = f"{long} px" if long == short else f"{long} x {short} px"
         return (
             f"{self.run.experiment.slug} on ResNet-{model.depth}{width} {weights}, images of {size}"
-            f", {schedule.epochs} epochs, batch {schedule.batch}, learning rate {schedule.lr:g}"
+            f", {escape.counted(schedule.epochs, 'epoch')}, batch {schedule.batch}, learning rate "
+            f"{schedule.lr:g}"
         )
 
 

@@ -99,8 +99,8 @@ class Bill:
     def _runs(self) -> str:
         papers = self.runs - self.extra
         if papers and self.extra:
-            return f"{papers} runs and {self.extra} not in the paper"
-        runs = "1 run" if self.extra == 1 else f"{self.runs} runs"
+            return f"{escape.counted(papers, 'run')} and {self.extra} not in the paper"
+        runs = escape.counted(self.runs, "run")
         return f"{runs} not in the paper" if self.extra else runs
 
     def _time(self) -> str:

@@ -188,7 +188,7 @@ def run(args: argparse.Namespace, worker: Sequence[str]) -> int:
 def described(data: OwnData) -> list[str]:
     """Say what a data set holds."""
     names = escape.some(data.classes, 10, columns=WIDEST)
-    classes = "1 class" if len(data.classes) == 1 else f"{len(data.classes)} classes"
+    classes = escape.counted(len(data.classes), "class", "classes")
     return [
         f"data: {data.root}",
         f"  train: {data.train}; val: {data.val}",

@@ -100,9 +100,9 @@ def some(
     return f"{shown} and {more} more" if more > 0 else shown
 
 
-def counted(number: int, noun: str, plural: str = "") -> str:
+def counted(number: int, noun: str, plural: str = "", form: str = "") -> str:
     """Return a number with its noun: ``1 image``, ``2 images``, ``0 boxes``."""
-    return f"{number} {noun if number == 1 else plural or noun + 's'}"
+    return f"{number:{form}} {noun if number == 1 else plural or noun + 's'}"
 
 
 def padded(text: str, columns: int) -> str:

@@ -40,6 +40,7 @@ from gfl.data.json_values import (
     some,
 )
 from gfl.errors import UserError
+from gfl.escape import counted
 
 PARTS = ("images", "annotations", "categories")
 SMALLEST_BOX = 1  # px; mmdet leaves smaller ones out of training
@@ -186,7 +187,8 @@ class _Annotations:
         )
         made.remarks += [f"{what} ({n} of {len(listed)})" for what, n in self.repaired.items()]
         if self.empty:
-            made.remarks.append(f"{len(self.empty)} empty boxes left out: {some(self.empty)}")
+            empty = counted(len(self.empty), "empty box", "empty boxes")
+            made.remarks.append(f"{empty} left out: {some(self.empty)}")
         if self.skip:
             made.remarks += [f"left out: {what}" for what in sentences(self.found)]
         return numbered

@@ -59,7 +59,8 @@ class Contents:
     objects: dict[str, int]  # of each class; no crowds
 
     def __str__(self) -> str:
-        return f"{self.images} images, {sum(self.objects.values())} objects"
+        objects = sum(self.objects.values())
+        return f"{counted(self.images, 'image')}, {counted(objects, 'object')}"
 
 
 @dataclass(frozen=True)
@@ -354,7 +355,7 @@ def _divided(whole: _Split, part: float) -> tuple[_Split, _Split]:
     train, val = splitting.divide(whole.dataset, part, whole.folder)
     source = whole.source
     said = (
-        f"divided by --split {part:g}: {len(train['images'])} images to train on, "
+        f"divided by --split {part:g}: {counted(len(train['images']), 'image')} to train on, "
         f"{len(val['images'])} to evaluate on, by the hash of their names"
     )
     remarks = [*whole.normal.remarks, said]
@@ -397,19 +398,28 @@ def _warnings(train: _Split, val: _Split) -> list[str]:
         if without := [name for name, count in objects.items() if not count]:
             warnings.append(f"no object in {split.name} of: {some(without)}")
         if over := _sticking_out(split):
-            warnings.append(
-                f"{len(over)} boxes in {split.name} stick out of their image and are cut at its "
-                f"border in training: annotations {some(over)}"
+            cut = counted(
+                len(over),
+                f"box in {split.name} sticks out of its image and is",
+                f"boxes in {split.name} stick out of their image and are",
             )
+            warnings.append(f"{cut} cut at its border in training: annotations {some(over)}")
     annotated = {annotation["image_id"] for annotation in train.dataset["annotations"]}
     if empty := len(train.dataset["images"]) - len(annotated):
-        warnings.append(f"{empty} images in train have no objects: they are not trained on")
+        images = counted(
+            empty,
+            "image in train has no objects: it is",
+            "images in train have no objects: they are",
+        )
+        warnings.append(f"{images} not trained on")
     if both := sorted(_paths(train) & _paths(val)):
-        warnings.append(f"{len(both)} images are in train and in val: {some(both)}")
+        images = counted(len(both), "image is", "images are")
+        warnings.append(f"{images} in train and in val: {some(both)}")
     if full := _crowded(val):
+        images = counted(len(full), "image in val has", "images in val have")
         warnings.append(
-            f"{len(full)} images in val have more than {MOST_DETECTIONS} objects, and AP covers at "
-            f"most {MOST_DETECTIONS} detections an image: {some(full)}"
+            f"{images} more than {MOST_DETECTIONS} objects, and AP covers at most "
+            f"{MOST_DETECTIONS} detections an image: {some(full)}"
         )
     return warnings
 

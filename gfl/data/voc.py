@@ -86,10 +86,11 @@ def _folder(folder: Path) -> tuple[Path, list[Path]] | None:
 def _in_list(path: Path, folder: Path) -> list[Path]:
     words = (line.split() for line in path.read_text("utf-8-sig", "replace").splitlines())
     names = [word[0] for word in words if word]
-    files = [folder / f"{name.removesuffix('.xml')}.xml" for name in names]
-    if missing := [file.name for file in files if not file.is_file()]:
-        raise UserError(f"{path} lists {len(missing)} files that {folder}/ lacks: {some(missing)}")
-    return files
+    found = [folder / f"{name.removesuffix('.xml')}.xml" for name in names]
+    if missing := [file.name for file in found if not file.is_file()]:
+        files = counted(len(missing), "file")
+        raise UserError(f"{path} lists {files} that {folder}/ lacks: {some(missing)}")
+    return found
 
 
 def _listed(root: Path, base: Path, path: Path, files: Sequence[Path], options: Options) -> Listed:

@@ -199,7 +199,7 @@ def _in_list(root: Path, path: Path) -> list[Path]:
     hits = [root / hit if hit else None for hit in finding.Images(root).find_all(asked)]
     found = [hit or at for hit, at in zip(hits, beside, strict=True)]
     if missing := [name for name, at in zip(names, found, strict=True) if not at.is_file()]:
-        raise UserError(f"{path} lists {len(missing)} images that are missing: {some(missing)}")
+        raise UserError(f"{path} lists {counted(len(missing), 'missing image')}: {some(missing)}")
     return [Path(os.path.normpath(at)) for at in found]
 
 
@@ -215,7 +215,8 @@ def _class_names(described: Description) -> dict[int, str]:
     count = described.content.get("nc")
     if len(found) < len(names) or (count is not None and count != str(len(names))):
         said = f"nc is {count}" if len(found) == len(names) else "a number is there twice"
-        raise UserError(f"{described.path}: names has {len(names)} classes, but {said}")
+        classes = counted(len(names), "class", "classes")
+        raise UserError(f"{described.path}: names has {classes}, but {said}")
     return found
 
 

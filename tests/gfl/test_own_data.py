@@ -238,8 +238,8 @@ def test_what_may_be_meant_is_a_warning(root):
     found = own.read(root).warnings
     assert [warning.partition(":")[0] for warning in found] == [
         "no object in train of",
-        "1 boxes in train stick out of their image and are cut at its border in training",
+        "1 box in train sticks out of its image and is cut at its border in training",
         "2 images in train have no objects",
-        "1 images are in train and in val",
+        "1 image is in train and in val",
     ]
     assert found[0].endswith(": bolt")

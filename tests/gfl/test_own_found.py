@@ -85,7 +85,7 @@ FOUND: dict[str, str | None] = {
     "more/08_umlaut_class": None,
     "more/09_newline_in_class": r"'nut\n' as 'nut'",
     "more/11_ignore": "taken for crowds, neither trained on nor counted (2 of 4)",
-    "more/12_one_empty_box": "1 empty boxes left out: annotation 1 of train_0.png",
+    "more/12_one_empty_box": "1 empty box left out: annotation 1 of train_0.png",
     "more/13_no_iscrowd_no_area": "areas taken from the boxes",
     "more/14_image_id_as_text": "image_id read as a whole number",
     "more/15_backslash": "found under another name",
@@ -294,7 +294,7 @@ def test_more_objects_than_detections_are_evaluated_is_a_warning(root):
 
     edit(root, many)
     assert own.read(root).warnings == (
-        "1 images in val have more than 100 objects, and AP covers at most 100 detections an "
+        "1 image in val has more than 100 objects, and AP covers at most 100 detections an "
         "image: val_0.png (102)",
     )
 

@@ -329,7 +329,7 @@ def test_a_missing_image_of_a_list_never_takes_another_ones_file(tmp_path):
     lines = [f"images/val/{name}" for name in names] + [f"images/more/{names[0]}"]
     (root / "val.txt").write_text("\n".join(lines))
     (root / "data.yaml").write_text("train: images/train\nval: val.txt\nnames: [bolt, nut]\n")
-    with pytest.raises(UserError, match=r"lists 1 images that are missing: images/more/val_0"):
+    with pytest.raises(UserError, match=r"lists 1 missing image: images/more/val_0"):
         own.read(root)
 
 
