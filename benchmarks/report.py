@@ -61,7 +61,7 @@ def setting(device: str, threads: int, repeat: int) -> Setting:
     import torch
 
     from experiments.checkout import code_state
-    from gfl.session import cpu_name
+    from gfl.hardware import cpu_name
 
     commit, dirty = code_state()
     return Setting(

@@ -72,11 +72,12 @@ def run(args: argparse.Namespace) -> int:
     checkpoint = weights.read(path)
     tensors = escape.counted(len(checkpoint.state), "tensor")
     _say(f"{path.name}: {tensors}, SHA-256 {checkpoint.sha256}")
-    _check_ids_and_images(root)
-    boxes, data, images = evaluation.data_digest(root)
+    content = _content(root)
+    images = content["images"]
+    boxes, data = evaluation.data_digest(root, images)
     name = evaluation.name_of(row.experiment, checkpoint.sha256, data)
     trained = loaded(checkpoint, row, name, folder / name, args.device, root)
-    _check_categories(trained, checkpoint, root)
+    _check_categories(trained, checkpoint, content)
     trained.run_dir.mkdir(parents=True, exist_ok=True)
     commit, dirty = code_state()
     around = evaluation.circumstances(trained)
@@ -85,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
     made = Evaluation(
         name=name, row=row.rows[0], run=row.id, experiment=asdict(row.experiment),
         file=path.name, weights=checkpoint.sha256,
-        data_root=str(root.resolve()), annotations=boxes, data=data, images=images,
+        data_root=str(root.resolve()), annotations=boxes, data=data, images=len(images),
         metrics=metrics, predictions=predictions, commit=commit, dirty=dirty, seconds=seconds,
         **around,
     )  # fmt: skip
@@ -144,12 +145,18 @@ def loaded(
     return made
 
 
-def _check_ids_and_images(root: Path) -> None:
-    """Refuse ids that the stored predictions cannot hold, and images that cannot be decoded."""
+def _content(root: Path) -> Mapping[str, Any]:
+    """Return the annotations in normal form.
+
+    Raises:
+        UserError: an id is not one that the stored predictions can hold, or an image cannot be
+            decoded.
+    """
     path = coco.annotation_file(root, evaluation.SPLIT)
     content = annotations.read(path)
     _check_ids(path, content)
     _check_images(root / evaluation.SPLIT, content)
+    return content
 
 
 def _check_ids(path: Path, content: Mapping[str, Any]) -> None:
@@ -157,7 +164,7 @@ def _check_ids(path: Path, content: Mapping[str, Any]) -> None:
     objects = [one for one in content["annotations"] if not one["iscrowd"]]
     ids = [one["id"] for one in (*content["images"], *objects)]
     if found := [id for id in ids if not 0 <= id <= LARGEST_ID]:
-        raise UserError(f"{path}: ids over {LARGEST_ID} or under 0: {coco.some(found)}")
+        raise UserError(f"{path}: ids over {LARGEST_ID} or under 0: {escape.some(found)}")
 
 
 def _check_images(folder: Path, content: Mapping[str, Any]) -> None:
@@ -167,22 +174,22 @@ def _check_images(folder: Path, content: Mapping[str, Any]) -> None:
     found = examine(folder, [folder / image["file_name"] for image in content["images"]])
     broken = [str(one) for one in found.values() if isinstance(one, ImageError)]
     if len(broken) > 1:
-        raise UserError(f"{len(broken)} images cannot be read: {coco.some(broken)}")
+        raise UserError(f"{len(broken)} images cannot be read: {escape.some(broken)}")
     if broken:
         raise UserError(broken[0])
 
 
-def _check_categories(trained: Trained, checkpoint: Checkpoint, root: Path) -> None:
+def _check_categories(trained: Trained, checkpoint: Checkpoint, content: Mapping[str, Any]) -> None:
     """Refuse data of other classes than the row's; note another order, here or in the weights."""
-    classes, path = trained.classes, coco.annotation_file(root, evaluation.SPLIT)
-    there = coco.categories(root, evaluation.SPLIT)
+    classes = trained.classes
+    there = tuple(category["name"] for category in content["categories"])
     if sorted(there) != sorted(classes):
         raise UserError(
-            f"{path}: its {len(there)} categories are not COCO's {len(classes)}, which the paper's "
-            "rows detect"
+            f"{evaluation.SPLIT}: its {escape.counted(len(there), 'category', 'categories')} are "
+            f"not COCO's {len(classes)}, which the paper's rows detect"
         )
     if there != classes:
-        _say(f"{path.name}: categories matched with COCO's by name")
+        _say(f"{evaluation.SPLIT}: categories matched with COCO's by name")
     theirs = checkpoint.classes
     if theirs is not None and [*map(_plain, theirs)] != [*map(_plain, classes)]:
         _say(f"{checkpoint.path.name}: it names its classes otherwise than COCO, or in other order")

@@ -27,7 +27,8 @@ from experiments.profiles import COCO, LAPTOP
 from experiments.running import run_missing
 from experiments.worker import ROOT, TRAIN
 from gfl import escape, terminal
-from gfl.data.own import OwnData, normal_file, read
+from gfl.data.own import OwnData, read
+from gfl.data.own_spec import normal_file
 from gfl.errors import UserError, did_you_mean
 from gfl.experiment import ABLATED_HOSTS, Experiment, Model, Profile, Schedule
 from gfl.record import RecordError, Request, RunRecord, Store, run_id

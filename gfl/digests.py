@@ -26,8 +26,10 @@ OUTSIDE = (
     # ... so is what came of reading one's own data;
     "gfl/data/finding.py",
     "gfl/data/image_check.py",
+    "gfl/data/listed.py",
     "gfl/data/own.py",
     "gfl/data/own_images.py",
+    "gfl/data/own_spec.py",
     "gfl/data/sources.py",
     "gfl/data/splitting.py",
     "gfl/data/voc.py",
@@ -54,6 +56,7 @@ OUTSIDE = (
     "gfl/errors.py",
     "gfl/escape.py",
     "gfl/files.py",
+    "gfl/hardware.py",
     "gfl/record.py",
     "gfl/terminal.py",
 )

@@ -19,7 +19,8 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from gfl import config, loaders, trained
-from gfl.data.coco import TEST_DEV, read_json
+from gfl.data.coco import TEST_DEV
+from gfl.data.json_values import read_json
 from gfl.errors import UserError
 from gfl.experiment import Experiment, Profile
 

@@ -64,9 +64,18 @@ def read(path: Path) -> Item:
     Raises:
         UserError: it cannot be; names the file and all problems.
     """
-    found = normal(read_json(path))
+    return in_normal_form(read_json(path), path)
+
+
+def in_normal_form(dataset: object, where: Path | str) -> Item:
+    """Return a parsed file's content in normal form; ``where`` it is from is for the message.
+
+    Raises:
+        UserError: it cannot be; names all problems.
+    """
+    found = normal(dataset)
     if found.problems:
-        raise UserError(f"{path} {'; '.join(found.problems)}")
+        raise UserError(f"{where} {'; '.join(found.problems)}")
     return found.dataset
 
 

@@ -63,19 +63,6 @@ def check_test_dev(root: Path) -> None:
         raise UserError(problems[0])
 
 
-def categories(root: Path, split: str = "val2017") -> tuple[str, ...]:
-    """Return the categories' names in the file's order; labels are matched with them by name."""
-    path = annotation_file(root, split)
-    dataset = read_json(path)
-    listed = dataset.get("categories") if isinstance(dataset, dict) else None
-    if not isinstance(listed, list) or not listed:
-        raise UserError(f"{path} has no categories: it is not COCO's annotation of objects")
-    found = normal({"images": [], "annotations": [], "categories": listed})
-    if found.problems:
-        raise UserError(f"{path} {'; '.join(found.problems)}")
-    return tuple(category["name"] for category in found.dataset["categories"])
-
-
 def _as_it_is(found: Normal) -> list[str]:
     """What keeps a file from being read as it stands, as test-dev's list is by the server."""
     return found.problems or found.remarks

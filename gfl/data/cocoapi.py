@@ -13,7 +13,7 @@ from typing import Any
 
 from mmdet.datasets.api_wrappers import COCO
 
-from gfl.data.annotations import normal, shape_problem
+from gfl.data.annotations import in_normal_form, shape_problem
 from gfl.data.json_values import read_json, some
 from gfl.errors import UserError
 
@@ -35,12 +35,8 @@ def _read(self: Any, annotation_file: str | Path | None = None) -> None:
 
 def _dataset(path: Path) -> Any:
     dataset = read_json(path)
-    if shape_problem(dataset):  # a list of images alone, as of COCO's test-dev
-        return dataset
-    found = normal(dataset)
-    if found.problems:
-        raise UserError(f"{path} {'; '.join(found.problems)}")
-    return found.dataset
+    # A list of images alone, as of COCO's test-dev, stays as it is.
+    return dataset if shape_problem(dataset) else in_normal_form(dataset, path)
 
 
 def _category_ids(

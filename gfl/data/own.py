@@ -19,6 +19,7 @@ from gfl.data.identified import Normal
 from gfl.data.json_values import Found, some
 from gfl.data.listed import Options
 from gfl.data.own_images import image_files, measure, merge_images, unreadable
+from gfl.data.own_spec import OwnSpec, OwnSplit, normal_file
 from gfl.data.sources import Source
 from gfl.data.voc import LAYOUT as VOC
 from gfl.errors import UserError, did_you_mean
@@ -30,25 +31,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MOST_DETECTIONS = 100  # an image, of which COCO's metrics take account
-
-
-@dataclass(frozen=True)
-class OwnSplit:
-    """One of the two parts of a data set, as it stands in a run's configuration."""
-
-    annotations: str  # path below the data's folder
-    images: str
-    sha256: str  # of the annotation file
-    normal: str | None = None  # SHA-256 of its normal form, where it is not in that itself
-
-
-@dataclass(frozen=True)
-class OwnSpec:
-    """What a run's result owes to its data: the classes, in the labels' order, and the boxes."""
-
-    classes: tuple[str, ...]
-    train: OwnSplit
-    val: OwnSplit
 
 
 @dataclass(frozen=True)
@@ -140,11 +122,6 @@ class _Split:
     def remarks(self) -> list[str]:
         said = [*self.source.remarks, *self.normal.remarks]
         return [f"{os.path.basename(self.path)} ({self.name}): {'; '.join(said)}"] if said else []
-
-
-def normal_file(split: str) -> str:
-    """Return the name, in a run's folder, of a split's annotations in normal form."""
-    return f"annotations-{split}.json"
 
 
 def read(

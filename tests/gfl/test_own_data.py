@@ -15,6 +15,7 @@ from own_folder import SIZE
 from PIL import Image
 
 from gfl.data import own
+from gfl.data.own_spec import OwnSplit
 from gfl.errors import UserError
 from gfl.files import sha256
 
@@ -33,7 +34,7 @@ def test_a_folder_of_cocos_names_is_read_with_its_classes_in_the_files_order(roo
     assert str(data.val) == "3 images, 6 objects"
     assert data.warnings == ()
     train = own_folder.path(root, "train")
-    assert data.spec.train == own.OwnSplit(
+    assert data.spec.train == OwnSplit(
         "annotations/instances_train2017.json", "train2017", sha256(train)
     )
     assert data.val_file == own_folder.path(root, "val")

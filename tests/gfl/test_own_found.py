@@ -18,6 +18,7 @@ from own_folder import SIZE, SPLITS
 from PIL import Image
 
 from gfl.data import own
+from gfl.data.own_spec import normal_file
 from gfl.errors import UserError
 
 Change = Callable[[dict[str, Any]], object]
@@ -39,7 +40,7 @@ def contents(data: own.OwnData) -> list[dict[str, Any]]:
     """Train and val as they are trained on and evaluated."""
     found = []
     for split in SPLITS:
-        content = data.files.get(own.normal_file(split))
+        content = data.files.get(normal_file(split))
         part = getattr(data.spec, split)
         found.append(json.loads(content or (data.root / part.annotations).read_bytes()))
     return found

@@ -13,6 +13,7 @@ import pytest
 from own_folder import CATEGORIES, SIZE, SPLITS
 
 from gfl.data import own
+from gfl.data.own_spec import normal_file
 from gfl.errors import UserError
 
 NAMES = ["bolt", "nut"]  # by YOLO's numbers
@@ -34,7 +35,7 @@ def expected() -> Objects:
 def read(data: own.OwnData) -> Objects:
     found = []
     for split in SPLITS:
-        part = json.loads(data.files[own.normal_file(split)])
+        part = json.loads(data.files[normal_file(split)])
         names = {image["id"]: Path(image["file_name"]).name for image in part["images"]}
         classes = {category["id"]: category["name"] for category in part["categories"]}
         found.append([(names[a["image_id"]], classes[a["category_id"]], tuple(a["bbox"]))
