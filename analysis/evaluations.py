@@ -82,7 +82,7 @@ class Evaluations(Library):
         self, untrained: list[str], unpredicted: list[str], files: Sequence[str], profile: Profile
     ) -> str:
         lacking = ", ".join([*untrained, *unpredicted])
-        return f"no weights that were evaluated and named are of {lacking}"
+        return f"none of the weights named is of {lacking}"
 
 
 def _folder(store: Store, name: str) -> Path:

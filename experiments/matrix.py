@@ -93,14 +93,14 @@ def select(target: str, profile: Profile, seeds: Sequence[int]) -> tuple[list[Ta
 
 
 def single(target: str, profile: Profile, seeds: Sequence[int]) -> Run:
-    """The only run that a person named.
+    """Return the one run that a name stands for.
 
     Raises:
         UserError: nothing of that name is declared or run at the profile, or several runs are.
     """
     shown, runs = select(target, profile, seeds)
     if not runs:
-        none = f"{target!r}: no run of it is declared, its figures are the paper's alone"
+        none = f"{target!r} has published numbers only; there is nothing to run"
         raise UserError("; ".join(filter(None, (elsewhere(t, profile) for t in shown))) or none)
     if len(runs) > 1:
         several = [f"{run.rows[0]}, seed {run.seed}" for run in runs]

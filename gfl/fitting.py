@@ -62,7 +62,7 @@ def fitted(checkpoint: Checkpoint, model: nn.Module, experiment: Experiment) -> 
 
     Raises:
         UserError: some are missing, left over or of another shape; says which and, where it is
-            clear, what the file is of instead.
+            clear, of which model the file is.
     """
     wanted = model.state_dict()
     state = renamed(checkpoint.state, experiment)
@@ -93,7 +93,7 @@ def renamed(state: Mapping[str, Tensor], experiment: Experiment) -> dict[str, Te
 
 
 def _named_alike(state: Mapping[str, Tensor], experiment: Experiment) -> list[str]:
-    """The pairs of a file's names that are one name here: whose weights would count is no rule."""
+    """Return pairs of a file's names that become one name here: it is open which would count."""
     patterns, first = _patterns(experiment), {}
     pairs = [(first.setdefault(_renamed(name, patterns), name), name) for name in state]
     return [f"{one} and {other}" for one, other in pairs if one != other]

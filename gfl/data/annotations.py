@@ -144,7 +144,7 @@ def shape_problem(dataset: object) -> str:
 
 
 def _without_ids(dataset: Item, found: Found) -> list[str]:
-    """Say which images or categories no annotation can mean, where some mean unknown ones."""
+    """Name images or categories without an id, where annotations refer to unknown ones."""
     said = []
     for kind, part in (("image", "images"), ("category", "categories")):
         items = [one for one in dataset[part] if isinstance(one, dict) and one.get("id") is None]
@@ -203,9 +203,9 @@ class _Annotations:
         return numbered
 
     def _is_normal(self, one: Any) -> bool:
-        """Whether an annotation is in normal form, found at a glance: COCO has 860 000.
+        """Whether an annotation is plainly in normal form: COCO has 860 000.
 
-        False says nothing: it is then looked at closely.
+        False decides nothing: ``_one`` then examines it.
         """
         try:
             x, y, w, h = box = one["bbox"]

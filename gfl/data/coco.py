@@ -1,8 +1,8 @@
-"""COCO on disk: find it, and say all that is wrong with it before an hour is spent on it.
+"""COCO on disk: find it, and report everything wrong with it before an hour is spent on it.
 
 Imports neither torch nor mmdet. All of COCO takes about half a minute and 3.4 GB, nearly all of
 it for train2017's 450 MB of annotations, which mmdet then reads again; each image folder is listed
-once, not asked file by file.
+once rather than queried file by file.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def check_test_dev(root: Path) -> None:
 
 
 def _as_it_is(found: Normal) -> list[str]:
-    """What keeps a file from being read as it stands, as test-dev's list is by the server."""
+    """Return a file's problems, or its repairs: the server reads test-dev's list unrepaired."""
     return found.problems or found.remarks
 
 

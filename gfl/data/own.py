@@ -249,7 +249,7 @@ def _given(root: Path, path: str | Path, option: str) -> Path:
 def _normal(
     root: Path, parts: Sequence[Source], boxes: str | None, skip: bool, progress: Progress
 ) -> list[_Split]:
-    """Bring all splits into normal form, with their images found and measured."""
+    """Bring all splits into normal form, their images found and measured."""
     from gfl.data.image_check import examine  # numpy and Pillow, which no other command waits for
 
     found: dict[str, Found] = {part.name: defaultdict(list) for part in parts}
@@ -300,7 +300,7 @@ def _unread(part: Source, lost: Found, skip: bool, *, is_any_left: bool) -> list
 
 
 def _exchanged(part: Source, files: Sequence[Path | None], sizes: Mapping[Path, Any]) -> list[str]:
-    """Say it where all images have the sides the file says, but the one in the other's place."""
+    """Report a file in which every image's width and height are exchanged."""
     said = [(one.get("height"), one.get("width")) for one in part.dataset["images"]]
     found = [sizes.get(path) if path else None for path in files]
     if not said or said != found or all(h == w for h, w in said):

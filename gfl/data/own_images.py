@@ -72,7 +72,7 @@ def measure(
     sizes: Mapping[Path, Size | ImageError],
     found: Found,
 ) -> None:
-    """Hold the images against what stands of them in the annotations, or complete that."""
+    """Check the images against the sizes in the annotations, or fill these in."""
     listed, completed = [], 0
     for image, path in zip(part.dataset["images"], files, strict=True):
         if path is not None:
@@ -98,7 +98,7 @@ def _check_image(
     split: str,
     found: Found,
 ) -> None:
-    """Hold an image, as it was decoded, against what stands of it in the annotations."""
+    """Check a decoded image against the size in the annotations."""
     if not isinstance(size, tuple):
         if not path.exists():
             found[f"image that {path.parent}/ lacks"].append(name)

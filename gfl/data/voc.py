@@ -171,7 +171,7 @@ def _parsed(file: Path) -> ET.Element:
 
 
 def _refuse(*_: object) -> NoReturn:
-    raise ValueError("it declares a document type, which annotations have no need of")
+    raise ValueError("it declares a document type (DTD), which may expand without limit")
 
 
 def _images(

@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import yaml
-
 from gfl.data import finding
 from gfl.data.json_values import some
 from gfl.data.listed import Listed, Options, left_out
@@ -74,6 +72,8 @@ def description(root: Path, given: Path | None = None) -> Description | None:
 
 def _described(path: Path) -> Description | None:
     """A YAML file that describes a data set; all values are text, so that no name becomes True."""
+    import yaml  # 10 ms, which every command would wait for
+
     try:
         content = yaml.load(path.read_bytes(), Loader=yaml.BaseLoader)  # builds nothing but text
     except OSError as error:

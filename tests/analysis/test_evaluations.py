@@ -122,7 +122,7 @@ def test_it_is_read_as_it_was_written(store: Store, coco: Path) -> None:
     assert library.record(GFL, COCO).message == KIND
     assert library.id(GFL, COCO) == made.name
     assert made.name.startswith("others-")
-    with pytest.raises(MissingRuns, match="no weights that were evaluated and named are of"):
+    with pytest.raises(MissingRuns, match="none of the weights named is of"):
         library.detections(Experiment(), COCO)
     with pytest.raises(MissingRuns):
         library.detections(GFL, COCO, seed=1)
@@ -191,7 +191,7 @@ def test_a_figure_is_drawn_of_it_and_names_it(
     assert f"{frame.iou.mean():.6g}" in numbers
     assert not store.results.exists()
     assert call(store, "figure", "2b", "--weights", made.name) == 2
-    assert "no weights that were evaluated and named are of" in capsys.readouterr().err
+    assert "none of the weights named is of" in capsys.readouterr().err
 
 
 def test_no_table_shows_it_and_no_promotion_takes_it(
