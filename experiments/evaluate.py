@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from gfl.weights import Checkpoint
 
 ABOUT = "evaluate weights that others trained as a row's model, beside the paper's numbers"
-LARGEST_ID = 2**31 - 1  # of an image or object: int32 in gfl.predictions
 VAL_IMAGES = 5000  # of COCO's val2017
 WORDS = 20  # of progress
 ROW = "the row whose model they are, at the coco profile: 'table-4/GFL R-50'"
@@ -149,22 +148,11 @@ def _content(root: Path) -> Mapping[str, Any]:
     """Return the annotations in normal form.
 
     Raises:
-        UserError: an id is not one that the stored predictions can hold, or an image cannot be
-            decoded.
+        UserError: an image cannot be decoded.
     """
-    path = coco.annotation_file(root, evaluation.SPLIT)
-    content = annotations.read(path)
-    _check_ids(path, content)
+    content = annotations.read(coco.annotation_file(root, evaluation.SPLIT))
     _check_images(root / evaluation.SPLIT, content)
     return content
-
-
-def _check_ids(path: Path, content: Mapping[str, Any]) -> None:
-    # Crowds are not among the predictions' objects.
-    objects = [one for one in content["annotations"] if not one["iscrowd"]]
-    ids = [one["id"] for one in (*content["images"], *objects)]
-    if found := [id for id in ids if not 0 <= id <= LARGEST_ID]:
-        raise UserError(f"{path}: ids over {LARGEST_ID} or under 0: {escape.some(found)}")
 
 
 def _check_images(folder: Path, content: Mapping[str, Any]) -> None:

@@ -18,6 +18,8 @@ from gfl.data.json_values import read_json, some, unreadable
 from gfl.errors import UserError
 
 SPLITS = ("train2017", "val2017")
+# The largest ids that stored predictions can hold (gfl.predictions), of what is evaluated.
+LARGEST = {"images": 2**31 - 1, "annotations": 2**31 - 1, "categories": 2**15 - 1}
 TEST_DEV, TEST_IMAGES = "annotations/image_info_test-dev2017.json", "test2017"
 
 
@@ -97,6 +99,7 @@ def _split_problems(
         problems += [f"{path} {problem}" for problem in found.problems]
         if not problems:
             problems += [f"{path} has no {part}" for part in PARTS if not dataset[part]]
+            problems += [f"{path} {what}" for what in _unstorable(dataset) if split != SPLITS[0]]
         remarks += found.remarks
     except UserError as error:
         problems.append(str(error))
@@ -104,6 +107,16 @@ def _split_problems(
         return problems + _folder_problem(folder)
     categories[split] = {category["name"]: category["id"] for category in dataset["categories"]}
     return _image_problems(folder, dataset, path)
+
+
+def _unstorable(dataset: dict[str, Any]) -> list[str]:
+    """List the ids that predictions could not be stored with; crowds are no objects of theirs."""
+    problems = []
+    for part, largest in LARGEST.items():
+        ids = [one["id"] for one in dataset[part] if not one.get("iscrowd")]
+        if found := [id for id in ids if not 0 <= id <= largest]:
+            problems.append(f"has {part} with ids over {largest} or under 0: {some(found)}")
+    return problems
 
 
 def _image_problems(folder: Path, dataset: dict[str, Any], path: Path) -> list[str]:

@@ -8,13 +8,14 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gfl.data.annotations import read
-from gfl.data.coco import annotation_file, check
+from gfl.data.coco import LARGEST, annotation_file, check
 from gfl.errors import UserError
 
 Edit = Callable[[dict[str, Any]], object]
@@ -231,6 +232,25 @@ def test_annotations_that_would_fail_or_count_wrong_are_named(root, change, prob
 
 def test_boxes_without_size_are_coco(root):
     edit(root, annotate(bbox=[0, 0, 5, 0], area=0))  # train2017 has one
+    check(root)
+
+
+@pytest.mark.parametrize(("part", "largest"), LARGEST.items())
+def test_ids_that_predictions_could_not_be_stored_with_are_refused(root, part, largest):
+    def change(id: int, data: dict[str, Any]) -> None:
+        old, data[part][0]["id"] = data[part][0]["id"], id
+        for one in data["annotations"]:
+            for key, kind in (("image_id", "images"), ("category_id", "categories")):
+                if part == kind and one[key] == old:
+                    one[key] = id
+
+    edit(root, partial(change, largest + 1), "train2017")
+    edit(root, partial(change, largest))
+    check(root)
+    edit(root, partial(change, largest + 1))
+    said = f"has {part} with ids over {largest} or under 0: {largest + 1}"
+    assert said in refusal(root)
+    edit(root, lambda data: data["annotations"][1].update(id=2**40))  # a crowd
     check(root)
 
 
