@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gfl.data.own import normal_file
+from gfl.data.own_spec import normal_file
 from gfl.data.shapes import CATEGORIES
 from gfl.experiment import Profile
 
