@@ -22,7 +22,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from gfl import account, config, digests, terminal
+from gfl import account, config, digests, hardware, terminal
 from gfl.config.data import annotation_file, has_loaders
 from gfl.data import photos, shapes
 from gfl.data.annotations import read
@@ -213,12 +213,7 @@ def _workers(request: Request) -> int:
     """
     if not has_loaders(request.profile) or _is_small_on_cpu(request):
         return 0
-    return min(LOADERS, request.cores or _cores())
-
-
-def _cores() -> int:
-    here = hasattr(os, "sched_getaffinity")  # not on macOS
-    return len(os.sched_getaffinity(0)) if here else os.cpu_count() or 1
+    return min(LOADERS, request.cores or hardware.cores())
 
 
 def _settings(request: Request, data_root: Path, run_dir: Path) -> dict[str, Any]:

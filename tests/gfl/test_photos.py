@@ -19,7 +19,7 @@ from coco_folder import write as write_coco
 
 from gfl.data import photos
 from gfl.data.annotations import read
-from gfl.data.photos import PhotosSpec, prepared_size, selected, split_annotation
+from gfl.data.photos_spec import PhotosSpec, prepared_size, selected, split_annotation
 from gfl.errors import UserError
 from gfl.matches import digest_of
 
