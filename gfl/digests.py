@@ -23,13 +23,16 @@ OUTSIDE = (
     # ... a configuration is hashed in the run's id, so where it comes from need not be;
     "gfl/experiment.py",
     "gfl/config/",
-    # ... so is what came of reading one's own data;
+    # ... so is what came of reading one's own data, and of preparing photographs (a record has the
+    # digest of the images);
     "gfl/data/finding.py",
     "gfl/data/image_check.py",
     "gfl/data/listed.py",
     "gfl/data/own.py",
     "gfl/data/own_images.py",
     "gfl/data/own_spec.py",
+    "gfl/data/photos.py",
+    "gfl/data/photos_spec.py",
     "gfl/data/sources.py",
     "gfl/data/splitting.py",
     "gfl/data/voc.py",

@@ -1,4 +1,4 @@
-"""What a run's result owes to the photographs: as it stands in its configuration, and its defaults."""
+"""What a run on photographs owes to its data, as its configuration names it."""
 
 from __future__ import annotations
 
