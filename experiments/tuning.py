@@ -89,9 +89,10 @@ class Sweep:
         return variant.experiment or self.experiment
 
 
-def of_profile(*variants: Variant) -> Sweep:
+def of_profile(*variants: Variant, note: str = "") -> Sweep:
     """The sweep of a profile's hyper-parameters."""
     return Sweep(
+        note=note,
         title="How the `{profile}` profile's hyper-parameters were chosen",
         on="On plain ATSS alone (`Experiment()`)",
         row="a table",
@@ -157,6 +158,10 @@ SWEEPS: dict[str, tuple[Sweep, ...]] = {
                     ("MobileNetV2, 12 epochs", {"frozen": "mobilenet-v2", "epochs": 12}, 3),
                 )
             ),
+            note="What is shown, and why the profile has another value. Epochs: at the chosen rate "
+            "the last quarter of them adds less than 0.5 AP. Channels: 32 make a run of minutes. "
+            "Strides: those of 4 to 32 px make distances in strides as long as COCO's. Backbone: "
+            "on MobileNetV2's features plain ATSS stays under 18 AP.",
         ),
     ),
 }
