@@ -226,7 +226,7 @@ def test_mmdets_own_tools_train_and_evaluate_a_run_on_photographs(
     tensors = list(drawn(network).state_dict().values())
     with monkeypatch.context() as patch:
         patch.setattr(frozen, "weights", lambda *_: None)
-        patch.setattr(features, "published", lambda name: tensors)
+        patch.setattr(features, "published", lambda *_: tensors)
         features._network.cache_clear()
         features.write(prepared.root, network, SPEC.size)
         features._network.cache_clear()

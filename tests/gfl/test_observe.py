@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
+import signal
 from dataclasses import fields, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -149,6 +152,11 @@ def test_a_loader_that_is_killed_is_one_line(
     loader, truth = observe.evaluation(trained, root)
 
     def killed(self: Any) -> None:
+        worker = multiprocessing.get_context("fork").Process(
+            target=lambda: os.kill(os.getpid(), signal.SIGKILL)
+        )
+        worker.start()
+        worker.join()
         raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. ")
 
     monkeypatch.setattr(type(loader), "__iter__", killed)
