@@ -87,7 +87,7 @@ def of_stored(frame: pd.DataFrame, objects: Objects) -> Positives:
     positive = frame.loc[frame.positive]
     if positive.empty:
         raise UserError("no stored location is positive")
-    stored = np.isin(objects.image, frame.image_id.unique())
+    stored = np.isin(objects.image, frame.image_id.unique()) & (objects.count > 0)
     counts = objects.count[stored]
     targets = positive[[f"target_{side}" for side in SIDES]].to_numpy(np.float32)
     return Positives(

@@ -63,9 +63,10 @@ def decoded(frame: pd.DataFrame) -> pd.DataFrame:
     "2a",
     "Background of the validation set that the IoU-branch is surest of, although the class score "
     "is low: the predicted box (green) is nowhere near an object.",
-    sketch="Background of the validation set by class score and by the IoU that the IoU-branch "
+    elsewhere="Background of the validation set by class score and by the IoU that the IoU-branch "
     "predicts: of each image, the stored location that it is surest of. No predicted box is near "
     "an object.",
+    on_images=True,
 )
 def fig2a(library: Library, profile: Profile) -> Plate:
     every = background(library.locations(IOU_BRANCH, profile).frame)

@@ -80,8 +80,9 @@ def _depth(p: np.ndarray) -> float:
     "Objects with their label (white) and GFL's prediction (green). Above and beside each, P(x) of "
     "the four sides where the sides are, and over it the known distribution that the label was "
     "drawn from. Picked by rule.",
-    sketch="Objects with their label (white) and GFL's prediction (green), to scale. Above and "
-    "beside each, P(x) of the four sides where the sides are. Picked by rule.",
+    elsewhere="Objects with their label (white) and GFL's prediction (green). Above and beside "
+    "each, P(x) of the four sides where the sides are. Picked by rule.",
+    on_images=True,
 )
 def fig3(library: Library, profile: Profile) -> Plate:
     find = best if profile.dataset is not None else best_labelled
@@ -107,8 +108,8 @@ def _drawn(
     images: Sequence[np.ndarray | None],
     runs: tuple[str, ...],
 ) -> Figure:
-    page = style.canvas(style.PAGE, 5.2)
     columns = -(-len(chosen) // EACH)
+    page = style.canvas(max(columns, 2) * style.PAGE / 3, 5.2)  # the objects' windows are square
     grid = page.add_gridspec(EACH, columns)
     for k, ((rule, i), image) in enumerate(zip(chosen, images, strict=True)):
         _object(page, grid[k % EACH, k // EACH], found, i, image, rule)

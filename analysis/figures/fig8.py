@@ -52,14 +52,13 @@ def chosen(positives: pd.DataFrame) -> pd.DataFrame:
     return best.merge(positives, on=OBJECT)
 
 
-CAPTION = (
+@figure(
+    "8",
     "Objects whose positives have a far lower centerness than IoU. Left: the ground truth, the box "
     "of the best-scoring positive, and the positives of one level; right: the two labels of each, "
-    "in the same arrangement. " + RULE
+    "in the same arrangement. " + RULE,
+    on_images=True,
 )
-
-
-@figure("8", CAPTION, sketch=CAPTION)
 def fig8(library: Library, profile: Profile) -> Plate:
     frame = library.locations(GFL, profile).frame
     points = _with_boxes(chosen(frame.query("positive")))

@@ -121,17 +121,18 @@ class FigureOf:
     name: str
     caption: str
     draw: Draw
-    sketch: str = ""  # the caption without images; empty where the figure shows none
+    elsewhere: str = ""  # the caption where data are not embedded, if it is another
+    on_images: bool = False
     needs: str = ""  # what it needs that embedded data alone have
     draw_files: DrawFiles | None = field(default=None, repr=False)
 
     def caption_at(self, profile: Profile) -> str:
-        """What the figure shows at a profile where it is published."""
-        return self.sketch if self.is_sketch(profile) else self.caption
+        """What the published figure shows at a profile."""
+        return self.caption if profile.dataset is not None else self.elsewhere or self.caption
 
     def is_sketch(self, profile: Profile) -> bool:
         """Whether it is published without the images that it shows: they are not ours."""
-        return bool(self.sketch) and profile.dataset is None
+        return self.on_images and profile.dataset is None
 
     def obstacle(self, profile: Profile) -> str:
         """Why no run of a profile can give the figure; empty where one can."""
@@ -184,14 +185,14 @@ FIGURES: dict[str, FigureOf] = {}  # in the order in which they were declared
 
 
 def figure(
-    name: str, caption: str, sketch: str = "", needs: str = ""
+    name: str, caption: str, elsewhere: str = "", on_images: bool = False, needs: str = ""
 ) -> Callable[[Draw], FigureOf]:
     """Declare a figure: ``@figure("2b", "What it shows.")`` above a function that draws it."""
 
     def declare(draw: Draw) -> FigureOf:
         if name in FIGURES:
             raise ValueError(f"two figures are named {name!r}")
-        FIGURES[name] = FigureOf(name, caption, draw, sketch, needs)
+        FIGURES[name] = FigureOf(name, caption, draw, elsewhere, on_images, needs)
         return FIGURES[name]
 
     return declare

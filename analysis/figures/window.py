@@ -10,7 +10,7 @@ from analysis import style
 
 def show(axes: Axes, image: np.ndarray | None) -> None:
     """Show an image in its own pixels, or the plain ground that stands for one."""
-    axes.set_facecolor(style.PANEL)
+    axes.set_facecolor(style.FAINT)  # a white box is seen on it
     if image is not None:
         height, width = image.shape[:2]
         axes.imshow(image, extent=(0, width, height, 0), interpolation="nearest", aspect="auto")
