@@ -109,6 +109,8 @@ def markdown(report: Report, profile: Profile) -> str:
     parts.append(ABOUT.format(background=BACKGROUND))
     if data := not_cocos(profile):
         parts.append(f"{data}\n")
+    if profile.photos is not None and len(profile.photos.classes) == 1:
+        parts.append("With one class, no error is one of classification, or of both.\n")
     parts += list(_repaired(report))
     for iou in IOUS:
         parts.append(f"## ΔAP{100 * iou:.0f} by kind\n")

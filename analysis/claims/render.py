@@ -167,9 +167,9 @@ def _method(trial: Trial) -> Iterator[str]:
     )
     yield (
         "**By our runs**: the same checks on runs of this project, on embedded data at a smaller "
-        f"scale unless the profile is `coco`{photographs}. "
-        f"Every figure has the uncertainty of the images ({RESAMPLES} bootstrap samples, the same for all "
-        "runs) and of the seeds; where that of the seeds is not known, nothing is decided. A claim is "
+        f"scale unless the profile is `coco`{photographs}. Every figure has the uncertainty of the "
+        f"images ({RESAMPLES} bootstrap samples, the same for all runs) and of the seeds; where "
+        "that of the seeds is not known, nothing is decided. A claim is "
         "*supported* or *refuted* if that is clear, else *within noise*; *untested* says what is "
         "missing. No verdict here is one on the paper's own experiments, which are of other data "
         "and larger networks.\n"

@@ -105,8 +105,8 @@ def _surest(every: pd.DataFrame, shown: int, runs: tuple[str, ...]) -> Figure:
     axes, look = page.subplots(), style.LOOKS["iou-branch"]
     for some, fill in ((every.iloc[shown:], "none"), (every.head(shown), look.colour)):
         axes.plot(some.class_score, some.quality_score, look.marker, ms=2.8, mew=0.5,
-                  mec=look.colour, mfc=fill, clip_on=False)  # fmt: skip
-    axes.set(xlim=(0, BACKGROUND_SCORE), ylim=(0, 1))
+                  mec=look.colour, mfc=fill)  # fmt: skip
+    axes.set(xlim=(-0.005, BACKGROUND_SCORE + 0.005), ylim=(-0.015, 1.015))
     axes.set(xlabel="predicted class score", ylabel="predicted IoU")
     style.footer(
         page, runs,

@@ -177,7 +177,8 @@ def _object(
             Rectangle((box[0], box[1]), box[2] - box[0], box[3] - box[1], fill=False, ec=colour,
                       lw=1.1, path_effects=OUTLINE)
         )  # fmt: skip
-    _about(main, label, predicted, stride, image)
+    # A photograph ends where it ends: what P(x) has beyond its edge is shown too.
+    _about(main, label, predicted, stride, image if found.has_truth else None)
     for k, side in enumerate(SIDES):
         axes, upright = (above, True) if k % 2 == 0 else (beside, False)
         assert found.p is not None

@@ -62,18 +62,19 @@ def pictures(profile: Profile, store: Store, own: bool) -> Iterator[Picture]:
             numbers=f"results/figures/{profile.name}/fig{name}{mark}.csv",
             command=f"make figure-{name}{options(profile, own)}",
             obstacle=figure.obstacle(profile),
-            note=_without_images(figure, profile),
+            note=_without_images(figure, profile, own),
         )
 
 
-def _without_images(figure: FigureOf, profile: Profile) -> str:
+def _without_images(figure: FigureOf, profile: Profile, own: bool) -> str:
     if not figure.is_sketch(profile):
         return ""
     if profile.photos is None:
         return "Drawn without images."
+    command = f"make figure-{figure.name}{options(profile, own)} DATA=/path/to/coco"
     return (
-        "Drawn without the photographs, which their photographers license; with DATA=/path/to/coco "
-        "the command below draws them too, for the machine that has them."
+        "Drawn without the photographs, which their photographers license: "
+        f"{command} draws them too, where they are."
     )
 
 
