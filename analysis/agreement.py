@@ -9,6 +9,7 @@ from typing import Literal
 
 from analysis.tables import Filled, name, values
 from analysis.uncertainty import Noise, seed_noise
+from gfl.escape import counted
 from gfl.record import RunRecord, digest
 
 LEVEL = 0.05  # how often a faithful machine may be told at all that it does not agree
@@ -60,7 +61,7 @@ class Bound:
 
     @property
     def text(self) -> str:
-        runs = "1 run" if self.runs == 1 else f"{self.runs} runs together"
+        runs = counted(self.runs, "run", "runs together")
         return (
             f"Seed noise: |difference| ≤ {self.ap:.2f} AP = {self.quantile:.2f}·√2·"
             f"{self.spread:.2f}, a two-sided t-test at the level of {LEVEL:.0%} for {runs} "
@@ -114,7 +115,8 @@ def _lines(found: Agreement) -> list[str]:
     if not kinds:
         return ["No run of this machine has a reference run of the same id to agree with."]
     if set(kinds) == {"bit"}:
-        return [f"This machine agrees with the reference: all {len(kinds)} runs to the bit."]
+        every = "1 run" if len(kinds) == 1 else f"all {len(kinds)} runs"
+        return [f"This machine agrees with the reference: {every} to the bit."]
     summary = _unknown(found) if found.bound is None else _summary(kinds)
     told = [f"  {v.run}: {v.text}" for v in found.verdicts if v.kind != "bit"]
     return [summary, *told, *([found.bound.text] if found.bound else [])]

@@ -16,6 +16,7 @@ from experiments.checkout import last_change
 from experiments.matrix import check_writable
 from experiments.profiles import PROFILES
 from gfl.errors import UserError
+from gfl.escape import counted
 from gfl.files import write_text
 from gfl.record import Store
 from gfl.terminal import say
@@ -103,12 +104,12 @@ def said(findings: Iterable[Finding]) -> list[str]:
     for file, count in counts.items():
         lines += [finding.text for finding in findings if finding.file == file][:MOST]
         if count > MOST:
-            lines.append(f"{file}: {count - MOST} more places")
+            lines.append(f"{file}: {counted(count - MOST, 'more place')}")
     if not findings:
         return ["What is committed is what the records give: nothing differs."]
     places, files = len(findings), len(counts)
-    differ = "1 place differs" if places == 1 else f"{places} places differ"
-    return [*lines, f"{differ} from what the records give, in {files} file{'s'[: files > 1]}."]
+    differ = counted(places, "place differs", "places differ")
+    return [*lines, f"{differ} from what the records give, in {counted(files, 'file')}."]
 
 
 def progress() -> Tell:

@@ -82,7 +82,7 @@ class Evaluations(Library):
         self, untrained: list[str], unpredicted: list[str], files: Sequence[str], profile: Profile
     ) -> str:
         lacking = ", ".join([*untrained, *unpredicted])
-        return f"no weights that were evaluated and named are of {lacking}"
+        return f"none of the weights named is of {lacking}"
 
 
 def _folder(store: Store, name: str) -> Path:
@@ -153,8 +153,8 @@ def _dataset(path: Path, library: Evaluations) -> dict:
 def _intervals(one: Evaluation, found: Mapping[str, Estimate]) -> str:
     head = (
         f"{one.row} with {escape.markdown(one.file)} (SHA-256 {one.weights[:12]}...), on "
-        f"{one.images} images: each figure with its 95 % interval, which the images give it alone "
-        f"({uncertainty.RESAMPLES} bootstrap samples of them).\n"
+        f"{escape.counted(one.images, 'image')}: each figure with its 95 % interval, which the "
+        f"images give it alone ({uncertainty.RESAMPLES} bootstrap samples of them).\n"
     )
     rows = ["| | figure | 95 % interval |", "| :-- | --: | :-: |"]
     for metric in METRICS:

@@ -10,6 +10,7 @@ from analysis.order import CLEARLY, PAPERS_OWN, order, published
 from analysis.tables import Filled
 from analysis.uncertainty import METHOD
 from experiments.declare import FPS, Table
+from gfl.escape import counted
 from gfl.experiment import Profile
 from gfl.record import RunRecord
 
@@ -125,13 +126,13 @@ def _not_run(table: Table, profile: Profile, filled: Sequence[Filled]) -> Iterat
     """Say once which rows are published numbers alone, and what would run those that can be."""
     declared = {f.cell.row.key for f in filled if f.cell.experiment is None}
     if declared:
-        which = "row is" if len(declared) == 1 else "rows are"
-        yield f"{len(declared)} {which} others' work: declared as published, not run here."
+        rows = counted(len(declared), "row is", "rows are")
+        yield f"{rows} others' work: declared as published, not run here."
     waiting = [f.cell.row for f in filled if f.cell.experiment is not None]
     if waiting and table.profiles is not None and not table.runs_at(profile.name):
         papers = dict.fromkeys(row.key for row in waiting if not row.is_extra)
         extra = dict.fromkeys(row.key for row in waiting if row.is_extra)
-        which = f"{len(papers)} rows ({', '.join(papers)})"
+        which = f"{counted(len(papers), 'row')} ({', '.join(papers)})"
         which += f" and {len(extra)} not in the paper ({', '.join(extra)})" if extra else ""
         number = table.name.removeprefix("table-")
         yield (
@@ -168,4 +169,4 @@ def _place(record: RunRecord) -> str:
         return device
     if (threads := record.hardware.get("threads")) is None:
         return f"the CPU {cpu}, on an unrecorded number of threads"
-    return f"{threads} thread{'s' if threads != 1 else ''} of {cpu}"
+    return f"{counted(threads, 'thread')} of {cpu}"

@@ -9,6 +9,7 @@ from itertools import combinations, pairwise
 from analysis import tables
 from analysis.tables import Filled, Records
 from analysis.uncertainty import CONFIDENCE, Difference
+from gfl.escape import counted
 
 CLEARLY = (
     f"Clearly: the {CONFIDENCE:.0%} interval of that pair's difference, taken as ΔAP's is, "
@@ -57,7 +58,7 @@ class Order:
         if not self.pairs:
             return "No pair that the paper tells apart"
         signs = [pair.found.sign for pair in self.pairs]
-        said = f"{signs.count(1)} of {_count(len(signs))} as in the paper"
+        said = f"{signs.count(1)} of {counted(len(signs), 'pair')} as in the paper"
         equal = f", {signs.count(0)} equal" if 0 in signs else ""
         if not self.has_verdict:
             return f"{said}, {signs.count(-1)} reversed{equal}; one seed: no verdict"
@@ -67,11 +68,8 @@ class Order:
         if -1 in signs:
             said += f" ({len(against)} clearly{': ' if against else ''}{'; '.join(against)})"
         single = sum(pair.found.interval is None for pair in self.pairs)
-        return said + equal + (f"; {_count(single)} with one seed: no verdict" if single else "")
-
-
-def _count(pairs: int) -> str:
-    return f"{pairs} pair{'' if pairs == 1 else 's'}"
+        unsure = f"; {counted(single, 'pair')} with one seed: no verdict" if single else ""
+        return said + equal + unsure
 
 
 def order(cells: Sequence[tuple[Filled, Records]]) -> Order | None:

@@ -19,6 +19,7 @@ import numpy as np
 
 from experiments.cli import guarded
 from gfl import terminal
+from gfl.escape import counted
 from gfl.terminal import say
 
 SIDE = 640.0  # px of an image
@@ -105,7 +106,8 @@ def _run(argv: Sequence[str] | None) -> int:
     scale = Scale(images=args.images, objects=36_000 * args.images // 5000)
     rng = np.random.default_rng(0)
     dataset, detections = drawn(scale, rng)
-    _say(f"{len(dataset['annotations'])} objects, {len(detections)} detections")
+    objects = counted(len(dataset["annotations"]), "object")
+    _say(f"{objects}, {counted(len(detections), 'detection')}")
     start = time.perf_counter()
     matches = match(dataset, detections)
     _say(f"matched by pycocotools in {time.perf_counter() - start:.1f} s, peak {_peak():.2f} GB")

@@ -61,7 +61,7 @@ def setting(device: str, threads: int, repeat: int) -> Setting:
     import torch
 
     from experiments.checkout import code_state
-    from gfl.session import cpu_name
+    from gfl.hardware import cpu_name
 
     commit, dirty = code_state()
     return Setting(
@@ -148,7 +148,7 @@ def _verdict(lines: Sequence[Line]) -> str:
 
 
 def _objects(case: Case) -> str:
-    return f"{case.objects} object{'s' if case.objects != 1 else ''} an image"
+    return f"{escape.counted(case.objects, 'object')} an image"
 
 
 def _mib(value: float | None) -> str:

@@ -1,4 +1,4 @@
-"""One run, trained by a worker in its folder: prepared, requested, followed, its record read."""
+"""One run, trained by a worker process in the run's folder, until its record is read."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Setting:
     machine: Machine
     worker: Sequence[str]
     jobs: int  # runs at a time
-    again: bool = False  # nothing that other code has trained is kept or gone on with
+    again: bool = False  # neither keep nor resume what other code has trained
 
     def run_dir(self, run: Run) -> Path:
         return self.store.run_dir(run.profile.name, run.id, self.machine.max_iters)
@@ -47,9 +47,9 @@ def attempt(
     slot: int,
     tell: Tell,
 ) -> RunRecord:
-    """Train a run that this process has locked, going on from where it was left.
+    """Train a run that this process has locked, or resume it.
 
-    ``inherited`` are the lock's file descriptors, ``slot`` says which of the runs at a time it is.
+    ``inherited`` are the lock's file descriptors; ``slot`` numbers the runs trained at a time.
 
     Raises:
         UserError: the user can mend what stopped it.
@@ -78,19 +78,24 @@ def attempt(
 
 
 def _clear(run_dir: Path, setting: Setting, record: RunRecord | None, tell: Tell) -> None:
-    """Leave nothing in a run's folder but what may be gone on with."""
+    """Remove from a run's folder whatever must not be resumed."""
     if not run_dir.exists():
         return
     other_code = setting.again and setting.store.epochs_done(run_dir) and not _is_current(run_dir)
     if is_finished(record) or (record is None and other_code):
         aside = set_aside(run_dir)
-        tell({"event": "message", "text": f"trained anew; what was there is kept in {aside}"})
+        tell(
+            {
+                "event": "message",
+                "text": f"training from scratch; the previous run is kept in {aside}",
+            }
+        )
     elif record is not None:
         shutil.rmtree(run_dir)  # failed, or a trial: not to be resumed
 
 
 def _is_current(run_dir: Path) -> bool:
-    """Whether what an unfinished run has so far was trained by today's code and versions."""
+    """Whether an unfinished run's epochs so far were trained by the current code and versions."""
     try:
         return stale.compare(Request.load(run_dir), Today()).is_current
     except (RecordError, OSError):
@@ -98,7 +103,7 @@ def _is_current(run_dir: Path) -> bool:
 
 
 def set_aside(run_dir: Path) -> Path:
-    """Rename a run's folder, at once and whole, to a name beside it that is no run's."""
+    """Rename a run's folder, in one step, to a name beside it that no run has."""
     names = (run_dir.with_name(f"{run_dir.name}.before-{n}") for n in itertools.count(1))
     aside = next(path for path in names if not path.exists())
     return run_dir.rename(aside)
@@ -123,24 +128,24 @@ def _request(run: Run, run_dir: Path, setting: Setting, tell: Tell) -> Request:
         code=digests.code(),
         versions=digests.versions(),
     )
-    gone_on_with = setting.store.epochs_done(run_dir)
-    return _with_before(request, run_dir, tell) if gone_on_with else request
+    is_resumed = setting.store.epochs_done(run_dir)
+    return _with_before(request, run_dir, tell) if is_resumed else request
 
 
 def _with_before(request: Request, run_dir: Path, tell: Tell) -> Request:
-    """Name in a request all that has trained the run, where that is not today's code alone.
+    """Record in a resumed run's request every version of the code that has trained it.
 
-    What two versions of the code trained between them, neither of them reproduces.
+    Neither of two versions reproduces a run that both trained in turn.
     """
     try:
         before = Request.load(run_dir)
         staleness = stale.compare(before, Today())
         then, _ = stale.code_of(before)
-    except Exception:  # whatever is wrong with it, it vouches for nothing
+    except Exception:  # an unreadable request proves nothing
         return replace(request, dirty=True, code={})
     if not staleness.is_current:
-        what = f"what it goes on from was {staleness.sentence(before)}"
-        tell({"event": "message", "text": f"{what}; {AGAIN} starts it anew"})
+        what = f"the epochs so far were {staleness.sentence(before)}"
+        tell({"event": "message", "text": f"{what}; {AGAIN} starts over"})
     dirty = request.dirty or before.dirty or before.commit != request.commit
     return replace(
         request,

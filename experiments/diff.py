@@ -1,7 +1,7 @@
 """What differs between two runs: factors, resolved settings, the code, how they were made.
 
-Two records of one id differ in the code and in how they were made alone. They are this machine's
-and the reference's, or are given as files: of a run that was trained anew the old one is kept.
+Two records of one id differ only in the code and in how they were made. They are this machine's and
+the reference's, or are given as files, such as the record kept of a run that was trained again.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class Comparison:
 
 
 def compare(a: Side, b: Side, store: Store) -> Comparison:
-    """Hold two runs, or two records of one, side by side.
+    """Compare two runs, or two records of one run.
 
     Raises:
         UserError: a file's run is not declared, and the other is another run.
@@ -129,7 +129,7 @@ def compare(a: Side, b: Side, store: Store) -> Comparison:
 
 
 def side(name: str, profile: str, seed: int, gpus: int, store: Store) -> Side:
-    """What a person named: a run as in ``find``, or a record by its file or its folder.
+    """Return what a name stands for: a run as in ``find``, or a record's file or folder.
 
     Raises:
         UserError: there is none.
@@ -158,7 +158,7 @@ def of_run(run: Run, store: Store) -> Side:
 
 
 def _apart(a: Side, b: Side, store: Store) -> tuple[Side, Side]:
-    """Of one run named twice, this machine's record and the reference's, if there are both."""
+    """Return this machine's record and the reference's, if both exist, of a run named twice."""
     if a.run is None or b.run is None or a.place != LOCAL:
         return a, b
     reference = store.reference(b.profile, b.id)

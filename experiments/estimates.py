@@ -11,6 +11,7 @@ from statistics import fmean
 
 from experiments.matrix import Run
 from gfl.data import photos, shapes
+from gfl.data.photos_spec import PhotosSpec
 from gfl.experiment import Experiment, Profile, schedule_of
 from gfl.frozen import NETWORKS
 from gfl.record import RunRecord, Store, rebuilt
@@ -128,7 +129,7 @@ def data_bytes(profile: Profile) -> int:
     return (drawn + decoded) * of_an_image
 
 
-def _photographs_bytes(spec: photos.PhotosSpec, network: str) -> int:
+def _photographs_bytes(spec: PhotosSpec, network: str) -> int:
     """What the prepared images and a frozen network's features of them will take."""
     root, wants = photos_root(spec), NETWORKS[network]
     prepared = 0 if photos.found(spec, root) else PHOTOGRAPH * (spec.train + spec.val)

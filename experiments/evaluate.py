@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from gfl.weights import Checkpoint
 
 ABOUT = "evaluate weights that others trained as a row's model, beside the paper's numbers"
-LARGEST_ID = 2**31 - 1  # of an image or object: int32 in gfl.predictions
 VAL_IMAGES = 5000  # of COCO's val2017
 WORDS = 20  # of progress
 ROW = "the row whose model they are, at the coco profile: 'table-4/GFL R-50'"
@@ -70,12 +69,14 @@ def run(args: argparse.Namespace) -> int:
     from gfl import weights  # seconds, which a refused request need not wait for
 
     checkpoint = weights.read(path)
-    _say(f"{path.name}: {len(checkpoint.state)} tensors, SHA-256 {checkpoint.sha256}")
-    _check_ids_and_images(root)
-    boxes, data, images = evaluation.data_digest(root)
+    tensors = escape.counted(len(checkpoint.state), "tensor")
+    _say(f"{path.name}: {tensors}, SHA-256 {checkpoint.sha256}")
+    content = _content(root)
+    images = content["images"]
+    boxes, data = evaluation.data_digest(root, images)
     name = evaluation.name_of(row.experiment, checkpoint.sha256, data)
     trained = loaded(checkpoint, row, name, folder / name, args.device, root)
-    _check_categories(trained, checkpoint, root)
+    _check_categories(trained, checkpoint, content)
     trained.run_dir.mkdir(parents=True, exist_ok=True)
     commit, dirty = code_state()
     around = evaluation.circumstances(trained)
@@ -84,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
     made = Evaluation(
         name=name, row=row.rows[0], run=row.id, experiment=asdict(row.experiment),
         file=path.name, weights=checkpoint.sha256,
-        data_root=str(root.resolve()), annotations=boxes, data=data, images=images,
+        data_root=str(root.resolve()), annotations=boxes, data=data, images=len(images),
         metrics=metrics, predictions=predictions, commit=commit, dirty=dirty, seconds=seconds,
         **around,
     )  # fmt: skip
@@ -143,20 +144,15 @@ def loaded(
     return made
 
 
-def _check_ids_and_images(root: Path) -> None:
-    """Refuse ids that the stored predictions cannot hold, and images that cannot be decoded."""
-    path = coco.annotation_file(root, evaluation.SPLIT)
-    content = annotations.read(path)
-    _check_ids(path, content)
+def _content(root: Path) -> Mapping[str, Any]:
+    """Return the annotations in normal form.
+
+    Raises:
+        UserError: an image cannot be decoded.
+    """
+    content = annotations.read(coco.annotation_file(root, evaluation.SPLIT))
     _check_images(root / evaluation.SPLIT, content)
-
-
-def _check_ids(path: Path, content: Mapping[str, Any]) -> None:
-    # Crowds are not among the predictions' objects.
-    objects = [one for one in content["annotations"] if not one["iscrowd"]]
-    ids = [one["id"] for one in (*content["images"], *objects)]
-    if found := [id for id in ids if not 0 <= id <= LARGEST_ID]:
-        raise UserError(f"{path}: ids over {LARGEST_ID} or under 0: {coco.some(found)}")
+    return content
 
 
 def _check_images(folder: Path, content: Mapping[str, Any]) -> None:
@@ -166,19 +162,22 @@ def _check_images(folder: Path, content: Mapping[str, Any]) -> None:
     found = examine(folder, [folder / image["file_name"] for image in content["images"]])
     broken = [str(one) for one in found.values() if isinstance(one, ImageError)]
     if len(broken) > 1:
-        raise UserError(f"{len(broken)} images cannot be read: {coco.some(broken)}")
+        raise UserError(f"{len(broken)} images cannot be read: {escape.some(broken)}")
     if broken:
         raise UserError(broken[0])
 
 
-def _check_categories(trained: Trained, checkpoint: Checkpoint, root: Path) -> None:
-    """Refuse data of other classes than the row's; say so if the weights name theirs otherwise."""
+def _check_categories(trained: Trained, checkpoint: Checkpoint, content: Mapping[str, Any]) -> None:
+    """Refuse data of other classes than the row's; note another order, here or in the weights."""
     classes = trained.classes
-    if (there := coco.categories(root, evaluation.SPLIT)) != classes:
+    there = tuple(category["name"] for category in content["categories"])
+    if sorted(there) != sorted(classes):
         raise UserError(
-            f"{coco.annotation_file(root, evaluation.SPLIT)}: its {len(there)} categories, or "
-            f"their order, are not COCO's {len(classes)}, which the paper's rows detect"
+            f"{evaluation.SPLIT}: its {escape.counted(len(there), 'category', 'categories')} are "
+            f"not COCO's {len(classes)}, which the paper's rows detect"
         )
+    if there != classes:
+        _say(f"{evaluation.SPLIT}: categories matched with COCO's by name")
     theirs = checkpoint.classes
     if theirs is not None and [*map(_plain, theirs)] != [*map(_plain, classes)]:
         _say(f"{checkpoint.path.name}: it names its classes otherwise than COCO, or in other order")
@@ -209,7 +208,7 @@ def lines(made: Evaluation) -> list[str]:
         notes = [f"the paper's figures are of test-dev, these of {evaluation.SPLIT}"]
     if made.images != VAL_IMAGES:
         notes.append(
-            f"{made.images} image{'' if made.images == 1 else 's'}, not COCO's "
+            f"{escape.counted(made.images, 'image')}, not COCO's "
             f"{VAL_IMAGES} of {evaluation.SPLIT}: the difference says nothing about the paper"
         )
     every = "  ".join(f"{name} {_figure(made.metrics[name])}" for name in METRICS)

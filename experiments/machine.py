@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from experiments import cgroup
+from gfl import hardware
 from gfl.errors import UserError
 from gfl.experiment import Profile
 
@@ -90,8 +91,7 @@ class Machine:
 
 def usable_cores() -> int:
     """The cores that this process may use, a container's share of them included."""
-    here = hasattr(os, "sched_getaffinity")  # not on macOS
-    cores = len(os.sched_getaffinity(0)) if here else os.cpu_count() or 1
+    cores = hardware.cores()
     share = cgroup.cpu_limit()
     return cores if share is None else max(1, min(cores, int(share)))
 

@@ -86,24 +86,21 @@ def select(target: str, profile: Profile, seeds: Sequence[int]) -> tuple[list[Ta
         raise UserError(_no_such_run(target, match["slug"], every, profile))
     if not runs:
         known = dict.fromkeys(["all", *tables.NAMES, *(run.experiment.slug for run in every)])
-        near = did_you_mean(target, known)
-        if near.startswith("; known"):
-            near = f"; known: {escape.some(list(known))}"
         what = "table" if target.lower().startswith("tab") else "table or run"
-        raise UserError(f"unknown {what} {target!r}{near}")
+        raise UserError(f"unknown {what} {target!r}{did_you_mean(target, known)}")
     shown = [t for t in tables.TABLES.values() if any(_shows(r, t.name) for r in runs)]
     return shown, runs
 
 
 def single(target: str, profile: Profile, seeds: Sequence[int]) -> Run:
-    """The only run that a person named.
+    """Return the one run that a name stands for.
 
     Raises:
         UserError: nothing of that name is declared or run at the profile, or several runs are.
     """
     shown, runs = select(target, profile, seeds)
     if not runs:
-        none = f"{target!r}: no run of it is declared, its figures are the paper's alone"
+        none = f"{target!r} has published numbers only; there is nothing to run"
         raise UserError("; ".join(filter(None, (elsewhere(t, profile) for t in shown))) or none)
     if len(runs) > 1:
         several = [f"{run.rows[0]}, seed {run.seed}" for run in runs]
@@ -125,7 +122,7 @@ def _select_row(
 ) -> tuple[list[Table], list[Run]]:
     shown = [t for t in among if any(row in _names(cell) for cell in t.all_cells())]
     if not shown:
-        known = {name for t in among for cell in t.all_cells() for name in _names(cell)}
+        known = dict.fromkeys(n for t in among for cell in t.all_cells() for n in _names(cell))
         where = ", ".join(table.title for table in among)
         has = "has" if len(among) == 1 else "have"
         raise UserError(f"{where} {has} no row {row!r}{did_you_mean(row, known)}")

@@ -27,7 +27,8 @@ from experiments.profiles import COCO, LAPTOP
 from experiments.running import run_missing
 from experiments.worker import ROOT, TRAIN
 from gfl import escape, terminal
-from gfl.data.own import OwnData, normal_file, read
+from gfl.data.own import OwnData, read
+from gfl.data.own_spec import normal_file
 from gfl.errors import UserError, did_you_mean
 from gfl.experiment import ABLATED_HOSTS, Experiment, Model, Profile, Schedule
 from gfl.record import RecordError, Request, RunRecord, Store, run_id
@@ -80,7 +81,8 @@ class Plan:
         size = f"{long} px" if long == short else f"{long} x {short} px"
         return (
             f"{self.run.experiment.slug} on ResNet-{model.depth}{width} {weights}, images of {size}"
-            f", {schedule.epochs} epochs, batch {schedule.batch}, learning rate {schedule.lr:g}"
+            f", {escape.counted(schedule.epochs, 'epoch')}, batch {schedule.batch}, learning rate "
+            f"{schedule.lr:g}"
         )
 
 

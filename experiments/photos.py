@@ -8,7 +8,7 @@ from experiments.display import Display
 from experiments.profiles import PHOTOS
 from experiments.running import prepare_photos
 from gfl import terminal
-from gfl.data.photos import PhotosSpec
+from gfl.data.photos_spec import PhotosSpec
 from gfl.terminal import say
 
 ABOUT = "prepare the photographs of COCO 2017 val for --profile photos"

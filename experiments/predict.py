@@ -1,6 +1,6 @@
 """``python -m experiments predict``: what finished runs predict for the validation images.
 
-With ``--run`` it is ``detect``, by its name of before: ``experiments.predict_pictures``.
+With ``--run`` it is the former name of ``detect``, see ``experiments.predict_pictures``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from experiments import matrix, predict_pictures
 from experiments.cli import add_profile, add_seeds, chosen
 from experiments.machine import usable_cores
 from experiments.matrix import Run
-from gfl import predictions, train
+from gfl import escape, predictions, train
 from gfl.errors import UserError
 from gfl.record import Request, RunRecord, Store
 from gfl.terminal import say
@@ -39,7 +39,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Make the predictions that are not there; say of every run where they are.
+    """Store the predictions that are missing; print where those of each run lie.
 
     Raises:
         UserError: a run is not declared, not finished here, or its weights or data are damaged.
@@ -56,7 +56,9 @@ def run(args: argparse.Namespace) -> int:
     found = [run for target in args.target for run in matrix.select(target, profile, args.seeds)[1]]
     runs = list({run.id: run for run in found}.values())
     if not runs:
-        raise UserError(f"{' '.join(args.target)}: no run of it is declared at {profile.name}")
+        raise UserError(
+            f"{' '.join(args.target)}: no run is declared for it at the {profile.name} profile"
+        )
     records = _finished(runs, store)
     for one, record in zip(runs, records, strict=True):
         say(_predict(one, record, store, args), flush=True)
@@ -64,13 +66,17 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _finished(runs: Sequence[Run], store: Store) -> list[RunRecord]:
-    """The runs' records, of which none is missing: a capped run has another folder."""
+    """Return the runs' records; a capped run lies in another folder and does not count.
+
+    Raises:
+        UserError: a run is not finished here.
+    """
     records = [store.own(run.profile.name, run.id) for run in runs]
     found = [record for record in records if record and matrix.is_finished(record)]
     if len(found) == len(runs):
         return found
     missing = matrix.missing(runs, store)
-    names = ", ".join(run.id for run in missing[:3]) + (", ..." if len(missing) > 3 else "")
+    names = escape.some([run.id for run in missing])
     command = f"python -m experiments run {missing[0].id} --profile {missing[0].profile.name}"
     raise UserError(
         f"not finished on this machine: {names}; {command} trains "
@@ -82,9 +88,9 @@ def _predict(one: Run, record: RunRecord, store: Store, args: argparse.Namespace
     run_dir = store.run_dir(one.profile.name, one.id)
     is_sound = predictions.verified(run_dir, record.predictions)
     if is_sound and record.predictions.keys() >= set(predictions.least(one.profile)):
-        return f"there already, verified: {_named(run_dir, record)}"
+        return f"already there, verified: {_named(run_dir, record)}"
     if record.predictions and not is_sound:
-        say(f"{one.id}: its predictions are missing or damaged: made anew", error=True)
+        say(f"{one.id}: its predictions are missing or damaged; predicting again", error=True)
     matrix.check_writable(run_dir)
     device = _device(args.device, record)
     request = Request(
@@ -106,7 +112,7 @@ def _predict(one: Run, record: RunRecord, store: Store, args: argparse.Namespace
 
 
 def _device(wanted: str, record: RunRecord) -> Any:
-    """Where it was trained and evaluated, unless that is not here or another one is wanted."""
+    """Return the device that the run was trained on, unless it is absent or another is wanted."""
     if wanted != "auto":
         return wanted
     if record.hardware.get("device", "cpu") == "cpu":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from gfl.data.photos import PhotosSpec
+from gfl.data.photos_spec import PhotosSpec
 from gfl.data.shapes import ShapesSpec
 from gfl.errors import UserError, did_you_mean
 from gfl.experiment import Model, Profile, Schedule
@@ -83,7 +83,7 @@ PHOTOS = Profile(
     schedule=Schedule(
         epochs=16,
         batch=8,
-        lr=4e-3,
+        lr=2e-3,
         optimizer="adamw",
         warmup_iters=200,
         clip_grad=10.0,

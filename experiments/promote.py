@@ -15,6 +15,7 @@ from experiments.profiles import TUNING_SEED
 from experiments.shown import committed
 from gfl import predictions
 from gfl.errors import UserError
+from gfl.escape import counted
 from gfl.experiment import Profile
 from gfl.files import replacing
 from gfl.record import RunRecord, Store, seeds_of
@@ -138,7 +139,7 @@ def other_gpus(profile: Profile, store: Store) -> str:
     gpus = (record.profile.get("gpus", profile.gpus) for record in by_id.values())
     counts = Counter(n for n in gpus if n != profile.gpus)
     return "; ".join(
-        f"{count} {profile.name} run{' is' if count == 1 else 's are'} recorded for GPUS={n}: "
-        f"say GPUS={n}"
+        f"{counted(count, f'{profile.name} run is', f'{profile.name} runs are')} recorded for "
+        f"GPUS={n}: say GPUS={n}"
         for n, count in sorted(counts.items())
     )

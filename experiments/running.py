@@ -22,6 +22,7 @@ from experiments.matrix import Run, is_finished
 from experiments.stale import Today
 from experiments.worker import TRAIN, Crew, WorkerError
 from gfl.data import coco, photos, shapes
+from gfl.data.photos_spec import PhotosSpec
 from gfl.experiment import Profile
 from gfl.record import RunRecord, Store
 from gfl.train import coco_root, embedded_root, photos_root
@@ -90,7 +91,7 @@ def prepare_data(profile: Profile, machine: Machine, display: Display) -> None:
     shapes.write(profile.dataset, embedded_root(profile.dataset), progress=drawing)
 
 
-def prepare_photos(spec: photos.PhotosSpec, data: str | None, display: Display) -> photos.Prepared:
+def prepare_photos(spec: PhotosSpec, data: str | None, display: Display) -> photos.Prepared:
     """Prepare the photographs of ``data``, unless they are, and say in what they differ.
 
     Raises:

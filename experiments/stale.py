@@ -21,7 +21,7 @@ AGAIN = "--again (make: AGAIN=1)"
 
 
 class Today:
-    """The code and the versions that a run would be trained by now, looked at once."""
+    """The code and versions that would train a run now, looked up once."""
 
     @cached_property
     def code(self) -> Code:
@@ -34,7 +34,7 @@ class Today:
 
 @dataclass(frozen=True)
 class Staleness:
-    """What differs between what trained a run and what is here now."""
+    """What differs between the code and versions that trained a run and the current ones."""
 
     files: Sequence[str] = ()  # changed, new or gone since
     versions: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # then and now
@@ -46,7 +46,7 @@ class Staleness:
 
     @property
     def is_current(self) -> bool:
-        """Whether nothing differs, and that is known."""
+        """Whether it is known that nothing differs."""
         return not (self or self.unknown)
 
     def sentence(self, made: Made) -> str:
@@ -73,7 +73,7 @@ class Staleness:
 
 
 def compare(made: Made, today: Today) -> Staleness:
-    """Hold what trained a run against what is here now."""
+    """Compare what trained a run with the current code and versions."""
     then, unknown = code_of(made)
     files = () if then is None else tuple(digests.changed(then, today.code))
     shared = [name for name in made.versions if name in today.versions]
@@ -103,9 +103,9 @@ def by(made: Made) -> str:
 
 
 def told(found: Iterable[tuple[str, Made, Staleness]]) -> list[tuple[str, int]]:
-    """Say of runs, by name, what trained them if it is not what is here now.
+    """Say what trained the runs, given by name, that are not known to be current.
 
-    Returns a line for each thing to say, and the number of runs of which it is said.
+    Runs of which the same is said share a line; it comes with their number.
     """
     said: dict[str, list[str]] = {}
     for name, made, staleness in found:
@@ -115,7 +115,7 @@ def told(found: Iterable[tuple[str, Made, Staleness]]) -> list[tuple[str, int]]:
 
 
 def advice(found: Iterable[tuple[str, Made, Staleness]]) -> list[str]:
-    """``told``, each with what trains these runs anew."""
+    """Return the lines of ``told``, each with the option that trains its runs again."""
     return [f"{line}; {AGAIN} trains {'it' if n == 1 else 'them'} anew" for line, n in told(found)]
 
 
@@ -130,14 +130,14 @@ def few(names: Sequence[str], separator: str = ", ") -> str:
 
 
 def mixed(made: Made) -> list[str]:
-    """The files and packages of which a run had several versions: it was gone on with by others."""
+    """Return the files and packages that changed between a run's start and a resumption."""
     return [name for name, value in {**made.code, **made.versions}.items() if THEN in value]
 
 
 def _release(package: str, then: str, now: str) -> bool:
     """Whether two versions are different releases.
 
-    The build (2.11.0+cpu) and Python's patch release are in the record, and are no other release.
+    Builds (2.11.0+cpu) and Python's patch releases, though recorded, are not told apart.
     """
     if THEN in then:
         return True

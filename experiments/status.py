@@ -77,7 +77,7 @@ class Bill:
     extra: int  # those of the runs that no row of the paper's shows
     todo: int
     jobs: int
-    timed: int | None  # those of a kind whose time is recorded; None: trials, which none tells of
+    timed: int | None  # of them, those like a recorded run; None: trials, which no record is like
     seconds: float  # of the timed ones
     source: str  # of the times
     bytes: int  # the data set's among them
@@ -99,26 +99,26 @@ class Bill:
     def _runs(self) -> str:
         papers = self.runs - self.extra
         if papers and self.extra:
-            return f"{papers} runs and {self.extra} not in the paper"
-        runs = "1 run" if self.extra == 1 else f"{self.runs} runs"
+            return f"{escape.counted(papers, 'run')} and {self.extra} not in the paper"
+        runs = escape.counted(self.runs, "run")
         return f"{runs} not in the paper" if self.extra else runs
 
     def _time(self) -> str:
         if self.timed is None:
             return ""
         if not self.timed:
-            return ", in what time is not known (no run of their kind is recorded)"
+            return ", time unknown (no comparable run is recorded)"
         time = f", about {duration(self.seconds)}"
         if self.timed == self.todo:
             return f"{time} (from speeds {self.source})"
-        others = f"of the other {self.todo - self.timed} kind no run is"
+        others = f"no run like the other {self.todo - self.timed} is"
         return f"{time} for {self.timed} of them (from speeds {self.source}; {others})"
 
 
 def bill(
     stands: Sequence[Standing], costs: Costs, store: Store, machine: Machine, again: bool = False
 ) -> Bill:
-    """Add up what is missing; a trial's time is not what records tell of."""
+    """Add up what the missing runs will cost; records say nothing of a trial's time."""
     profile = costs.profile
     trial = machine.max_iters is not None
     todo = [s for s in stands if trial or not s.is_done(again)]
@@ -166,20 +166,20 @@ def lines(shown: Sequence[Table], stands: Sequence[Standing], several_seeds: boo
 
 
 def advice(stands: Sequence[Standing], names: Mapping[str, str]) -> list[str]:
-    """A line for each thing that is not today's about what is trained, with what mends it.
+    """Return lines that say which runs other code or versions trained, and how to train them again.
 
-    ``names`` has what a run, by its id, is called.
+    ``names`` maps ids to the runs' names.
     """
     return stale.advice((names[s.run.id], s.made, s.staleness) for s in stands if s.made)
 
 
 def stale_lines(stands: Sequence[Standing], names: Mapping[str, str]) -> list[str]:
-    """A line for each run that is stale, or may be, with what is known of it."""
+    """Return one line per run that is or may be stale, with the reason."""
     found = [
         f"{s.run.id}  {names[s.run.id]}: {s.staleness.sentence(s.made)}" for s in stands if s.made
     ]
     if not found:
-        return ["no run is stale: all that is trained here is of today's code and versions"]
+        return ["no run is stale: the current code and versions trained all that is here"]
     return [*found, f"run {stale.AGAIN} trains {'it' if len(found) == 1 else 'them'} anew"]
 
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
+import sys
+import traceback
 from collections.abc import Mapping
 from dataclasses import replace
 
 from experiments import table1, table2, table3, table4
 from experiments.declare import EXTRA, Row, Table
-from experiments.extra import ROWS
+from gfl import escape
 from gfl.errors import UserError, did_you_mean
 from gfl.experiment import Experiment, Profile
+from gfl.terminal import say
 
+COMMANDS = ("experiments", "analysis", "benchmarks")  # packages that python -m runs
 PAPERS = {table.name: table for table in (*table1.PARTS, *table2.PARTS, table3.TABLE, table4.TABLE)}
 
 
@@ -29,7 +33,37 @@ def with_extra(rows: Mapping[str, tuple[Row, ...]]) -> dict[str, Table]:
     return {name: replace(table, extra=rows.get(name, ())) for name, table in PAPERS.items()}
 
 
-TABLES: dict[str, Table] = with_extra(ROWS)
+def _declared() -> dict[str, Table]:
+    """Return the tables with ``experiments/extra.py``'s rows.
+
+    A mistake there ends a command in one line, as any mistake of its user does; whoever else
+    imports this module (tests, notebooks) gets the exception.
+    """
+    try:
+        from experiments.extra import ROWS
+
+        return with_extra(ROWS)
+    except Exception as err:
+        spec = getattr(sys.modules["__main__"], "__spec__", None)
+        if spec is None or spec.parent not in COMMANDS:
+            raise
+        say(f"{spec.parent}: {escape.message(_mistake(err))}", error=True)
+        sys.exit(2)
+
+
+def _mistake(err: Exception) -> str:
+    """Say what is wrong in ``experiments/extra.py``, and in which line if that is known."""
+    text = str(err) or type(err).__name__
+    if text.startswith(EXTRA):
+        return text
+    frames = traceback.walk_tb(err.__traceback__)
+    lines = [n for frame, n in frames if frame.f_globals.get("__name__") == "experiments.extra"]
+    if isinstance(err, SyntaxError):
+        text, lines = f"not Python: {err.msg}", [err.lineno]
+    return f"{EXTRA}{f', line {lines[-1]}' if lines else ''}: {text}"
+
+
+TABLES: dict[str, Table] = _declared()
 WHOLE: dict[str, tuple[str, ...]] = {
     name: tuple(part.name for part in parts)
     for name, parts in (("table-1", table1.PARTS), ("table-2", table2.PARTS))

@@ -53,7 +53,14 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--skip-broken",
         action="store_true",
-        help="leave annotations out that cannot be read, rather than refuse their file",
+        help="leave out annotations, images and files of labels that cannot be read, and name them",
+    )
+    parser.add_argument(
+        "--pixels-from",
+        choices=[0, 1],
+        type=int,
+        help="the number of the first pixel in Pascal VOC's corners: 0, as most tools write them "
+        "(default), or 1, as VOC's own, which include the pixels of both corners",
     )
     parser.add_argument(
         "--out", metavar="DIR", type=Path, help="default: runs/own/ and DATA's name"
@@ -146,6 +153,7 @@ def run(args: argparse.Namespace, worker: Sequence[str]) -> int:
             val_images=args.val_images,
             split=args.split,
             boxes=args.boxes,
+            pixels_from=args.pixels_from,
             skip_broken=args.skip_broken,
             progress=partial(display.preparing, "decoding the images"),
         )
@@ -180,7 +188,7 @@ def run(args: argparse.Namespace, worker: Sequence[str]) -> int:
 def described(data: OwnData) -> list[str]:
     """Say what a data set holds."""
     names = escape.some(data.classes, 10, columns=WIDEST)
-    classes = "1 class" if len(data.classes) == 1 else f"{len(data.classes)} classes"
+    classes = escape.counted(len(data.classes), "class", "classes")
     return [
         f"data: {data.root}",
         f"  train: {data.train}; val: {data.val}",

@@ -89,9 +89,10 @@ class Sweep:
         return variant.experiment or self.experiment
 
 
-def of_profile(*variants: Variant) -> Sweep:
+def of_profile(*variants: Variant, note: str = "") -> Sweep:
     """The sweep of a profile's hyper-parameters."""
     return Sweep(
+        note=note,
         title="How the `{profile}` profile's hyper-parameters were chosen",
         on="On plain ATSS alone (`Experiment()`)",
         row="a table",
@@ -143,24 +144,24 @@ SWEEPS: dict[str, tuple[Sweep, ...]] = {
     ),
     "photos": (
         of_profile(
+            Variant("lr 0.001", {"lr": 0.001}, every=4),
+            Variant("lr 0.002", {"lr": 0.002}, every=4),
+            Variant("lr 0.004", {"lr": 0.004}, every=4),
+            Variant("lr 0.008", {"lr": 0.008}, every=4),
             *(
-                Variant(name, changes, eligible, every=every)
-                for name, changes, eligible, every in (
-                    ("lr 0.002", {"lr": 0.002}, True, 4),
-                    ("lr 0.004", {"lr": 0.004}, True, 4),
-                    ("lr 0.008", {"lr": 0.008}, True, 4),
-                    ("24 epochs", {"epochs": 24}, False, 6),
-                    ("12 epochs", {"epochs": 12}, False, 3),
-                    ("48 channels, 12 epochs", {"channels": 48, "epochs": 12}, False, 3),
-                    ("strides 8 to 64, 12 epochs", {"first_level": 3, "epochs": 12}, False, 3),
-                    (
-                        "MobileNetV2, 12 epochs",
-                        {"frozen": "mobilenet-v2", "epochs": 12},
-                        False,
-                        3,
-                    ),
+                Variant(f"{name} (lr 0.004)", {"lr": 0.004} | changes, False, every=every)
+                for name, changes, every in (
+                    ("12 epochs", {"epochs": 12}, 3),
+                    ("24 epochs", {"epochs": 24}, 6),
+                    ("48 channels, 12 epochs", {"channels": 48, "epochs": 12}, 3),
+                    ("strides 8 to 64, 12 epochs", {"first_level": 3, "epochs": 12}, 3),
+                    ("MobileNetV2, 12 epochs", {"frozen": "mobilenet-v2", "epochs": 12}, 3),
                 )
-            )
+            ),
+            note="What is shown, and why the profile has another value. Epochs: at the chosen rate "
+            "the last quarter of them adds less than 0.5 AP. Channels: 32 make a run of minutes. "
+            "Strides: those of 4 to 32 px make distances in strides as long as COCO's. Backbone: "
+            "on MobileNetV2's features plain ATSS stays under 18 AP.",
         ),
     ),
 }

@@ -30,7 +30,11 @@ LABELS = {
     "clip_grad": "clipping",
 }
 # Of what only some sweeps vary.
-FURTHER = {"likelihood_weight": "the likelihood's weight", "first_level": "the levels' strides"}
+FURTHER = {
+    "likelihood_weight": "the likelihood's weight",
+    "first_level": "the levels' strides",
+    "frozen": "the backbone",
+}
 FIGURES = ("AP", "AP50", "AP75")
 COLUMNS = (
     "variant", "changed", *FIGURES, "AP by epoch", "last loss", "seconds", "state", "commit",

@@ -1,6 +1,6 @@
 """What a run was trained by: digests of this package's code, and versions of the packages it uses.
 
-Neither torch nor git is needed, so that it works in a zip of the project and answers at once.
+Needs neither torch nor git: it is fast, and works in a zip of the project.
 """
 
 from __future__ import annotations
@@ -23,11 +23,16 @@ OUTSIDE = (
     # ... a configuration is hashed in the run's id, so where it comes from need not be;
     "gfl/experiment.py",
     "gfl/config/",
-    # ... so is what came of reading one's own data;
+    # ... so is what came of reading one's own data, and of preparing photographs (a record has the
+    # digest of the images);
     "gfl/data/finding.py",
     "gfl/data/image_check.py",
+    "gfl/data/listed.py",
     "gfl/data/own.py",
     "gfl/data/own_images.py",
+    "gfl/data/own_spec.py",
+    "gfl/data/photos.py",
+    "gfl/data/photos_spec.py",
     "gfl/data/sources.py",
     "gfl/data/splitting.py",
     "gfl/data/voc.py",
@@ -54,6 +59,7 @@ OUTSIDE = (
     "gfl/errors.py",
     "gfl/escape.py",
     "gfl/files.py",
+    "gfl/hardware.py",
     "gfl/record.py",
     "gfl/terminal.py",
 )
@@ -63,7 +69,7 @@ PACKAGES = (
     "pycocotools", "opencv-python-headless", "pillow",
 )  # fmt: skip
 DIGITS = 12
-THEN = " then "  # between what a run was begun with and what it was gone on with
+THEN = " then "  # between the value a run was started with and the one it was resumed with
 NOTHING = "nothing"  # in place of the digest of a file that was not there
 
 Code = Mapping[str, str]  # digest by path, "gfl/losses.py"
@@ -122,9 +128,9 @@ EMPTY = of_source(b"")
 
 
 def changed(then: Code, now: Code) -> list[str]:
-    """The files that differ, that are new and that are gone, in order.
+    """Return the files that differ, are new or are gone, sorted.
 
-    A file that only moved is none of them, nor is one that does nothing.
+    A file that was only moved does not count, nor does one without code.
     """
     found = {path for path in then.keys() & now.keys() if then[path] != now[path]}
     gone = {path: then[path] for path in then.keys() - now.keys() if then[path] != EMPTY}
@@ -145,9 +151,9 @@ def _unpaired(files: Code, others: Code) -> list[str]:
 
 
 def merged(then: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]:
-    """Digests, or versions, of a run that was begun with one and gone on with another.
+    """Merge the digests, or versions, that a run was started with and those it was resumed with.
 
-    What differs has both values: it is equal to no value again.
+    Where they differ, both values are kept, so that the entry equals neither of them.
     """
     both = {}
     for name in sorted({*then, *now}):

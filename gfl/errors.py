@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import difflib
 import errno
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from contextlib import contextmanager
 from pathlib import Path
+
+from gfl import escape
 
 
 class UserError(Exception):
@@ -14,10 +16,10 @@ class UserError(Exception):
 
 
 def did_you_mean(value: str, choices: Iterable[str]) -> str:
-    """Return ``; did you mean 'x'?`` for a near miss, else the list of what is known."""
-    known = sorted(choices)
+    """Return ``; did you mean 'x'?`` for a near miss, else the first few of what is known."""
+    known = sorted(choices) if isinstance(choices, Set) else list(choices)
     near = difflib.get_close_matches(value, known, n=1)
-    return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}"
+    return f"; did you mean {near[0]!r}?" if near else f"; known: {escape.some(known)}"
 
 
 def disk_error(err: BaseException, where: Path) -> UserError | None:

@@ -1,8 +1,8 @@
-"""Text from outside, made harmless for the medium it is written to: one function a medium.
+"""Text from outside, made harmless for the medium it is written to: one function per medium.
 
-Names of classes and files, paths, messages of other programs: none of it may end a line, steer a
-terminal, end a table's cell, become a formula or run as code. Ordinary text of any script comes
-back as it is. Needs the standard library alone.
+Names of classes and files, paths, messages of other programs: none of them may end a line, control
+a terminal, end a table's cell, become a formula or run as code. Ordinary text in any script is
+unchanged. Needs only the standard library.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ ITEM = re.compile(r"^([0-9]+)([.)])(?=\s|$)")  # of a numbered list
 
 
 def terminal(text: str) -> str:
-    """Return text as one line that a terminal shows and does not obey.
+    """Return text as one line that a terminal displays and does not interpret.
 
     Control characters, line ends, marks that turn the direction of writing and halves of surrogate
     pairs are spelt as Python spells them.
@@ -100,6 +100,11 @@ def some(
     return f"{shown} and {more} more" if more > 0 else shown
 
 
+def counted(number: int, noun: str, plural: str = "", form: str = "") -> str:
+    """Return a number with its noun: ``1 image``, ``2 images``, ``0 boxes``."""
+    return f"{number:{form}} {noun if number == 1 else plural or noun + 's'}"
+
+
 def padded(text: str, columns: int) -> str:
     """Return text with spaces after it, up to so many columns of a terminal."""
     return text + " " * (columns - width(text))
@@ -118,7 +123,7 @@ def markdown(text: str) -> str:
 def csv_field(value: T) -> T | str:
     """Return a field of a CSV file that no spreadsheet takes for a formula; numbers stay numbers.
 
-    Quoting is the ``csv`` module's. What is no text comes back as it is.
+    Quoting is left to the ``csv`` module. Values that are not text are unchanged.
     """
     if not isinstance(value, str):
         return value
@@ -136,9 +141,9 @@ def csv_file(rows: Iterable[Iterable[object]]) -> str:
 
 
 def html(value: T) -> T | str:
-    """Return text without what HTML cannot hold or a browser obeys unseen; markup is escaped later.
+    """Return text without characters that HTML forbids or that change a page invisibly.
 
-    Line ends stay: HTML takes them for spaces.
+    Markup is escaped later. Line ends stay: HTML treats them as spaces.
     """
     if not isinstance(value, str) or hasattr(value, "__html__"):
         return value
@@ -173,7 +178,7 @@ def shell(word: str) -> str:
 
 
 def file_name(text: str) -> str:
-    """Return text as the name of a file or folder of ours, of which it was no name before."""
+    """Return text as a valid name for a file or folder that this project creates."""
     name = "".join(c if _is_shown(c) and c != "/" else "_" for c in text)
     if name in ("", ".", ".."):
         return "_"
@@ -181,7 +186,7 @@ def file_name(text: str) -> str:
         return name
     cut = name.encode()[: LONGEST_NAME - 9].decode(errors="ignore")
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-    return f"{cut}-{digest[:8]}"  # two long names stay two
+    return f"{cut}-{digest[:8]}"  # two long names stay distinct
 
 
 def json(text: str) -> str:

@@ -12,10 +12,12 @@ from typing import Any
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from gfl.data.annotations import normal
+from gfl.data.annotations import in_normal_form, read
 from gfl.data.json_values import Found, is_in, is_number, read_json, some
 from gfl.errors import UserError
 from gfl.record import METRICS
+
+GROUND_TRUTH = "the ground truth"  # in messages, where it is from no file
 
 
 def coco_metrics(
@@ -31,7 +33,7 @@ def coco_metrics(
     """
     is_file = isinstance(ground_truth, Path)
     given: Any = read_json(ground_truth) if is_file else ground_truth.dataset
-    dataset = _normal(given, ground_truth if is_file else None)
+    dataset = in_normal_form(given, ground_truth if is_file else GROUND_TRUTH)
     found = _sound(detections, dataset)
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports its progress by print
         truth = _coco(dataset) if is_file or dataset is not given else ground_truth
@@ -59,7 +61,7 @@ def class_metrics(
 
     Raises UserError as ``coco_metrics`` does.
     """
-    dataset = _normal(read_json(ground_truth), ground_truth)
+    dataset = read(ground_truth)
     _sound(detections, dataset)  # also those of no class that the file has
     figures = {}
     for category in dataset["categories"]:
@@ -82,18 +84,10 @@ def sound(
     fail or count wrong: what is not in the normal form of ``gfl.data.annotations``, numbers that
     are not finite, images or categories that are unknown.
     """
-    if (normal_form := _normal(dataset, path)) is not dataset:
-        raise UserError(f"{path or 'the ground truth'} is not in normal form")
+    where = path or GROUND_TRUTH
+    if (normal_form := in_normal_form(dataset, where)) is not dataset:
+        raise UserError(f"{where} is not in normal form")
     return _sound(detections, normal_form)
-
-
-def _normal(dataset: Any, path: Path | None) -> dict[str, Any]:
-    """Return the ground truth in normal form, or raise a UserError with what is wrong."""
-    found = normal(dataset)
-    if found.problems:
-        where = path or "the ground truth"
-        raise UserError("\n  ".join([f"{where} cannot be evaluated against:", *found.problems]))
-    return found.dataset
 
 
 def _coco(dataset: Any) -> COCO:

@@ -7,18 +7,14 @@ and ``evaluation.json``, which is no run's record and is not read as one.
 from __future__ import annotations
 
 import hashlib
-import os
-import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from gfl import predictions
-from gfl.data import annotations
+from gfl import digests, hardware, predictions
 from gfl.data.coco import annotation_file
 from gfl.errors import UserError
 from gfl.experiment import Experiment
@@ -31,7 +27,6 @@ FOLDER = "weights"  # below the folder of all runs; no profile has this name
 PREFIX = "others"  # of every name: it stands below figures that were drawn of an evaluation
 KIND = "others' weights: no record of this project"
 SPLIT = "val2017"
-PACKAGES = ("torch", "onedl-mmengine", "onedl-mmcv", "onedl-mmdetection", "pycocotools")
 SCHEMA = 1
 
 
@@ -94,23 +89,23 @@ def name_of(experiment: Experiment, weights: str, data: str | None = None) -> st
     return "-".join(parts)
 
 
-def data_digest(root: Path) -> tuple[str, str, int]:
-    """Return the SHA-256 of a COCO folder's annotations, of these and the images, and their number.
+def data_digest(root: Path, images: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
+    """Return the SHA-256 of a COCO folder's annotations, and that of these and the images.
+
+    ``images`` are those of the annotations, in normal form.
 
     Raises:
-        UserError: an image or the annotations cannot be read.
+        UserError: an image cannot be read.
     """
-    path = annotation_file(root, SPLIT)
-    boxes = sha256(path)
+    boxes = sha256(annotation_file(root, SPLIT))
     whole = hashlib.sha256(boxes.encode())
-    images = annotations.read(path)["images"]
     for image in images:
         file = root / SPLIT / image["file_name"]
         try:
             whole.update(f"{image['id']} {sha256(file)}\n".encode())
         except OSError as err:
             raise UserError(f"{file}: cannot be read ({err.strerror or err})") from err
-    return boxes, whole.hexdigest(), len(images)
+    return boxes, whole.hexdigest()
 
 
 def evaluate(
@@ -133,19 +128,8 @@ def evaluate(
 
 def circumstances(trained: Any) -> dict[str, Any]:
     """Return with what and where it is evaluated, as an Evaluation has it."""
-    import torch
-
-    from gfl.session import cpu_name
-
-    device = trained.device
     return {
-        "versions": {"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
-        "hardware": {
-            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-            "cpu": cpu_name(),
-            "cores": os.cpu_count(),
-            "threads": torch.get_num_threads(),
-            "system": f"{platform.system()} {platform.machine()}",
-        },
+        "versions": digests.versions(),
+        "hardware": hardware.described(trained.device),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }

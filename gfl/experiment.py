@@ -10,8 +10,8 @@ import math
 from dataclasses import dataclass, fields, replace
 from typing import Literal, get_args, get_type_hints
 
-from gfl.data.own import OwnSpec
-from gfl.data.photos import PhotosSpec
+from gfl.data.own_spec import OwnSpec
+from gfl.data.photos_spec import PhotosSpec
 from gfl.data.shapes import ShapesSpec
 from gfl.errors import UserError, did_you_mean
 

@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from gfl import escape
 from gfl.boxes import General
 from gfl.errors import UserError
+from gfl.escape import counted
 from gfl.experiment import ABLATED_HOSTS, Experiment
 from gfl.weights import Checkpoint, normalisation
 
-MOST, WIDEST = 5, 120  # names in a message, and columns of one
+WIDEST = 120  # columns of a name in a message
 BINS = "bbox_head.integral.project"  # GFL's distances, a constant in mmdet
 
 # By host, a pattern of other names and what they are here. Only the host's own names are taken:
@@ -61,12 +62,13 @@ def fitted(checkpoint: Checkpoint, model: nn.Module, experiment: Experiment) -> 
 
     Raises:
         UserError: some are missing, left over or of another shape; says which and, where it is
-            clear, what the file is of instead.
+            clear, of which model the file is.
     """
     wanted = model.state_dict()
     state = renamed(checkpoint.state, experiment)
     if twice := _named_alike(checkpoint.state, experiment):
-        raise UserError(f"{checkpoint.path}: two tensors for one of this row's: {_some(twice)}")
+        named = escape.some(twice, columns=WIDEST)
+        raise UserError(f"{checkpoint.path}: two tensors for one of this row's: {named}")
     problems = []
     if BINS in state and _has_bins(model):
         problems += _bin_problems(state.pop(BINS), model)
@@ -77,7 +79,7 @@ def fitted(checkpoint: Checkpoint, model: nn.Module, experiment: Experiment) -> 
     shapes = [f"{n} {_shape(state[n])}, expected {_shape(wanted[n])}" for n in other]
     for what, names in (("missing", missing), ("left over", left), ("of another shape", shapes)):
         if names:
-            problems.append(f"{len(names)} {what}: {_some(names)}")
+            problems.append(f"{len(names)} {what}: {escape.some(names, columns=WIDEST)}")
     if problems:
         problems += [f"hint: {hint}" for hint in _hints(checkpoint.state, state, model, experiment)]
         raise UserError("\n  ".join([f"{checkpoint.path} does not fit this row:", *problems]))
@@ -91,7 +93,7 @@ def renamed(state: Mapping[str, Tensor], experiment: Experiment) -> dict[str, Te
 
 
 def _named_alike(state: Mapping[str, Tensor], experiment: Experiment) -> list[str]:
-    """The pairs of a file's names that are one name here: whose weights would count is no rule."""
+    """Return pairs of a file's names that become one name here: it is open which would count."""
     patterns, first = _patterns(experiment), {}
     pairs = [(first.setdefault(_renamed(name, patterns), name), name) for name in state]
     return [f"{one} and {other}" for one, other in pairs if one != other]
@@ -189,9 +191,8 @@ def _classes(state: Mapping[str, Tensor], ours: Mapping[str, Tensor], row: Exper
             background = row.host == "ssd512" and row.quality != "joint"
             anchors = {"retinanet": 9, "ssd512": 4}.get(row.host, 1)
             count, rest = divmod(len(state[name]), anchors)
-            return (
-                "" if rest or count <= background else _counted(count - background, "class", "es")
-            )
+            count -= background
+            return "" if rest or count <= 0 else counted(count, "class", "classes")
     return ""
 
 
@@ -200,7 +201,7 @@ def _levels(state: Mapping[str, Tensor], ours: Mapping[str, Tensor], row: Experi
     if row.host != "ssd512":
         return ""
     found = {m[1] for n in state if (m := re.match(r"bbox_head\.cls_convs\.(\d+)\.", n))}
-    return _counted(len(found), "level") if found else ""
+    return counted(len(found), "level") if found else ""
 
 
 def _sides(state: Mapping[str, Tensor], ours: Mapping[str, Tensor], row: Experiment) -> str:
@@ -208,7 +209,7 @@ def _sides(state: Mapping[str, Tensor], ours: Mapping[str, Tensor], row: Experim
     channels = state.get("bbox_head.gfl_reg.weight")
     if channels is None or channels.ndim != 4:
         return ""
-    return f"{_counted(len(channels) // 4, 'channel')} per side of a box"
+    return f"{counted(len(channels) // 4, 'channel')} per side of a box"
 
 
 def _network(state: Mapping[str, Tensor], ours: Mapping[str, Tensor], row: Experiment) -> str:
@@ -217,7 +218,7 @@ def _network(state: Mapping[str, Tensor], ours: Mapping[str, Tensor], row: Exper
     if not blocks:
         return ""
     depth = {6: "-50", 23: "-101", 36: "-152"}.get(
-        len(blocks), f" with {_counted(len(blocks), 'block')} in its third stage"
+        len(blocks), f" with {counted(len(blocks), 'block')} in its third stage"
     )
     kernel = state.get("backbone.layer1.0.conv2.weight")
     narrow = kernel is not None and kernel.ndim == 4 and kernel.shape[1] < kernel.shape[0]
@@ -235,15 +236,5 @@ def _deformable(state: Mapping[str, Tensor], ours: Mapping[str, Tensor], row: Ex
     return f"deformable convolution {version} in {where}"
 
 
-def _counted(count: int, thing: str, plural: str = "s") -> str:
-    return f"{count} {thing}{'' if count == 1 else plural}"
-
-
 def _shape(tensor: Tensor) -> str:
     return "[" + ", ".join(map(str, tensor.shape)) + "]"
-
-
-def _some(names: Sequence[str]) -> str:
-    """The first few names, each on one line, and that there are more."""
-    shown = [escape.shortened(name, WIDEST) for name in names[:MOST]]
-    return ", ".join(shown) + (", ..." if len(names) > MOST else "")

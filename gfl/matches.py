@@ -138,13 +138,13 @@ class Evaluated:
         """Return the columns of ``matches.parquet``.
 
         Raises:
-            ValueError: a score is no float32, or an id too large.
+            ValueError: an id is too large.
         """
         found = self.judged.detections
         columns = {
             "image_id": _exactly(self.image, np.int32),
             "category_id": _exactly(self.category, np.int16),
-            "score": _exactly(found.score, np.float32),  # rounded, two might be equal
+            "rank_step": _rank_steps(self.image, found.score),
             "inside": (found.inside * BITS[: len(AREAS), None]).sum(0).astype(np.int8),
         }
         for what, state in (("found", FOUND), ("ignored", IGNORED)):
@@ -209,7 +209,7 @@ def write(evaluated: Evaluated, folder: Path) -> dict[str, str]:
     other run on these images.
 
     Raises:
-        ValueError: a score is no float32, or an id too large.
+        ValueError: an id is too large.
     """
     meta: dict[str, Any] = {"schema": predictions.SCHEMA, "truth": evaluated.truth}
     tables = {
@@ -268,12 +268,13 @@ def _read(detections: pa.Table, counts: pa.Table) -> Evaluated:
             match[area] |= np.where(of[f"{what}_{name}"] & BITS[:, None], state, 0).astype(np.int8)
     inside = (of["inside"] & BITS[: len(AREAS), None]) != 0
     image = _position(images, of["image_id"]).astype(np.int32)
+    score = -_ranks(image, of["rank_step"]).astype(float)
     judged = Judged(
         images,
         categories,
         objects,
         _position(categories, of["category_id"]),
-        Ranked(image, of["score"].astype(float), inside, match),
+        Ranked(image, score, inside, match),
         np.arange(len(detections)),
     )
     kinds = {
@@ -282,6 +283,28 @@ def _read(detections: pa.Table, counts: pa.Table) -> Evaluated:
     }
     having = (row[name][kept].astype(np.int64) for name in ("image_id", "category_id", "objects"))
     return Evaluated(judged, Objects(*having), kinds, truth)
+
+
+def _rank_steps(image: np.ndarray, score: np.ndarray) -> np.ndarray:
+    """Return by how many of the run's scores each detection is behind the one before it.
+
+    Of an image's first, behind the highest. Figures depend on the order of scores alone, and steps
+    take half the space.
+    """
+    _, rank = np.unique(-score, return_inverse=True)
+    return np.where(_begins(image), rank, np.diff(rank, prepend=0)).astype(np.int32)
+
+
+def _ranks(image: np.ndarray, steps: np.ndarray) -> np.ndarray:
+    """Return each detection's rank, 0 for the highest score; equal scores have one."""
+    total, begins = np.cumsum(steps, dtype=np.int64), _begins(image)
+    before = (total - steps)[begins]
+    return total - before[np.cumsum(begins) - 1] if len(total) else total
+
+
+def _begins(image: np.ndarray) -> np.ndarray:
+    """Where an image's detections begin, which stand together."""
+    return np.diff(image, prepend=image[:1] - 1) != 0
 
 
 def _position(ids: np.ndarray, of: np.ndarray) -> np.ndarray:

@@ -64,7 +64,8 @@ column              type     meaning
 ==================  =======  =======================================================================
 image_id            int32    COCO's
 category_id         int16    COCO's
-score               float32  what was ranked by
+rank_step           int32    how many of the run's scores lie between it and the one before it in
+                             its image, its own included; of an image's first, how many are higher
 inside              int8     bit a: the box's own area is of the a-th area
 found_all ...       int16    bit t: it has an object that counts, at an IoU of 0.5 + 0.05 t
 ignored_all ...     int16    bit t: it has a crowd, or an object of another area
@@ -148,13 +149,14 @@ LOCATION_COLUMNS |= {
 }
 _AREAS = ("all", "small", "medium", "large")
 MATCH_COLUMNS = {
-    "image_id": "int32", "category_id": "int16", "score": "float32", "inside": "int8",
+    "image_id": "int32", "category_id": "int16", "rank_step": "int32", "inside": "int8",
     **{f"{what}_{area}": "int16" for what in ("found", "ignored") for area in _AREAS},
     "error_50": "int8", "right_50": "int16", "error_75": "int8", "right_75": "int16",
 }  # fmt: skip
 OBJECT_COLUMNS = {"image_id": "int32", "category_id": "int16"}
 OBJECT_COLUMNS |= dict.fromkeys(("objects", *_AREAS), "int32")
 EXACT = ("x", "y")  # of the float columns of locations
+OF_MANY_VALUES = ("rank_step",)  # of the columns of whole numbers
 
 Columns = Mapping[str, np.ndarray]
 
@@ -282,10 +284,14 @@ def write_table(table: pa.Table, path: Path, repetitive: bool = False) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    floats = [field.name for field in table.schema if pa.types.is_floating(field.type)]
+    spread = [
+        field.name
+        for field in table.schema
+        if pa.types.is_floating(field.type) or field.name in OF_MANY_VALUES
+    ]
     dictionary: Any = False
     if repetitive:
-        dictionary = [field.name for field in table.schema if field.name not in floats]
+        dictionary = [field.name for field in table.schema if field.name not in spread]
     with replacing(path) as file:
         pq.write_table(
             table,
@@ -293,7 +299,7 @@ def write_table(table: pa.Table, path: Path, repetitive: bool = False) -> None:
             compression="zstd",
             compression_level=19,
             use_dictionary=dictionary,
-            column_encoding=dict.fromkeys(floats, "BYTE_STREAM_SPLIT"),
+            column_encoding=dict.fromkeys(spread, "BYTE_STREAM_SPLIT"),
             write_statistics=False,
         )
 

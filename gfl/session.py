@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +18,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 import gfl.register  # noqa: F401  mmdet learns of what is ours
-from gfl import loaders, pretrained, processes
+from gfl import hardware, loaders, pretrained, processes
 from gfl.checkpoint import ExactCheckpointHook
 from gfl.config import COCO
 from gfl.history import DivergedError, HistoryHook, Tell, beginning
@@ -185,22 +183,5 @@ def _now() -> float:
 
 def _hardware(runner: Runner) -> dict[str, Any]:
     device = next(runner.model.parameters()).device
-    return {
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-        "devices": runner.world_size,
-        "cpu": cpu_name(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "bfloat16": computes_bfloat16(device),
-        "system": f"{platform.system()} {platform.machine()}",
-    }
-
-
-def cpu_name() -> str:
-    """The processor's model, as the system names it."""
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            names = [line.partition(":")[2].strip() for line in file if "model name" in line]
-        return names[0]
-    except (OSError, IndexError):  # not Linux
-        return platform.processor() or platform.machine()
+    own = {"devices": runner.world_size, "bfloat16": computes_bfloat16(device)}
+    return hardware.described(device) | own

@@ -71,7 +71,7 @@ def legible(text: str) -> str:
 
 
 def say(*parts: object, error: bool = False, flush: bool = False) -> None:
-    """Print lines for a person; control characters in them are spelt, not obeyed."""
+    """Print lines for a person, with control characters spelt out."""
     text = escape.lines(" ".join(map(str, parts)))
     print(text, file=sys.stderr if error else sys.stdout, flush=error or flush)
 
@@ -102,7 +102,7 @@ def console(file: TextIO | None = None, **settings: Any) -> Console:
 
 
 def abandon_output() -> None:
-    """Let nothing more be written: nobody reads it (``| head``), and that is no error."""
+    """Discard all further output: its reader is gone (``| head``), which is no error."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
         try:

@@ -19,7 +19,8 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from gfl import config, loaders, trained
-from gfl.data.coco import TEST_DEV, read_json
+from gfl.data.coco import TEST_DEV
+from gfl.data.json_values import read_json
 from gfl.errors import UserError
 from gfl.experiment import Experiment, Profile
 
@@ -60,7 +61,7 @@ def write(
 
     Raises:
         UserError: the run's weights are not there, damaged or another model's, or the categories
-            are not in the order of the labels.
+            are not those of its labels.
     """
     weights = trained.weights(run_dir)
     # The log and whatever else mmengine leaves goes with the folder.
@@ -75,7 +76,9 @@ def write(
         _check_labels(settings, data_root)
         loaders.prepare(settings, tell)
         with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports its progress by print
-            runner = Runner.from_cfg(Config(settings | {"experiment_name": f"{run_dir.name}-test"}))
+            # mmengine reuses a visualizer of the same name and second, and with it its folder.
+            name = {"experiment_name": run_dir.name + Path(folder).name}
+            runner = Runner.from_cfg(Config(settings | name))
             model: Any = runner.model
             trained.load(model, weights, run_dir)
             runner.register_hook(ProgressHook(tell))
@@ -87,11 +90,11 @@ def write(
 
 
 def _check_labels(settings: dict[str, Any], data_root: Path) -> None:
-    """Refuse a list whose categories would give the labels other names."""
+    """Refuse a list of other categories; their order and ids are free, labels go by name."""
     meta = settings["test_dataloader"]["dataset"].get("metainfo", CocoDataset.METAINFO)
     names = [category["name"] for category in read_json(data_root / TEST_DEV)["categories"]]
-    if names != list(meta["classes"]):
+    if sorted(names) != sorted(meta["classes"]):
         raise UserError(
-            f"{data_root / TEST_DEV}: its categories, or their order, are not those of the "
-            f"{len(meta['classes'])} that the run was trained on"
+            f"{data_root / TEST_DEV}: its categories are not the {len(meta['classes'])} that the "
+            "run was trained on"
         )

@@ -22,10 +22,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from gfl import account, config, digests, terminal
+from gfl import account, config, digests, hardware, terminal
 from gfl.config.data import annotation_file, has_loaders
 from gfl.data import photos, shapes
 from gfl.data.annotations import read
+from gfl.data.photos_spec import PhotosSpec
 from gfl.errors import UserError, disk_error
 from gfl.experiment import schedule_of
 from gfl.predictions import AUTOMATIC, keeps_matches
@@ -213,12 +214,7 @@ def _workers(request: Request) -> int:
     """
     if not has_loaders(request.profile) or _is_small_on_cpu(request):
         return 0
-    return min(LOADERS, request.cores or _cores())
-
-
-def _cores() -> int:
-    here = hasattr(os, "sched_getaffinity")  # not on macOS
-    return len(os.sched_getaffinity(0)) if here else os.cpu_count() or 1
+    return min(LOADERS, request.cores or hardware.cores())
 
 
 def _settings(request: Request, data_root: Path, run_dir: Path) -> dict[str, Any]:
@@ -295,7 +291,7 @@ def _data(request: Request, tell: Tell) -> Path:
 
 
 def _photographs(
-    spec: photos.PhotosSpec, named: str | None, tell: Tell = lambda event, **content: None
+    spec: PhotosSpec, named: str | None, tell: Tell = lambda event, **content: None
 ) -> photos.Prepared:
     def progress(done: int, total: int) -> None:
         tell("phase", name="preparing the photographs", done=done, of=total)
@@ -343,7 +339,7 @@ def _compute_features(request: Request, root: Path, tell: Tell) -> None:
     features.write(root, network, spec.size, progress, lambda text: tell("message", text=text))
 
 
-def photos_root(spec: photos.PhotosSpec) -> Path:
+def photos_root(spec: PhotosSpec) -> Path:
     """Return where the prepared photographs lie, or will; named by what they should be."""
     return EMBEDDED / f"photos-{digest(asdict(spec))[:8]}"
 

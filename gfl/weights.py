@@ -1,7 +1,7 @@
 """Checkpoints that others trained, read without running anything that is in their file.
 
 mmdet's (2.x and 3.x) hold a training's log and state beside the weights, as objects of numpy and
-mmengine. Of these nothing is built: an inert object stands in their place.
+mmengine. None of them is built: an inert object takes their place.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ LONGEST_NAME = 60  # columns of a terminal
 
 
 class _Inert:
-    """What stands for an object that is not read."""
+    """Takes the place of an object that is not built."""
 
     def __init__(self, *_: object) -> None:
         pass
@@ -39,7 +39,7 @@ class _Inert:
         pass
 
 
-# What mmengine's and mmcv's hooks write beside the weights; built of none of it is anything.
+# What mmengine's and mmcv's hooks write beside the weights; none of it is built.
 _INERT = [
     (_Inert, name)
     for name in (

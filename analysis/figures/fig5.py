@@ -22,6 +22,7 @@ from experiments.table2 import TABLE_2B
 from experiments.table3 import GFL
 from gfl import escape
 from gfl.errors import UserError
+from gfl.escape import counted
 from gfl.experiment import Experiment, Profile
 from gfl.losses import distribution_focal_loss, quality_focal_loss
 
@@ -203,7 +204,8 @@ def _plate5c(found: Positives, source: str, runs: tuple[str, ...] = ()) -> Plate
     lower.set(xlabel="distance to a side (strides)", xlim=(0, bars.to_strides.max()))
     style.footer(
         page, runs,
-        f"{source}: {found.images:,} images, {found.objects:,} objects "
+        f"{source}: {counted(found.images, 'image', form=',')}, "
+        f"{counted(found.objects, 'object', form=',')} "
         f"({found.unmatched:,} without a positive), {len(found.targets):,} positives, four "
         f"distances each; bins of {BIN:g} strides",
     )  # fmt: skip

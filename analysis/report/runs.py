@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from analysis.report.drawn import Curve, curve
 from analysis.report.sides import Shown, Use
 from experiments.progress import duration
+from gfl.escape import counted
 from gfl.record import RunRecord
 
 # The figures of a record that stand in its row; the recalls are left to the record itself.
@@ -106,7 +107,7 @@ def machine(record: RunRecord) -> str:
     if device != "cpu":
         return f"{hardware.get('devices', 1)} × {device}"
     text = f"CPU {hardware.get('cpu', '?')}"
-    return text if threads is None else f"{text}, {threads} thread{'s' if threads != 1 else ''}"
+    return text if threads is None else f"{text}, {counted(threads, 'thread')}"
 
 
 def environment(records: Sequence[RunRecord]) -> Environment:

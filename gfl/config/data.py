@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from gfl.data import photos
-from gfl.data.own import normal_file
-from gfl.data.photos import PhotosSpec
+from gfl.data import photos_spec
+from gfl.data.own_spec import normal_file
+from gfl.data.photos_spec import PhotosSpec
 from gfl.data.shapes import CATEGORIES
 from gfl.experiment import Profile
 
@@ -31,7 +31,7 @@ def dataloader(split: str, profile: Profile) -> Config:
         boxes = normal_file(split) if files.normal else files.annotations
         dataset |= {"ann_file": boxes, "data_prefix": {"img": f"{files.images}/"}}
     if profile.photos:
-        dataset["data_prefix"] = {"img": f"{photos.SPLIT}/"}
+        dataset["data_prefix"] = {"img": f"{photos_spec.SPLIT}/"}
     if names := class_names(profile):
         dataset["metainfo"] = {"classes": names}
     if train:

@@ -40,6 +40,7 @@ from gfl.data.json_values import (
     some,
 )
 from gfl.errors import UserError
+from gfl.escape import counted
 
 PARTS = ("images", "annotations", "categories")
 SMALLEST_BOX = 1  # px; mmdet leaves smaller ones out of training
@@ -63,9 +64,18 @@ def read(path: Path) -> Item:
     Raises:
         UserError: it cannot be; names the file and all problems.
     """
-    found = normal(read_json(path))
+    return in_normal_form(read_json(path), path)
+
+
+def in_normal_form(dataset: object, where: Path | str) -> Item:
+    """Return a parsed file's content in normal form; ``where`` it is from is for the message.
+
+    Raises:
+        UserError: it cannot be; names all problems.
+    """
+    found = normal(dataset)
     if found.problems:
-        raise UserError(f"{path} {'; '.join(found.problems)}")
+        raise UserError(f"{where} {'; '.join(found.problems)}")
     return found.dataset
 
 
@@ -76,20 +86,22 @@ def normal(
     trainable: bool = False,
     skip: bool = False,
     doubt: bool = False,
+    without: frozenset[str] = frozenset(),
 ) -> Normal:
     """Bring a parsed annotation file into the normal form.
 
     ``layout`` is one of ``bboxes.LAYOUTS``. With ``trainable`` boxes of less than a pixel are left
     out and those outside of their image are problems, as one's own data should be; with ``skip``
     broken annotations are left out. With ``doubt`` boxes that look like another layout's are a
-    problem, unless a layout is given.
+    problem, unless a layout is given. Images whose file is in ``without`` are left out with their
+    annotations.
     """
     if problem := shape_problem(dataset):
         return Normal({}, problems=[problem])
     assert isinstance(dataset, dict)
     made = Normal(dataset)
     found: Found = defaultdict(list)
-    images = Images(dataset["images"], found, made)
+    images = Images(dataset["images"], found, made, without)
     categories = Categories(dataset["categories"], found, made)
     reader = _Annotations(
         images, categories, layout or "xywh", trainable, skip, doubt and layout is None
@@ -132,7 +144,7 @@ def shape_problem(dataset: object) -> str:
 
 
 def _without_ids(dataset: Item, found: Found) -> list[str]:
-    """Say which images or categories no annotation can mean, where some mean unknown ones."""
+    """Name images or categories without an id, where annotations refer to unknown ones."""
     said = []
     for kind, part in (("image", "images"), ("category", "categories")):
         items = [one for one in dataset[part] if isinstance(one, dict) and one.get("id") is None]
@@ -184,15 +196,16 @@ class _Annotations:
         )
         made.remarks += [f"{what} ({n} of {len(listed)})" for what, n in self.repaired.items()]
         if self.empty:
-            made.remarks.append(f"{len(self.empty)} empty boxes left out: {some(self.empty)}")
+            empty = counted(len(self.empty), "empty box", "empty boxes")
+            made.remarks.append(f"{empty} left out: {some(self.empty)}")
         if self.skip:
             made.remarks += [f"left out: {what}" for what in sentences(self.found)]
         return numbered
 
     def _is_normal(self, one: Any) -> bool:
-        """Whether an annotation is in normal form, found at a glance: COCO has 860 000.
+        """Whether an annotation is plainly in normal form: COCO has 860 000.
 
-        False says nothing: it is then looked at closely.
+        False decides nothing: ``_one`` then examines it.
         """
         try:
             x, y, w, h = box = one["bbox"]
@@ -228,6 +241,8 @@ class _Annotations:
         """Return an annotation in normal form; None: it is broken, or its box empty."""
         name = one.get("id")
         image = self._id(one.get("image_id"), self.images.of, "image")
+        if image in self.images.left_out:
+            return None
         category = self._id(one.get("category_id"), self.categories.of, "category")
         broken: list[str] = [what for what in (image, category) if isinstance(what, _Broken)]
         size = None if isinstance(image, _Broken) else self.images.sizes.get(image)

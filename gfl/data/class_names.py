@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gfl.data.json_values import Found, some
+from gfl.escape import counted
 
 Item = dict[str, Any]
 # Control characters that are no white space, and halves of surrogate pairs.
@@ -92,7 +93,7 @@ def agree(train: Item, val: Item) -> tuple[Item, list[str], list[str]]:
     only = [one for form, one in theirs.items() if form not in ids]
     if unknown := [one for one in only if objects[one["id"]]]:
         absent = [repr(one["name"]) for one in train["categories"] if _form(one) not in theirs]
-        shown = [f"{one['name']!r} ({objects[one['id']]} objects)" for one in unknown]
+        shown = [f"{one['name']!r} ({counted(objects[one['id']], 'object')})" for one in unknown]
         also = f"; in train only: {some(absent)}" if absent else ""
         way = _way_out(unknown, train["categories"])
         return val, [], [f"classes of objects in val only: {some(shown)}{also}{way}"]

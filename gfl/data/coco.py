@@ -1,8 +1,8 @@
-"""COCO on disk: find it, and say all that is wrong with it before an hour is spent on it.
+"""COCO on disk: find it, and report everything wrong with it before an hour is spent on it.
 
 Imports neither torch nor mmdet. All of COCO takes about half a minute and 3.4 GB, nearly all of
 it for train2017's 450 MB of annotations, which mmdet then reads again; each image folder is listed
-once, not asked file by file.
+once rather than queried file by file.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from gfl.data.json_values import read_json, some, unreadable
 from gfl.errors import UserError
 
 SPLITS = ("train2017", "val2017")
+# The largest ids that stored predictions can hold (gfl.predictions), of what is evaluated.
+LARGEST = {"images": 2**31 - 1, "annotations": 2**31 - 1, "categories": 2**15 - 1}
 TEST_DEV, TEST_IMAGES = "annotations/image_info_test-dev2017.json", "test2017"
 
 
@@ -29,20 +31,20 @@ def annotation_file(root: Path, split: str) -> Path:
 def check(root: Path, splits: Sequence[str] = SPLITS) -> list[str]:
     """Raise one UserError that lists everything missing from or wrong with a COCO folder.
 
-    Returns what is read otherwise than it stands, a line a file: ``gfl.data.annotations`` reads it
-    so wherever it is read.
+    Returns the repairs, one line per file; ``gfl.data.annotations`` makes the same ones wherever
+    the file is read.
     """
-    problems, remarks = _folder_problem(root), []
+    problems = _folder_problem(root)
+    remarks: dict[str, list[str]] = {split: [] for split in splits}
     if not problems:
-        labels: dict[str, list[object]] = {}
+        categories: dict[str, dict[str, int]] = {}
         for split in splits:
-            problems += _split_problems(root, split, labels, remarks)
-        # mmdet numbers the classes in each file's order: a different order is a different label.
-        if any(label != next(iter(labels.values())) for label in labels.values()):
-            problems.append(f"the categories of {' and '.join(labels)} differ, or their order does")
+            problems += _split_problems(root, split, categories, remarks[split])
+        problems += _disagreement(categories, remarks)
     if problems:
         raise UserError(_message(root, splits, problems))
-    return remarks
+    names = {split: annotation_file(root, split).name for split in splits}
+    return [f"{names[split]}: {'; '.join(said)}" for split, said in remarks.items() if said]
 
 
 def check_test_dev(root: Path) -> None:
@@ -63,28 +65,31 @@ def check_test_dev(root: Path) -> None:
         raise UserError(problems[0])
 
 
-def categories(root: Path, split: str = "val2017") -> tuple[str, ...]:
-    """Return the categories' names in the file's order, which is mmdet's order of the labels."""
-    path = annotation_file(root, split)
-    dataset = read_json(path)
-    listed = dataset.get("categories") if isinstance(dataset, dict) else None
-    if not isinstance(listed, list) or not listed:
-        raise UserError(f"{path} has no categories: it is not COCO's annotation of objects")
-    found = normal({"images": [], "annotations": [], "categories": listed})
-    if found.problems:
-        raise UserError(f"{path} {'; '.join(found.problems)}")
-    return tuple(category["name"] for category in found.dataset["categories"])
-
-
 def _as_it_is(found: Normal) -> list[str]:
-    """What keeps a file from being read as it stands, as test-dev's list is by the server."""
+    """Return a file's problems, or its repairs: the server reads test-dev's list unrepaired."""
     return found.problems or found.remarks
 
 
-def _split_problems(
-    root: Path, split: str, labels: dict[str, list[object]], remarks: list[str]
+def _disagreement(
+    categories: dict[str, dict[str, int]], remarks: dict[str, list[str]]
 ) -> list[str]:
-    """List what is wrong with one split; add its categories to ``labels`` if they can be read."""
+    """List which categories the other splits do not share with the first; note another order."""
+    problems = []
+    first, *others = categories or [""]
+    for split in others:
+        mine, theirs = categories[first], categories[split]
+        only = {first: mine.keys() - theirs.keys(), split: theirs.keys() - mine.keys()}
+        if differ := [f"in {one} only: {some(sorted(of))}" for one, of in only.items() if of]:
+            problems.append(f"the categories of {first} and {split} differ: {'; '.join(differ)}")
+        elif [*mine.items()] != [*theirs.items()]:
+            remarks[split].append(f"categories matched with {first}'s by name")
+    return problems
+
+
+def _split_problems(
+    root: Path, split: str, categories: dict[str, dict[str, int]], remarks: list[str]
+) -> list[str]:
+    """List what is wrong with a split; add its categories, if readable: their ids by name."""
     path, folder = annotation_file(root, split), root / split
     problems: list[str] = []
     dataset = {}
@@ -94,14 +99,24 @@ def _split_problems(
         problems += [f"{path} {problem}" for problem in found.problems]
         if not problems:
             problems += [f"{path} has no {part}" for part in PARTS if not dataset[part]]
-        if found.remarks:
-            remarks.append(f"{path.name}: {'; '.join(found.remarks)}")
+            problems += [f"{path} {what}" for what in _unstorable(dataset) if split != SPLITS[0]]
+        remarks += found.remarks
     except UserError as error:
         problems.append(str(error))
     if problems:
         return problems + _folder_problem(folder)
-    labels[split] = [(category["id"], category["name"]) for category in dataset["categories"]]
+    categories[split] = {category["name"]: category["id"] for category in dataset["categories"]}
     return _image_problems(folder, dataset, path)
+
+
+def _unstorable(dataset: dict[str, Any]) -> list[str]:
+    """List the ids that predictions could not be stored with; crowds are no objects of theirs."""
+    problems = []
+    for part, largest in LARGEST.items():
+        ids = [one["id"] for one in dataset[part] if not one.get("iscrowd")]
+        if found := [id for id in ids if not 0 <= id <= largest]:
+            problems.append(f"has {part} with ids over {largest} or under 0: {some(found)}")
+    return problems
 
 
 def _image_problems(folder: Path, dataset: dict[str, Any], path: Path) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from mmdet.datasets.api_wrappers import COCO
 
-from gfl.data.annotations import normal, shape_problem
+from gfl.data.annotations import in_normal_form, shape_problem
 from gfl.data.json_values import read_json, some
 from gfl.errors import UserError
 
@@ -35,12 +35,8 @@ def _read(self: Any, annotation_file: str | Path | None = None) -> None:
 
 def _dataset(path: Path) -> Any:
     dataset = read_json(path)
-    if shape_problem(dataset):  # a list of images alone, as of COCO's test-dev
-        return dataset
-    found = normal(dataset)
-    if found.problems:
-        raise UserError(f"{path} {'; '.join(found.problems)}")
-    return found.dataset
+    # A list of images alone, as of COCO's test-dev, stays as it is.
+    return dataset if shape_problem(dataset) else in_normal_form(dataset, path)
 
 
 def _category_ids(
@@ -51,22 +47,18 @@ def _category_ids(
 ) -> list[int]:
     """Return the ids of categories: of ``cat_names``, if given, every one and in their order.
 
+    A label is a position in these names, whatever the file's order and ids.
+
     Raises:
-        UserError: the annotations lack one of the names, or have them in another order: a label is
-            a position, and would be another class's.
+        UserError: the annotations lack one of the names.
     """
     found = self.getCatIds(cat_names, sup_names, cat_ids)
     if not len(cat_names):
         return found
-    names = [self.cats[id]["name"] for id in found]
-    if missing := [name for name in cat_names if name not in names]:
+    ids = {self.cats[id]["name"]: id for id in found}
+    if missing := [name for name in cat_names if name not in ids]:
         raise UserError(
             f"the annotations lack {len(missing)} of the {len(cat_names)} classes that labels are "
             f"numbered by: {some(missing)}"
         )
-    if not sup_names and not cat_ids and names != list(cat_names):
-        raise UserError(
-            f"the annotations have their classes in another order than the labels: {some(names)}; "
-            f"expected {some(list(cat_names))}"
-        )
-    return found
+    return [ids[name] for name in cat_names]

@@ -53,7 +53,13 @@ def file_name(image: object) -> str | None:
 class Images:
     """The images in normal form, and the way from what annotations call them to their ids."""
 
-    def __init__(self, listed: Sequence[Any], found: Found, made: Normal) -> None:
+    def __init__(
+        self,
+        listed: Sequence[Any],
+        found: Found,
+        made: Normal,
+        without: frozenset[str] = frozenset(),
+    ) -> None:
         listed = once(listed, "image", made)
         named = [_named_image(image) for image in listed]
         if any(a is not b for a, b in zip(named, listed, strict=True)):
@@ -62,6 +68,11 @@ class Images:
         self.items = [with_values(image, id=id) for image, id in zip(named, ids, strict=True)]
         self.sizes: dict[Any, tuple[float, float]] = {}
         self.names: dict[Any, str] = {}
+        left_out = [one for one in self.items if without and file_name(one) in without]
+        self.left_out = {one["id"] for one in left_out}
+        if left_out:
+            self.items = [one for one in self.items if one["id"] not in self.left_out]
+            made.changed = True
         for image in self.items:
             if not isinstance(image, dict):
                 continue

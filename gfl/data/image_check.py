@@ -19,6 +19,7 @@ from typing import Any
 
 import PIL
 
+from gfl import hardware
 from gfl.data import images
 from gfl.data.images import ImageError
 from gfl.files import write_text
@@ -44,7 +45,7 @@ def examine(
     known = {path: memory.size(path) for path in paths}
     todo = [path for path, size in known.items() if size is None]
     found: dict[Path, Size | ImageError] = {p: size for p, size in known.items() if size}
-    pool = ThreadPoolExecutor(min(_cores(), MOST_THREADS))
+    pool = ThreadPoolExecutor(min(hardware.cores(), MOST_THREADS))
     # Around all threads: what each of them says about warnings is the whole process's.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -76,11 +77,6 @@ def _key(path: Path) -> Key:
     except (OSError, ValueError):  # ValueError: a name with a zero byte
         return []
     return [about.st_size, about.st_mtime_ns]
-
-
-def _cores() -> int:
-    here = hasattr(os, "sched_getaffinity")  # not on macOS
-    return len(os.sched_getaffinity(0)) if here else os.cpu_count() or 1
 
 
 class _Memory:

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from gfl.data.json_values import some
+from gfl.errors import UserError
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to read what a format leaves open, and what is broken."""
+
+    pixels_from: int | None = None  # 0 or 1, of VOC's corners; None: nobody said
+    skip_broken: bool = False
 
 
 @dataclass
@@ -16,3 +28,28 @@ class Listed:
     layout: str
     remarks: list[str] = field(default_factory=list)
     where: list[str] = field(default_factory=list)  # each annotation's place in those files
+
+
+def left_out(
+    path: Path,
+    what: str,
+    problems: Sequence[str],
+    options: Options,
+    *,
+    is_any_left: bool,
+    with_image: bool = False,
+) -> list[str]:
+    """Say what is left out as broken, alone or with its image; nothing if there are no problems.
+
+    Raises:
+        UserError: the options do not allow it, or nothing would be left.
+    """
+    if not problems:
+        return []
+    it, its = ("it", "its image") if len(problems) == 1 else ("them", "their images")
+    what = f"{what} cannot be read"
+    if options.skip_broken and is_any_left:
+        return [f"left out{f' with {its}' if with_image else ''}: {what}: {some(problems)}"]
+    both = f"{it} and {its}" if with_image else it
+    way = f" (--skip-broken leaves {both} out)" if is_any_left else ""
+    raise UserError(f"{path}: {what}: {some(problems)}{way}")

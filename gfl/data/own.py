@@ -17,9 +17,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from gfl.data import annotations, bboxes, class_names, finding, sources, splitting
 from gfl.data.identified import Normal
 from gfl.data.json_values import Found, some
-from gfl.data.own_images import image_files, measure, merge_images
+from gfl.data.listed import Options
+from gfl.data.own_images import image_files, measure, merge_images, unreadable
+from gfl.data.own_spec import OwnSpec, OwnSplit, normal_file
 from gfl.data.sources import Source
+from gfl.data.voc import LAYOUT as VOC
 from gfl.errors import UserError, did_you_mean
+from gfl.escape import counted
 
 if TYPE_CHECKING:
     from gfl.data.image_check import Progress
@@ -30,25 +34,6 @@ MOST_DETECTIONS = 100  # an image, of which COCO's metrics take account
 
 
 @dataclass(frozen=True)
-class OwnSplit:
-    """One of the two parts of a data set, as it stands in a run's configuration."""
-
-    annotations: str  # path below the data's folder
-    images: str
-    sha256: str  # of the annotation file
-    normal: str | None = None  # SHA-256 of its normal form, where it is not in that itself
-
-
-@dataclass(frozen=True)
-class OwnSpec:
-    """What a run's result owes to its data: the classes, in the labels' order, and the boxes."""
-
-    classes: tuple[str, ...]
-    train: OwnSplit
-    val: OwnSplit
-
-
-@dataclass(frozen=True)
 class Contents:
     """How much there is in a split."""
 
@@ -56,7 +41,8 @@ class Contents:
     objects: dict[str, int]  # of each class; no crowds
 
     def __str__(self) -> str:
-        return f"{self.images} images, {sum(self.objects.values())} objects"
+        objects = sum(self.objects.values())
+        return f"{counted(self.images, 'image')}, {counted(objects, 'object')}"
 
 
 @dataclass(frozen=True)
@@ -138,11 +124,6 @@ class _Split:
         return [f"{os.path.basename(self.path)} ({self.name}): {'; '.join(said)}"] if said else []
 
 
-def normal_file(split: str) -> str:
-    """Return the name, in a run's folder, of a split's annotations in normal form."""
-    return f"annotations-{split}.json"
-
-
 def read(
     root: str | Path,
     *,
@@ -152,6 +133,7 @@ def read(
     val_images: str | Path | None = None,
     split: float | None = None,
     boxes: str | None = None,
+    pixels_from: int | None = None,
     skip_broken: bool = False,
     progress: Progress = lambda done, total: None,
 ) -> OwnData:
@@ -159,9 +141,10 @@ def read(
 
     The four paths are below ``root`` or the current folder; what is not given is looked for under
     the names that tools use. ``split`` is the part of one file's images that is for validation,
-    ``boxes`` one of ``gfl.data.bboxes.LAYOUTS``; with ``skip_broken`` annotations that cannot be
-    read are left out. Every image is decoded once, unless it was before: ``progress(done, total)``
-    is called with numbers of images.
+    ``boxes`` one of ``gfl.data.bboxes.LAYOUTS``, ``pixels_from`` the number, 0 or 1, of the first
+    pixel in VOC's files; ``skip_broken`` leaves out annotations and images that cannot be read.
+    Every image is decoded once, unless it was before: ``progress(done, total)`` is called with
+    numbers of images.
 
     Raises:
         UserError: all that is wrong, in one line.
@@ -177,12 +160,19 @@ def read(
         )
     given = {"train": (train or described, train_images), "val": (val or described, val_images)}
     names = ("train",) if split is not None else ("train", "val")
-    parts = _all([lambda name=name: _source(folder, name, *given[name], split) for name in names])
+    if pixels_from not in (None, 0, 1):
+        raise UserError(f"--pixels-from {pixels_from}: expected 0 or 1")
+    options = Options(pixels_from, skip_broken)
+    parts = _all(
+        [lambda name=name: _source(folder, name, *given[name], split, options) for name in names]
+    )
     if fixed := [part for part in parts if boxes and part.layout not in (None, boxes)]:
         raise UserError(
             f"--boxes {boxes}: {fixed[0].path} has a format that says what its boxes are; that is "
             "for COCO's JSON alone"
         )
+    if pixels_from is not None and (others := [p for p in parts if p.layout != VOC]):
+        raise UserError(f"--pixels-from: {others[0].path} is not in Pascal VOC's layout")
     splits = _normal(folder, parts, boxes, skip_broken, progress)
     training, validation = _divided(splits[0], split) if split is not None else splits
     _agree(training, validation)
@@ -235,11 +225,16 @@ def _all(readings: Sequence[Callable[[], T]]) -> list[T]:
 
 
 def _source(
-    root: Path, name: str, given: str | Path | None, images: str | Path | None, part: float | None
+    root: Path,
+    name: str,
+    given: str | Path | None,
+    images: str | Path | None,
+    part: float | None,
+    options: Options,
 ) -> Source:
     path = _given(root, given, f"--{name}") if given else None
     folder = _given(root, images, f"--{name}-images") if images else None
-    return sources.read(root, name, path, folder, whole=part is not None)
+    return sources.read(root, name, path, folder, part is not None, options)
 
 
 def _given(root: Path, path: str | Path, option: str) -> Path:
@@ -254,7 +249,7 @@ def _given(root: Path, path: str | Path, option: str) -> Path:
 def _normal(
     root: Path, parts: Sequence[Source], boxes: str | None, skip: bool, progress: Progress
 ) -> list[_Split]:
-    """Bring all splits into normal form, with their images found and measured."""
+    """Bring all splits into normal form, their images found and measured."""
     from gfl.data.image_check import examine  # numpy and Pillow, which no other command waits for
 
     found: dict[str, Found] = {part.name: defaultdict(list) for part in parts}
@@ -263,6 +258,7 @@ def _normal(
     splits, problems = [], []
     for part in parts:
         mine = found[part.name]
+        names, lost = unreadable(part, files[part.name], sizes)
         measure(part, files[part.name], sizes, mine)
         normal = annotations.normal(
             _placed(part),
@@ -270,11 +266,13 @@ def _normal(
             trainable=True,
             skip=skip,
             doubt=True,
+            without=names,
         )
         _numbered(part, normal)
         merge_images(normal)
         normal.changed |= part.rewritten
-        wrong = [f"{len(which)} {what}: {some(which)}" for what, which in mine.items()]
+        wrong = [_of_images(what, which) for what, which in mine.items()]
+        wrong += _unread(part, lost, skip, is_any_left=normal.kept > 0)
         wrong += _exchanged(part, files[part.name], sizes)
         wrong += normal.problems
         if normal.broken and normal.kept and not skip:
@@ -286,8 +284,23 @@ def _normal(
     return splits
 
 
+def _of_images(what: str, which: Sequence[object]) -> str:
+    """A clause of what is wrong with images, "image that train/ lacks", and of which."""
+    return f"{counted(len(which), 'image')}{what.removeprefix('image')}: {some(which)}"
+
+
+def _unread(part: Source, lost: Found, skip: bool, *, is_any_left: bool) -> list[str]:
+    """Say which images cannot be read; as a remark where they are left out."""
+    said = [_of_images(what, which) for what, which in lost.items()]
+    if skip and is_any_left:
+        part.remarks += [f"left out: {clause}" for clause in said]
+        return []
+    way = " (--skip-broken leaves such images out)" if is_any_left else ""
+    return [clause + way for clause in said]
+
+
 def _exchanged(part: Source, files: Sequence[Path | None], sizes: Mapping[Path, Any]) -> list[str]:
-    """Say it where all images have the sides the file says, but the one in the other's place."""
+    """Report a file in which every image's width and height are exchanged."""
     said = [(one.get("height"), one.get("width")) for one in part.dataset["images"]]
     found = [sizes.get(path) if path else None for path in files]
     if not said or said != found or all(h == w for h, w in said):
@@ -319,7 +332,7 @@ def _divided(whole: _Split, part: float) -> tuple[_Split, _Split]:
     train, val = splitting.divide(whole.dataset, part, whole.folder)
     source = whole.source
     said = (
-        f"divided by --split {part:g}: {len(train['images'])} images to train on, "
+        f"divided by --split {part:g}: {counted(len(train['images']), 'image')} to train on, "
         f"{len(val['images'])} to evaluate on, by the hash of their names"
     )
     remarks = [*whole.normal.remarks, said]
@@ -362,19 +375,28 @@ def _warnings(train: _Split, val: _Split) -> list[str]:
         if without := [name for name, count in objects.items() if not count]:
             warnings.append(f"no object in {split.name} of: {some(without)}")
         if over := _sticking_out(split):
-            warnings.append(
-                f"{len(over)} boxes in {split.name} stick out of their image and are cut at its "
-                f"border in training: annotations {some(over)}"
+            cut = counted(
+                len(over),
+                f"box in {split.name} sticks out of its image and is",
+                f"boxes in {split.name} stick out of their image and are",
             )
+            warnings.append(f"{cut} cut at its border in training: annotations {some(over)}")
     annotated = {annotation["image_id"] for annotation in train.dataset["annotations"]}
     if empty := len(train.dataset["images"]) - len(annotated):
-        warnings.append(f"{empty} images in train have no objects: they are not trained on")
+        images = counted(
+            empty,
+            "image in train has no objects: it is",
+            "images in train have no objects: they are",
+        )
+        warnings.append(f"{images} not trained on")
     if both := sorted(_paths(train) & _paths(val)):
-        warnings.append(f"{len(both)} images are in train and in val: {some(both)}")
+        images = counted(len(both), "image is", "images are")
+        warnings.append(f"{images} in train and in val: {some(both)}")
     if full := _crowded(val):
+        images = counted(len(full), "image in val has", "images in val have")
         warnings.append(
-            f"{len(full)} images in val have more than {MOST_DETECTIONS} objects, and AP covers at "
-            f"most {MOST_DETECTIONS} detections an image: {some(full)}"
+            f"{images} more than {MOST_DETECTIONS} objects, and AP covers at most "
+            f"{MOST_DETECTIONS} detections an image: {some(full)}"
         )
     return warnings
 

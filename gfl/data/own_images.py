@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gfl.data import finding
-from gfl.data.identified import Normal
+from gfl.data.identified import Normal, file_name
 from gfl.data.json_values import Found, number, some
 from gfl.data.sources import Source
+from gfl.escape import counted
 
 if TYPE_CHECKING:
     from gfl.data.image_check import Size
@@ -28,21 +30,40 @@ def image_files(part: Source, found: Found) -> list[Path | None]:
     hits = images.find_all(part.names)
     for image, name, at in zip(part.dataset["images"], part.names, hits, strict=True):
         if name and at is None and name not in images.ambiguous:
-            found[f"images that {part.folder}/ lacks"].append(name)
+            found[f"image that {part.folder}/ lacks"].append(name)
         if name and at and at != name:
             if other.setdefault(at, name) != name:
-                found["image files that fit several names"].append(at)
+                found["image whose file fits several names"].append(at)
             image = image | {"file_name": at}
         listed.append(image)
         files.append(part.folder / at if at else None)
     for name, fits in images.ambiguous.items():
-        found["image names that fit several files"].append(f"{name} ({some(fits, 3)})")
+        found["image whose name fits several files"].append(f"{name} ({some(fits, 3)})")
     if other:
         name, at = next(iter((name, at) for at, name in other.items()))
         part.dataset, part.rewritten = part.dataset | {"images": listed}, True
         first = f"{some([name])} is {some([at])}"
-        part.remarks.append(f"{len(other)} images found under other names ({first})")
+        renamed = counted(len(other), "image")
+        part.remarks.append(f"{renamed} found under another name ({first})")
     return files
+
+
+def unreadable(
+    part: Source, files: Sequence[Path | None], sizes: Mapping[Path, Size | ImageError]
+) -> tuple[frozenset[str], Found]:
+    """Return the names of images that are there and cannot be read, and of each reason the images.
+
+    Each is shown with what its decoder said.
+    """
+    names: set[str] = set()
+    found: Found = defaultdict(list)
+    for name, path in zip(part.names, files, strict=True):
+        error = sizes[path] if path is not None else None
+        if path is not None and path.exists() and error and not isinstance(error, tuple):
+            names.add(str(name))
+            what = f"image cannot be read ({error.reason})"
+            found[what].append(f"{name} ({error.detail})" if error.detail else name)
+    return frozenset(names), found
 
 
 def measure(
@@ -51,7 +72,7 @@ def measure(
     sizes: Mapping[Path, Size | ImageError],
     found: Found,
 ) -> None:
-    """Hold the images against what stands of them in the annotations, or complete that."""
+    """Check the images against the sizes in the annotations, or fill these in."""
     listed, completed = [], 0
     for image, path in zip(part.dataset["images"], files, strict=True):
         if path is not None:
@@ -61,7 +82,7 @@ def measure(
                 completed += 1
                 image = image | {"width": size[0], "height": size[1]}
                 said = size
-            _check_image(path, size, image["file_name"], tuple(said), part.name, found)
+            _check_image(path, size, str(file_name(image)), tuple(said), part.name, found)
         listed.append(image)
     if completed:
         part.dataset, part.rewritten = part.dataset | {"images": listed}, True
@@ -77,18 +98,15 @@ def _check_image(
     split: str,
     found: Found,
 ) -> None:
-    """Hold an image, as it was decoded, against what stands of it in the annotations."""
+    """Check a decoded image against the size in the annotations."""
     if not isinstance(size, tuple):
-        if path.exists():
-            shown = f"{name} ({size.detail})" if size.detail else name
-            found[f"images cannot be read ({size.reason})"].append(shown)
-        else:
-            found[f"images that {path.parent}/ lacks"].append(name)
+        if not path.exists():
+            found[f"image that {path.parent}/ lacks"].append(name)
     elif size != said:
         shown = f"{name} ({size[0]} x {size[1]}, not {said[0]} x {said[1]})"
-        found["images of another size than the file says"].append(shown)
+        found["image of another size than the file says"].append(shown)
     elif split == "train" and min(size) < SMALLEST_IMAGE:
-        what = f"images under {SMALLEST_IMAGE} px, too small to train on"
+        what = f"image under {SMALLEST_IMAGE} px, too small to train on"
         found[what].append(f"{name} ({size[0]} x {size[1]})")
 
 
@@ -109,4 +127,5 @@ def merge_images(normal: Normal) -> None:
     images = [image for image in normal.dataset["images"] if image["id"] not in into]
     normal.dataset = normal.dataset | {"images": images, "annotations": [*boxes.values()]}
     normal.changed = True
-    normal.remarks.append(f"{len(into)} images listed again under another id, put together")
+    images = counted(len(into), "image")
+    normal.remarks.append(f"{images} listed again under another id, put together")

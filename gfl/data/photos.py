@@ -29,18 +29,11 @@ from filelock import FileLock
 from gfl.data.annotations import read
 from gfl.data.coco import annotation_file
 from gfl.data.json_values import some
+from gfl.data.photos_spec import PERSON, SIZE, SPLIT, TRAIN, VAL, PhotosSpec
 from gfl.errors import UserError, told_of_disk
 from gfl.files import sha256, whole_folder
 
-SPLIT = "val2017"  # of COCO, and the folder of the prepared images
-PERSON = "person"
-SIZE = 320  # px, long side
 QUALITY = 95
-TRAIN, VAL = 1693, 1000  # images
-# Of the whole prepared set, made with OpenCV 4.12.0 (``images_digest``), and of its boxes
-# (``boxes_digest``).
-IMAGES = "7f3320a803b72ac2aeb1a11ebaebc8bee15f7b872b4ab3db831aefa6f3988d62"
-BOXES = "b65e7f5df9e2d342551e20430b37899ed13d8cfa9b7b34bcc735de57e6fbfe1f"
 MANIFEST = "manifest.json"
 
 HELP = f"""\
@@ -54,18 +47,6 @@ then: make ... PROFILE=photos DATA=DIR, or --data DIR"""
 
 Progress = Callable[[int, int], None]
 Tell = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class PhotosSpec:
-    """What a run's result owes to its data, as it stands in the run's configuration."""
-
-    classes: tuple[str, ...] = (PERSON,)
-    size: int = SIZE
-    train: int = TRAIN
-    val: int = VAL
-    images: str = IMAGES
-    boxes: str = BOXES
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from gfl.data import finding, voc, yolo
 from gfl.data.annotations import PARTS, shape_problem
 from gfl.data.identified import file_name
 from gfl.data.json_values import is_plain, read_json, some
-from gfl.data.listed import Listed
+from gfl.data.listed import Listed, Options
 from gfl.errors import UserError
 from gfl.files import sha256
 
@@ -42,7 +42,14 @@ class Source:
         return [file_name(image) for image in self.dataset["images"]]
 
 
-def read(root: Path, name: str, given: Path | None, images: Path | None, whole: bool) -> Source:
+def read(
+    root: Path,
+    name: str,
+    given: Path | None,
+    images: Path | None,
+    whole: bool,
+    options: Options,
+) -> Source:
     """Find and read one split, or with ``whole`` the data set that is to be divided.
 
     Raises:
@@ -54,7 +61,7 @@ def read(root: Path, name: str, given: Path | None, images: Path | None, whole: 
         if given is not None and given.suffix.lower() == ".json":
             raise
         for other in (yolo, voc):
-            if (found := other.read(root, name, given, whole)) is not None:
+            if (found := other.read(root, name, given, whole, options)) is not None:
                 if images:
                     raise UserError(
                         f"--{name}-images: {found.path} itself says where its images lie; that is "
@@ -84,7 +91,7 @@ def _hint(root: Path, whole: bool) -> str:
     folders = [p for p in root.iterdir() if p.is_dir() and not p.name.startswith((".", "__"))]
     for inner in folders if len(folders) == 1 else ():  # as a ZIP file is unpacked
         with suppress(UserError, OSError):
-            if not yolo.description(inner) and not voc.read(inner, "train", None, False):
+            if not yolo.description(inner) and not voc.is_split(inner, "train"):
                 for name in finding.SPELLINGS:
                     finding.annotation_file(inner, name)
             return f"{root} has its data in {inner.name}/: give {inner} as DATA"

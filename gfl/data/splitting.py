@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gfl.errors import UserError
+from gfl.escape import counted
 from gfl.files import sha256
 
 COPY = re.compile(r"\.rf\.[0-9A-Za-z]+(?=\.|$)")  # Roboflow's mark of an augmented copy
@@ -38,7 +39,7 @@ def divide(
             break
         chosen |= groups[name]
     if len(chosen) == len(dataset["images"]):
-        raise UserError(f"--split {part:g}: {len(chosen)} images cannot be divided")
+        raise UserError(f"--split {part:g}: {counted(len(chosen), 'image')} cannot be divided")
     return _only(dataset, chosen, False), _only(dataset, chosen, True)
 
 

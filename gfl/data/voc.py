@@ -1,8 +1,9 @@
 """Data sets in Pascal VOC's layout: an XML file of boxes for each image.
 
-Corners are taken as they stand, as labelling tools write them; VOC's own count pixels from 1, which
-shifts every box, of training and of evaluation alike, by one pixel. ``difficult`` objects are what
-VOC's evaluation leaves out, and so COCO's crowds: neither trained on nor counted.
+Most labelling tools count pixels from 0, and their corners are taken as they stand. VOC's own files
+count from 1 and include the pixels of both corners: (1, 1, 1, 1) is the first pixel. Which it is,
+``Options.pixels_from`` says. ``difficult`` objects are what VOC's evaluation leaves out, and so
+COCO's crowds: neither trained on nor counted.
 """
 
 from __future__ import annotations
@@ -16,36 +17,44 @@ from xml.parsers import expat
 
 from gfl.data import finding
 from gfl.data.json_values import flag, number, some
-from gfl.data.listed import Listed
+from gfl.data.listed import Listed, Options, left_out
 from gfl.errors import UserError
+from gfl.escape import counted
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
+LAYOUT = "xyxy"
 SETS = "ImageSets/Main/{}.txt"
-BASES = (".", "VOCdevkit/*", "VOC20*")
+BASES = ("VOCdevkit/*", "VOC20*")  # below the data's folder
 
 
-def read(root: Path, name: str, given: Path | None, whole: bool) -> Listed | None:
+def read(root: Path, name: str, given: Path | None, whole: bool, options: Options) -> Listed | None:
     """Return a split in VOC's layout; None: there is none.
 
     Raises:
         UserError: it is not whole, or not what the layout demands.
     """
-    for base in dict.fromkeys(path for pattern in BASES for path in _glob(root, pattern)):
+    for base in _bases(root):
         if (files := _files(base, name, given, whole)) is not None:
-            return _listed(root, base, *files)
+            return _listed(root, base, *files, options)
     return None
+
+
+def is_split(root: Path, name: str) -> bool:
+    """Return whether a folder has a split in VOC's layout."""
+    return any(_files(base, name, None, False) is not None for base in _bases(root))
 
 
 def undivided(root: Path) -> str | None:
     """Say what a folder has that is VOC's, but not which images are for training."""
-    for base in dict.fromkeys(path for pattern in BASES for path in _glob(root, pattern)):
+    for base in _bases(root):
         if found := _files(base, "train", None, True):
             return f"Pascal VOC's files ({os.path.relpath(found[1][0], root)})"
     return None
 
 
-def _glob(root: Path, pattern: str) -> list[Path]:
-    return [root] if pattern == "." else sorted(p for p in root.glob(pattern) if p.is_dir())
+def _bases(root: Path) -> list[Path]:
+    inner = (path for pattern in BASES for path in sorted(root.glob(pattern)) if path.is_dir())
+    return list(dict.fromkeys([root, *inner]))
 
 
 def _files(
@@ -77,54 +86,72 @@ def _folder(folder: Path) -> tuple[Path, list[Path]] | None:
 def _in_list(path: Path, folder: Path) -> list[Path]:
     words = (line.split() for line in path.read_text("utf-8-sig", "replace").splitlines())
     names = [word[0] for word in words if word]
-    files = [folder / f"{name.removesuffix('.xml')}.xml" for name in names]
-    if missing := [file.name for file in files if not file.is_file()]:
-        raise UserError(f"{path} lists {len(missing)} files that {folder}/ lacks: {some(missing)}")
-    return files
+    found = [folder / f"{name.removesuffix('.xml')}.xml" for name in names]
+    if missing := [file.name for file in found if not file.is_file()]:
+        files = counted(len(missing), "file")
+        raise UserError(f"{path} lists {files} that {folder}/ lacks: {some(missing)}")
+    return found
 
 
-def _listed(root: Path, base: Path, path: Path, files: Sequence[Path]) -> Listed:
+def _listed(root: Path, base: Path, path: Path, files: Sequence[Path], options: Options) -> Listed:
     pictures = finding.in_any_case(base, "JPEGImages") or finding.in_any_case(base, "images")
     images = finding.Images(pictures[0] if pictures else base)
     problems: list[str] = []
+    sound: list[Path] = []
+    said: list[str] = []
     listed: list[dict[str, Any]] = []
     boxes: list[dict[str, Any]] = []
-    names: dict[str, None] = {}
-    said: list[str] = []
     where: list[str] = []
-    for id, file in enumerate(files, 1):
+    for file in files:
         shown = os.path.relpath(file, root)
         try:
             tree = _parsed(file)
-            said.append((tree.findtext("filename") or "").strip())
-            listed.append({"id": id} | _size(tree))
             found = list(_objects(tree))
         except ValueError as error:
             problems.append(f"{shown}: {error}")
             continue
-        names |= dict.fromkeys(one["name"] for one in found)
-        boxes += [{"image_id": id, **one} for one in found]
+        sound.append(file)
+        said.append((tree.findtext("filename") or "").strip())
+        listed.append({"id": len(sound)} | _size(tree))
+        boxes += [{"image_id": len(sound), **one} for one in found]
         where += [f"{shown} object {i}" for i in range(1, len(found) + 1)]
-    if problems:
-        raise UserError(f"{path}: {len(problems)} XML files that cannot be read: {some(problems)}")
+    what = counted(len(problems), "XML file")
+    remarks = left_out(path, what, problems, options, is_any_left=bool(boxes), with_image=True)
+    remarks += _counted_from(path, boxes, where, options.pixels_from)
     listed = [
         {"file_name": at} | one
-        for one, at in zip(listed, _images(root, images, files, said), strict=True)
+        for one, at in zip(listed, _images(root, images, sound, said), strict=True)
     ]
-    ids = {name: id for id, name in enumerate(sorted(names), 1)}
+    ids = {name: id for id, name in enumerate(sorted({box["name"] for box in boxes}), 1)}
     for id, box in enumerate(boxes, 1):
         box |= {"id": id, "category_id": ids[box.pop("name")]}
     categories = [{"id": id, "name": name} for name, id in ids.items()]
     dataset = {"images": listed, "annotations": boxes, "categories": categories}
-    return Listed(path, dataset, "xyxy", _counted_from(boxes), where)
+    return Listed(path, dataset, LAYOUT, remarks, where)
 
 
-def _counted_from(boxes: Sequence[dict[str, Any]]) -> list[str]:
-    """Say that pixels may be counted from 1: no corner is at 0, but some are at 1."""
-    if boxes and min(min(box["bbox"][:2]) for box in boxes) == 1:
+def _counted_from(
+    path: Path, boxes: Sequence[dict[str, Any]], where: Sequence[str], first: int | None
+) -> list[str]:
+    """Move corners that count pixels from 1 to where they are; say so where they may do.
+
+    Raises:
+        UserError: they should count from 1, but some are below it.
+    """
+    least = [min(box["bbox"][:2]) for box in boxes]
+    if first == 1:
+        if below := [at for at, one in zip(where, least, strict=True) if one < 1]:
+            raise UserError(
+                f"{path}: --pixels-from 1, but {counted(len(below), 'box begins', 'boxes begin')} "
+                f"below 1, so pixels are counted from 0: {some(below)}"
+            )
+        for box in boxes:
+            left, top, *last = box["bbox"]
+            box["bbox"] = [left - 1, top - 1, *last]
+    elif first is None and boxes and min(least) == 1:
         return [
-            "no box begins at 0, some at 1: pixels may be counted from 1, as VOC's own are; "
-            "corners are taken as they stand, a pixel off if so"
+            "no box begins at 0, some at 1: pixels may be counted from 1, as in VOC's own files; "
+            "corners are taken as they stand, --pixels-from 1 moves them by a pixel"
         ]
     return []
 
@@ -144,7 +171,7 @@ def _parsed(file: Path) -> ET.Element:
 
 
 def _refuse(*_: object) -> NoReturn:
-    raise ValueError("it declares a document type, which annotations have no need of")
+    raise ValueError("it declares a document type (DTD), which may expand without limit")
 
 
 def _images(

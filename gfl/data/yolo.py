@@ -10,17 +10,16 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import yaml
-
 from gfl.data import finding
 from gfl.data.json_values import some
-from gfl.data.listed import Listed
+from gfl.data.listed import Listed, Options, left_out
 from gfl.errors import UserError
+from gfl.escape import counted
 
 NAME_FILES = (
     "classes.txt", "labels/classes.txt", "obj.names", "_darknet.labels", "classes.names",
@@ -73,6 +72,8 @@ def description(root: Path, given: Path | None = None) -> Description | None:
 
 def _described(path: Path) -> Description | None:
     """A YAML file that describes a data set; all values are text, so that no name becomes True."""
+    import yaml  # 10 ms, which every command would wait for
+
     try:
         content = yaml.load(path.read_bytes(), Loader=yaml.BaseLoader)  # builds nothing but text
     except OSError as error:
@@ -87,7 +88,7 @@ def _described(path: Path) -> Description | None:
     return None
 
 
-def read(root: Path, name: str, given: Path | None, whole: bool) -> Listed | None:
+def read(root: Path, name: str, given: Path | None, whole: bool, options: Options) -> Listed | None:
     """Return a split in YOLO's layout; None: there is none.
 
     Raises:
@@ -100,13 +101,13 @@ def read(root: Path, name: str, given: Path | None, whole: bool) -> Listed | Non
         images = _folder(root, name, whole)
         if images is None or not _labels_of(images):
             return None
-        return _listed(root, images, images[0].parent, _names(root), ())
+        return _listed(root, images, images[0].parent, _names(root), (), options)
     content = described.content
     if whole and content.get("train") and content.get("val"):
         raise UserError(f"{described.path} has train and val: leave --split out")
     images, remarks = _images(root, name, described)
     names = _class_names(described)
-    listed = _listed(root, images, described.path, names, content.get("kpt_shape"))
+    listed = _listed(root, images, described.path, names, content.get("kpt_shape"), options)
     listed.remarks += remarks
     return listed
 
@@ -198,7 +199,7 @@ def _in_list(root: Path, path: Path) -> list[Path]:
     hits = [root / hit if hit else None for hit in finding.Images(root).find_all(asked)]
     found = [hit or at for hit, at in zip(hits, beside, strict=True)]
     if missing := [name for name, at in zip(names, found, strict=True) if not at.is_file()]:
-        raise UserError(f"{path} lists {len(missing)} images that are missing: {some(missing)}")
+        raise UserError(f"{path} lists {counted(len(missing), 'missing image')}: {some(missing)}")
     return [Path(os.path.normpath(at)) for at in found]
 
 
@@ -214,7 +215,8 @@ def _class_names(described: Description) -> dict[int, str]:
     count = described.content.get("nc")
     if len(found) < len(names) or (count is not None and count != str(len(names))):
         said = f"nc is {count}" if len(found) == len(names) else "a number is there twice"
-        raise UserError(f"{described.path}: names has {len(names)} classes, but {said}")
+        classes = counted(len(names), "class", "classes")
+        raise UserError(f"{described.path}: names has {classes}, but {said}")
     return found
 
 
@@ -260,42 +262,54 @@ def _label_files(image: Path) -> list[Path]:
 
 
 def _listed(
-    root: Path, images: Sequence[Path], path: Path, names: dict[int, str], keypoints: object
+    root: Path,
+    images: Sequence[Path],
+    path: Path,
+    names: dict[int, str],
+    keypoints: object,
+    options: Options,
 ) -> Listed:
     listed = Listed(path, {}, "cxcywh-fractions")
     if not _labels_of(images):
         labels = os.path.relpath(_label_files(images[0])[0], root)
         raise UserError(
-            f"{path}: none of its {len(images)} images has a label file; the first one's is "
-            f"looked for as {labels}"
+            f"{path}: none of its {counted(len(images), 'image')} has a label file; the first "
+            f"one's is looked for as {labels}"
         )
     problems: list[str] = []
+    lost: list[str] = []
+    kept: list[Path] = []
     boxes: list[dict[str, Any]] = []
     without = twice = 0
-    for id, image in enumerate(images, 1):
+    for image in images:
         file = _label_file(image)
-        without += not file.is_file()
+        found, wrong = _labels(file, os.path.relpath(file, root), names, bool(keypoints))
+        problems += wrong
+        if wrong and not found:
+            lost.append(os.path.relpath(file, root))
+            continue
+        kept.append(image)
         here: dict[tuple[Any, ...], str] = {}
-        shown = os.path.relpath(file, root)
-        for where, label in _lines(file):
-            try:
-                one = _object(label, names, bool(keypoints))
-                twice += one in here
-                here.setdefault(one, f"{shown} line {where}")
-            except ValueError as error:
-                problems.append(f"{shown} line {where}: {error}")
-        boxes += [{"image_id": id, "category_id": c, "bbox": list(box)} for c, *box in here]
+        for label, at in found:
+            here.setdefault(label, at)
+        without += not file.is_file()
+        twice += len(found) - len(here)
+        boxes += [{"image_id": len(kept), "category_id": c, "bbox": [*box]} for c, *box in here]
         listed.where += here.values()
-    if problems:
-        raise UserError(f"{path}: {len(problems)} labels that cannot be read: {some(problems)}")
+    what = counted(len(problems), "label")
+    listed.remarks += left_out(path, what, problems, options, is_any_left=bool(boxes))
+    if lost:  # it would pass for an image without objects
+        images_lost = counted(len(lost), "image")
+        listed.remarks.append(f"left out: {images_lost} without a readable label: {some(lost)}")
     if without:
-        listed.remarks.append(f"{without} images without a label file have no objects")
+        have = "has" if without == 1 else "have"
+        listed.remarks.append(f"{counted(without, 'image')} without a label file {have} no objects")
     if twice:
-        listed.remarks.append(f"{twice} labels that are there twice, taken once")
+        listed.remarks.append(f"{counted(twice, 'label')} listed twice, taken once")
     listed.dataset = {
         "images": [
             {"id": id, "file_name": os.path.relpath(image, root).replace(os.sep, "/")}
-            for id, image in enumerate(images, 1)
+            for id, image in enumerate(kept, 1)
         ],
         "annotations": [{"id": id, **box} for id, box in enumerate(boxes, 1)],
         "categories": [{"id": id, "name": name} for id, name in sorted(names.items())],
@@ -303,11 +317,26 @@ def _listed(
     return listed
 
 
-def _lines(file: Path) -> Iterator[tuple[int, str]]:
-    if file.is_file():
-        for number, line in enumerate(file.read_text("utf-8-sig", "replace").splitlines(), 1):
-            if line.strip():
-                yield number, line
+def _labels(
+    file: Path, shown: str, names: dict[int, str], keypoints: bool
+) -> tuple[list[tuple[tuple[Any, ...], str]], list[str]]:
+    """A label file's objects, each with its place; and what is wrong with the others."""
+    if not file.is_file():
+        return [], []
+    try:
+        lines = file.read_text("utf-8-sig", "replace").splitlines()
+    except OSError as error:
+        return [], [f"{shown}: {error.strerror}"]
+    found, wrong = [], []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        at = f"{shown} line {number}"
+        try:
+            found.append((_object(line, names, keypoints), at))
+        except ValueError as error:
+            wrong.append(f"{at}: {error}")
+    return found, wrong
 
 
 def _object(line: str, names: dict[int, str], keypoints: bool) -> tuple[Any, ...]:

@@ -23,7 +23,6 @@ Piece = tuple[str, str]  # text, and the path of the font to write it in
 
 DEJAVU = str(Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf"))
 LONGEST = 32  # columns of a class's name at its box
-MOST = 5  # names in a message
 # Of the same family these come last.
 UNLIKE = ("bold", "italic", "oblique", "black", "light", "thin", "condensed", "mono", "serif")
 IGNORED = ("Mn", "Me", "Cf")  # marks on a letter, joiners: no glyph of their own is needed
@@ -40,20 +39,19 @@ def shown(category: str, label: int) -> str:
 
 
 def missing(classes: Sequence[str]) -> str:
-    """Say which classes have names that no font here can show, and what helps; empty: none has."""
+    """Say which class names no installed font can show, and what helps; empty: there are none."""
     without = {i: name for i, name in enumerate(classes) if shown(name, i) != _whole(name)}
     if not without:
         return ""
     named = [f"{escape.shortened(name, LONGEST)} (class {i + 1})" for i, name in without.items()]
-    more = f" and {len(named) - MOST} more" if len(named) > MOST else ""
     text = "".join(without.values())
     if _is_right_to_left(text) and not _lays_out():
-        why, remedy = "no libraqm, which right-to-left scripts need,", "install libraqm or fribidi"
+        why = "libraqm, which right-to-left scripts need, is missing for"
+        remedy = "libraqm or fribidi"
     else:
-        why, remedy = "no font with the glyphs", f"install {_package(text)}"
+        why, remedy = "no installed font has the glyphs of", _package(text)
     return (
-        f"{why} is here for {', '.join(named[:MOST])}{more}: drawn as their numbers; "
-        f"{remedy} to see the names"
+        f"{why} {escape.some(named)}: numbers are drawn instead; install {remedy} to see the names"
     )
 
 

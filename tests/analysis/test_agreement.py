@@ -107,7 +107,7 @@ def test_one_seed_cannot_tell_noise_from_disagreement() -> None:
 def test_equal_metrics_and_curve_are_the_same_to_the_bit() -> None:
     (cell,) = filled([(30.0,)], [(30.0,)])
     elsewhere = replace(cell.own[0], fps=99.0, seconds=5.0, hardware={"cpu": "another"})
-    said = ["This machine agrees with the reference: all 1 runs to the bit."]
+    said = ["This machine agrees with the reference: 1 run to the bit."]
     assert agreement.lines([replace(cell, own={0: elsewhere})]) == said
     nearly = replace(elsewhere, curve=[{"iter": 1, "loss": math.nextafter(1.0, 2.0)}])
     assert kinds(agreement.agreement([replace(cell, own={0: nearly})])) == ["unknown"]

@@ -134,7 +134,7 @@ def test_the_table_says_what_it_shows(store: Store) -> None:
     assert "|  |  |  | ours | 1 | 10.0 | 31.5 | — | 50.0 | 50.0 |" in text
     assert "| both | ✓ | ✓ | paper |  | 19.4 | 40.2 | +1.0 |" in text
     assert "embedded shapes data" in text
-    assert "agrees with the reference: all 1 runs to the bit" in text
+    assert "agrees with the reference: 1 run to the bit" in text
 
 
 def test_the_reference_table_does_not_depend_on_this_machine(store: Store) -> None:

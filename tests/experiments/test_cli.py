@@ -7,7 +7,7 @@ import pytest
 from experiments.__main__ import main
 from experiments.worker import ROOT
 
-HEAVY = {"torch", "torchvision", "mmengine", "mmcv", "mmdet", "pandas", "matplotlib"}
+HEAVY = {"torch", "torchvision", "mmengine", "mmcv", "mmdet", "pandas", "matplotlib", "yaml"}
 
 
 def options(tmp_path: Path) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -176,6 +177,46 @@ def test_a_row_without_its_comma_is_refused() -> None:
 def test_an_unknown_table_is_refused() -> None:
     with pytest.raises(ValueError, match="unknown table 'table-1d'; did you mean 'table-1"):
         tables.with_extra({"table-1d": (OWN["table-1c"],)})
+
+
+MISTAKES = {
+    "unknown table": (
+        'ROWS = {"table-1d": (Row("3", Experiment()),)}',
+        "experiments/extra.py: unknown table 'table-1d'; did you mean 'table-1c'?",
+    ),
+    "no experiment": (
+        'ROWS = {"table-1c": (Row("3", None),)}',
+        "experiments/extra.py: table-1c, row '3' has no experiment to run",
+    ),
+    "unknown value": (
+        'ROWS = {\n    "table-1c": (Row("3", Experiment(quality="joit")),)\n}',
+        "experiments/extra.py, line 4: unknown quality 'joit'; did you mean 'joint'?",
+    ),
+    "unknown factor": ("ROWS = Experiment(bta=3.0)", "experiments/extra.py, line 3: Experiment"),
+    "no Python": ("ROWS = {", "experiments/extra.py, line 3: not Python: '{' was never closed"),
+    "nothing": ("", "experiments/extra.py: cannot import name 'ROWS'"),
+}
+
+
+@pytest.mark.parametrize(("rows", "complaint"), MISTAKES.values(), ids=MISTAKES)
+@pytest.mark.parametrize("package", ["experiments", "analysis"])
+def test_a_mistake_ends_a_command_in_one_line(
+    tmp_path: Path, package: str, rows: str, complaint: str
+) -> None:
+    names = "from experiments.declare import Row\nfrom gfl.experiment import Experiment\n"
+    (tmp_path / "extra.py").write_text(names + rows)
+    program = (
+        "import runpy, sys, experiments\n"
+        "experiments.__path__.insert(0, sys.argv.pop())\n"
+        f"runpy.run_module('{package}', run_name='__main__', alter_sys=True)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, "--help", str(tmp_path)], capture_output=True, text=True,
+        cwd=ROOT,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"{package}: {complaint}")
+    assert done.stderr.count("\n") == 1
 
 
 def test_a_row_of_the_papers_has_a_number() -> None:

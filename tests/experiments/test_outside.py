@@ -28,7 +28,7 @@ from experiments.predict_pictures import drawn_as
 from experiments.profiles import SMOKE
 from experiments.worker import ROOT
 from gfl import terminal
-from gfl.data.own import OwnSpec, OwnSplit
+from gfl.data.own_spec import OwnSpec, OwnSplit
 from gfl.experiment import Experiment
 from gfl.files import sha256, write_text
 from gfl.record import METRICS, Request

@@ -108,7 +108,7 @@ def test_again_says_that_they_are_there_and_makes_nothing(store, asked, call, ca
     capfd.readouterr()
     assert call("predict", "table-3/none", id, id) == 0
     out = capfd.readouterr().out.splitlines()
-    assert [line.partition(":")[0] for line in out] == ["there already, verified"] * 2
+    assert [line.partition(":")[0] for line in out] == ["already there, verified"] * 2
     assert len(asked) == 2
 
 
@@ -117,7 +117,7 @@ def test_damaged_predictions_are_made_anew(store, asked, call, capfd) -> None:
     record = own(store, "QFL")
     (store.run_dir("smoke", record.id) / LOCATIONS).write_bytes(b"PAR1")
     assert call("predict", "table-3/QFL") == 0
-    assert "missing or damaged: made anew" in capfd.readouterr().err
+    assert "missing or damaged; predicting again" in capfd.readouterr().err
     assert own(store, "QFL") == record
     assert predictions.verified(store.run_dir("smoke", record.id), record.predictions)
 

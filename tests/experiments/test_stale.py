@@ -217,7 +217,7 @@ def test_again_trains_what_is_stale_and_keeps_the_old(
     assert cli("run", "table-3/QFL", "--again") == 0
     assert trained() == [QFL, QFL]
     kept = folder.with_name(f"{QFL}.before-1")
-    assert f"trained anew; what was there is kept in {kept}\n" in capfd.readouterr().out
+    assert f"training from scratch; the previous run is kept in {kept}\n" in capfd.readouterr().out
     assert RunRecord.load(kept / "record.json") == old
     assert (kept / "final.pth").read_text() == "its weights"
     assert not (folder / "final.pth").exists()
@@ -281,7 +281,7 @@ def test_what_is_gone_on_with_by_other_code_is_said_and_is_neithers(
     assert "partial, 1 of 2 epochs, stale" in capfd.readouterr().out
     assert cli("run", "table-3/QFL") == 0
     out = capfd.readouterr().out
-    assert f"QFL, seed 0: what it goes on from was trained by c0ffee0; {CHANGED}" in out
+    assert f"QFL, seed 0: the epochs so far were trained by c0ffee0; {CHANGED}" in out
     made = record(tmp_path)
     assert made.dirty
     assert stale.mixed(made) == ["gfl/losses.py"]

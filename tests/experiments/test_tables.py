@@ -193,6 +193,10 @@ def test_a_runs_id_names_its_seed() -> None:
         ("table-5", "did you mean 'table-"),
         ("atss-joint-dirak", "did you mean 'atss-joint-dirac'"),
         ("atss-joint-dirac-s0-00000000", "its id is now atss-joint-dirac-s0-"),
+        (
+            "table-4/nonsense",
+            r"Table 4 has no row 'nonsense'; known: ([^,]+, ){4}[^,]+ and \d+ more$",
+        ),
         ("nonsense", r"known: all(, [\w-]+){4} and \d+ more$"),
     ],
 )

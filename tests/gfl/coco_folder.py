@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from gfl.data.photos import PhotosSpec
+from gfl.data.photos_spec import PhotosSpec
 
 SPEC = PhotosSpec(size=160, train=5, val=3)
 SIZES = ((320, 240), (240, 320), (318, 213), (300, 275), (150, 100))  # width, height

@@ -43,4 +43,6 @@ def test_a_full_disk_is_known_under_torchs_error_too() -> None:
 
 def test_a_near_miss_is_named_and_else_what_is_known() -> None:
     assert did_you_mean("laptp", ["smoke", "laptop"]) == "; did you mean 'laptop'?"
-    assert did_you_mean("x", ["smoke", "laptop"]) == "; known: laptop, smoke"
+    assert did_you_mean("x", ["smoke", "laptop"]) == "; known: smoke, laptop"
+    assert did_you_mean("x", {"smoke", "laptop"}) == "; known: laptop, smoke"
+    assert did_you_mean("nope", map(str, range(8))) == "; known: 0, 1, 2, 3, 4 and 3 more"

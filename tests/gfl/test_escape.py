@@ -288,3 +288,9 @@ def test_at_most_five_cases_are_named_and_the_others_counted(count: int, shown: 
 
 def test_each_named_case_is_cut_and_may_stand_between_semicolons() -> None:
     assert escape.some(["ab\n", "x" * 9, "c"], 2, "; ", 5) == "ab\\n; xxxx… and 1 more"
+
+
+def test_a_number_has_its_noun() -> None:
+    assert escape.counted(1, "image") == "1 image"
+    assert [escape.counted(n, "box", "boxes") for n in (0, 1, 2)] == ["0 boxes", "1 box", "2 boxes"]
+    assert escape.counted(5000, "image is", "images are", ",") == "5,000 images are"

@@ -173,7 +173,7 @@ def test_ground_truth_that_cannot_be_counted_is_named(change, problem, tmp_path)
     for given, name in ((coco(dataset), "the ground truth"), (path, str(path))):
         with pytest.raises(UserError) as caught:
             coco_metrics(given, [])
-        assert str(caught.value).startswith(f"{name} cannot be evaluated against:")
+        assert str(caught.value).startswith(f"{name} has 1 x ")
         assert problem in str(caught.value)
 
 

@@ -181,7 +181,7 @@ def test_what_is_missing_left_over_or_of_another_shape_is_named() -> None:
         "1 of another shape: backbone.conv1.weight [64, 1, 7, 7], expected [64, 3, 7, 7]",
     ]
     missing, *_ = refusal(RETINANET, {n: t for n, t in state.items() if "bbox_head" in n})
-    assert re.fullmatch(r"\d+ missing: (?:[\w.]+, ){5}\.\.\.", missing)
+    assert re.fullmatch(r"\d+ missing: [\w.]+(?:, [\w.]+){4} and \d+ more", missing)
 
 
 def test_only_batchnorms_counts_may_lack() -> None:

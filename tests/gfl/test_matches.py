@@ -26,12 +26,6 @@ from gfl.predictions import MATCHES, OBJECTS
 Case = tuple[dict[str, Any], list[dict[str, Any]]]
 
 
-def in_float32(case: Case) -> Case:
-    """A drawn case whose scores are a detector's."""
-    dataset, detections = case
-    return dataset, [one | {"score": float(np.float32(one["score"]))} for one in detections]
-
-
 def written(evaluated: Evaluated) -> tuple[Evaluated, dict[str, bytes]]:
     """What is read back, and the files."""
     with TemporaryDirectory() as name:
@@ -51,8 +45,17 @@ def assert_same_matches(ours: Matches, theirs: Matches) -> None:
     for name in ("images", "categories", "objects", "recalled"):
         np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name))
     for one, other in zip(ours.ranked, theirs.ranked, strict=True):
-        for name in ("image", "score", "inside", "match"):
+        for name in ("image", "inside", "match"):
             np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+    ours_ranked, theirs_ranked = (
+        np.concatenate([r.score for r in m.ranked]) for m in (ours, theirs)
+    )
+    np.testing.assert_array_equal(ranks(ours_ranked), ranks(theirs_ranked))
+
+
+def ranks(score: np.ndarray) -> np.ndarray:
+    """Which score is how high: 0 the highest, equal ones alike."""
+    return np.unique(-score, return_inverse=True)[1]
 
 
 def assert_same_errors(ours: Sorted, theirs: Sorted) -> None:
@@ -66,7 +69,7 @@ def assert_same_errors(ours: Sorted, theirs: Sorted) -> None:
 @given(coco_drawn.cases())
 def test_what_is_read_back_is_what_the_ground_truth_gives(case: Case) -> None:
     """The twelve figures to the last digit, the matches, and the errors at both IoUs."""
-    dataset, detections = in_float32(case)
+    dataset, detections = case
     stored, files = written(Evaluated.of(dataset, detections))
     assert stored.metrics() == judged(dataset, detections)
     assert_same_matches(stored.matches(), match(dataset, detections))
@@ -80,7 +83,7 @@ def test_real_images(shared: Path) -> None:
     folder = shared / "data/coco-eval-100"
     dataset = json.loads((folder / "instances_val2014_100.json").read_text())
     found = json.loads((folder / "instances_val2014_fakebbox100_results.json").read_text())
-    _, detections = in_float32((dataset, found))
+    detections = found
     stored, _ = written(Evaluated.of(dataset, detections))
     assert stored.metrics() == judged(dataset, detections)
     assert_same_matches(stored.matches(), match(dataset, detections))
@@ -150,13 +153,15 @@ def test_the_digest_is_of_what_evaluation_reads(dataset: dict[str, Any]) -> None
         assert matches.digest_of(changed) != known
 
 
-@pytest.mark.parametrize("score", [0.1, 0.5000000001])
-def test_a_score_that_would_be_rounded_is_refused(
-    dataset: dict[str, Any], tmp_path: Path, score: float
-) -> None:
-    with pytest.raises(ValueError, match="float32"):
-        matches.write(Evaluated.of(dataset, [box(0, score=score)]), tmp_path)
-    assert not list(tmp_path.iterdir())
+def test_scores_of_any_precision_keep_their_order_and_their_ties(dataset: dict[str, Any]) -> None:
+    scores = [0.1, 0.5, 0.5000000001, 0.5, 0.1, 1e-300]
+    detections = [box(0, score=score) for score in scores]
+    evaluated = Evaluated.of(dataset, detections)
+    stored, _ = written(evaluated)
+    assert_same_matches(stored.matches(), evaluated.matches())
+    columns = evaluated.match_columns()
+    assert columns["rank_step"].dtype == np.int32
+    assert stored.metrics() == evaluated.metrics()
 
 
 def test_an_id_that_is_too_large_is_refused(dataset: dict[str, Any], tmp_path: Path) -> None:

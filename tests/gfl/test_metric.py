@@ -19,13 +19,16 @@ PUBLISHED = {
 }  # fmt: skip
 
 
-def evaluate(truth: Path, detections: list[dict], images: list[int]) -> dict[str, float | None]:
+def evaluate(
+    truth: Path, detections: list[dict], images: list[int], file: Path | None = None
+) -> dict[str, float | None]:
+    """Evaluate detections that are labelled in the order of ``truth``, on another file if given."""
     dataset = json.loads(truth.read_text())
     label = {category["id"]: i for i, category in enumerate(dataset["categories"])}
     found = defaultdict(list)
     for detection in detections:
         found[detection["image_id"]].append(detection)
-    metric = ExactCocoMetric(ann_file=str(truth))
+    metric = ExactCocoMetric(ann_file=str(file or truth))
     metric.dataset_meta = {"classes": [c["name"] for c in dataset["categories"]]}
     for image in images:
         boxes = np.array([d["bbox"] for d in found[image]], np.float64).reshape(-1, 4)
@@ -55,6 +58,23 @@ def test_gives_the_twelve_published_figures(fixture: tuple[Path, list[dict]]) ->
     images = [image["id"] for image in json.loads(truth.read_text())["images"]]
     figures = evaluate(truth, detections, images)
     assert {name: round(value, 1) for name, value in figures.items()} == PUBLISHED
+
+
+def test_other_ids_and_another_order_of_categories_change_no_figure(
+    fixture: tuple[Path, list[dict]], tmp_path: Path
+) -> None:
+    truth, detections = fixture
+    content = json.loads(truth.read_text())
+    images = [image["id"] for image in content["images"]]
+    for one in content["categories"]:
+        one["id"] = 100 - one["id"]  # 1 to 90: 10 to 99, in reverse
+    for one in content["annotations"]:
+        one["category_id"] = 100 - one["category_id"]
+    content["categories"] = content["categories"][3:] + content["categories"][:3]
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps(content))
+    figures = evaluate(truth, detections, images)
+    assert evaluate(truth, detections, images, other) == pytest.approx(figures, abs=1e-9)
 
 
 def test_counts_only_the_images_that_were_predicted(tmp_path: Path) -> None:

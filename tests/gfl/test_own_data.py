@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from own_folder import SIZE
 from PIL import Image
 
 from gfl.data import own
+from gfl.data.own_spec import OwnSplit
 from gfl.errors import UserError
 from gfl.files import sha256
 
@@ -32,7 +34,7 @@ def test_a_folder_of_cocos_names_is_read_with_its_classes_in_the_files_order(roo
     assert str(data.val) == "3 images, 6 objects"
     assert data.warnings == ()
     train = own_folder.path(root, "train")
-    assert data.spec.train == own.OwnSplit(
+    assert data.spec.train == OwnSplit(
         "annotations/instances_train2017.json", "train2017", sha256(train)
     )
     assert data.val_file == own_folder.path(root, "val")
@@ -131,7 +133,7 @@ BROKEN: dict[str, tuple[Defect, str]] = {
     ),
     "a missing image": (
         lambda c: c["images"][1].update(file_name="gone.png"),
-        r"1 images that \S+2017/ lacks: gone.png",
+        r"1 image that \S+2017/ lacks: gone.png",
     ),
 }
 
@@ -173,17 +175,32 @@ def test_images_that_are_no_pictures_or_too_small_are_named(root):
     (root / "val2017/val_2.png").write_bytes(b"<html>")
     with pytest.raises(
         UserError,
-        match=r"read \(empty, 0 bytes\): train_0.png; .*read \(not an image, or .*\): val_2.png$",
+        match=r"read \(empty, 0 bytes\): train_0.png \(--skip-broken .*"
+        r"read \(not an image, or .*\): val_2.png \(--skip-broken leaves such images out\)$",
     ):
         own.read(root)
+    data = own.read(root, skip_broken=True)
+    assert "left out: 1 image cannot be read (empty, 0 bytes): train_0.png" in data.remarks[0]
+    assert "supported: JPEG" in data.remarks[1]
+    for split, lost in (("train", 0), ("val", 2)):
+        content, gone = own_folder.annotations(split), 100 + lost
+        left = [one for one in content["images"] if one["id"] != gone]
+        boxes = [one for one in content["annotations"] if one["image_id"] != gone]
+        found = json.loads(data.files[f"annotations-{split}.json"])
+        assert [one["file_name"] for one in found["images"]] == [one["file_name"] for one in left]
+        kept = found["annotations"]
+        assert kept == [{key: one[key] for key in kept[0]} for one in boxes]
+    for path in (root / "val2017").iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(UserError, match=r"3 images cannot be read .*val_2\.png$") as refused:
+        own.read(root, skip_broken=True)
+    assert "--skip-broken" not in str(refused.value)
     own_folder.write(shutil.rmtree(root) or root)
     content = own_folder.annotations("train")
     content["images"][2] |= {"width": 64, "height": 31}
     own_folder.write_split(root, "train", content)
     Image.new("RGB", (64, 31)).save(root / "train2017/train_2.png")
-    with pytest.raises(
-        UserError, match=r"1 images under 32 px, too small to train on: train_2.png"
-    ):
+    with pytest.raises(UserError, match=r"1 image under 32 px, too small to train on: train_2.png"):
         own.read(root)
 
 
@@ -222,8 +239,8 @@ def test_what_may_be_meant_is_a_warning(root):
     found = own.read(root).warnings
     assert [warning.partition(":")[0] for warning in found] == [
         "no object in train of",
-        "1 boxes in train stick out of their image and are cut at its border in training",
+        "1 box in train sticks out of its image and is cut at its border in training",
         "2 images in train have no objects",
-        "1 images are in train and in val",
+        "1 image is in train and in val",
     ]
     assert found[0].endswith(": bolt")

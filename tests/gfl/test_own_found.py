@@ -18,6 +18,7 @@ from own_folder import SIZE, SPLITS
 from PIL import Image
 
 from gfl.data import own
+from gfl.data.own_spec import normal_file
 from gfl.errors import UserError
 
 Change = Callable[[dict[str, Any]], object]
@@ -39,7 +40,7 @@ def contents(data: own.OwnData) -> list[dict[str, Any]]:
     """Train and val as they are trained on and evaluated."""
     found = []
     for split in SPLITS:
-        content = data.files.get(own.normal_file(split))
+        content = data.files.get(normal_file(split))
         part = getattr(data.spec, split)
         found.append(json.loads(content or (data.root / part.annotations).read_bytes()))
     return found
@@ -74,8 +75,8 @@ FOUND: dict[str, str | None] = {
     "no-area": "areas taken from the boxes",
     "boxes-only-no-ids-no-sizes": "sizes read from the images",
     "string-image-ids": "image ids read as whole numbers",
-    "windows-backslashes": "found under other names",
-    "percent-encoded-names": "found under other names",
+    "windows-backslashes": "found under another name",
+    "percent-encoded-names": "found under another name",
     "val-lists-categories-in-another-order": "categories matched with train's by name",
     "class-name-with-newline": r"'nut\n(m6)' as 'nut (m6)'",
     "class-name-formula": None,
@@ -85,11 +86,11 @@ FOUND: dict[str, str | None] = {
     "more/08_umlaut_class": None,
     "more/09_newline_in_class": r"'nut\n' as 'nut'",
     "more/11_ignore": "taken for crowds, neither trained on nor counted (2 of 4)",
-    "more/12_one_empty_box": "1 empty boxes left out: annotation 1 of train_0.png",
+    "more/12_one_empty_box": "1 empty box left out: annotation 1 of train_0.png",
     "more/13_no_iscrowd_no_area": "areas taken from the boxes",
     "more/14_image_id_as_text": "image_id read as a whole number",
-    "more/15_backslash": "found under other names",
-    "more/16_nfd_names": "found under other names",
+    "more/15_backslash": "found under another name",
+    "more/16_nfd_names": "found under another name",
     "more/17_lone_surrogate_in_class": r"'nut \ud83d' as 'nut'",
 }
 REFUSED = {
@@ -178,7 +179,7 @@ def test_other_spellings_give_the_same_objects(root, change):
 def test_names_in_another_unicode_form_are_found(root):
     (root / "val2017/val_0.png").rename(root / f"val2017/{unicodedata.normalize('NFD', 'Ö')}.png")
     edit(root, lambda data: data["images"][0].update(file_name="Ö.png"), "val")
-    assert "1 images found under other names" in own.read(root).remarks[0]
+    assert "1 image found under another name" in own.read(root).remarks[0]
 
 
 def test_a_name_that_fits_several_files_is_refused(root):
@@ -195,7 +196,7 @@ def test_a_name_that_fits_several_files_is_refused(root):
         lambda data: [i.update(file_name=f"{i['id']}/val_0.png") for i in data["images"]],
         "val",
     )
-    with pytest.raises(UserError, match=r"image files that fit several names: val_0\.png"):
+    with pytest.raises(UserError, match=r"2 images whose file fits several names: val_0\.png"):
         own.read(root)
 
 
@@ -203,7 +204,7 @@ def test_a_data_uri_in_a_names_place_is_cut(root):
     uri = "data:image/png;base64," + "A" * 10_000
     edit(root, lambda data: data["images"][1].update(file_name=uri), "val")
     with pytest.raises(
-        UserError, match=r"1 images that .*val2017/ lacks: data:image/png"
+        UserError, match=r"1 image that .*val2017/ lacks: data:image/png"
     ) as refused:
         own.read(root)
     assert len(str(refused.value)) < 500
@@ -294,7 +295,7 @@ def test_more_objects_than_detections_are_evaluated_is_a_warning(root):
 
     edit(root, many)
     assert own.read(root).warnings == (
-        "1 images in val have more than 100 objects, and AP covers at most 100 detections an "
+        "1 image in val has more than 100 objects, and AP covers at most 100 detections an "
         "image: val_0.png (102)",
     )
 
@@ -426,7 +427,7 @@ def _in_folders(root: Path, names: list[str]) -> None:
 )
 def test_a_missing_image_never_takes_the_file_of_another(root, names):
     _in_folders(root, names)
-    with pytest.raises(UserError, match=r"1 images that .*val2017/ lacks: b/0\.png"):
+    with pytest.raises(UserError, match=r"1 image that .*val2017/ lacks: b/0\.png"):
         own.read(root)
 
 
@@ -441,7 +442,7 @@ def test_a_missing_image_never_takes_a_file_in_another_folder(root, prefix):
         lambda data: [i.update(file_name=n) for i, n in zip(data["images"], names, strict=True)],
         "val",
     )
-    with pytest.raises(UserError, match=r"1 images that .*val2017/ lacks: .*a/2\.png"):
+    with pytest.raises(UserError, match=r"1 image that .*val2017/ lacks: .*a/2\.png"):
         own.read(root)
 
 

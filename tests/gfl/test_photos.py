@@ -19,7 +19,8 @@ from coco_folder import write as write_coco
 
 from gfl.data import photos
 from gfl.data.annotations import read
-from gfl.data.photos import PhotosSpec, prepared_size, selected, split_annotation
+from gfl.data.photos import prepared_size, selected, split_annotation
+from gfl.data.photos_spec import IMAGES, PhotosSpec
 from gfl.errors import UserError
 from gfl.matches import digest_of
 
@@ -205,7 +206,7 @@ def test_a_difference_from_the_references_set_is_said(coco: Path, tmp_path: Path
     made = photos.write(SPEC, coco, tmp_path / "set")
     images, boxes = made.differences(SPEC)
     assert made.images[:8] in images
-    assert photos.IMAGES[:8] in images
+    assert IMAGES[:8] in images
     assert "not comparable" in boxes
     assert not made.differences(replace(SPEC, images=made.images, boxes=made.boxes))
 

@@ -11,6 +11,7 @@ from matplotlib import font_manager
 from matplotlib.ft2font import FT2Font
 from PIL import Image, ImageDraw
 
+from gfl import escape
 from gfl.pictures import drawing, fonts, panels
 from gfl.pictures.detecting import Detection
 from gfl.pictures.reading import Picture
@@ -52,11 +53,11 @@ def test_what_dejavu_has_is_written_as_it_is(name: str) -> None:
 def test_a_name_without_glyphs_is_a_number_and_is_told_once() -> None:
     assert drawing.label(found(NUT, 2), number=1) == "1  class 3 0.98"
     assert fonts.missing(["bolt", NUT, "🔩"]) == (
-        "no font with the glyphs is here for 螺母 (class 2), 🔩 (class 3): drawn as their numbers; "
-        "install a font that has them (Debian, Ubuntu: fonts-noto-cjk) to see the names"
+        "no installed font has the glyphs of 螺母 (class 2), 🔩 (class 3): numbers are drawn "
+        "instead; install a font that has them (Debian, Ubuntu: fonts-noto-cjk) to see the names"
     )
     assert fonts.missing(["bolt", "Schlüssel"]) == ""
-    assert fonts.missing([NUT] * 7).count("class") == fonts.MOST
+    assert fonts.missing([NUT] * 7).count("class") == escape.MOST_NAMED
     assert " and 2 more: " in fonts.missing([NUT] * 7)
 
 

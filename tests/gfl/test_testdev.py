@@ -149,15 +149,21 @@ def test_weights_that_are_missing_damaged_or_anothers_are_refused(
     assert {p.name for p in run_dir.iterdir()} == {"final.pth", "final.pth.sha256"}
 
 
-def test_categories_in_another_order_are_refused(tmp_path: Path, drawn: Path) -> None:
-    trained(tmp_path / "run", TINY)
+def test_categories_are_matched_by_name_and_others_are_refused(tmp_path: Path, drawn: Path) -> None:
+    wanted = expected(trained(tmp_path / "run", TINY), drawn, TINY)
     root = tmp_path / "root"
     (root / "annotations").mkdir(parents=True)
     (root / TEST_IMAGES).symlink_to(drawn / "val2017")
     listed = json.loads((drawn / TEST_DEV).read_text())
     listed["categories"].reverse()
     write_text(root / TEST_DEV, json.dumps(listed))
-    with pytest.raises(UserError, match="its categories, or their order, are not"):
+    found = written(tmp_path / "run", root, TINY, [])
+    categories = [category for _, category, _, _ in wanted]
+    assert [one["category_id"] for one in found] == categories
+    assert len(set(categories)) > 1
+    listed["categories"][0]["name"] = "nut"
+    write_text(root / TEST_DEV, json.dumps(listed))
+    with pytest.raises(UserError, match="its categories are not the"):
         written(tmp_path / "run", root, TINY, [])
 
 

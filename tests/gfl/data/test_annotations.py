@@ -186,7 +186,7 @@ def test_what_is_taken_for_what_is_said_in_a_clause():
         r"class names read: 'nut\r\n' as 'nut', 'bolt\r\n' as 'bolt'"
     ]
     assert remarks(lambda d: d["annotations"][1].update(bbox=[0, 0, 0, 0], area=0)) == [
-        "1 empty boxes left out: annotation 2 of im_0.png"
+        "1 empty box left out: annotation 2 of im_0.png"
     ]
 
 

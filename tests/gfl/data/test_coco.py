@@ -8,12 +8,14 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gfl.data.coco import annotation_file, categories, check
+from gfl.data.annotations import read
+from gfl.data.coco import LARGEST, annotation_file, check
 from gfl.errors import UserError
 
 Edit = Callable[[dict[str, Any]], object]
@@ -58,13 +60,10 @@ def edit(root: Path, change: Edit, split: str = "val2017") -> None:
 
 def test_a_whole_folder_is_accepted(root):
     check(root)
-    assert categories(root) == ("cup", "bowl")  # in the file's order, not by id
 
 
 def test_coco_tiny_is_accepted(shared):
     check(shared / "data/coco-tiny")
-    names = categories(shared / "data/coco-tiny")
-    assert (len(names), names[0], names[-1]) == (80, "person", "toothbrush")
 
 
 def test_one_split_can_be_asked_for_alone(root):
@@ -236,9 +235,56 @@ def test_boxes_without_size_are_coco(root):
     check(root)
 
 
+@pytest.mark.parametrize(("part", "largest"), LARGEST.items())
+def test_ids_that_predictions_could_not_be_stored_with_are_refused(root, part, largest):
+    def change(id: int, data: dict[str, Any]) -> None:
+        old, data[part][0]["id"] = data[part][0]["id"], id
+        for one in data["annotations"]:
+            for key, kind in (("image_id", "images"), ("category_id", "categories")):
+                if part == kind and one[key] == old:
+                    one[key] = id
+
+    edit(root, partial(change, largest + 1), "train2017")
+    edit(root, partial(change, largest))
+    check(root)
+    edit(root, partial(change, largest + 1))
+    said = f"has {part} with ids over {largest} or under 0: {largest + 1}"
+    assert said in refusal(root)
+    edit(root, lambda data: data["annotations"][1].update(id=2**40))  # a crowd
+    check(root)
+
+
+def renumber(data: dict[str, Any]) -> None:
+    """Exchange the ids of the categories, 3 and 1, and of their annotations."""
+    for one in data["categories"]:
+        one["id"] = 4 - one["id"]
+    for one in data["annotations"]:
+        one["category_id"] = 4 - one["category_id"]
+
+
+@pytest.mark.parametrize("change", [lambda data: data["categories"].reverse(), renumber])
+def test_categories_in_another_order_or_with_other_ids_are_matched_by_name(root, change):
+    edit(root, change)
+    assert check(root) == ["instances_val2017.json: categories matched with train2017's by name"]
+
+
+def test_repairs_of_a_file_and_its_categories_order_are_one_line(root):
+    edit(root, lambda data: (data["categories"].reverse(), annotate(area=NAN)(data)))
+    assert check(root) == [
+        "instances_val2017.json: areas taken from the boxes (1 of 2); "
+        "categories matched with train2017's by name"
+    ]
+
+
 def test_splits_with_other_categories_are_refused(root):
-    edit(root, lambda data: data["categories"].reverse())
-    assert "the categories of train2017 and val2017 differ, or their order does" in refusal(root)
+    edit(root, lambda data: data["categories"][1].update(name="plate"))
+    message = refusal(root)
+    assert (
+        "the categories of train2017 and val2017 differ: in train2017 only: bowl; "
+        "in val2017 only: plate" in message
+    )
+    edit(root, lambda data: data["categories"].append({"id": 9, "name": "fork"}))
+    assert "train2017 and val2017 differ: in val2017 only: fork\n" in refusal(root)
 
 
 def test_everything_wrong_is_in_one_message(root):
@@ -278,18 +324,8 @@ def test_json_in_any_of_its_encodings_is_read(root, encoding):
         text = json.dumps(change, ensure_ascii=False)
         annotation_file(root, split).write_bytes(text.encode(encoding))
     assert check(root) == []
-    assert categories(root) == ("Schlüssel", "bowl")
-
-
-def test_categories_of_a_wrong_file_are_refused(root):
-    with pytest.raises(UserError, match="is missing"):
-        categories(root, "test2017")
-    annotation_file(root, "val2017").write_text('{"categories": []}')
-    with pytest.raises(UserError, match="has no categories"):
-        categories(root)
-    annotation_file(root, "val2017").write_text('{"categories": [{"id": 1}]}')
-    with pytest.raises(UserError, match="1 x category without a name"):
-        categories(root)
+    names = [one["name"] for one in read(annotation_file(root, "val2017"))["categories"]]
+    assert names == ["Schlüssel", "bowl"]
 
 
 def test_neither_torch_nor_mmdet_is_imported():

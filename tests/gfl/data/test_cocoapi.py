@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +18,13 @@ from gfl.errors import UserError
 # isort: split
 from mmdet.datasets import CocoDataset
 from mmdet.evaluation import CocoMetric
+from mmdet.registry import DATASETS
+from mmengine.registry import DefaultScope
+
+from experiments.profiles import COCO
+from gfl import config, observe
+from gfl.data.coco import annotation_file, check
+from gfl.experiment import Experiment
 
 ROOT = Path(__file__).parents[3]
 NAMES = ("Schlüssel", "螺母", "bolt")
@@ -49,12 +58,68 @@ def test_every_label_is_its_class(tmp_path: Path) -> None:
     assert labels == [0, 1, 2]
 
 
+def test_a_label_is_its_classes_place_in_any_order_of_the_file(tmp_path: Path) -> None:
+    found = dataset(written(tmp_path, NAMES), ("bolt", "Schlüssel", "螺母"))
+    assert found.cat_ids == [30, 10, 20]
+    labels = [box["bbox_label"] for box in found.get_data_info(0)["instances"]]
+    assert labels == [1, 2, 0]
+
+
+def renumbered(content: dict[str, Any], seed: int) -> dict[str, Any]:
+    """A data set with its categories shuffled, each with the id of another, or a new one."""
+    rng = random.Random(seed)
+    categories = content["categories"]
+    fresh = rng.sample(range(1, 2 * len(categories) + 100), len(categories))
+    ids = dict(zip((one["id"] for one in categories), fresh, strict=True))
+    shuffled = [one | {"id": ids[one["id"]]} for one in categories]
+    rng.shuffle(shuffled)
+    boxes = [one | {"category_id": ids[one["category_id"]]} for one in content["annotations"]]
+    return content | {"categories": shuffled, "annotations": boxes}
+
+
+def test_other_categories_ids_and_order_train_the_same(tmp_path: Path, shared: Path) -> None:
+    clean, other = shared / "data/coco-tiny", tmp_path / "other"
+    (other / "annotations").mkdir(parents=True)
+    for seed, split in enumerate(("train2017", "val2017")):
+        (other / split).symlink_to(clean / split)
+        content = json.loads(annotation_file(clean, split).read_bytes())
+        annotation_file(other, split).write_text(json.dumps(renumbered(content, seed)))
+    assert check(clean) == []
+    said = "instances_val2017.json: categories matched with train2017's by name"
+    assert check(other) == [said]
+    loaded: list[dict[str, Any]] = []
+    for root in (clean, other):
+        settings = config.for_machine(
+            config.build(Experiment(), COCO, 0), data_root=root, work_dir=tmp_path, workers=0
+        )
+        with DefaultScope.overwrite_default_scope("mmdet"):
+            parts = {
+                split: DATASETS.build(settings[f"{split}_dataloader"]["dataset"])
+                for split in ("train", "val")
+            }
+        listed = [
+            [(one["bbox_label"], one["bbox"], one["ignore_flag"]) for one in info["instances"]]
+            for part in parts.values()
+            for info in map(part.get_data_info, range(len(part)))
+        ]
+        names = {
+            one["id"]: one["name"]
+            for one in json.loads(annotation_file(root, "val2017").read_bytes())["categories"]
+        }
+        loaded.append({
+            "instances": listed,
+            "names": [names[id] for id in parts["val"].cat_ids],
+            "objects": observe.object_ids(parts["val"], annotation_file(root, "val2017")),
+        })  # fmt: skip
+    assert loaded[0] == loaded[1]
+    assert sum(map(len, loaded[0]["instances"])) > 100
+
+
 @pytest.mark.parametrize(
     ("names", "complaint"),
     [
         (("Schlüssel", "螺母", "nut"), "the annotations lack 1 of the 3 classes .*: nut"),
         (("Schl\udcc3\udcbcssel", "螺母", "bolt"), r"lack 1 of .*: Schl\\udcc3\\udcbcssel"),
-        (("bolt", "螺母", "Schlüssel"), "in another order"),
     ],
 )
 def test_a_class_that_mmdet_would_lose_in_silence_is_refused(
@@ -110,7 +175,8 @@ def test_what_the_check_repairs_is_read_so_in_training_and_evaluation(
         (1, 0),
         (2, 1),
     ]
-    truth = CocoMetric(ann_file=str(path))._coco_api.dataset["annotations"]
+    api: Any = CocoMetric(ann_file=str(path))._coco_api
+    truth = api.dataset["annotations"]
     assert [(one["id"], one["area"], one["iscrowd"]) for one in truth] == [
         (1, 256, 0),
         (2, 256, 0),

@@ -13,6 +13,7 @@ import pytest
 from own_folder import CATEGORIES, SIZE, SPLITS
 
 from gfl.data import own
+from gfl.data.own_spec import normal_file
 from gfl.errors import UserError
 
 NAMES = ["bolt", "nut"]  # by YOLO's numbers
@@ -34,7 +35,7 @@ def expected() -> Objects:
 def read(data: own.OwnData) -> Objects:
     found = []
     for split in SPLITS:
-        part = json.loads(data.files[own.normal_file(split)])
+        part = json.loads(data.files[normal_file(split)])
         names = {image["id"]: Path(image["file_name"]).name for image in part["images"]}
         classes = {category["id"]: category["name"] for category in part["categories"]}
         found.append([(names[a["image_id"]], classes[a["category_id"]], tuple(a["bbox"]))
@@ -131,7 +132,7 @@ def test_an_image_without_labels_has_no_objects(tmp_path):
     (root / "labels/train/train_1.txt").write_text("")
     data = own.read(root)
     assert (data.train.images, data.train.objects) == (6, {"bolt": 4, "nut": 4})
-    assert "1 images without a label file have no objects" in data.remarks[0]
+    assert "1 image without a label file has no objects" in data.remarks[0]
     assert "2 images in train have no objects: they are not trained on" in data.warnings
 
 
@@ -154,8 +155,30 @@ def test_a_label_that_is_none_is_named_with_its_line(tmp_path, line, why):
         file.write(f"\n{line}\n")
     with pytest.raises(UserError) as refused:
         own.read(root)
-    assert f"labels/val/val_1.txt line 4: {why}" in str(refused.value)
+    problem = f"1 label cannot be read: labels/val/val_1.txt line 4: {why}"
+    assert f"{problem} (--skip-broken leaves it out)" in str(refused.value)
     assert "\n" not in str(refused.value)
+    data = own.read(root, skip_broken=True)
+    assert f"left out: {problem}" in data.remarks[0]
+    same(read(data), expected())
+
+
+def test_an_image_whose_labels_are_all_broken_is_left_out_not_taken_for_empty(tmp_path):
+    root = yolo(tmp_path / "parts")
+    (root / "data.yaml").write_text(YAML["a list of names"])
+    for name in ("val_0", "val_2"):
+        (root / f"labels/val/{name}.txt").write_bytes(b"\x89PNG\0\n\xff")
+    data = own.read(root, skip_broken=True)
+    assert "left out: 4 labels cannot be read: labels/val/val_0.txt line 1" in data.remarks[0]
+    said = "2 images without a readable label: labels/val/val_0.txt, labels/val/val_2.txt"
+    assert said in data.remarks[0]
+    train, val = expected()
+    same(read(data), [train, [one for one in val if one[0] == "val_1.png"]])
+    assert data.val.images == 1
+    (root / "labels/val/val_1.txt").write_text("bolt\n")
+    with pytest.raises(UserError, match="5 labels cannot be read") as refused:
+        own.read(root, skip_broken=True)
+    assert "--skip-broken" not in str(refused.value)
 
 
 @pytest.mark.parametrize(
@@ -282,7 +305,14 @@ def test_a_broken_xml_file_is_named(tmp_path, defect, encoding):
     with pytest.raises(UserError, match=why) as refused:
         own.read(root)
     assert "Annotations/val_0.xml" in str(refused.value)
+    assert "(--skip-broken leaves it and its image out)" in str(refused.value)
     assert "\n" not in str(refused.value)
+    data = own.read(root, skip_broken=True)
+    said = "left out with its image: 1 XML file cannot be read: Annotations/val_0.xml: "
+    assert said in data.remarks[0]
+    train, val = expected()
+    same(read(data), [train, [one for one in val if one[0] != "val_0.png"]])
+    assert data.val.images == 2
 
 
 def test_a_folder_of_nothing_says_what_is_looked_for(tmp_path: Path) -> None:
@@ -300,7 +330,7 @@ def test_a_missing_image_of_a_list_never_takes_another_ones_file(tmp_path):
     lines = [f"images/val/{name}" for name in names] + [f"images/more/{names[0]}"]
     (root / "val.txt").write_text("\n".join(lines))
     (root / "data.yaml").write_text("train: images/train\nval: val.txt\nnames: [bolt, nut]\n")
-    with pytest.raises(UserError, match=r"lists 1 images that are missing: images/more/val_0"):
+    with pytest.raises(UserError, match=r"lists 1 missing image: images/more/val_0"):
         own.read(root)
 
 
@@ -309,7 +339,7 @@ def test_a_missing_image_of_an_xml_file_never_takes_another_ones_file(tmp_path):
     (root / "JPEGImages/val_1.png").unlink()
     path = root / "Annotations/val_1.xml"
     path.write_text(path.read_text().replace("val_1.png", "val_0.png"))
-    with pytest.raises(UserError, match=r"1 images that .* lacks: JPEGImages/val_1"):
+    with pytest.raises(UserError, match=r"1 image that .* lacks: JPEGImages/val_1"):
         own.read(root)
 
 
@@ -451,9 +481,46 @@ def test_corners_that_may_be_counted_from_1_are_said(tmp_path):
     root = voc(tmp_path / "parts")
     path = root / "Annotations/val_1.xml"
     path.write_text(path.read_text().replace("<xmin>4</xmin>", "<xmin>1</xmin>"))
-    assert "pixels may be counted from 1" in own.read(root).remarks[0]
+    (said,) = own.read(root).remarks
+    assert "pixels may be counted from 1" in said
+    assert "--pixels-from 1 moves" in said
+    assert own.read(root, pixels_from=0).remarks == ()
     path.write_text(path.read_text().replace("<xmin>1</xmin>", "<xmin>0</xmin>"))
     assert own.read(root).remarks == ()
+
+
+def test_corners_that_count_from_1_include_both_pixels(tmp_path):
+    root = voc(tmp_path / "parts")
+    data = own.read(root, pixels_from=1)
+    right = [
+        [(image, name, (x - 1, y - 1, w + 1, h + 1)) for image, name, (x, y, w, h) in objects]
+        for objects in expected()
+    ]
+    same(read(data), right)
+    assert data.remarks == ()
+    same(read(own.read(root, pixels_from=0)), expected())
+
+
+def test_a_corner_at_0_refutes_that_pixels_are_counted_from_1(tmp_path):
+    root = voc(tmp_path / "parts")
+    path = root / "Annotations/val_1.xml"
+    path.write_text(path.read_text().replace("<xmin>4</xmin>", "<xmin>0</xmin>"))
+    with pytest.raises(UserError) as refused:
+        own.read(root, pixels_from=1)
+    assert (
+        "--pixels-from 1, but 1 box begins below 1, so pixels are counted from 0: "
+        "Annotations/val_1.xml object 1" in str(refused.value)
+    )
+    own.read(root, pixels_from=0)
+
+
+def test_where_pixels_begin_is_asked_of_voc_alone(tmp_path):
+    root = yolo(tmp_path / "parts")
+    (root / "data.yaml").write_text(YAML["a list of names"])
+    with pytest.raises(UserError, match=r"--pixels-from: .*data\.yaml is not in Pascal VOC's lay"):
+        own.read(root, pixels_from=1)
+    with pytest.raises(UserError, match=r"--pixels-from 2: expected 0 or 1"):
+        own.read(root, pixels_from=2)
 
 
 def test_images_without_any_label_file_say_where_it_is_looked_for(tmp_path):
