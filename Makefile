@@ -99,10 +99,10 @@ table-%: setup ## print Table N from what is trained so far
 	@$(call run,analysis table 'table-$*' --store runs)
 
 figures: setup ## draw every figure from the reference (STORE=runs: from this machine's runs)
-	@$(call run,analysis figure all,$(store))
+	@$(call run,analysis figure all,$(store) $(data))
 
 figure-%: setup ## draw Figure N (1, 2, 2a, ... 9, calibration, ambiguity, simulation)
-	@$(call run,analysis figure '$*',$(store))
+	@$(call run,analysis figure '$*',$(store) $(data))
 
 errors: setup ## sort every run's detection errors by kind (STORE=runs: this machine's)
 	@$(call run,analysis errors,$(store))

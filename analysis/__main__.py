@@ -47,6 +47,13 @@ def parser() -> Parser:
     figure.add_argument(
         "--out", type=Path, metavar="FOLDER", help="(default: results/figures/<profile>)"
     )
+    figure.add_argument(
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help="COCO's folder: with --profile photos, draw its photographs too, in files that git "
+        "ignores",
+    )
     _add_weights(figure)
     add_profile(figure)
     errors = commands.add_parser("errors", help="detection errors by kind, as TIDE defines them")
@@ -128,6 +135,8 @@ def _figure(args: argparse.Namespace) -> int:
     from analysis.figures import command  # matplotlib takes a while, and --help needs none
 
     profile, store = chosen(args)
+    if args.data and (args.weights or args.annotations):
+        raise UserError("--data is for figures of runs: leave it out with --weights, --annotations")
     if args.weights:
         from analysis.evaluations import COCO, FOLDER, Evaluations
 
@@ -136,7 +145,7 @@ def _figure(args: argparse.Namespace) -> int:
         return command.draw_from(args.figure, COCO, library, args.out or folder)
     if args.annotations:
         return command.draw_annotations(args.figure, args.annotations, store, args.out)
-    return command.draw(args.figure, profile, store, args.store == "runs", args.out)
+    return command.draw(args.figure, profile, store, args.store == "runs", args.out, args.data)
 
 
 def _errors(args: argparse.Namespace) -> int:

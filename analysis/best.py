@@ -10,8 +10,8 @@ import pandas as pd
 
 from analysis.distributions import Atoms, gap, truth
 from analysis.library import Library, Locations
+from analysis.photographs import NotInData
 from gfl.data.labels import SIDES
-from gfl.errors import UserError
 from gfl.experiment import Experiment, Profile
 
 RULE = "an object's positive location of the highest score"
@@ -27,6 +27,11 @@ class Best:
     p: np.ndarray | None  # [objects, 4, n + 1]
     n: int | None
     delta: float | None
+
+    @property
+    def has_truth(self) -> bool:
+        """Whether it is known where the sides may lie, and not only their labels."""
+        return f"distribution_{SIDES[0]}" in self.frame
 
     @property
     def kind(self) -> np.ndarray:
@@ -84,12 +89,38 @@ def best(library: Library, experiment: Experiment, profile: Profile, seed: int =
 
     Raises:
         MissingRuns: the run or its predictions are not there.
-        UserError: the data are not embedded: nobody knows their sides' distributions.
+        NotInData: the data are not embedded: nobody knows their sides' distributions.
     """
     if profile.dataset is None:
-        raise UserError(f"the {profile.name} profile's data say nothing of where a side may lie")
+        raise NotInData(f"the {profile.name} profile's data say nothing of where a side may lie")
     locations = library.locations(experiment, profile, seed)
     return best_of(locations, library.ground_truth(profile), _px(profile))
+
+
+def best_labelled(
+    library: Library, experiment: Experiment, profile: Profile, seed: int = 0
+) -> Best:
+    """Return the best positive of every object that has one, with its label; px of the input.
+
+    The objects are those of the stored positives, so no ground truth is needed.
+
+    Raises:
+        MissingRuns: the run or its predictions are not there.
+    """
+    locations = library.locations(experiment, profile, seed)
+    return best_of(locations, labels(locations.frame), px=1.0)
+
+
+def labels(frame: pd.DataFrame) -> pd.DataFrame:
+    """The boxes that locations' positives are trained towards, one an object, px of the input."""
+    own = frame.loc[frame.positive].drop_duplicates("gt_id")
+    corners = {
+        f"{axis}{end}": own[axis] + toward * own.stride * own[f"target_{side}"]
+        for (axis, end), side, toward in zip(
+            (("x", 1), ("y", 1), ("x", 2), ("y", 2)), SIDES, TOWARD, strict=True
+        )
+    }
+    return own[["image_id", "gt_id", "category_id"]].assign(**corners)
 
 
 def best_of(locations: Locations, objects: pd.DataFrame, px: float) -> Best:

@@ -10,7 +10,7 @@ from typing import Any
 from analysis import uncertainty
 from analysis.error_runs import ALL, IOUS, Line, Report, gather
 from analysis.library import Library
-from analysis.notes import NOT_PAPERS
+from analysis.notes import NOT_PAPERS, not_cocos
 from analysis.render import numbers
 from analysis.uncertainty import Difference, Figure
 from experiments.declare import EXTRA
@@ -107,8 +107,10 @@ def markdown(report: Report, profile: Profile) -> str:
     """The tables to read: gains and counts, at each IoU, then the repairs."""
     parts = [f"# Detection errors by kind ({profile.name} profile)\n"]
     parts.append(ABOUT.format(background=BACKGROUND))
-    if profile.dataset is not None:
-        parts.append(f"Not COCO: the embedded shapes data, at {profile.dataset.image_size} px.\n")
+    if data := not_cocos(profile):
+        parts.append(f"{data}\n")
+    if profile.photos is not None and len(profile.photos.classes) == 1:
+        parts.append("With one class, no error is one of classification, or of both.\n")
     parts += list(_repaired(report))
     for iou in IOUS:
         parts.append(f"## ΔAP{100 * iou:.0f} by kind\n")

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
+from analysis import photographs
+from analysis.photographs import NotInData
 from experiments import tables
 from gfl import predictions, train
 from gfl.data import shapes
@@ -73,6 +75,7 @@ class Library:
     store: Store
     source: Source = "results"
     truth: Mapping[str, Any] | None = None  # an annotation file's content, of data not embedded
+    photographs: Path | None = None  # the folder of images that are not embedded
 
     def id(self, experiment: Experiment, profile: Profile, seed: int = 0) -> str:
         return run_id(experiment, profile, seed)
@@ -254,12 +257,20 @@ class Library:
         """
         return _ground_truth(_spec(profile)).copy()
 
+    def has_images(self, profile: Profile) -> bool:
+        """Whether the profile's images are at hand."""
+        return profile.dataset is not None or (
+            profile.photos is not None and self.photographs is not None
+        )
+
     def image(self, profile: Profile, image_id: int) -> np.ndarray:
-        """Return an image of the embedded validation set, uint8 [height, width, 3], RGB.
+        """Return an image of the validation set as runs see it, uint8 [height, width, 3], RGB.
 
         Raises:
-            UserError: the profile's data are not embedded, or there is no such image.
+            UserError: the images are neither embedded nor at hand, or there is no such one.
         """
+        if profile.photos is not None and self.photographs is not None:
+            return photographs.read(self.photographs, profile.photos, image_id)
         spec = _spec(profile)
         if not 1 <= image_id <= spec.val:
             raise UserError(f"image {image_id}: {profile.name} has 1 to {spec.val} for validation")
@@ -340,7 +351,7 @@ def _are(things: Sequence[str]) -> str:
 
 def _spec(profile: Profile) -> shapes.ShapesSpec:
     if profile.dataset is None:
-        raise UserError(
+        raise NotInData(
             f"the {profile.name} profile has no embedded data, so what is drawn on its images "
             "cannot be drawn here; take --profile laptop or gpu"
         )

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from analysis.controls import png
 from analysis.figures import FIGURES
 from analysis.library import Library, MissingRuns, Source
+from analysis.photographs import NotInData
 from experiments import profiles
 from experiments.worker import ROOT
 from gfl.errors import UserError, did_you_mean
@@ -41,7 +42,8 @@ def opened(profile: str | None = None, source: Source | None = None) -> tuple[Li
 class Shown:
     """A figure of the paper in a notebook: its picture, with its caption below.
 
-    Where runs are missing there is no picture, and the text says which and how to make them.
+    Where runs are missing, or the profile's data cannot give it, there is no picture, and the text
+    says why. Of photographs there is the figure without them: a notebook is passed around.
     """
 
     text: str
@@ -65,9 +67,10 @@ def show(name: str, library: Library, profile: Profile) -> Shown:
     title = f"Figure {name}" if name[0].isdigit() else name.capitalize()
     try:
         plate = figure.plate(library, profile)
-    except MissingRuns as missing:
-        return Shown(f"**{title}** is not drawn: {missing}", None, None)
-    return Shown(f"**{title}.** {figure.caption}", png(plate.figure), plate.numbers)
+    except (MissingRuns, NotInData) as reason:
+        return Shown(f"**{title}** is not drawn: {reason}", None, None)
+    caption = figure.caption_at(profile)
+    return Shown(f"**{title}.** {caption}", png(plate.figure), plate.numbers)
 
 
 def picture(figure: Figure | None) -> Image | Markdown:

@@ -42,19 +42,10 @@ def notes(
 ) -> Iterator[str]:
     """Everything under the table but the footnotes, a paragraph each."""
     run = [cell for cell in filled if tables.is_run(table, profile, cell.cell)]
-    if run and profile.dataset is not None:
-        yield (
-            f"Not COCO: the embedded shapes data, at {profile.dataset.image_size} px. "
-            "Compare the differences between rows with the paper's, not the levels."
-        )
-    if run and profile.photos is not None:
-        spec = profile.photos
-        yield (
-            f"Not COCO's protocol: {', '.join(spec.classes)} in {spec.val} photographs of val2017 "
-            f"at {spec.size} px, on a frozen backbone ({profile.model.frozen}). APS, APM and APL "
-            "go by the area of boxes, not of masks. Compare the differences between rows with the "
-            "paper's, not the levels."
-        )
+    if run and (data := not_cocos(profile)):
+        areas = "APS, APM and APL go by the area of boxes, not of masks. " if profile.photos else ""
+        compared = "Compare the differences between rows with the paper's, not the levels."
+        yield f"{data} {areas}{compared}"
     if run:
         yield from _figures(table, run, with_own)
         yield from _orders(table, run, with_own)
@@ -71,6 +62,18 @@ def notes(
         yield f"Ours, this machine: {tables.made_by(own)}."
     if with_own:
         yield from (remark for f in filled for remark in f.remarks)
+
+
+def not_cocos(profile: Profile) -> str:
+    """What a small profile's runs see in the place of COCO; empty for COCO."""
+    if profile.dataset is not None:
+        return f"Not COCO: the embedded shapes data, at {profile.dataset.image_size} px."
+    if (spec := profile.photos) is not None:
+        return (
+            f"Not COCO's protocol: {', '.join(spec.classes)} in {spec.val} photographs of val2017 "
+            f"at {spec.size} px, on a frozen backbone ({profile.model.frozen})."
+        )
+    return ""
 
 
 def _figures(table: Table, run: Sequence[Filled], with_own: bool) -> Iterator[str]:

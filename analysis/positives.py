@@ -1,7 +1,8 @@
 """What boxes alone say of training: the positives under ATSS, their targets and centerness.
 
 No image is read and no model needed. On a COCO annotation file the images have the sizes that it
-tells, resized as the coco profile resizes them, with that profile's strides.
+tells, resized as the coco profile resizes them, with that profile's strides. Of data that are not
+embedded, a run's stored positives give the same without the annotations.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ from gfl.boxes import Locations, anchors_at, distances
 from gfl.config.data import SIZE_DIVISOR
 from gfl.config.detector import strides
 from gfl.data import annotations
+from gfl.data.labels import SIDES
 from gfl.dense import DENSE
+from gfl.error_kinds import Objects
 from gfl.errors import UserError
 from gfl.experiment import Profile
 from gfl.quality import centerness
@@ -70,6 +73,30 @@ def of_ground_truth(frame: pd.DataFrame, profile: Profile) -> Positives:
         for _, boxes in frame.groupby("image_id", sort=True)
     )
     return _assigned(images, profile)
+
+
+def of_stored(frame: pd.DataFrame, objects: Objects) -> Positives:
+    """Take the positives that a run left, of the images whose locations it stored.
+
+    ``frame`` is its locations, ``objects`` what its evaluation counted. Targets are rounded as
+    ``gfl.predictions`` rounds them, by at most a part in 4096.
+
+    Raises:
+        UserError: no location is positive.
+    """
+    positive = frame.loc[frame.positive]
+    if positive.empty:
+        raise UserError("no stored location is positive")
+    stored = np.isin(objects.image, frame.image_id.unique()) & (objects.count > 0)
+    counts = objects.count[stored]
+    targets = positive[[f"target_{side}" for side in SIDES]].to_numpy(np.float32)
+    return Positives(
+        images=len(np.unique(objects.image[stored])),
+        objects=int(counts.sum()),
+        unmatched=int(counts.sum()) - positive.gt_id.nunique(),
+        targets=targets,
+        centerness=positive.centerness.to_numpy(np.float32),
+    )
 
 
 def _coco(path: Path, profile: Profile) -> Iterator[Boxes]:

@@ -14,6 +14,7 @@ from analysis.claims.printed import Printed, PrintedCheck
 from analysis.claims.trial import AtProfile, Trial
 from analysis.claims.tried import Tried, TriedCheck
 from analysis.uncertainty import RESAMPLES
+from experiments import profiles
 from experiments.claims.declare import Claim
 
 SCHEMA = 1
@@ -158,11 +159,17 @@ def _method(trial: Trial) -> Iterator[str]:
         "claim's bounds by more than the noise of seeds; *holds in part* names where not. "
         f"{printed.TEXT}\n"
     )
+    photographs = (
+        " or `photos`, small photographs of COCO on a frozen backbone, where APS, APM and APL go "
+        "by the area of boxes, not of masks"
+        if profiles.PHOTOS.name in trial.profiles
+        else ""
+    )
     yield (
         "**By our runs**: the same checks on runs of this project, on embedded data at a smaller "
-        "scale unless the profile is `coco`. Every figure has the uncertainty of the images "
-        f"({RESAMPLES} bootstrap samples, the same for all runs) and of the seeds; where that of "
-        "the seeds is not known, nothing is decided. A claim is "
+        f"scale unless the profile is `coco`{photographs}. Every figure has the uncertainty of the "
+        f"images ({RESAMPLES} bootstrap samples, the same for all runs) and of the seeds; where "
+        "that of the seeds is not known, nothing is decided. A claim is "
         "*supported* or *refuted* if that is clear, else *within noise*; *untested* says what is "
         "missing. No verdict here is one on the paper's own experiments, which are of other data "
         "and larger networks.\n"

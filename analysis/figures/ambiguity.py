@@ -128,6 +128,7 @@ def _named(name: str, estimate: Estimate) -> dict[str, float]:
     "Learned against known label distributions of the sides of validation objects: their "
     "Wasserstein-1 distance per kind of boundary, and, by how far apart a side's two right "
     "answers are, how often P(x) has two peaks and how wide it is.",
+    needs="the known distribution of every side",
 )
 def ambiguity(library: Library, profile: Profile) -> Plate:
     runs = tuple(record.id for record in library.need(METHODS.values(), profile))

@@ -6,9 +6,11 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from analysis import photographs
 from analysis.figures import FIGURES
-from analysis.figures.plate import FigureOf, Plate
+from analysis.figures.plate import MARK, FigureOf, Plate
 from analysis.library import Library
+from analysis.photographs import NotInData
 from gfl import escape
 from gfl.errors import UserError, did_you_mean
 from gfl.experiment import Profile
@@ -34,34 +36,59 @@ def parts(name: str) -> list[FigureOf]:
     return found
 
 
-def draw(names: str, profile: Profile, store: Store, own: bool, out: Path | None = None) -> int:
+def draw(
+    names: str,
+    profile: Profile,
+    store: Store,
+    own: bool,
+    out: Path | None = None,
+    data: Path | None = None,
+) -> int:
     """Draw what ``names`` means from the reference's records, or this machine's; exit code.
 
-    All that can be drawn is; then the others are named with what they lack.
+    All that can be drawn is; then the others are named with what they lack, which is a failure
+    unless no run could help. ``data`` is the folder of images that are not embedded.
     """
-    library = Library(store, "runs" if own else "results")
+    images = photographs.folder(profile, data)
+    library = Library(store, "runs" if own else "results", photographs=images)
     folder = out or store.results / "figures" / profile.name
     # This machine's figure has a name that git ignores: the committed one is the reference's.
-    mark = ".this-machine" if own and out is None else ""
+    mark = MARK if own and out is None else ""
     return draw_from(names, profile, library, folder, mark)
 
 
 def draw_from(names: str, profile: Profile, library: Library, folder: Path, mark: str = "") -> int:
     """Draw what ``names`` means from a library, into a folder; see ``draw``."""
-    missing: list[str] = []
-    wanted = parts(names)
+    lacking: list[str] = []
+    sketches: list[str] = []
+    code, wanted = 0, parts(names)
     for figure in wanted:
         try:
             plate = figure.plate(library, profile)
         except UserError as err:
             if len(wanted) == 1:
                 raise
-            missing.append(f"figure {figure.name} is not drawn: {err}")
+            code = code if isinstance(err, NotInData) else 2
+            lacking.append(f"figure {figure.name} is not drawn: {err}")
         else:
             _write(figure, plate, folder, mark)
-    for line in missing:
+            if figure.is_sketch(profile) and plate.photographed is None:
+                sketches.append(figure.name)
+    if sketches:
+        say(_without_images(sketches, profile))
+    for line in lacking:
         say(f"analysis: {line}", error=True)
-    return 2 if missing else 0
+    return code
+
+
+def _without_images(names: Sequence[str], profile: Profile) -> str:
+    """Say which figures are drawn without the images that they are of."""
+    one = len(names) == 1
+    figures = f"figure {names[0]} is" if one else f"figures {', '.join(names)} are"
+    if profile.photos is None:
+        return f"{figures} drawn without images"
+    how = "DATA=/path/to/coco (or --data) draws them too, for this machine alone"
+    return f"{figures} drawn without the photographs, which are not here: {how}"
 
 
 def draw_annotations(
@@ -73,9 +100,7 @@ def draw_annotations(
         wanted = [figure for figure in wanted if figure.draw_files]
     folder = out or store.results / "figures" / "annotations"
     mark = (
-        "-" + escape.file_name("+".join(path.stem for path in files)) + ".this-machine"
-        if out is None
-        else ""
+        "-" + escape.file_name("+".join(path.stem for path in files)) + MARK if out is None else ""
     )
     for figure in wanted:
         _write(figure, figure.of_annotations(files), folder, mark)

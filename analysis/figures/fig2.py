@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import NullLocator
 
 from analysis import style
+from analysis.figures import window
 from analysis.figures.plate import Plate, figure
 from analysis.statistics import INTERVAL, Estimate, over_images, spearman
 from gfl.errors import UserError
@@ -61,32 +63,75 @@ def decoded(frame: pd.DataFrame) -> pd.DataFrame:
     "2a",
     "Background of the validation set that the IoU-branch is surest of, although the class score "
     "is low: the predicted box (green) is nowhere near an object.",
+    elsewhere="Background of the validation set by class score and by the IoU that the IoU-branch "
+    "predicts: of each image, the stored location that it is surest of. No predicted box is near "
+    "an object.",
+    on_images=True,
 )
 def fig2a(library: Library, profile: Profile) -> Plate:
-    found = background(library.locations(IOU_BRANCH, profile).frame).head(PATCHES)
-    if found.empty:
+    every = background(library.locations(IOU_BRANCH, profile).frame)
+    if every.empty:
         raise UserError("figure 2a: no stored background location has a class score under 0.3")
-    found = found.join(decoded(found))
+    every = every.join(decoded(every))
+    found, runs = every.head(PATCHES), (library.id(IOU_BRANCH, profile),)
+    return Plate.on_images(
+        library,
+        profile,
+        lambda: _patches(library, profile, found, runs),
+        lambda: _surest(every, len(found), runs),
+        _background_numbers(found if profile.dataset is not None else every),
+        runs,
+    )
+
+
+def _background_numbers(found: pd.DataFrame) -> pd.DataFrame:
+    columns = [
+        "image_id", "level", "x", "y", "class_score", "quality_score", "score", "iou",
+        "x1", "y1", "x2", "y2",
+    ]  # fmt: skip
+    units = {name: f"{name}_px" for name in ("x", "y", "x1", "y1", "x2", "y2")}
+    return found.loc[:, columns].rename(columns={**units, "iou": "true_iou"})
+
+
+WHICH = (
+    f"of the stored locations that are not positive, have a class score < {BACKGROUND_SCORE} "
+    f"and a predicted box with IoU < {NOWHERE} with any object"
+)
+
+
+def _surest(every: pd.DataFrame, shown: int, runs: tuple[str, ...]) -> Figure:
+    """Both scores of each image's surest background; filled: those shown where images can be."""
+    page = style.canvas(height=2.4)
+    axes, look = page.subplots(), style.LOOKS["iou-branch"]
+    for some, fill in ((every.iloc[shown:], "none"), (every.head(shown), look.colour)):
+        axes.plot(some.class_score, some.quality_score, look.marker, ms=2.8, mew=0.5,
+                  mec=look.colour, mfc=fill)  # fmt: skip
+    axes.set(xlim=(-0.005, BACKGROUND_SCORE + 0.005), ylim=(-0.015, 1.015))
+    axes.set(xlabel="predicted class score", ylabel="predicted IoU")
+    style.footer(
+        page, runs,
+        f"{WHICH}: the one of the highest predicted IoU in each of {len(every):,} images; filled: "
+        f"the {shown} highest",
+    )  # fmt: skip
+    return page
+
+
+def _patches(
+    library: Library, profile: Profile, found: pd.DataFrame, runs: tuple[str, ...]
+) -> Figure:
+    """The images around the surest background of all."""
     page = style.canvas(style.COLUMN, 2.4)
     panels = page.subplots(2, PATCHES // 2).flat
     for axes, row in zip(panels, found.to_dict("records"), strict=False):
         _patch(axes, library.image(profile, row["image_id"]), row)
     for axes in list(panels)[len(found) :]:
         axes.set_axis_off()
-    run = library.id(IOU_BRANCH, profile)
     style.footer(
-        page, (run,),
-        f"of the stored locations that are not positive, have a class score < {BACKGROUND_SCORE} "
-        f"and a predicted box with IoU < {NOWHERE} with any object: the {len(found)} of the "
-        "highest predicted IoU, one an image. 'true': the highest IoU with an object",
+        page, runs,
+        f"{WHICH}: the {len(found)} of the highest predicted IoU, one an image. 'true': the "
+        "highest IoU with an object",
     )  # fmt: skip
-    columns = [
-        "image_id", "level", "x", "y", "class_score", "quality_score", "score", "iou",
-        "x1", "y1", "x2", "y2",
-    ]  # fmt: skip
-    units = {name: f"{name}_px" for name in ("x", "y", "x1", "y1", "x2", "y2")}
-    numbers = found.loc[:, columns].rename(columns={**units, "iou": "true_iou"})
-    return Plate(page, numbers, (run,))
+    return page
 
 
 def _patch(axes: Axes, image: np.ndarray, row: dict[str, float]) -> None:
@@ -94,17 +139,16 @@ def _patch(axes: Axes, image: np.ndarray, row: dict[str, float]) -> None:
     x, y = (row["x1"] + row["x2"]) / 2, (row["y1"] + row["y2"]) / 2
     longest = max(row["x2"] - row["x1"], row["y2"] - row["y1"])
     half = max(longest * (1 + 2 * MARGIN), LEAST_WINDOW) / 2
-    height, width = image.shape[:2]
-    half = min(half, width / 2, height / 2)
-    x, y = np.clip(x, half, width - half), np.clip(y, half, height - half)
-    axes.imshow(image, extent=(0, width, height, 0), interpolation="nearest")
+    window.show(axes, image)
+    axes.set_aspect("equal")
     axes.add_patch(
         Rectangle(
             (row["x1"], row["y1"]), row["x2"] - row["x1"], row["y2"] - row["y1"], fill=False,
             ec=style.PREDICTION, lw=1.2, path_effects=BRIGHT,
         )
     )  # fmt: skip
-    axes.set(xlim=(x - half, x + half), ylim=(y + half, y - half), xticks=[], yticks=[])
+    window.square(axes, x, y, half, image)
+    axes.set(xticks=[], yticks=[])
     for spine in axes.spines.values():
         spine.set_visible(False)
     lines = (

@@ -1,8 +1,12 @@
-"""Figure 3: distributions where the sides are, over those that the labels were drawn from."""
+"""Figure 3: distributions where the sides are, over those that the labels were drawn from.
+
+Where nobody knows the latter, as of photographs, the label and the prediction alone.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,8 +19,9 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.patheffects import withStroke
 
 from analysis import style
-from analysis.best import RULE, Best, best
+from analysis.best import RULE, Best, best, best_labelled
 from analysis.distributions import entropy, two_peaks
+from analysis.figures import window
 from analysis.figures.plate import Plate, figure
 from experiments.table3 import GFL
 from gfl.data.labels import SIDES
@@ -38,7 +43,8 @@ def picked(found: Best) -> list[tuple[str, int]]:
     Among objects found with a score of at least 0.5 whose box is at least 4 strides wide and high:
     sharpest is the lowest entropy of P(x), mean over the sides; flattest is the highest of one
     side; most two-peaked has the deepest valley between two peaks, or, where P(x) has two peaks
-    nowhere, the two nearest answers that are furthest apart in strides.
+    nowhere and it is known where sides may lie, the two nearest answers that are furthest apart
+    in strides.
     """
     assert found.p is not None
     size = np.minimum(found.frame.x2 - found.frame.x1, found.frame.y2 - found.frame.y1).to_numpy()
@@ -48,8 +54,8 @@ def picked(found: Best) -> list[tuple[str, int]]:
     scores = {"sharpest": -bits.mean(1), "flattest": bits.max(1), "two-peaked": depth}
     if not (depth[able] > 0).any():
         del scores["two-peaked"]
-        gaps = np.nan_to_num(found.gap_px).max(1) / found.stride
-        scores["widest true gap"] = gaps
+        if found.has_truth:
+            scores["widest true gap"] = np.nan_to_num(found.gap_px).max(1) / found.stride
     chosen: list[tuple[str, int]] = []
     images: set[int] = set()
     for name, score in scores.items():
@@ -74,31 +80,53 @@ def _depth(p: np.ndarray) -> float:
     "Objects with their label (white) and GFL's prediction (green). Above and beside each, P(x) of "
     "the four sides where the sides are, and over it the known distribution that the label was "
     "drawn from. Picked by rule.",
+    elsewhere="Objects with their label (white) and GFL's prediction (green). Above and beside "
+    "each, P(x) of the four sides where the sides are. Picked by rule.",
+    on_images=True,
 )
 def fig3(library: Library, profile: Profile) -> Plate:
-    found = best(library, GFL, profile)
+    find = best if profile.dataset is not None else best_labelled
+    found = find(library, GFL, profile)
     chosen = picked(found)
     if not chosen:
         raise UserError(f"figure 3: no object is found with a score of {LEAST_SCORE} or more")
-    run = library.id(GFL, profile)
-    page = style.canvas(style.PAGE, 5.2)
+    runs = (library.id(GFL, profile),)
+    shown = [int(found.frame.image_id.iloc[i]) for _, i in chosen]
+    return Plate.on_images(
+        library,
+        profile,
+        lambda: _drawn(found, chosen, [library.image(profile, id) for id in shown], runs),
+        lambda: _drawn(found, chosen, [None] * len(chosen), runs),
+        pd.concat([numbers(found, i, rule) for rule, i in chosen], ignore_index=True),
+        runs,
+    )
+
+
+def _drawn(
+    found: Best,
+    chosen: Sequence[tuple[str, int]],
+    images: Sequence[np.ndarray | None],
+    runs: tuple[str, ...],
+) -> Figure:
     columns = -(-len(chosen) // EACH)
+    page = style.canvas(max(columns, 2) * style.PAGE / 3, 5.2)  # the objects' windows are square
     grid = page.add_gridspec(EACH, columns)
-    parts = []
-    for k, (rule, i) in enumerate(chosen):
-        image = library.image(profile, int(found.frame.image_id.iloc[i]))
+    for k, ((rule, i), image) in enumerate(zip(chosen, images, strict=True)):
         _object(page, grid[k % EACH, k // EACH], found, i, image, rule)
-        parts.append(numbers(found, i, rule))
-    page.legend(handles=_legend(), loc="outside upper left", ncols=4)
+    page.legend(handles=_legend(found.has_truth), loc="outside upper left", ncols=4)
+    gap = (
+        "; widest true gap, where no P(x) has two peaks: two right answers furthest apart in "
+        "strides"
+    )
+    known = "; known: stems are probabilities, curves probability per stride"
     style.footer(
-        page, (run,),
+        page, runs,
         f"{RULE}; of objects with score >= {LEAST_SCORE} and sides of at least {LEAST_SIDE:g} "
         "strides. Sharpest: lowest entropy of P(x), mean over the sides; flattest: highest of one "
-        "side; two-peaked: deepest valley between two peaks; widest true gap, where no P(x) has "
-        "two peaks: two right answers furthest apart in strides. Bars: a stride wide, their sum 1; "
-        "known: stems are probabilities, curves probability per stride",
+        f"side; two-peaked: deepest valley between two peaks{gap if found.has_truth else ''}. "
+        f"Bars: a stride wide, their sum 1{known if found.has_truth else ''}",
     )  # fmt: skip
-    return Plate(page, pd.concat(parts, ignore_index=True), (run,))
+    return page
 
 
 def numbers(found: Best, i: int, rule: str) -> pd.DataFrame:
@@ -110,15 +138,13 @@ def numbers(found: Best, i: int, rule: str) -> pd.DataFrame:
     for k, side in enumerate(SIDES):
         places = _places(found, i, k)
         for bin_, (at, p) in enumerate(zip(places, found.p[i, k], strict=True)):
-            rows.append(
-                {
-                    "rule": rule, "image_id": row.image_id, "gt_id": row.gt_id, "side": side,
-                    "kind": row[f"kind_{side}"], "stride_px": found.stride[i], "score": row.score,
-                    "iou": row.iou, "label_px": row[("x1", "y1", "x2", "y2")[k]],
-                    "known": row[f"distribution_{side}"], "distance_strides": bin_ * found.delta,
-                    "at_px": at, "probability": p,
-                }
-            )  # fmt: skip
+            one = {"rule": rule, "image_id": row.image_id, "gt_id": row.gt_id, "side": side}
+            one |= {"kind": row[f"kind_{side}"]} if found.has_truth else {}
+            one |= {"stride_px": found.stride[i], "score": row.score, "iou": row.iou}
+            one |= {"label_px": row[("x1", "y1", "x2", "y2")[k]]}
+            one |= {"known": row[f"distribution_{side}"]} if found.has_truth else {}
+            one |= {"distance_strides": bin_ * found.delta, "at_px": at, "probability": p}
+            rows.append(one)
     return pd.DataFrame(rows)
 
 
@@ -132,7 +158,7 @@ def _places(found: Best, i: int, side: int) -> np.ndarray:
 
 
 def _object(
-    page: Figure, where: SubplotSpec, found: Best, i: int, image: np.ndarray, rule: str
+    page: Figure, where: SubplotSpec, found: Best, i: int, image: np.ndarray | None, rule: str
 ) -> None:
     """The image around an object, with the horizontal sides' P(x) above and the others' beside."""
     row, stride = found.frame.iloc[i], found.stride[i]
@@ -140,8 +166,7 @@ def _object(
     main = page.add_subplot(inner[1, 0])
     above = page.add_subplot(inner[0, 0], sharex=main)
     beside = page.add_subplot(inner[1, 1], sharey=main)
-    height, width = image.shape[:2]
-    main.imshow(image, extent=(0, width, height, 0), interpolation="nearest", aspect="auto")
+    window.show(main, image)
     label = [row[name] for name in ("x1", "y1", "x2", "y2")]
     predicted = [
         row[("x", "y")[k % 2]] + (-1 if k < 2 else 1) * stride * row[f"mean_{side}"]
@@ -152,15 +177,20 @@ def _object(
             Rectangle((box[0], box[1]), box[2] - box[0], box[3] - box[1], fill=False, ec=colour,
                       lw=1.1, path_effects=OUTLINE)
         )  # fmt: skip
-    _window(main, label, predicted, stride, width)
+    # A photograph ends where it ends: what P(x) has beyond its edge is shown too.
+    _about(main, label, predicted, stride, image if found.has_truth else None)
     for k, side in enumerate(SIDES):
         axes, upright = (above, True) if k % 2 == 0 else (beside, False)
         assert found.p is not None
         _distribution(axes, _places(found, i, k), found.p[i, k], stride, upright)
-        _known(axes, json.loads(row[f"distribution_{side}"]), stride, upright)
+        if found.has_truth:
+            _known(axes, json.loads(row[f"distribution_{side}"]), stride, upright)
     main.set(xticks=[], yticks=[])
-    kinds = [f"{row[f'kind_{side}']} {side}" for side in SIDES if row[f"kind_{side}"] != "sharp"]
-    main.set_xlabel(f"{', '.join(kinds) or 'four sharp sides'}", fontsize=style.SMALL)
+    text = f"score {row.score:.2f}, IoU {row.iou:.2f}"
+    if found.has_truth:
+        kinds = [f"{row[f'kind_{s}']} {s}" for s in SIDES if row[f"kind_{s}"] != "sharp"]
+        text = ", ".join(kinds) or "four sharp sides"
+    main.set_xlabel(text, fontsize=style.SMALL)
     above.set(ylim=(0, 1.05), yticks=[0, 1])
     beside.set(xlim=(0, 1.05), xticks=[0, 1])
     for axes in (above, beside, main):
@@ -168,16 +198,18 @@ def _object(
     above.set_title(f"{rule}, stride {stride:g} px", fontsize=style.TEXT, fontweight="normal")
 
 
-def _window(
-    axes: Axes, label: list[float], predicted: list[float], stride: float, width: float
+def _about(
+    axes: Axes,
+    label: list[float],
+    predicted: list[float],
+    stride: float,
+    image: np.ndarray | None,
 ) -> None:
     """A square around both boxes, three strides wider than they are."""
     low = [min(label[k], predicted[k]) - 3 * stride for k in (0, 1)]
     high = [max(label[k], predicted[k]) + 3 * stride for k in (2, 3)]
-    half = min(max(high[0] - low[0], high[1] - low[1]), width) / 2
     x, y = ((low[k] + high[k]) / 2 for k in (0, 1))
-    x, y = np.clip(x, half, width - half), np.clip(y, half, width - half)
-    axes.set(xlim=(x - half, x + half), ylim=(y + half, y - half))
+    window.square(axes, x, y, max(high[0] - low[0], high[1] - low[1]) / 2, image)
 
 
 def _distribution(
@@ -207,10 +239,11 @@ def _known(axes: Axes, known: dict[str, Any], stride: float, upright: bool) -> N
         axes.plot(*tip, "o", color=KNOWN, ms=2.2)
 
 
-def _legend() -> list[Any]:
+def _legend(with_truth: bool) -> list[Any]:
+    known = Line2D([], [], color=KNOWN, lw=1, marker="o", ms=2.2, label="known distribution")
     return [
         Line2D([], [], color=style.TRUTH, lw=1.4, path_effects=OUTLINE, label="ground truth"),
         Line2D([], [], color=style.PREDICTION, lw=1.4, path_effects=OUTLINE, label="prediction"),
         Patch(color=LEARNED, alpha=0.75, lw=0, label="learned P(x)"),
-        Line2D([], [], color=KNOWN, lw=1, marker="o", ms=2.2, label="known distribution"),
+        *([known] if with_truth else []),
     ]

@@ -170,6 +170,12 @@ def _rows(
     "have to reach, and the share of them above each n of Table 2b.",
 )
 def fig5c(library: Library, profile: Profile) -> Plate:
+    if profile.photos is not None:
+        frame, run = library.locations(GFL, profile).frame, library.id(GFL, profile)
+        evaluated = library.evaluated(GFL, profile)
+        assert evaluated is not None  # whoever has no ground truth has what was known of it
+        found = positives.of_stored(frame, evaluated.objects)
+        return _plate5c(found, f"photographs of profile {profile.name}, validation", (run,))
     if profile.dataset is None:
         raise UserError(
             f"figure 5c at profile {profile.name} needs COCO's boxes: add "
@@ -185,7 +191,7 @@ def _fig5c(files: Sequence[Path]) -> Plate:
     return _plate5c(found, ", ".join(escape.matplotlib(path.name) for path in files))
 
 
-def _plate5c(found: Positives, source: str) -> Plate:
+def _plate5c(found: Positives, source: str, runs: tuple[str, ...] = ()) -> Plate:
     flat = found.targets.ravel()
     bars, shares = histogram(flat), above(flat, NS)
     page = style.canvas(height=2.8)
@@ -197,14 +203,14 @@ def _plate5c(found: Positives, source: str) -> Plate:
     _share_above(lower, flat, shares)
     lower.set(xlabel="distance to a side (strides)", xlim=(0, bars.to_strides.max()))
     style.footer(
-        page, (),
+        page, runs,
         f"{source}: {counted(found.images, 'image', form=',')}, "
         f"{counted(found.objects, 'object', form=',')} "
         f"({found.unmatched:,} without a positive), {len(found.targets):,} positives, four "
         f"distances each; bins of {BIN:g} strides",
     )  # fmt: skip
     page.align_ylabels()
-    return Plate(page, pd.concat([bars, shares]))
+    return Plate(page, pd.concat([bars, shares]), runs)
 
 
 def _mark_median(axes: Axes, median: float) -> None:

@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from analysis import style
+from analysis.figures import window
 from analysis.figures.plate import Plate, figure
 from experiments.table3 import GFL
 from gfl.errors import UserError
@@ -56,27 +57,39 @@ def chosen(positives: pd.DataFrame) -> pd.DataFrame:
     "Objects whose positives have a far lower centerness than IoU. Left: the ground truth, the box "
     "of the best-scoring positive, and the positives of one level; right: the two labels of each, "
     "in the same arrangement. " + RULE,
+    on_images=True,
 )
 def fig8(library: Library, profile: Profile) -> Plate:
     frame = library.locations(GFL, profile).frame
     points = _with_boxes(chosen(frame.query("positive")))
     if points.empty:
         raise UserError(f"figure 8: no object has {LEAST} positives in a level at {profile.name}")
+    runs = (library.id(GFL, profile),)
+    return Plate.on_images(
+        library,
+        profile,
+        lambda: _drawn(library, profile, points, True),
+        lambda: _drawn(library, profile, points, False),
+        _numbers(points),
+        runs,
+    )
+
+
+def _drawn(library: Library, profile: Profile, points: pd.DataFrame, with_images: bool) -> Figure:
     page = style.canvas(style.PAGE, 2.25)
     panels = page.subplots(1, 2 * SHOWN, width_ratios=(1, 0.92) * SHOWN)
     for axes in panels:
         axes.set_axis_off()
     for i, (_, positives) in enumerate(points.groupby(OBJECT, sort=False)):
         one = positives.iloc[0]
-        image = library.image(profile, int(one.image_id))
+        image = library.image(profile, int(one.image_id)) if with_images else None
         _picture(panels[2 * i], image, positives)
         _labels(panels[2 * i + 1], positives)
         stride = f"({'ab'[i]}) image {one.image_id}, stride {one.stride} px"
         panels[2 * i].set_title(stride, fontsize=style.TEXT)
     _legend(page)
-    runs = (library.id(GFL, profile),)
-    style.footer(page, runs, RULE)
-    return Plate(page, _numbers(points), runs)
+    style.footer(page, (library.id(GFL, profile),), RULE)
+    return page
 
 
 def _with_boxes(points: pd.DataFrame) -> pd.DataFrame:
@@ -90,10 +103,13 @@ def _with_boxes(points: pd.DataFrame) -> pd.DataFrame:
     return points.assign(**corners)
 
 
-def _picture(axes: Axes, image: np.ndarray, points: pd.DataFrame) -> None:
-    """The image around the object, its two boxes, the level's locations, and the positives."""
-    height, width = image.shape[:2]
-    axes.imshow(image, extent=(0, width, height, 0), interpolation="nearest")
+def _picture(axes: Axes, image: np.ndarray | None, points: pd.DataFrame) -> None:
+    """The image around the object, its two boxes, the level's locations, and the positives.
+
+    Without the image, whose size nobody tells, the locations within the object.
+    """
+    window.show(axes, image)
+    axes.set_aspect("equal")
     best = points.loc[points.score.idxmax()]
     boxes = [[best[f"{name}_{c}"] for c in CORNERS] for name in ("truth", "predicted")]
     for (x1, y1, x2, y2), strokes in zip(boxes, (TRUTH, PREDICTED), strict=True):
@@ -101,9 +117,12 @@ def _picture(axes: Axes, image: np.ndarray, points: pd.DataFrame) -> None:
             place = (x1, y1), x2 - x1, y2 - y1
             edge = {"ec": stroke["color"], "lw": stroke["lw"], "ls": stroke["ls"]}
             axes.add_patch(Rectangle(*place, fill=False, **edge))
-    stride = int(best.stride)
-    x, y = np.meshgrid(*(np.arange(best[a] % stride, side, stride) for a, side in zip(
-        "xy", (width, height), strict=True)))  # fmt: skip
+    stride, ground = int(best.stride), boxes[0]
+    low, high = ground[:2], ground[2:]
+    if image is not None:
+        low, high = (0, 0), image.shape[1::-1]
+    rows = [np.arange(best[a] % stride, end, stride) for a, end in zip("xy", high, strict=True)]
+    x, y = np.meshgrid(*(r[r >= start] for r, start in zip(rows, low, strict=True)))
     axes.plot(x.ravel(), y.ravel(), "o", ms=1.9, mfc="white", mec="none")
     axes.plot(points.x, points.y, "o", ms=3.6, mfc="white", mec=style.INK, mew=0.9)
     left, top = (min(box[i] for box in boxes) for i in (0, 1))

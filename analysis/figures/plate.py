@@ -13,6 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from analysis import style
+from analysis.photographs import NotInData
 from gfl import escape
 from gfl.errors import UserError
 from gfl.experiment import Profile
@@ -22,24 +23,41 @@ if TYPE_CHECKING:
     from analysis.library import Library
 
 
+MARK = ".this-machine"  # of files that git ignores
+
+
 @dataclass(frozen=True)
 class Plate:
-    """A figure as drawn, the numbers that it plots (tidy), and the ids of the runs it used."""
+    """A figure as drawn, the numbers that it plots (tidy), and the ids of the runs it used.
+
+    ``figure`` may be published. ``photographed`` shows the same numbers on photographs, which
+    their photographers license: its files have a name that git ignores, wherever they lie.
+    """
 
     figure: Figure
     numbers: pd.DataFrame
     runs: tuple[str, ...] = ()
+    photographed: Figure | None = None
+
+    @classmethod
+    def on_images(
+        cls,
+        library: Library,
+        profile: Profile,
+        draw: Callable[[], Figure],
+        sketch: Callable[[], Figure],
+        numbers: pd.DataFrame,
+        runs: tuple[str, ...],
+    ) -> Plate:
+        """A figure drawn on embedded images; else its sketch, and the figure where images are."""
+        drawn = draw() if library.has_images(profile) else None
+        if drawn is not None and profile.dataset is not None:
+            return cls(drawn, numbers, runs)
+        return cls(sketch(), numbers, runs, drawn)
 
     def files(self) -> dict[str, bytes]:
         """The figure as PNG and PDF and its numbers as CSV, by extension: no date, no version."""
-        with style.applied():
-            png, pdf = io.BytesIO(), io.BytesIO()
-            FigureCanvasAgg(self.figure)
-            self._settle()
-            self.figure.savefig(png, format="png", metadata={"Software": None}, dpi=style.DPI)
-            nothing = dict.fromkeys(("Creator", "Producer", "CreationDate"))
-            self.figure.savefig(pdf, format="pdf", metadata=nothing, dpi=style.DPI)
-        return {"png": png.getvalue(), "pdf": pdf.getvalue(), "csv": self.csv.encode()}
+        return {**_images(self.figure), "csv": self.csv.encode()}
 
     @property
     def csv(self) -> str:
@@ -49,22 +67,43 @@ class Plate:
             numbers[name] = numbers[name].map(escape.csv_field)
         return numbers.to_csv(index=False, float_format="%.6g", lineterminator="\n")
 
-    def _settle(self) -> None:
-        """Lay the figure out once for all: the layout's next pass would move things a little."""
-        if self.figure.get_layout_engine() is not None:
-            for _ in range(2):  # the second pass knows the sizes of the first one's tick labels
-                self.figure.draw_without_rendering()
-            self.figure.set_layout_engine("none")
-
     def save(self, folder: Path, stem: str) -> list[Path]:
-        """Write ``<stem>.png``, ``.pdf`` and ``.csv``; return their paths."""
+        """Write ``<stem>.png``, ``.pdf`` and ``.csv``, and what shows photographs; return paths."""
         folder.mkdir(parents=True, exist_ok=True)
-        written = []
-        for extension, content in self.files().items():
-            with replacing(folder / f"{stem}.{extension}") as file:
+        contents = {f"{stem}.{kind}": content for kind, content in self.files().items()}
+        if self.photographed is not None:
+            name = photographed_name(stem)
+            contents |= {f"{name}.{kind}": c for kind, c in _images(self.photographed).items()}
+        for name, content in contents.items():
+            with replacing(folder / name) as file:
                 file.write(content)
-            written.append(folder / f"{stem}.{extension}")
-        return written
+        return [folder / name for name in contents]
+
+
+def photographed_name(stem: str) -> str:
+    """The name of the files that show photographs, of the reference's figure or this machine's."""
+    whose = "-runs" if stem.endswith(MARK) else ""
+    return f"{stem.removesuffix(MARK)}{whose}-photographs{MARK}"
+
+
+def _images(figure: Figure) -> dict[str, bytes]:
+    """A figure as PNG and PDF, by extension."""
+    with style.applied():
+        png, pdf = io.BytesIO(), io.BytesIO()
+        FigureCanvasAgg(figure)
+        _settle(figure)
+        figure.savefig(png, format="png", metadata={"Software": None}, dpi=style.DPI)
+        nothing = dict.fromkeys(("Creator", "Producer", "CreationDate"))
+        figure.savefig(pdf, format="pdf", metadata=nothing, dpi=style.DPI)
+    return {"png": png.getvalue(), "pdf": pdf.getvalue()}
+
+
+def _settle(figure: Figure) -> None:
+    """Lay a figure out once for all: the layout's next pass would move things a little."""
+    if figure.get_layout_engine() is not None:
+        for _ in range(2):  # the second pass knows the sizes of the first one's tick labels
+            figure.draw_without_rendering()
+        figure.set_layout_engine("none")
 
 
 Draw = Callable[["Library", Profile], Plate]
@@ -82,7 +121,24 @@ class FigureOf:
     name: str
     caption: str
     draw: Draw
+    elsewhere: str = ""  # the caption where data are not embedded, if it is another
+    on_images: bool = False
+    needs: str = ""  # what it needs that embedded data alone have
     draw_files: DrawFiles | None = field(default=None, repr=False)
+
+    def caption_at(self, profile: Profile) -> str:
+        """What the published figure shows at a profile."""
+        return self.caption if profile.dataset is not None else self.elsewhere or self.caption
+
+    def is_sketch(self, profile: Profile) -> bool:
+        """Whether it is published without the images that it shows: they are not ours."""
+        return self.on_images and profile.dataset is None
+
+    def obstacle(self, profile: Profile) -> str:
+        """Why no run of a profile can give the figure; empty where one can."""
+        if not self.needs or profile.dataset is not None:
+            return ""
+        return f"it needs {self.needs}, which embedded data alone have"
 
     def __call__(self, library: Library, profile: Profile) -> Figure:
         """Return the figure.
@@ -93,7 +149,14 @@ class FigureOf:
         return self.plate(library, profile).figure
 
     def plate(self, library: Library, profile: Profile) -> Plate:
-        """Return the figure with its numbers and its runs; raises what a call does."""
+        """Return the figure with its numbers and its runs.
+
+        Raises:
+            NotInData: the profile's data cannot give it, whatever runs there are.
+            UserError: as a call.
+        """
+        if reason := self.obstacle(profile):
+            raise NotInData(f"{reason}: take --profile laptop or gpu")
         with style.applied():
             return self.draw(library, profile)
 
@@ -121,13 +184,15 @@ class FigureOf:
 FIGURES: dict[str, FigureOf] = {}  # in the order in which they were declared
 
 
-def figure(name: str, caption: str) -> Callable[[Draw], FigureOf]:
+def figure(
+    name: str, caption: str, elsewhere: str = "", on_images: bool = False, needs: str = ""
+) -> Callable[[Draw], FigureOf]:
     """Declare a figure: ``@figure("2b", "What it shows.")`` above a function that draws it."""
 
     def declare(draw: Draw) -> FigureOf:
         if name in FIGURES:
             raise ValueError(f"two figures are named {name!r}")
-        FIGURES[name] = FigureOf(name, caption, draw)
+        FIGURES[name] = FigureOf(name, caption, draw, elsewhere, on_images, needs)
         return FIGURES[name]
 
     return declare

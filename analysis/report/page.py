@@ -11,6 +11,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from analysis.figures.plate import MARK
 from analysis.report import bundle, evidence, lists, pictures, runs, sides, speed
 from experiments import tables
 from gfl import escape
@@ -19,7 +20,6 @@ from gfl.frozen import NETWORKS
 from gfl.record import RunRecord, Store
 
 TEMPLATES = Path(__file__).parent / "templates"
-MARK = ".this-machine"  # of files that git ignores: what is committed is the reference's
 OPTIMIZERS = {"adamw": "AdamW", "sgd": "SGD"}
 
 
@@ -50,7 +50,7 @@ def html(profile: Profile, store: Store, own: bool) -> str:
     claims = store.results / f"claims{mark}.json"
     ids, slugs = {record.id for record in papers}, {card.slug for card in cards}
     trial = evidence.read(claims, profile.name, store, own, ids, slugs)
-    drawn = list(pictures.pictures(profile.name, store, own))
+    drawn = list(pictures.pictures(profile, store, own))
     return _render(
         made_of=made_of(profile.name, store, own),
         profile=profile,
@@ -171,15 +171,15 @@ def _steps(
     own: bool,
 ) -> Iterator[Step]:
     """How every part is made again, as the declarations have it."""
-    where = "" if profile.name == "laptop" else f" PROFILE={profile.name}"
-    whose = " STORE=runs" if own else ""
-    options = where + whose
+    where, options = pictures.options(profile, False), pictures.options(profile, own)
+    whose = options.removeprefix(where)
     for view in views:
         if view.command:
             yield Step(f"{view.title}, trained from scratch", view.command, view.command_note)
     yield Step("The runs as the reference", f"make promote{where}")
     for picture in drawn:
-        yield Step(picture.title, f"{picture.command}{options}")
+        if not picture.obstacle:
+            yield Step(picture.title, picture.command)
     yield Step("Claims, text checks", f"make audit{whose}", "from the records, trains nothing")
     yield Step("Errors by kind", f"make errors{options}")
     yield Step("Speed", "make bench")

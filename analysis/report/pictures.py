@@ -12,6 +12,8 @@ from pathlib import Path
 from PIL import Image
 
 from analysis.figures import FIGURES
+from analysis.figures.plate import MARK, FigureOf
+from gfl.experiment import Profile
 from gfl.record import Store
 
 EFFORT = 4  # of WebP's 0 to 6; above it files shrink by little and take several times as long
@@ -29,6 +31,8 @@ class Picture:
     height: int
     numbers: str  # the file of the numbers that it plots
     command: str
+    obstacle: str = ""  # why no run of the profile can give it
+    note: str = ""  # what it is drawn without, and what draws that
 
     @property
     def wide(self) -> bool:
@@ -36,22 +40,42 @@ class Picture:
         return self.width > 1.4 * self.height
 
 
-def pictures(profile: str, store: Store, own: bool) -> Iterator[Picture]:
+def options(profile: Profile, own: bool) -> str:
+    """What makes ``make`` do this profile's, or this machine's."""
+    where = "" if profile.name == "laptop" else f" PROFILE={profile.name}"
+    return where + (" STORE=runs" if own else "")
+
+
+def pictures(profile: Profile, store: Store, own: bool) -> Iterator[Picture]:
     """Every declared figure, drawn or not."""
-    mark = ".this-machine" if own else ""
+    mark = MARK if own else ""
     for name, figure in FIGURES.items():
-        path = store.results / "figures" / profile / f"fig{name}{mark}.png"
+        path = store.results / "figures" / profile.name / f"fig{name}{mark}.png"
         data, size = _data(path) if path.is_file() else ("", (0, 0))
         yield Picture(
             id=f"figure-{name}",
             title=title(name),
-            caption=figure.caption,
+            caption=figure.caption_at(profile),
             data=data,
             width=size[0],
             height=size[1],
-            numbers=f"results/figures/{profile}/fig{name}{mark}.csv",
-            command=f"make figure-{name}",
+            numbers=f"results/figures/{profile.name}/fig{name}{mark}.csv",
+            command=f"make figure-{name}{options(profile, own)}",
+            obstacle=figure.obstacle(profile),
+            note=_without_images(figure, profile, own),
         )
+
+
+def _without_images(figure: FigureOf, profile: Profile, own: bool) -> str:
+    if not figure.is_sketch(profile):
+        return ""
+    if profile.photos is None:
+        return "Drawn without images."
+    command = f"make figure-{figure.name}{options(profile, own)} DATA=/path/to/coco"
+    return (
+        "Drawn without the photographs, which their photographers license: "
+        f"{command} draws them too, where they are."
+    )
 
 
 def title(name: str) -> str:

@@ -62,6 +62,7 @@ def library() -> Any:
     return SimpleNamespace(
         id=lambda experiment, profile, seed=0: f"{experiment.slug}-s{seed}-00000000",
         ground_truth=ground_truth,
+        has_images=lambda profile: True,
         image=image,
         locations=locations,
     )

@@ -203,7 +203,7 @@ def test_a_picture_keeps_every_pixel(tmp_path: Path) -> None:
     random = np.random.Generator(np.random.PCG64(0))
     pixels = random.integers(0, 256, (9, 12, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(folder / "fig3.png")
-    found = {p.title: p for p in pictures.pictures("laptop", Store(tmp_path, tmp_path), own=False)}
+    found = {p.title: p for p in pictures.pictures(LAPTOP, Store(tmp_path, tmp_path), own=False)}
     head, _, data = found["Figure 3"].data.partition(",")
     assert head == "data:image/webp;base64"
     with Image.open(io.BytesIO(base64.b64decode(data))) as image:

@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -185,7 +186,8 @@ def claimed(store: Store, monkeypatch: pytest.MonkeyPatch) -> Store:
         "claims.md": "| claim | paper |\n| :-- | :-- |\n| joint-beats-all | holds |\n",
         "claims.json": '{"claims": [{"id": "joint-beats-all", "ours": {"p": 0.012}}]}\n',
     }
-    monkeypatch.setattr(trial, "trial", lambda store, source="results", tell=quiet: None)
+    made = SimpleNamespace(profiles={})  # none of which has a registration to speak of
+    monkeypatch.setattr(trial, "trial", lambda store, source="results", tell=quiet: made)
     monkeypatch.setattr(render, "files", lambda trial: texts)
     monkeypatch.setattr(terminal, "show", lambda trial: print("the claims"))
     return store

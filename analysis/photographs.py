@@ -1,0 +1,51 @@
+"""Images that are not embedded: where this machine has them, and one as the network sees it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from gfl import train
+from gfl.data import photos
+from gfl.errors import UserError
+from gfl.experiment import Profile
+
+
+class NotInData(UserError):  # noqa: N818  not a fault of the code
+    """What a profile's data do not have, whatever runs there are."""
+
+
+def folder(profile: Profile, data: Path | None) -> Path | None:
+    """Return the folder of a profile's photographs: ``data``, or what is prepared here, or None.
+
+    Raises:
+        UserError: ``data`` has no photographs, or the profile has no use for them.
+    """
+    if profile.photos is None:
+        if data is not None:
+            raise UserError(f"--data is for figures at --profile photos, not {profile.name}")
+        return None
+    if data is None:
+        root = train.photos_root(profile.photos)
+        return root if photos.found(profile.photos, root) else None
+    if not (data / photos.SPLIT).is_dir():
+        raise UserError(
+            f"{data / photos.SPLIT} is not a folder: DATA is COCO's folder, or a prepared one"
+        )
+    return data
+
+
+def read(root: Path, spec: photos.PhotosSpec, image_id: int) -> np.ndarray:
+    """Return a photograph as it is prepared, uint8 [height, width, 3], RGB.
+
+    Raises:
+        UserError: it is not there, or not an image.
+    """
+    import cv2
+
+    path = root / photos.SPLIT / f"{image_id:012}.jpg"  # as COCO names them
+    image = cv2.imread(str(path)) if path.is_file() else None
+    if image is None:
+        raise UserError(f"{path}: missing, or not an image")
+    return cv2.cvtColor(photos.shrink(image, spec.size), cv2.COLOR_BGR2RGB)
