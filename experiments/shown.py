@@ -12,18 +12,21 @@ from gfl.experiment import Experiment, Profile
 from gfl.predictions import DETECTIONS, LOCATIONS, MATCHES, OBJECTS, keeps_matches
 
 SEEDS = (0, 1, 2)  # of the rows whose locations are measured; figures draw the first
+FEWER_SEEDS = (0, 1)  # where files are larger, as of photographs: the fewest that tell their spread
+# Every way of using quality, Table 1a: their detections are drawn.
+QUALITIES = tuple(
+    Experiment(quality=quality)
+    for quality in (
+        "none",
+        "centerness-branch",
+        "iou-branch",
+        "centerness-guided",
+        "iou-guided",
+        "joint",
+    )
+)
 SHOWN = (
-    *(  # every way of using quality, Table 1a
-        Experiment(quality=quality)
-        for quality in (
-            "none",
-            "centerness-branch",
-            "iou-branch",
-            "centerness-guided",
-            "iou-guided",
-            "joint",
-        )
-    ),
+    *QUALITIES,
     # every representation of a box, Table 2a
     GAUSSIAN,
     Experiment(boxes="general"),
@@ -39,8 +42,10 @@ def committed(experiment: Experiment, profile: Profile, seed: int) -> tuple[str,
     three times as large, only where figures draw them or claims measure on them. Of data that are
     not embedded its matches do what detections do, and detections are kept where they are drawn.
     """
-    measured = seed in SEEDS and experiment in SHOWN
+    keeps = keeps_matches(profile)
+    measured = seed in (FEWER_SEEDS if keeps else SEEDS) and experiment in SHOWN
     files: tuple[str, ...] = (DETECTIONS,)
-    if keeps_matches(profile):
-        files = (MATCHES, OBJECTS, *(files if measured and seed == SEEDS[0] else ()))
+    if keeps:
+        drawn = seed == SEEDS[0] and experiment in QUALITIES
+        files = (MATCHES, OBJECTS, *(files if drawn else ()))
     return (*files, LOCATIONS) if measured else files

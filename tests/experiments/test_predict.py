@@ -137,13 +137,14 @@ def test_a_run_that_has_its_matches_alone_is_predicted_for(store, asked, call, c
 
 
 def test_what_belongs_to_the_reference() -> None:
-    """Without the images matches are what decides, and detections only where they are drawn."""
+    """Without the images matches decide; detections only where they are drawn, locations of two seeds."""
     drawn, other = run_of("QFL").experiment, Experiment(host="retinanet", quality="joint")
     assert committed(drawn, SMOKE, 0) == (DETECTIONS, LOCATIONS)
     assert committed(other, SMOKE, 0) == committed(drawn, SMOKE, 3) == (DETECTIONS,)
     assert committed(drawn, COCO, 0) == (MATCHES, OBJECTS, DETECTIONS, LOCATIONS)
     assert committed(drawn, COCO, 1) == (MATCHES, OBJECTS, LOCATIONS)
-    assert committed(other, COCO, 0) == committed(drawn, COCO, 3) == (MATCHES, OBJECTS)
+    assert committed(other, COCO, 0) == committed(drawn, COCO, 2) == (MATCHES, OBJECTS)
+    assert committed(run_of("both").experiment, COCO, 0) == (MATCHES, OBJECTS, LOCATIONS)
 
 
 @pytest.mark.parametrize(
