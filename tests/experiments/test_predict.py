@@ -137,7 +137,7 @@ def test_a_run_that_has_its_matches_alone_is_predicted_for(store, asked, call, c
 
 
 def test_what_belongs_to_the_reference() -> None:
-    """Without the images matches decide; detections only where they are drawn, locations of two seeds."""
+    """Without the images matches decide; less of the rest is kept."""
     drawn, other = run_of("QFL").experiment, Experiment(host="retinanet", quality="joint")
     assert committed(drawn, SMOKE, 0) == (DETECTIONS, LOCATIONS)
     assert committed(other, SMOKE, 0) == committed(drawn, SMOKE, 3) == (DETECTIONS,)
