@@ -7,7 +7,6 @@ The sessions are forks of one process that has imported torch and mmdet. Those w
 from __future__ import annotations
 
 import faulthandler
-import gc
 import json
 import multiprocessing
 import os
@@ -319,21 +318,24 @@ def test_what_a_loader_raises_is_told_without_its_traceback():
         (lambda: os.kill(os.getpid(), signal.SIGTERM), r"killed by signal: Terminated"),
     ],
 )
-def test_a_loaders_end_is_known_though_others_have_asked_for_it_before(error, end, said):
+def test_a_loaders_end_is_known_though_others_have_asked_for_it_before(
+    monkeypatch, error, end, said
+):
     loader = multiprocessing.get_context("fork").Process(target=end)
     loader.start()
     loader.join()  # torch's own question comes too late
+    monkeypatch.setattr(loaders, "_loaders", lambda: [loader])
     with pytest.raises(UserError, match=said), loaders.explained():
         raise error[0](error[1])
-    del loader
-    gc.collect()
 
 
 @pytest.mark.parametrize("when", [0.05, 0.25])
-def test_torch_may_raise_while_a_loaders_end_is_waited_for(when):
+def test_torch_may_raise_while_a_loaders_end_is_waited_for(monkeypatch, when):
     loader = multiprocessing.get_context("fork").Process(
         target=lambda: (time.sleep(when), os._exit(3))
     )
+
+    monkeypatch.setattr(loaders, "_loaders", lambda: [loader])
 
     def of_torch(*_: Any) -> None:
         raise RuntimeError("DataLoader worker (pid 7) exited unexpectedly with exit code 3.")

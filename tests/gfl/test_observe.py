@@ -24,7 +24,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from experiments.profiles import LAPTOP, SMOKE
-from gfl import checkpoint, config, observe, predictions, session, train
+from gfl import checkpoint, config, loaders, observe, predictions, session, train
 from gfl.data import shapes
 from gfl.errors import UserError
 from gfl.experiment import Experiment, Profile
@@ -157,6 +157,7 @@ def test_a_loader_that_is_killed_is_one_line(
         )
         worker.start()
         worker.join()
+        monkeypatch.setattr(loaders, "_loaders", lambda: [worker])
         raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. ")
 
     monkeypatch.setattr(type(loader), "__iter__", killed)

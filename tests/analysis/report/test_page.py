@@ -125,7 +125,7 @@ def test_the_committed_report_is_of_what_is_committed() -> None:
     store = Store(ROOT / "runs", ROOT / "results")
     reports = sorted((ROOT / "results" / "report").glob("*.html"))
     reports = [path for path in reports if ".this-machine" not in path.name]
-    assert [path.stem for path in reports] == ["laptop"]
+    assert [path.stem for path in reports] == ["laptop", "photos"]
     for path in reports:
         text = path.read_text(encoding="utf-8")
         stands = re.search(r'<meta name="made-of" content="(\w+)">', text)
