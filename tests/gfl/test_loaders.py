@@ -315,7 +315,13 @@ def test_what_a_loader_raises_is_told_without_its_traceback():
         ),
         (lambda: os._exit(loaders.CANNOT_SHARE), r"could not share its images"),
         (lambda: os._exit(3), r"ended \(exit code 3\)"),
-        (lambda: os.kill(os.getpid(), signal.SIGTERM), r"killed by signal: Terminated"),
+        (
+            lambda: (
+                signal.signal(signal.SIGTERM, signal.SIG_DFL),
+                os.kill(os.getpid(), signal.SIGTERM),
+            ),
+            r"killed by signal: Terminated",
+        ),
     ],
 )
 def test_a_loaders_end_is_known_though_others_have_asked_for_it_before(
