@@ -19,7 +19,7 @@ from gfl import terminal as streams
 from gfl.errors import UserError
 from gfl.experiment import Profile
 from gfl.files import write_text
-from gfl.record import Store
+from gfl.records.record import Store
 from gfl.terminal import say
 
 

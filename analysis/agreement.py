@@ -10,7 +10,7 @@ from typing import Literal
 from analysis.tables import Filled, name, values
 from analysis.uncertainty import Noise, seed_noise
 from gfl.escape import counted
-from gfl.record import RunRecord, digest
+from gfl.records.record import RunRecord, digest
 
 LEVEL = 0.05  # how often a faithful machine may be told at all that it does not agree
 Kind = Literal["bit", "noise", "differs", "unknown"]

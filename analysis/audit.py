@@ -18,7 +18,7 @@ from experiments.profiles import PROFILES
 from gfl.errors import UserError
 from gfl.escape import counted
 from gfl.files import write_text
-from gfl.record import Store
+from gfl.records.record import Store
 from gfl.terminal import say
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ import pandas as pd
 from analysis.distributions import Atoms, gap, truth
 from analysis.library import Library, Locations
 from analysis.photographs import NotInData
-from gfl.data.labels import SIDES
 from gfl.experiment import Experiment, Profile
+from gfl.shapes.side_labels import SIDES
 
 RULE = "an object's positive location of the highest score"
 TOWARD = np.array([-1.0, -1.0, 1.0, 1.0])  # which way a distance leads from the location

@@ -12,9 +12,9 @@ from analysis.notes import NOT_PAPERS
 from analysis.uncertainty import Difference, Figure
 from experiments.declare import Cell, Table
 from experiments.tables import TABLES
-from gfl.error_kinds import FOREGROUND, KINDS, KINDS_AT
 from gfl.errors import UserError
 from gfl.experiment import Experiment, Profile
+from gfl.predictions.error_kinds import FOREGROUND, KINDS, KINDS_AT
 
 IOUS = KINDS_AT
 ALL = (*KINDS, *SPECIAL)

@@ -18,10 +18,10 @@ from experiments.matrix import check_writable
 from gfl import escape
 from gfl.data import photos
 from gfl.data.annotations import read
-from gfl.error_kinds import BACKGROUND
 from gfl.experiment import Profile
 from gfl.files import write_text
-from gfl.record import Store
+from gfl.predictions.error_kinds import BACKGROUND
+from gfl.records.record import Store
 from gfl.terminal import say
 
 NONE = "—"

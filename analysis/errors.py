@@ -44,9 +44,9 @@ from typing import Any
 
 import numpy as np
 
-from gfl.error_kinds import BACKGROUND, FOREGROUND, KINDS, NONE, OF_DETECTIONS, Sorted
-from gfl.evaluate import sound
-from gfl.overlaps import Found, Truth
+from gfl.predictions.error_kinds import BACKGROUND, FOREGROUND, KINDS, NONE, OF_DETECTIONS, Sorted
+from gfl.predictions.overlaps import Found, Truth
+from gfl.training.evaluate import sound
 
 SPECIAL = ("false positives", "false negatives")  # all of them, of whatever kind
 RECALLS = np.linspace(0, 1, 101)  # as pycocotools has them, to the last bit
@@ -72,7 +72,7 @@ def kinds(
 
     At another ``foreground`` than 0.5 all is of AP at that IoU.
 
-    Raises UserError for input that ``gfl.evaluate.sound`` finds wrong.
+    Raises UserError for input that ``gfl.training.evaluate.sound`` finds wrong.
     """
     detections = sound(dataset, detections)
     truth, found = Truth.of(dataset), Found.results(detections)

@@ -22,10 +22,10 @@ from gfl import escape
 from gfl.data.annotations import read
 from gfl.data.coco import annotation_file
 from gfl.errors import UserError, did_you_mean
-from gfl.evaluation import FILE, FOLDER, KIND, SPLIT, Evaluation
 from gfl.experiment import PAPER_SCALE, Experiment, Profile
 from gfl.files import sha256, write_text
-from gfl.record import METRICS, RunRecord, Store
+from gfl.predictions.evaluation import FILE, FOLDER, KIND, SPLIT, Evaluation
+from gfl.records.record import METRICS, RunRecord, Store
 from gfl.terminal import say
 
 SEED = 0  # of the resampled images; and that of the runs whose models they are

@@ -22,15 +22,13 @@ import pandas as pd
 from analysis import photographs
 from analysis.photographs import NotInData
 from experiments import tables
-from gfl import predictions, train
-from gfl.data import shapes
-from gfl.data.labels import SIDES
-from gfl.error_kinds import FOREGROUND, Sorted
 from gfl.errors import UserError
 from gfl.experiment import Experiment, Profile
 from gfl.files import sha256
-from gfl.overlaps import Found, Truth
-from gfl.record import (
+from gfl.predictions import schema
+from gfl.predictions.error_kinds import FOREGROUND, Sorted
+from gfl.predictions.overlaps import Found, Truth
+from gfl.records.record import (
     RUN_ID,
     RecordError,
     RunRecord,
@@ -40,13 +38,16 @@ from gfl.record import (
     run_id,
     write_json,
 )
+from gfl.shapes import embedded
+from gfl.shapes.side_labels import SIDES
+from gfl.training import worker
 
 if TYPE_CHECKING:
-    from gfl.matches import Evaluated
-    from gfl.matching import Matches
+    from gfl.predictions.matches import Evaluated
+    from gfl.predictions.matching import Matches
 
 Source = Literal["results", "runs"]
-KEPT = (predictions.MATCHES, predictions.OBJECTS)
+KEPT = (schema.MATCHES, schema.OBJECTS)
 SPLIT = "val"
 
 
@@ -105,7 +106,7 @@ class Library:
         experiments: Iterable[Experiment],
         profile: Profile,
         seeds: Sequence[int] = (0,),
-        files: Sequence[str] = (predictions.DETECTIONS, predictions.LOCATIONS),
+        files: Sequence[str] = (schema.DETECTIONS, schema.LOCATIONS),
     ) -> list[RunRecord]:
         """Return the records of several runs, seed by seed.
 
@@ -138,7 +139,7 @@ class Library:
             MissingRuns: they are not there.
             UserError: the file is damaged.
         """
-        return self._table(experiment, profile, seed, predictions.DETECTIONS).to_pandas()
+        return self._table(experiment, profile, seed, schema.DETECTIONS).to_pandas()
 
     def locations(self, experiment: Experiment, profile: Profile, seed: int = 0) -> Locations:
         """Return a run's locations: all positives and a random sample; FCOS and ATSS have them.
@@ -147,8 +148,8 @@ class Library:
             MissingRuns: they are not there.
             UserError: the file is damaged, or the run is of another host.
         """
-        table = self._table(experiment, profile, seed, predictions.LOCATIONS)
-        meta, p = predictions.metadata(table), predictions.densities(table)
+        table = self._table(experiment, profile, seed, schema.LOCATIONS)
+        meta, p = schema.metadata(table), schema.densities(table)
         plain = [name for name in table.column_names if not re.fullmatch(r"p_\w+", name)]
         return Locations(table.select(plain).to_pandas(), meta["n"], meta["delta"], p)
 
@@ -170,7 +171,7 @@ class Library:
             MissingRuns: neither they are there nor what they are made of.
             UserError: a file is damaged.
         """
-        from gfl import matching
+        from gfl.predictions import matching
 
         if (stored := self.evaluated(experiment, profile, seed)) is not None:
             return stored.matches()
@@ -199,7 +200,7 @@ class Library:
             if not self.has_truth(profile):
                 self.need([experiment], profile, (seed,), files=KEPT)
             return None
-        from gfl import matches
+        from gfl.predictions import matches
 
         return matches.read(self._folder(profile.name, record.id), record.predictions)
 
@@ -211,7 +212,7 @@ class Library:
         """Whether a run's matches are stored, or all that they are made of is there."""
         if self.keeps_matches(record, profile):
             return True
-        return self.has_truth(profile) and self._has(record, profile, (predictions.DETECTIONS,))
+        return self.has_truth(profile) and self._has(record, profile, (schema.DETECTIONS,))
 
     def has_truth(self, profile: Profile) -> bool:
         """Whether the ground truth is here: embedded, or as given."""
@@ -219,7 +220,7 @@ class Library:
 
     def deciding(self, profile: Profile) -> tuple[str, ...]:
         """The files that give a run's figures here."""
-        return (predictions.DETECTIONS,) if self.has_truth(profile) else KEPT
+        return (schema.DETECTIONS,) if self.has_truth(profile) else KEPT
 
     def _boxes(self, profile: Profile) -> Truth:
         if profile.dataset is None:
@@ -235,7 +236,7 @@ class Library:
         if profile.dataset is None and self.truth is not None:
             return dict(self.truth)
         spec = _spec(profile)
-        return shapes.coco(spec, SPLIT, _annotations(spec))
+        return embedded.coco(spec, SPLIT, _annotations(spec))
 
     def checksums(self, record: RunRecord, profile: Profile) -> dict[str, str]:
         """Return the SHA-256 of those of a run's predictions that are there, by name, as they are.
@@ -281,7 +282,7 @@ class Library:
         if name not in record.predictions:
             raise UserError(f"{record.id} has no {name}: only FCOS and ATSS have this head")
         path = self._folder(profile.name, record.id) / name
-        return predictions.read(path, record.predictions[name])
+        return schema.read(path, record.predictions[name])
 
     def _read(self, profile: str, id: str) -> RunRecord | None:
         read = self.store.reference if self.source == "results" else self.store.own
@@ -302,8 +303,8 @@ class Library:
         if not files:
             return True
         # Of the runs that were predicted for, only those of FCOS and ATSS have locations.
-        named, may_lack = record.predictions, (predictions.LOCATIONS,)
-        may_lack = may_lack if predictions.DETECTIONS in named else ()
+        named, may_lack = record.predictions, (schema.LOCATIONS,)
+        may_lack = may_lack if schema.DETECTIONS in named else ()
         needed = [name for name in files if name in named or name not in may_lack]
         return bool(named) and all(n in named and (folder / n).is_file() for n in needed)
 
@@ -328,16 +329,16 @@ class Library:
 
 
 def coco_results(detections: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return ``Library.detections`` as COCO's results; see ``gfl.predictions.results``."""
+    """Return ``Library.detections`` as COCO's results; see ``gfl.predictions.schema.results``."""
     names = ("image_id", "category_id", "score", "x1", "y1", "x2", "y2")
-    return predictions.results({name: detections[name].to_numpy() for name in names})
+    return schema.results({name: detections[name].to_numpy() for name in names})
 
 
 def _what(files: Sequence[str]) -> str:
     """What is missing where one of these files is."""
-    if predictions.MATCHES in files:
+    if schema.MATCHES in files:
         return "matches"
-    return "predictions" if predictions.LOCATIONS in files else "detections"
+    return "predictions" if schema.LOCATIONS in files else "detections"
 
 
 def _slug(id: str) -> str | None:
@@ -349,7 +350,7 @@ def _are(things: Sequence[str]) -> str:
     return "is" if len(things) == 1 else "are"
 
 
-def _spec(profile: Profile) -> shapes.ShapesSpec:
+def _spec(profile: Profile) -> embedded.ShapesSpec:
     if profile.dataset is None:
         raise NotInData(
             f"the {profile.name} profile has no embedded data, so what is drawn on its images "
@@ -359,17 +360,17 @@ def _spec(profile: Profile) -> shapes.ShapesSpec:
 
 
 @lru_cache(maxsize=4)
-def _truth(spec: shapes.ShapesSpec) -> Truth:
-    return Truth.of(shapes.coco(spec, SPLIT, _annotations(spec)))
+def _truth(spec: embedded.ShapesSpec) -> Truth:
+    return Truth.of(embedded.coco(spec, SPLIT, _annotations(spec)))
 
 
 @lru_cache(maxsize=64)
-def _rendered(spec: shapes.ShapesSpec, index: int) -> tuple[np.ndarray, list[dict[str, Any]]]:
-    return shapes.render(spec, SPLIT, index)
+def _rendered(spec: embedded.ShapesSpec, index: int) -> tuple[np.ndarray, list[dict[str, Any]]]:
+    return embedded.render(spec, SPLIT, index)
 
 
 @lru_cache(maxsize=4)
-def _ground_truth(spec: shapes.ShapesSpec) -> pd.DataFrame:
+def _ground_truth(spec: embedded.ShapesSpec) -> pd.DataFrame:
     rows = []
     for index, on_image in enumerate(_annotations(spec)):
         for one in on_image:
@@ -386,18 +387,18 @@ def _ground_truth(spec: shapes.ShapesSpec) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _annotations(spec: shapes.ShapesSpec) -> list[list[dict[str, Any]]]:
+def _annotations(spec: embedded.ShapesSpec) -> list[list[dict[str, Any]]]:
     """Return each image's annotations, which come of drawing it: kept, as 1000 take half a minute.
 
     A file that is not what was written is made anew.
     """
-    kept = train.embedded_root(spec)
+    kept = worker.embedded_root(spec)
     kept = kept.with_name(f"{kept.name}-{SPLIT}-annotations.json")
     with contextlib.suppress(OSError, RecordError):
         content = read_json(kept)
         if content.get("sha256") == digest(content.get("images")):
             return content["images"]
-    images = [shapes.render(spec, SPLIT, index)[1] for index in range(spec.count(SPLIT))]
+    images = [embedded.render(spec, SPLIT, index)[1] for index in range(spec.count(SPLIT))]
     with contextlib.suppress(OSError):  # of a checkout that cannot be written
         write_json(kept, {"sha256": digest(images), "images": images}, indent=None)
     return images

@@ -18,7 +18,7 @@ from experiments import profiles
 from experiments.worker import ROOT
 from gfl.errors import UserError, did_you_mean
 from gfl.experiment import Profile
-from gfl.record import Store
+from gfl.records.record import Store
 
 
 def opened(profile: str | None = None, source: Source | None = None) -> tuple[Library, Profile]:

@@ -12,7 +12,7 @@ from analysis.uncertainty import METHOD
 from experiments.declare import FPS, Table
 from gfl.escape import counted
 from gfl.experiment import Profile
-from gfl.record import RunRecord
+from gfl.records.record import RunRecord
 
 PAPERS_GPU = "RTX 2080 Ti"  # as CUDA names it, behind its makers
 NOT_PAPERS = "†"  # at the name of a row that is not the paper's

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from gfl import train
 from gfl.data import photos
 from gfl.errors import UserError
 from gfl.experiment import Profile
+from gfl.training import worker
 
 
 class NotInData(UserError):  # noqa: N818  not a fault of the code
@@ -27,7 +27,7 @@ def folder(profile: Profile, data: Path | None) -> Path | None:
             raise UserError(f"--data is for figures at --profile photos, not {profile.name}")
         return None
     if data is None:
-        root = train.photos_root(profile.photos)
+        root = worker.photos_root(profile.photos)
         return root if photos.found(profile.photos, root) else None
     if not (data / photos.SPLIT).is_dir():
         raise UserError(

@@ -24,12 +24,12 @@ from gfl.boxes import Locations, anchors_at, distances
 from gfl.config.data import SIZE_DIVISOR
 from gfl.config.detector import strides
 from gfl.data import annotations
-from gfl.data.labels import SIDES
 from gfl.dense import DENSE
-from gfl.error_kinds import Objects
 from gfl.errors import UserError
 from gfl.experiment import Profile
+from gfl.predictions.error_kinds import Objects
 from gfl.quality import centerness
+from gfl.shapes.side_labels import SIDES
 
 TOPK = 9  # candidates of a level in ATSS, as gfl.config.detector trains
 BATCH = 16  # images assigned at once; the result depends on it in nothing

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from pycocotools.cocoeval import Params
 
 from experiments.machine import usable_cores
-from gfl.matching import AREAS, FOUND, IGNORED, RECALLS, THRESHOLDS, Matches, Ranked
+from gfl.predictions.matching import AREAS, FOUND, IGNORED, RECALLS, THRESHOLDS, Matches, Ranked
 
 RECALL_LEVELS = Params("bbox").recThrs  # 0, 0.01, ..., 1, with numpy's rounding
 _EPSILON = np.spacing(1)  # pycocotools adds it to a precision's denominator

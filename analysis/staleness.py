@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from analysis.tables import Filled, name
 from experiments import stale
 from experiments.stale import Staleness, Today
-from gfl.record import RunRecord
+from gfl.records.record import RunRecord
 
 Found = tuple[str, RunRecord, Staleness]  # a run's name, its record, what differs
 

@@ -10,7 +10,7 @@ from analysis.uncertainty import Difference, Figure
 from experiments.declare import AP, Cell, Table
 from experiments.profiles import TUNING_SEED
 from gfl.experiment import Experiment, Profile, schedule_of
-from gfl.record import RUN_ID, RunRecord, Store, run_id, seeds_of
+from gfl.records.record import RUN_ID, RunRecord, Store, run_id, seeds_of
 
 Records = Mapping[int, RunRecord]  # by seed; finished runs only
 

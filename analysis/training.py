@@ -18,7 +18,7 @@ from gfl.pictures import drawing, panels
 from gfl.pictures.detecting import Detection
 from gfl.pictures.drawing import Style
 from gfl.pictures.reading import Picture
-from gfl.record import RunRecord
+from gfl.records.record import RunRecord
 
 # The parts of Eq. 11's loss by the name that the head gives them.
 PARTS = {

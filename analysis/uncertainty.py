@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float
 
-from gfl.record import METRICS
+from gfl.records.record import METRICS
 
 if TYPE_CHECKING:
-    from gfl.matching import Matches
+    from gfl.predictions.matching import Matches
 
 CONFIDENCE = 0.95
 RESAMPLES = 1000

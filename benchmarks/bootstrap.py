@@ -101,7 +101,7 @@ def _run(argv: Sequence[str] | None) -> int:
     args = parser.parse_args(argv)
 
     from analysis.resampling import evaluate, resamples
-    from gfl.matching import match
+    from gfl.predictions.matching import match
 
     scale = Scale(images=args.images, objects=36_000 * args.images // 5000)
     rng = np.random.default_rng(0)

@@ -21,10 +21,12 @@ from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from gfl import checkpoint, config, trained
-from gfl.data import shapes
+from gfl import config
 from gfl.experiment import Experiment, Profile
-from gfl.record import Store, run_id
+from gfl.predictions import trained
+from gfl.records.record import Store, run_id
+from gfl.shapes import embedded
+from gfl.training import checkpoint
 
 CANDIDATES = 1000  # scores that pass the threshold of random weights, in all pictures' mean
 SEED = 0
@@ -77,7 +79,7 @@ def draw_pictures(profile: Profile, count: int, size: tuple[int, int]) -> list[P
     """Return the first images of the embedded validation set, or noise of that height and width."""
     if profile.dataset is not None:
         spec = replace(profile.dataset, val=max(count, profile.dataset.val))
-        return [shapes.render(spec, "val", index)[0] for index in range(count)]
+        return [embedded.render(spec, "val", index)[0] for index in range(count)]
     random = np.random.default_rng(SEED)
     return [random.integers(256, size=(*size, 3), dtype=np.uint8) for _ in range(count)]
 

@@ -20,7 +20,7 @@ from experiments.worker import ROOT
 from gfl import terminal
 from gfl.experiment import Experiment, Host, Profile
 from gfl.files import write_text
-from gfl.record import Store
+from gfl.records.record import Store
 from gfl.terminal import say
 
 if TYPE_CHECKING:

@@ -36,10 +36,11 @@ from experiments.running import run_missing
 from experiments.stale import Today
 from experiments.status import standing
 from experiments.worker import ROOT, TRAIN
-from gfl import config, escape, evaluation, terminal
+from gfl import config, escape, terminal
 from gfl.errors import UserError
 from gfl.experiment import Profile
-from gfl.record import Store
+from gfl.predictions import evaluation
+from gfl.records.record import Store
 from gfl.terminal import say
 
 PROG = "experiments"

@@ -14,10 +14,10 @@ from experiments.machine import Machine
 from experiments.matrix import Run, is_finished
 from experiments.stale import AGAIN, Today
 from experiments.worker import Crew, Event, WorkerError, command
-from gfl import digests
 from gfl.errors import disk_error
 from gfl.files import replacing
-from gfl.record import RecordError, Request, RunRecord, Store
+from gfl.records import digests
+from gfl.records.record import RecordError, Request, RunRecord, Store
 
 Tell = Callable[[Event], None]
 

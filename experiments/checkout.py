@@ -12,8 +12,8 @@ import subprocess
 from functools import cache
 from pathlib import Path
 
-from gfl import digests
-from gfl.digests import ROOT
+from gfl.records import digests
+from gfl.records.digests import ROOT
 
 # What can change a run; a commit is clean for it when these are.
 CODE = ("gfl", "experiments", "pyproject.toml", "constraints.txt", "environment.yml")

@@ -15,10 +15,11 @@ from typing import Any, NoReturn, TypeVar
 
 from experiments import profiles
 from experiments.worker import ROOT, WorkerError
-from gfl import account, escape, terminal
+from gfl import escape, terminal
 from gfl.errors import UserError, disk_error
 from gfl.experiment import Profile
-from gfl.record import Store
+from gfl.records import account
+from gfl.records.record import Store
 from gfl.terminal import say
 
 T = TypeVar("T")

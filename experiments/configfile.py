@@ -12,8 +12,9 @@ from pathlib import Path
 from experiments.matrix import Run
 from experiments.worker import ROOT
 from gfl import config, escape
-from gfl.data import photos, shapes
-from gfl.train import LOADERS, embedded_root, photos_root
+from gfl.data import photos
+from gfl.shapes import embedded
+from gfl.training.worker import LOADERS, embedded_root, photos_root
 
 # The second folder has what makes mmcv's operators known before a configuration is read.
 PATH = "PYTHONPATH=.:gfl/ops/startup"
@@ -85,7 +86,7 @@ def _missing_data(run: Run, root: Path, data_root: str | None) -> str:
     spec = run.profile.dataset
     if spec is None:
         return "" if data_root else "Fill in COCO's folder, or print this with --data."
-    if shapes.is_complete(spec, root):
+    if embedded.is_complete(spec, root):
         return ""
     return f"Its data set is not drawn yet; this draws it: {again}"
 

@@ -13,9 +13,10 @@ from typing import Any
 
 from experiments import matrix, profiles, stale, tables, tuning
 from experiments.matrix import Run
-from gfl import config, digests
+from gfl import config
 from gfl.errors import UserError
-from gfl.record import RUN_ID, RecordError, RunRecord, Store
+from gfl.records import digests
+from gfl.records.record import RUN_ID, RecordError, RunRecord, Store
 
 WIDEST = 56  # characters of a value that are shown to a person
 ABSENT = "—"  # a setting that only the other run has

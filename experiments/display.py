@@ -16,7 +16,7 @@ from rich.text import Text
 from experiments.progress import Clock, RunProgress, TableProgress, duration
 from experiments.stale import by
 from gfl import escape
-from gfl.record import RunRecord
+from gfl.records.record import RunRecord
 
 PLAIN_EVERY = 30.0  # seconds between plain lines of a run within an epoch
 

@@ -10,12 +10,13 @@ from pathlib import Path
 from statistics import fmean
 
 from experiments.matrix import Run
-from gfl.data import photos, shapes
+from gfl.data import photos
+from gfl.data.features.frozen import NETWORKS
 from gfl.data.photos_spec import PhotosSpec
 from gfl.experiment import Experiment, Profile, schedule_of
-from gfl.frozen import NETWORKS
-from gfl.record import RunRecord, Store, rebuilt
-from gfl.train import embedded_root, photos_root
+from gfl.records.record import RunRecord, Store, rebuilt
+from gfl.shapes import embedded
+from gfl.training.worker import embedded_root, photos_root
 
 # Bytes of the weights of the largest run of each backbone that is declared at a profile, counted
 # in the models as built (test_estimates.py counts them all again).
@@ -123,8 +124,8 @@ def data_bytes(profile: Profile) -> int:
         return 0
     root, of_an_image = embedded_root(spec), 3 * spec.image_size**2
     # PNG files that hold the pixels as they are and, beside them, the decoded ones.
-    drawn = 0 if shapes.is_complete(spec, root) else spec.train + spec.val
-    left = [split for split in shapes.SPLITS if not (root / f"{split}2017.npy").exists()]
+    drawn = 0 if embedded.is_complete(spec, root) else spec.train + spec.val
+    left = [split for split in embedded.SPLITS if not (root / f"{split}2017.npy").exists()]
     decoded = sum(spec.count(split) for split in left)
     return (drawn + decoded) * of_an_image
 

@@ -14,18 +14,19 @@ from experiments.cli import add_folders
 from experiments.declare import FPS, Cell, Table
 from experiments.machine import usable_cores
 from experiments.matrix import Run
-from gfl import escape, evaluation
+from gfl import escape
 from gfl.data import annotations, coco
 from gfl.errors import UserError
-from gfl.evaluation import Evaluation
 from gfl.experiment import PAPER_SCALE
-from gfl.record import METRICS, Request
+from gfl.predictions import evaluation
+from gfl.predictions.evaluation import Evaluation
+from gfl.records.record import METRICS, Request
 from gfl.terminal import say
-from gfl.train import LOADERS, coco_root
+from gfl.training.worker import LOADERS, coco_root
 
 if TYPE_CHECKING:
-    from gfl.trained import Trained
-    from gfl.weights import Checkpoint
+    from gfl.data.weights import Checkpoint
+    from gfl.predictions.trained import Trained
 
 ABOUT = "evaluate weights that others trained as a row's model, beside the paper's numbers"
 VAL_IMAGES = 5000  # of COCO's val2017
@@ -66,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
         _say(remark)
     folder = args.runs / evaluation.FOLDER
     matrix.check_writable(folder)
-    from gfl import weights  # seconds, which a refused request need not wait for
+    from gfl.data import weights  # seconds, which a refused request need not wait for
 
     checkpoint = weights.read(path)
     tensors = escape.counted(len(checkpoint.state), "tensor")
@@ -131,7 +132,7 @@ def loaded(
     """
     import torch
 
-    from gfl import fitting, trained
+    from gfl.predictions import fitting, trained
 
     found = device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
     request = Request(
@@ -156,8 +157,10 @@ def _content(root: Path) -> Mapping[str, Any]:
 
 
 def _check_images(folder: Path, content: Mapping[str, Any]) -> None:
-    from gfl.data.image_check import examine  # numpy and Pillow, which a mistake need not wait for
     from gfl.data.images import ImageError
+    from gfl.data.own.image_check import (
+        examine,  # numpy and Pillow, which a mistake need not wait for
+    )
 
     found = examine(folder, [folder / image["file_name"] for image in content["images"]])
     broken = [str(one) for one in found.values() if isinstance(one, ImageError)]

@@ -14,7 +14,7 @@ from experiments.profiles import TUNING_SEED
 from gfl import escape
 from gfl.errors import UserError, did_you_mean
 from gfl.experiment import Experiment, Profile
-from gfl.record import RUN_ID, RunRecord, Store, run_id
+from gfl.records.record import RUN_ID, RunRecord, Store, run_id
 
 WEIGHTS = (".pth", ".pt", ".ckpt")  # how files of weights are called
 

@@ -27,11 +27,11 @@ from experiments.profiles import COCO, LAPTOP
 from experiments.running import run_missing
 from experiments.worker import ROOT, TRAIN
 from gfl import escape, terminal
-from gfl.data.own import OwnData, read
-from gfl.data.own_spec import normal_file
+from gfl.data.own.dataset import OwnData, read
+from gfl.data.own.spec import normal_file
 from gfl.errors import UserError, did_you_mean
 from gfl.experiment import ABLATED_HOSTS, Experiment, Model, Profile, Schedule
-from gfl.record import RecordError, Request, RunRecord, Store, run_id
+from gfl.records.record import RecordError, Request, RunRecord, Store, run_id
 
 __all__ = ["Result", "default_folder", "plan", "read", "train"]
 
@@ -106,7 +106,7 @@ class Result:
             UserError: the run's detections, or the boxes, cannot be read any more.
         """
         from gfl.data.json_values import read_json
-        from gfl.evaluate import class_metrics
+        from gfl.training.evaluate import class_metrics
 
         repaired = self.folder / normal_file("val")
         boxes = repaired if self.data.spec.val.normal else self.data.val_file

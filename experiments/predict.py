@@ -15,10 +15,12 @@ from experiments import matrix, predict_pictures
 from experiments.cli import add_profile, add_seeds, chosen
 from experiments.machine import usable_cores
 from experiments.matrix import Run
-from gfl import escape, predictions, train
+from gfl import escape
 from gfl.errors import UserError
-from gfl.record import Request, RunRecord, Store
+from gfl.predictions import schema
+from gfl.records.record import Request, RunRecord, Store
 from gfl.terminal import say
+from gfl.training import worker
 
 ABOUT = "store what finished runs predict for the validation images"
 
@@ -86,8 +88,8 @@ def _finished(runs: Sequence[Run], store: Store) -> list[RunRecord]:
 
 def _predict(one: Run, record: RunRecord, store: Store, args: argparse.Namespace) -> str:
     run_dir = store.run_dir(one.profile.name, one.id)
-    is_sound = predictions.verified(run_dir, record.predictions)
-    if is_sound and record.predictions.keys() >= set(predictions.least(one.profile)):
+    is_sound = schema.verified(run_dir, record.predictions)
+    if is_sound and record.predictions.keys() >= set(schema.least(one.profile)):
         return f"already there, verified: {_named(run_dir, record)}"
     if record.predictions and not is_sound:
         say(f"{one.id}: its predictions are missing or damaged; predicting again", error=True)
@@ -105,7 +107,7 @@ def _predict(one: Run, record: RunRecord, store: Store, args: argparse.Namespace
             of = f" ({content['done']} of {content['of']})" if "done" in content else ""
             say(f"{one.id}: {content['name']}{of}", error=True)
 
-    made = train.predict(request, run_dir, tell, device=device)
+    made = worker.predict(request, run_dir, tell, device=device)
     record = replace(record, predictions=made)
     record.save(run_dir / "record.json")
     return f"written: {_named(run_dir, record)}"

@@ -20,13 +20,13 @@ from experiments.profiles import TUNING_SEED
 from gfl import escape
 from gfl.errors import UserError
 from gfl.files import replacing
-from gfl.record import RUN_ID, Store
+from gfl.records.record import RUN_ID, Store
 from gfl.terminal import say
 
 if TYPE_CHECKING:
     from gfl.pictures.detecting import Detection
     from gfl.pictures.reading import Picture
-    from gfl.trained import Trained
+    from gfl.predictions.trained import Trained
 
 PROG = "experiments"
 ABOUT = "detect in pictures of one's own, with a run or with weights that others trained"
@@ -169,8 +169,9 @@ def _with_weights(
 
     Its classes are those that the file names; without any, COCO's.
     """
-    from gfl import evaluation, weights
+    from gfl.data import weights
     from gfl.experiment import ABLATED_HOSTS
+    from gfl.predictions import evaluation
 
     checkpoint = weights.read(path)
     name = evaluation.name_of(row.experiment, checkpoint.sha256)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from gfl.data.photos_spec import PhotosSpec
-from gfl.data.shapes import ShapesSpec
 from gfl.errors import UserError, did_you_mean
 from gfl.experiment import Model, Profile, Schedule
+from gfl.shapes.embedded import ShapesSpec
 
 SMOKE = Profile(
     name="smoke",

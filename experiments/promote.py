@@ -13,12 +13,12 @@ from experiments.declare import Table
 from experiments.matrix import Run, check_writable, plan
 from experiments.profiles import TUNING_SEED
 from experiments.shown import committed
-from gfl import predictions
 from gfl.errors import UserError
 from gfl.escape import counted
 from gfl.experiment import Profile
 from gfl.files import replacing
-from gfl.record import RunRecord, Store, seeds_of
+from gfl.predictions import schema
+from gfl.records.record import RunRecord, Store, seeds_of
 
 
 @dataclass(frozen=True)
@@ -103,18 +103,18 @@ def _promote(run: Run, record: RunRecord, store: Store) -> list[str]:
 def _copy_predictions(run: Run, record: RunRecord, store: Store) -> list[str]:
     source = store.run_dir(run.profile.name, run.id)
     target = store.reference_predictions(run.profile.name, run.id)
-    if not predictions.verified(source, record.predictions):
+    if not schema.verified(source, record.predictions):
         again = f"python -m experiments predict {run.id} --profile {run.profile.name}"
         raise UserError(f"its predictions are missing or damaged; {again} makes them anew")
     names = committed(run.experiment, run.profile, run.seed)
     checksums = {name: sha for name, sha in record.predictions.items() if name in names}
-    if predictions.verified(target, checksums):
+    if schema.verified(target, checksums):
         return []
     check_writable(target)
     for name in checksums:
         with (source / name).open("rb") as read, replacing(target / name) as written:
             shutil.copyfileobj(read, written)
-    if not predictions.verified(target, checksums):
+    if not schema.verified(target, checksums):
         raise UserError(f"{target}: what was copied there does not match the record's checksums")
     return [f"copied: {target}/ ({', '.join(checksums)})"]
 
@@ -125,7 +125,7 @@ def _remove_others(folder: Path, record: RunRecord) -> list[str]:
         return []
     names = [path.name for path in folder.iterdir()]
     checksums = {name: record.predictions.get(name, "") for name in names}
-    if predictions.verified(folder, checksums):
+    if schema.verified(folder, checksums):
         return []
     shutil.rmtree(folder)
     return [f"removed: {folder}/ (of the run before; this one was not predicted for)"]

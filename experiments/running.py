@@ -21,11 +21,12 @@ from experiments.machine import Machine
 from experiments.matrix import Run, is_finished
 from experiments.stale import Today
 from experiments.worker import TRAIN, Crew, WorkerError
-from gfl.data import coco, photos, shapes
+from gfl.data import coco, photos
 from gfl.data.photos_spec import PhotosSpec
 from gfl.experiment import Profile
-from gfl.record import RunRecord, Store
-from gfl.train import coco_root, embedded_root, photos_root
+from gfl.records.record import RunRecord, Store
+from gfl.shapes import embedded
+from gfl.training.worker import coco_root, embedded_root, photos_root
 
 SECONDS_BETWEEN_LOOKS = 0.5  # at what another process is training; and for Ctrl-C
 
@@ -88,7 +89,7 @@ def prepare_data(profile: Profile, machine: Machine, display: Display) -> None:
             display.note(remark)
         return
     drawing = partial(display.preparing, "drawing the embedded data set")
-    shapes.write(profile.dataset, embedded_root(profile.dataset), progress=drawing)
+    embedded.write(profile.dataset, embedded_root(profile.dataset), progress=drawing)
 
 
 def prepare_photos(spec: PhotosSpec, data: str | None, display: Display) -> photos.Prepared:

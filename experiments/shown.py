@@ -9,7 +9,7 @@ from __future__ import annotations
 from experiments.table2 import GAUSSIAN
 from experiments.table3 import GFL
 from gfl.experiment import Experiment, Profile
-from gfl.predictions import DETECTIONS, LOCATIONS, MATCHES, OBJECTS, keeps_matches
+from gfl.predictions.schema import DETECTIONS, LOCATIONS, MATCHES, OBJECTS, keeps_matches
 
 SEEDS = (0, 1, 2)  # of the rows whose locations are measured; figures draw the first
 FEWER_SEEDS = (0, 1)  # where files are larger, as of photographs: the fewest that tell their spread

@@ -12,9 +12,10 @@ from functools import cached_property
 from typing import Any
 
 from experiments import checkout
-from gfl import digests, escape
-from gfl.digests import THEN, Code
-from gfl.record import Request, RunRecord
+from gfl import escape
+from gfl.records import digests
+from gfl.records.digests import THEN, Code
+from gfl.records.record import Request, RunRecord
 
 Made = RunRecord | Request  # what says by which code it was made
 AGAIN = "--again (make: AGAIN=1)"

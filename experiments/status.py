@@ -18,7 +18,7 @@ from experiments.progress import duration
 from experiments.stale import Made, Staleness, Today
 from gfl import escape
 from gfl.experiment import Profile, schedule_of
-from gfl.record import RecordError, Request, RunRecord, Store
+from gfl.records.record import RecordError, Request, RunRecord, Store
 
 STATES = ("finished", "training", "partial", "failed", "missing")
 

@@ -11,7 +11,7 @@ from gfl.data import coco
 from gfl.errors import UserError
 from gfl.experiment import PAPER_SCALE
 from gfl.terminal import say
-from gfl.train import LOADERS, coco_root
+from gfl.training.worker import LOADERS, coco_root
 
 ABOUT = "detect on COCO's test-dev with a finished run, for the evaluation server"
 
@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
         )
     root = coco_root(args.data)
     coco.check_test_dev(root)
-    from gfl import testdev  # seconds, which a refused request need not wait for
+    from gfl.predictions import testdev  # seconds, which a refused request need not wait for
 
     written = testdev.write(
         one.experiment,

@@ -15,9 +15,9 @@ from experiments.display import Display
 from experiments.worker import ROOT
 from gfl import escape, terminal
 from gfl.data import bboxes
-from gfl.data.own import OwnData
+from gfl.data.own.dataset import OwnData
 from gfl.errors import UserError
-from gfl.record import METRICS
+from gfl.records.record import METRICS
 from gfl.terminal import legible, say
 
 ABOUT = "train GFL on a data set of your own, in COCO's, YOLO's or Pascal VOC's format"

@@ -17,7 +17,7 @@ from experiments.profiles import LAPTOP, TUNING_SEED
 from experiments.table2 import GAUSSIAN
 from gfl.errors import UserError, did_you_mean
 from gfl.experiment import Experiment, Model, Profile, Schedule
-from gfl.record import RunRecord, Store, run_id
+from gfl.records.record import RunRecord, Store, run_id
 
 BASELINE = Experiment()
 

@@ -17,7 +17,7 @@ from experiments.tuning import BASELINE, Sweep, Trial, Variant, as_it_is, trials
 from gfl import escape
 from gfl.experiment import Profile
 from gfl.files import write_text
-from gfl.record import RecordError, RunRecord, Store
+from gfl.records.record import RecordError, RunRecord, Store
 
 # The fields that a sweep varies or leaves as they were set by hand, as a reader calls them.
 LABELS = {

@@ -10,10 +10,10 @@ import math
 from dataclasses import dataclass, fields, replace
 from typing import Literal, get_args, get_type_hints
 
-from gfl.data.own_spec import OwnSpec
+from gfl.data.own.spec import OwnSpec
 from gfl.data.photos_spec import PhotosSpec
-from gfl.data.shapes import ShapesSpec
 from gfl.errors import UserError, did_you_mean
+from gfl.shapes.embedded import ShapesSpec
 
 Host = Literal["atss", "fcos", "retinanet", "foveabox", "ssd512"]
 Quality = Literal[
@@ -143,7 +143,7 @@ class Model:
     levels: int = 5
     channels: int = 256  # of the FPN and the towers
     stacked_convs: int = 4  # in each of the two towers
-    frozen: str | None = None  # a key of gfl.frozen.NETWORKS: published weights, never trained
+    frozen: str | None = None  # a key of frozen.NETWORKS: published weights, never trained
 
 
 @dataclass(frozen=True)

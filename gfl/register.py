@@ -8,7 +8,8 @@ import io
 import warnings
 from collections.abc import Iterator
 
-from gfl import account, ops
+from gfl import ops
+from gfl.records import account
 
 # What other packages say when they are imported. None of it is about anything the user did or
 # should do; whatever is not listed here is let through.
@@ -58,15 +59,15 @@ with _without_warnings():
     import mmdet.apis  # noqa: F401
 
     import gfl.data.cocoapi
-    import gfl.data.features
+    import gfl.data.features.loading
+    import gfl.data.features.stored
     import gfl.data.loading
-    import gfl.data.loading_features
     import gfl.data.seeding
     import gfl.head
     import gfl.hosts
-    import gfl.loaders
-    import gfl.metric
-    import gfl.optim
-    import gfl.processes
+    import gfl.training.loaders
+    import gfl.training.metric
+    import gfl.training.optim
+    import gfl.training.processes
 
     gfl.data.cocoapi.install()

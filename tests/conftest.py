@@ -17,8 +17,8 @@ TENSORS = (
     "geometry",
     "head",
     "hosts",
-    "locations",
     "losses",
+    "predictions.locations",
     "quality",
     "targets",
 )
@@ -48,5 +48,5 @@ def checked_images(
 ) -> Path:
     """Where images that were found sound are remembered: not in the checkout."""
     folder = tmp_path_factory.getbasetemp() / "checked-images"
-    monkeypatch.setattr("gfl.data.image_check.REMEMBERED", folder)
+    monkeypatch.setattr("gfl.data.own.image_check.REMEMBERED", folder)
     return folder

@@ -71,7 +71,7 @@ def test_random_weights_say_equally_much(pair: tuple[Experiment, Experiment]) ->
 
 
 def test_weights_that_are_not_here_are_none(tmp_path: Path) -> None:
-    from gfl.record import Store
+    from gfl.records.record import Store
 
     pictures = detectors.draw_pictures(SMOKE, 1, (64, 64))
     store = Store(tmp_path / "runs", tmp_path / "results")

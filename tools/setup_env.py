@@ -28,7 +28,7 @@ from setup_steps import LOG, ROOT, VENV, SetupError, Steps
 
 sys.path.insert(0, str(ROOT))
 
-from gfl import account  # standard library only
+from gfl.records import account  # standard library only
 
 PYTHON = VENV / "bin" / "python"
 STATE = VENV / "setup.json"

@@ -18,8 +18,8 @@ from experiments import tables
 from experiments.profiles import TUNING_SEED
 from gfl.errors import UserError
 from gfl.experiment import Experiment, Profile
-from gfl.predictions import DETECTIONS
-from gfl.record import METRICS, RunRecord, seeds_of
+from gfl.predictions.schema import DETECTIONS
+from gfl.records.record import METRICS, RunRecord, seeds_of
 
 T = TypeVar("T")
 Records = Mapping[Experiment, Mapping[int, RunRecord]]

@@ -15,9 +15,9 @@ from analysis.claims.measures_speed import FILES
 from analysis.claims.measuring import Measurement, Seen
 from analysis.claims.replicates import DRAW, FOLDER
 from analysis.uncertainty import RESAMPLES, Estimate
-from gfl import train
 from gfl.files import sha256
-from gfl.record import RecordError, digest, read_json, write_json
+from gfl.records.record import RecordError, digest, read_json, write_json
+from gfl.training import worker
 
 ROOT = Path(__file__).parents[2]
 CODE = ("analysis", "experiments", "gfl")  # all of it: what a quantity depends on is no short list
@@ -56,7 +56,7 @@ def _path(evidence: Evidence) -> Path:
         },
         [RESAMPLES, DRAW],
     ]
-    return train.EMBEDDED / FOLDER / f"measured-{digest(everything)[:32]}.json"
+    return worker.EMBEDDED / FOLDER / f"measured-{digest(everything)[:32]}.json"
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -26,8 +26,8 @@ from analysis.figures.ambiguity import SHARP, sides
 from experiments.claims.figures import AMBIGUOUS
 from experiments.table2 import GAUSSIAN
 from experiments.table3 import GFL
-from gfl.data.labels import SIDES
 from gfl.experiment import Experiment
+from gfl.shapes.side_labels import SIDES
 
 DIRAC = Experiment()
 GENERAL = Experiment(boxes="general")

@@ -12,10 +12,10 @@ from analysis.claims.measuring import OfRun, Quantity, Replicated, difference, e
 from analysis.errors import after
 from analysis.figures.fig2 import IOU_BRANCH, JOINT
 from analysis.resampling import evaluate
-from gfl.error_kinds import FOREGROUND, Sorted
 from gfl.experiment import Experiment
-from gfl.matching import AREAS, FOUND, THRESHOLDS, Matches, Ranked
-from gfl.record import METRICS
+from gfl.predictions.error_kinds import FOREGROUND, Sorted
+from gfl.predictions.matching import AREAS, FOUND, THRESHOLDS, Matches, Ranked
+from gfl.records.record import METRICS
 
 HOW = "AP50 without the errors of that kind less AP50, as TIDE has it (analysis.errors)"
 

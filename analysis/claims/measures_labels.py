@@ -25,8 +25,8 @@ from analysis.claims.measuring import (
 )
 from analysis.figures.fig9 import LOW
 from experiments.table3 import GFL
-from gfl.data.labels import SIDES
 from gfl.experiment import Experiment
+from gfl.shapes.side_labels import SIDES
 
 CENTERNESS = Experiment(quality="centerness-branch")
 IOU_BRANCH = Experiment(quality="iou-branch")

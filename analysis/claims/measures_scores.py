@@ -26,7 +26,7 @@ from analysis.statistics import BINS
 from experiments.claims.figures import COUNTERPARTS, SETS
 from gfl.config.detector import SCORE_THRESHOLD
 from gfl.experiment import Experiment
-from gfl.predictions import BACKGROUND_SCORE
+from gfl.predictions.schema import BACKGROUND_SCORE
 
 FLAGS = {"positives": "positive", "random": "sampled"}  # the column of a set of locations
 BACKGROUND = (

@@ -12,7 +12,7 @@ from analysis.claims.correction import Tested
 from analysis.claims.evidence import Evidence
 from gfl.errors import UserError
 from gfl.experiment import Experiment
-from gfl.predictions import DETECTIONS, LOCATIONS
+from gfl.predictions.schema import DETECTIONS, LOCATIONS
 
 ONE_TRAINING = (
     "measured on one training, and how far another seed's would be from it is not known: it takes "

@@ -22,7 +22,7 @@ from experiments.profiles import SEEDS, TUNING_SEED
 from gfl.errors import UserError
 from gfl.experiment import Profile
 from gfl.files import write_text
-from gfl.record import RunRecord, Store, read_json
+from gfl.records.record import RunRecord, Store, read_json
 
 FOLDER = "registered"
 

@@ -20,10 +20,11 @@ from analysis import uncertainty
 from analysis.library import coco_results
 from analysis.uncertainty import RESAMPLES, Replicates
 from analysis.workers import Tell, quiet, workers
-from gfl import matching, train
 from gfl.files import replacing
-from gfl.matching import Matches, match
-from gfl.record import digest
+from gfl.predictions import matching
+from gfl.predictions.matching import Matches, match
+from gfl.records.record import digest
+from gfl.training import worker
 
 DRAW = 0  # seed of the weights, the same for every run: so that all differences are paired
 FOLDER = "replicates"  # beside the embedded data, git-ignored: a second look takes seconds
@@ -42,7 +43,7 @@ def replicates(
     ``runs`` has the checksum of a file of detections, or of matches, which need no data set, and
     how to read it; what was evaluated before is not read. The same resamples for all.
     """
-    kept = Kept.of(dataset, folder or train.EMBEDDED / FOLDER)
+    kept = Kept.of(dataset, folder or worker.EMBEDDED / FOLDER)
     found = {checksum: kept.load(checksum) for checksum in runs}
     todo = [checksum for checksum, one in found.items() if one is None]
     if not todo:

@@ -15,7 +15,7 @@ from experiments import profiles
 from experiments.cli import guarded
 from experiments.table1 import SIX
 from gfl import terminal
-from gfl.record import RunRecord, Store
+from gfl.records.record import RunRecord, Store
 from gfl.terminal import say
 
 

@@ -16,7 +16,7 @@ from experiments.claims import CLAIMS, TEXT_CHECKS
 from experiments.claims.declare import Claim, TextCheck
 from experiments.profiles import PROFILES
 from gfl.experiment import Profile
-from gfl.record import Store, read_json
+from gfl.records.record import Store, read_json
 
 SHOWN_NOISE = ("AP", "AP50", "AP75", "APS", "APM", "APL")  # the figures that tables print
 

@@ -17,8 +17,8 @@ from analysis.distributions import PEAK_MASS, VALLEY, Atoms, two_peaks, wasserst
 from analysis.figures.plate import Plate, figure
 from analysis.statistics import INTERVAL, Estimate, over_images, share
 from experiments.table2 import TABLE_2A
-from gfl.data.labels import SIDES
 from gfl.experiment import Profile
+from gfl.shapes.side_labels import SIDES
 
 if TYPE_CHECKING:
     from analysis.library import Library

@@ -14,7 +14,7 @@ from analysis.photographs import NotInData
 from gfl import escape
 from gfl.errors import UserError, did_you_mean
 from gfl.experiment import Profile
-from gfl.record import Store
+from gfl.records.record import Store
 from gfl.terminal import say
 
 

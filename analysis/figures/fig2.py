@@ -20,7 +20,7 @@ from analysis.figures.plate import Plate, figure
 from analysis.statistics import INTERVAL, Estimate, over_images, spearman
 from gfl.errors import UserError
 from gfl.experiment import Experiment, Profile
-from gfl.predictions import BACKGROUND_SCORE
+from gfl.predictions.schema import BACKGROUND_SCORE
 
 if TYPE_CHECKING:
     from analysis.library import Library

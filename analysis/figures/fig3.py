@@ -24,9 +24,9 @@ from analysis.distributions import entropy, two_peaks
 from analysis.figures import window
 from analysis.figures.plate import Plate, figure
 from experiments.table3 import GFL
-from gfl.data.labels import SIDES
 from gfl.errors import UserError
 from gfl.experiment import Profile
+from gfl.shapes.side_labels import SIDES
 
 if TYPE_CHECKING:
     from analysis.library import Library

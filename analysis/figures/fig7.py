@@ -20,7 +20,7 @@ from experiments.profiles import TUNING_SEED
 from experiments.table3 import GFL
 from experiments.table4 import TABLE
 from gfl.experiment import Profile
-from gfl.record import RunRecord
+from gfl.records.record import RunRecord
 
 if TYPE_CHECKING:
     from analysis.library import Library

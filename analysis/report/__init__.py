@@ -8,7 +8,7 @@ from analysis.report.page import html
 from gfl.errors import UserError
 from gfl.experiment import Profile
 from gfl.files import write_text
-from gfl.record import Store
+from gfl.records.record import Store
 
 LARGEST = 15_000_000  # bytes; a page is mailed around
 

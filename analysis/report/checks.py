@@ -8,7 +8,7 @@ from typing import Any
 
 from analysis.claims import wording
 from analysis.report.drawn import Scale, Strip, scale, strip
-from gfl.record import RUN_ID
+from gfl.records.record import RUN_ID
 
 Pair = tuple[Mapping[str, Any], Mapping[str, Any]]  # a check on the paper's side, and on ours
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gfl.record import RunRecord
+from gfl.records.record import RunRecord
 
 SMOOTH = 12  # points of a curve that are averaged: a step's batch is small
 POINTS = 80  # that a curve is drawn with, at most

@@ -13,7 +13,7 @@ from analysis.report.drawn import Scale
 from analysis.report.formulas import plain
 from analysis.report.sides import identifier
 from gfl.errors import UserError
-from gfl.record import RecordError, Store, read_json
+from gfl.records.record import RecordError, Store, read_json
 
 SCHEMA = 1
 

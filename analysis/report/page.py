@@ -15,9 +15,9 @@ from analysis.figures.plate import MARK
 from analysis.report import bundle, evidence, lists, pictures, runs, sides, speed
 from experiments import tables
 from gfl import escape
+from gfl.data.features.frozen import NETWORKS
 from gfl.experiment import Profile
-from gfl.frozen import NETWORKS
-from gfl.record import RunRecord, Store
+from gfl.records.record import RunRecord, Store
 
 TEMPLATES = Path(__file__).parent / "templates"
 OPTIMIZERS = {"adamw": "AdamW", "sgd": "SGD"}

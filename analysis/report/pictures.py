@@ -14,7 +14,7 @@ from PIL import Image
 from analysis.figures import FIGURES
 from analysis.figures.plate import MARK, FigureOf
 from gfl.experiment import Profile
-from gfl.record import Store
+from gfl.records.record import Store
 
 EFFORT = 4  # of WebP's 0 to 6; above it files shrink by little and take several times as long
 

@@ -10,7 +10,7 @@ from analysis.report.drawn import Curve, curve
 from analysis.report.sides import Shown, Use
 from experiments.progress import duration
 from gfl.escape import counted
-from gfl.record import RunRecord
+from gfl.records.record import RunRecord
 
 # The figures of a record that stand in its row; the recalls are left to the record itself.
 METRICS = ("AP", "AP50", "AP75", "APS", "APM", "APL")

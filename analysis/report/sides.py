@@ -14,7 +14,7 @@ from analysis.tables import Filled, Records
 from experiments import diff
 from experiments.declare import FPS, Column, Group, Table
 from gfl.experiment import Profile
-from gfl.record import Store
+from gfl.records.record import Store
 
 # Where a gap's shade grows darker, AP; below the first one it is the paper's own seed noise.
 STEPS = (0.3, 1.0, 2.0, 4.0)

@@ -12,7 +12,7 @@ from analysis.strict.findings import Finding
 from analysis.workers import Tell, quiet
 from experiments import profiles
 from gfl.experiment import Profile
-from gfl.record import Store
+from gfl.records.record import Store
 
 __all__ = [
     "CHECKS",

@@ -25,7 +25,7 @@ from experiments.tuning_told import told
 from gfl import escape
 from gfl.errors import UserError
 from gfl.experiment import Profile
-from gfl.record import RunRecord, Store
+from gfl.records.record import RunRecord, Store
 
 if TYPE_CHECKING:
     from analysis.figures.plate import Plate

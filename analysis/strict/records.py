@@ -17,8 +17,8 @@ from experiments.profiles import TUNING_SEED
 from gfl.errors import UserError
 from gfl.experiment import Profile
 from gfl.files import sha256
-from gfl.predictions import DETECTIONS, MATCHES, OBJECTS, keeps_matches
-from gfl.record import METRICS, RecordError, RunRecord, Store, digest, read_json, seeds_of
+from gfl.predictions.schema import DETECTIONS, MATCHES, OBJECTS, keeps_matches
+from gfl.records.record import METRICS, RecordError, RunRecord, Store, digest, read_json, seeds_of
 
 Metrics = Mapping[str, float | None]
 
@@ -153,8 +153,8 @@ def _evaluate(folder: Path) -> Metrics | str:
     import pyarrow
     import pyarrow.parquet as pq
 
-    from gfl import matches  # pycocotools takes a while
-    from gfl.evaluate import coco_metrics
+    from gfl.predictions import matches  # pycocotools takes a while
+    from gfl.training.evaluate import coco_metrics
 
     path = folder / (MATCHES if _truth is None else DETECTIONS)
     try:

@@ -16,7 +16,7 @@ import pandas as pd
 from experiments.claims.declare import Claim, TextCheck
 from experiments.declare import Cell
 from gfl.experiment import Experiment, Profile
-from gfl.record import RunRecord
+from gfl.records.record import RunRecord
 
 T = TypeVar("T")
 # Relative. Doubles that are summed in another order, or go through another exp: 1e-13 was the most

@@ -11,13 +11,13 @@ import numpy as np
 from analysis.library import KEPT, coco_results
 from analysis.strict.findings import Finding
 from analysis.workers import Tell
-from gfl import predictions
 from gfl.data import annotations, coco, photos
 from gfl.errors import UserError
 from gfl.experiment import Profile
-from gfl.matches import Evaluated, digest_of, read
-from gfl.predictions import DETECTIONS, MATCHES, OBJECTS
-from gfl.record import Store
+from gfl.predictions import schema
+from gfl.predictions.matches import Evaluated, digest_of, read
+from gfl.predictions.schema import DETECTIONS, MATCHES, OBJECTS
+from gfl.records.record import Store
 
 BY = "the ground truth"
 
@@ -30,7 +30,7 @@ def held(profile: Profile, store: Store, data: Path | None, tell: Tell) -> Itera
     Raises:
         UserError: the annotation file is not there, or cannot be evaluated against.
     """
-    if not predictions.keeps_matches(profile):
+    if not schema.keeps_matches(profile):
         return
     folders = [
         store.reference_predictions(profile.name, i) for i in store.reference_ids(profile.name)
@@ -65,7 +65,7 @@ def held(profile: Profile, store: Store, data: Path | None, tell: Tell) -> Itera
 
 def check(profile: Profile, data: Path) -> None:
     """Raise a UserError if a profile's ground truth is wanted and not there."""
-    if predictions.keeps_matches(profile) and not (path := ground_truth(profile, data)).is_file():
+    if schema.keeps_matches(profile) and not (path := ground_truth(profile, data)).is_file():
         raise UserError(f"{path} is not there: DATA is COCO's folder, with its annotations")
 
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from gfl.data import photos_spec
-from gfl.data.own_spec import normal_file
+from gfl.data.own.spec import normal_file
 from gfl.data.photos_spec import PhotosSpec
-from gfl.data.shapes import CATEGORIES
 from gfl.experiment import Profile
+from gfl.shapes.embedded import CATEGORIES
 
 Config = dict[str, Any]
 

@@ -6,8 +6,8 @@ import copy
 from typing import Any
 
 from gfl.config.data import COCO_CLASSES, SIZE_DIVISOR, class_names
+from gfl.data.features.frozen import NETWORKS
 from gfl.experiment import Experiment, Model, Profile
-from gfl.frozen import NETWORKS
 
 Config = dict[str, Any]
 

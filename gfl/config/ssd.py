@@ -15,8 +15,8 @@ from gfl.config.detector import (
     widths,
 )
 from gfl.config.schedule import optim_wrapper, param_scheduler
+from gfl.data.features.frozen import NETWORKS
 from gfl.experiment import SSD512_REPEATED, Experiment, Profile, schedule_of
-from gfl.frozen import NETWORKS
 
 Config = dict[str, Any]
 

@@ -1,0 +1,4 @@
+"""What runs are trained and evaluated on: COCO, photographs of it, data of one's own; reading them.
+
+Imports ``gfl.shapes``; knows nothing of models, runs or records.
+"""

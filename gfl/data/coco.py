@@ -18,7 +18,7 @@ from gfl.data.json_values import read_json, some, unreadable
 from gfl.errors import UserError
 
 SPLITS = ("train2017", "val2017")
-# The largest ids that stored predictions can hold (gfl.predictions), of what is evaluated.
+# The largest ids that stored predictions can hold (gfl.predictions.schema), of what is evaluated.
 LARGEST = {"images": 2**31 - 1, "annotations": 2**31 - 1, "categories": 2**15 - 1}
 TEST_DEV, TEST_IMAGES = "annotations/image_info_test-dev2017.json", "test2017"
 

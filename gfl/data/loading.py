@@ -17,9 +17,9 @@ from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
 
 from gfl.data import images
-from gfl.data.shapes import SPLITS, ShapesSpec, file_name
 from gfl.errors import UserError
 from gfl.files import replacing, sha256, write_text
+from gfl.shapes.embedded import SPLITS, ShapesSpec, file_name
 
 
 def decode(

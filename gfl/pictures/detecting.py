@@ -20,7 +20,6 @@ from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import DefaultScope
 from torch import Tensor
 
-from gfl import trained
 from gfl.boxes import BoxDecoder, Gaussian, General
 from gfl.config.data import of_pictures
 from gfl.data.photos import prepared_size
@@ -28,7 +27,8 @@ from gfl.errors import UserError
 from gfl.experiment import ABLATED_HOSTS
 from gfl.head import AblationHead
 from gfl.pictures.reading import Picture, named
-from gfl.trained import Trained
+from gfl.predictions import trained
+from gfl.predictions.trained import Trained
 
 SIDES = ("left", "top", "right", "bottom")
 AWAY = (-1, -1, 1, 1)  # in which direction a side's distance grows, along its axis
@@ -135,7 +135,7 @@ def detector(run_dir: Path, device: Literal["cpu", "cuda"] = "cpu") -> Trained:
     """Return a run's trained detector, with a head that gives the distributions if it has any.
 
     Raises:
-        UserError: as ``gfl.trained.detector`` does.
+        UserError: as ``gfl.predictions.trained.detector`` does.
     """
     ours = trained.requested(run_dir).experiment.host in ABLATED_HOSTS
     return trained.detector(run_dir, device, head="TracedHead" if ours else None)

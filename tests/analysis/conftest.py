@@ -9,7 +9,7 @@ import pytest
 
 from analysis.tables import Filled
 from experiments.declare import Table
-from gfl.record import METRICS, RunRecord
+from gfl.records.record import METRICS, RunRecord
 
 APs = Mapping[str, Sequence[float | None]]  # by row, and "FCOS row" in groups; None: no such seed
 Fill = Callable[..., list[Filled]]

@@ -13,11 +13,11 @@ import recorded
 from experiments import tables
 from experiments.matrix import Run, plan
 from experiments.profiles import PHOTOS
-from gfl import matches, predictions
 from gfl.experiment import Experiment
-from gfl.matches import Evaluated
-from gfl.predictions import DETECTION_COLUMNS, LOCATION_COLUMNS, SIDES, Predictions
-from gfl.record import Store
+from gfl.predictions import matches, schema
+from gfl.predictions.matches import Evaluated
+from gfl.predictions.schema import DETECTION_COLUMNS, LOCATION_COLUMNS, SIDES, Predictions
+from gfl.records.record import Store
 
 IMAGES = (139, 285, 632)
 SIZE = (640, 480)  # of the originals
@@ -72,8 +72,8 @@ def fill(store: Store, reference: bool = True) -> list[Run]:
         for parent in (path.parent, folder):
             parent.mkdir(parents=True, exist_ok=True)
         made = predicted(run)
-        sums = predictions.write(made, folder)
-        found = predictions.results(made.detections)
+        sums = schema.write(made, folder)
+        found = schema.results(made.detections)
         sums |= matches.write(Evaluated.of(dataset(), found), folder)
         curve = [{"iter": i, "loss": 1 / (1 + i)} for i in range(5)]
         recorded.of(run, predictions=sums, commit="c0ffee" * 6, curve=curve).save(path)

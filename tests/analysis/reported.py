@@ -10,7 +10,7 @@ from typing import Any
 import recorded
 
 from experiments import matrix, profiles, tables
-from gfl.record import METRICS, Store
+from gfl.records.record import METRICS, Store
 
 EVIL = '<img src=x onerror="window.hacked=1"></td><script>window.hacked=1</script>\'{{7*7}}'
 # AP of Table 3's rows at seeds 0 and 1; "both" is left to one seed.

@@ -13,7 +13,7 @@ from analysis.agreement import Agreement, Bound
 from analysis.tables import Filled
 from experiments import tables as declared
 from experiments.worker import ROOT
-from gfl.record import METRICS, RunRecord
+from gfl.records.record import METRICS, RunRecord
 
 CELLS = list(declared.find("table-3").cells())
 

@@ -20,12 +20,12 @@ from experiments import tables
 from experiments.profiles import PROFILES
 from experiments.table3 import GFL
 from experiments.worker import ROOT
-from gfl.data import shapes
-from gfl.error_kinds import Sorted
-from gfl.evaluate import coco_metrics
 from gfl.experiment import Experiment
-from gfl.overlaps import Found, Truth
-from gfl.record import Store
+from gfl.predictions.error_kinds import Sorted
+from gfl.predictions.overlaps import Found, Truth
+from gfl.records.record import Store
+from gfl.shapes import embedded
+from gfl.training.evaluate import coco_metrics
 
 LAPTOP = PROFILES["laptop"]
 
@@ -37,8 +37,8 @@ FEW = 40  # images: drawing all takes half a minute
 def dataset() -> dict[str, Any]:
     assert LAPTOP.dataset
     spec = replace(LAPTOP.dataset, val=FEW)  # a larger set begins with a smaller one's images
-    drawn = [shapes.render(spec, "val", index)[1] for index in range(FEW)]
-    return shapes.coco(spec, "val", drawn)
+    drawn = [embedded.render(spec, "val", index)[1] for index in range(FEW)]
+    return embedded.coco(spec, "val", drawn)
 
 
 @pytest.mark.parametrize(

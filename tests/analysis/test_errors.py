@@ -14,8 +14,8 @@ from pycocotools.coco import COCO
 from analysis import errors
 from analysis.errors import SPECIAL, Errors, kinds
 from gfl.data.annotations import normal
-from gfl.error_kinds import KINDS
-from gfl.evaluate import coco_metrics
+from gfl.predictions.error_kinds import KINDS
+from gfl.training.evaluate import coco_metrics
 
 Box = tuple[float, ...]  # x, y, width, height
 SIDE = 100

@@ -17,16 +17,17 @@ from analysis.library import MissingRuns, coco_results
 from analysis.resampling import evaluate
 from experiments.__main__ import main as experiments
 from experiments.table3 import GFL
-from gfl import escape, predictions
+from gfl import escape
 from gfl.data.annotations import read
 from gfl.data.coco import annotation_file
 from gfl.errors import UserError
-from gfl.evaluate import coco_metrics
-from gfl.evaluation import FILE, FOLDER, KIND, Evaluation, data_digest, name_of
 from gfl.experiment import Experiment
-from gfl.matching import match
-from gfl.predictions import DETECTION_COLUMNS, LOCATION_COLUMNS, Predictions
-from gfl.record import METRICS, RecordError, RunRecord, Store, run_id
+from gfl.predictions import schema
+from gfl.predictions.evaluation import FILE, FOLDER, KIND, Evaluation, data_digest, name_of
+from gfl.predictions.matching import match
+from gfl.predictions.schema import DETECTION_COLUMNS, LOCATION_COLUMNS, Predictions
+from gfl.records.record import METRICS, RecordError, RunRecord, Store, run_id
+from gfl.training.evaluate import coco_metrics
 
 IMAGES, CATEGORIES = 6, (3, 7)
 SHA = "ab" * 32
@@ -93,8 +94,8 @@ def evaluated(store: Store, root: Path, experiment: Experiment, weights: str = S
         experiment=asdict(experiment), file="gfl.pth", weights=weights, data_root=str(root),
         annotations=annotations, data=data, images=IMAGES,
         metrics=coco_metrics(root / "annotations/instances_val2017.json",
-                             predictions.results(detections)),
-        predictions=predictions.write(Predictions(name, None, None, detections, places), folder),
+                             schema.results(detections)),
+        predictions=schema.write(Predictions(name, None, None, detections, places), folder),
         commit=None, dirty=True, versions={}, hardware={}, seconds=1.0, started="2020",
     )  # fmt: skip
     made.save(folder)

@@ -38,7 +38,7 @@ from experiments.claims.declare import At
 from experiments.declare import Table
 from experiments.matrix import plan
 from gfl.experiment import Profile
-from gfl.record import METRICS, Store
+from gfl.records.record import METRICS, Store
 
 SMOKE = profiles.get("smoke")
 SEEDS = (0, 1)

@@ -21,11 +21,10 @@ from experiments.promote import promote
 from experiments.shown import SHOWN, committed
 from experiments.table3 import GFL
 from experiments.worker import ROOT
-from gfl import predictions, train
-from gfl.data import shapes
 from gfl.errors import UserError
 from gfl.experiment import Experiment
-from gfl.predictions import (
+from gfl.predictions import schema
+from gfl.predictions.schema import (
     DETECTION_COLUMNS,
     DETECTIONS,
     LOCATION_COLUMNS,
@@ -33,7 +32,9 @@ from gfl.predictions import (
     MATCHES,
     Predictions,
 )
-from gfl.record import RunRecord, Store, run_id
+from gfl.records.record import RunRecord, Store, run_id
+from gfl.shapes import embedded
+from gfl.training import worker
 
 SMOKE = profiles.get("smoke")
 JOINT, RETINA = Experiment(quality="joint"), Experiment(host="retinanet", quality="none")
@@ -63,7 +64,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
             made = replace(made, n=None, delta=None, p=None)
         if run.experiment == RETINA:
             made = Predictions(run.id, None, None, detections)
-        found = {} if run.experiment == Experiment() else predictions.write(made, folder)
+        found = {} if run.experiment == Experiment() else schema.write(made, folder)
         of(run, commit="c0ffee" * 6, predictions=found).save(folder / "record.json")
     return store
 
@@ -151,7 +152,7 @@ def test_the_committed_predictions_are_whole_and_small(name: str, most: float) -
         wanted = measured.get(folder.name, other)
         assert names == set(wanted) & record.predictions.keys()
         assert names >= set(wanted) - {LOCATIONS}  # which other hosts have none of
-        assert predictions.verified(folder, {name: record.predictions[name] for name in names})
+        assert schema.verified(folder, {name: record.predictions[name] for name in names})
         assert sum(path.stat().st_size for path in folder.iterdir()) < 4e6
     assert {folder.name for folder in folders} == set(store.reference_ids(name))
     files = (path for path in results.glob(f"predictions/{name}/*/*") if path.is_file())
@@ -211,7 +212,7 @@ def test_another_host_has_no_locations(store: Store) -> None:
 @pytest.fixture
 def drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Where the embedded data would be drawn; nothing is remembered of other tests."""
-    monkeypatch.setattr(train, "EMBEDDED", tmp_path / "data")
+    monkeypatch.setattr(worker, "EMBEDDED", tmp_path / "data")
     library._ground_truth.cache_clear()
     yield tmp_path / "data"
     library._ground_truth.cache_clear()
@@ -222,8 +223,8 @@ def test_ground_truth_is_that_of_the_drawn_data_set(store: Store, drawn: Path) -
     assert spec is not None
     truth = place.ground_truth(SMOKE)
     assert [path.suffix for path in drawn.iterdir()] == [".json"]  # kept, and no image drawn
-    shapes.write(spec, train.embedded_root(spec), workers=1)
-    path = train.embedded_root(spec) / "annotations/instances_val2017.json"
+    embedded.write(spec, worker.embedded_root(spec), workers=1)
+    path = worker.embedded_root(spec) / "annotations/instances_val2017.json"
     content = json.loads(path.read_text())
     assert place.dataset(SMOKE) == content
     written = content["annotations"]
@@ -258,7 +259,7 @@ def test_images_are_drawn_again(store: Store) -> None:
     assert SMOKE.dataset is not None
     image = own(store).image(SMOKE, 3)
     assert (image.shape, image.dtype) == ((64, 64, 3), np.uint8)
-    np.testing.assert_array_equal(image, shapes.render(SMOKE.dataset, "val", 2)[0])
+    np.testing.assert_array_equal(image, embedded.render(SMOKE.dataset, "val", 2)[0])
     image[:] = 0
     assert own(store).image(SMOKE, 3).any()
     for id in (0, 17):

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from pycocotools.coco import COCO
 
 from gfl.errors import UserError
-from gfl.evaluate import coco_metrics
-from gfl.matching import FOUND, IGNORED, UNMATCHED, match
+from gfl.predictions.matching import FOUND, IGNORED, UNMATCHED, match
+from gfl.training.evaluate import coco_metrics
 
 
 def dataset(*objects: dict[str, Any], images: int = 1) -> dict[str, Any]:

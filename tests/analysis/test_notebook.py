@@ -10,7 +10,7 @@ from analysis.library import Library
 from analysis.notebook import opened, picture, show
 from experiments import profiles
 from gfl.errors import UserError
-from gfl.record import Store
+from gfl.records.record import Store
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from analysis import resampling
 from analysis.resampling import RECALL_LEVELS, evaluate, resamples
-from gfl.matching import match
+from gfl.predictions.matching import match
 
 EXACT = {"rtol": 0, "atol": 1e-12}
 TIMES = st.lists(

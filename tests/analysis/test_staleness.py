@@ -15,8 +15,8 @@ from experiments import checkout
 from experiments import tables as declared
 from experiments.matrix import plan
 from experiments.profiles import get
-from gfl import digests
-from gfl.record import METRICS, RunRecord, Store
+from gfl.records import digests
+from gfl.records.record import METRICS, RunRecord, Store
 
 TABLE3 = declared.find("table-3")
 SMOKE = get("smoke")

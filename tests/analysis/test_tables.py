@@ -12,7 +12,7 @@ from analysis.sheet import sheet
 from analysis.uncertainty import Figure
 from experiments import profiles
 from experiments import tables as declared
-from gfl.record import METRICS, RunRecord, Store, run_id
+from gfl.records.record import METRICS, RunRecord, Store, run_id
 
 SMOKE = profiles.get("smoke")
 TABLE3 = declared.find("table-3")

@@ -20,8 +20,8 @@ from analysis.uncertainty import (
     replicate,
     seed_noise,
 )
-from gfl.matching import match
-from gfl.record import METRICS
+from gfl.predictions.matching import match
+from gfl.records.record import METRICS
 
 APS = st.lists(
     st.tuples(st.floats(0, 100, width=32), st.floats(0, 100, width=32)), min_size=2, max_size=6

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from experiments import attempt, checkout
-from gfl import digests, train
+from gfl.records import digests
+from gfl.training import worker
 
 FAKE_WORKER = Path(__file__).with_name("fake_worker.py")
 COMMIT = "c0ffee" + "0" * 34
@@ -15,7 +16,7 @@ COMMIT = "c0ffee" + "0" * 34
 def data(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where the embedded data set is drawn: once for all tests, and not in the checkout."""
     folder = tmp_path_factory.getbasetemp() / "data"
-    monkeypatch.setattr(train, "EMBEDDED", folder)
+    monkeypatch.setattr(worker, "EMBEDDED", folder)
     return folder
 
 

@@ -1,4 +1,4 @@
-"""Stands in for ``python -m gfl.train``: the same protocol, no training.
+"""Stands in for ``python -m gfl.training.worker``: the same protocol, no training.
 
 What it does beyond a good run is named by the environment variable FAKE.
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 from recorded import record
 
 from gfl.experiment import Experiment
-from gfl.record import METRICS, Request
+from gfl.records.record import METRICS, Request
 
 EPOCHS, ITERS = 4, 40
 

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from experiments.matrix import Run
-from gfl.record import METRICS, RunRecord
+from gfl.records.record import METRICS, RunRecord
 
 
 def record(**changes: Any) -> RunRecord:

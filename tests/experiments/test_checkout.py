@@ -10,7 +10,7 @@ import recorded
 
 from experiments import checkout
 from experiments.promote import objection
-from gfl import digests
+from gfl.records import digests
 
 
 @pytest.fixture(autouse=True)

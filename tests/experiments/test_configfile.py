@@ -24,10 +24,12 @@ from experiments.__main__ import main
 from experiments.matrix import select
 from experiments.profiles import PHOTOS
 from experiments.worker import ROOT
-from gfl import config, escape, frozen
-from gfl.data import photos, shapes
+from gfl import config, escape
+from gfl.data import photos
+from gfl.data.features import frozen
 from gfl.experiment import Experiment
-from gfl.train import embedded_root, photos_root
+from gfl.shapes import embedded
+from gfl.training.worker import embedded_root, photos_root
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -94,7 +96,7 @@ def test_the_file_says_what_it_is(show: Show) -> None:
 def test_data_that_are_not_there_are_told(
     show: Show, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gfl.train.EMBEDDED", tmp_path_factory.mktemp("none"))
+    monkeypatch.setattr("gfl.training.worker.EMBEDDED", tmp_path_factory.mktemp("none"))
     assert "# Its data set is not drawn yet" in show("table-3/QFL", "--profile", "smoke")
     text = show("table-3/QFL", "--profile", "coco", "--gpus", "8")
     assert "Fill in COCO's folder" in text
@@ -131,7 +133,7 @@ def test_mmengines_runner_is_built_from_the_file(
     row: str, head: str, show: Show, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     assert SMOKE.dataset is not None
-    shapes.write(SMOKE.dataset, embedded_root(SMOKE.dataset))
+    embedded.write(SMOKE.dataset, embedded_root(SMOKE.dataset))
     folder = tmp_path_factory.mktemp("stock")
     (folder / "run.py").write_text(show(row, "--profile", "smoke"))
     found = from_file(folder / "run.py")
@@ -190,7 +192,7 @@ def stock_tool(name: str, folder: Path, *words: str) -> str:
 
 def test_mmdets_own_tools_train_and_evaluate_from_the_file(show: Show, tmp_path: Path) -> None:
     assert SMOKE.dataset is not None
-    shapes.write(SMOKE.dataset, embedded_root(SMOKE.dataset))
+    embedded.write(SMOKE.dataset, embedded_root(SMOKE.dataset))
     text = show("table-3/both", "--profile", "smoke")
     (tmp_path / "both.py").write_text(text)
     trained = stock_tool("train.py", tmp_path, "--cfg-options", "train_cfg.max_epochs=1")
@@ -213,7 +215,7 @@ def test_mmdets_own_tools_train_and_evaluate_a_run_on_photographs(
     from coco_folder import write as write_coco
     from frozen_network import drawn
 
-    from gfl.data import features
+    from gfl.data.features import stored
 
     tiny = replace(PHOTOS, photos=SPEC, scale=(SPEC.size, SPEC.size))
     network = tiny.model.frozen
@@ -226,10 +228,10 @@ def test_mmdets_own_tools_train_and_evaluate_a_run_on_photographs(
     tensors = list(drawn(network).state_dict().values())
     with monkeypatch.context() as patch:
         patch.setattr(frozen, "weights", lambda *_: None)
-        patch.setattr(features, "published", lambda *_: tensors)
-        features._network.cache_clear()
-        features.write(prepared.root, network, SPEC.size)
-        features._network.cache_clear()
+        patch.setattr(stored, "published", lambda *_: tensors)
+        stored._network.cache_clear()
+        stored.write(prepared.root, network, SPEC.size)
+        stored._network.cache_clear()
     text = show("table-3/both", "--profile", "photos")
     assert missing not in text
     (tmp_path / "both.py").write_text(text)

@@ -13,7 +13,7 @@ from experiments.diff import ABSENT, Difference
 from experiments.matrix import select
 from gfl import config
 from gfl.experiment import Experiment
-from gfl.record import Store, run_id
+from gfl.records.record import Store, run_id
 
 SMOKE = profiles.get("smoke")
 

@@ -12,11 +12,11 @@ from experiments import estimates, profiles, tables
 from experiments.matrix import Run, plan
 from experiments.worker import ROOT
 from gfl import config
-from gfl.data import shapes
-from gfl.data.shapes import ShapesSpec
 from gfl.experiment import Experiment, Profile, schedule_of
-from gfl.record import Store, run_id
-from gfl.train import embedded_root
+from gfl.records.record import Store, run_id
+from gfl.shapes import embedded
+from gfl.shapes.embedded import ShapesSpec
+from gfl.training.worker import embedded_root
 
 SMOKE, LAPTOP, COCO = (profiles.get(name) for name in ("smoke", "laptop", "coco"))
 DIRAC, GENERAL = Experiment(), Experiment(boxes="general", dfl=True)
@@ -142,7 +142,7 @@ def test_the_data_set_takes_disk_until_it_is_there(data: Path) -> None:
     assert root.parent == data
     pixels = 3 * 64 * 64
     assert estimates.data_bytes(tiny) == 2 * 5 * pixels
-    shapes.write(spec, root)
+    embedded.write(spec, root)
     assert estimates.size_of(root) == pytest.approx(5 * pixels, rel=0.15)  # and annotations
     assert estimates.data_bytes(tiny) == 5 * pixels
     (root / "train2017.npy").touch()

@@ -29,10 +29,10 @@ from torch import nn
 from experiments import evaluate
 from experiments.__main__ import main
 from experiments.worker import ROOT
-from gfl import predictions
-from gfl.evaluate import coco_metrics
-from gfl.evaluation import FOLDER, KIND, Evaluation
-from gfl.record import METRICS
+from gfl.predictions import schema
+from gfl.predictions.evaluation import FOLDER, KIND, Evaluation
+from gfl.records.record import METRICS
+from gfl.training.evaluate import coco_metrics
 
 MIM = Path(mmdet.__file__).parent / ".mim"
 CONFIG = "gfl/gfl_r50_fpn_1x_coco.py"
@@ -165,13 +165,11 @@ def test_the_twelve_figures_are_those_of_mmdets_own_tool(
     assert "normalises" not in err
 
     # What is stored is what was evaluated.
-    table = predictions.read(
-        folder / predictions.DETECTIONS, made.predictions["detections.parquet"]
-    )
-    results = predictions.results({n: table[n].to_numpy() for n in table.column_names})
+    table = schema.read(folder / schema.DETECTIONS, made.predictions["detections.parquet"])
+    results = schema.results({n: table[n].to_numpy() for n in table.column_names})
     assert coco_metrics(tiny / "annotations/instances_val2017.json", results) == made.metrics
-    assert predictions.verified(folder, made.predictions)
-    assert made.predictions.keys() == {predictions.DETECTIONS, predictions.LOCATIONS}
+    assert schema.verified(folder, made.predictions)
+    assert made.predictions.keys() == {schema.DETECTIONS, schema.LOCATIONS}
     assert (made.kind, made.file, made.images) == (KIND, "epoch_1.pth", 2)
     lines = out.splitlines()
     ap = made.metrics["AP"]

@@ -17,7 +17,7 @@ from experiments.declare import Row, Table
 from experiments.worker import ROOT
 from gfl.errors import UserError
 from gfl.experiment import Experiment
-from gfl.record import Store
+from gfl.records.record import Store
 
 FAKE_WORKER = Path(__file__).with_name("fake_worker.py")
 SMOKE = profiles.get("smoke")

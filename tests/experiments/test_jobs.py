@@ -17,8 +17,8 @@ from experiments.display import Display
 from experiments.locks import is_locked
 from experiments.machine import Machine
 from experiments.worker import ROOT
-from gfl.data import shapes
 from gfl.errors import UserError
+from gfl.shapes import embedded
 
 FAKE_WORKER = Path(__file__).with_name("fake_worker.py")
 SMOKE = profiles.get("smoke")
@@ -210,12 +210,12 @@ def test_the_data_are_drawn_once_before_the_first_run(
 ) -> None:
     drawn = []
 
-    def write(spec: shapes.ShapesSpec, root: Path, progress: Callable[[int, int], None]) -> None:
+    def write(spec: embedded.ShapesSpec, root: Path, progress: Callable[[int, int], None]) -> None:
         drawn.append((spec, root.parent))
         progress(0, 48)
         progress(48, 48)
 
-    monkeypatch.setattr(shapes, "write", write)
+    monkeypatch.setattr(embedded, "write", write)
     assert cli("--jobs", "2") == 0
     assert drawn == [(SMOKE.dataset, data)]
     out = capfd.readouterr().out
@@ -229,7 +229,7 @@ def test_data_that_cannot_be_drawn_start_no_worker(
     capfd: pytest.CaptureFixture,
 ) -> None:  # fmt: skip
     (tmp_path / "file").touch()
-    monkeypatch.setattr("gfl.train.EMBEDDED", tmp_path / "file")
+    monkeypatch.setattr("gfl.training.worker.EMBEDDED", tmp_path / "file")
     assert cli() == 2
     err = capfd.readouterr().err
     assert "cannot write the data set" in err

@@ -24,7 +24,7 @@ def watch(event, args):
         raise OSError(101, "Network is unreachable")
 sys.addaudithook(watch)
 """
-DRAWN = "from gfl import train; from pathlib import Path; train.EMBEDDED = Path({0!r})"
+DRAWN = "from gfl.training import worker; from pathlib import Path; worker.EMBEDDED = Path({0!r})"
 MAIN = "import sys; {0}; from {1}.__main__ import main; sys.exit(main({2!r}))"
 
 

@@ -28,10 +28,10 @@ from experiments.predict_pictures import drawn_as
 from experiments.profiles import SMOKE
 from experiments.worker import ROOT
 from gfl import terminal
-from gfl.data.own_spec import OwnSpec, OwnSplit
+from gfl.data.own.spec import OwnSpec, OwnSplit
 from gfl.experiment import Experiment
 from gfl.files import sha256, write_text
-from gfl.record import METRICS, Request
+from gfl.records.record import METRICS, Request
 
 SHORT = ("--epochs", "1", "--size", "64", "--batch", "3", "--device", "cpu")
 NOT_UTF8 = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}

@@ -16,10 +16,10 @@ from experiments.__main__ import main
 from experiments.profiles import COCO, LAPTOP, PROFILES
 from experiments.tables import TABLES
 from gfl import config
-from gfl.data.own import Contents
+from gfl.data.own.dataset import Contents
 from gfl.errors import UserError
 from gfl.experiment import Experiment
-from gfl.record import METRICS, RUN_ID, Request, run_id
+from gfl.records.record import METRICS, RUN_ID, Request, run_id
 
 FAKE_WORKER = (sys.executable, str(Path(__file__).with_name("fake_worker.py")))
 SHORT = ("--epochs", "2", "--size", "64", "--batch", "3")
@@ -271,7 +271,7 @@ def test_a_few_real_iterations_leave_a_detector_of_the_folders_classes(data, tmp
     assert list(each) == ["nut", "bolt"]
     aps = [figures["AP"] for figures in each.values()]
     assert result.record.metrics["AP"] == pytest.approx(sum(aps) / 2)
-    from gfl import trained
+    from gfl.predictions import trained
 
     assert trained.detector(result.folder).classes == ("nut", "bolt")
     picture = str(data.val_images / "val_0.png")

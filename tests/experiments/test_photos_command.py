@@ -12,14 +12,14 @@ from coco_folder import write as write_coco
 from experiments import photos as command
 from experiments.__main__ import main
 from experiments.profiles import PHOTOS
-from gfl import train
 from gfl.data import photos
+from gfl.training import worker
 
 
 @pytest.fixture(autouse=True)
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder for what is made, and the small set in the place of the real one."""
-    monkeypatch.setattr(train, "EMBEDDED", tmp_path / "data")
+    monkeypatch.setattr(worker, "EMBEDDED", tmp_path / "data")
     monkeypatch.setattr(command, "PHOTOS", replace(PHOTOS, photos=SPEC))
     return tmp_path / "data"
 
@@ -32,7 +32,7 @@ def test_it_prepares_once_and_says_where_and_in_what_the_set_differs(
     out, _ = capsys.readouterr()
     assert "5 photographs to train on, 3 to validate, long side 160 px; classes: person" in out
     assert "the prepared images are not the reference's to the byte" in out
-    root = train.photos_root(SPEC)
+    root = worker.photos_root(SPEC)
     assert f"in {root}" in out
     assert root.parent == data
     assert photos.found(SPEC, root) is not None

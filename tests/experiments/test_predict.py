@@ -17,10 +17,11 @@ from experiments.__main__ import main
 from experiments.matrix import Run, plan
 from experiments.promote import promote
 from experiments.shown import SHOWN, committed
-from gfl import predictions, train
 from gfl.experiment import Experiment
-from gfl.predictions import DETECTIONS, LOCATIONS, MATCHES, OBJECTS, Predictions
-from gfl.record import Request, RunRecord, Store
+from gfl.predictions import schema
+from gfl.predictions.schema import DETECTIONS, LOCATIONS, MATCHES, OBJECTS, Predictions
+from gfl.records.record import Request, RunRecord, Store
+from gfl.training import worker
 
 SMOKE, COCO = profiles.get("smoke"), profiles.get("coco")
 TABLE3 = tables.find("table-3")
@@ -28,9 +29,9 @@ COMMIT = "c0ffee" * 6
 
 
 def some_predictions(id: str, score: float = 0.5) -> Predictions:
-    detections = {n: np.ones(3, kind) for n, kind in predictions.DETECTION_COLUMNS.items()}
+    detections = {n: np.ones(3, kind) for n, kind in schema.DETECTION_COLUMNS.items()}
     detections["score"] = np.full(3, score, np.float32)
-    locations = {n: np.ones(3, kind) for n, kind in predictions.LOCATION_COLUMNS.items()}
+    locations = {n: np.ones(3, kind) for n, kind in schema.LOCATION_COLUMNS.items()}
     return Predictions(id, None, None, detections, locations)
 
 
@@ -57,9 +58,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Request]:
     def predict(request: Request, run_dir: Path, tell: Any, *, device: str) -> dict[str, str]:
         asked.append(request)
         tell("phase", name="predicting", done=16, of=16)
-        return predictions.write(some_predictions(request.id), run_dir)
+        return schema.write(some_predictions(request.id), run_dir)
 
-    monkeypatch.setattr(train, "predict", predict)
+    monkeypatch.setattr(worker, "predict", predict)
     return asked
 
 
@@ -95,7 +96,7 @@ def test_the_files_are_written_and_their_checksums_recorded(store, asked, call, 
     assert record == replace(before, predictions=record.predictions)
     assert set(record.predictions) == {DETECTIONS, LOCATIONS}
     run_dir = store.run_dir("smoke", record.id)
-    assert predictions.verified(run_dir, record.predictions)
+    assert schema.verified(run_dir, record.predictions)
     out = capfd.readouterr().out
     assert out.startswith("written: ")
     assert str(run_dir / LOCATIONS) in out
@@ -119,7 +120,7 @@ def test_damaged_predictions_are_made_anew(store, asked, call, capfd) -> None:
     assert call("predict", "table-3/QFL") == 0
     assert "missing or damaged; predicting again" in capfd.readouterr().err
     assert own(store, "QFL") == record
-    assert predictions.verified(store.run_dir("smoke", record.id), record.predictions)
+    assert schema.verified(store.run_dir("smoke", record.id), record.predictions)
 
 
 def test_a_run_that_has_its_matches_alone_is_predicted_for(store, asked, call, capfd) -> None:
@@ -202,7 +203,7 @@ def test_promotion_takes_detections_and_what_else_figures_draw(
     assert reference == own(store, "QFL")
     folder = store.reference_predictions("smoke", shown)
     assert folder == store.results / "predictions/smoke" / shown
-    assert predictions.verified(folder, reference.predictions)
+    assert schema.verified(folder, reference.predictions)
     assert {path.name for path in folder.iterdir()} == set(reference.predictions)
     none = run_of("none").id
     bare = store.reference("smoke", none)
@@ -210,7 +211,7 @@ def test_promotion_takes_detections_and_what_else_figures_draw(
     assert committed(run_of("none").experiment, SMOKE, 0) == (DETECTIONS,)
     (path,) = store.reference_predictions("smoke", none).iterdir()
     assert path.name == DETECTIONS
-    assert predictions.verified(path.parent, {DETECTIONS: bare.predictions[DETECTIONS]})
+    assert schema.verified(path.parent, {DETECTIONS: bare.predictions[DETECTIONS]})
     again = promote([TABLE3], SMOKE, store).promoted
     assert set(map(kind, again)) == {"unchanged"}
 
@@ -232,7 +233,7 @@ def test_a_reference_that_lacks_only_predictions_gets_them(store, asked, call, s
     assert sorted(kinds) == ["unchanged", "unchanged", "without predictions"]
     reference = store.reference("smoke", shown)
     assert reference is not None
-    assert predictions.verified(store.reference_predictions("smoke", shown), reference.predictions)
+    assert schema.verified(store.reference_predictions("smoke", shown), reference.predictions)
 
 
 def test_predictions_of_another_run_do_not_stay(store, asked, call, shown) -> None:
@@ -259,7 +260,7 @@ def test_damaged_predictions_are_not_promoted(store, asked, call, shown) -> None
 
 def test_what_figures_draw_is_declared_in_the_tables() -> None:
     declared = {run.id for run in plan(tables.TABLES.values(), SMOKE, [0])}
-    from gfl.record import run_id
+    from gfl.records.record import run_id
 
     assert {run_id(experiment, SMOKE, 0) for experiment in SHOWN} <= declared
     assert len(set(SHOWN)) == len(SHOWN) == 10
@@ -269,7 +270,7 @@ def test_the_command_line_needs_neither_torch_nor_pyarrow() -> None:
     import subprocess
 
     code = (
-        "import sys, experiments.__main__, gfl.record; "
+        "import sys, experiments.__main__, gfl.records.record; "
         "print([m for m in ('torch', 'pyarrow', 'mmdet', 'pandas') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -21,9 +21,9 @@ from experiments.matrix import single
 from experiments.predict_pictures import FLOOR, drawn_as
 from experiments.profiles import SMOKE
 from gfl import config
-from gfl.data.shapes import CATEGORIES, ShapesSpec, render
 from gfl.experiment import Experiment
 from gfl.pictures.detecting import SIDES
+from gfl.shapes.embedded import CATEGORIES, ShapesSpec, render
 
 GENERAL = Experiment(quality="joint", boxes="general", dfl=True)
 CELL = "table-3/both"

@@ -9,7 +9,7 @@ from experiments.__main__ import main
 from experiments.matrix import plan
 from experiments.promote import objection, other_gpus, promote
 from experiments.worker import ROOT
-from gfl.record import RunRecord, Store
+from gfl.records.record import RunRecord, Store
 
 FAKE_WORKER = Path(__file__).with_name("fake_worker.py")
 SMOKE = profiles.get("smoke")

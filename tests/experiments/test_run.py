@@ -14,7 +14,7 @@ import pytest
 from experiments import attempt
 from experiments.__main__ import main
 from experiments.worker import ROOT, command, log_tail
-from gfl.record import Request, RunRecord
+from gfl.records.record import Request, RunRecord
 
 FAKE_WORKER = Path(__file__).with_name("fake_worker.py")
 Trained = Callable[[], list[str]]
@@ -256,12 +256,12 @@ def end_orphans(tmp_path: Path) -> None:
 
 
 def test_several_gpus_take_torchs_launcher() -> None:
-    worker = [sys.executable, "-m", "gfl.train"]
+    worker = [sys.executable, "-m", "gfl.training.worker"]
     assert command(worker, 1) == worker
     many = command(worker, 4)
     assert many[:3] == [sys.executable, "-m", "torch.distributed.run"]
     assert "--nproc_per_node=4" in many
-    assert many[-2:] == ["-m", "gfl.train"]
+    assert many[-2:] == ["-m", "gfl.training.worker"]
 
 
 def test_the_tail_of_a_log_is_its_exception(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from experiments.__main__ import main
 from experiments.locks import RunLock, is_locked
 from experiments.worker import ROOT
 from gfl.experiment import Experiment
-from gfl.record import RunRecord, run_id
+from gfl.records.record import RunRecord, run_id
 
 FAKE_WORKER = Path(__file__).with_name("fake_worker.py")
 PROGRAM = (

@@ -20,9 +20,9 @@ from experiments.__main__ import main
 from experiments.promote import objection
 from experiments.stale import Staleness, Today
 from experiments.worker import ROOT
-from gfl import digests
 from gfl.experiment import Experiment
-from gfl.record import Request, RunRecord, run_id
+from gfl.records import digests
+from gfl.records.record import Request, RunRecord, run_id
 
 FAKE_WORKER = Path(__file__).with_name("fake_worker.py")
 SMOKE = profiles.get("smoke")
@@ -331,7 +331,7 @@ def test_a_request_of_before_code_was_named_vouches_for_nothing_it_does_not_say(
 
 
 PROGRAM = (
-    "import sys; from pathlib import Path; from gfl import digests; "
+    "import sys; from pathlib import Path; from gfl.records import digests; "
     "from experiments import __main__ as cli; digests.ROOT = Path(sys.argv[2]); "
     "cli.ANALYSIS = [sys.executable, '-c', '']; "
     "sys.exit(cli.main(sys.argv[3:], worker=[sys.executable, sys.argv[1]]))"

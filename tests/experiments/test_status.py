@@ -13,7 +13,7 @@ from experiments.locks import RunLock
 from experiments.matrix import plan
 from experiments.status import standing
 from gfl.experiment import Experiment
-from gfl.record import Store
+from gfl.records.record import Store
 
 SMOKE = profiles.get("smoke")
 Ask = Callable[..., str]
@@ -97,7 +97,7 @@ def test_every_cell_is_shown_and_a_shared_run_with_all_of_its_cells(
 def test_the_data_set_is_counted_where_it_is_not_drawn(
     ask: Ask, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gfl.train.EMBEDDED", tmp_path_factory.mktemp("none"))
+    monkeypatch.setattr("gfl.training.worker.EMBEDDED", tmp_path_factory.mktemp("none"))
     assert "of disk, 1.2 MB of it the data set (" in ask("table-3")  # 48 images, twice
 
 

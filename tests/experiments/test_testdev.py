@@ -1,4 +1,4 @@
-"""``python -m experiments test-dev``: what it refuses, and what it asks of ``gfl.testdev``."""
+"""``python -m experiments test-dev``: what it refuses, and what it asks of ``testdev``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from experiments import matrix, profiles
 from experiments.__main__ import main
 from gfl.data.coco import TEST_DEV, TEST_IMAGES
 from gfl.files import write_text
-from gfl.record import run_id
+from gfl.records.record import run_id
 
 ROW = "table-4/GFL R-50"
 LISTED = (
@@ -78,7 +78,7 @@ def test_a_mistake_is_one_line(
 def test_the_named_run_is_asked_for(
     tmp_path: Path, coco: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    from gfl import testdev
+    from gfl.predictions import testdev
 
     asked: dict[str, Any] = {}
 

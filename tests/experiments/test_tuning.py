@@ -29,7 +29,7 @@ from experiments.tuning_told import chronology, table_runs, varied, verdict
 from experiments.worker import ROOT
 from gfl.errors import UserError
 from gfl.experiment import Experiment, Profile
-from gfl.record import Request, RunRecord, Store
+from gfl.records.record import Request, RunRecord, Store
 
 FAKE_WORKER = Path(__file__).with_name("fake_worker.py")
 SMOKE = profiles.get("smoke")

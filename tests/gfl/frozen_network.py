@@ -1,4 +1,4 @@
-"""A stand-in for a frozen network of ``gfl.frozen``: its layers, with weights drawn at random."""
+"""A stand-in for a frozen network of ``frozen``: its layers, with weights drawn at random."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ import torch
 from mmdet.registry import MODELS
 from torch import Tensor, nn
 
-from gfl import frozen
-from gfl.data import features
+from gfl.data.features import frozen, stored
 
 
 def drawn(name: str, seed: int = 0) -> nn.Module:
@@ -46,14 +45,14 @@ def content(name: str, network: nn.Module) -> dict[str, Any]:
 
 
 def digest(name: str, state: Mapping[str, Tensor]) -> str:
-    """Return the digest that ``gfl.frozen`` would give for these weights."""
-    return features.tensors_digest(folded(name, state))
+    """Return the digest that ``gfl.data.features.frozen`` would give for these weights."""
+    return stored.tensors_digest(folded(name, state))
 
 
 def folded(name: str, state: Mapping[str, Tensor]) -> list[Tensor]:
     """Return weights as the network takes them."""
     tensors, source = list(state.values()), frozen.NETWORKS[name].source
-    return features.folded(tensors, source.eps) if isinstance(source, frozen.Release) else tensors
+    return stored.folded(tensors, source.eps) if isinstance(source, frozen.Release) else tensors
 
 
 @contextmanager
@@ -64,12 +63,12 @@ def published(name: str, network: nn.Module, folder: Path) -> Iterator[Path]:
     tensors = folded(name, network.state_dict())
     known = replace(
         frozen.NETWORKS[name],
-        sha256=features.tensors_digest(tensors),
-        magnitude=features.magnitude(tensors),
+        sha256=stored.tensors_digest(tensors),
+        magnitude=stored.magnitude(tensors),
     )
-    features._network.cache_clear()
+    stored._network.cache_clear()
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(frozen.NETWORKS, name, known)
         patch.setattr(frozen, "weights", lambda name, tell=None: path)
         yield path
-    features._network.cache_clear()
+    stored._network.cache_clear()

@@ -15,9 +15,10 @@ from mmengine.registry import DefaultScope
 from torch import nn
 
 from experiments.profiles import SMOKE
-from gfl import checkpoint, config
+from gfl import config
 from gfl.experiment import Experiment, Profile
-from gfl.record import Request, run_id
+from gfl.records.record import Request, run_id
+from gfl.training import checkpoint
 
 
 def make_run(run_dir: Path, experiment: Experiment, profile: Profile = SMOKE) -> nn.Module:

@@ -13,7 +13,7 @@ import pytest
 
 from analysis.claims.printed import verdict
 from experiments.claims import CLAIMS, TEXT_CHECKS
-from gfl.record import read_json
+from gfl.records.record import read_json
 
 RESULTS = Path(__file__).parents[3] / "results"
 

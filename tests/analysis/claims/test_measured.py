@@ -12,9 +12,9 @@ from analysis.claims.measuring import Measurement, Seen
 from analysis.library import Library
 from analysis.uncertainty import Estimate
 from experiments.profiles import LAPTOP
-from gfl import train
 from gfl.errors import UserError
-from gfl.record import Store
+from gfl.records.record import Store
+from gfl.training import worker
 
 ESTIMATE = Estimate(1 / 3, (0, 1), 0.1, 0.2, 2.5)
 FOUND = Measurement(1 / 3, (0.1, 2 / 3), ESTIMATE, ("a-s0", "a-s1"), (0, 1), "by hand")
@@ -22,7 +22,7 @@ FOUND = Measurement(1 / 3, (0.1, 2 / 3), ESTIMATE, ("a-s0", "a-s1"), (0, 1), "by
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(train, "EMBEDDED", tmp_path)
+    monkeypatch.setattr(worker, "EMBEDDED", tmp_path)
     return tmp_path
 
 

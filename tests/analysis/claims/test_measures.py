@@ -35,11 +35,11 @@ from experiments.claims.declare import Measured
 from experiments.claims.figures import WANTED
 from experiments.profiles import LAPTOP
 from experiments.table3 import GFL
-from gfl.data.shapes import ShapesSpec
-from gfl.error_kinds import KINDS, Sorted
 from gfl.experiment import Experiment
-from gfl.overlaps import Found, Truth
-from gfl.record import RunRecord, Store
+from gfl.predictions.error_kinds import KINDS, Sorted
+from gfl.predictions.overlaps import Found, Truth
+from gfl.records.record import RunRecord, Store
+from gfl.shapes.embedded import ShapesSpec
 
 FEW = 6  # images
 A_RECORD = RunRecord(

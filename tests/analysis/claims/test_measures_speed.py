@@ -12,7 +12,7 @@ from analysis.claims.measures_speed import time_ratio
 from analysis.library import Library
 from experiments.profiles import GPU, LAPTOP
 from gfl.errors import UserError
-from gfl.record import Store
+from gfl.records.record import Store
 
 TABLE = """\
 what,pair,network,weights,image,ours,base,ratio,low,high,rounds

@@ -12,7 +12,7 @@ from analysis.claims.printed import COLUMNS, NOISE, noise_of, of_check, verdict
 from experiments.claims import CLAIMS
 from experiments.claims.declare import ABOVE, At, Claim, Contrast, Identity, Measured, Quote, above
 from experiments.claims.quality import COLUMNS as TABLE_COLUMNS
-from gfl.record import Store
+from gfl.records.record import Store
 
 ROOT = Path(__file__).parents[3]
 BY_ID = {claim.id: claim for claim in CLAIMS}

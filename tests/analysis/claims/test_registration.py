@@ -19,7 +19,7 @@ from experiments.profiles import COCO, LAPTOP, PHOTOS, SEEDS, TUNING_SEED
 from experiments.tables import TABLES
 from gfl.errors import UserError
 from gfl.experiment import Experiment
-from gfl.record import RunRecord, Store, run_id
+from gfl.records.record import RunRecord, Store, run_id
 
 
 @pytest.fixture

@@ -12,18 +12,18 @@ from pycocotools.coco import COCO
 
 from analysis.claims.replicates import Kept, meaning, replicates
 from analysis.library import coco_results
-from gfl.data import shapes
-from gfl.data.shapes import ShapesSpec
-from gfl.evaluate import coco_metrics
-from gfl.record import METRICS
+from gfl.records.record import METRICS
+from gfl.shapes import embedded
+from gfl.shapes.embedded import ShapesSpec
+from gfl.training.evaluate import coco_metrics
 
 DATA = ShapesSpec(image_size=64, train=2, val=8)
 
 
 @pytest.fixture(scope="module")
 def dataset() -> dict:
-    drawn = [shapes.render(DATA, "val", i)[1] for i in range(DATA.val)]
-    return shapes.coco(DATA, "val", drawn)
+    drawn = [embedded.render(DATA, "val", i)[1] for i in range(DATA.val)]
+    return embedded.coco(DATA, "val", drawn)
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ from experiments.claims.declare import (
 from experiments.profiles import COCO, LAPTOP
 from experiments.table3 import TABLE as TABLE_3
 from gfl.experiment import Experiment
-from gfl.record import METRICS, RunRecord, Store
+from gfl.records.record import METRICS, RunRecord, Store
 
 NONE, QFL, DFL, BOTH = (At("table-3", key) for key in ("none", "QFL", "DFL", "both"))
 ROWS: dict[str, Experiment] = {r.key: r.experiment for r in TABLE_3.rows if r.experiment}

@@ -16,8 +16,8 @@ from matplotlib.text import Text
 
 from analysis import style
 from experiments import profiles
-from gfl.data import shapes
 from gfl.experiment import Experiment, Profile
+from gfl.shapes import embedded
 
 SIDES = ("left", "top", "right", "bottom")
 
@@ -54,7 +54,7 @@ def library() -> Any:
 
     def image(profile: Profile, image_id: int) -> np.ndarray:
         assert profile.dataset is not None
-        return shapes.render(profile.dataset, "val", image_id - 1)[0]
+        return embedded.render(profile.dataset, "val", image_id - 1)[0]
 
     def locations(experiment: Experiment, profile: Profile, seed: int = 0) -> Any:
         return SimpleNamespace(frame=frame)

@@ -17,8 +17,8 @@ from analysis.figures.fig3 import picked
 from analysis.figures.fig7 import measured, published
 from analysis.figures.simulation import CHANNELS, START, Method, methods, simulate
 from analysis.library import Locations
-from gfl.data.labels import SIDES
 from gfl.experiment import Experiment
+from gfl.shapes.side_labels import SIDES
 
 N = 8
 

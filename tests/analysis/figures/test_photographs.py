@@ -29,10 +29,10 @@ from experiments import profiles
 from experiments.profiles import PHOTOS
 from experiments.table3 import GFL
 from experiments.worker import ROOT
-from gfl import train
 from gfl.data import photos
 from gfl.errors import UserError
-from gfl.record import Store
+from gfl.records.record import Store
+from gfl.training import worker
 
 ON_IMAGES = ("2a", "3", "8")
 DIAGRAMS = ("1", "4", "5a", "5b", "6", "simulation")  # which are the same at every profile
@@ -55,7 +55,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def nothing_prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """This machine may have the photographs: the tests' must not be found to have them."""
-    monkeypatch.setattr(train, "EMBEDDED", tmp_path / "data")
+    monkeypatch.setattr(worker, "EMBEDDED", tmp_path / "data")
 
 
 def call(store: Store, *words: str | Path) -> int:
@@ -269,7 +269,7 @@ def test_photographs_are_read_as_they_are_prepared(tmp_path: Path) -> None:
     profile = replace(PHOTOS, photos=SPEC)
     coco = write_coco(tmp_path / "coco")
     assert photographs.folder(profile, None) is None
-    prepared = photos.write(SPEC, coco, train.photos_root(SPEC))
+    prepared = photos.write(SPEC, coco, worker.photos_root(SPEC))
     assert photographs.folder(profile, None) == prepared.root
     assert photographs.folder(profile, coco) == coco
     original, ready = (photographs.read(root, SPEC, 1) for root in (coco, prepared.root))

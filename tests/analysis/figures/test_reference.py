@@ -23,7 +23,7 @@ from analysis.strict import artefacts
 from experiments import profiles
 from experiments import tables as declared
 from experiments.worker import ROOT
-from gfl.record import Store
+from gfl.records.record import Store
 
 STORE = Store(ROOT / "runs", ROOT / "results", mend=False)
 LIBRARY = Library(STORE, "results")

@@ -12,7 +12,7 @@ from PIL import Image
 from reported import EVIL, LAPTOP, Made, claims, fill
 
 from analysis.report import html, runs
-from gfl.record import Store
+from gfl.records.record import Store
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from analysis.report.evidence import read
 from analysis.report.page import made_of
 from experiments import tables
 from gfl.errors import UserError
-from gfl.record import Store
+from gfl.records.record import Store
 
 ROOT = Path(__file__).parents[3]
 VOID = {"meta", "link", "img", "input", "br", "rect", "line", "path", "circle", "polyline"}

@@ -20,7 +20,7 @@ from analysis.report.drawn import Scale, curve, scale, strip
 from analysis.report.formulas import plain
 from analysis.report.sides import Gap, Row, command, identifier, paper_title, signed, views
 from experiments import profiles, tables
-from gfl.record import Store
+from gfl.records.record import Store
 
 
 @pytest.fixture

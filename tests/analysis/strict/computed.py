@@ -17,7 +17,7 @@ from analysis.distributions import Atoms, wasserstein
 from analysis.figures import fig5
 from analysis.figures.simulation import TARGETS, methods, simulate
 from analysis.statistics import spearman
-from gfl.matching import match
+from gfl.predictions.matching import match
 
 IMAGES, OBJECTS = 40, 4
 

@@ -15,10 +15,11 @@ from analysis.__main__ import main
 from analysis.library import Library, coco_results
 from experiments import profiles, tables
 from experiments.matrix import plan
-from gfl import predictions, train
-from gfl.evaluate import coco_metrics
-from gfl.predictions import DETECTION_COLUMNS, DETECTIONS, Predictions
-from gfl.record import Store
+from gfl.predictions import schema
+from gfl.predictions.schema import DETECTION_COLUMNS, DETECTIONS, Predictions
+from gfl.records.record import Store
+from gfl.training import worker
+from gfl.training.evaluate import coco_metrics
 
 SMOKE = profiles.get("smoke")
 
@@ -32,7 +33,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch, drawn: Path) -> None:
     """Tables 3 and 4 are all that is declared, of which the second is not run here."""
-    monkeypatch.setattr(train, "EMBEDDED", drawn)
+    monkeypatch.setattr(worker, "EMBEDDED", drawn)
     monkeypatch.setattr(tables, "TABLES", {n: tables.TABLES[n] for n in ("table-3", "table-4")})
 
 
@@ -42,7 +43,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, drawn: Path) -> Path:
     results = tmp_path_factory.mktemp("strict") / "results"
     store, rng = Store(results.parent / "runs", results), np.random.default_rng(0)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train, "EMBEDDED", drawn)
+        patch.setattr(worker, "EMBEDDED", drawn)
         library = Library(store)
         truth, dataset = library.ground_truth(SMOKE), library.dataset(SMOKE)
     (results.parent / "truth.json").write_text(json.dumps(dataset))
@@ -54,8 +55,8 @@ def made(tmp_path_factory: pytest.TempPathFactory, drawn: Path) -> Path:
             columns[side][:] = truth[side] + rng.normal(0, 1.5, len(truth))
         folder = store.reference_predictions("smoke", run.id)
         folder.mkdir(parents=True)
-        checksums = predictions.write(Predictions(run.id, None, None, columns), folder)
-        table = predictions.read(folder / DETECTIONS, checksums[DETECTIONS])
+        checksums = schema.write(Predictions(run.id, None, None, columns), folder)
+        table = schema.read(folder / DETECTIONS, checksums[DETECTIONS])
         metrics = coco_metrics(results.parent / "truth.json", coco_results(table.to_pandas()))
         record = of(run, commit="c0ffee" * 6, predictions=checksums, metrics=metrics, fps=31.25)
         record.save(store.reference_path("smoke", run.id))

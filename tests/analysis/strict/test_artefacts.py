@@ -21,7 +21,7 @@ from analysis.workers import quiet
 from experiments import profiles, tables
 from experiments.declare import Table
 from experiments.worker import ROOT
-from gfl.record import Store
+from gfl.records.record import Store
 
 SMOKE, LAPTOP = profiles.get("smoke"), profiles.get("laptop")
 Alter = Callable[..., None]

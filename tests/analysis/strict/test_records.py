@@ -16,8 +16,8 @@ from analysis.workers import quiet
 from experiments import profiles
 from experiments.table3 import GFL
 from gfl.experiment import Experiment
-from gfl.predictions import DETECTIONS
-from gfl.record import RunRecord, Store, run_id
+from gfl.predictions.schema import DETECTIONS
+from gfl.records.record import RunRecord, Store, run_id
 
 SMOKE = profiles.get("smoke")
 QFL = run_id(Experiment(quality="joint"), SMOKE, 0)

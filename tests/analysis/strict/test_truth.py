@@ -28,13 +28,14 @@ from analysis.workers import quiet
 from experiments import tables
 from experiments.matrix import plan
 from experiments.profiles import COCO, SMOKE
-from gfl import matches, predictions, train
-from gfl.data import shapes
-from gfl.evaluate import coco_metrics
 from gfl.experiment import Experiment
-from gfl.matches import Evaluated
-from gfl.predictions import DETECTION_COLUMNS, DETECTIONS, MATCHES, OBJECTS, Predictions
-from gfl.record import RunRecord, Store, run_id
+from gfl.predictions import matches, schema
+from gfl.predictions.matches import Evaluated
+from gfl.predictions.schema import DETECTION_COLUMNS, DETECTIONS, MATCHES, OBJECTS, Predictions
+from gfl.records.record import RunRecord, Store, run_id
+from gfl.shapes import embedded
+from gfl.training import worker
+from gfl.training.evaluate import coco_metrics
 
 SEEDS = (0, 1)
 QFL = Experiment(quality="joint")
@@ -44,15 +45,15 @@ ID = run_id(QFL, COCO, 0)
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch, drawn: Path) -> None:
     """Every table, since claims are tried."""
-    monkeypatch.setattr(train, "EMBEDDED", drawn)
+    monkeypatch.setattr(worker, "EMBEDDED", drawn)
 
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of COCO: drawn images with ids as COCO's, a crowd, and an image of nothing."""
     assert SMOKE.dataset is not None
-    drawn = [shapes.render(SMOKE.dataset, "val", index)[1] for index in range(SMOKE.dataset.val)]
-    dataset = shapes.coco(SMOKE.dataset, "val", drawn)
+    drawn = [embedded.render(SMOKE.dataset, "val", index)[1] for index in range(SMOKE.dataset.val)]
+    dataset = embedded.coco(SMOKE.dataset, "val", drawn)
     for image in dataset["images"]:
         image["id"] = 1000 - 7 * image["id"]
     for one in dataset["annotations"]:
@@ -104,8 +105,8 @@ def coco_made(
     for run in plan([tables.find("table-3")], COCO, SEEDS):
         folder = store.reference_predictions("coco", run.id)
         folder.mkdir(parents=True)
-        named = predictions.write(Predictions(run.id, None, None, found_in(dataset, rng)), folder)
-        table = predictions.read(folder / DETECTIONS, named[DETECTIONS])
+        named = schema.write(Predictions(run.id, None, None, found_in(dataset, rng)), folder)
+        table = schema.read(folder / DETECTIONS, named[DETECTIONS])
         detections = coco_results(table.to_pandas())
         named |= matches.write(Evaluated.of(dataset, detections), folder)
         if run.seed:
@@ -115,7 +116,7 @@ def coco_made(
         record.save(store.reference_path("coco", run.id))
     folders = ["--runs", str(store.runs), "--results", str(store.results)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train, "EMBEDDED", drawn)
+        patch.setattr(worker, "EMBEDDED", drawn)
         for command in (["table", "all"], ["errors"]):
             assert main([*command, "--profile", "coco", "--gpus", "8", *folders]) == 0
         assert main(["audit", *folders]) == 0

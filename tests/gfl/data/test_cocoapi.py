@@ -22,9 +22,10 @@ from mmdet.registry import DATASETS
 from mmengine.registry import DefaultScope
 
 from experiments.profiles import COCO
-from gfl import config, observe
+from gfl import config
 from gfl.data.coco import annotation_file, check
 from gfl.experiment import Experiment
+from gfl.predictions import collect
 
 ROOT = Path(__file__).parents[3]
 NAMES = ("Schlüssel", "螺母", "bolt")
@@ -109,7 +110,7 @@ def test_other_categories_ids_and_order_train_the_same(tmp_path: Path, shared: P
         loaded.append({
             "instances": listed,
             "names": [names[id] for id in parts["val"].cat_ids],
-            "objects": observe.object_ids(parts["val"], annotation_file(root, "val2017")),
+            "objects": collect.object_ids(parts["val"], annotation_file(root, "val2017")),
         })  # fmt: skip
     assert loaded[0] == loaded[1]
     assert sum(map(len, loaded[0]["instances"])) > 100

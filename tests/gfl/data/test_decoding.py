@@ -18,29 +18,30 @@ import numpy as np
 import pytest
 from mmcv.transforms import LoadImageFromFile
 
-from gfl.data import loading, shapes
+from gfl.data import loading
 from gfl.data.loading import LoadImageFromMemory
 from gfl.errors import UserError
+from gfl.shapes import embedded
 
-SPEC = shapes.ShapesSpec(image_size=64, train=5, val=3)
+SPEC = embedded.ShapesSpec(image_size=64, train=5, val=3)
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    shapes.write(SPEC, tmp_path / "set", workers=1)
+    embedded.write(SPEC, tmp_path / "set", workers=1)
     loading._mapped.cache_clear()
     return tmp_path / "set"
 
 
 def image(root: Path, split: str, index: int) -> dict[str, Any]:
-    return {"img_path": str(root / f"{split}2017" / shapes.file_name(index))}
+    return {"img_path": str(root / f"{split}2017" / embedded.file_name(index))}
 
 
 def assert_loads_every_image_as_mmcv_does(root: Path) -> None:
     ours: Any = LoadImageFromMemory()
     theirs: Any = LoadImageFromFile()
     for _ in range(2):
-        for split in shapes.SPLITS:
+        for split in embedded.SPLITS:
             for index in range(SPEC.count(split)):
                 found, expected = (dict(load(image(root, split, index))) for load in (ours, theirs))
                 assert np.array_equal(found.pop("img"), expected.pop("img"))
@@ -52,7 +53,7 @@ def test_with_and_without_the_decoded_file_an_image_is_the_same(root):
     loading._mapped.cache_clear()  # which has found that there is none
     loading.decode(SPEC, root)
     assert_loads_every_image_as_mmcv_does(root)
-    assert shapes.is_complete(SPEC, root)
+    assert embedded.is_complete(SPEC, root)
 
 
 def test_images_come_from_the_decoded_file_and_may_be_written_into(root):
@@ -142,7 +143,7 @@ def test_a_file_cut_short_behind_our_back_is_not_read(root):
 
 
 def test_a_drawn_image_that_is_none_is_named(root):
-    path = root / "train2017" / shapes.file_name(2)
+    path = root / "train2017" / embedded.file_name(2)
     path.write_bytes(bytes(path.stat().st_size))
     for load in (
         lambda: loading.decode(SPEC, root),
@@ -162,7 +163,7 @@ def read_only(root: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]
         raise OSError(30, "Read-only file system", str(path))
 
     def take() -> None:
-        for module in (loading, shapes):
+        for module in (loading, embedded):
             monkeypatch.setattr(module, "FileLock", refuse)
 
     return take
@@ -171,7 +172,7 @@ def read_only(root: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]
 def test_a_folder_that_is_read_only_is_read(root, read_only):
     loading.decode(SPEC, root)
     read_only()
-    shapes.write(SPEC, root)
+    embedded.write(SPEC, root)
     loading.decode(SPEC, root)
     (root / "train2017.npy").unlink()
     with pytest.raises(OSError, match="Read-only"):  # each process decodes for itself
@@ -205,7 +206,7 @@ def test_processes_that_decode_at_once_do_no_harm(root):
                 os._exit(code)
         children.append(child)
     assert [os.waitpid(child, 0)[1] for child in children] == [0] * 4
-    for split in shapes.SPLITS:
+    for split in embedded.SPLITS:
         name = f"{split}2017.npy"
         assert (root / name).read_bytes() == (root.with_name("alone") / name).read_bytes()
     assert {p.name for p in files(root)} == {p.name for p in files(root.with_name("alone"))}

@@ -22,9 +22,9 @@ from PIL import Image, PngImagePlugin
 
 import gfl.register  # noqa: F401  before mmcv
 from gfl.data import images
-from gfl.data.image_check import examine
 from gfl.data.images import ImageError
 from gfl.data.loading import LoadUprightImage
+from gfl.data.own.image_check import examine
 from gfl.errors import UserError
 from gfl.pictures import reading
 
@@ -226,7 +226,7 @@ def test_pillows_warnings_stay_with_the_file_they_are_about(tmp_path):
     Image.new("1", (10_000, 9_000)).save(tmp_path / "large.png")  # Pillow warns, and reads it
     Image.new("1", (20_000, 10_000)).save(tmp_path / "huge.png")
     code = (
-        "import sys; from pathlib import Path; from gfl.data import image_check as check\n"
+        "import sys; from pathlib import Path; from gfl.data.own import image_check as check\n"
         "check.REMEMBERED = Path(sys.argv[1], 'none')\n"
         "paths = sorted(Path(sys.argv[1]).glob('*.*'))\n"
         "for path, found in check.examine(Path(sys.argv[1]), paths).items(): print(found)"
@@ -267,7 +267,7 @@ def test_what_was_sound_is_not_decoded_again_until_it_changes(tmp_path, monkeypa
     assert progress == [(1, 2), (2, 2)]
     check()
     assert progress == []
-    monkeypatch.setattr("gfl.data.image_check.READER", "another")
+    monkeypatch.setattr("gfl.data.own.image_check.READER", "another")
     check()
     assert progress[-1] == (5, 5)
 
@@ -286,7 +286,7 @@ def test_a_memory_that_is_not_ours_is_none(tmp_path, checked_images, content):
 def test_a_place_that_cannot_be_written_remembers_nothing(tmp_path, monkeypatch):
     save(draw(), tmp_path / "a.png")
     (tmp_path / "file").touch()
-    monkeypatch.setattr("gfl.data.image_check.REMEMBERED", tmp_path / "file")
+    monkeypatch.setattr("gfl.data.own.image_check.REMEMBERED", tmp_path / "file")
     assert examine(tmp_path, [tmp_path / "a.png"]) == {tmp_path / "a.png": (40, 24)}
 
 

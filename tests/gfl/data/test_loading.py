@@ -8,7 +8,7 @@ import numpy as np
 
 import gfl.register  # noqa: F401  before mmcv
 from gfl.data.loading import LoadImageFromMemory
-from gfl.data.shapes import ShapesSpec, write
+from gfl.shapes.embedded import ShapesSpec, write
 
 from mmcv.transforms import LoadImageFromFile  # isort: skip
 

@@ -1,0 +1,428 @@
+"""A data set of one's own: found, read in any of its formats, checked, and named by its content.
+
+Imports neither torch nor mmdet. What the annotations mean is ``gfl.data.annotations``'s to say;
+here train and val are held against their images and against each other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from gfl.data import annotations, bboxes, class_names
+from gfl.data.identified import Normal
+from gfl.data.json_values import Found, some
+from gfl.data.own import finding, sources, splitting
+from gfl.data.own.image_files import image_files, measure, merge_images, unreadable
+from gfl.data.own.listed import Options
+from gfl.data.own.sources import Source
+from gfl.data.own.spec import OwnSpec, OwnSplit, normal_file
+from gfl.data.own.voc import LAYOUT as VOC
+from gfl.errors import UserError, did_you_mean
+from gfl.escape import counted
+
+if TYPE_CHECKING:
+    from gfl.data.own.image_check import Progress
+
+T = TypeVar("T")
+
+MOST_DETECTIONS = 100  # an image, of which COCO's metrics take account
+
+
+@dataclass(frozen=True)
+class Contents:
+    """How much there is in a split."""
+
+    images: int
+    objects: dict[str, int]  # of each class; no crowds
+
+    def __str__(self) -> str:
+        objects = sum(self.objects.values())
+        return f"{counted(self.images, 'image')}, {counted(objects, 'object')}"
+
+
+@dataclass(frozen=True)
+class OwnData:
+    """A checked data set.
+
+    Made by ``read``; ``remarks`` say what was taken for what, ``warnings`` what may be meant so, a
+    line each. ``files`` are the normal forms that a run's folder needs, by name.
+    """
+
+    root: Path
+    spec: OwnSpec
+    train: Contents
+    val: Contents
+    warnings: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+    files: Mapping[str, bytes] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.spec.classes
+
+    @property
+    def val_file(self) -> Path:
+        return self.root / self.spec.val.annotations
+
+    @property
+    def val_images(self) -> Path:
+        return self.root / self.spec.val.images
+
+
+@dataclass
+class _Split:
+    """A split, read: where it is from, and its normal form."""
+
+    source: Source
+    normal: Normal
+
+    @property
+    def name(self) -> str:
+        return self.source.name
+
+    @property
+    def path(self) -> Path:
+        return self.source.path
+
+    @property
+    def folder(self) -> Path:
+        return self.source.folder
+
+    @property
+    def dataset(self) -> dict[str, Any]:
+        return self.normal.dataset
+
+    @property
+    def classes(self) -> list[str]:
+        return [category["name"] for category in self.dataset["categories"]]
+
+    def change(self, dataset: dict[str, Any], remarks: Sequence[str] = ()) -> None:
+        """Take another data set for the normal form, if it is another."""
+        if dataset is not self.dataset:
+            self.normal.dataset, self.normal.changed = dataset, True
+        self.normal.remarks += remarks
+
+    def contents(self) -> Contents:
+        names = {category["id"]: category["name"] for category in self.dataset["categories"]}
+        boxes = (a for a in self.dataset["annotations"] if not a["iscrowd"])
+        found = Counter(names[a["category_id"]] for a in boxes)
+        return Contents(len(self.dataset["images"]), {name: found[name] for name in names.values()})
+
+    def spec(self, root: Path) -> OwnSplit:
+        below = (os.path.relpath(path, root) for path in (self.path, self.folder))
+        content = self.normal.content() if self.normal.changed else None
+        normal = hashlib.sha256(content).hexdigest() if content else None
+        return OwnSplit(*below, sha256=self.source.sha256, normal=normal)
+
+    def remarks(self) -> list[str]:
+        said = [*self.source.remarks, *self.normal.remarks]
+        return [f"{os.path.basename(self.path)} ({self.name}): {'; '.join(said)}"] if said else []
+
+
+def read(
+    root: str | Path,
+    *,
+    train: str | Path | None = None,
+    val: str | Path | None = None,
+    train_images: str | Path | None = None,
+    val_images: str | Path | None = None,
+    split: float | None = None,
+    boxes: str | None = None,
+    pixels_from: int | None = None,
+    skip_broken: bool = False,
+    progress: Progress = lambda done, total: None,
+) -> OwnData:
+    """Find and check a data set for training and validation: COCO's JSON, or YOLO's or VOC's files.
+
+    The four paths are below ``root`` or the current folder; what is not given is looked for under
+    the names that tools use. ``split`` is the part of one file's images that is for validation,
+    ``boxes`` one of ``gfl.data.bboxes.LAYOUTS``, ``pixels_from`` the number, 0 or 1, of the first
+    pixel in VOC's files; ``skip_broken`` leaves out annotations and images that cannot be read.
+    Every image is decoded once, unless it was before: ``progress(done, total)`` is called with
+    numbers of images.
+
+    Raises:
+        UserError: all that is wrong, in one line.
+    """
+    if not os.fspath(root):
+        raise UserError("the data's folder is an empty name")
+    folder, described = _folder(Path(root).expanduser().resolve())
+    if boxes is not None and boxes not in bboxes.LAYOUTS:
+        raise UserError(f"unknown layout of boxes {boxes!r}{did_you_mean(boxes, bboxes.LAYOUTS)}")
+    if split is not None and (val or val_images or not 0 < split < 1):
+        raise UserError(
+            f"--split {split:g}: expected a part between 0 and 1 of one file, and no --val"
+        )
+    given = {"train": (train or described, train_images), "val": (val or described, val_images)}
+    names = ("train",) if split is not None else ("train", "val")
+    if pixels_from not in (None, 0, 1):
+        raise UserError(f"--pixels-from {pixels_from}: expected 0 or 1")
+    options = Options(pixels_from, skip_broken)
+    parts = _all(
+        [lambda name=name: _source(folder, name, *given[name], split, options) for name in names]
+    )
+    if fixed := [part for part in parts if boxes and part.layout not in (None, boxes)]:
+        raise UserError(
+            f"--boxes {boxes}: {fixed[0].path} has a format that says what its boxes are; that is "
+            "for COCO's JSON alone"
+        )
+    if pixels_from is not None and (others := [p for p in parts if p.layout != VOC]):
+        raise UserError(f"--pixels-from: {others[0].path} is not in Pascal VOC's layout")
+    splits = _normal(folder, parts, boxes, skip_broken, progress)
+    training, validation = _divided(splits[0], split) if split is not None else splits
+    _agree(training, validation)
+    return _checked(folder, training, validation)
+
+
+def _checked(root: Path, training: _Split, validation: _Split) -> OwnData:
+    both = (training, validation)
+    if without := [one.path for one in both if not any(one.contents().objects.values())]:
+        raise UserError("; ".join(f"{path} has no object that is not a crowd" for path in without))
+    return OwnData(
+        root,
+        OwnSpec(tuple(training.classes), training.spec(root), validation.spec(root)),
+        training.contents(),
+        validation.contents(),
+        tuple(_warnings(training, validation)),
+        tuple(remark for one in both for remark in one.remarks()),
+        {normal_file(one.name): one.normal.content() for one in both if one.normal.changed},
+    )
+
+
+def _folder(root: Path) -> tuple[Path, Path | None]:
+    """The data's folder, and the YAML file in it that was named for it."""
+    if root.is_file() and root.suffix.lower() in (".yaml", ".yml"):
+        return root.parent, root
+    if not root.is_dir():
+        if root.suffix.lower() == ".json" and root.is_file():
+            raise UserError(
+                f"{root} is not a folder: give its folder, and the file by --train FILE"
+            )
+        raise UserError(f"{root} is not a folder" if root.exists() else f"{root} is missing")
+    return root, None
+
+
+def _all(readings: Sequence[Callable[[], T]]) -> list[T]:
+    """Read everything; raise what is wrong with any of it at once."""
+    done: list[T] = []
+    problems: list[UserError] = []
+    for reading in readings:
+        try:
+            done.append(reading())
+        except UserError as error:
+            problems.append(error)
+    match problems:
+        case [finding.MissingError() as train, finding.MissingError()]:
+            raise train.with_val()
+        case [_, *_]:
+            raise UserError("; ".join(dict.fromkeys(map(str, problems))))
+    return done
+
+
+def _source(
+    root: Path,
+    name: str,
+    given: str | Path | None,
+    images: str | Path | None,
+    part: float | None,
+    options: Options,
+) -> Source:
+    path = _given(root, given, f"--{name}") if given else None
+    folder = _given(root, images, f"--{name}-images") if images else None
+    return sources.read(root, name, path, folder, part is not None, options)
+
+
+def _given(root: Path, path: str | Path, option: str) -> Path:
+    """A path that a person gave, below the data's folder or the current one."""
+    path = Path(path).expanduser()
+    for found in (root / path, Path(os.path.abspath(path))):
+        if found.exists():
+            return found
+    raise UserError(f"{option} {path}: neither in {root} nor in {Path.cwd()}")
+
+
+def _normal(
+    root: Path, parts: Sequence[Source], boxes: str | None, skip: bool, progress: Progress
+) -> list[_Split]:
+    """Bring all splits into normal form, their images found and measured."""
+    from gfl.data.own.image_check import (
+        examine,  # numpy and Pillow, which no other command waits for
+    )
+
+    found: dict[str, Found] = {part.name: defaultdict(list) for part in parts}
+    files = {part.name: image_files(part, found[part.name]) for part in parts}
+    sizes = examine(root, [path for paths in files.values() for path in paths if path], progress)
+    splits, problems = [], []
+    for part in parts:
+        mine = found[part.name]
+        names, lost = unreadable(part, files[part.name], sizes)
+        measure(part, files[part.name], sizes, mine)
+        normal = annotations.normal(
+            _placed(part),
+            layout=part.layout or boxes,
+            trainable=True,
+            skip=skip,
+            doubt=True,
+            without=names,
+        )
+        _numbered(part, normal)
+        merge_images(normal)
+        normal.changed |= part.rewritten
+        wrong = [_of_images(what, which) for what, which in mine.items()]
+        wrong += _unread(part, lost, skip, is_any_left=normal.kept > 0)
+        wrong += _exchanged(part, files[part.name], sizes)
+        wrong += normal.problems
+        if normal.broken and normal.kept and not skip:
+            wrong[-1] += " (--skip-broken leaves broken annotations out)"
+        problems += [f"{part.path}: {'; '.join(wrong)}"] if wrong else []
+        splits.append(_Split(part, normal))
+    if problems:
+        raise UserError("; ".join(problems))
+    return splits
+
+
+def _of_images(what: str, which: Sequence[object]) -> str:
+    """A clause of what is wrong with images, "image that train/ lacks", and of which."""
+    return f"{counted(len(which), 'image')}{what.removeprefix('image')}: {some(which)}"
+
+
+def _unread(part: Source, lost: Found, skip: bool, *, is_any_left: bool) -> list[str]:
+    """Say which images cannot be read; as a remark where they are left out."""
+    said = [_of_images(what, which) for what, which in lost.items()]
+    if skip and is_any_left:
+        part.remarks += [f"left out: {clause}" for clause in said]
+        return []
+    way = " (--skip-broken leaves such images out)" if is_any_left else ""
+    return [clause + way for clause in said]
+
+
+def _exchanged(part: Source, files: Sequence[Path | None], sizes: Mapping[Path, Any]) -> list[str]:
+    """Report a file in which every image's width and height are exchanged."""
+    said = [(one.get("height"), one.get("width")) for one in part.dataset["images"]]
+    found = [sizes.get(path) if path else None for path in files]
+    if not said or said != found or all(h == w for h, w in said):
+        return []
+    return [
+        "every width is the image's height and every height its width: exchange the two in the "
+        "file, or take both out, and they are read from the images"
+    ]
+
+
+def _placed(part: Source) -> dict[str, Any]:
+    """A split whose annotations are called by their place, which messages then name."""
+    boxes = [a | {"number": a["id"], "id": part.where[a["id"]]}
+             for a in part.dataset["annotations"] if part.where]  # fmt: skip
+    return part.dataset | {"annotations": boxes} if boxes else part.dataset
+
+
+def _numbered(part: Source, normal: Normal) -> None:
+    """Give annotations their numbers back, and leave out what is so in every file of the format."""
+    if not part.where or normal.problems:
+        return
+    boxes = [a | {"id": a["number"]} for a in normal.dataset["annotations"]]
+    normal.dataset = normal.dataset | {"annotations": boxes}
+    usual = ("areas taken from the boxes", "annotations numbered from 1")
+    normal.remarks = [said for said in normal.remarks if not said.startswith(usual)]
+
+
+def _divided(whole: _Split, part: float) -> tuple[_Split, _Split]:
+    train, val = splitting.divide(whole.dataset, part, whole.folder)
+    source = whole.source
+    said = (
+        f"divided by --split {part:g}: {counted(len(train['images']), 'image')} to train on, "
+        f"{len(val['images'])} to evaluate on, by the hash of their names"
+    )
+    remarks = [*whole.normal.remarks, said]
+    second = Source("val", source.path, source.folder, val, source.sha256, source.layout)
+    return (
+        _Split(source, Normal(train, remarks, changed=True)),
+        _Split(second, Normal(val, changed=True)),
+    )
+
+
+def _agree(train: _Split, val: _Split) -> None:
+    """Give train and val the same classes, or say why that cannot be."""
+    listed = train.dataset["categories"]
+    used = {a["category_id"] for a in train.dataset["annotations"]}
+    names = {category["id"]: category["name"] for category in val.dataset["categories"]}
+    used_in_val = {names[a["category_id"]] for a in val.dataset["annotations"]}
+    group = listed[0]
+    if (
+        group["id"] not in used
+        and group["name"] not in used_in_val
+        and class_names.is_group(group, listed)
+    ):
+        said = [f"category {group['name']!r} left out: it has no objects and only names the group"]
+        train.change(train.dataset | {"categories": listed[1:]}, said)
+        kept = [one for one in val.dataset["categories"] if one["name"] != group["name"]]
+        if len(kept) < len(val.dataset["categories"]):
+            val.change(val.dataset | {"categories": kept})
+    dataset, said, problems = class_names.agree(train.dataset, val.dataset)
+    if problems:
+        raise UserError(
+            f"the categories of {train.path} and {val.path} differ: {'; '.join(problems)}"
+        )
+    val.change(dataset, [one for one in said if not (val.source.where and "matched" in one)])
+
+
+def _warnings(train: _Split, val: _Split) -> list[str]:
+    warnings = []
+    for split in (train, val):
+        objects = split.contents().objects
+        if without := [name for name, count in objects.items() if not count]:
+            warnings.append(f"no object in {split.name} of: {some(without)}")
+        if over := _sticking_out(split):
+            cut = counted(
+                len(over),
+                f"box in {split.name} sticks out of its image and is",
+                f"boxes in {split.name} stick out of their image and are",
+            )
+            warnings.append(f"{cut} cut at its border in training: annotations {some(over)}")
+    annotated = {annotation["image_id"] for annotation in train.dataset["annotations"]}
+    if empty := len(train.dataset["images"]) - len(annotated):
+        images = counted(
+            empty,
+            "image in train has no objects: it is",
+            "images in train have no objects: they are",
+        )
+        warnings.append(f"{images} not trained on")
+    if both := sorted(_paths(train) & _paths(val)):
+        images = counted(len(both), "image is", "images are")
+        warnings.append(f"{images} in train and in val: {some(both)}")
+    if full := _crowded(val):
+        images = counted(len(full), "image in val has", "images in val have")
+        warnings.append(
+            f"{images} more than {MOST_DETECTIONS} objects, and AP covers at most "
+            f"{MOST_DETECTIONS} detections an image: {some(full)}"
+        )
+    return warnings
+
+
+def _crowded(split: _Split) -> list[str]:
+    """The images with more objects than detections are evaluated."""
+    objects = Counter(a["image_id"] for a in split.dataset["annotations"] if not a["iscrowd"])
+    names = {image["id"]: image["file_name"] for image in split.dataset["images"]}
+    return [f"{names[id]} ({n})" for id, n in objects.items() if n > MOST_DETECTIONS]
+
+
+def _sticking_out(split: _Split) -> Sequence[int]:
+    sizes = {image["id"]: (image["width"], image["height"]) for image in split.dataset["images"]}
+
+    def is_over(annotation: dict[str, Any]) -> bool:
+        x, y, w, h = annotation["bbox"]
+        width, height = sizes[annotation["image_id"]]
+        most = bboxes.TOLERANCE
+        return min(x, y) < -most or x + w > width + most or y + h > height + most
+
+    return [a["id"] for a in split.dataset["annotations"] if is_over(a)]
+
+
+def _paths(split: _Split) -> set[str]:
+    folder = split.folder.resolve()
+    return {os.path.normpath(folder / image["file_name"]) for image in split.dataset["images"]}

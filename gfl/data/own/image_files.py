@@ -1,0 +1,131 @@
+"""A data set's images, held against what its annotations say of them."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gfl.data.identified import Normal, file_name
+from gfl.data.json_values import Found, number, some
+from gfl.data.own import finding
+from gfl.data.own.sources import Source
+from gfl.escape import counted
+
+if TYPE_CHECKING:
+    from gfl.data.images import ImageError
+    from gfl.data.own.image_check import Size
+
+SMALLEST_IMAGE = 32  # px; mmdet leaves smaller ones out of training
+
+
+def image_files(part: Source, found: Found) -> list[Path | None]:
+    """Each image's file; the names in the annotations become those of the files."""
+    images = finding.Images(part.folder)
+    files: list[Path | None] = []
+    other: dict[str, str] = {}
+    listed = []
+    hits = images.find_all(part.names)
+    for image, name, at in zip(part.dataset["images"], part.names, hits, strict=True):
+        if name and at is None and name not in images.ambiguous:
+            found[f"image that {part.folder}/ lacks"].append(name)
+        if name and at and at != name:
+            if other.setdefault(at, name) != name:
+                found["image whose file fits several names"].append(at)
+            image = image | {"file_name": at}
+        listed.append(image)
+        files.append(part.folder / at if at else None)
+    for name, fits in images.ambiguous.items():
+        found["image whose name fits several files"].append(f"{name} ({some(fits, 3)})")
+    if other:
+        name, at = next(iter((name, at) for at, name in other.items()))
+        part.dataset, part.rewritten = part.dataset | {"images": listed}, True
+        first = f"{some([name])} is {some([at])}"
+        renamed = counted(len(other), "image")
+        part.remarks.append(f"{renamed} found under another name ({first})")
+    return files
+
+
+def unreadable(
+    part: Source, files: Sequence[Path | None], sizes: Mapping[Path, Size | ImageError]
+) -> tuple[frozenset[str], Found]:
+    """Return the names of images that are there and cannot be read, and of each reason the images.
+
+    Each is shown with what its decoder said.
+    """
+    names: set[str] = set()
+    found: Found = defaultdict(list)
+    for name, path in zip(part.names, files, strict=True):
+        error = sizes[path] if path is not None else None
+        if path is not None and path.exists() and error and not isinstance(error, tuple):
+            names.add(str(name))
+            what = f"image cannot be read ({error.reason})"
+            found[what].append(f"{name} ({error.detail})" if error.detail else name)
+    return frozenset(names), found
+
+
+def measure(
+    part: Source,
+    files: Sequence[Path | None],
+    sizes: Mapping[Path, Size | ImageError],
+    found: Found,
+) -> None:
+    """Check the images against the sizes in the annotations, or fill these in."""
+    listed, completed = [], 0
+    for image, path in zip(part.dataset["images"], files, strict=True):
+        if path is not None:
+            size = sizes[path]
+            said = [number(image.get(side)) for side in ("width", "height")]
+            if isinstance(size, tuple) and not any(said):
+                completed += 1
+                image = image | {"width": size[0], "height": size[1]}
+                said = size
+            _check_image(path, size, str(file_name(image)), tuple(said), part.name, found)
+        listed.append(image)
+    if completed:
+        part.dataset, part.rewritten = part.dataset | {"images": listed}, True
+        if part.layout is None:
+            part.remarks.append(f"sizes read from the images ({completed} of {len(listed)})")
+
+
+def _check_image(
+    path: Path,
+    size: Size | ImageError,
+    name: str,
+    said: tuple[Any, ...],
+    split: str,
+    found: Found,
+) -> None:
+    """Check a decoded image against the size in the annotations."""
+    if not isinstance(size, tuple):
+        if not path.exists():
+            found[f"image that {path.parent}/ lacks"].append(name)
+    elif size != said:
+        shown = f"{name} ({size[0]} x {size[1]}, not {said[0]} x {said[1]})"
+        found["image of another size than the file says"].append(shown)
+    elif split == "train" and min(size) < SMALLEST_IMAGE:
+        what = f"image under {SMALLEST_IMAGE} px, too small to train on"
+        found[what].append(f"{name} ({size[0]} x {size[1]})")
+
+
+def merge_images(normal: Normal) -> None:
+    """Put the objects of an image that is listed under several ids together."""
+    first: dict[str, Any] = {}
+    into: dict[Any, Any] = {}
+    for image in normal.dataset.get("images", ()) if not normal.problems else ():
+        name = os.path.normpath(image["file_name"])
+        if (same := first.setdefault(name, image["id"])) != image["id"]:
+            into[image["id"]] = same
+    if not into:
+        return
+    boxes: dict[Any, dict[str, Any]] = {}
+    for one in normal.dataset["annotations"]:
+        one = one | {"image_id": into.get(one["image_id"], one["image_id"])}
+        boxes.setdefault((one["image_id"], one["category_id"], *one["bbox"]), one)
+    images = [image for image in normal.dataset["images"] if image["id"] not in into]
+    normal.dataset = normal.dataset | {"images": images, "annotations": [*boxes.values()]}
+    normal.changed = True
+    images = counted(len(into), "image")
+    normal.remarks.append(f"{images} listed again under another id, put together")

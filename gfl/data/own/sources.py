@@ -1,0 +1,150 @@
+"""One split of a data set as it stands on disk, whatever its format: COCO, YOLO or Pascal VOC."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gfl.data.annotations import PARTS, shape_problem
+from gfl.data.identified import file_name
+from gfl.data.json_values import is_plain, read_json, some
+from gfl.data.own import finding, voc, yolo
+from gfl.data.own.listed import Listed, Options
+from gfl.errors import UserError
+from gfl.files import sha256
+
+VIA = " (it looks like VIA's own format: export it as COCO)"
+
+
+@dataclass
+class Source:
+    """A split's annotations, not yet in normal form, and where its images lie."""
+
+    name: str  # "train" or "val"
+    path: Path  # what messages name
+    folder: Path
+    dataset: dict[str, Any]
+    sha256: str
+    layout: str | None = None  # of the boxes, where the format says it
+    rewritten: bool = False  # even if nothing in it needs repair
+    remarks: list[str] = field(default_factory=list)
+    where: Mapping[int, str] = field(default_factory=dict)  # the file and line of an annotation
+
+    @property
+    def names(self) -> list[str | None]:
+        """Each image's file, as the annotations name it."""
+        return [file_name(image) for image in self.dataset["images"]]
+
+
+def read(
+    root: Path,
+    name: str,
+    given: Path | None,
+    images: Path | None,
+    whole: bool,
+    options: Options,
+) -> Source:
+    """Find and read one split, or with ``whole`` the data set that is to be divided.
+
+    Raises:
+        UserError: there is nothing, or nothing that can be read.
+    """
+    try:
+        path, others = _json(root, name, given, whole)
+    except UserError as none:
+        if given is not None and given.suffix.lower() == ".json":
+            raise
+        for other in (yolo, voc):
+            if (found := other.read(root, name, given, whole, options)) is not None:
+                if images:
+                    raise UserError(
+                        f"--{name}-images: {found.path} itself says where its images lie; that is "
+                        "for COCO's JSON alone"
+                    ) from None
+                return _made(root, name, found)
+        if given is None and (hint := _hint(root, whole)):
+            raise UserError(hint) from None
+        raise none from None
+    source = _coco(root, name, path, images)
+    if others:
+        shown = some([os.path.relpath(other, root) for other in others])
+        source.remarks.append(f"read rather than {shown}")
+    return source
+
+
+def _hint(root: Path, whole: bool) -> str:
+    """Say what a folder has, where that is nothing that can be read as it stands."""
+    if whole:
+        return ""
+    for other in (yolo, voc):
+        if found := other.undivided(root):
+            return (
+                f"{root} has {found}, but not both train and val: divide it with --split 0.2, or "
+                "name the train file with --train FILE and val's with --val FILE"
+            )
+    folders = [p for p in root.iterdir() if p.is_dir() and not p.name.startswith((".", "__"))]
+    for inner in folders if len(folders) == 1 else ():  # as a ZIP file is unpacked
+        with suppress(UserError, OSError):
+            if not yolo.description(inner) and not voc.is_split(inner, "train"):
+                for name in finding.SPELLINGS:
+                    finding.annotation_file(inner, name)
+            return f"{root} has its data in {inner.name}/: give {inner} as DATA"
+    for path in sorted(root.rglob("*.json"))[:1]:
+        with suppress(UserError):
+            content = read_json(path)
+            if "looks like" in (problem := shape_problem(content)) or _is_via(content):
+                return f"{path} {problem}{VIA if _is_via(content) else ''}"
+    return ""
+
+
+def _is_via(content: object) -> bool:
+    """Whether a JSON file is VIA's own: for each image an object with its regions."""
+    return (
+        isinstance(content, dict)
+        and bool(content)
+        and all(isinstance(one, dict) and "regions" in one for one in content.values())
+    )
+
+
+def _json(root: Path, name: str, given: Path | None, whole: bool) -> tuple[Path, Sequence[Path]]:
+    if given is not None:
+        if given.suffix.lower() != ".json" or not given.is_file():
+            raise UserError(f"{given} is not a JSON file, nor a data set in YOLO's or VOC's layout")
+        return given, ()
+    if whole:
+        return finding.whole_file(root), ()
+    return finding.annotation_file(root, name)
+
+
+def _coco(root: Path, name: str, path: Path, images: Path | None) -> Source:
+    dataset = read_json(path)
+    problem = shape_problem(dataset) + (VIA if _is_via(dataset) else "")
+    if not problem:
+        problem = "; ".join(f"has no {part}" for part in PARTS if not dataset[part])
+    if problem:
+        raise UserError(f"{path} {problem}")
+    names = [found for image in dataset["images"] if (found := file_name(image))]
+    if not names:
+        raise UserError(f"{path} has {len(dataset['images'])} x image without file_name")
+    folder = images or finding.image_folder(root, path, name, names)
+    source = Source(name, path, folder, dataset, sha256(path))
+    if not is_plain(path):
+        source.rewritten = True
+        source.remarks.append("read in its encoding, which is not plain UTF-8")
+    return source
+
+
+def _made(root: Path, name: str, found: Listed) -> Source:
+    """A source of what was put together of many files; its checksum is that of their content."""
+    content = json.dumps(found.dataset, sort_keys=True).encode()
+    digest = hashlib.sha256(content).hexdigest()
+    where = dict(enumerate(found.where, 1))
+    return Source(
+        name, found.path, root, found.dataset, digest, found.layout, True, found.remarks, where
+    )

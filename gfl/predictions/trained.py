@@ -1,0 +1,167 @@
+"""A trained detector: back from its run's folder, or with weights that others trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import gfl.register  # noqa: F401  before mmdet: it quietens it and supplies mmcv's operators
+
+# isort: split
+import torch
+from mmdet.datasets import CocoDataset
+from mmdet.registry import MODELS
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from torch import nn
+
+from gfl import config
+from gfl.data.weights import Checkpoint
+from gfl.errors import UserError
+from gfl.predictions import fitting
+from gfl.records.record import RecordError, Request, run_id
+from gfl.training import checkpoint
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A run's detector with the weights that its training ended with."""
+
+    run_dir: Path
+    request: Request
+    config: dict[str, Any]  # resolved, without paths: ``gfl.config.for_machine`` adds them
+    model: nn.Module  # in evaluation mode, on its device
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    @property
+    def pipeline(self) -> list[dict[str, Any]]:
+        """How the run's evaluation makes a tensor of an image: mmdet's transforms, in order."""
+        return self.config["val_dataloader"]["dataset"]["pipeline"]
+
+    @property
+    def least_score(self) -> float:
+        """The score above which a detection has to be for the run's evaluation to keep it."""
+        return self.config["model"]["test_cfg"]["score_thr"]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The categories' names, in the order of the labels."""
+        meta = self.config["val_dataloader"]["dataset"].get("metainfo", CocoDataset.METAINFO)
+        return tuple(meta["classes"])
+
+
+def detector(
+    run_dir: Path, device: Literal["cpu", "cuda"] = "cpu", head: str | None = None
+) -> Trained:
+    """Build the model of ``run_dir/request.json`` with the weights of ``run_dir/final.pth``.
+
+    ``head`` names another class for its head, one that has the same weights. Nothing is
+    downloaded, and nothing that is in the file is run.
+
+    Raises:
+        UserError: the run has no trained weights here, they are damaged or another model's, or
+            there is no CUDA device.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UserError("CUDA asked for, but torch finds no CUDA device here")
+    request = requested(run_dir)
+    state = weights(run_dir)
+    settings = config.build(request.experiment, request.profile, request.seed)
+    model = _built(settings, head)
+    load(model, state, run_dir)
+    return Trained(run_dir, request, settings, model.to(device).eval())
+
+
+def of_others(
+    checkpoint: Checkpoint,
+    request: Request,
+    run_dir: Path,
+    device: Literal["cpu", "cuda"] = "cpu",
+    *,
+    classes: Sequence[str] | None = None,
+    head: str | None = None,
+) -> Trained:
+    """Build the model of a row with the weights that others trained, laid out as theirs.
+
+    ``classes`` are their names, where they are not the row's own; ``head`` is as of ``detector``.
+    ``run_dir`` is where what comes of it lies.
+
+    Raises:
+        UserError: the weights are not such a model's, or there is no CUDA device.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UserError("CUDA asked for, but torch finds no CUDA device here")
+    settings = config.build(request.experiment, request.profile, request.seed)
+    if classes is not None:
+        settings["model"]["bbox_head"]["num_classes"] = len(classes)
+        settings["val_dataloader"]["dataset"]["metainfo"] = {"classes": tuple(classes)}
+    model = _built(settings, head)
+    model.load_state_dict(fitting.fitted(checkpoint, model, request.experiment))
+    return Trained(run_dir, request, settings, model.to(device).eval())
+
+
+def _built(settings: dict[str, Any], head: str | None) -> nn.Module:
+    wanted = Config(settings).model
+    wanted.backbone.init_cfg = None  # ImageNet's weights would be overwritten at once
+    if head is not None:
+        wanted.bbox_head.type = head
+    with DefaultScope.overwrite_default_scope("mmdet"):
+        return MODELS.build(wanted)
+
+
+def weights(run_dir: Path) -> dict[str, Any]:
+    """Read the weights that a run's training ended with.
+
+    Raises:
+        UserError: they are not there or damaged.
+    """
+    path = run_dir / checkpoint.FINAL
+    if not path.is_file():
+        raise UserError(f"{path} is missing: the run is not finished on this machine")
+    try:
+        return checkpoint.load(path)["model"]
+    except (checkpoint.DamagedError, KeyError) as err:
+        what = "it holds no model" if isinstance(err, KeyError) else err
+        raise UserError(f"{path}: {what}; delete the run's folder to train it anew") from err
+    except OSError as err:
+        raise UserError(f"{path}: it cannot be read now ({err.strerror or err})") from err
+
+
+def load(model: nn.Module, state: dict[str, Any], run_dir: Path) -> None:
+    """Put a run's weights into its model, which then lies as in training: the same bits.
+
+    Raises:
+        UserError: they are another model's.
+    """
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as err:
+        raise UserError(
+            f"{run_dir / checkpoint.FINAL} is of a model that this code does not build; "
+            "delete the folder to train the run anew"
+        ) from err
+    model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+
+
+def requested(run_dir: Path) -> Request:
+    """Read what a run was asked to be.
+
+    Raises:
+        UserError: the folder is not one of a run, or of a run that this code would train otherwise.
+    """
+    path = run_dir / "request.json"
+    try:
+        request = Request.load(run_dir)
+    except FileNotFoundError as err:
+        raise UserError(f"{path} is missing: {run_dir} is not the folder of a run") from err
+    except (RecordError, OSError) as err:
+        raise UserError(f"{path}: not a request of this code ({err})") from err
+    now = run_id(request.experiment, request.profile, request.seed)
+    if not request.id.endswith(now):  # a run on one's own data has a word before it
+        raise UserError(f"{path}: {request.id} was trained by other code; its id is now {now}")
+    return request

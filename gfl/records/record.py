@@ -1,0 +1,309 @@
+"""What a run is, what was asked of it and what came out: identity, request, record, store."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args, get_type_hints
+
+from gfl import config, escape
+from gfl.errors import UserError
+from gfl.experiment import Experiment, Profile
+from gfl.files import write_text
+from gfl.terminal import is_utf8, say
+
+SCHEMA = 3
+# The fields that records of older schemas lack; they still load.
+LACKING = {1: {"predictions", "code"}, 2: {"code"}}
+# COCO's twelve figures, in the order in which pycocotools prints them.
+METRICS = (
+    "AP", "AP50", "AP75", "APS", "APM", "APL", "AR1", "AR10", "AR100", "ARS", "ARM", "ARL",
+)  # fmt: skip
+State = Literal["finished", "capped", "failed"]
+T = TypeVar("T")
+RUN_ID = re.compile(r"(?P<slug>.+)-s(?P<seed>\d+)-(?P<digest>[0-9a-f]{8})")
+CHECKPOINT = re.compile(r"epoch_(?P<epoch>\d+)\.pth")
+
+
+class RecordError(Exception):
+    """A file that is not the record it should be; says in what."""
+
+
+def run_id(experiment: Experiment, profile: Profile, seed: int) -> str:
+    """Name a run by everything that can change its result: ``<slug>-s<seed>-<8 hex digits>``."""
+    return f"{experiment.slug}-s{seed}-{digest(config.build(experiment, profile, seed))[:8]}"
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of canonical JSON: sorted keys, and 1 the same as 1.0."""
+    text = json.dumps(_canonical(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What one run was and what came out of it, as written once; predictions are added to it.
+
+    ``experiment`` and ``profile`` are plain mappings of what they were when the run was made: a
+    record outlives the dataclasses it came from.
+    """
+
+    id: str
+    experiment: Mapping[str, Any]
+    profile: Mapping[str, Any]
+    seed: int
+    commit: str | None  # of the code; None outside a git checkout
+    dirty: bool  # the code differed from that commit
+    versions: Mapping[str, str]
+    hardware: Mapping[str, Any]
+    metrics: Mapping[str, float | None]  # METRICS in percent; None where there is no such object
+    fps: float | None  # images/s at batch 1, forward and NMS
+    curve: Sequence[Mapping[str, Any]]  # iter, epoch, lr, loss and its parts
+    evals: Sequence[Mapping[str, Any]]  # epoch, AP, AP50, AP75
+    seconds: float
+    images_per_second: float | None  # in training
+    max_iters: int | None  # the cap, of a capped run
+    state: State
+    message: str  # why it failed
+    started: str  # ISO 8601, UTC
+    # SHA-256 of gfl.predictions' files, by name; {} until they are made. Figures draw nothing else.
+    predictions: Mapping[str, str] = field(default_factory=dict)
+    code: Mapping[str, str] = field(
+        default_factory=dict
+    )  # gfl.records.digests'; {} in older records
+    schema: int = SCHEMA
+
+    def save(self, path: Path) -> None:
+        """Write the record whole or not at all; NaN and infinity become null."""
+        content = _plain({f.name: getattr(self, f.name) for f in fields(self)})
+        write_json(path, content | {"sha256": digest(content)})
+
+    @classmethod
+    def load(cls, path: Path, verify: bool = True) -> RunRecord:
+        """Read a record back; without ``verify`` also one that does not match its checksum.
+
+        Raises:
+            FileNotFoundError: there is none.
+            RecordError: the file is not a whole and unchanged record.
+        """
+        content: dict[str, Any] = read_json(path)
+        schema = content.get("schema")
+        if schema != SCHEMA and (not isinstance(schema, int) or schema not in LACKING):
+            raise RecordError(f"schema {schema!r}, this code reads {SCHEMA}")
+        checksum = content.pop("sha256", None)
+        if wrong := ({f.name for f in fields(cls)} - LACKING.get(schema, set())) ^ content.keys():
+            raise RecordError(f"missing or unknown: {', '.join(sorted(wrong))}")
+        if verify and checksum != digest(content):
+            raise RecordError("its content does not match its checksum")
+        content["schema"] = SCHEMA
+        record = cls(**content)
+        if record.state == "finished" and record.metrics.keys() != set(METRICS):
+            raise RecordError("finished, but without the twelve COCO figures")
+        if record.state == "finished" and record.metrics["AP"] is None:
+            raise RecordError("finished, but without an AP")
+        return record
+
+
+@dataclass(frozen=True)
+class Request:
+    """What ``python -m gfl.training.worker RUN_DIR`` reads as ``RUN_DIR/request.json``."""
+
+    id: str
+    experiment: Experiment
+    profile: Profile
+    seed: int
+    data_root: str | None  # of COCO; None: the embedded data
+    device: Literal["auto", "cpu", "cuda"]
+    gpus: int
+    max_iters: int | None
+    commit: str | None
+    dirty: bool
+    cores: int | None = None  # its share, where several runs have the machine; None: all
+    # Digests of the code and the packages' versions, of all that trained the run so far.
+    code: Mapping[str, str] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    def save(self, run_dir: Path) -> None:
+        """Write the request for the worker, which names files in UTF-8.
+
+        Raises:
+            UserError: this process does not, so that the data's folder would be another one there.
+        """
+        if not (is_utf8() or (self.data_root or "").isascii()):
+            raise UserError(
+                f"{self.data_root}: this Python reads the names of files as "
+                f"{sys.getfilesystemencoding()}; start it with PYTHONUTF8=1"
+            )
+        write_json(run_dir / "request.json", asdict(self))
+
+    @classmethod
+    def load(cls, run_dir: Path) -> Request:
+        """Read the request of a run.
+
+        Raises:
+            FileNotFoundError: there is none.
+            RecordError: it is not a request of this code.
+        """
+        try:
+            return _rebuild(cls, read_json(run_dir / "request.json"))
+        except (KeyError, TypeError, ValueError) as err:
+            raise RecordError(str(err)) from err
+
+
+def _tell(text: str) -> None:
+    say(text, error=True)
+
+
+@dataclass(frozen=True)
+class Store:
+    """Where records lie: this machine's under ``runs``, the reference under ``results``."""
+
+    runs: Path
+    results: Path
+    tell: Callable[[str], None] = _tell  # what the user should know about a record
+    mend: bool = True  # set damaged records aside; False: write nothing
+    verify: bool = True  # a record that does not match its checksum is damaged; False: is taken
+    _told: set[Path] = field(default_factory=set, compare=False, repr=False)
+
+    def run_dir(self, profile: str, id: str, max_iters: int | None = None) -> Path:
+        """The folder of a run; a capped one has its own, or it could be resumed into the whole."""
+        return self.runs / profile / (id if max_iters is None else f"{id}-capped{max_iters}")
+
+    def reference_path(self, profile: str, id: str) -> Path:
+        return self.results / "runs" / profile / f"{id}.json"
+
+    def reference_predictions(self, profile: str, id: str) -> Path:
+        """The folder of a run's committed predictions, if there are some."""
+        return self.results / "predictions" / profile / id
+
+    def own(self, profile: str, id: str, max_iters: int | None = None) -> RunRecord | None:
+        """This machine's record of a run; a damaged one is named, set aside and missing."""
+        path = self.run_dir(profile, id, max_iters) / "record.json"
+        return self._read(path, id, set_aside=True)
+
+    def reference(self, profile: str, id: str) -> RunRecord | None:
+        """The committed record of a run; a damaged one is named and missing."""
+        return self._read(self.reference_path(profile, id), id, set_aside=False)
+
+    def own_ids(self, profile: str) -> list[str]:
+        """Every run, at any seed and settings, that has a record here; no capped one."""
+        return _ids(p.parent.name for p in (self.runs / profile).glob("*/record.json"))
+
+    def reference_ids(self, profile: str) -> list[str]:
+        """Every run, at any seed and settings, that has a committed record."""
+        return _ids(p.stem for p in (self.results / "runs" / profile).glob("*.json"))
+
+    def ids(self, profile: str, slug: str) -> set[str]:
+        """Every run of one experiment that has a record here or in the reference."""
+        found = {*self.own_ids(profile), *self.reference_ids(profile)}
+        return {id for id in found if (m := RUN_ID.fullmatch(id)) and m["slug"] == slug}
+
+    def epochs_done(self, run_dir: Path) -> int:
+        """The last epoch whose checkpoint lies in a run's folder; 0: none."""
+        found = (CHECKPOINT.fullmatch(p.name) for p in run_dir.glob("*.pth"))
+        return max((int(m["epoch"]) for m in found if m), default=0)
+
+    def _read(self, path: Path, id: str, set_aside: bool) -> RunRecord | None:
+        try:
+            record = RunRecord.load(path, self.verify)
+            if record.id != id:
+                raise RecordError(f"it belongs to run {record.id}")
+            return record
+        except FileNotFoundError:
+            return None
+        except (RecordError, OSError) as err:
+            reason = f"{path}: not a usable record ({err})"
+            if set_aside and self.mend and not isinstance(err, OSError):
+                aside = path.with_name(path.name + ".damaged")
+                path.replace(aside)
+                reason += f"; set aside as {aside.name}"
+            if path not in self._told:
+                self._told.add(path)
+                self.tell(f"{reason}; the run counts as missing")
+            return None
+
+
+def seeds_of(ids: Iterable[str]) -> list[int]:
+    """The seeds that the ids of runs name, each once, in order."""
+    return sorted({int(m["seed"]) for id in ids if (m := RUN_ID.fullmatch(id))})
+
+
+def _ids(names: Iterable[str]) -> list[str]:
+    return sorted(name for name in names if RUN_ID.fullmatch(name))
+
+
+def write_json(path: Path, content: Mapping[str, Any], indent: int | None = 1) -> None:
+    """Write strict JSON, whole or not at all."""
+    text = json.dumps(_plain(content), indent=indent, allow_nan=False, ensure_ascii=False)
+    write_text(path, escape.json(text) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read strict JSON whose outermost value is an object.
+
+    Raises:
+        FileNotFoundError: there is none.
+        RecordError: it is not that.
+    """
+
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is not JSON")
+
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
+    except ValueError as err:
+        raise RecordError(f"not JSON: {err}") from err
+    if not isinstance(content, dict):
+        raise RecordError("not a JSON object")
+    return content
+
+
+def _plain(value: Any) -> Any:
+    """What JSON can hold: numpy's and torch's scalars as numbers, NaN and infinity as null."""
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    if hasattr(value, "item"):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _canonical(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(k): _canonical(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_canonical(v) for v in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def rebuilt(cls: type[T], recorded: Mapping[str, Any]) -> T | None:
+    """Rebuild a record's experiment or profile; None: today's code has none like it."""
+    try:
+        return _rebuild(cls, recorded)
+    except (KeyError, TypeError, ValueError, UserError):
+        return None
+
+
+def _rebuild(cls: type[T], content: Mapping[str, Any]) -> T:
+    """Make a dataclass again, nested ones and tuples too, of what ``asdict`` and JSON left.
+
+    What was written before a field existed has its default.
+    """
+    hints = get_type_hints(cls)
+    if cls is Experiment and "n" in content:  # the bins, once, and not y_n, the last of them
+        content = {"y_n": content["n"] * content.get("delta", 1.0), **content}
+        content.pop("n")
+    values: dict[str, Any] = {}
+    for name, value in content.items():
+        inner = [t for t in (hints.get(name), *get_args(hints.get(name))) if is_dataclass(t)]
+        if isinstance(value, dict) and inner:
+            value = _rebuild(inner[0], value)  # type: ignore[arg-type]
+        values[name] = tuple(value) if isinstance(value, list) else value
+    return cls(**values)

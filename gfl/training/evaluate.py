@@ -1,0 +1,133 @@
+"""COCO's twelve figures of a set of detections, by pycocotools."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from gfl.data.annotations import in_normal_form, read
+from gfl.data.json_values import Found, is_in, is_number, read_json, some
+from gfl.errors import UserError
+from gfl.records.record import METRICS
+
+GROUND_TRUTH = "the ground truth"  # in messages, where it is from no file
+
+
+def coco_metrics(
+    ground_truth: Path | COCO, detections: Path | Sequence[Mapping[str, Any]]
+) -> dict[str, float | None]:
+    """Return COCO's twelve figures of boxes, in percent points, under the names of METRICS.
+
+    Detections are as in COCO's result files: image_id, category_id, bbox (x, y, width, height in
+    pixels) and score. A figure of objects that the ground truth has none of is None, where
+    pycocotools says -1; without any detection the others are 0.
+
+    Raises UserError, before evaluating, for input on which pycocotools would fail or count wrong.
+    """
+    is_file = isinstance(ground_truth, Path)
+    given: Any = read_json(ground_truth) if is_file else ground_truth.dataset
+    dataset = in_normal_form(given, ground_truth if is_file else GROUND_TRUTH)
+    found = _sound(detections, dataset)
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports its progress by print
+        truth = _coco(dataset) if is_file or dataset is not given else ground_truth
+        # Built here because pycocotools' loadRes fails on an empty list and changes its input.
+        evaluation = COCOeval(
+            truth, _coco({"images": dataset["images"], "categories": dataset["categories"],
+                          "annotations": found}), "bbox",
+        )  # fmt: skip
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    figures = (float(value) for value in evaluation.stats)
+    return {
+        name: None if value == -1 else 100 * value
+        for name, value in zip(METRICS, figures, strict=True)
+    }
+
+
+def class_metrics(
+    ground_truth: Path, detections: Sequence[Mapping[str, Any]]
+) -> dict[str, dict[str, float | None]]:
+    """Return the twelve figures of each class alone, by its name, in the file's order.
+
+    AP of all is the mean of the classes' that have objects.
+
+    Raises UserError as ``coco_metrics`` does.
+    """
+    dataset = read(ground_truth)
+    _sound(detections, dataset)  # also those of no class that the file has
+    figures = {}
+    for category in dataset["categories"]:
+        boxes = [a for a in dataset["annotations"] if a["category_id"] == category["id"]]
+        with contextlib.redirect_stdout(io.StringIO()):
+            truth = _coco(dataset | {"categories": [category], "annotations": boxes})
+        mine = [found for found in detections if found.get("category_id") == category["id"]]
+        figures[category["name"]] = coco_metrics(truth, mine)
+    return figures
+
+
+def sound(
+    dataset: Any, detections: Path | Sequence[Mapping[str, Any]], path: Path | None = None
+) -> list[dict[str, Any]]:
+    """Return detections as pycocotools' annotations, numbered from 1.
+
+    ``path`` is where the data set was read, for the messages.
+
+    Raises UserError, of one line a problem, for a data set or detections on which pycocotools would
+    fail or count wrong: what is not in the normal form of ``gfl.data.annotations``, numbers that
+    are not finite, images or categories that are unknown.
+    """
+    where = path or GROUND_TRUTH
+    if (normal_form := in_normal_form(dataset, where)) is not dataset:
+        raise UserError(f"{where} is not in normal form")
+    return _sound(detections, normal_form)
+
+
+def _coco(dataset: Any) -> COCO:
+    coco = COCO()
+    coco.dataset = dataset
+    coco.createIndex()
+    return coco
+
+
+def _sound(
+    detections: Path | Sequence[Mapping[str, Any]], dataset: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """Return detections as pycocotools' annotations, or raise a UserError with what is wrong."""
+    where = detections if isinstance(detections, Path) else "the detections"
+    listed: Any = read_json(detections) if isinstance(detections, Path) else detections
+    if not isinstance(listed, Sequence) or not all(isinstance(d, Mapping) for d in listed):
+        raise UserError(f"{where} cannot be evaluated: not a list of objects, one a detection")
+    images = {image["id"] for image in dataset["images"]}
+    categories = {category["id"] for category in dataset["categories"]}
+    sound: list[dict[str, Any]] = []
+    problems: Found = defaultdict(list)
+    for position, detection in enumerate(listed):
+        image, category = detection.get("image_id"), detection.get("category_id")
+        score, box = detection.get("score"), detection.get("bbox")
+        box = list(box) if isinstance(box, Iterable) else []
+        if not is_in(image, images):
+            problems["unknown image_id"].append(image)
+        if not is_in(category, categories):
+            problems["unknown category_id"].append(category)
+        if not is_number(score):
+            problems["score that is not a finite number, at position"].append(position)
+        if len(box) != 4 or not all(map(is_number, box)) or min(box[2:]) < 0:
+            problems["bbox that is not x, y, width, height, at position"].append(position)
+        elif not problems:
+            sound.append({
+                "id": position + 1, "image_id": image, "category_id": category, "iscrowd": 0,
+                "bbox": [float(x) for x in box], "area": float(box[2]) * float(box[3]),
+                "score": float(score),
+            })  # fmt: skip
+    if problems:
+        reasons = [f"{len(which)} x {what}: {some(which)}" for what, which in problems.items()]
+        raise UserError("\n  ".join([f"{where} cannot be evaluated:", *reasons]))
+    return sound

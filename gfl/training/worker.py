@@ -1,0 +1,375 @@
+"""Train one run in its own process: ``python -m gfl.training.worker RUN_DIR``.
+
+Reads ``RUN_DIR/request.json``, goes on from the newest checkpoint there, and writes
+``RUN_DIR/record.json`` and ``predictions.json`` at the end; of what ``gfl.predictions`` describes,
+all at the profiles laptop, photos and gpu, and matches where the data are not embedded. What
+happens is told as JSON lines on standard output; everything that libraries print goes to standard
+error, which is the run's log.
+
+Exit codes: 0 a record was written, 2 the user can mend it, 1 anything else, 130 interrupted, or
+left by the process that read the events.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from gfl import config, hardware, terminal
+from gfl.config.data import annotation_file, has_loaders
+from gfl.data import photos
+from gfl.data.annotations import read
+from gfl.data.photos_spec import PhotosSpec
+from gfl.errors import UserError, disk_error
+from gfl.experiment import schedule_of
+from gfl.predictions.schema import AUTOMATIC, keeps_matches
+from gfl.records import account, digests
+from gfl.records.record import RecordError, Request, RunRecord, State, digest, write_json
+from gfl.shapes import embedded
+
+if TYPE_CHECKING:
+    from gfl.training.session import Outcome
+
+EMBEDDED = Path(__file__).resolve().parents[2] / "data"  # git-ignored
+LOADERS = 4  # processes for each device, where there are any
+
+EVALUATED = "predictions.json"  # the detections that were evaluated
+INTERRUPTED = 130
+
+Tell = Callable[..., None]
+
+
+def main(argv: list[str]) -> int:
+    """Run the worker on ``argv[0]``, a run's folder."""
+    tell = _events()
+    account.complete()
+    run_dir = Path(argv[0])
+    try:
+        request = Request.load(run_dir)
+        _choose_device(request)
+        train(request, run_dir, tell)
+    except UserError as err:
+        tell("error", message=str(err), user=True)
+        return 2
+    except (KeyboardInterrupt, BrokenPipeError):  # nobody reads the events any more
+        return INTERRUPTED
+    except (OSError, RuntimeError, RecordError) as err:
+        users = disk_error(err, run_dir)
+        # Told first: the log may be on the disk that is full.
+        tell("error", message=str(users or f"{type(err).__name__}: {err}"), user=bool(users))
+        with contextlib.suppress(OSError):
+            traceback.print_exc()
+        return 2 if users else 1
+    return 0
+
+
+def _events() -> Tell:
+    """Keep standard output for events, of the first process, and give the rest to the log."""
+    stream = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    first = int(os.environ.get("RANK", "0")) == 0
+
+    def tell(event: str, **content: object) -> None:
+        # What ends one process ends all, and the first may be ended before it knows why.
+        if first or event == "error":
+            print(json.dumps({"event": event, **content}), file=stream)
+
+    return tell
+
+
+def _choose_device(request: Request) -> None:
+    """Settle, before torch looks at it, whether this process sees a CUDA device.
+
+    Raises:
+        UserError: CUDA was asked for, or the profile is made for it, and there is none, or there
+            are fewer devices than asked for.
+    """
+    wanted = request.device if request.device != "auto" else request.profile.device
+    if wanted == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+        return
+    import torch
+
+    if torch.cuda.is_available():
+        if request.gpus > (found := torch.cuda.device_count()):
+            raise UserError(f"--gpus {request.gpus}: torch finds {found} CUDA devices here")
+        return
+    if request.device == "cuda":
+        raise UserError("CUDA asked for, but torch finds no CUDA device here")
+    if request.max_iters is None:
+        raise UserError(
+            f"the {request.profile.name} profile is made for CUDA, and torch finds no CUDA device "
+            "here; PROFILE=laptop runs on a CPU, --device cpu tries this one anyway"
+        )
+    if request.gpus > 1:
+        raise UserError(f"--gpus {request.gpus}: torch finds no CUDA device here")
+
+
+def train(request: Request, run_dir: Path, tell: Tell) -> None:
+    """Train the run that is requested and write its record.
+
+    Raises:
+        UserError: the data are not there or not what they should be.
+    """
+    data_root = _data(request, tell)
+    tell("phase", name="loading torch and mmdet")
+    from gfl.training import (  # seconds, which a refused request need not wait for
+        checkpoint,
+        session,
+    )
+
+    request = _as_loaded(request)
+    _decode(request, data_root, tell)
+    outcome = session.run(
+        _settings(request, data_root, run_dir),
+        run_dir,
+        tell,
+        # One thread each, and as many runs as cores: the same bits on every number of cores.
+        threads=1 if _is_small_on_cpu(request) else request.cores,
+        capped=request.max_iters is not None,
+        gpus=request.gpus,
+    )
+    if not outcome.is_first:
+        return
+    record = _record(request, outcome)
+    write_json(run_dir / EVALUATED, {"detections": outcome.detections}, indent=None)
+    if record.state == "finished" and request.profile.name in AUTOMATIC:
+        device = "cpu" if os.environ.get("CUDA_VISIBLE_DEVICES") == "" else "cuda"
+        found = predict(request, run_dir, tell, device=device, data_root=data_root)
+        record = replace(record, predictions=found)
+    elif record.state == "finished":
+        record = replace(record, predictions=_matches(request, run_dir, data_root))
+    record.save(run_dir / "record.json")
+    checkpoint.forget(run_dir)
+    tell("end", state=record.state)
+
+
+def predict(
+    request: Request,
+    run_dir: Path,
+    tell: Tell,
+    *,
+    device: Literal["cpu", "cuda"],
+    data_root: Path | None = None,
+) -> dict[str, str]:
+    """Write a finished run's predictions for its validation images; return their SHA-256 by name.
+
+    ``data_root`` is where its data are; None: they are looked for, or drawn.
+
+    Raises:
+        UserError: the run's weights or its data are not there or not what they should be.
+    """
+    if data_root is None:
+        data_root = _data(request, tell)
+        _decode(request, data_root, tell)
+    tell("phase", name="predicting")
+    import torch
+
+    from gfl.predictions import collect
+
+    if request.profile.is_small and device == "cpu":
+        torch.set_num_threads(1)  # as when it was evaluated: the same bits
+    workers = 0 if device == "cpu" else min(LOADERS, request.cores or LOADERS)
+
+    def progress(done: int, total: int) -> None:
+        tell("phase", name="predicting", done=done, of=total)
+
+    made = collect.predict(run_dir, data_root, device=device, workers=workers, progress=progress)
+    return made | _matches(request, run_dir, data_root)
+
+
+def _matches(request: Request, run_dir: Path, data_root: Path) -> dict[str, str]:
+    """Write what a run's evaluation knew, unless its data are here to evaluate it again.
+
+    Of the detections that were evaluated, which another device would predict a bit differently.
+    """
+    if not keeps_matches(request.profile):
+        return {}
+    from gfl.data.json_values import read_json
+    from gfl.predictions import matches
+
+    detections = read_json(run_dir / EVALUATED)["detections"]
+    dataset = read(data_root / annotation_file("val"))
+    return matches.write(matches.Evaluated.of(dataset, detections), run_dir)
+
+
+def _as_loaded(request: Request) -> Request:
+    """Name in a request what was edited after it was written and before the code was imported."""
+    if not request.code or (code := digests.merged(request.code, digests.code())) == request.code:
+        return request
+    return replace(request, code=code, dirty=True)
+
+
+def _is_small_on_cpu(request: Request) -> bool:
+    return request.profile.is_small and os.environ.get("CUDA_VISIBLE_DEVICES") == ""
+
+
+def _workers(request: Request) -> int:
+    """How many processes load images beside the training one.
+
+    None where the profile seeds no image, on any device: what is drawn would then depend on how
+    many there are. None where one thread does.
+    """
+    if not has_loaders(request.profile) or _is_small_on_cpu(request):
+        return 0
+    return min(LOADERS, request.cores or hardware.cores())
+
+
+def _settings(request: Request, data_root: Path, run_dir: Path) -> dict[str, Any]:
+    return config.for_machine(
+        config.build(request.experiment, request.profile, request.seed),
+        data_root=data_root,
+        work_dir=run_dir,
+        workers=_workers(request),
+        gpus=request.gpus,
+        max_iters=request.max_iters,
+    )
+
+
+def _record(request: Request, outcome: Outcome) -> RunRecord:
+    ended: State = "finished" if request.max_iters is None else "capped"
+    # SSD512 on COCO, and Table 4's GFL, have another schedule than the profile's: what was trained.
+    profile = replace(request.profile, schedule=schedule_of(request.experiment, request.profile))
+    return RunRecord(
+        id=request.id,
+        experiment=asdict(request.experiment),
+        profile=asdict(profile),
+        seed=request.seed,
+        commit=request.commit,
+        dirty=request.dirty,
+        versions={**(request.versions or digests.versions()), **_data_versions(request)},
+        hardware=outcome.hardware,
+        metrics=outcome.metrics,
+        fps=outcome.fps,
+        curve=outcome.curve,
+        evals=outcome.evals,
+        seconds=outcome.seconds,
+        images_per_second=outcome.images_per_second,
+        max_iters=request.max_iters,
+        state="failed" if outcome.problem else ended,
+        message=outcome.problem,
+        started=outcome.started,
+        code=request.code,
+    )
+
+
+def _data_versions(request: Request) -> dict[str, str]:
+    """What the data were, and the features, where that may differ between machines."""
+    spec, network = request.profile.photos, request.profile.model.frozen
+    if spec is None or network is None:
+        return {}
+    from gfl.data.features import stored
+
+    prepared = _photographs(spec, request.data_root)
+    weights = stored.weights_of(prepared.root, network, spec.size)
+    return {"photographs": prepared.images, "backbone": weights}
+
+
+def _data(request: Request, tell: Tell) -> Path:
+    """Return the folder of the data set, drawn or prepared if it is not there yet.
+
+    Raises:
+        UserError: COCO's folder is not named, or is none.
+    """
+    if request.profile.photos is not None:
+        return _photographs(request.profile.photos, request.data_root, tell).root
+    spec = request.profile.dataset
+    if spec is None:
+        root = coco_root(request.data_root)
+        if not root.is_dir():
+            raise UserError(f"{root} is not a folder")
+        return root
+    root = embedded_root(spec)
+
+    def progress(done: int, total: int) -> None:
+        tell("phase", name="drawing the embedded data set", done=done, of=total)
+
+    embedded.write(spec, root, progress=progress)
+    return root
+
+
+def _photographs(
+    spec: PhotosSpec, named: str | None, tell: Tell = lambda event, **content: None
+) -> photos.Prepared:
+    def progress(done: int, total: int) -> None:
+        tell("phase", name="preparing the photographs", done=done, of=total)
+
+    return photos.write(spec, Path(named) if named else None, photos_root(spec), progress)
+
+
+def _decode(request: Request, root: Path, tell: Tell) -> None:
+    """Decode the embedded images, or compute the photographs' features, for all that load them.
+
+    A trial decodes the few that it needs.
+    """
+    if request.profile.photos is not None:
+        _compute_features(request, root, tell)
+    if request.profile.dataset is None:
+        return
+    from gfl.data import loading
+
+    if request.max_iters is not None and not loading.is_decoded(root):
+        return
+
+    def progress(done: int, total: int) -> None:
+        tell("phase", name="decoding the embedded data set", done=done, of=total)
+
+    def message(text: str) -> None:
+        tell("message", text=text)
+
+    try:
+        loading.decode(request.profile.dataset, root, progress, message)
+    except OSError as err:
+        reason = err.strerror or err
+        message(f"{root}: each process decodes the images for itself ({reason})")
+
+
+def _compute_features(request: Request, root: Path, tell: Tell) -> None:
+    import gfl.register  # noqa: F401  before mmdet: it supplies mmcv's operators
+    from gfl.data.features import stored
+
+    def progress(done: int, total: int) -> None:
+        tell("phase", name="computing the backbone's features", done=done, of=total)
+
+    network, spec = request.profile.model.frozen, request.profile.photos
+    assert network is not None
+    assert spec is not None
+    stored.write(root, network, spec.size, progress, lambda text: tell("message", text=text))
+
+
+def photos_root(spec: PhotosSpec) -> Path:
+    """Return where the prepared photographs lie, or will; named by what they should be."""
+    return EMBEDDED / f"photos-{digest(asdict(spec))[:8]}"
+
+
+def embedded_root(spec: embedded.ShapesSpec) -> Path:
+    """Return where the embedded data set lies, or will: its name is that of its content."""
+    return EMBEDDED / f"shapes-{digest(asdict(spec))[:8]}"
+
+
+def coco_root(named: str | None) -> Path:
+    """Return COCO's folder; what is in it is checked once a table, not once a run.
+
+    Raises:
+        UserError: it is not named.
+    """
+    if not named:
+        raise UserError("the coco profile needs COCO: DATA=/path/to/coco, or --data")
+    return Path(named)
+
+
+if __name__ == "__main__":
+    terminal.as_utf8()
+    terminal.prepare()
+    code = main(sys.argv[1:])
+    if code == INTERRUPTED:  # somebody waits; taking torch apart would be seconds
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)

@@ -1,0 +1,235 @@
+"""A run that is killed, whenever, and started again ends in the same bits as one that was not.
+
+The sessions are forks of one process that has imported torch and mmdet, which takes longer than
+any of them. Each is killed by SIGKILL at the place it is told, or ends.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import gfl.register  # noqa: F401  before mmengine, which warns
+
+# isort: split
+import pytest
+import torch
+
+from experiments.profiles import LAPTOP, SMOKE
+from gfl.experiment import Experiment, Profile
+from gfl.records.record import Request, RunRecord, read_json, run_id
+from gfl.shapes.embedded import ShapesSpec
+from gfl.training.checkpoint import load
+
+EXPERIMENT = Experiment(quality="joint", boxes="general", dfl=True)
+
+# Arguments: where embedded data lie, and a JSON list of sessions: folder, place to be killed at
+# (or none), loader processes. Prints how each ended.
+DRIVER = """
+import io, json, os, pathlib, signal, sys
+import torch
+import gfl.training.session
+from gfl.training import worker as train
+from gfl.training.history import HistoryHook
+
+def die(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def at_iteration(number):
+    whole = HistoryHook.after_train_iter
+    def after_train_iter(self, runner, *args, **kwargs):
+        whole(self, runner, *args, **kwargs)
+        if runner.iter == int(number):
+            die()
+    HistoryHook.after_train_iter = after_train_iter
+
+def in_evaluation(number):
+    def after_val_iter(self, runner, *args, **kwargs):
+        if runner.epoch == int(number):
+            die()
+    HistoryHook.after_val_iter = after_val_iter
+
+def in_the_midst_of(name):
+    whole = torch.save
+    def save(state, file):
+        if name not in file.name:
+            return whole(state, file)
+        content = io.BytesIO()
+        whole(state, content)
+        file.write(content.getvalue()[:content.tell() // 2])
+        file.flush()
+        die()
+    torch.save = save
+
+def before_renaming(name):
+    whole = pathlib.Path.replace
+    def replace(self, target):
+        if pathlib.Path(target).name == name:
+            die()
+        return whole(self, target)
+    pathlib.Path.replace = replace
+
+def before_writing(name):
+    whole = train.write_json
+    train.write_json = lambda path, *a, **k: die() if path.name == name else whole(path, *a, **k)
+
+def with_loaders(count):
+    whole = train._settings
+    def settings(*args):
+        here = whole(*args)
+        for split in ("train", "val"):
+            loader = here[f"{split}_dataloader"]
+            loader["num_workers"], loader["persistent_workers"] = count, count % 2 == 0
+        return here
+    train._settings = settings
+
+def session(folder, place, loaders):
+    os.dup2(os.open(f"{folder}/events", os.O_WRONLY | os.O_CREAT | os.O_APPEND), 1)
+    if place:
+        kind, what = place.split(": ")
+        globals()[kind.replace(" ", "_")](what)
+    if loaders:
+        with_loaders(loaders)
+    return train.main([folder])
+
+train.EMBEDDED = pathlib.Path(sys.argv[1])
+for one in json.loads(sys.argv[2]):
+    sys.stdout.flush()
+    child = os.fork()
+    if child == 0:
+        os._exit(session(*one))
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Where a run is killed, again and again, and the iterations its sessions go on from."""
+
+    profile: Profile
+    places: tuple[str, ...]
+    resumed: tuple[int, ...]
+    loaders: tuple[int, ...] = ()  # processes, a session each; the undisturbed run has none
+
+
+SHORT = replace(SMOKE, eval_interval=1)  # 2 epochs of 8 iterations
+CHAINS = {
+    "everywhere": Chain(
+        SHORT,
+        (
+            "at iteration: 2",
+            "in evaluation: 1",
+            "in the midst of: epoch_1.pth",
+            "before renaming: epoch_1.pth",  # its checksum is there
+            "at iteration: 8",  # the first after the checkpoint
+            "at iteration: 15",  # the last
+            "in evaluation: 2",
+            "in the midst of: final.pth",
+            "before renaming: final.pth",
+            "before writing: predictions.json",
+        ),
+        (0, 0, 0, 0, 0, 8, 8, 8, 8, 8, 8),
+    ),
+    # Its precision, clipping, optimizer and schedule, on fewer images.
+    "laptop": Chain(
+        replace(
+            LAPTOP,
+            dataset=ShapesSpec(image_size=128, train=24, val=8),
+            schedule=replace(LAPTOP.schedule, warmup_iters=4),
+        ),
+        ("at iteration: 4", "at iteration: 7", "in evaluation: 3"),
+        (0, 3, 6, 6),
+    ),
+    # Where other processes load the images: as many as there happen to be.
+    "loaders": Chain(
+        replace(SHORT, device="cuda"),
+        ("at iteration: 10", "at iteration: 13"),
+        (0, 8, 8),
+        (2, 0, 3),
+    ),
+}
+
+
+def request_in(folder: Path, profile: Profile) -> Path:
+    Request(
+        id=run_id(EXPERIMENT, profile, 0),
+        experiment=EXPERIMENT,
+        profile=profile,
+        seed=0,
+        data_root=None,
+        device="cpu",
+        gpus=1,
+        max_iters=None,
+        commit=None,
+        dirty=False,
+    ).save(folder)
+    return folder
+
+
+@pytest.fixture(scope="module", params=CHAINS.values(), ids=list(CHAINS))
+def ended(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Chain, Path, Path]:
+    """The folders of the undisturbed run and of the one that was killed and started again."""
+    chain: Chain = request.param
+    whole, killed = (
+        request_in(tmp_path_factory.mktemp(name), chain.profile) for name in ("whole", "killed")
+    )
+    places = (*chain.places, None)
+    loaders = chain.loaders or (0,) * len(places)
+    sessions = [(str(whole), None, 0)]
+    sessions += [(str(killed), *one) for one in zip(places, loaders, strict=True)]
+    data = str(tmp_path_factory.mktemp("data"))
+    done = subprocess.run(
+        [sys.executable, "-c", DRIVER, data, json.dumps(sessions)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parents[3],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    codes = [int(code) for code in done.stdout.split()]
+    assert codes == [0, *[-signal.SIGKILL] * len(chain.places), 0], done.stderr[-3000:]
+    return chain, whole, killed
+
+
+def events(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "events").read_text().splitlines()]
+
+
+def test_each_session_goes_on_where_the_last_checkpoint_is(ended):
+    chain, _, killed = ended
+    found = events(killed)
+    assert tuple(e["resumed"] for e in found if e["event"] == "start") == chain.resumed
+    assert not [e for e in found if e["event"] == "message"]  # nothing was found damaged
+
+
+def test_weights_are_the_same(ended):
+    _, *folders = ended
+    expected, weights = (load(folder / "final.pth")["model"] for folder in folders)
+    assert weights.keys() == expected.keys()
+    assert all(torch.equal(weights[name], expected[name]) for name in weights)
+
+
+def test_metrics_loss_curve_and_detections_are_the_same(ended):
+    _, *folders = ended
+    expected, found = (RunRecord.load(folder / "record.json") for folder in folders)
+    assert found.state == expected.state == "finished"
+    assert found.metrics == expected.metrics
+    assert found.curve == expected.curve
+    assert found.evals == expected.evals
+    predictions = [read_json(folder / "predictions.json") for folder in folders]
+    assert predictions[0] == predictions[1]
+
+
+def test_what_is_left_is_what_an_undisturbed_run_leaves(ended):
+    _, *folders = ended
+    expected, found = ({path.name for path in folder.iterdir()} for folder in folders)
+    logs = {name for name in expected | found if name[:8].isdigit()}  # mmengine's, by the second
+    assert found - logs == expected - logs
