@@ -10,11 +10,11 @@ from pathlib import Path
 from analysis import agreement, render, staleness, tables
 from analysis.sheet import sheet
 from experiments import profiles
-from experiments import tables as declared
 from experiments.cli import Parser, add_folders, add_profile, chosen, guarded
-from experiments.declare import Table
 from experiments.matrix import check_writable
 from experiments.promote import other_gpus
+from experiments.tables import catalogue as declared
+from experiments.tables.declare import Table
 from gfl import terminal as streams
 from gfl.errors import UserError
 from gfl.experiment import Profile

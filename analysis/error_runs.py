@@ -10,8 +10,8 @@ from analysis.errors import SPECIAL, Errors, errors
 from analysis.library import Library, MissingRuns
 from analysis.notes import NOT_PAPERS
 from analysis.uncertainty import Difference, Figure
-from experiments.declare import Cell, Table
-from experiments.tables import TABLES
+from experiments.tables.catalogue import TABLES
+from experiments.tables.declare import Cell, Table
 from gfl.errors import UserError
 from gfl.experiment import Experiment, Profile
 from gfl.predictions.error_kinds import FOREGROUND, KINDS, KINDS_AT

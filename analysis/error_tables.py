@@ -13,8 +13,8 @@ from analysis.library import Library
 from analysis.notes import NOT_PAPERS, not_cocos
 from analysis.render import numbers
 from analysis.uncertainty import Difference, Figure
-from experiments.declare import EXTRA
 from experiments.matrix import check_writable
+from experiments.tables.declare import EXTRA
 from gfl import escape
 from gfl.data import photos
 from gfl.data.annotations import read

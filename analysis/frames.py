@@ -12,7 +12,7 @@ from analysis.order import order, published
 from analysis.sheet import DELTA, NONE, Sheet
 from analysis.tables import Filled
 from analysis.uncertainty import Difference
-from experiments.declare import Table
+from experiments.tables.declare import Table
 
 PAPER, OURS = "paper", "ours"
 READING = (OURS, "reading")

@@ -21,7 +21,7 @@ import pandas as pd
 
 from analysis import photographs
 from analysis.photographs import NotInData
-from experiments import tables
+from experiments.tables import catalogue
 from gfl.errors import UserError
 from gfl.experiment import Experiment, Profile
 from gfl.files import sha256
@@ -93,10 +93,10 @@ class Library:
     def records(self, profile: Profile) -> list[RunRecord]:
         """Return the records of the finished runs of the paper's rows, in the order of their ids.
 
-        Runs of other rows (``experiments.extra``) are not among them; those that hyper-parameters
+        Runs of other rows (``extra``) are not among them; those that hyper-parameters
         were tuned with are.
         """
-        slugs = {experiment.slug for experiment in tables.experiments(profile)}
+        slugs = {experiment.slug for experiment in catalogue.experiments(profile)}
         ids = [id for id in self._ids(profile.name) if _slug(id) in slugs]
         found = (self._read(profile.name, id) for id in ids)
         return [record for record in found if record is not None]

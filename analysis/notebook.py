@@ -15,7 +15,7 @@ from analysis.figures import FIGURES
 from analysis.library import Library, MissingRuns, Source
 from analysis.photographs import NotInData
 from experiments import profiles
-from experiments.worker import ROOT
+from experiments.queue.worker import ROOT
 from gfl.errors import UserError, did_you_mean
 from gfl.experiment import Profile
 from gfl.records.record import Store

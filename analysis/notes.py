@@ -9,7 +9,7 @@ from analysis import tables
 from analysis.order import CLEARLY, PAPERS_OWN, order, published
 from analysis.tables import Filled
 from analysis.uncertainty import METHOD
-from experiments.declare import FPS, Table
+from experiments.tables.declare import FPS, Table
 from gfl.escape import counted
 from gfl.experiment import Profile
 from gfl.records.record import RunRecord

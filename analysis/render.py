@@ -9,7 +9,7 @@ from analysis import tables
 from analysis.sheet import DELTA, Sheet
 from analysis.tables import Filled, Records
 from analysis.uncertainty import Difference, Figure
-from experiments.declare import Table
+from experiments.tables.declare import Table
 from gfl import escape
 
 FIELDS: tuple[str, ...] = (

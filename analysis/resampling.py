@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from pycocotools.cocoeval import Params
 
-from experiments.machine import usable_cores
+from experiments.queue.machine import usable_cores
 from gfl.predictions.matching import AREAS, FOUND, IGNORED, RECALLS, THRESHOLDS, Matches, Ranked
 
 RECALL_LEVELS = Params("bbox").recThrs  # 0, 0.01, ..., 1, with numpy's rounding

@@ -9,7 +9,7 @@ from analysis import tables
 from analysis.notes import NOT_PAPERS, Footnotes, notes
 from analysis.tables import Filled, Records
 from analysis.uncertainty import Figure
-from experiments.declare import AP, EXTRA, Column, Table
+from experiments.tables.declare import AP, EXTRA, Column, Table
 from gfl.experiment import Profile
 
 NONE = "—"  # nothing is recorded

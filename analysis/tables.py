@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from analysis import uncertainty
 from analysis.uncertainty import Difference, Figure
-from experiments.declare import AP, Cell, Table
 from experiments.profiles import TUNING_SEED
+from experiments.tables.declare import AP, Cell, Table
 from gfl.experiment import Experiment, Profile, schedule_of
 from gfl.records.record import RUN_ID, RunRecord, Store, run_id, seeds_of
 

@@ -9,7 +9,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
-from experiments.machine import usable_cores
+from experiments.queue.machine import usable_cores
 
 Map = Callable[[Callable[..., Any], Iterable[Any]], Iterator[Any]]
 Tell = Callable[[str], None]  # how far the work has come

@@ -10,7 +10,7 @@ from concurrent.futures import Executor
 from pathlib import Path
 
 from experiments.cli import Parser, guarded, whole_number
-from experiments.worker import ROOT
+from experiments.queue.worker import ROOT
 from gfl import terminal
 from gfl.files import write_text
 from gfl.terminal import say

@@ -16,7 +16,7 @@ import numpy as np
 
 from experiments import profiles
 from experiments.cli import Parser, guarded, whole_number
-from experiments.worker import ROOT
+from experiments.queue.worker import ROOT
 from gfl import terminal
 from gfl.experiment import Experiment, Host, Profile
 from gfl.files import write_text

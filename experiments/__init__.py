@@ -1,1 +1,4 @@
-"""What is run: the paper's tables as declared matrices, and the command that runs them."""
+"""What is run: tables, claims and profiles as data, and the queue that trains what is missing.
+
+Imports ``gfl`` alone.
+"""

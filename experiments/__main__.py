@@ -13,7 +13,6 @@ from pathlib import Path
 from experiments import (
     configfile,
     diff,
-    estimates,
     evaluate,
     matrix,
     photos,
@@ -21,21 +20,22 @@ from experiments import (
     predict_pictures,
     promote,
     status,
-    tables,
     testdev,
     train_own,
     tuning,
-    tuning_told,
+    tuning_report,
 )
 from experiments.arguments import parser
 from experiments.cli import chosen, guarded, stoppable
-from experiments.declare import Table
-from experiments.machine import Machine
 from experiments.matrix import Run
-from experiments.running import run_missing
+from experiments.queue import estimates
+from experiments.queue.machine import Machine
+from experiments.queue.running import run_missing
+from experiments.queue.worker import ROOT, TRAIN
 from experiments.stale import Today
 from experiments.status import standing
-from experiments.worker import ROOT, TRAIN
+from experiments.tables import catalogue
+from experiments.tables.declare import Table
 from gfl import config, escape, terminal
 from gfl.errors import UserError
 from gfl.experiment import Profile
@@ -91,7 +91,7 @@ def _train(
     again: bool,
 ) -> tuple[int, list[Run]]:
     """Train what is missing; return an exit code, not 0 if that was stopped, and what failed."""
-    from experiments.display import Display
+    from experiments.queue.display import Display
 
     expected = None
     if runs and machine.max_iters is None:
@@ -120,8 +120,8 @@ def _tune(args: argparse.Namespace, worker: Sequence[str]) -> int:
         found = tuning.trials(sweep, profile, store)
         for trial in found:
             say(f"{trial.variant.name}: {standing(trial.run, store)}")
-        say(tuning_told.verdict(found))
-        say("written:", ", ".join(map(str, tuning_told.publish(sweep, profile, store))))
+        say(tuning_report.verdict(found))
+        say("written:", ", ".join(map(str, tuning_report.publish(sweep, profile, store))))
     return 0
 
 
@@ -165,7 +165,7 @@ def _status(args: argparse.Namespace) -> int:
     shown, runs = matrix.select(args.target or "all", profile, args.seeds)
     # Asked for again, of all tables: a run that others show too is shown with all of them.
     wanted = {run.id: run.name for run in runs}
-    every = matrix.plan(tables.TABLES.values(), profile, sorted({run.seed for run in runs}))
+    every = matrix.plan(catalogue.TABLES.values(), profile, sorted({run.seed for run in runs}))
     today = Today()
     stands = [standing(run, store, today) for run in every if run.id in wanted]
     machine = Machine(gpus=args.gpus, jobs=args.jobs)
@@ -238,7 +238,7 @@ def _promote(args: argparse.Namespace) -> int:
     profile, store = chosen(args)
     if args.target and (store.runs / evaluation.FOLDER / Path(args.target).name).is_dir():
         raise UserError(f"{args.target}: {evaluation.KIND}")
-    shown = tables.parts(args.target) if args.target else list(tables.TABLES.values())
+    shown = catalogue.parts(args.target) if args.target else list(catalogue.TABLES.values())
     outcome = promote.promote(shown, profile, store)
     for line in outcome.promoted:
         say(line)

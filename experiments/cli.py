@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from experiments import profiles
-from experiments.worker import ROOT, WorkerError
+from experiments.queue.worker import ROOT, WorkerError
 from gfl import escape, terminal
 from gfl.errors import UserError, disk_error
 from gfl.experiment import Profile

@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 
 from experiments.matrix import Run
-from experiments.worker import ROOT
+from experiments.queue.worker import ROOT
 from gfl import config, escape
 from gfl.data import photos
 from gfl.shapes import embedded

@@ -11,8 +11,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from experiments import matrix, profiles, stale, tables, tuning
+from experiments import matrix, profiles, stale, tuning
 from experiments.matrix import Run
+from experiments.tables import catalogue
 from gfl import config
 from gfl.errors import UserError
 from gfl.records import digests
@@ -221,7 +222,7 @@ def _every(names: Sequence[str] | Mapping, seed: int, gpus: int, store: Store) -
             except UserError:  # its batch cannot be shared by so many
                 continue
             if seed != profiles.TUNING_SEED:
-                yield from matrix.plan(tables.TABLES.values(), profile, [seed])
+                yield from matrix.plan(catalogue.TABLES.values(), profile, [seed])
             elif name in tuning.SWEEPS:
                 yield from tuning.runs(profile, store)
 

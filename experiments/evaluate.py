@@ -8,12 +8,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from experiments import matrix, profiles, tables
+from experiments import matrix, profiles
 from experiments.checkout import code_state
 from experiments.cli import add_folders
-from experiments.declare import FPS, Cell, Table
-from experiments.machine import usable_cores
 from experiments.matrix import Run
+from experiments.queue.machine import usable_cores
+from experiments.tables import catalogue
+from experiments.tables.declare import FPS, Cell, Table
 from gfl import escape
 from gfl.data import annotations, coco
 from gfl.errors import UserError
@@ -220,7 +221,7 @@ def lines(made: Evaluation) -> list[str]:
 
 def _cell(where: str) -> tuple[Table, Cell]:
     name, _, key = where.partition("/")
-    table = tables.find(name)
+    table = catalogue.find(name)
     return table, next(cell for cell in table.all_cells() if cell.key == key)
 
 

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from experiments import tables
-from experiments.declare import Cell, Table
 from experiments.profiles import TUNING_SEED
+from experiments.tables import catalogue
+from experiments.tables.declare import Cell, Table
 from gfl import escape
 from gfl.errors import UserError, did_you_mean
 from gfl.experiment import Experiment, Profile
@@ -70,25 +70,25 @@ def select(target: str, profile: Profile, seeds: Sequence[int]) -> tuple[list[Ta
     """
     name, _, row = target.partition("/")
     if target == "all":
-        return list(tables.TABLES.values()), plan(tables.TABLES.values(), profile, seeds)
-    if not row and tables.normal(target) in tables.NAMES:
-        shown = tables.parts(target)
+        return list(catalogue.TABLES.values()), plan(catalogue.TABLES.values(), profile, seeds)
+    if not row and catalogue.normal(target) in catalogue.NAMES:
+        shown = catalogue.parts(target)
         return shown, plan(shown, profile, seeds)
-    if tables.normal(name) not in tables.NAMES and is_path(target):
+    if catalogue.normal(name) not in catalogue.NAMES and is_path(target):
         raise UserError(path_problem(target))
     if row:
-        return _select_row(tables.parts(name), row, profile, seeds)
+        return _select_row(catalogue.parts(name), row, profile, seeds)
     if match := RUN_ID.fullmatch(target):
         seeds = [int(match["seed"])]
-    every = plan(tables.TABLES.values(), profile, seeds)
+    every = plan(catalogue.TABLES.values(), profile, seeds)
     runs = [run for run in every if target in (run.id, run.experiment.slug)]
     if not runs and match:
         raise UserError(_no_such_run(target, match["slug"], every, profile))
     if not runs:
-        known = dict.fromkeys(["all", *tables.NAMES, *(run.experiment.slug for run in every)])
+        known = dict.fromkeys(["all", *catalogue.NAMES, *(run.experiment.slug for run in every)])
         what = "table" if target.lower().startswith("tab") else "table or run"
         raise UserError(f"unknown {what} {target!r}{did_you_mean(target, known)}")
-    shown = [t for t in tables.TABLES.values() if any(_shows(r, t.name) for r in runs)]
+    shown = [t for t in catalogue.TABLES.values() if any(_shows(r, t.name) for r in runs)]
     return shown, runs
 
 
@@ -159,7 +159,7 @@ def is_path(target: str) -> bool:
 
 
 def _is_like_table(name: str) -> bool:
-    return bool(difflib.get_close_matches(tables.normal(name), tables.NAMES, n=1))
+    return bool(difflib.get_close_matches(catalogue.normal(name), catalogue.NAMES, n=1))
 
 
 def path_problem(target: str) -> str:

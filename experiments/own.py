@@ -21,11 +21,11 @@ from typing import Literal
 
 from experiments import matrix, profiles
 from experiments.diff import differences
-from experiments.machine import Machine, visible_gpus
 from experiments.matrix import Run
 from experiments.profiles import COCO, LAPTOP
-from experiments.running import run_missing
-from experiments.worker import ROOT, TRAIN
+from experiments.queue.machine import Machine, visible_gpus
+from experiments.queue.running import run_missing
+from experiments.queue.worker import ROOT, TRAIN
 from gfl import escape, terminal
 from gfl.data.own.dataset import OwnData, read
 from gfl.data.own.spec import normal_file
@@ -189,7 +189,7 @@ def train(
         UserError: the folder holds something else, or the user can mend what stopped the run.
         WorkerError: the training process ended before the run did; its log says more.
     """
-    from experiments.display import Display
+    from experiments.queue.display import Display
 
     folder = Path(out).expanduser() if out is not None else default_folder(plan.data)
     check_folder(plan, folder)

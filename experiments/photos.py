@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from experiments.display import Display
 from experiments.profiles import PHOTOS
-from experiments.running import prepare_photos
+from experiments.queue.display import Display
+from experiments.queue.running import prepare_photos
 from gfl import terminal
 from gfl.data.photos_spec import PhotosSpec
 from gfl.terminal import say

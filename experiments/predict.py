@@ -13,8 +13,8 @@ from typing import Any
 
 from experiments import matrix, predict_pictures
 from experiments.cli import add_profile, add_seeds, chosen
-from experiments.machine import usable_cores
 from experiments.matrix import Run
+from experiments.queue.machine import usable_cores
 from gfl import escape
 from gfl.errors import UserError
 from gfl.predictions import schema

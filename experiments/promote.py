@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from experiments import checkout, stale
-from experiments.declare import Table
+from experiments.committed_predictions import committed
 from experiments.matrix import Run, check_writable, plan
 from experiments.profiles import TUNING_SEED
-from experiments.shown import committed
+from experiments.tables.declare import Table
 from gfl.errors import UserError
 from gfl.escape import counted
 from gfl.experiment import Profile
@@ -49,7 +49,7 @@ def objection(record: RunRecord) -> str | None:
 def promote(shown: Iterable[Table], profile: Profile, store: Store) -> Outcome:
     """Copy the records of finished, uncapped runs of a clean commit, whatever their seed.
 
-    With each the predictions that belong to the reference (``experiments.shown``).
+    With each the predictions that belong to the reference (``experiments.committed_predictions``).
 
     Raises:
         UserError: this machine has no run of these tables, or the results cannot be written.

@@ -8,14 +8,15 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from experiments import estimates, stale
-from experiments.declare import Table
-from experiments.estimates import Costs
-from experiments.locks import is_locked
-from experiments.machine import Machine
+from experiments import stale
 from experiments.matrix import Run
-from experiments.progress import duration
+from experiments.queue import estimates
+from experiments.queue.estimates import Costs
+from experiments.queue.locks import is_locked
+from experiments.queue.machine import Machine
+from experiments.queue.progress import duration
 from experiments.stale import Made, Staleness, Today
+from experiments.tables.declare import Table
 from gfl import escape
 from gfl.experiment import Profile, schedule_of
 from gfl.records.record import RecordError, Request, RunRecord, Store

@@ -6,7 +6,7 @@ import argparse
 
 from experiments import matrix
 from experiments.cli import add_profile, add_seeds, chosen
-from experiments.machine import usable_cores
+from experiments.queue.machine import usable_cores
 from gfl.data import coco
 from gfl.errors import UserError
 from gfl.experiment import PAPER_SCALE

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from experiments import own
 from experiments.cli import add_again, number_above, stoppable, whole_number
-from experiments.display import Display
-from experiments.worker import ROOT
+from experiments.queue.display import Display
+from experiments.queue.worker import ROOT
 from gfl import escape, terminal
 from gfl.data import bboxes
 from gfl.data.own.dataset import OwnData

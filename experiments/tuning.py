@@ -14,7 +14,7 @@ from typing import Any
 
 from experiments.matrix import Run
 from experiments.profiles import LAPTOP, TUNING_SEED
-from experiments.table2 import GAUSSIAN
+from experiments.tables.table2 import GAUSSIAN
 from gfl.errors import UserError, did_you_mean
 from gfl.experiment import Experiment, Model, Profile, Schedule
 from gfl.records.record import RunRecord, Store, run_id

@@ -24,10 +24,10 @@ TENSORS = (
 )
 install_import_hook([f"gfl.{module}" for module in TENSORS], "beartype.beartype")
 
-# Tests are of the paper's rows, whatever else experiments/extra.py declares; those of other rows
-# declare their own (extra_rows). Before a test module looks up a table.
-tables = importlib.import_module("experiments.tables")
-tables.TABLES.update(tables.PAPERS)
+# Tests are of the paper's rows, whatever else experiments/tables/extra.py declares; those of other
+# rows declare their own (extra_rows). Before a test module looks up a table.
+catalogue = importlib.import_module("experiments.tables.catalogue")
+catalogue.TABLES.update(catalogue.PAPERS)
 
 # What a shell starts in the background ignores Ctrl-C, which some tests press.
 signal.signal(signal.SIGINT, signal.default_int_handler)

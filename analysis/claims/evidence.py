@@ -14,8 +14,8 @@ from analysis.claims.replicates import DRAW, Read, replicates
 from analysis.library import KEPT, Library, Locations
 from analysis.uncertainty import RESAMPLES, Noise, Replicates
 from analysis.workers import Tell, quiet
-from experiments import tables
 from experiments.profiles import TUNING_SEED
+from experiments.tables import catalogue
 from gfl.errors import UserError
 from gfl.experiment import Experiment, Profile
 from gfl.predictions.schema import DETECTIONS
@@ -130,7 +130,7 @@ def _records(library: Library, profile: Profile) -> dict[Experiment, dict[int, R
     known = {record.id: record for record in library.records(profile)}
     seeds = [seed for seed in seeds_of(known) if seed != TUNING_SEED]
     found: dict[Experiment, dict[int, RunRecord]] = {}
-    for experiment in tables.experiments(profile):
+    for experiment in catalogue.experiments(profile):
         runs = {seed: known.get(library.id(experiment, profile, seed)) for seed in seeds}
         there = {seed: record for seed, record in runs.items() if record is not None}
         if there:

@@ -15,8 +15,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from experiments.table1 import TABLE_1C
-from experiments.table3 import GFL
+from experiments.tables.table1 import TABLE_1C
+from experiments.tables.table3 import GFL
 from gfl.losses import (
     distribution_focal_loss,
     focal_loss,

@@ -24,8 +24,8 @@ from analysis.claims.measuring import (
 from analysis.distributions import Atoms
 from analysis.figures.ambiguity import SHARP, sides
 from experiments.claims.figures import AMBIGUOUS
-from experiments.table2 import GAUSSIAN
-from experiments.table3 import GFL
+from experiments.tables.table2 import GAUSSIAN
+from experiments.tables.table3 import GFL
 from gfl.experiment import Experiment
 from gfl.shapes.side_labels import SIDES
 

@@ -24,7 +24,7 @@ from analysis.claims.measuring import (
     single,
 )
 from analysis.figures.fig9 import LOW
-from experiments.table3 import GFL
+from experiments.tables.table3 import GFL
 from gfl.experiment import Experiment
 from gfl.shapes.side_labels import SIDES
 

@@ -13,7 +13,7 @@ from analysis.library import Library
 from analysis.uncertainty import seed_noise
 from experiments import profiles
 from experiments.cli import guarded
-from experiments.table1 import SIX
+from experiments.tables.table1 import SIX
 from gfl import terminal
 from gfl.records.record import RunRecord, Store
 from gfl.terminal import say

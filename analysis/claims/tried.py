@@ -15,9 +15,9 @@ from analysis.claims.identities import IDENTITIES
 from analysis.claims.measured import measure
 from analysis.claims.measuring import ONE_TRAINING
 from analysis.workers import Tell, quiet
-from experiments import tables
 from experiments.claims.declare import Check, Claim, Contrast, Identity, Measured
-from experiments.declare import FPS
+from experiments.tables import catalogue
+from experiments.tables.declare import FPS
 from gfl.errors import UserError
 from gfl.experiment import PAPER_SCALE, Experiment
 
@@ -253,7 +253,7 @@ def _factors(check: Contrast, evidence: Evidence) -> dict[tuple[Experiment, str]
     profile = evidence.profile.name
     factors: dict[tuple[Experiment, str], float] = defaultdict(float)
     for factor, at in check.terms:
-        table, cell = tables.find(at.table), at.found
+        table, cell = catalogue.find(at.table), at.found
         if at.column == FPS.name:
             raise _Untestable(SPEED)
         if cell.experiment is None:

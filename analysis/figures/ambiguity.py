@@ -16,7 +16,7 @@ from analysis.best import RULE, Best, best
 from analysis.distributions import PEAK_MASS, VALLEY, Atoms, two_peaks, wasserstein
 from analysis.figures.plate import Plate, figure
 from analysis.statistics import INTERVAL, Estimate, over_images, share
-from experiments.table2 import TABLE_2A
+from experiments.tables.table2 import TABLE_2A
 from gfl.experiment import Profile
 from gfl.shapes.side_labels import SIDES
 

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from analysis import style
 from analysis.figures.plate import Plate, figure
 from analysis.statistics import BINS, INTERVAL, Estimate, over_images, reliability
-from experiments.table1 import TABLE_1A
+from experiments.tables.table1 import TABLE_1A
 from gfl.experiment import Experiment, Profile
 
 if TYPE_CHECKING:

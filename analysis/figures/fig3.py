@@ -23,7 +23,7 @@ from analysis.best import RULE, Best, best, best_labelled
 from analysis.distributions import entropy, two_peaks
 from analysis.figures import window
 from analysis.figures.plate import Plate, figure
-from experiments.table3 import GFL
+from experiments.tables.table3 import GFL
 from gfl.errors import UserError
 from gfl.experiment import Profile
 from gfl.shapes.side_labels import SIDES

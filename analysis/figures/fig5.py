@@ -17,9 +17,9 @@ from analysis import positives, style
 from analysis.figures.plate import Plate, figure
 from analysis.positives import Positives
 from experiments import profiles
-from experiments.table1 import TABLE_1C
-from experiments.table2 import TABLE_2B
-from experiments.table3 import GFL
+from experiments.tables.table1 import TABLE_1C
+from experiments.tables.table2 import TABLE_2B
+from experiments.tables.table3 import GFL
 from gfl import escape
 from gfl.errors import UserError
 from gfl.escape import counted

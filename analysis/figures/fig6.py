@@ -17,7 +17,7 @@ from analysis.figures.diagram import (
     score,
 )
 from analysis.figures.plate import Plate, figure
-from experiments.table1 import TABLE_1A
+from experiments.tables.table1 import TABLE_1A
 from gfl.experiment import Experiment, Profile
 from gfl.quality import USAGES
 

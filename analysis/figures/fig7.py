@@ -15,10 +15,10 @@ from analysis import style
 from analysis.figures.labels import beside
 from analysis.figures.plate import Plate, figure
 from analysis.statistics import pareto
-from experiments.declare import AP, FPS
 from experiments.profiles import TUNING_SEED
-from experiments.table3 import GFL
-from experiments.table4 import TABLE
+from experiments.tables.declare import AP, FPS
+from experiments.tables.table3 import GFL
+from experiments.tables.table4 import TABLE
 from gfl.experiment import Profile
 from gfl.records.record import RunRecord
 

@@ -15,7 +15,7 @@ from matplotlib.patches import Rectangle
 from analysis import style
 from analysis.figures import window
 from analysis.figures.plate import Plate, figure
-from experiments.table3 import GFL
+from experiments.tables.table3 import GFL
 from gfl.errors import UserError
 from gfl.experiment import Profile
 

@@ -13,7 +13,7 @@ from analysis import positives, style
 from analysis.figures.plate import Plate, figure
 from analysis.style import Look
 from experiments import profiles
-from experiments.table3 import GFL
+from experiments.tables.table3 import GFL
 from gfl import escape
 from gfl.experiment import Profile
 

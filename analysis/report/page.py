@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from analysis.figures.plate import MARK
 from analysis.report import bundle, evidence, lists, pictures, runs, sides, speed
-from experiments import tables
+from experiments.tables import catalogue
 from gfl import escape
 from gfl.data.features.frozen import NETWORKS
 from gfl.experiment import Profile
@@ -41,7 +41,7 @@ def html(profile: Profile, store: Store, own: bool) -> str:
         UserError: ``results/claims.json`` is missing or is of other records.
     """
     mark = MARK if own else ""
-    declared = list(tables.TABLES.values())
+    declared = list(catalogue.TABLES.values())
     views, shown = sides.views(declared, profile, store, own)
     cards = runs.cards(shown)
     records = list({r.id: r for cell in shown for r in cell.records.values()}.values())

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from analysis.report.drawn import Curve, curve
 from analysis.report.sides import Shown, Use
-from experiments.progress import duration
+from experiments.queue.progress import duration
 from gfl.escape import counted
 from gfl.records.record import RunRecord
 

@@ -12,7 +12,7 @@ from analysis import agreement, tables
 from analysis.sheet import DELTA, Line, Sheet, sheet
 from analysis.tables import Filled, Records
 from experiments import diff
-from experiments.declare import FPS, Column, Group, Table
+from experiments.tables.declare import FPS, Column, Group, Table
 from gfl.experiment import Profile
 from gfl.records.record import Store
 

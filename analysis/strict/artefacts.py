@@ -18,10 +18,10 @@ from analysis.sheet import sheet
 from analysis.strict.findings import NOTHING, RECORDS, Finding, Line, compare
 from analysis.strict.rounding import DOUBLES, FIGURES, FITS, variants
 from analysis.workers import Tell
-from experiments import tables as declared
-from experiments.declare import Table
+from experiments.tables import catalogue as declared
+from experiments.tables.declare import Table
 from experiments.tuning import SWEEPS
-from experiments.tuning_told import told
+from experiments.tuning_report import told
 from gfl import escape
 from gfl.errors import UserError
 from gfl.experiment import Profile
@@ -191,8 +191,8 @@ def _claimed_by(line: Line) -> str:
 def declaration(table: str) -> str:
     """The file that has a table's published numbers."""
     if table not in declared.TABLES:
-        return f"{DECLARATIONS}/tables.py"
-    return f"{DECLARATIONS}/table{table.removeprefix('table-')[:1]}.py"
+        return f"{DECLARATIONS}/tables/catalogue.py"
+    return f"{DECLARATIONS}/tables/table{table.removeprefix('table-')[:1]}.py"
 
 
 def _strange(folder: Path, known: Iterable[str]) -> Iterator[Finding]:

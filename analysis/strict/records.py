@@ -11,9 +11,9 @@ from typing import Any
 from analysis.library import Library, coco_results
 from analysis.strict.findings import NOTHING, Finding
 from analysis.workers import Tell, workers
-from experiments import tables
 from experiments.matrix import plan
 from experiments.profiles import TUNING_SEED
+from experiments.tables import catalogue
 from gfl.errors import UserError
 from gfl.experiment import Profile
 from gfl.files import sha256
@@ -50,7 +50,7 @@ def _unlike_its_checksum(path: Path, place: str) -> Finding | None:
 def standing_for(profile: Profile, store: Store) -> Callable[[str], str]:
     """Return what says which cells of the tables a run of some id stands for."""
     seeds = [s for s in seeds_of(store.reference_ids(profile.name)) if s != TUNING_SEED]
-    cells = {run.id: run.rows for run in plan(tables.TABLES.values(), profile, seeds)}
+    cells = {run.id: run.rows for run in plan(catalogue.TABLES.values(), profile, seeds)}
 
     def said(id: str) -> str:
         return f" (of {'; '.join(cells[id])})" if id in cells else ""

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import pandas as pd
 
 from experiments.claims.declare import Claim, TextCheck
-from experiments.declare import Cell
+from experiments.tables.declare import Cell
 from gfl.experiment import Experiment, Profile
 from gfl.records.record import RunRecord
 

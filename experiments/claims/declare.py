@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from experiments import tables
-from experiments.declare import Cell
+from experiments.tables import catalogue
+from experiments.tables.declare import Cell
 
 Bounds = tuple[float, float]
 ABOVE: Bounds = (0.0, math.inf)  # a better figure: the whole statement is the sign
@@ -41,7 +41,7 @@ class At:
             KeyError: no table has it.
         """
         _ = self.published  # which raises
-        return next(c for c in tables.find(self.table).cells() if c.key == self.cell)
+        return next(c for c in catalogue.find(self.table).cells() if c.key == self.cell)
 
     @property
     def published(self) -> float | None:
@@ -50,7 +50,7 @@ class At:
         Raises:
             KeyError: no table has it.
         """
-        table = tables.find(self.table)
+        table = catalogue.find(self.table)
         names = [column.name for column in table.columns]
         for row in table.rows:
             for i, group in enumerate(table.groups):

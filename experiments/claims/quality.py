@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 
 from experiments.claims.declare import At, Claim, Contrast, Measured, Quote, above
-from experiments.table1 import SIX, TABLE_1A, TABLE_1C
+from experiments.tables.table1 import SIX, TABLE_1A, TABLE_1C
 
 HOSTS = ("FCOS", "ATSS")
 OURS = "joint w/ QFL"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from experiments import tables
 from experiments.claims.boxes import DFL as W_DFL
 from experiments.claims.boxes import DIRAC, GENERAL
 from experiments.claims.declare import At, Contrast, Finding, Quote, TextCheck
@@ -34,6 +33,7 @@ from experiments.claims.together import (
     STATE_OF_THE_ART,
     at_4,
 )
+from experiments.tables import catalogue
 
 LETTERS = {"table-1a": "Table 1(a)", "table-1b": "Table 1(b)", "table-1c": "Table 1(c)",
            "table-2a": "Table 2(a)", "table-2b": "Table 2(b)", "table-2c": "Table 2(c)",
@@ -42,7 +42,7 @@ LETTERS = {"table-1a": "Table 1(a)", "table-1b": "Table 1(b)", "table-1c": "Tabl
 
 def row(table: str, key: str, printed: str) -> Quote:
     """A row as it is printed: what stands left of its figures, and these as they are declared."""
-    found = next(row for row in tables.find(table).rows if row.key == key)
+    found = next(row for row in catalogue.find(table).rows if row.key == key)
     figures = " ".join("n/a" if x is None else f"{x:.1f}" for x in found.published)
     return Quote(f"{printed} {figures}", f"{LETTERS[table]}, row {key}")
 

@@ -15,8 +15,8 @@ from experiments.claims.declare import (
     Quote,
     above,
 )
-from experiments.declare import Row
-from experiments.table4 import TABLE as TABLE_4
+from experiments.tables.declare import Row
+from experiments.tables.table4 import TABLE as TABLE_4
 
 NONE, QFL, DFL, BOTH = (At("table-3", key) for key in ("none", "QFL", "DFL", "both"))
 # Of a negligible difference in speed: a twentieth; 1 image a second of the baseline's 19.4.

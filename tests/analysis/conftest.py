@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from analysis.tables import Filled
-from experiments.declare import Table
+from experiments.tables.declare import Table
 from gfl.records.record import METRICS, RunRecord
 
 APs = Mapping[str, Sequence[float | None]]  # by row, and "FCOS row" in groups; None: no such seed

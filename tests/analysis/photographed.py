@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 import recorded
 
-from experiments import tables
 from experiments.matrix import Run, plan
 from experiments.profiles import PHOTOS
+from experiments.tables import catalogue
 from gfl.experiment import Experiment
 from gfl.predictions import matches, schema
 from gfl.predictions.matches import Evaluated
@@ -61,7 +61,7 @@ def write_photographs(root: Path) -> Path:
 
 def fill(store: Store, reference: bool = True) -> list[Run]:
     """Write the runs that the tables declare, at seed 0, with their predictions."""
-    runs = plan(tables.TABLES.values(), PHOTOS, [0])
+    runs = plan(catalogue.TABLES.values(), PHOTOS, [0])
     for run in runs:
         if reference:
             path = store.reference_path(PHOTOS.name, run.id)

@@ -9,7 +9,8 @@ from typing import Any
 
 import recorded
 
-from experiments import matrix, profiles, tables
+from experiments import matrix, profiles
+from experiments.tables import catalogue
 from gfl.records.record import METRICS, Store
 
 EVIL = '<img src=x onerror="window.hacked=1"></td><script>window.hacked=1</script>\'{{7*7}}'
@@ -31,7 +32,7 @@ class Made:
 def fill(store: Store) -> tuple[str, ...]:
     """Write the records of Table 3's rows."""
     ids = []
-    for run in matrix.plan(tables.parts("table-3"), LAPTOP, [0, 1]):
+    for run in matrix.plan(catalogue.parts("table-3"), LAPTOP, [0, 1]):
         row = run.rows[0].partition("/")[2]
         ap = APS[row][run.seed]
         if ap is None:

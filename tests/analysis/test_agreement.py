@@ -11,8 +11,8 @@ import pytest
 from analysis import agreement
 from analysis.agreement import Agreement, Bound
 from analysis.tables import Filled
-from experiments import tables as declared
-from experiments.worker import ROOT
+from experiments.queue.worker import ROOT
+from experiments.tables import catalogue as declared
 from gfl.records.record import METRICS, RunRecord
 
 CELLS = list(declared.find("table-3").cells())

@@ -16,10 +16,10 @@ from analysis.error_runs import ALL, DFL, IOUS, PLAIN, Line, Report, row_name
 from analysis.error_tables import markdown, tidy_csv
 from analysis.errors import Errors, errors
 from analysis.library import Library, coco_results
-from experiments import tables
 from experiments.profiles import PROFILES
-from experiments.table3 import GFL
-from experiments.worker import ROOT
+from experiments.queue.worker import ROOT
+from experiments.tables import catalogue
+from experiments.tables.table3 import GFL
 from gfl.experiment import Experiment
 from gfl.predictions.error_kinds import Sorted
 from gfl.predictions.overlaps import Found, Truth
@@ -63,7 +63,7 @@ def test_ap_of_recorded_detections_is_pycocotools(
 def test_rows_have_the_names_people_say() -> None:
     found = {
         table.name: [row_name(table, cell) for cell in table.cells()]
-        for table in tables.TABLES.values()
+        for table in catalogue.TABLES.values()
     }
     assert "1a ATSS joint w/ QFL" in found["table-1a"]
     assert found["table-2b"][0] == "2b n 12"

@@ -16,7 +16,7 @@ from analysis.evaluations import COCO, Evaluations
 from analysis.library import MissingRuns, coco_results
 from analysis.resampling import evaluate
 from experiments.__main__ import main as experiments
-from experiments.table3 import GFL
+from experiments.tables.table3 import GFL
 from gfl import escape
 from gfl.data.annotations import read
 from gfl.data.coco import annotation_file

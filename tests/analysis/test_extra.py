@@ -32,11 +32,12 @@ from analysis.report import html
 from analysis.report.sides import views
 from analysis.sheet import Sheet, sheet
 from analysis.strict import artefacts
-from experiments import profiles, tables
+from experiments import profiles
 from experiments.claims import CLAIMS
 from experiments.claims.declare import At
-from experiments.declare import Table
 from experiments.matrix import plan
+from experiments.tables import catalogue
+from experiments.tables.declare import Table
 from gfl.experiment import Profile
 from gfl.records.record import METRICS, Store
 
@@ -51,7 +52,7 @@ def profile_of(name: str) -> Profile:
 
 def refer(store: Store, profile: Profile, of_extra: bool) -> None:
     """Record the runs of the paper's rows at two seeds, or those of the others."""
-    for i, run in enumerate(plan(tables.TABLES.values(), profile, SEEDS)):
+    for i, run in enumerate(plan(catalogue.TABLES.values(), profile, SEEDS)):
         if run.is_extra == of_extra:
             ap = TOP + run.seed if of_extra else 30.0 + i / 7 + run.seed
             metrics = {name: ap + j / 10 for j, name in enumerate(METRICS)}
@@ -62,8 +63,8 @@ def refer(store: Store, profile: Profile, of_extra: bool) -> None:
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     """Where nothing but the paper's rows is declared; what a test declares is undone after it."""
-    for name in tables.TABLES:
-        monkeypatch.setitem(tables.TABLES, name, tables.PAPERS[name])
+    for name in catalogue.TABLES:
+        monkeypatch.setitem(catalogue.TABLES, name, catalogue.PAPERS[name])
     for profile in ("smoke", "coco"):
         (tmp_path / "results/runs" / profile).mkdir(parents=True)
     return Store(tmp_path / "runs", tmp_path / "results", mend=False)
@@ -73,10 +74,10 @@ def papers(profile: Profile, store: Store) -> dict[str, Any]:
     """All that is made of the paper's rows and of the records of their runs."""
     library = Library(store)
     found = evidence.gather(library, profile)
-    made = {name: shown(table, profile, store) for name, table in tables.TABLES.items()}
+    made = {name: shown(table, profile, store) for name, table in catalogue.TABLES.items()}
     return {
         "published.csv": artefacts.published_csv(),
-        "cells": [cell for table in tables.TABLES.values() for cell in table.cells()],
+        "cells": [cell for table in catalogue.TABLES.values() for cell in table.cells()],
         "records": [record.id for record in library.records(profile)],
         "evidence": {e.slug: sorted(runs) for e, runs in found.records.items()},
         "noise": found.noise,
@@ -86,7 +87,9 @@ def papers(profile: Profile, store: Store) -> dict[str, Any]:
         "figures": {name: FIGURES[name].plate(library, profile).csv for name in ("5a", "7")},
         "orders": {n: [x for x in s.notes if x.startswith("Rows by AP")] for n, s in made.items()},
         "lines": {n: [x for x in lines(s) if not is_own(n, x[0])] for n, s in made.items()},
-        "commands": [v.command for v in views([*tables.TABLES.values()], profile, store, False)[0]],
+        "commands": [
+            v.command for v in views([*catalogue.TABLES.values()], profile, store, False)[0]
+        ],
     }  # fmt: skip
 
 
@@ -150,7 +153,7 @@ def test_it_is_shown_below_the_papers_rows_and_marked(
         for block in text.split("\n## ")[-len(table.groups) :]:
             body = [line for line in block.splitlines() if line.startswith("| ")]
             assert body[-1] in rows
-        assert f"\n- {NOT_PAPERS} not in the paper: declared in experiments/extra.py" in text
+        assert f"\n- {NOT_PAPERS} not in the paper: declared in experiments/tables/extra.py" in text
         out = capsys.readouterr().out
         assert re.search(rf"^{re.escape(OWN[name].name)}.?{NOT_PAPERS} ", out, re.MULTILINE)
         assert f"{NOT_PAPERS} not in the paper" in out
@@ -196,7 +199,7 @@ def test_where_its_table_is_not_run_it_is_named_apart(
 ) -> None:
     table = declare("table-4", monkeypatch)
     made = shown(table, SMOKE, store)
-    assert lines(made) == lines(shown(tables.PAPERS["table-4"], SMOKE, store))
+    assert lines(made) == lines(shown(catalogue.PAPERS["table-4"], SMOKE, store))
     (note,) = [note for note in made.notes if "can be run" in note]
     assert note.startswith("5 rows (GFL R-50, GFL R-101, ")
     assert "and 1 not in the paper (GFL R-101 1x) can be run, at the coco profile only" in note
@@ -216,8 +219,8 @@ def test_the_report_shows_it_and_is_held_against_the_papers_runs(
 ) -> None:
     """Its claims, made before the row was, are still those of the records that they try."""
     store = Store(tmp_path / "runs", tmp_path / "results")
-    for name in tables.TABLES:
-        monkeypatch.setitem(tables.TABLES, name, tables.PAPERS[name])
+    for name in catalogue.TABLES:
+        monkeypatch.setitem(catalogue.TABLES, name, catalogue.PAPERS[name])
     ids = reported.fill(store)
     (store.results / "claims.json").write_text(json.dumps(reported.claims(store, ids)))
     text = html(LAPTOP, store, own=False)
@@ -239,7 +242,7 @@ def test_agreement_of_the_papers_runs_is_theirs_alone(
 ) -> None:
     aps = {"none": (30.0, 31.0, 32.0), "QFL": (31.0, 32.0, 33.5)}
     own = {"none": (30.5, 31.0), "QFL": (31.5, 32.5)}
-    table = tables.PAPERS["table-3"]
+    table = catalogue.PAPERS["table-3"]
     before = agreement.lines(fill(table, aps, own))
     other = filling.Filled(next(declare("table-3", monkeypatch).extra_cells()), {}, {}, ())
     one, (none, *_) = fill(table, aps, own)[1], fill(table, aps, own)
@@ -255,7 +258,7 @@ def test_agreement_of_the_papers_runs_is_theirs_alone(
 
 def test_a_number_that_the_paper_lacks_is_no_0(fill: Callable) -> None:
     """A row of the paper's that is printed without its AP: no order, no gap, no wrong legend."""
-    table = tables.PAPERS["table-3"]
+    table = catalogue.PAPERS["table-3"]
     rows = [
         replace(r, published=(19.4, None, 58.5, 43.0)) if r.key == "QFL" else r for r in table.rows
     ]

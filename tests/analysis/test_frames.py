@@ -9,7 +9,7 @@ from analysis import frames
 from analysis.gaps import gaps
 from analysis.sheet import DELTA, sheet
 from experiments import profiles
-from experiments.tables import TABLES
+from experiments.tables.catalogue import TABLES
 
 THREE = TABLES["table-3"]
 # In the paper QFL +0.7, DFL +0.3, both +1.0.

@@ -15,12 +15,13 @@ from recorded import of
 
 from analysis import library
 from analysis.library import Library, MissingRuns, coco_results
-from experiments import checkout, profiles, tables
+from experiments import checkout, profiles
+from experiments.committed_predictions import SHOWN, committed
 from experiments.matrix import plan
 from experiments.promote import promote
-from experiments.shown import SHOWN, committed
-from experiments.table3 import GFL
-from experiments.worker import ROOT
+from experiments.queue.worker import ROOT
+from experiments.tables import catalogue
+from experiments.tables.table3 import GFL
 from gfl.errors import UserError
 from gfl.experiment import Experiment
 from gfl.predictions import schema
@@ -49,7 +50,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     """Finished runs: joint, GFL and RetinaNet with predictions, ATSS without."""
     monkeypatch.setattr(checkout, "has_commit", lambda commit: commit == "c0ffee" * 6)
     store = Store(tmp_path / "runs", tmp_path / "results")
-    for run in plan(tables.TABLES.values(), SMOKE, [0]):
+    for run in plan(catalogue.TABLES.values(), SMOKE, [0]):
         if run.experiment not in (JOINT, GFL, RETINA, Experiment()):
             continue
         folder = store.run_dir("smoke", run.id)
@@ -70,7 +71,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
 
 
 def test_predictions_are_read_from_either_place(store: Store) -> None:
-    assert promote(tables.TABLES.values(), SMOKE, store).refused == ()
+    assert promote(catalogue.TABLES.values(), SMOKE, store).refused == ()
     for source in ("runs", "results"):
         place = own(store, source)
         assert place.record(JOINT, SMOKE).id == run_id(JOINT, SMOKE, 0) == place.id(JOINT, SMOKE)
@@ -95,8 +96,8 @@ def test_locations_may_stay_out_of_the_reference(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where no figure draws them, though the record has their checksum."""
-    monkeypatch.setattr("experiments.shown.SHOWN", (JOINT,))
-    promote(tables.TABLES.values(), SMOKE, store)
+    monkeypatch.setattr("experiments.committed_predictions.SHOWN", (JOINT,))
+    promote(catalogue.TABLES.values(), SMOKE, store)
     reference = own(store, "results")
     assert len(reference.detections(GFL, SMOKE)) == 2
     assert LOCATIONS in reference.record(GFL, SMOKE).predictions

@@ -1,8 +1,8 @@
 from collections.abc import Callable
 
 from analysis.order import Order, order, published
-from experiments import tables as declared
-from experiments.declare import Table
+from experiments.tables import catalogue as declared
+from experiments.tables.declare import Table
 
 TABLE3 = declared.find("table-3")  # the paper: both 40.2, QFL 39.9, DFL 39.5, none 39.2
 TABLE2B = declared.find("table-2b")  # 12 and 18 have 40.1, 14 and 16 have 40.2

@@ -6,7 +6,7 @@ from analysis import render
 from analysis.notes import Footnotes
 from analysis.sheet import Sheet, sheet
 from experiments import profiles
-from experiments import tables as declared
+from experiments.tables import catalogue as declared
 
 SMOKE, COCO = profiles.get("smoke"), profiles.get("coco")
 TABLE1A, TABLE1B, TABLE3, TABLE4 = map(declared.find, ("1a", "1b", "3", "4"))

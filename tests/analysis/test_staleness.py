@@ -12,9 +12,9 @@ from analysis import staleness
 from analysis.__main__ import main
 from analysis.tables import Filled, Records
 from experiments import checkout
-from experiments import tables as declared
 from experiments.matrix import plan
 from experiments.profiles import get
+from experiments.tables import catalogue as declared
 from gfl.records import digests
 from gfl.records.record import METRICS, RunRecord, Store
 

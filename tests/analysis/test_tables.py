@@ -11,7 +11,7 @@ from analysis.__main__ import main
 from analysis.sheet import sheet
 from analysis.uncertainty import Figure
 from experiments import profiles
-from experiments import tables as declared
+from experiments.tables import catalogue as declared
 from gfl.records.record import METRICS, RunRecord, Store, run_id
 
 SMOKE = profiles.get("smoke")

@@ -9,7 +9,7 @@ from analysis import terminal
 from analysis.__main__ import main
 from analysis.sheet import sheet
 from experiments import profiles
-from experiments import tables as declared
+from experiments.tables import catalogue as declared
 
 SMOKE = profiles.get("smoke")
 APS = {f"{host} {row}": (30.0, 31.5, 32.0) for host in ("FCOS", "ATSS") for row in (

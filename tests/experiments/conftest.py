@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments import attempt, checkout
+from experiments import checkout
+from experiments.queue import attempt
 from gfl.records import digests
 from gfl.training import worker
 

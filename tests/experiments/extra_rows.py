@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from experiments import tables
-from experiments.declare import Row, Table
+from experiments.tables import catalogue
+from experiments.tables.declare import Row, Table
 from gfl.experiment import Experiment
 
 QFL_3 = Experiment(quality="joint", beta=3.5)
@@ -32,6 +32,6 @@ OWN = {
 
 def declare(name: str, patch: pytest.MonkeyPatch, *rows: Row) -> Table:
     """Declare rows under a table, in place of those that are there; by default its own of OWN."""
-    table = replace(tables.PAPERS[name], extra=rows or (OWN[name],))
-    patch.setitem(tables.TABLES, name, table)
+    table = replace(catalogue.PAPERS[name], extra=rows or (OWN[name],))
+    patch.setitem(catalogue.TABLES, name, table)
     return table

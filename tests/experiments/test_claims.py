@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from experiments import tables
 from experiments.claims import CLAIMS, TEXT_CHECKS, text_numbers
 from experiments.claims.declare import (
     At,
@@ -22,10 +21,11 @@ from experiments.claims.declare import (
 from experiments.claims.figures import WANTED
 from experiments.claims.quality import COLUMNS
 from experiments.claims.together import ENVELOPE, rival
-from experiments.declare import Table
 from experiments.profiles import PROFILES
-from experiments.table1 import TABLE_1A
-from experiments.table4 import TABLE as TABLE_4
+from experiments.tables import catalogue
+from experiments.tables.declare import Table
+from experiments.tables.table1 import TABLE_1A
+from experiments.tables.table4 import TABLE as TABLE_4
 
 BY_ID = {claim.id: claim for claim in CLAIMS}
 TEXTS = {check.id: check for check in TEXT_CHECKS}
@@ -183,7 +183,7 @@ def altered(table: Table, row: str, column: int, value: float) -> Table:
 def wrong_digit(monkeypatch: pytest.MonkeyPatch) -> None:
     """AP75 of ATSS with centerness, in Table 1(a) alone."""
     wrong = altered(TABLE_1A, "centerness-branch", 8, 42.3)
-    monkeypatch.setitem(tables.TABLES, "table-1a", wrong)
+    monkeypatch.setitem(catalogue.TABLES, "table-1a", wrong)
 
 
 @pytest.mark.usefixtures("wrong_digit")

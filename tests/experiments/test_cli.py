@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from experiments.__main__ import main
-from experiments.worker import ROOT
+from experiments.queue.worker import ROOT
 
 HEAVY = {"torch", "torchvision", "mmengine", "mmcv", "mmdet", "pandas", "matplotlib", "yaml"}
 

@@ -23,7 +23,7 @@ from experiments import configfile, profiles
 from experiments.__main__ import main
 from experiments.matrix import select
 from experiments.profiles import PHOTOS
-from experiments.worker import ROOT
+from experiments.queue.worker import ROOT
 from gfl import config, escape
 from gfl.data import photos
 from gfl.data.features import frozen

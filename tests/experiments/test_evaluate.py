@@ -28,7 +28,7 @@ from torch import nn
 
 from experiments import evaluate
 from experiments.__main__ import main
-from experiments.worker import ROOT
+from experiments.queue.worker import ROOT
 from gfl.predictions import schema
 from gfl.predictions.evaluation import FOLDER, KIND, Evaluation
 from gfl.records.record import METRICS

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.worker import ROOT
+from experiments.queue.worker import ROOT
 
 # In every process of a command: whoever looks up a name or connects to an address is written down,
 # for an attempt that fails may be waited for and forgotten.

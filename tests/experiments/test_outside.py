@@ -26,7 +26,7 @@ from experiments import own, train_own
 from experiments.__main__ import main
 from experiments.predict_pictures import drawn_as
 from experiments.profiles import SMOKE
-from experiments.worker import ROOT
+from experiments.queue.worker import ROOT
 from gfl import terminal
 from gfl.data.own.spec import OwnSpec, OwnSplit
 from gfl.experiment import Experiment

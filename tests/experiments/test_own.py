@@ -14,7 +14,7 @@ from own_folder import write
 from experiments import matrix, own
 from experiments.__main__ import main
 from experiments.profiles import COCO, LAPTOP, PROFILES
-from experiments.tables import TABLES
+from experiments.tables.catalogue import TABLES
 from gfl import config
 from gfl.data.own.dataset import Contents
 from gfl.errors import UserError

@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 from recorded import of
 
-from experiments import checkout, profiles, tables
+from experiments import checkout, profiles
 from experiments.__main__ import main
+from experiments.committed_predictions import SHOWN, committed
 from experiments.matrix import Run, plan
 from experiments.promote import promote
-from experiments.shown import SHOWN, committed
+from experiments.tables import catalogue
 from gfl.experiment import Experiment
 from gfl.predictions import schema
 from gfl.predictions.schema import DETECTIONS, LOCATIONS, MATCHES, OBJECTS, Predictions
@@ -24,7 +25,7 @@ from gfl.records.record import Request, RunRecord, Store
 from gfl.training import worker
 
 SMOKE, COCO = profiles.get("smoke"), profiles.get("coco")
-TABLE3 = tables.find("table-3")
+TABLE3 = catalogue.find("table-3")
 COMMIT = "c0ffee" * 6
 
 
@@ -195,7 +196,7 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> str:
 def test_promotion_takes_detections_and_what_else_figures_draw(
     store, asked, call, shown, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("experiments.shown.SHOWN", (run_of("QFL").experiment,))
+    monkeypatch.setattr("experiments.committed_predictions.SHOWN", (run_of("QFL").experiment,))
     assert call("predict", "table-3/QFL", "table-3/none") == 0
     outcome = promote([TABLE3], SMOKE, store)
     assert [kind(line) for line in outcome.promoted].count("copied") == 2
@@ -259,7 +260,7 @@ def test_damaged_predictions_are_not_promoted(store, asked, call, shown) -> None
 
 
 def test_what_figures_draw_is_declared_in_the_tables() -> None:
-    declared = {run.id for run in plan(tables.TABLES.values(), SMOKE, [0])}
+    declared = {run.id for run in plan(catalogue.TABLES.values(), SMOKE, [0])}
     from gfl.records.record import run_id
 
     assert {run_id(experiment, SMOKE, 0) for experiment in SHOWN} <= declared

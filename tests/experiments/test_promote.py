@@ -4,16 +4,17 @@ from pathlib import Path
 
 import pytest
 
-from experiments import profiles, tables
+from experiments import profiles
 from experiments.__main__ import main
 from experiments.matrix import plan
 from experiments.promote import objection, other_gpus, promote
-from experiments.worker import ROOT
+from experiments.queue.worker import ROOT
+from experiments.tables import catalogue
 from gfl.records.record import RunRecord, Store
 
 FAKE_WORKER = Path(__file__).with_name("fake_worker.py")
 SMOKE = profiles.get("smoke")
-TABLE3 = tables.find("table-3")
+TABLE3 = catalogue.find("table-3")
 
 
 @pytest.fixture

@@ -18,8 +18,8 @@ import recorded
 from experiments import checkout, profiles, stale
 from experiments.__main__ import main
 from experiments.promote import objection
+from experiments.queue.worker import ROOT
 from experiments.stale import Staleness, Today
-from experiments.worker import ROOT
 from gfl.experiment import Experiment
 from gfl.records import digests
 from gfl.records.record import Request, RunRecord, run_id

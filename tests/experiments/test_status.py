@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 import recorded
 
-from experiments import profiles, tables
+from experiments import profiles
 from experiments.__main__ import main
-from experiments.locks import RunLock
 from experiments.matrix import plan
+from experiments.queue.locks import RunLock
 from experiments.status import standing
+from experiments.tables import catalogue
 from gfl.experiment import Experiment
 from gfl.records.record import Store
 
@@ -36,7 +37,9 @@ def ask(store: Store, capsys: pytest.CaptureFixture) -> Ask:
 
 def record(store: Store, experiment: Experiment, state: str = "finished") -> Path:
     """A record of a run at seed 0."""
-    (run,) = (r for r in plan([tables.find("table-3")], SMOKE, [0]) if r.experiment == experiment)
+    (run,) = (
+        r for r in plan([catalogue.find("table-3")], SMOKE, [0]) if r.experiment == experiment
+    )
     folder = store.run_dir("smoke", run.id)
     message = "it diverged" if state == "failed" else ""
     recorded.of(run, state=state, message=message).save(folder / "record.json")
@@ -44,7 +47,7 @@ def record(store: Store, experiment: Experiment, state: str = "finished") -> Pat
 
 
 def test_the_states_of_a_run(store: Store) -> None:
-    (run,) = (r for r in plan([tables.find("table-3")], SMOKE, [0]) if "table-3/QFL" in r.rows)
+    (run,) = (r for r in plan([catalogue.find("table-3")], SMOKE, [0]) if "table-3/QFL" in r.rows)
     assert str(standing(run, store)) == "missing"
     folder = store.run_dir("smoke", run.id)
     lock = RunLock.take(folder)
@@ -76,11 +79,11 @@ def test_status_of_an_empty_checkout_writes_nothing(tmp_path: Path, ask: Ask) ->
 def test_every_cell_is_shown_and_a_shared_run_with_all_of_its_cells(
     store: Store, ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tables, "TABLES", tables.PAPERS)
+    monkeypatch.setattr(catalogue, "TABLES", catalogue.PAPERS)
     record(store, Experiment(quality="joint"))
     out = ask("--jobs", "1")
     cells = [
-        cell for table in tables.TABLES.values() if table.runs_at("smoke")
+        cell for table in catalogue.TABLES.values() if table.runs_at("smoke")
         for cell in table.cells() if cell.experiment
     ]  # fmt: skip
     assert len([line for line in out.splitlines() if line.startswith("  ")]) == len(cells)

@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 
 from analysis import tables as filled
-from experiments import profiles, tables
+from experiments import profiles
 from experiments.__main__ import main
 from experiments.matrix import plan
 from experiments.profiles import TUNING_SEED
 from experiments.promote import promote
+from experiments.queue.worker import ROOT
+from experiments.tables import catalogue
 from experiments.tuning import (
     AS_IT_IS,
     OF_LENGTH,
@@ -25,8 +27,7 @@ from experiments.tuning import (
     sweeps,
 )
 from experiments.tuning import trials as trials_of
-from experiments.tuning_told import chronology, table_runs, varied, verdict
-from experiments.worker import ROOT
+from experiments.tuning_report import chronology, table_runs, varied, verdict
 from gfl.errors import UserError
 from gfl.experiment import Experiment, Profile
 from gfl.records.record import Request, RunRecord, Store
@@ -118,7 +119,7 @@ def test_a_sweep_that_chooses_nothing_has_no_rule(
 
 
 def test_the_row_of_the_gaussian_has_the_swept_weight() -> None:
-    rows = [cell.experiment for cell in tables.find("table-2a").cells()]
+    rows = [cell.experiment for cell in catalogue.find("table-2a").cells()]
     assert [each for each in rows if each and each.boxes == "gaussian"] == [
         replace(OF_LIKELIHOOD.experiment, host=host) for host in ("fcos", "atss")
     ]
@@ -176,7 +177,7 @@ def test_a_sweep_is_told_and_its_records_kept(
 def test_a_sweep_of_changed_code_is_not_the_committed_one(
     store: Store, tune: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("experiments.attempt.code_state", lambda: ("1" * 40, True))
+    monkeypatch.setattr("experiments.queue.attempt.code_state", lambda: ("1" * 40, True))
     assert tune() == 0
     names = {path.name for path in (store.results / "tuning").iterdir()}
     assert names == {"smoke.this-machine.md", "smoke.this-machine.csv"}
@@ -270,7 +271,7 @@ def test_runs_of_tables_are_told_from_those_of_the_sweep(store: Store, tune: Cli
     assert table_runs(sweeps(SMOKE)[0], SMOKE, store) == []
     record = trials(SMOKE, store)[0].record
     assert record is not None
-    (run,) = plan([tables.find("table-3")], SMOKE, [0])[:1]
+    (run,) = plan([catalogue.find("table-3")], SMOKE, [0])[:1]
     shown = replace(record, id=run.id, seed=0)
     shown.save(store.reference_path("smoke", run.id))
     assert [found.id for found in table_runs(sweeps(SMOKE)[0], SMOKE, store)] == [run.id]
@@ -287,7 +288,7 @@ def test_a_dry_run_only_tells(tmp_path: Path, tune: Cli, capfd: pytest.CaptureFi
 
 def test_no_table_shows_the_tuning_seed(store: Store, tune: Cli, clean_commit: str) -> None:
     assert tune() == 0
-    table = tables.find("table-3")
+    table = catalogue.find("table-3")
     assert not any(cell.own or cell.remarks for cell in filled.fill(table, SMOKE, store))
     with pytest.raises(UserError, match="nothing to promote"):
         promote([table], SMOKE, store)

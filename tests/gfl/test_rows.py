@@ -15,8 +15,9 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmengine.structures import InstanceData
 
-from experiments import matrix, table1, table2, table3
+from experiments import matrix
 from experiments.profiles import LAPTOP, SMOKE
+from experiments.tables import table1, table2, table3
 from gfl import config
 from gfl.experiment import Experiment, Profile
 

@@ -34,7 +34,7 @@ from experiments.claims import CLAIMS
 from experiments.claims.declare import Measured
 from experiments.claims.figures import WANTED
 from experiments.profiles import LAPTOP
-from experiments.table3 import GFL
+from experiments.tables.table3 import GFL
 from gfl.experiment import Experiment
 from gfl.predictions.error_kinds import KINDS, Sorted
 from gfl.predictions.overlaps import Found, Truth

@@ -16,7 +16,7 @@ from analysis.claims.trial import AtProfile
 from experiments import checkout
 from experiments.claims import CLAIMS
 from experiments.profiles import COCO, LAPTOP, PHOTOS, SEEDS, TUNING_SEED
-from experiments.tables import TABLES
+from experiments.tables.catalogue import TABLES
 from gfl.errors import UserError
 from gfl.experiment import Experiment
 from gfl.records.record import RunRecord, Store, run_id

@@ -27,7 +27,7 @@ from experiments.claims.declare import (
     within,
 )
 from experiments.profiles import COCO, LAPTOP
-from experiments.table3 import TABLE as TABLE_3
+from experiments.tables.table3 import TABLE as TABLE_3
 from gfl.experiment import Experiment
 from gfl.records.record import METRICS, RunRecord, Store
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from analysis.figures import fig5, fig5a, fig5b, fig5c
-from experiments.table1 import TABLE_1C
+from experiments.tables.table1 import TABLE_1C
 
 
 def test_qfl_is_0_where_the_estimate_is_the_label_and_cross_entropy_never(library, smoke):

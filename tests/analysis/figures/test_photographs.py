@@ -27,8 +27,8 @@ from analysis.report import html
 from analysis.strict import artefacts
 from experiments import profiles
 from experiments.profiles import PHOTOS
-from experiments.table3 import GFL
-from experiments.worker import ROOT
+from experiments.queue.worker import ROOT
+from experiments.tables.table3 import GFL
 from gfl.data import photos
 from gfl.errors import UserError
 from gfl.records.record import Store

@@ -21,8 +21,8 @@ from analysis.report import html
 from analysis.sheet import sheet
 from analysis.strict import artefacts
 from experiments import profiles
-from experiments import tables as declared
-from experiments.worker import ROOT
+from experiments.queue.worker import ROOT
+from experiments.tables import catalogue as declared
 from gfl.records.record import Store
 
 STORE = Store(ROOT / "runs", ROOT / "results", mend=False)

@@ -19,7 +19,8 @@ from analysis.report.checks import as_printed, bounds_text, joined, number, p_te
 from analysis.report.drawn import Scale, curve, scale, strip
 from analysis.report.formulas import plain
 from analysis.report.sides import Gap, Row, command, identifier, paper_title, signed, views
-from experiments import profiles, tables
+from experiments import profiles
+from experiments.tables import catalogue
 from gfl.records.record import Store
 
 
@@ -28,7 +29,7 @@ def rows(tmp_path: Path) -> dict[str, Row]:
     """Table 3's rows, filled."""
     store = Store(tmp_path / "runs", tmp_path / "results")
     fill(store)
-    (view,), _ = views(tables.parts("table-3"), LAPTOP, store, own=False)
+    (view,), _ = views(catalogue.parts("table-3"), LAPTOP, store, own=False)
     return {row.name: row for row in view.blocks[0].rows}
 
 
@@ -81,12 +82,12 @@ def test_names_and_commands() -> None:
     assert identifier("cell", "table-1b", "", "SSD512 + joint w/ QFL") == (
         "cell-table-1b-ssd512-plus-joint-w-qfl"
     )
-    table = tables.find("table-3")
+    table = catalogue.find("table-3")
     assert command(table, LAPTOP, [0]) == "make reproduce-table-3"
     assert command(table, profiles.get("coco"), [0, 1]) == (
         'make reproduce-table-3 PROFILE=coco SEEDS="0 1" DATA=/path/to/coco GPUS=8'
     )
-    assert command(tables.find("table-4"), LAPTOP, []) == ""
+    assert command(catalogue.find("table-4"), LAPTOP, []) == ""
 
 
 def test_numbers_as_they_are_printed() -> None:

@@ -13,8 +13,9 @@ from recorded import of
 
 from analysis.__main__ import main
 from analysis.library import Library, coco_results
-from experiments import profiles, tables
+from experiments import profiles
 from experiments.matrix import plan
+from experiments.tables import catalogue
 from gfl.predictions import schema
 from gfl.predictions.schema import DETECTION_COLUMNS, DETECTIONS, Predictions
 from gfl.records.record import Store
@@ -34,7 +35,9 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def small(monkeypatch: pytest.MonkeyPatch, drawn: Path) -> None:
     """Tables 3 and 4 are all that is declared, of which the second is not run here."""
     monkeypatch.setattr(worker, "EMBEDDED", drawn)
-    monkeypatch.setattr(tables, "TABLES", {n: tables.TABLES[n] for n in ("table-3", "table-4")})
+    monkeypatch.setattr(
+        catalogue, "TABLES", {n: catalogue.TABLES[n] for n in ("table-3", "table-4")}
+    )
 
 
 @pytest.fixture(scope="session")
@@ -47,7 +50,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, drawn: Path) -> Path:
         library = Library(store)
         truth, dataset = library.ground_truth(SMOKE), library.dataset(SMOKE)
     (results.parent / "truth.json").write_text(json.dumps(dataset))
-    for run in plan([tables.find("table-3")], SMOKE, [0]):
+    for run in plan([catalogue.find("table-3")], SMOKE, [0]):
         columns = {name: np.zeros(len(truth), kind) for name, kind in DETECTION_COLUMNS.items()}
         columns["image_id"][:], columns["category_id"][:] = truth.image_id, truth.category_id
         columns["score"][:] = rng.random(len(truth))

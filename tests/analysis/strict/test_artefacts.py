@@ -18,9 +18,10 @@ from analysis.figures import FIGURES
 from analysis.strict import artefacts
 from analysis.strict.findings import Finding
 from analysis.workers import quiet
-from experiments import profiles, tables
-from experiments.declare import Table
-from experiments.worker import ROOT
+from experiments import profiles
+from experiments.queue.worker import ROOT
+from experiments.tables import catalogue
+from experiments.tables.declare import Table
 from gfl.records.record import Store
 
 SMOKE, LAPTOP = profiles.get("smoke"), profiles.get("laptop")
@@ -84,8 +85,8 @@ def test_a_published_number_is_found_in_the_tables_that_print_it(
 ) -> None:
     (store.results / "published.csv").write_text(artefacts.published_csv())
     assert places(artefacts.published(store)) == []
-    altered = changed(tables.find("table-3"), "QFL", 58.5, 58.6)
-    monkeypatch.setitem(tables.TABLES, "table-3", altered)
+    altered = changed(catalogue.find("table-3"), "QFL", 58.5, 58.6)
+    monkeypatch.setitem(catalogue.TABLES, "table-3", altered)
     assert places(artefacts.tables(SMOKE, store)) == [
         ("table-3.md", "row 'QFL', paper, column AP50", "58.5", "58.6"),
         ("table-3.csv", "line 12 (table-3, QFL, AP50, paper), column value", "58.5", "58.6"),
@@ -94,21 +95,21 @@ def test_a_published_number_is_found_in_the_tables_that_print_it(
         ("published.csv", "line 8 (table-3, QFL, AP50), column value", "58.5", "58.6")
     ]
     found = [*artefacts.tables(SMOKE, store), *artefacts.published(store)]
-    assert all("committed 58.5, by experiments/table3.py 58.6" in f.text for f in found)
+    assert all("committed 58.5, by experiments/tables/table3.py 58.6" in f.text for f in found)
 
 
 def test_what_else_the_paper_s_numbers_give_is_of_their_declaration_too(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    altered = changed(tables.find("table-3"), "QFL", 39.9, 40.9)  # now the first row by AP
-    monkeypatch.setitem(tables.TABLES, "table-3", altered)
+    altered = changed(catalogue.find("table-3"), "QFL", 39.9, 40.9)  # now the first row by AP
+    monkeypatch.setitem(catalogue.TABLES, "table-3", altered)
     sources = {f.place: f.by for f in artefacts.tables(SMOKE, store)}
-    assert sources["row 'QFL', paper, column ΔAP"] == "experiments/table3.py"
+    assert sources["row 'QFL', paper, column ΔAP"] == "experiments/tables/table3.py"
     assert set(sources.values()) == {
-        "experiments/table3.py", "the records and experiments/table3.py",
+        "experiments/tables/table3.py", "the records and experiments/tables/table3.py",
     }  # fmt: skip
     (missing,) = artefacts.published(store)
-    assert missing.by == "experiments/tables.py"
+    assert missing.by == "experiments/tables/catalogue.py"
 
 
 def test_a_published_number_without_a_run_is_found(
@@ -116,10 +117,10 @@ def test_a_published_number_without_a_run_is_found(
 ) -> None:
     """Of Table 4, which nothing but ``published.csv`` prints where COCO is not trained."""
     (store.results / "published.csv").write_text(artefacts.published_csv())
-    table = tables.find("table-4")
+    table = catalogue.find("table-4")
     last = table.rows[-1]
     altered = changed(table, last.key, last.published[1] or 0.0, 0.1)
-    monkeypatch.setitem(tables.TABLES, "table-4", altered)
+    monkeypatch.setitem(catalogue.TABLES, "table-4", altered)
     assert places(artefacts.tables(SMOKE, store)) == []
     ((_, place, _, expected),) = places(artefacts.published(store))
     assert table.columns[1].name in place
@@ -224,7 +225,8 @@ def test_the_command_says_it_and_its_exit_code_too(claimed: Store, alter: Alter,
     before = path.read_bytes()
     assert main(["audit", "--strict", *folders]) == 1
     assert capsys.readouterr().out == (
-        f"{path}: row 'QFL', paper, column AP: committed 39.7, by experiments/table3.py 39.9\n"
+        f"{path}: row 'QFL', paper, column AP: committed 39.7, "
+        "by experiments/tables/table3.py 39.9\n"
         "1 place differs from what the records give, in 1 file.\n"
     )
     assert path.read_bytes() == before

@@ -14,7 +14,7 @@ from analysis.strict import artefacts, records
 from analysis.strict.findings import Finding
 from analysis.workers import quiet
 from experiments import profiles
-from experiments.table3 import GFL
+from experiments.tables.table3 import GFL
 from gfl.experiment import Experiment
 from gfl.predictions.schema import DETECTIONS
 from gfl.records.record import RunRecord, Store, run_id

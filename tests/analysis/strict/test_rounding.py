@@ -21,9 +21,10 @@ from recorded import of
 from analysis.strict.findings import compare
 from analysis.strict.rounding import DOUBLES, FITS, moved, variants
 from analysis.uncertainty import Difference
-from experiments import profiles, tables
+from experiments import profiles
 from experiments.matrix import plan
-from experiments.worker import ROOT
+from experiments.queue.worker import ROOT
+from experiments.tables import catalogue
 from gfl.experiment import Experiment
 
 # Other processors, as far as libraries can be told to do without some of this one's instructions.
@@ -76,7 +77,7 @@ def test_all_that_is_computed_is_moved_and_nothing_else() -> None:
     pd.testing.assert_frame_equal(moved(frame, 2), expected)
     declared = (profiles.SMOKE, Experiment(quality="joint", beta=2.5))
     assert moved(declared, 2) == declared
-    record = of(plan([tables.find("table-3")], profiles.SMOKE, [0])[0], fps=2.0)
+    record = of(plan([catalogue.find("table-3")], profiles.SMOKE, [0])[0], fps=2.0)
     twice = {name: 2 * value for name, value in record.metrics.items() if value is not None}
     assert moved(record, 2) == replace(record, metrics=record.metrics | twice, fps=4.0)
 

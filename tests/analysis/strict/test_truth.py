@@ -25,9 +25,9 @@ from analysis.library import KEPT, Library, MissingRuns, coco_results
 from analysis.strict import records, truth
 from analysis.strict.findings import Finding
 from analysis.workers import quiet
-from experiments import tables
 from experiments.matrix import plan
 from experiments.profiles import COCO, SMOKE
+from experiments.tables import catalogue
 from gfl.experiment import Experiment
 from gfl.predictions import matches, schema
 from gfl.predictions.matches import Evaluated
@@ -102,7 +102,7 @@ def coco_made(
     judge: Any = pycoco.COCO()
     judge.dataset = json.loads(json.dumps(dataset))  # pycocotools writes into it
     judge.createIndex()
-    for run in plan([tables.find("table-3")], COCO, SEEDS):
+    for run in plan([catalogue.find("table-3")], COCO, SEEDS):
         folder = store.reference_predictions("coco", run.id)
         folder.mkdir(parents=True)
         named = schema.write(Predictions(run.id, None, None, found_in(dataset, rng)), folder)

@@ -25,7 +25,7 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
 from experiments.profiles import COCO, PROFILES, SMOKE
-from experiments.table3 import TABLE
+from experiments.tables.table3 import TABLE
 from gfl import config, head
 from gfl.boxes import ANCHOR_SIDE, AnchorDelta
 from gfl.dense import DENSE

@@ -20,8 +20,8 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmengine.structures import InstanceData
 
-from experiments import tables
 from experiments.profiles import COCO, LAPTOP
+from experiments.tables import catalogue
 from gfl import config
 from gfl.errors import UserError
 from gfl.experiment import Experiment, schedule_of
@@ -29,7 +29,7 @@ from gfl.experiment import Experiment, schedule_of
 STOCK = Path(mmdet.__file__).parent / ".mim/configs/gfl"
 ROWS = {
     cell.row.marks[0]: cell.experiment
-    for cell in tables.find("table-4").cells()
+    for cell in catalogue.find("table-4").cells()
     if cell.experiment is not None
 }
 FILES = {

@@ -14,7 +14,7 @@ from pathlib import Path
 import own_folder
 import pytest
 
-from experiments.worker import ROOT
+from experiments.queue.worker import ROOT
 from gfl.records import account
 
 # Raises as the system does for an id that it has no name for.

@@ -29,7 +29,7 @@ import torch
 
 from experiments import own
 from experiments.profiles import COCO, SMOKE
-from experiments.tables import TABLES
+from experiments.tables.catalogue import TABLES
 from gfl import config
 from gfl.data.images import ImageError
 from gfl.errors import UserError

@@ -18,7 +18,7 @@ import torch
 from torch import distributed
 
 from experiments import profiles
-from experiments.worker import command
+from experiments.queue.worker import command
 from gfl.errors import UserError
 from gfl.experiment import Experiment
 from gfl.records.record import Request, RunRecord, run_id

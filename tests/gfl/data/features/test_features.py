@@ -32,8 +32,8 @@ from mmengine.dataset import Compose, DefaultSampler, pseudo_collate
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
-from experiments import estimates
 from experiments.profiles import PHOTOS
+from experiments.queue import estimates
 from gfl import config
 from gfl.data import photos
 from gfl.data.features import frozen, stored

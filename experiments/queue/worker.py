@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 
 from gfl.errors import UserError
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 TRAIN = (sys.executable, "-m", "gfl.training.worker")
 # SIGINT lets the worker finish a file it is writing; what does not answer is ended harder.
 PATIENCE = ((signal.SIGINT, 15.0), (signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from gfl.errors import UserError
 from gfl.experiment import PAPER_SCALE, Experiment, Host
 
-EXTRA = "experiments/extra.py"  # where rows that are not the paper's are declared
+EXTRA = "experiments/tables/extra.py"  # where rows that are not the paper's are declared
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Row:
 
     @property
     def is_extra(self) -> bool:
-        """Whether the row is not the paper's: one of ``experiments.extra``."""
+        """Whether the row is not the paper's: one of ``experiments.tables.extra``."""
         return not self.published
 
 
@@ -103,7 +103,7 @@ class Table:
     star: str = ""  # what a star after a figure means
     missing: str = "no number is published"  # what n/a means
     profiles: tuple[str, ...] | None = None  # the only ones that its rows run at; None: all
-    extra: tuple[Row, ...] = ()  # rows that are not the paper's (experiments.extra)
+    extra: tuple[Row, ...] = ()  # rows that are not the paper's (experiments.tables.extra)
 
     def __post_init__(self) -> None:
         width = len(self.groups) * len(self.columns)

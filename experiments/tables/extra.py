@@ -5,7 +5,7 @@ and are part of no claim, figure, order of rows or count. A row that the paper p
 ``table1.py`` to ``table4.py``.
 """
 
-from experiments.declare import Row
+from experiments.tables.declare import Row
 from gfl.experiment import Experiment
 
 ROWS: dict[str, tuple[Row, ...]] = {

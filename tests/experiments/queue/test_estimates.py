@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 import recorded
 
-from experiments import estimates, profiles, tables
+from experiments import profiles
 from experiments.matrix import Run, plan
-from experiments.worker import ROOT
+from experiments.queue import estimates
+from experiments.queue.worker import ROOT
+from experiments.tables import catalogue
 from gfl import config
 from gfl.experiment import Experiment, Profile, schedule_of
 from gfl.records.record import Store, run_id
@@ -117,7 +119,7 @@ def test_records_of_before_a_profile_had_all_its_keys_are_read(store: Store) -> 
 def test_a_fresh_clone_knows_what_every_run_of_the_reference_takes(tmp_path: Path) -> None:
     costs = estimates.costs(LAPTOP, Store(tmp_path / "runs", ROOT / "results"))
     assert costs.source == "of the reference's machine"
-    runs = plan(tables.TABLES.values(), LAPTOP, [0])
+    runs = plan(catalogue.TABLES.values(), LAPTOP, [0])
     assert len(runs) >= 35
     assert [run.id for run in runs if costs.seconds(run) is None] == []
 
@@ -164,7 +166,7 @@ def test_sizes_in_words() -> None:
 @pytest.mark.parametrize("name", profiles.PROFILES)
 def test_the_weights_are_as_large_as_said(name: str) -> None:
     largest: dict[tuple[str, str], int] = {}
-    for run in plan(tables.TABLES.values(), profiles.get(name), [0]):
+    for run in plan(catalogue.TABLES.values(), profiles.get(name), [0]):
         model = config.build(run.experiment, run.profile, 0)["model"]
         rest = {key: model.get(key) for key in ("train_cfg", "test_cfg")}
         parts = (model["backbone"], model["neck"], model["bbox_head"] | rest)

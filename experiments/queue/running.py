@@ -14,13 +14,13 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 
 from experiments import checkout, stale
-from experiments.attempt import Setting, attempt
-from experiments.display import Display
-from experiments.locks import RunLock
-from experiments.machine import Machine
 from experiments.matrix import Run, is_finished
+from experiments.queue.attempt import Setting, attempt
+from experiments.queue.display import Display
+from experiments.queue.locks import RunLock
+from experiments.queue.machine import Machine
+from experiments.queue.worker import TRAIN, Crew, WorkerError
 from experiments.stale import Today
-from experiments.worker import TRAIN, Crew, WorkerError
 from gfl.data import coco, photos
 from gfl.data.photos_spec import PhotosSpec
 from gfl.experiment import Profile
@@ -68,7 +68,7 @@ def run_missing(
         data = {(run.profile.dataset, run.profile.photos): run.profile for run in todo}
         for profile in data.values():
             prepare_data(profile, machine, display)
-        return _Shift(todo, before, Setting(store, machine, worker, jobs, again), display).work()
+        return Queue(todo, before, Setting(store, machine, worker, jobs, again), display).work()
 
 
 def prepare_data(profile: Profile, machine: Machine, display: Display) -> None:
@@ -105,7 +105,7 @@ def prepare_photos(spec: PhotosSpec, data: str | None, display: Display) -> phot
     return prepared
 
 
-class _Shift:
+class Queue:
     """One process's part of a table: a thread for each of ``jobs`` runs at a time.
 
     Which run is next, and all that is said, is one thread's to decide and to say.

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from experiments import matrix, profiles, tables
-from experiments.declare import Cell, Table
+from experiments import matrix, profiles
+from experiments.tables import catalogue
+from experiments.tables.declare import Cell, Table
 
 Grid = list[list[str]]
 Lines = list[dict[str, str]]  # by the column's name, with the group's in front: "ATSS/AP50"
 
-ABLATIONS = [table for table in tables.PAPERS.values() if table.name != "table-4"]
+ABLATIONS = [table for table in catalogue.PAPERS.values() if table.name != "table-4"]
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +30,8 @@ def printed(shared: Path) -> dict[str, Lines]:
     first, beside, *others = ([line.split("\t") for line in block] for block in blocks)
     cut = next(i for i, name in enumerate(beside[0]) if name.startswith("β"))  # 1b and 1c, abreast
     grids = [first, [line[:cut] for line in beside], [line[cut:] for line in beside], *others]
-    assert len(grids) == len(tables.TABLES)
-    return {name: _lines(grid) for name, grid in zip(tables.TABLES, grids, strict=True)}
+    assert len(grids) == len(catalogue.TABLES)
+    return {name: _lines(grid) for name, grid in zip(catalogue.TABLES, grids, strict=True)}
 
 
 def _lines(grid: Grid) -> Lines:
@@ -73,11 +74,11 @@ def _figure(cell: Cell, column: str, digits: int) -> str:
     return "n/a" if value is None else f"{value:.{digits}f}{star}"
 
 
-@pytest.mark.parametrize("name", tables.TABLES)
+@pytest.mark.parametrize("name", catalogue.TABLES)
 def test_every_figure_is_the_papers_and_none_is_missing(
     name: str, printed: dict[str, Lines]
 ) -> None:
-    declared, paper = _declared(tables.TABLES[name]), printed[name]
+    declared, paper = _declared(catalogue.TABLES[name]), printed[name]
     if name == "table-3":  # its marks slipped by a row in this copy of the text
         for line in (*declared, *paper):
             del line["QFL"], line["DFL"]
@@ -99,11 +100,11 @@ def test_every_figure_of_the_text_was_read(printed: dict[str, Lines]) -> None:
 
 
 def test_table_4_says_what_others_measured() -> None:
-    starred = [row for row in tables.find("4").rows if row.starred]
+    starred = [row for row in catalogue.find("4").rows if row.starred]
     assert {row.name for row in starred} == {"TridentNet", "CornerNet", "CenterNet"}
-    assert tables.find("4").star
-    assert len(tables.find("4").rows) == 36
-    assert sum(row.experiment is not None for row in tables.find("4").rows) == 5
+    assert catalogue.find("4").star
+    assert len(catalogue.find("4").rows) == 36
+    assert sum(row.experiment is not None for row in catalogue.find("4").rows) == 5
 
 
 def test_43_cells_of_tables_1_to_3_are_35_runs() -> None:
@@ -132,7 +133,7 @@ def test_cells_that_are_one_run_are_those_that_the_paper_prints_alike() -> None:
 
 def _cell(where: str) -> Cell:
     name, _, rest = where.partition("/")
-    for cell in tables.find(name).cells():
+    for cell in catalogue.find(name).cells():
         if rest == cell.key:
             return cell
     raise AssertionError(where)

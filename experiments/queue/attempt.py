@@ -10,10 +10,10 @@ from pathlib import Path
 
 from experiments import stale
 from experiments.checkout import code_state
-from experiments.machine import Machine
 from experiments.matrix import Run, is_finished
+from experiments.queue.machine import Machine
+from experiments.queue.worker import Crew, Event, WorkerError, command
 from experiments.stale import AGAIN, Today
-from experiments.worker import Crew, Event, WorkerError, command
 from gfl.errors import disk_error
 from gfl.files import replacing
 from gfl.records import digests

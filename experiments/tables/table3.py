@@ -1,6 +1,6 @@
 """Table 3: the effect of QFL and DFL on ATSS."""
 
-from experiments.declare import AP, AP50, AP75, FPS, Row, Table
+from experiments.tables.declare import AP, AP50, AP75, FPS, Row, Table
 from gfl.experiment import Experiment
 
 GFL = Experiment(quality="joint", boxes="general", dfl=True)

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from experiments import attempt
 from experiments.__main__ import main
-from experiments.worker import ROOT, command, log_tail
+from experiments.queue import attempt
+from experiments.queue.worker import ROOT, command, log_tail
 from gfl.records.record import Request, RunRecord
 
-FAKE_WORKER = Path(__file__).with_name("fake_worker.py")
+FAKE_WORKER = Path(__file__).parents[1] / "fake_worker.py"
 Trained = Callable[[], list[str]]
 Cli = Callable[..., int]
 

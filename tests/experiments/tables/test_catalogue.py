@@ -3,26 +3,27 @@ from pathlib import Path
 
 import pytest
 
-from experiments import profiles, tables
+from experiments import profiles
 from experiments.__main__ import main
-from experiments.declare import AP, AP50, Group, Row, Table
 from experiments.matrix import plan, select
+from experiments.tables import catalogue
+from experiments.tables.declare import AP, AP50, Group, Row, Table
 from gfl.errors import UserError
 from gfl.experiment import Experiment
 
 SMOKE = profiles.get("smoke")
-TABLE3 = tables.find("table-3")
+TABLE3 = catalogue.find("table-3")
 
 
 @pytest.mark.parametrize("name", ["3", "table-3", "table3", "Table 3", "table_3"])
 def test_a_table_is_found_by_any_of_its_names(name: str) -> None:
-    assert tables.find(name) is TABLE3
+    assert catalogue.find(name) is TABLE3
 
 
 @pytest.mark.parametrize("name", ["tabel-3", "table-33", "tables-3x"])
 def test_a_near_miss_is_named(name: str) -> None:
     with pytest.raises(UserError, match="did you mean 'table-3'"):
-        tables.find(name)
+        catalogue.find(name)
 
 
 def test_table_3_is_the_papers() -> None:
@@ -101,21 +102,21 @@ def test_what_to_run_is_named_in_several_ways() -> None:
 def test_a_table_in_parts_is_named_whole(name: str) -> None:
     shown, runs = select(name, SMOKE, [0])
     assert [table.name for table in shown] == ["table-1a", "table-1b", "table-1c"]
-    assert shown == tables.parts(name)
+    assert shown == catalogue.parts(name)
     papers = [run for run in runs if not run.is_extra]
     assert len({run.id for run in papers}) == len(papers) == 12 + 6 + 4
     with pytest.raises(UserError, match="has parts: table-1a, table-1b, table-1c"):
-        tables.find(name)
+        catalogue.find(name)
 
 
 @pytest.mark.parametrize("name", ["1a", "1(a)", "Table 1(a)", "table-1a", "table1a"])
 def test_a_part_is_named_by_its_letter(name: str) -> None:
-    assert tables.parts(name) == [tables.find(name)] == [tables.TABLES["table-1a"]]
+    assert catalogue.parts(name) == [catalogue.find(name)] == [catalogue.TABLES["table-1a"]]
 
 
 def test_all_is_every_table() -> None:
     shown, runs = select("all", SMOKE, [0])
-    assert shown == list(tables.TABLES.values())
+    assert shown == list(catalogue.TABLES.values())
     names = ["1a", "1b", "1c", "2a", "2b", "2c", "3", "4"]
     assert [table.name for table in shown] == [f"table-{name}" for name in names]
     assert {run.id for run in runs} == {run.id for t in shown for run in plan([t], SMOKE, [0])}
@@ -123,7 +124,7 @@ def test_all_is_every_table() -> None:
 
 def test_a_row_is_named_with_its_group_or_for_all_of_them() -> None:
     shown, (fcos, atss) = select("1a/IoU-branch", SMOKE, [0])
-    assert shown == [tables.find("1a")]
+    assert shown == [catalogue.find("1a")]
     assert (fcos.experiment.host, atss.experiment.host) == ("fcos", "atss")
     assert select("1a/IoU-branch/FCOS", SMOKE, [0]) == (shown, [fcos])
     assert select("1/IoU-branch/FCOS", SMOKE, [0]) == (shown, [fcos])
@@ -140,7 +141,7 @@ def test_table_4_is_run_at_the_papers_scale_only() -> None:
 
 
 def test_differences_are_taken_to_the_tables_baseline_in_the_same_group() -> None:
-    table = tables.find("1a")
+    table = catalogue.find("1a")
     for cell in table.cells():
         base = table.baseline_of(cell)
         if cell.row.name == "centerness-branch":
@@ -151,7 +152,7 @@ def test_differences_are_taken_to_the_tables_baseline_in_the_same_group() -> Non
 
 
 def test_in_table_1b_each_detector_is_its_own_baseline() -> None:
-    table = tables.find("1b")
+    table = catalogue.find("1b")
     found = {cell.row.name: table.baseline_of(cell) for cell in table.cells()}
     assert {name: base and base.row.name for name, base in found.items()} == {
         name + suffix: name if suffix else None
@@ -161,7 +162,7 @@ def test_in_table_1b_each_detector_is_its_own_baseline() -> None:
 
 
 def test_table_4_has_no_baseline() -> None:
-    table = tables.find("4")
+    table = catalogue.find("4")
     assert {table.baseline_of(cell) for cell in table.cells()} == {None}
 
 

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from experiments import machine, profiles
-from experiments.machine import Machine, visible_gpus
+from experiments import profiles
+from experiments.queue import machine
+from experiments.queue.machine import Machine, visible_gpus
 
 SMOKE, GPU, COCO = (profiles.get(name) for name in ("smoke", "gpu", "coco"))
 

@@ -8,8 +8,8 @@ import traceback
 from collections.abc import Mapping
 from dataclasses import replace
 
-from experiments import table1, table2, table3, table4
-from experiments.declare import EXTRA, Row, Table
+from experiments.tables import table1, table2, table3, table4
+from experiments.tables.declare import EXTRA, Row, Table
 from gfl import escape
 from gfl.errors import UserError, did_you_mean
 from gfl.experiment import Experiment, Profile
@@ -34,13 +34,13 @@ def with_extra(rows: Mapping[str, tuple[Row, ...]]) -> dict[str, Table]:
 
 
 def _declared() -> dict[str, Table]:
-    """Return the tables with ``experiments/extra.py``'s rows.
+    """Return the tables with ``experiments/tables/extra.py``'s rows.
 
     A mistake there ends a command in one line, as any mistake of its user does; whoever else
     imports this module (tests, notebooks) gets the exception.
     """
     try:
-        from experiments.extra import ROWS
+        from experiments.tables.extra import ROWS
 
         return with_extra(ROWS)
     except Exception as err:
@@ -52,12 +52,14 @@ def _declared() -> dict[str, Table]:
 
 
 def _mistake(err: Exception) -> str:
-    """Say what is wrong in ``experiments/extra.py``, and in which line if that is known."""
+    """Say what is wrong in ``experiments/tables/extra.py``, and in which line if that is known."""
     text = str(err) or type(err).__name__
     if text.startswith(EXTRA):
         return text
     frames = traceback.walk_tb(err.__traceback__)
-    lines = [n for frame, n in frames if frame.f_globals.get("__name__") == "experiments.extra"]
+    lines = [
+        n for frame, n in frames if frame.f_globals.get("__name__") == "experiments.tables.extra"
+    ]
     if isinstance(err, SyntaxError):
         text, lines = f"not Python: {err.msg}", [err.lineno]
     return f"{EXTRA}{f', line {lines[-1]}' if lines else ''}: {text}"

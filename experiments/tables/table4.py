@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from experiments.declare import AP, AP50, AP75, APL, APM, APS, FPS, Row, Table
+from experiments.tables.declare import AP, AP50, AP75, APL, APM, APS, FPS, Row, Table
 from gfl.experiment import PAPER_SCALE, Backbone, Experiment
 
 # As printed: method | backbone | epochs | multi-scale training | FPS | the six figures | reference.

@@ -11,15 +11,16 @@ from pathlib import Path
 import pytest
 from extra_rows import GFL, OWN, QFL_3, declare
 
-from experiments import extra, matrix, profiles, tables
+from experiments import matrix, profiles
 from experiments.__main__ import main
-from experiments.declare import Row, Table
-from experiments.worker import ROOT
+from experiments.queue.worker import ROOT
+from experiments.tables import catalogue, extra
+from experiments.tables.declare import Row, Table
 from gfl.errors import UserError
 from gfl.experiment import Experiment
 from gfl.records.record import Store
 
-FAKE_WORKER = Path(__file__).with_name("fake_worker.py")
+FAKE_WORKER = Path(__file__).parents[1] / "fake_worker.py"
 SMOKE = profiles.get("smoke")
 RUN_AT_SMOKE = [name for name in OWN if name != "table-4"]
 
@@ -55,11 +56,11 @@ def papers(names: dict[str, Table], profile: str) -> dict[tuple[str, ...], str]:
 def test_the_papers_cells_and_runs_are_the_same_beside_it(
     name: str, profile: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = papers(tables.PAPERS, profile)
-    cells = list(tables.PAPERS[name].cells())
+    before = papers(catalogue.PAPERS, profile)
+    cells = list(catalogue.PAPERS[name].cells())
     table = declare(name, monkeypatch)
     assert list(table.cells()) == cells
-    alone = dict(tables.PAPERS) | {name: table}
+    alone = dict(catalogue.PAPERS) | {name: table}
     after = papers(alone, profile)
     assert list(after.items()) == list(before.items())
     for run in matrix.plan(alone.values(), profiles.get(profile), [0]):
@@ -92,7 +93,7 @@ def test_it_is_run_recorded_and_promoted_as_the_papers_are(
     assert call(store, "status", target) == 0
     lines = [line for line in capfd.readouterr().out.splitlines() if "not in the paper" in line]
     assert [line.split()[-4:] for line in lines[:-1]] == [["not", "in", "the", "paper"]] * len(ids)
-    first = matrix.plan([tables.PAPERS[name]], SMOKE, [0])[0]
+    first = matrix.plan([catalogue.PAPERS[name]], SMOKE, [0])[0]
     assert call(store, "diff", first.id, ids[0]) == 0
     assert call(store, "config", ids[0]) == 0
     assert f"Run {ids[0]}: {target}" in capfd.readouterr().out
@@ -116,8 +117,8 @@ def test_a_run_that_the_paper_has_elsewhere_stays_the_papers(
 def test_status_counts_it_apart(
     store: Store, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
 ) -> None:
-    for name in tables.TABLES:
-        monkeypatch.setitem(tables.TABLES, name, tables.PAPERS[name])
+    for name in catalogue.TABLES:
+        monkeypatch.setitem(catalogue.TABLES, name, catalogue.PAPERS[name])
     declare("table-1a", monkeypatch)
     assert call(store, "status", "--json") == 0
     runs = json.loads(capfd.readouterr().out)["runs"]
@@ -159,42 +160,50 @@ def test_it_is_run_where_its_table_is(
     ],
 )  # fmt: skip
 def test_what_cannot_stand_in_a_table_is_refused(name: str, row: Row, why: str) -> None:
-    with pytest.raises(ValueError, match=f"experiments/extra.py: {name}, row '{row.key}'.*{why}"):
-        tables.with_extra({name: (row,)})
+    with pytest.raises(
+        ValueError, match=f"experiments/tables/extra.py: {name}, row '{row.key}'.*{why}"
+    ):
+        catalogue.with_extra({name: (row,)})
 
 
 def test_what_cannot_stand_beside_another_is_refused() -> None:
     for again in (OWN["table-1c"], replace(OWN["table-1c"], label="again")):
         with pytest.raises(ValueError, match=r"experiments/extra\.py: table-1c"):
-            tables.with_extra({"table-1c": (OWN["table-1c"], again)})
+            catalogue.with_extra({"table-1c": (OWN["table-1c"], again)})
 
 
 def test_a_row_without_its_comma_is_refused() -> None:
     with pytest.raises(ValueError, match=r"table-1c: a single row needs a comma after it"):
-        tables.with_extra({"table-1c": OWN["table-1c"]})  # type: ignore[dict-item]
+        catalogue.with_extra({"table-1c": OWN["table-1c"]})  # type: ignore[dict-item]
 
 
 def test_an_unknown_table_is_refused() -> None:
     with pytest.raises(ValueError, match="unknown table 'table-1d'; did you mean 'table-1"):
-        tables.with_extra({"table-1d": (OWN["table-1c"],)})
+        catalogue.with_extra({"table-1d": (OWN["table-1c"],)})
 
 
 MISTAKES = {
     "unknown table": (
         'ROWS = {"table-1d": (Row("3", Experiment()),)}',
-        "experiments/extra.py: unknown table 'table-1d'; did you mean 'table-1c'?",
+        "experiments/tables/extra.py: unknown table 'table-1d'; did you mean 'table-1c'?",
     ),
     "no experiment": (
         'ROWS = {"table-1c": (Row("3", None),)}',
-        "experiments/extra.py: table-1c, row '3' has no experiment to run",
+        "experiments/tables/extra.py: table-1c, row '3' has no experiment to run",
     ),
     "unknown value": (
         'ROWS = {\n    "table-1c": (Row("3", Experiment(quality="joit")),)\n}',
-        "experiments/extra.py, line 4: unknown quality 'joit'; did you mean 'joint'?",
+        "experiments/tables/extra.py, line 4: unknown quality 'joit'; did you mean 'joint'?",
     ),
-    "unknown factor": ("ROWS = Experiment(bta=3.0)", "experiments/extra.py, line 3: Experiment"),
-    "no Python": ("ROWS = {", "experiments/extra.py, line 3: not Python: '{' was never closed"),
-    "nothing": ("", "experiments/extra.py: cannot import name 'ROWS'"),
+    "unknown factor": (
+        "ROWS = Experiment(bta=3.0)",
+        "experiments/tables/extra.py, line 3: Experiment",
+    ),
+    "no Python": (
+        "ROWS = {",
+        "experiments/tables/extra.py, line 3: not Python: '{' was never closed",
+    ),
+    "nothing": ("", "experiments/tables/extra.py: cannot import name 'ROWS'"),
 }
 
 
@@ -203,11 +212,11 @@ MISTAKES = {
 def test_a_mistake_ends_a_command_in_one_line(
     tmp_path: Path, package: str, rows: str, complaint: str
 ) -> None:
-    names = "from experiments.declare import Row\nfrom gfl.experiment import Experiment\n"
+    names = "from experiments.tables.declare import Row\nfrom gfl.experiment import Experiment\n"
     (tmp_path / "extra.py").write_text(names + rows)
     program = (
-        "import runpy, sys, experiments\n"
-        "experiments.__path__.insert(0, sys.argv.pop())\n"
+        "import runpy, sys, experiments.tables\n"
+        "experiments.tables.__path__.insert(0, sys.argv.pop())\n"
         f"runpy.run_module('{package}', run_name='__main__', alter_sys=True)\n"
     )
     done = subprocess.run(
@@ -220,7 +229,7 @@ def test_a_mistake_ends_a_command_in_one_line(
 
 
 def test_a_row_of_the_papers_has_a_number() -> None:
-    table = tables.PAPERS["table-1c"]
+    table = catalogue.PAPERS["table-1c"]
     for published in ((), (None, None, None)):
         row = Row("3.5", Experiment(quality="joint", beta=3.5), published)
         with pytest.raises(ValueError, match=r"row '3\.5': no number of it .*extra\.py"):
@@ -230,7 +239,7 @@ def test_a_row_of_the_papers_has_a_number() -> None:
 def test_a_baseline_may_be_of_ones_own() -> None:
     plain = Row("General to 8", Experiment(boxes="general", y_n=8.0), marks=("", ""))
     dfl = replace(plain, name="DFL to 8", experiment=Experiment(boxes="general", dfl=True, y_n=8.0))
-    table = tables.with_extra({"table-3": (plain, replace(dfl, baseline="General to 8"))})[
+    table = catalogue.with_extra({"table-3": (plain, replace(dfl, baseline="General to 8"))})[
         "table-3"
     ]
     one, other = table.extra_cells()
@@ -250,6 +259,6 @@ def test_the_example_is_declared_and_can_be_named(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize("profile", profiles.PROFILES)
 def test_no_row_as_declared_is_a_run_that_its_table_has(profile: str) -> None:
     """Also by the ids, which hash what a run is: the declaration goes by the factors."""
-    for table in tables.with_extra(extra.ROWS).values():
+    for table in catalogue.with_extra(extra.ROWS).values():
         for run in matrix.plan([table], profiles.get(profile), [0]):
             assert len(run.rows) == 1, run.rows

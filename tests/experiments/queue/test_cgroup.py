@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import cgroup, machine
+from experiments.queue import cgroup, machine
 
 Write = Callable[..., None]
 

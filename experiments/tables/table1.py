@@ -1,6 +1,6 @@
 """Table 1: the study on QFL."""
 
-from experiments.declare import AP, AP50, AP75, APL, APM, APS, Group, Row, Table
+from experiments.tables.declare import AP, AP50, AP75, APL, APM, APS, Group, Row, Table
 from gfl.experiment import Experiment
 
 SIX = (AP, AP50, AP75, APS, APM, APL)

@@ -13,7 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table as Grid
 from rich.text import Text
 
-from experiments.progress import Clock, RunProgress, TableProgress, duration
+from experiments.queue.progress import Clock, RunProgress, TableProgress, duration
 from experiments.stale import by
 from gfl import escape
 from gfl.records.record import RunRecord

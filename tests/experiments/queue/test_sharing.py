@@ -16,15 +16,16 @@ import pytest
 
 from experiments import profiles
 from experiments.__main__ import main
-from experiments.locks import RunLock, is_locked
-from experiments.worker import ROOT
+from experiments.queue.locks import RunLock, is_locked
+from experiments.queue.worker import ROOT
 from gfl.experiment import Experiment
 from gfl.records.record import RunRecord, run_id
 
-FAKE_WORKER = Path(__file__).with_name("fake_worker.py")
+FAKE_WORKER = Path(__file__).parents[1] / "fake_worker.py"
 PROGRAM = (
-    "import sys; from experiments import tables; from experiments.__main__ import main; "
-    "tables.TABLES.update(tables.PAPERS); "  # as in this process (conftest.py)
+    "import sys; from experiments.__main__ import main; "
+    "from experiments.tables import catalogue; "
+    "catalogue.TABLES.update(catalogue.PAPERS); "  # as in this process (conftest.py)
     "sys.exit(main(sys.argv[2:], worker=[sys.executable, sys.argv[1]]))"
 )
 SMOKE = profiles.get("smoke")

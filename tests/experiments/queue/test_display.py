@@ -3,8 +3,8 @@ import io
 import recorded
 from rich.console import Console
 
-from experiments.display import Display
-from experiments.progress import TableProgress, duration
+from experiments.queue.display import Display
+from experiments.queue.progress import TableProgress, duration
 
 
 class Clock:

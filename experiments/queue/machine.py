@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from experiments import cgroup
+from experiments.queue import cgroup
 from gfl import hardware
 from gfl.errors import UserError
 from gfl.experiment import Profile

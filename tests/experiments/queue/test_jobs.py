@@ -11,16 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from experiments import machine, profiles, worker
+from experiments import profiles
 from experiments.__main__ import main
-from experiments.display import Display
-from experiments.locks import is_locked
-from experiments.machine import Machine
-from experiments.worker import ROOT
+from experiments.queue import machine, worker
+from experiments.queue.display import Display
+from experiments.queue.locks import is_locked
+from experiments.queue.machine import Machine
+from experiments.queue.worker import ROOT
 from gfl.errors import UserError
 from gfl.shapes import embedded
 
-FAKE_WORKER = Path(__file__).with_name("fake_worker.py")
+FAKE_WORKER = Path(__file__).parents[1] / "fake_worker.py"
 SMOKE = profiles.get("smoke")
 Trained = Callable[[], list[str]]
 Cli = Callable[..., int]

@@ -1,7 +1,7 @@
 """Table 2: the study on DFL."""
 
-from experiments.declare import Row, Table
-from experiments.table1 import BASES, FCOS_AND_ATSS, ON_FCOS, SIX
+from experiments.tables.declare import Row, Table
+from experiments.tables.table1 import BASES, FCOS_AND_ATSS, ON_FCOS, SIX
 from gfl.experiment import Experiment
 
 # Its weight: inferred, and chosen by a sweep of its own (results/tuning/laptop-gaussian.md).
