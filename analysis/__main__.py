@@ -7,8 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from analysis import agreement, render, staleness, tables
-from analysis.sheet import sheet
+from analysis.tables import agreement, fill, render, staleness
+from analysis.tables.layout import sheet
 from experiments import profiles
 from experiments.cli import Parser, add_folders, add_profile, chosen, guarded
 from experiments.matrix import check_writable
@@ -138,7 +138,7 @@ def _figure(args: argparse.Namespace) -> int:
     if args.data and (args.weights or args.annotations):
         raise UserError("--data is for figures of runs: leave it out with --weights, --annotations")
     if args.weights:
-        from analysis.evaluations import COCO, FOLDER, Evaluations
+        from analysis.errors.evaluations import COCO, FOLDER, Evaluations
 
         library = Evaluations.of(store, args.weights)
         folder = store.runs / FOLDER / "figures"
@@ -149,11 +149,13 @@ def _figure(args: argparse.Namespace) -> int:
 
 
 def _errors(args: argparse.Namespace) -> int:
-    from analysis import error_tables  # pandas takes a while, and --help needs none
+    from analysis.errors import (
+        tables as error_tables,  # pandas takes a while, and --help needs none
+    )
 
     profile, store = chosen(args)
     if args.weights:
-        from analysis import evaluations
+        from analysis.errors import evaluations
 
         return evaluations.write_errors(args.weights, store, args.annotations)
     return error_tables.write(profile, store, args.store == "runs", args.annotations)
@@ -169,7 +171,7 @@ def _report(args: argparse.Namespace) -> int:
 
 
 def _audit(args: argparse.Namespace) -> int:
-    from analysis import audit  # pandas takes a while, and --help needs none
+    from analysis.audit import command as audit  # pandas takes a while, and --help needs none
 
     if args.profile is not None:
         profiles.get(args.profile)  # that a name is misspelt is said here as everywhere
@@ -198,11 +200,11 @@ def _table(args: argparse.Namespace) -> int:
 
 
 def _one(table: Table, profile: Profile, store: Store, with_own: bool, write: bool) -> None:
-    from analysis import terminal  # rich takes a while, and --help needs none
+    from analysis.tables import terminal  # rich takes a while, and --help needs none
 
-    filled = tables.fill_all(table, profile, store)
+    filled = fill.fill_all(table, profile, store)
     made = sheet(table, profile, filled, with_own)
-    runs = any(tables.is_run(table, profile, f.cell) for f in filled)
+    runs = any(fill.is_run(table, profile, f.cell) for f in filled)
     verdicts = agreement.lines(filled) if with_own and runs else []
     changed = staleness.lines(filled, with_own) if runs else []
     terminal.show(made, [*verdicts, *changed])

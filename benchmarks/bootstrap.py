@@ -100,7 +100,7 @@ def _run(argv: Sequence[str] | None) -> int:
     parser.add_argument("--images", type=int, default=5000, help="objects go with them (5000)")
     args = parser.parse_args(argv)
 
-    from analysis.resampling import evaluate, resamples
+    from analysis.stats.resampling import evaluate, resamples
     from gfl.predictions.matching import match
 
     scale = Scale(images=args.images, objects=36_000 * args.images // 5000)

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from analysis.claims.tried import bounds_at
+from analysis.claims.verdict_on_runs import bounds_at
 from experiments.claims import CLAIMS
 from experiments.claims.declare import Check, Claim, Contrast, Measured
 from experiments.profiles import SEEDS, TUNING_SEED

@@ -8,12 +8,13 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from analysis.claims import printed, wording
-from analysis.claims.correction import LEVEL, METHOD, SOURCES
-from analysis.claims.printed import Printed, PrintedCheck
-from analysis.claims.trial import AtProfile, Trial
-from analysis.claims.tried import Tried, TriedCheck
-from analysis.uncertainty import RESAMPLES
+from analysis.claims import verdict_on_paper as printed
+from analysis.claims import wording
+from analysis.claims.verdict_on_paper import Printed, PrintedCheck
+from analysis.claims.verdict_on_runs import Tried, TriedCheck
+from analysis.claims.verdicts import AtProfile, Trial
+from analysis.stats.correction import LEVEL, METHOD, SOURCES
+from analysis.stats.uncertainty import RESAMPLES
 from experiments import profiles
 from experiments.claims.declare import Claim
 

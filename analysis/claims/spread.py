@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from analysis.library import Library
-from analysis.uncertainty import seed_noise
+from analysis.stats.uncertainty import seed_noise
 from experiments import profiles
 from experiments.cli import guarded
 from experiments.tables.table1 import SIX

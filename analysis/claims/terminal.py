@@ -9,8 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.claims import wording
-from analysis.claims.trial import Trial
-from analysis.terminal import WIDEST_TEXT, screen
+from analysis.claims.verdicts import Trial
+from analysis.tables.terminal import WIDEST_TEXT, screen
 from gfl.terminal import legible
 
 STYLES = {

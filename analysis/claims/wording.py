@@ -6,9 +6,9 @@ import math
 from collections import Counter
 from collections.abc import Iterable
 
-from analysis.claims.correction import LEVEL, METHOD, Bounds, Verdict
-from analysis.claims.trial import AtProfile, Trial
-from analysis.claims.tried import Tried, TriedCheck
+from analysis.claims.verdict_on_runs import Tried, TriedCheck
+from analysis.claims.verdicts import AtProfile, Trial
+from analysis.stats.correction import LEVEL, METHOD, Bounds, Verdict
 
 PRINTED: tuple[str, ...] = ("holds", "holds in part", "does not hold", "not decidable")
 OURS: tuple[Verdict, ...] = ("supported", "refuted", "within noise", "untested")

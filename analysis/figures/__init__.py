@@ -1,6 +1,6 @@
 """The paper's figures and three beyond it, each a function of a library and a profile."""
 
-from analysis.figures import plate
+from analysis.figures import figure
 from analysis.figures.ambiguity import ambiguity
 from analysis.figures.calibration import calibration
 from analysis.figures.fig1 import fig1
@@ -15,7 +15,7 @@ from analysis.figures.fig9 import fig9
 from analysis.figures.simulation import simulation
 
 # In the paper's order, whatever the order of the modules above.
-FIGURES = dict(sorted(plate.FIGURES.items(), key=lambda item: (not item[0][0].isdigit(), item[0])))
+FIGURES = dict(sorted(figure.FIGURES.items(), key=lambda item: (not item[0][0].isdigit(), item[0])))
 
 __all__ = [
     "FIGURES",

@@ -11,11 +11,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from analysis import style
-from analysis.best import RULE, Best, best
-from analysis.distributions import PEAK_MASS, VALLEY, Atoms, two_peaks, wasserstein
-from analysis.figures.plate import Plate, figure
-from analysis.statistics import INTERVAL, Estimate, over_images, share
+from analysis.figures import style
+from analysis.figures.figure import DrawnFigure, figure
+from analysis.measures.best_positives import RULE, Best, best
+from analysis.measures.densities import PEAK_MASS, VALLEY, Atoms, two_peaks, wasserstein
+from analysis.stats.statistics import INTERVAL, Estimate, over_images, share
 from experiments.tables.table2 import TABLE_2A
 from gfl.experiment import Profile
 from gfl.shapes.side_labels import SIDES
@@ -130,7 +130,7 @@ def _named(name: str, estimate: Estimate) -> dict[str, float]:
     "answers are, how often P(x) has two peaks and how wide it is.",
     needs="the known distribution of every side",
 )
-def ambiguity(library: Library, profile: Profile) -> Plate:
+def ambiguity(library: Library, profile: Profile) -> DrawnFigure:
     runs = tuple(record.id for record in library.need(METHODS.values(), profile))
     frames = {name: sides(name, best(library, e, profile)) for name, e in METHODS.items()}
     apart, gaps = distances(frames), by_gap(frames)
@@ -160,7 +160,7 @@ def ambiguity(library: Library, profile: Profile) -> Plate:
         f"{VALLEY} of the lower, so never nearer than 2 bins; Wilson's interval. (b, c) at 0: "
         "sharp sides; a Dirac delta has no width",
     )  # fmt: skip
-    return Plate(page, pd.concat([apart, gaps], ignore_index=True), runs)
+    return DrawnFigure(page, pd.concat([apart, gaps], ignore_index=True), runs)
 
 
 def _handles(names: Iterable[str]) -> list[Line2D]:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis import style
-from analysis.figures.plate import Plate, figure
-from analysis.statistics import BINS, INTERVAL, Estimate, over_images, reliability
+from analysis.figures import style
+from analysis.figures.figure import DrawnFigure, figure
+from analysis.stats.statistics import BINS, INTERVAL, Estimate, over_images, reliability
 from experiments.tables.table1 import TABLE_1A
 from gfl.experiment import Experiment, Profile
 
@@ -57,7 +57,7 @@ def curve(experiment: Experiment, frame: pd.DataFrame) -> pd.DataFrame:
     "there are, and the expected calibration error, for every use of quality in Table 1a. On the "
     "diagonal a score is the IoU to expect.",
 )
-def calibration(library: Library, profile: Profile) -> Plate:
+def calibration(library: Library, profile: Profile) -> DrawnFigure:
     runs = tuple(record.id for record in library.need(VARIANTS, profile))
     curves = {e.quality: curve(e, library.detections(e, profile)) for e in VARIANTS}
     page = style.canvas(style.COLUMN, 5.0)
@@ -79,7 +79,7 @@ def calibration(library: Library, profile: Profile) -> Plate:
         f"width, those of fewer than {FEW} not drawn; error: sum over bins of count/N |mean score "
         f"- mean IoU|, {INTERVAL}",
     )  # fmt: skip
-    return Plate(page, pd.concat(curves.values(), ignore_index=True), runs)
+    return DrawnFigure(page, pd.concat(curves.values(), ignore_index=True), runs)
 
 
 def _curve(upper: Axes, middle: Axes, quality: str, rows: pd.DataFrame) -> None:

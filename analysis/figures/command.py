@@ -8,7 +8,7 @@ from pathlib import Path
 
 from analysis import photographs
 from analysis.figures import FIGURES
-from analysis.figures.plate import MARK, FigureOf, Plate
+from analysis.figures.figure import MARK, DrawnFigure, FigureOf
 from analysis.library import Library
 from analysis.photographs import NotInData
 from gfl import escape
@@ -107,6 +107,6 @@ def draw_annotations(
     return 0
 
 
-def _write(figure: FigureOf, plate: Plate, folder: Path, mark: str) -> None:
+def _write(figure: FigureOf, plate: DrawnFigure, folder: Path, mark: str) -> None:
     paths = plate.save(folder, f"fig{figure.name}{mark}")
     say(f"figure {figure.name}:", ", ".join(map(str, paths)))

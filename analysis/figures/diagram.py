@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 
-from analysis import style
+from analysis.figures import style
 from gfl.boxes import representation
 from gfl.dense import DENSE
 from gfl.experiment import Experiment

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from analysis import style
+from analysis.figures import style
 from analysis.figures.diagram import Output, Point, Sketch, facts, outputs, score, with_quality
-from analysis.figures.plate import Plate, figure
+from analysis.figures.figure import DrawnFigure, figure
 from gfl.experiment import Experiment, Profile
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ ONE_HOT, SOFT = (0.0, 0.0, 1.0, 0.0, 0.0), (0.0, 0.0, 0.75, 0.0, 0.0)
     "at positives only, and meet for the first time in the score of a detection. (b) One vector, "
     "trained at every location, is that score.",
 )
-def fig1(library: Library, profile: Profile) -> Plate:
+def fig1(library: Library, profile: Profile) -> DrawnFigure:
     top = sum(HEIGHTS)
     sketch = Sketch(style.PAGE, top + 0.2)
     for x, title in ((SPLIT / 2, "training"), ((SPLIT + style.PAGE) / 2, "test")):
@@ -42,7 +42,7 @@ def fig1(library: Library, profile: Profile) -> Plate:
         place, title = (0.1, top + height - 0.14), f"({mark}) {name}"
         sketch.text(place, title, ha="left", weight="bold", fontsize=style.TEXT)
         _row(sketch, top, experiment)
-    return Plate(sketch.figure, pd.DataFrame(facts(ROWS)))
+    return DrawnFigure(sketch.figure, pd.DataFrame(facts(ROWS)))
 
 
 def _row(sketch: Sketch, bottom: float, experiment: Experiment) -> None:

@@ -14,10 +14,9 @@ from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import NullLocator
 
-from analysis import style
-from analysis.figures import window
-from analysis.figures.plate import Plate, figure
-from analysis.statistics import INTERVAL, Estimate, over_images, spearman
+from analysis.figures import style, window
+from analysis.figures.figure import DrawnFigure, figure
+from analysis.stats.statistics import INTERVAL, Estimate, over_images, spearman
 from gfl.errors import UserError
 from gfl.experiment import Experiment, Profile
 from gfl.predictions.schema import BACKGROUND_SCORE
@@ -68,13 +67,13 @@ def decoded(frame: pd.DataFrame) -> pd.DataFrame:
     "an object.",
     on_images=True,
 )
-def fig2a(library: Library, profile: Profile) -> Plate:
+def fig2a(library: Library, profile: Profile) -> DrawnFigure:
     every = background(library.locations(IOU_BRANCH, profile).frame)
     if every.empty:
         raise UserError("figure 2a: no stored background location has a class score under 0.3")
     every = every.join(decoded(every))
     found, runs = every.head(PATCHES), (library.id(IOU_BRANCH, profile),)
-    return Plate.on_images(
+    return DrawnFigure.on_images(
         library,
         profile,
         lambda: _patches(library, profile, found, runs),
@@ -202,7 +201,7 @@ def correlations(scores: Scores) -> dict[str, Estimate]:
     "IoU-branch's are two scores, the joint representation's is one. Below, the rank correlation "
     "of the final score with the true IoU, the number behind the picture.",
 )
-def fig2b(library: Library, profile: Profile) -> Plate:
+def fig2b(library: Library, profile: Profile) -> DrawnFigure:
     runs = [record.id for record in library.need([IOU_BRANCH, JOINT], profile)]
     both = [
         Scores(experiment.quality, library.locations(experiment, profile).frame)
@@ -230,7 +229,7 @@ def fig2b(library: Library, profile: Profile) -> Plate:
         f"{int(counts.sampled.sum()):,} random locations, nearly all background, whose true IoU is "
         f"the highest with any object; {INTERVAL}",
     )  # fmt: skip
-    return Plate(page, pd.concat([points, rows], ignore_index=True), tuple(runs))
+    return DrawnFigure(page, pd.concat([points, rows], ignore_index=True), tuple(runs))
 
 
 def _sample(scores: Scores) -> pd.DataFrame:

@@ -18,11 +18,10 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.patheffects import withStroke
 
-from analysis import style
-from analysis.best import RULE, Best, best, best_labelled
-from analysis.distributions import entropy, two_peaks
-from analysis.figures import window
-from analysis.figures.plate import Plate, figure
+from analysis.figures import style, window
+from analysis.figures.figure import DrawnFigure, figure
+from analysis.measures.best_positives import RULE, Best, best, best_labelled
+from analysis.measures.densities import entropy, two_peaks
 from experiments.tables.table3 import GFL
 from gfl.errors import UserError
 from gfl.experiment import Profile
@@ -84,7 +83,7 @@ def _depth(p: np.ndarray) -> float:
     "each, P(x) of the four sides where the sides are. Picked by rule.",
     on_images=True,
 )
-def fig3(library: Library, profile: Profile) -> Plate:
+def fig3(library: Library, profile: Profile) -> DrawnFigure:
     find = best if profile.dataset is not None else best_labelled
     found = find(library, GFL, profile)
     chosen = picked(found)
@@ -92,7 +91,7 @@ def fig3(library: Library, profile: Profile) -> Plate:
         raise UserError(f"figure 3: no object is found with a score of {LEAST_SCORE} or more")
     runs = (library.id(GFL, profile),)
     shown = [int(found.frame.image_id.iloc[i]) for _, i in chosen]
-    return Plate.on_images(
+    return DrawnFigure.on_images(
         library,
         profile,
         lambda: _drawn(found, chosen, [library.image(profile, id) for id in shown], runs),

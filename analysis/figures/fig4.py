@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from analysis import style
+from analysis.figures import style
 from analysis.figures.diagram import Output, Point, Sketch, box_weight, facts, outputs
-from analysis.figures.plate import Plate, figure
+from analysis.figures.figure import DrawnFigure, figure
 from experiments.tables.table3 import GFL
 from gfl.experiment import Experiment, Profile
 
@@ -30,7 +30,7 @@ FLAT = (0.1, 0.25, 0.6, 1.0, 0.7, 0.3, 0.35, 0.15)  # some General distribution
     "one vector trained by QFL, and a side of the box a distribution over n + 1 bins, trained by "
     "DFL beside GIoU.",
 )
-def fig4(library: Library, profile: Profile) -> Plate:
+def fig4(library: Library, profile: Profile) -> DrawnFigure:
     sketch = Sketch(style.PAGE, HEIGHT)
     for i, (name, experiment) in enumerate(ROWS):
         corner = (i * HALF, 0.0)
@@ -39,7 +39,7 @@ def fig4(library: Library, profile: Profile) -> Plate:
         title = f"({'ab'[i]}) {name}"
         sketch.text(place, title, ha="left", weight="bold", fontsize=style.TEXT)
         _half(sketch, corner[0], experiment, profile)
-    return Plate(sketch.figure, pd.DataFrame(facts(ROWS)))
+    return DrawnFigure(sketch.figure, pd.DataFrame(facts(ROWS)))
 
 
 def _half(sketch: Sketch, left: float, experiment: Experiment, profile: Profile) -> None:

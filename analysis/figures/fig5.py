@@ -13,9 +13,10 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from analysis import positives, style
-from analysis.figures.plate import Plate, figure
-from analysis.positives import Positives
+from analysis.figures import style
+from analysis.figures.figure import DrawnFigure, figure
+from analysis.measures import positives
+from analysis.measures.positives import Positives
 from experiments import profiles
 from experiments.tables.table1 import TABLE_1C
 from experiments.tables.table2 import TABLE_2B
@@ -57,7 +58,7 @@ def qfl(betas: Sequence[float], points: int = 199) -> pd.DataFrame:
     "Quality focal loss at y = 0.5 over the estimate σ for every β of Table 1c. β = 0 is cross "
     "entropy, whose least value is not 0.",
 )
-def fig5a(library: Library, profile: Profile) -> Plate:
+def fig5a(library: Library, profile: Profile) -> DrawnFigure:
     numbers = qfl(BETAS)
     page = style.canvas(height=2.3)
     axes = page.subplots()
@@ -70,7 +71,7 @@ def fig5a(library: Library, profile: Profile) -> Plate:
     axes.set(xlabel="estimate σ", ylabel="loss (nats)", xlim=(0, 1), ylim=(0, 2.05))
     axes.set_title(f"QFL at y = {QUALITY:g}")
     axes.legend(loc="upper center", facecolor="white", frameon=True, framealpha=1, edgecolor="none")
-    return Plate(page, numbers)
+    return DrawnFigure(page, numbers)
 
 
 def tilted(shape: np.ndarray, mean: float) -> np.ndarray:
@@ -119,7 +120,7 @@ def least_dfl(mean: float = MEAN) -> float:
     "Three distributions of one mean, which is all that a box loss sees of them, and their "
     "distribution focal loss: the less lies at the target's two neighbours (dark), the higher.",
 )
-def fig5b(library: Library, profile: Profile) -> Plate:
+def fig5b(library: Library, profile: Profile) -> DrawnFigure:
     distributions = one_mean()
     page = style.canvas(height=2.0)
     look, left = style.LOOKS["general-dfl"], math.floor(MEAN)
@@ -137,7 +138,7 @@ def fig5b(library: Library, profile: Profile) -> Plate:
     panels[len(panels) // 2].set_xlabel("x (strides)")
     style.footer(page, (), f"dashed: the mean of each, y = {MEAN:g}; DFL's least {least_dfl():.2f}")
     names = ["distribution", "x_strides", "probability", "mean_strides", "dfl_nats"]
-    return Plate(page, pd.DataFrame(rows, columns=names))
+    return DrawnFigure(page, pd.DataFrame(rows, columns=names))
 
 
 def above(targets: np.ndarray, ns: Sequence[int]) -> pd.DataFrame:
@@ -169,7 +170,7 @@ def _rows(
     "The distances l, t, r, b of all positives under ATSS, which a distribution's bins 0 ... n "
     "have to reach, and the share of them above each n of Table 2b.",
 )
-def fig5c(library: Library, profile: Profile) -> Plate:
+def fig5c(library: Library, profile: Profile) -> DrawnFigure:
     if profile.photos is not None:
         frame, run = library.locations(GFL, profile).frame, library.id(GFL, profile)
         evaluated = library.evaluated(GFL, profile)
@@ -186,12 +187,12 @@ def fig5c(library: Library, profile: Profile) -> Plate:
 
 
 @fig5c.on_annotations
-def _fig5c(files: Sequence[Path]) -> Plate:
+def _fig5c(files: Sequence[Path]) -> DrawnFigure:
     found = positives.of_annotations(files, profiles.COCO)
     return _plate5c(found, ", ".join(escape.matplotlib(path.name) for path in files))
 
 
-def _plate5c(found: Positives, source: str, runs: tuple[str, ...] = ()) -> Plate:
+def _plate5c(found: Positives, source: str, runs: tuple[str, ...] = ()) -> DrawnFigure:
     flat = found.targets.ravel()
     bars, shares = histogram(flat), above(flat, NS)
     page = style.canvas(height=2.8)
@@ -210,7 +211,7 @@ def _plate5c(found: Positives, source: str, runs: tuple[str, ...] = ()) -> Plate
         f"distances each; bins of {BIN:g} strides",
     )  # fmt: skip
     page.align_ylabels()
-    return Plate(page, pd.concat([bars, shares]), runs)
+    return DrawnFigure(page, pd.concat([bars, shares]), runs)
 
 
 def _mark_median(axes: Axes, median: float) -> None:

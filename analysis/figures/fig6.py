@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from analysis import style
+from analysis.figures import style
 from analysis.figures.diagram import (
     QUALITY_NAMES,
     Point,
@@ -16,7 +16,7 @@ from analysis.figures.diagram import (
     outputs,
     score,
 )
-from analysis.figures.plate import Plate, figure
+from analysis.figures.figure import DrawnFigure, figure
 from experiments.tables.table1 import TABLE_1A
 from gfl.experiment import Experiment, Profile
 from gfl.quality import USAGES
@@ -37,13 +37,13 @@ SIZE, LABEL = (0.62, 0.31), (0.66, 0.2)
     "(H×W×channels); dashed: labels. Branches, labels, weights and scores are read from the "
     "factors by which the head is built.",
 )
-def fig6(library: Library, profile: Profile) -> Plate:
+def fig6(library: Library, profile: Profile) -> DrawnFigure:
     lines = -(-len(ROWS) // COLUMNS)
     sketch = Sketch(style.PAGE, lines * HEIGHT)
     for i, (name, experiment) in enumerate(ROWS):
         corner = (i % COLUMNS * WIDTH, (lines - 1 - i // COLUMNS) * HEIGHT)
         _panel(sketch, corner, f"({'abcdefgh'[i]}) {name}", experiment)
-    return Plate(sketch.figure, pd.DataFrame(facts(ROWS)))
+    return DrawnFigure(sketch.figure, pd.DataFrame(facts(ROWS)))
 
 
 def _panel(sketch: Sketch, corner: Point, title: str, experiment: Experiment) -> None:

@@ -11,10 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullFormatter, ScalarFormatter
 
-from analysis import style
-from analysis.figures.labels import beside
-from analysis.figures.plate import Plate, figure
-from analysis.statistics import pareto
+from analysis.figures import style
+from analysis.figures.figure import DrawnFigure, figure
+from analysis.figures.text_placement import beside
+from analysis.stats.statistics import pareto
 from experiments.profiles import TUNING_SEED
 from experiments.tables.declare import AP, FPS
 from experiments.tables.table3 import GFL
@@ -129,7 +129,7 @@ def marker(backbone: str) -> str:
     "(test-dev AP; two have no speed), with the front that no row beats in both. Right, where "
     "their speed is measured: this project's own runs.",
 )
-def fig7(library: Library, profile: Profile) -> Plate:
+def fig7(library: Library, profile: Profile) -> DrawnFigure:
     paper = published()
     records = [r for r in library.records(profile) if r.seed != TUNING_SEED]
     own = measured(records)
@@ -147,7 +147,7 @@ def fig7(library: Library, profile: Profile) -> Plate:
     style.footer(page, ends, _note(own, profile))
     for axes, (low, high) in zip(panels, ((0, FAST), (FAST, np.inf)), strict=False):
         _name(axes, paper.loc[(paper.ms_per_image > low) & (paper.ms_per_image <= high)])
-    return Plate(page, pd.concat([paper, own], ignore_index=True), ids)
+    return DrawnFigure(page, pd.concat([paper, own], ignore_index=True), ids)
 
 
 def _note(own: pd.DataFrame, profile: Profile) -> str:

@@ -12,9 +12,8 @@ from matplotlib.legend_handler import HandlerTuple
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
-from analysis import style
-from analysis.figures import window
-from analysis.figures.plate import Plate, figure
+from analysis.figures import style, window
+from analysis.figures.figure import DrawnFigure, figure
 from experiments.tables.table3 import GFL
 from gfl.errors import UserError
 from gfl.experiment import Profile
@@ -59,13 +58,13 @@ def chosen(positives: pd.DataFrame) -> pd.DataFrame:
     "in the same arrangement. " + RULE,
     on_images=True,
 )
-def fig8(library: Library, profile: Profile) -> Plate:
+def fig8(library: Library, profile: Profile) -> DrawnFigure:
     frame = library.locations(GFL, profile).frame
     points = _with_boxes(chosen(frame.query("positive")))
     if points.empty:
         raise UserError(f"figure 8: no object has {LEAST} positives in a level at {profile.name}")
     runs = (library.id(GFL, profile),)
-    return Plate.on_images(
+    return DrawnFigure.on_images(
         library,
         profile,
         lambda: _drawn(library, profile, points, True),

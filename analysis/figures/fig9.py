@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from analysis import positives, style
-from analysis.figures.plate import Plate, figure
-from analysis.style import Look
+from analysis.figures import style
+from analysis.figures.figure import DrawnFigure, figure
+from analysis.figures.style import Look
+from analysis.measures import positives
 from experiments import profiles
 from experiments.tables.table3 import GFL
 from gfl import escape
@@ -47,7 +48,7 @@ def histogram(label: str, values: np.ndarray) -> pd.DataFrame:
     "The labels of localization quality over all positives of the GFL run: centerness, which "
     "depends on the location alone, and the IoU of the box predicted there.",
 )
-def fig9(library: Library, profile: Profile) -> Plate:
+def fig9(library: Library, profile: Profile) -> DrawnFigure:
     frame = library.locations(GFL, profile).frame
     positive = frame[frame.positive]
     labels = [(style.CENTERNESS, positive.centerness), (style.IOU, positive.iou)]
@@ -59,7 +60,7 @@ def fig9(library: Library, profile: Profile) -> Plate:
 
 
 @fig9.on_annotations
-def _fig9(files: Sequence[Path]) -> Plate:
+def _fig9(files: Sequence[Path]) -> DrawnFigure:
     found = positives.of_annotations(files, profiles.COCO)
     images = escape.counted(found.images, "image", form=",")
     objects = escape.counted(found.objects, "object", form=",")
@@ -74,7 +75,7 @@ def _fig9(files: Sequence[Path]) -> Plate:
 
 def _plate(
     labels: Sequence[tuple[Look, np.ndarray]], note: str, runs: tuple[str, ...] = ()
-) -> Plate:
+) -> DrawnFigure:
     page = style.canvas(height=2.4)
     axes = page.subplots()
     parts = []
@@ -88,7 +89,7 @@ def _plate(
     axes.set(xlabel="label", ylabel="positives per bin (%)", xlim=(0, 1), ylim=(0, None))
     page.legend(loc="outside upper left")
     style.footer(page, runs, f"{note}; bins of {BINS[1]:.2f}, lines: the means")
-    return Plate(page, pd.concat(parts), runs)
+    return DrawnFigure(page, pd.concat(parts), runs)
 
 
 def _short(value: float) -> str:

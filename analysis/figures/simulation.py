@@ -23,9 +23,9 @@ from jaxtyping import Float
 from matplotlib.ticker import MultipleLocator
 from torch import Tensor
 
-from analysis import style
-from analysis.figures.plate import Plate, figure
-from analysis.style import Look
+from analysis.figures import style
+from analysis.figures.figure import DrawnFigure, figure
+from analysis.figures.style import Look
 from gfl.boxes import AnchorDelta, Distance, Gaussian, General, Representation, distances
 from gfl.experiment import Experiment, Profile
 from gfl.geometry import giou_loss
@@ -176,7 +176,7 @@ def _of_norm(vectors: Float[Tensor, "S D"], norm: float) -> Float[Tensor, "S D"]
     "vector, which is then disturbed by noise of norm 0.1. A Dirac delta's error grows with the "
     "target's distance from where its layer began, a General distribution's does not.",
 )
-def simulation(library: Library, profile: Profile) -> Plate:
+def simulation(library: Library, profile: Profile) -> DrawnFigure:
     page = style.canvas(height=2.6)
     axes = page.subplots()
     parts = []
@@ -202,4 +202,4 @@ def simulation(library: Library, profile: Profile) -> Plate:
         "appendix's targets, half-way between two bins. Setting inferred. By anchor: ATSS's Dirac "
         "delta, offset and log scale of a box that reaches 4 strides",
     )  # fmt: skip
-    return Plate(page, pd.concat(parts, ignore_index=True))
+    return DrawnFigure(page, pd.concat(parts, ignore_index=True))

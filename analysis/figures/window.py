@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.axes import Axes
 
-from analysis import style
+from analysis.figures import style
 
 
 def show(axes: Axes, image: np.ndarray | None) -> None:

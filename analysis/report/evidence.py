@@ -11,7 +11,7 @@ from typing import Any
 from analysis.report.checks import Check, joined, p_text
 from analysis.report.drawn import Scale
 from analysis.report.formulas import plain
-from analysis.report.sides import identifier
+from analysis.report.table_views import identifier
 from gfl.errors import UserError
 from gfl.records.record import RecordError, Store, read_json
 

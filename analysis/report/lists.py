@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from analysis.report.checks import number
-from analysis.report.sides import identifier, signed
+from analysis.report.table_views import identifier, signed
 
 Read = Sequence[Mapping[str, str]]
 

@@ -11,8 +11,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from analysis.figures.plate import MARK
-from analysis.report import bundle, evidence, lists, pictures, runs, sides, speed
+from analysis.figures.figure import MARK
+from analysis.report import bundle, evidence, lists, pictures, runs, speed, table_views
 from experiments.tables import catalogue
 from gfl import escape
 from gfl.data.features.frozen import NETWORKS
@@ -42,7 +42,7 @@ def html(profile: Profile, store: Store, own: bool) -> str:
     """
     mark = MARK if own else ""
     declared = list(catalogue.TABLES.values())
-    views, shown = sides.views(declared, profile, store, own)
+    views, shown = table_views.views(declared, profile, store, own)
     cards = runs.cards(shown)
     records = list({r.id: r for cell in shown for r in cell.records.values()}.values())
     papers = list({r.id: r for cell in shown if not cell.filled.cell.row.is_extra
@@ -59,7 +59,7 @@ def html(profile: Profile, store: Store, own: bool) -> str:
         held=len(papers),
         trial=trial,
         tables=views,
-        steps_of_gap=sides.STEPS,
+        steps_of_gap=table_views.STEPS,
         pictures=drawn,
         errors=lists.errors_by_kind(store.results / "errors" / f"{profile.name}{mark}.csv"),
         benchmarks=list(speed.benchmarks(store.results / "benchmarks")),
@@ -166,7 +166,7 @@ def _facts(
 
 def _steps(
     profile: Profile,
-    views: Sequence[sides.View],
+    views: Sequence[table_views.View],
     drawn: Sequence[pictures.Picture],
     own: bool,
 ) -> Iterator[Step]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from PIL import Image
 
 from analysis.figures import FIGURES
-from analysis.figures.plate import MARK, FigureOf
+from analysis.figures.figure import MARK, FigureOf
 from gfl.experiment import Profile
 from gfl.records.record import Store
 

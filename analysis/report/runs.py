@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from analysis.report.drawn import Curve, curve
-from analysis.report.sides import Shown, Use
+from analysis.report.table_views import Shown, Use
 from experiments.queue.progress import duration
 from gfl.escape import counted
 from gfl.records.record import RunRecord

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from analysis.report.lists import Cell, Listed
-from analysis.report.sides import identifier
+from analysis.report.table_views import identifier
 
 NUMBER = re.compile(r"[-+]?[\d,]*\.?\d+")
 

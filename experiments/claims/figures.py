@@ -1,6 +1,6 @@
 """The quantities that figures show and no table prints: labels, scores, learned distributions.
 
-``WANTED`` names each and says what it is; ``analysis.claims.measures`` computes it from committed
+``WANTED`` names each and says what it is; ``analysis.measures`` computes it from committed
 predictions and labels. ``labels``, ``scores`` and ``distributions`` have the claims.
 
 Their bounds are of three kinds, and none was chosen by what runs gave. Where the paper compares
@@ -16,7 +16,7 @@ AMBIGUOUS = ("blurred", "shadow", "occluded")
 
 # Runs: of ATSS, seed 0, by their factors; "dfl" is General w/ DFL with centerness, "gfl" both.
 # Labels: over all positives of the validation set, GFL's run. Sides: of each object's best
-# positive (analysis.best), ambiguous where not sharp, in px of the image.
+# positive (analysis.measures.best_positives), ambiguous where not sharp, in px of the image.
 WANTED: dict[str, str] = {
     # Fig. 9, 8, 5(c): labels
     "iou-label-above-0.4": "share of the positives whose IoU label is above 0.4",
@@ -111,8 +111,8 @@ WANTED: dict[str, str] = {
     "distance-dfl-minus-gaussian": "the same, dfl minus gaussian",
     "distance-two-modes-dfl-minus-gaussian": "the same over sides with two modes",
     "two-peaked-at-two-modes": (
-        "dfl: share of P(x) with two peaks (analysis.distributions) at sides whose two modes are "
-        "2 strides or more apart, minus that share at sharp sides"
+        "dfl: share of P(x) with two peaks (analysis.measures.densities) at sides whose two modes "
+        "are 2 strides or more apart, minus that share at sharp sides"
     ),
     "positive-iou-dfl-minus-dirac": "mean IoU of the decoded boxes of positives, dfl minus dirac",
     "localisation-error-dfl-minus-dirac": (

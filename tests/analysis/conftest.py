@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from analysis.tables import Filled
+from analysis.tables.fill import Filled
 from experiments.tables.declare import Table
 from gfl.records.record import METRICS, RunRecord
 

@@ -18,20 +18,21 @@ from extra_rows import OWN, declare
 from recorded import of
 from reported import LAPTOP
 
-from analysis import agreement, frames, order, render, strict, terminal
-from analysis import tables as filling
 from analysis.__main__ import main
-from analysis.claims import evidence, printed, spread
+from analysis.audit import artefacts, strict
+from analysis.claims import spread, verdict_on_paper
 from analysis.claims.render import files
-from analysis.claims.trial import trial
-from analysis.error_runs import row_name
+from analysis.claims.verdicts import trial
+from analysis.errors.runs import row_name
 from analysis.figures import FIGURES
 from analysis.library import Library
-from analysis.notes import NOT_PAPERS
+from analysis.measures import evidence
 from analysis.report import html
-from analysis.report.sides import views
-from analysis.sheet import Sheet, sheet
-from analysis.strict import artefacts
+from analysis.report.table_views import views
+from analysis.tables import agreement, dataframes, ranking, render, terminal
+from analysis.tables import fill as filling
+from analysis.tables.layout import Sheet, sheet
+from analysis.tables.notes import NOT_PAPERS
 from experiments import profiles
 from experiments.claims import CLAIMS
 from experiments.claims.declare import At
@@ -82,7 +83,7 @@ def papers(profile: Profile, store: Store) -> dict[str, Any]:
         "evidence": {e.slug: sorted(runs) for e, runs in found.records.items()},
         "noise": found.noise,
         "spread over seeds": spread.over_seeds(library.records(profile)),
-        "by the paper's numbers": {claim.id: printed.verdict(claim) for claim in CLAIMS},
+        "by the paper's numbers": {claim.id: verdict_on_paper.verdict(claim) for claim in CLAIMS},
         "verdicts": files(trial(store)),
         "figures": {name: FIGURES[name].plate(library, profile).csv for name in ("5a", "7")},
         "orders": {n: [x for x in s.notes if x.startswith("Rows by AP")] for n, s in made.items()},
@@ -173,10 +174,10 @@ def test_it_has_no_published_number_in_any_form(
     mine = [row for row in rows if row["row"] == OWN[name].key]
     assert {row["source"] for row in mine} == {"reference"}
     assert {row["value"] for row in mine if row["column"] == "AP"} == {"90.5000"}
-    frame: Any = frames.compared(table, filled)
+    frame: Any = dataframes.compared(table, filled)
     at = frame.index.get_level_values(-1) == OWN[name].key
-    assert frame[frames.PAPER][at].isna().to_numpy().all()
-    assert set(frame[frames.READING][at]) <= {
+    assert frame[dataframes.PAPER][at].isna().to_numpy().all()
+    assert set(frame[dataframes.READING][at]) <= {
         "no published gap, clear",
         "no published gap, interval has 0",
     }
@@ -265,15 +266,15 @@ def test_a_number_that_the_paper_lacks_is_no_0(fill: Callable) -> None:
     table = replace(table, rows=tuple(rows))
     aps = {"none": (30.0, 31.0), "QFL": (99.0, 98.0), "DFL": (31.0, 32.0), "both": (33.0, 34.0)}
     filled = fill(table, aps)
-    assert order.published(filled) == "both > DFL > none"
-    found = order.order([(cell, cell.reference) for cell in filled])
+    assert ranking.published(filled) == "both > DFL > none"
+    found = ranking.order([(cell, cell.reference) for cell in filled])
     assert found is not None
     assert found.ranking == "both > DFL > none"
     assert (found.rows, found.of, len(found.pairs)) == (3, 3, 3)
     made = sheet(table, SMOKE, filled, with_own=False)
     assert ("n/a", "no number is published") in made.footnotes
-    frame: Any = frames.compared(table, filled)
-    assert frame[frames.READING]["QFL"].startswith("no published gap, ")
+    frame: Any = dataframes.compared(table, filled)
+    assert frame[dataframes.READING]["QFL"].startswith("no published gap, ")
     text = render.tidy_csv(table, filled, False)
     assert "table-3,,QFL,AP,paper,,,,,,\n" in text
     assert "QFL,ΔAP,paper" not in text

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis import tables as filled
+from analysis.tables import fill as filled
 from experiments import profiles
 from experiments.__main__ import main
 from experiments.matrix import plan

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from analysis.claims.printed import verdict
+from analysis.claims.verdict_on_paper import verdict
 from experiments.claims import CLAIMS, TEXT_CHECKS
 from gfl.records.record import read_json
 

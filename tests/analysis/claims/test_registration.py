@@ -12,7 +12,7 @@ import pytest
 
 from analysis.claims import registration, wording
 from analysis.claims.registration import Registered
-from analysis.claims.trial import AtProfile
+from analysis.claims.verdicts import AtProfile
 from experiments import checkout
 from experiments.claims import CLAIMS
 from experiments.profiles import COCO, LAPTOP, PHOTOS, SEEDS, TUNING_SEED

@@ -11,12 +11,12 @@ import pytest
 from rich.console import Console
 
 from analysis.claims import wording
-from analysis.claims.correction import P
-from analysis.claims.printed import Printed, PrintedCheck
 from analysis.claims.render import files
 from analysis.claims.terminal import show
-from analysis.claims.trial import AtProfile, SeedNoise, Trial
-from analysis.claims.tried import Tried, TriedCheck
+from analysis.claims.verdict_on_paper import Printed, PrintedCheck
+from analysis.claims.verdict_on_runs import Tried, TriedCheck
+from analysis.claims.verdicts import AtProfile, SeedNoise, Trial
+from analysis.stats.correction import P
 from experiments.claims.declare import Claim, Identity, Quote, TextCheck
 from experiments.profiles import LAPTOP
 

@@ -14,7 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from analysis import style
+from analysis.figures import style
 from experiments import profiles
 from gfl.experiment import Experiment, Profile
 from gfl.shapes import embedded

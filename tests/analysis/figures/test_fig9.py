@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from analysis import positives
 from analysis.figures import fig9
 from analysis.figures.fig9 import histogram
+from analysis.measures import positives
 from experiments import profiles
 
 

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.best import best_of
 from analysis.figures.ambiguity import by_gap, distances, sides
 from analysis.figures.calibration import curve
 from analysis.figures.fig2 import Scores, background, correlations, decoded
@@ -17,6 +16,7 @@ from analysis.figures.fig3 import picked
 from analysis.figures.fig7 import measured, published
 from analysis.figures.simulation import CHANNELS, START, Method, methods, simulate
 from analysis.library import Locations
+from analysis.measures.best_positives import best_of
 from gfl.experiment import Experiment
 from gfl.shapes.side_labels import SIDES
 

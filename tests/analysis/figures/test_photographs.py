@@ -16,15 +16,16 @@ from coco_folder import SPEC
 from coco_folder import write as write_coco
 from PIL import Image
 
-from analysis import notebook, photographs
+from analysis import photographs
 from analysis.__main__ import main
-from analysis.best import best_labelled, labels
+from analysis.audit import artefacts
 from analysis.figures import FIGURES, fig3, fig5c, fig9
-from analysis.figures.plate import photographed_name
+from analysis.figures.figure import photographed_name
 from analysis.library import Library
+from analysis.measures.best_positives import best_labelled, labels
+from analysis.notebook import display
 from analysis.photographs import NotInData
 from analysis.report import html
-from analysis.strict import artefacts
 from experiments import profiles
 from experiments.profiles import PHOTOS
 from experiments.queue.worker import ROOT
@@ -197,12 +198,12 @@ def test_a_notebook_shows_no_photograph_and_says_what_cannot_be_drawn(
     store: Store, data: Path, tmp_path: Path
 ) -> None:
     library = Library(store, photographs=data)
-    shown = notebook.show("2a", library, PHOTOS)
+    shown = display.show("2a", library, PHOTOS)
     assert shown.picture is not None
     (tmp_path / "shown.png").write_bytes(shown.picture)
     assert not _shows(tmp_path / "shown.png")
     assert shown.text.endswith(FIGURES["2a"].caption_at(PHOTOS))
-    none = notebook.show("ambiguity", library, PHOTOS)
+    none = display.show("ambiguity", library, PHOTOS)
     assert none.picture is None
     assert "not drawn: it needs the known distribution" in none.text
 

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from analysis import render, tables
+from analysis.audit import artefacts
 from analysis.figures import FIGURES
-from analysis.figures.plate import Plate
+from analysis.figures.figure import DrawnFigure
 from analysis.library import Library
 from analysis.report import html
-from analysis.sheet import sheet
-from analysis.strict import artefacts
+from analysis.tables import fill, render
+from analysis.tables.layout import sheet
 from experiments import profiles
 from experiments.queue.worker import ROOT
 from experiments.tables import catalogue as declared
@@ -31,7 +31,7 @@ OF_PREDICTIONS = ("2b", "3", "ambiguity", "calibration")
 
 
 @functools.cache
-def drawn(name: str) -> Plate:
+def drawn(name: str) -> DrawnFigure:
     return FIGURES[name].plate(LIBRARY, profiles.LAPTOP)
 
 
@@ -79,7 +79,7 @@ def made() -> dict[str, str]:
     for name in FIGURES:
         files |= {f"fig{name}.{kind}": content for kind, content in drawn(name).files().items()}
     for table in declared.TABLES.values():
-        filled = tables.fill(table, profiles.LAPTOP, STORE)
+        filled = fill.fill(table, profiles.LAPTOP, STORE)
         laid_out = sheet(table, profiles.LAPTOP, filled, False)
         files[f"{table.name}.md"] = render.markdown(laid_out, []).encode()
         files[f"{table.name}.csv"] = render.tidy_csv(table, filled, False).encode()

@@ -18,7 +18,7 @@ from analysis.report import bundle, evidence, pictures, speed
 from analysis.report.checks import as_printed, bounds_text, joined, number, p_text
 from analysis.report.drawn import Scale, curve, scale, strip
 from analysis.report.formulas import plain
-from analysis.report.sides import Gap, Row, command, identifier, paper_title, signed, views
+from analysis.report.table_views import Gap, Row, command, identifier, paper_title, signed, views
 from experiments import profiles
 from experiments.tables import catalogue
 from gfl.records.record import Store

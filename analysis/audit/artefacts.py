@@ -1,0 +1,202 @@
+"""What is made of records, made again in memory and held against the committed files.
+
+What is computed may be as another processor rounds it. Sweeps print the records' own numbers, and
+``published.csv`` what is declared: these are the same everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from analysis.audit.findings import NOTHING, RECORDS, Finding, Line, compare
+from analysis.audit.rounding import DOUBLES, FIGURES, FITS, variants
+from analysis.library import Library
+from analysis.pool import Tell
+from analysis.tables import fill as filling
+from analysis.tables import render
+from analysis.tables.layout import sheet
+from experiments.tables import catalogue as declared
+from experiments.tables.declare import Table
+from experiments.tuning import SWEEPS
+from experiments.tuning_report import told
+from gfl import escape
+from gfl.errors import UserError
+from gfl.experiment import Profile
+from gfl.records.record import RunRecord, Store
+
+if TYPE_CHECKING:
+    from analysis.figures.figure import DrawnFigure
+
+PUBLISHED = "published.csv"
+CLAIMS = "claims.json"
+DECLARATIONS = "experiments"
+FITTED = ("figsimulation",)
+PAPER, REFERENCE = "paper", "reference"  # the sources of a table's lines
+
+
+def tables(profile: Profile, store: Store) -> Iterator[Finding]:
+    """Every printed table of a profile, and what no table has made there."""
+    folder = store.results / "tables" / profile.name
+    made: dict[Path, tuple[Sequence[str], Table]] = {}
+    for table in declared.TABLES.values():
+        filled = filling.fill_all(table, profile, store)
+        if any(cell.reference for cell in filled):
+            for kind, text in _printed(table, profile, filled).items():
+                made[folder / f"{table.name}.{kind}"] = text, table
+    yield from _strange(folder, {path.name for path in made})
+    for path, (text, table) in made.items():
+        yield from compare(path, text, origin=partial(_printed_by, table.name))
+
+
+def _printed(
+    table: Table, profile: Profile, filled: Sequence[filling.Filled]
+) -> dict[str, Sequence[str]]:
+    """A table's texts, by the ending of their files."""
+
+    def markdown(cells: Sequence[filling.Filled]) -> str:
+        return render.markdown(sheet(table, profile, cells, False), [])
+
+    def tidy(cells: Sequence[filling.Filled]) -> str:
+        return render.tidy_csv(table, cells, False)
+
+    return {kind: variants(f, filled, DOUBLES) for kind, f in (("md", markdown), ("csv", tidy))}
+
+
+def published_csv() -> str:
+    """Every number that the paper prints in its tables, as declared."""
+    rows: list[tuple[object, ...]] = [("table", "group", "row", "column", "value")]
+    for table in declared.TABLES.values():
+        for cell in table.cells():
+            where = (table.name, cell.group.name, cell.row.key)
+            for column, value in cell.published.items():
+                rows.append((*where, column, "" if value is None else value))
+    return escape.csv_file(rows)
+
+
+def published(store: Store) -> Iterator[Finding]:
+    """The published numbers: also those of rows without a run, which no printed table has."""
+    yield from compare(store.results / PUBLISHED, published_csv(), origin=_published_by)
+
+
+def figures(profile: Profile, store: Store) -> Iterator[Finding]:
+    """The numbers of every figure of a profile that has figures, and strange files there.
+
+    A picture is not compared, since the version of a font changes it: what it plots is.
+    """
+    folder = store.results / "figures" / profile.name
+    if not folder.is_dir():
+        return
+    from analysis.figures import FIGURES  # matplotlib takes a while
+
+    library = Library(store)
+    stems = {f"fig{name}" for name in FIGURES}
+    yield from _strange(folder, {f"{s}.{kind}" for s in stems for kind in ("csv", "pdf", "png")})
+    for name, figure in FIGURES.items():
+        path = folder / f"fig{name}.csv"
+        try:
+            plate = figure.plate(library, profile)
+        except UserError as err:
+            if path.exists():
+                yield Finding(path, "the file", "numbers", f"{NOTHING}: {err}")
+        else:
+            yield from numbers(path, plate)
+
+
+def numbers(path: Path, plate: DrawnFigure) -> Iterator[Finding]:
+    """What a figure plots."""
+    noise = FITS if path.stem in FITTED else FIGURES
+    yield from compare(path, variants(lambda made: made.csv, plate, noise))
+
+
+class _Swept(Store):
+    """A store whose own runs are the committed ones of the sweeps."""
+
+    def own(self, profile: str, id: str, max_iters: int | None = None) -> RunRecord | None:
+        path = self.results / "tuning" / profile / f"{id}.json"
+        return self._read(path, id, set_aside=False)
+
+
+def tuning(profile: Profile, store: Store) -> Iterator[Finding]:
+    """What is told of a profile's sweeps, of the records that are committed with it."""
+    folder = store.results / "tuning"
+    if not (folder / profile.name).is_dir():
+        return
+    swept = _Swept(store.runs, store.results, store.tell, store.mend, store.verify)
+    for sweep in SWEEPS.get(profile.name, ()):
+        for kind, text in told(sweep, profile, swept).items():
+            yield from compare(folder / f"{profile.name}{sweep.suffix}.{kind}", text)
+
+
+def errors(profile: Profile, store: Store) -> Iterator[Finding]:
+    """The detection errors by kind, where they are committed."""
+    folder = store.results / "errors"
+    if not folder.is_dir():
+        return
+    from analysis.errors import tables as error_tables
+    from analysis.errors.runs import gather
+
+    library = Library(store)
+    path = folder / f"{profile.name}.md"
+    try:
+        report = gather(profile, library)
+    except UserError as err:
+        if path.exists() or profile.dataset is not None:
+            yield Finding(path, "the file", "errors", f"{NOTHING}: {err}")
+        return
+    markdown = partial(error_tables.markdown, profile=profile)
+    yield from compare(path, variants(markdown, report, DOUBLES))
+    yield from compare(path.with_suffix(".csv"), variants(error_tables.tidy_csv, report, DOUBLES))
+
+
+def claims(store: Store, tell: Tell) -> Iterator[Finding]:
+    """The verdicts on the paper's claims, of the runs of all profiles."""
+    from analysis.claims import render
+    from analysis.claims.verdicts import trial
+
+    try:
+        tried = trial(store, tell=tell)
+    except UserError as err:
+        yield Finding(store.results / CLAIMS, "the file", "claims", f"{NOTHING}: {err}")
+        return
+    for name in render.files(tried):
+        texts = variants(lambda made, name=name: render.files(made)[name], tried, DOUBLES)
+        yield from compare(store.results / name, texts, origin=_claimed_by)
+
+
+def _printed_by(table: str, line: Line) -> str:
+    """What gives a line of a printed table: its declaration has what the paper prints."""
+    words = "".join(line.cells[:1]).lstrip(" -")
+    if PAPER in line.cells or words.startswith(f"{PAPER}:"):
+        return declaration(table)
+    if words.startswith(f"{REFERENCE}:"):  # its order of rows, held against the paper's
+        return f"{RECORDS} and {declaration(table)}"
+    return RECORDS
+
+
+def _published_by(line: Line) -> str:
+    return declaration("".join(line.cells[:1]))
+
+
+def _claimed_by(line: Line) -> str:
+    """What gives a line of the claims: all but our verdicts comes of what is declared."""
+    if not line.is_named:  # Markdown has both on a line
+        return f"{RECORDS} and {DECLARATIONS}"
+    is_ours = ", ours" in line.place or line.place.startswith("profiles")
+    return RECORDS if is_ours else DECLARATIONS
+
+
+def declaration(table: str) -> str:
+    """The file that has a table's published numbers."""
+    if table not in declared.TABLES:
+        return f"{DECLARATIONS}/tables/catalogue.py"
+    return f"{DECLARATIONS}/tables/table{table.removeprefix('table-')[:1]}.py"
+
+
+def _strange(folder: Path, known: Iterable[str]) -> Iterator[Finding]:
+    """Files that nothing makes; those of this machine alone are not committed."""
+    for path in sorted(folder.glob("*")):
+        if path.name not in set(known) and ".this-machine." not in path.name:
+            yield Finding(path, "the file", "is there", "nothing makes it")

@@ -1,0 +1,122 @@
+"""``python -m analysis audit``: the paper's claims on trial, and what is committed held to it."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from analysis.audit import strict
+from analysis.audit.findings import Finding
+from analysis.library import Source
+from analysis.pool import Tell
+from experiments.checkout import last_change
+from experiments.matrix import check_writable
+from experiments.profiles import PROFILES
+from gfl.errors import UserError
+from gfl.escape import counted
+from gfl.files import write_text
+from gfl.records.record import Store
+from gfl.terminal import say
+
+if TYPE_CHECKING:
+    from analysis.claims.verdicts import Trial
+
+MOST = 20  # places of one file that are named
+# Measured: 3.5 minutes of processor time the first time, and about as much again if strict.
+TIME = "every profile that has records; the first time this takes about 3 to 6 minutes on two cores"
+
+
+def audit(store: Store, source: Source, data: Path | None = None) -> int:
+    """Print every claim's verdicts and write ``claims.md`` and ``claims.json``; exit code.
+
+    With ``data``, a folder of COCO, also hold the committed matches to its ground truth.
+
+    Raises:
+        UserError: a run's predictions are damaged, or the results cannot be written.
+    """
+    from analysis.claims import render, terminal
+    from analysis.claims.verdicts import trial
+
+    tell = progress()
+    check_writable(store.results)
+    strict.check_data(store, data)
+    tell(TIME)
+    tell("the claims by the paper's own numbers, and then by the runs of each profile")
+    found = trial(store, source, tell)
+    terminal.show(found)
+    for line in registrations(found, store):
+        say(line)
+    texts = render.files(found)
+    if source == "results":
+        texts[strict.PUBLISHED] = strict.published_csv()
+    paths = [write_text(store.results / name, text) for name, text in texts.items()]
+    say("written:", ", ".join(map(str, paths)))
+    if source != "results":
+        return 0
+    findings = list(strict.held(strict.as_it_stands(store), tell, data))
+    for line in said(findings) if findings else ():
+        say(line)
+    return 1 if findings else 0
+
+
+def registrations(found: Trial, store: Store) -> Iterator[str]:
+    """Say of each profile whether its claims' readings came before its runs, and in what commit."""
+    from analysis.claims import registration, wording
+
+    for name, at in found.profiles.items():
+        line = wording.registered(at)
+        if at.registered is not None:
+            commit = last_change(registration.path(store, name).resolve())
+            known = f"commit {commit[0]} of {commit[1]} UTC" if commit else "git does not say when"
+            line += f" The file's last change: {known}."
+        yield line
+
+
+def audit_strictly(store: Store, data: Path | None = None) -> int:
+    """Name every place under ``results`` that is not what its records give; 1 if there is one.
+
+    Nothing is written.
+
+    Raises:
+        UserError: there are no records at all.
+    """
+    if not any(store.reference_ids(name) for name in PROFILES):
+        nothing = "holds no records: nothing to hold the results to"
+        raise UserError(f"{store.results / 'runs'} {nothing}")
+    strict.check_data(store, data)
+    tell = progress()
+    tell(TIME)
+    findings = list(strict.find(store, tell, data))
+    for line in said(findings):
+        say(line)
+    tell("done")
+    return 1 if findings else 0
+
+
+def said(findings: Iterable[Finding]) -> list[str]:
+    """A line for each place, file by file, and how many there are."""
+    findings = list(findings)
+    counts = Counter(finding.file for finding in findings)
+    lines: list[str] = []
+    for file, count in counts.items():
+        lines += [finding.text for finding in findings if finding.file == file][:MOST]
+        if count > MOST:
+            lines.append(f"{file}: {counted(count - MOST, 'more place')}")
+    if not findings:
+        return ["What is committed is what the records give: nothing differs."]
+    places, files = len(findings), len(counts)
+    differ = counted(places, "place differs", "places differ")
+    return [*lines, f"{differ} from what the records give, in {counted(files, 'file')}."]
+
+
+def progress() -> Tell:
+    """What tells on stderr how far the work has come."""
+    start = time.monotonic()
+
+    def tell(line: str) -> None:
+        say(f"[{time.monotonic() - start:4.0f} s] {line}", error=True)
+
+    return tell

@@ -1,0 +1,172 @@
+"""Whether records are what was written, and their figures what their detections give."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from analysis.audit.findings import NOTHING, Finding
+from analysis.library import Library, coco_results
+from analysis.pool import Tell, workers
+from experiments.matrix import plan
+from experiments.profiles import TUNING_SEED
+from experiments.tables import catalogue
+from gfl.errors import UserError
+from gfl.experiment import Profile
+from gfl.files import sha256
+from gfl.predictions.schema import DETECTIONS, MATCHES, OBJECTS, keeps_matches
+from gfl.records.record import METRICS, RecordError, RunRecord, Store, digest, read_json, seeds_of
+
+Metrics = Mapping[str, float | None]
+
+
+def checksums(folder: Path, cells: Callable[[str], str] = lambda id: "") -> Iterator[Finding]:
+    """Find records of a folder that are not what was written; ``cells`` says what one stands for.
+
+    A checksum does not tell which of a record's numbers was altered. ``evidence`` does.
+    """
+    for path in sorted(folder.glob("*.json")):
+        place = "the record" + cells(path.stem)
+        try:
+            record = RunRecord.load(path)
+        except (RecordError, OSError) as err:
+            yield _unlike_its_checksum(path, place) or Finding(path, place, str(err), "a record")
+        else:
+            if record.id != path.stem:
+                yield Finding(path, "id", record.id, path.stem)
+
+
+def _unlike_its_checksum(path: Path, place: str) -> Finding | None:
+    content = _content(path)
+    checksum = content.pop("sha256", None)
+    if not content or checksum == digest(content):
+        return None
+    return Finding(path, f"{place}, sha256", str(checksum), f"{digest(content)} of its content")
+
+
+def standing_for(profile: Profile, store: Store) -> Callable[[str], str]:
+    """Return what says which cells of the tables a run of some id stands for."""
+    seeds = [s for s in seeds_of(store.reference_ids(profile.name)) if s != TUNING_SEED]
+    cells = {run.id: run.rows for run in plan(catalogue.TABLES.values(), profile, seeds)}
+
+    def said(id: str) -> str:
+        return f" (of {'; '.join(cells[id])})" if id in cells else ""
+
+    return said
+
+
+def evidence(profile: Profile, store: Store, tell: Tell) -> Iterator[Finding]:
+    """Compute every record's twelve figures anew of its committed detections, by pycocotools.
+
+    Each must be the record's to the last digit, so that one altered there is found although its
+    checksum was made anew. Where the images are not embedded they are computed of the matches.
+    """
+    decisive = MATCHES if keeps_matches(profile) else DETECTIONS
+    cells = standing_for(profile, store)
+    there: dict[str, list[tuple[str, Metrics]]] = {}
+    for id in store.reference_ids(profile.name):
+        content = _content(store.reference_path(profile.name, id))
+        yield from _files(profile, id, content, store)
+        if (store.reference_predictions(profile.name, id) / decisive).is_file() and content:
+            there[id] = list(_said(content))
+    yield from _stray(profile, store)
+    found = _evaluated(profile, store, list(there), tell) if there else {}
+    for id, said in there.items():
+        path, again = store.reference_path(profile.name, id), found[id]
+        if isinstance(again, str):
+            yield Finding(path, f"metrics{cells(id)}", "12 figures", f"none: {again}")
+            continue
+        for place, metrics in said:
+            for name in METRICS:
+                if (was := metrics.get(name)) != again[name]:
+                    yield Finding(path, f"{place}, {name}{cells(id)}", repr(was), repr(again[name]))
+
+
+def _said(content: Mapping[str, Any]) -> Iterator[tuple[str, Metrics]]:
+    """Where a record says what the finished run's figures are, and what."""
+    yield "metrics", content.get("metrics") or {}
+    epochs = content.get("profile", {}).get("schedule", {}).get("epochs")
+    last = (content.get("evals") or [{}])[-1]
+    if last.get("epoch") == epochs and last.keys() >= set(METRICS):
+        yield f"evals, epoch {epochs}", last
+
+
+def _files(
+    profile: Profile, id: str, content: Mapping[str, Any], store: Store
+) -> Iterator[Finding]:
+    """Whether a run's committed predictions are the files that its record names."""
+    folder = store.reference_predictions(profile.name, id)
+    named: Mapping[str, str] = content.get("predictions") or {}
+    needed = (MATCHES, OBJECTS) if keeps_matches(profile) else (DETECTIONS,)
+    for name in sorted({*needed, *named, *(path.name for path in folder.glob("*"))}):
+        path, checksum = folder / name, named.get(name, NOTHING)
+        if path.is_file():
+            if (found := sha256(path)) != checksum:
+                yield Finding(path, "its SHA-256", found, checksum)
+        elif name in needed:
+            what = name.removesuffix(".parquet")
+            yield Finding(path, "the file", NOTHING, f"the {what} of its run")
+
+
+def _stray(profile: Profile, store: Store) -> Iterator[Finding]:
+    """Predictions of runs that have no record."""
+    ids = set(store.reference_ids(profile.name))
+    for folder in sorted((store.results / "predictions" / profile.name).glob("*")):
+        if folder.name not in ids:
+            yield Finding(folder, "the folder", "predictions", "no record of this id")
+
+
+def _evaluated(
+    profile: Profile, store: Store, ids: Sequence[str], tell: Tell
+) -> dict[str, Metrics | str]:
+    """The twelve figures by id, or why there are none: several runs at a time."""
+    folders = [store.reference_predictions(profile.name, id) for id in ids]
+    found: dict[str, Metrics | str] = {}
+    dataset = None if keeps_matches(profile) else Library(store).dataset(profile)
+    with workers(len(ids), _start, dataset) as each:
+        for id, metrics in zip(ids, each(_evaluate, folders), strict=True):
+            found[id] = metrics
+            if len(found) % 10 == 0 or len(found) == len(ids):
+                tell(f"{profile.name}: {len(found)} of {len(ids)} runs evaluated again")
+    return found
+
+
+_truth: Any = None  # of this process, as pycocotools has it; None: matches are stored
+
+
+def _start(dataset: Mapping[str, Any] | None) -> None:
+    global _truth
+    if dataset is None:
+        return
+    from pycocotools.coco import COCO
+
+    _truth = COCO()
+    _truth.dataset = dataset
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints what it does
+        _truth.createIndex()
+
+
+def _evaluate(folder: Path) -> Metrics | str:
+    import pyarrow
+    import pyarrow.parquet as pq
+
+    from gfl.predictions import matches  # pycocotools takes a while
+    from gfl.training.evaluate import coco_metrics
+
+    path = folder / (MATCHES if _truth is None else DETECTIONS)
+    try:
+        if _truth is None:
+            return matches.read(folder).metrics()
+        return coco_metrics(_truth, coco_results(pq.read_table(path).to_pandas()))
+    except (UserError, pyarrow.ArrowException, KeyError, OSError) as err:
+        return f"{path} cannot be evaluated: {err}"
+
+
+def _content(path: Path) -> dict[str, Any]:
+    try:
+        return read_json(path)
+    except (RecordError, OSError):
+        return {}

@@ -1,0 +1,110 @@
+"""Whether what is committed under ``results/`` is what the committed records give."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from analysis.audit import artefacts, records, truth
+from analysis.audit.artefacts import PUBLISHED, published_csv
+from analysis.audit.findings import Finding
+from analysis.pool import Tell, quiet
+from experiments import profiles
+from gfl.experiment import Profile
+from gfl.records.record import Store
+
+__all__ = [
+    "CHECKS",
+    "PUBLISHED",
+    "Check",
+    "Finding",
+    "as_it_stands",
+    "check_data",
+    "find",
+    "held",
+    "of_profile",
+    "published_csv",
+    "recorded",
+]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that is held against the records, for each profile that has some."""
+
+    what: str  # as the progress calls it
+    find: Callable[[Profile, Store, Tell], Iterator[Finding]]
+
+
+CHECKS = (
+    Check("the records' checksums", lambda profile, store, tell: _checksums(profile, store)),
+    Check("tables", lambda profile, store, tell: artefacts.tables(profile, store)),
+    Check("sweeps", lambda profile, store, tell: artefacts.tuning(profile, store)),
+    Check("detection errors", lambda profile, store, tell: artefacts.errors(profile, store)),
+    Check("figures", lambda profile, store, tell: artefacts.figures(profile, store)),
+    Check("figures of the records", records.evidence),
+)
+
+
+def recorded(store: Store) -> list[Profile]:
+    """The profiles that have committed records, or something made of records, as they were run."""
+    found = []
+    for name in profiles.PROFILES:
+        ids = store.reference_ids(name)
+        first = next((r for id in ids if (r := store.reference(name, id))), None)
+        made = (store.results / "tables" / name).glob("table-*")
+        if ids or any(".this-machine." not in path.name for path in made):
+            found.append(profiles.get(name, first.profile.get("gpus") if first else None))
+    return found
+
+
+def as_it_stands(store: Store) -> Store:
+    """The committed results alone, with the records as they are, whatever their checksums say.
+
+    A number altered in a record is then named where it stands for something, and not only as a
+    record that is missing.
+    """
+    nobodys = store.results / "runs of nobody"
+    # What it would tell of a damaged record is a finding already.
+    return Store(nobodys, store.results, tell=quiet, mend=False, verify=False)
+
+
+def find(store: Store, tell: Tell, data: Path | None = None) -> Iterator[Finding]:
+    """Hold all that is committed against the records, and name each place that differs.
+
+    And stored matches to the ground truth in ``data``, a folder of COCO, if it is named.
+    """
+    store = as_it_stands(store)
+    tell("published numbers")
+    yield from artefacts.published(store)
+    for profile in recorded(store):
+        yield from of_profile(profile, store, tell)
+    yield from held(store, tell, data)
+    yield from artefacts.claims(store, tell)
+
+
+def check_data(store: Store, data: Path | None) -> None:
+    """Raise a UserError, at once, where ``data`` lacks what a profile's matches are held to."""
+    if data is not None:
+        for profile in recorded(store):
+            truth.check(profile, data)
+
+
+def held(store: Store, tell: Tell, data: Path | None) -> Iterator[Finding]:
+    """Hold the matches of every profile without embedded data to the ground truth in ``data``."""
+    for profile in recorded(store):
+        yield from truth.held(profile, store, data, tell)
+
+
+def of_profile(profile: Profile, store: Store, tell: Tell) -> Iterator[Finding]:
+    """Hold against a profile's records all that is made of them alone."""
+    for check in CHECKS:
+        tell(f"{profile.name}: {check.what}")
+        yield from check.find(profile, store, tell)
+
+
+def _checksums(profile: Profile, store: Store) -> Iterator[Finding]:
+    cells = records.standing_for(profile, store)
+    yield from records.checksums(store.results / "runs" / profile.name, cells)
+    yield from records.checksums(store.results / "tuning" / profile.name)

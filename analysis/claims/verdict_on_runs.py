@@ -1,0 +1,283 @@
+"""A claim on this project's runs: what they say of each check, and the verdict of them together."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from analysis.claims.identities import IDENTITIES
+from analysis.measures.cache import measure
+from analysis.measures.evidence import Evidence
+from analysis.measures.quantity import ONE_TRAINING
+from analysis.pool import Tell, quiet
+from analysis.stats import correction, uncertainty
+from analysis.stats.correction import Bounds, P, Verdict
+from experiments.claims.declare import Check, Claim, Contrast, Identity, Measured
+from experiments.tables import catalogue
+from experiments.tables.declare import FPS
+from gfl.errors import UserError
+from gfl.experiment import PAPER_SCALE, Experiment
+
+SPEED = (
+    "the FPS in records were measured after each training, whatever else the machine did then, "
+    "and not side by side"
+)
+
+
+@dataclass(frozen=True)
+class TriedCheck:
+    """What the runs of a profile say of one check."""
+
+    label: str
+    bounds: Bounds  # between which the claim has it at this profile
+    value: float | None = None
+    interval: tuple[float, float] | None = None
+    p: P | None = None  # None: not tested, or exact
+    seeds: tuple[int, ...] = ()
+    runs: tuple[str, ...] = ()
+    missing: str = ""  # why it is not tested, and what to type
+    how: str = ""  # of a quantity: what was measured
+
+    @property
+    def is_exact(self) -> bool:
+        """Known without a test."""
+        return self.value is not None and self.p is None and not self.missing
+
+    @property
+    def is_inside(self) -> bool:
+        """The value is between the bounds; whether clearly so is another matter.
+
+        A single bound is no part of it: 0 is not above 0.
+        """
+        if self.value is None:
+            return False
+        low, high = self.bounds
+        if math.isinf(low) or math.isinf(high):
+            return low < self.value < high
+        return low <= self.value <= high
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A claim's verdict on the runs of a profile."""
+
+    verdict: Verdict
+    why: str
+    checks: tuple[TriedCheck, ...]
+    p: float | None = None  # None: nothing was tested
+    p_corrected: float | None = None  # for all the claims tested at the profile
+
+
+def try_all(claims: Sequence[Claim], evidence: Evidence, tell: Tell = quiet) -> dict[str, Tried]:
+    """Return every claim's verdict at a profile, by its id."""
+    checks: dict[str, tuple[TriedCheck, ...]] = {}
+    for done, claim in enumerate(claims, 1):
+        checks[claim.id] = tuple(try_check(check, evidence) for check in _ours(claim))
+        if done % 10 == 0:
+            tell(f"{evidence.profile.name}: {done} of {len(claims)} claims")
+    return verdicts(checks, {c.id: c.blind.get(evidence.profile.name, "") for c in claims})
+
+
+def try_check(check: Check, evidence: Evidence) -> TriedCheck:
+    """Return what the runs say of a check, or why they say nothing."""
+    empty = TriedCheck(check.label, bounds_at(check, evidence.profile.name))
+    try:
+        if isinstance(check, Contrast):
+            return _contrasted(check, empty, evidence)
+        if isinstance(check, Identity):
+            return replace(empty, value=IDENTITIES[check.name](), how="of the equations alone")
+        return _measured(check, empty, evidence)
+    except UserError as err:
+        return replace(empty, missing=str(err))
+
+
+def _ours(claim: Claim) -> list[Check]:
+    """The checks that our runs could show, or all if they could none."""
+    some = [c for c in claim.checks if not (isinstance(c, Contrast) and c.paper_only)]
+    return some or list(claim.checks)
+
+
+def bounds_at(check: Check, profile: str) -> Bounds:
+    """Return between which bounds the claim has the figure on a profile's data."""
+    if isinstance(check, Identity) or profile == PAPER_SCALE:
+        return check.bounds
+    return check.at.get(profile, check.elsewhere or check.bounds)
+
+
+def verdicts(
+    checks: Mapping[str, tuple[TriedCheck, ...]], blind: Mapping[str, str]
+) -> dict[str, Tried]:
+    """Return the claims' verdicts of their checks, corrected for how many are tested.
+
+    ``blind`` has the reason of those that a profile's data cannot show either way.
+    """
+    ps = {
+        id: correction.of_claim([c.p for c in some if c.p], not any(c.missing for c in some))
+        for id, some in checks.items()
+        if any(c.p for c in some) and not blind.get(id) and not _refuted_outright(some)
+    }
+    corrected = correction.holm([correction.two_sided(p) for p in ps.values()])
+    family = {id: (p, c) for (id, p), c in zip(ps.items(), corrected, strict=True)}
+    return {
+        id: _verdict(some, blind.get(id, ""), *family.get(id, (None, None)))
+        for id, some in checks.items()
+    }
+
+
+def _refuted_outright(checks: Sequence[TriedCheck]) -> bool:
+    return any(check.is_exact and not check.is_inside for check in checks)
+
+
+def _verdict(
+    checks: tuple[TriedCheck, ...], blind: str, p: P | None, corrected: float | None
+) -> Tried:
+    if blind:
+        return Tried("untested", blind, checks)
+    lacking = [check for check in checks if check.missing]
+    if p is None or corrected is None:
+        return _untested_or_exact(checks, lacking)
+    found = correction.verdict(p, corrected)
+    if lacking and found != "refuted":
+        found = "untested"
+    why = _WHY[found](checks)
+    if lacking and found == "refuted":
+        why += f"; not tested: {_labels(lacking)}"
+    return Tried(found, why, checks, correction.two_sided(p), corrected)
+
+
+def _untested_or_exact(checks: tuple[TriedCheck, ...], lacking: Sequence[TriedCheck]) -> Tried:
+    if _refuted_outright(checks):
+        wrong = next(check for check in checks if check.is_exact and not check.is_inside)
+        return Tried("refuted", f"{wrong.label}: {wrong.value:g}, which is exact", checks)
+    if lacking or not checks:
+        return Tried("untested", _why_untested(checks), checks)
+    return Tried("supported", "exact: nothing is estimated", checks)
+
+
+def _why_supported(checks: Sequence[TriedCheck]) -> str:
+    tested = [check for check in checks if check.p]
+    if len(tested) == 1:
+        return f"{tested[0].label} is clearly within the claim's bounds{_pooled(tested)}"
+    weakest = max(tested, key=lambda check: check.p.holds if check.p else 0.0)
+    return f"all {len(checks)} checks hold; the least sure is {weakest.label}{_pooled(tested)}"
+
+
+def _why_refuted(checks: Sequence[TriedCheck]) -> str:
+    worst = min((c for c in checks if c.p), key=lambda c: c.p.fails if c.p else 1.0)
+    return f"{worst.label} is clearly outside the claim's bounds{_pooled([worst])}"
+
+
+def _pooled(deciding: Sequence[TriedCheck]) -> str:
+    """Say so where a single seed decides: its noise is other rows'."""
+    if any(len(check.seeds) == 1 for check in deciding):
+        return "; rests on one seed, whose noise is taken from the rows that have several"
+    return ""
+
+
+def _why_noise(checks: Sequence[TriedCheck]) -> str:
+    """How the checks stand one by one, before any correction."""
+    tested = [(check, check.p) for check in checks if check.p]
+    holds = sum(p.holds <= correction.LEVEL for _, p in tested)
+    fails = sum(p.fails <= correction.LEVEL for _, p in tested)
+    if len(tested) == 1:
+        check, _ = tested[0]
+        return f"{check.label} is {'within' if check.is_inside else 'outside'}, not clearly"
+    inside = sum(check.is_inside for check, _ in tested)
+    return (
+        f"{inside} of {len(tested)} checks are within the claim's bounds ({holds} clearly) and "
+        f"{len(tested) - inside} outside ({fails} clearly), each taken alone"
+    )
+
+
+def _why_untested(checks: Sequence[TriedCheck]) -> str:
+    """The reasons, each once, with the checks that it is true of."""
+    if not checks:
+        return "nothing that is measured here would show it"
+    reasons: dict[str, list[TriedCheck]] = defaultdict(list)
+    for check in checks:
+        if check.missing:
+            reasons[check.missing].append(check)
+    if len(reasons) == 1 and all(check.missing for check in checks):
+        return next(iter(reasons))
+    return "; ".join(f"{_labels(some)}: {reason}" for reason, some in reasons.items())
+
+
+_WHY = {
+    "supported": _why_supported,
+    "refuted": _why_refuted,
+    "within noise": _why_noise,
+    "untested": _why_untested,
+}
+
+
+def _labels(checks: Iterable[TriedCheck]) -> str:
+    return ", ".join(check.label for check in checks)
+
+
+class _Untestable(UserError):  # noqa: N818  not a fault of the code
+    """A check that no runs of this profile can show."""
+
+
+def _contrasted(check: Contrast, empty: TriedCheck, evidence: Evidence) -> TriedCheck:
+    factors = _factors(check, evidence)
+    metrics = {metric for _, metric in factors}
+    needed = list(dict.fromkeys(experiment for experiment, _ in factors))
+    seeds = evidence.seeds(needed)
+    values = [evidence.values(experiment, metric) for experiment, metric in factors]
+    noise = evidence.noise.get(metrics.pop()) if len(metrics) == 1 else None
+    estimate = uncertainty.contrast(list(factors.values()), values, noise)
+    if estimate is None:
+        raise _Untestable("no figure of its runs is defined: there is no such object")
+    runs = tuple(evidence.record(e, seed).id for e in needed for seed in seeds)
+    is_sure = estimate.variance_seeds is not None
+    return replace(
+        empty,
+        value=estimate.value,
+        interval=estimate.interval,
+        p=correction.of_check(estimate, empty.bounds) if is_sure else None,
+        missing="" if is_sure else ONE_TRAINING,
+        seeds=tuple(seeds),
+        runs=runs,
+    )
+
+
+def _factors(check: Contrast, evidence: Evidence) -> dict[tuple[Experiment, str], float]:
+    """The factor of each figure that the check sums up; cells of one run are one.
+
+    Raises:
+        UserError: the check's cells have no runs at this profile.
+    """
+    profile = evidence.profile.name
+    factors: dict[tuple[Experiment, str], float] = defaultdict(float)
+    for factor, at in check.terms:
+        table, cell = catalogue.find(at.table), at.found
+        if at.column == FPS.name:
+            raise _Untestable(SPEED)
+        if cell.experiment is None:
+            raise _Untestable(f"the paper took {cell.row.key} ({table.title}) from others")
+        if not table.runs_at(profile):
+            only = " and ".join(table.profiles or ())
+            raise _Untestable(f"the rows of {table.title} are run at the {only} profile only")
+        column = next(column for column in table.columns if column.name == at.column)
+        factors[cell.experiment, column.metric] += factor
+    kept = {key: factor for key, factor in factors.items() if factor}
+    if not kept:
+        raise _Untestable("its rows are one and the same run")
+    return kept
+
+
+def _measured(check: Measured, empty: TriedCheck, evidence: Evidence) -> TriedCheck:
+    found = measure(check.quantity, evidence)
+    tested = None if found.lacking else found.tested
+    return replace(
+        empty,
+        value=found.value,
+        interval=found.interval,
+        p=None if tested is None else correction.of_check(tested, empty.bounds),
+        missing=found.lacking,
+        seeds=found.seeds,
+        runs=found.runs,
+        how=found.how,
+    )

@@ -1,0 +1,122 @@
+"""All claims of the paper on trial: by its printed numbers, and by the runs of every profile."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from analysis.claims import registration
+from analysis.claims.registration import Registered
+from analysis.claims.verdict_on_paper import Printed, verdict
+from analysis.claims.verdict_on_runs import Tried, try_all
+from analysis.library import Library, Source
+from analysis.measures.evidence import Evidence, by_seed, gather
+from analysis.pool import Tell, quiet
+from experiments.claims import CLAIMS, TEXT_CHECKS
+from experiments.claims.declare import Claim, TextCheck
+from experiments.profiles import PROFILES
+from gfl.experiment import Profile
+from gfl.records.record import Store, read_json
+
+SHOWN_NOISE = ("AP", "AP50", "AP75", "APS", "APM", "APL")  # the figures that tables print
+
+
+@dataclass(frozen=True)
+class SeedNoise:
+    """How far a figure spreads over seeds, pooled over the rows that have several."""
+
+    spread: float
+    freedom: int
+    rows: int
+    bartlett: float | None  # p of Bartlett's test that the rows spread equally
+
+
+@dataclass(frozen=True)
+class AtProfile:
+    """The verdicts on the runs of one profile, and what they rest on."""
+
+    profile: Profile
+    records: Mapping[str, str]  # SHA-256 of every record, by the run's id
+    noise: Mapping[str, SeedNoise]  # by metric
+    tried: Mapping[str, Tried]  # by claim
+    registered: Registered | None = None
+
+    @property
+    def tested(self) -> int:
+        """How many claims share the correction."""
+        return sum(found.p is not None for found in self.tried.values())
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Every claim with its verdicts."""
+
+    source: Source
+    claims: tuple[Claim, ...]
+    text_checks: tuple[TextCheck, ...]
+    printed: Mapping[str, Printed]  # by claim
+    profiles: Mapping[str, AtProfile]
+
+
+def trial(store: Store, source: Source = "results", tell: Tell = quiet) -> Trial:
+    """Try every claim on the paper's own numbers, and on the runs of every profile that has some.
+
+    Raises:
+        UserError: a run's predictions are damaged.
+    """
+    library = Library(store, source)
+    claims, printed = tuple(CLAIMS), {claim.id: verdict(claim) for claim in CLAIMS}
+    found = {}
+    for profile in PROFILES.values():
+        if not library.records(profile):
+            continue
+        tell(f"{profile.name}: the claims")
+        evidence = gather(library, profile, tell)
+        if evidence.records:
+            found[profile.name] = _at(evidence, store, claims, tell)
+    return Trial(source, claims, tuple(TEXT_CHECKS), printed, found)
+
+
+def _at(evidence: Evidence, store: Store, claims: tuple[Claim, ...], tell: Tell) -> AtProfile:
+    checksums = {
+        record.id: _checksum(store, evidence, record.id)
+        for runs in evidence.records.values()
+        for record in runs.values()
+    }
+    tried = try_all(claims, evidence, tell)
+    profile, noise = evidence.profile, _noise(evidence)
+    settled = registration.read(store, profile.name)
+    records = [record for runs in evidence.records.values() for record in runs.values()]
+    registered = settled and registration.beside(settled, profile, records)
+    return AtProfile(profile, dict(sorted(checksums.items())), noise, tried, registered)
+
+
+def _checksum(store: Store, evidence: Evidence, id: str) -> str:
+    """What a record says of its own content, which was checked when it was read."""
+    name = evidence.profile.name
+    reference = evidence.library.source == "results"
+    path = store.reference_path(name, id) if reference else store.run_dir(name, id) / "record.json"
+    return str(read_json(path)["sha256"])
+
+
+def _noise(evidence: Evidence) -> dict[str, SeedNoise]:
+    found = {}
+    for metric in SHOWN_NOISE:
+        if (noise := evidence.noise.get(metric)) is None:
+            continue
+        rows = [list(row.values()) for row in by_seed(evidence.records, metric) if len(row) > 1]
+        found[metric] = SeedNoise(noise.spread, noise.freedom, len(rows), _bartlett(rows))
+    return found
+
+
+def _bartlett(rows: list[list[float]]) -> float | None:
+    """The p-value of Bartlett's test that all rows have one variance.
+
+    Source: Bartlett, "Properties of Sufficiency and Statistical Tests", Proceedings of the Royal
+    Society A 160 (1937); scipy.stats.bartlett.
+    """
+    from scipy.stats import bartlett
+
+    if len(rows) < 2 or any(len(set(row)) < 2 for row in rows):
+        return None
+    return float(bartlett(*rows).pvalue)

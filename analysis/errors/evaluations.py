@@ -1,0 +1,165 @@
+"""Others' evaluated weights, in the place of runs: what errors, intervals and figures read.
+
+They are read from ``runs/weights/`` and only where they are named, never among the project's runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from analysis.errors import tables
+from analysis.errors.runs import Report, line
+from analysis.library import Library
+from analysis.stats import uncertainty
+from analysis.stats.uncertainty import Estimate
+from experiments import profiles
+from experiments.matrix import check_writable
+from gfl import escape
+from gfl.data.annotations import read
+from gfl.data.coco import annotation_file
+from gfl.errors import UserError, did_you_mean
+from gfl.experiment import PAPER_SCALE, Experiment, Profile
+from gfl.files import sha256, write_text
+from gfl.predictions.evaluation import FILE, FOLDER, KIND, SPLIT, Evaluation
+from gfl.records.record import METRICS, RunRecord, Store
+from gfl.terminal import say
+
+SEED = 0  # of the resampled images; and that of the runs whose models they are
+COCO = profiles.get(PAPER_SCALE)
+
+
+@dataclass(frozen=True)
+class Evaluations(Library):
+    """Evaluations, each in the place of the coco profile's run whose model it is."""
+
+    by_run: Mapping[str, Evaluation] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, store: Store, names: Sequence[str]) -> Evaluations:
+        """Read evaluations by their names or folders.
+
+        Raises:
+            UserError: one is not there or damaged, two are of one row, or not all of one data set.
+        """
+        found: dict[str, Evaluation] = {}
+        for name in names:
+            one = Evaluation.load(_folder(store, name))
+            if other := found.get(one.run):
+                raise UserError(f"{other.name} and {one.name} are both of {one.row}: name one")
+            found[one.run] = one
+        if len({one.data for one in found.values()}) > 1:
+            raise UserError(f"{', '.join(names)}: evaluated on different data")
+        return cls(store, "runs", by_run=found)
+
+    def id(self, experiment: Experiment, profile: Profile, seed: int = 0) -> str:
+        """Return the evaluation's name, which says that it is others'."""
+        id = super().id(experiment, profile, seed)
+        return self.by_run[id].name if id in self.by_run else id
+
+    def _read(self, profile: str, id: str) -> RunRecord | None:
+        one = self.by_run.get(id) if profile == COCO.name else None
+        if one is None:
+            return None
+        return RunRecord(
+            id=one.name, experiment=one.experiment, profile=asdict(COCO), seed=SEED,
+            commit=None, dirty=True, versions=one.versions, hardware=one.hardware,
+            metrics=one.metrics, fps=None, curve=[], evals=[], seconds=one.seconds,
+            images_per_second=None, max_iters=None, state="finished", message=KIND,
+            started=one.started, predictions=one.predictions,
+        )  # fmt: skip
+
+    def _ids(self, profile: str) -> list[str]:
+        return sorted(self.by_run) if profile == COCO.name else []
+
+    def _folder(self, profile: str, id: str) -> Path:
+        return self.store.runs / FOLDER / id
+
+    def _missing(
+        self, untrained: list[str], unpredicted: list[str], files: Sequence[str], profile: Profile
+    ) -> str:
+        lacking = ", ".join([*untrained, *unpredicted])
+        return f"none of the weights named is of {lacking}"
+
+
+def _folder(store: Store, name: str) -> Path:
+    """Return where an evaluation lies."""
+    where = store.runs / FOLDER
+    if Path(name).name == name:
+        if (where / name).is_dir():
+            return where / name
+        there: list[str] = []
+        with contextlib.suppress(OSError):
+            there = sorted(path.parent.name for path in where.glob(f"*/{FILE}"))
+        if not there:
+            raise UserError(f"no weights are evaluated in {where}: python -m experiments evaluate")
+        raise UserError(f"no weights {escape.terminal(name)} in {where}{did_you_mean(name, there)}")
+    folder = Path(name).expanduser()
+    if folder.resolve().parent != where.resolve():
+        raise UserError(f"{escape.terminal(name)}: evaluated weights lie in {where}")
+    return folder
+
+
+def write_errors(names: Sequence[str], store: Store, annotations: Path | None = None) -> int:
+    """Print the errors by kind of evaluated weights, and their figures with intervals; exit code.
+
+    ``annotations`` says where the boxes that they were evaluated against lie now.
+
+    Raises:
+        UserError: an evaluation, its detections or those boxes are not there, or are others.
+    """
+    library = Evaluations.of(store, names)
+    path = annotations or _annotations(library)
+    library = replace(library, truth=_dataset(path, library))
+    lines = []
+    parts = ["# Others' weights\n", f"{KIND[0].upper()}{KIND[1:]}.\n"]
+    for one in library.by_run.values():
+        experiment = Experiment(**one.experiment)
+        found = line(experiment, [SEED], COCO, library)
+        found.rows.append(f"{one.row} ({one.name})")
+        lines.append(found)
+        matches = library.matches(experiment, COCO)
+        replicates = uncertainty.replicate(matches, np.random.default_rng(SEED))
+        parts.append(_intervals(one, uncertainty.of_images(replicates)))
+    report = Report(tuple(lines), ())
+    text = "\n".join([*parts, tables.markdown(report, COCO)])
+    say(text)
+    folder = store.runs / FOLDER / next(iter(library.by_run.values())).name
+    check_writable(folder)
+    files = {"errors.md": text, "errors.csv": tables.tidy_csv(report)}
+    written = [write_text(folder / file, content) for file, content in files.items()]
+    say("written:", ", ".join(map(str, written)))
+    return 0
+
+
+def _annotations(library: Evaluations) -> Path:
+    one = next(iter(library.by_run.values()))
+    return annotation_file(Path(one.data_root), SPLIT)
+
+
+def _dataset(path: Path, library: Evaluations) -> dict:
+    """Return the boxes that all were evaluated against, and no others."""
+    if not path.is_file():
+        raise UserError(f"{path} is missing: --annotations names it where it is now")
+    checksum = sha256(path)
+    if any(one.annotations != checksum for one in library.by_run.values()):
+        raise UserError(f"{path} is not what these weights were evaluated against")
+    return read(path)
+
+
+def _intervals(one: Evaluation, found: Mapping[str, Estimate]) -> str:
+    head = (
+        f"{one.row} with {escape.markdown(one.file)} (SHA-256 {one.weights[:12]}...), on "
+        f"{escape.counted(one.images, 'image')}: each figure with its 95 % interval, which the "
+        f"images give it alone ({uncertainty.RESAMPLES} bootstrap samples of them).\n"
+    )
+    rows = ["| | figure | 95 % interval |", "| :-- | --: | :-: |"]
+    for metric in METRICS:
+        if metric in found:
+            low, high = (min(max(bound, 0.0), 100.0) for bound in found[metric].interval)
+            rows.append(f"| {metric} | {found[metric].value:.1f} | {low:.1f} to {high:.1f} |")
+    return "\n".join([head, *rows, ""])

@@ -1,0 +1,169 @@
+"""Errors by kind of every run of the declared tables, and what QFL and DFL repair of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from analysis.errors.tide import SPECIAL, Errors, errors
+from analysis.library import Library, MissingRuns
+from analysis.stats import uncertainty
+from analysis.stats.uncertainty import Difference, Figure
+from analysis.tables import fill
+from analysis.tables.notes import NOT_PAPERS
+from experiments.tables.catalogue import TABLES
+from experiments.tables.declare import Cell, Table
+from gfl.errors import UserError
+from gfl.experiment import Experiment, Profile
+from gfl.predictions.error_kinds import FOREGROUND, KINDS, KINDS_AT
+
+IOUS = KINDS_AT
+ALL = (*KINDS, *SPECIAL)
+
+PLAIN = Experiment()
+QFL = Experiment(quality="joint")
+GENERAL = Experiment(boxes="general")
+DFL = Experiment(boxes="general", dfl=True)
+GFL = Experiment(quality="joint", boxes="general", dfl=True)
+# What is asked, the run that has it, the run that lacks it and nothing else.
+REPAIRS = (
+    ("QFL: joint against centerness-branch", QFL, PLAIN),
+    ("QFL: joint against no quality", QFL, Experiment(quality="none")),
+    ("DFL: General w/ DFL against Dirac delta", DFL, PLAIN),
+    ("DFL: General w/ DFL against General", DFL, GENERAL),
+    ("DFL: General w/ DFL against Dirac delta, both with QFL", GFL, QFL),
+    ("GFL: QFL and DFL against neither", GFL, PLAIN),
+)
+
+
+@dataclass
+class Line:
+    """One experiment, the rows of the tables that it stands in, and its errors by IoU and seed."""
+
+    experiment: Experiment
+    rows: list[str] = field(default_factory=list)
+    found: dict[float, dict[int, Errors]] = field(default_factory=dict)
+
+    def ap(self, iou: float) -> Figure | None:
+        return uncertainty.figure({seed: made.ap for seed, made in self._at(iou).items()})
+
+    def gain(self, kind: str, iou: float) -> Figure | None:
+        return uncertainty.figure(self.gains(kind, iou))
+
+    def count(self, kind: str, iou: float) -> Figure | None:
+        return uncertainty.figure(
+            {seed: float(made.count[kind]) for seed, made in self._at(iou).items()}
+        )
+
+    def detections(self, iou: float) -> Figure | None:
+        return uncertainty.figure(
+            {seed: float(made.detections) for seed, made in self._at(iou).items()}
+        )
+
+    def gains(self, kind: str, iou: float) -> dict[int, float]:
+        """By seed."""
+        return {seed: made.gain[kind] for seed, made in self._at(iou).items()}
+
+    def _at(self, iou: float) -> Mapping[int, Errors]:
+        return self.found.get(iou, {})
+
+
+@dataclass(frozen=True)
+class Repair:
+    """How much less the errors of each kind cost in one run than in another, by kind and IoU."""
+
+    name: str
+    ours: Experiment
+    base: Experiment
+    gains: Mapping[tuple[float, str], Difference]  # ours - base: under 0, it repairs
+
+    def text(self, iou: float) -> str:
+        """The kinds that cost clearly less or more: whose interval excludes 0."""
+        clear = [(kind, self.gains[iou, kind]) for kind in ALL if (iou, kind) in self.gains]
+        parts = [
+            f"{kind} {'less' if d.mean < 0 else 'more'} ({d.mean:+.2f})"
+            for kind, d in clear
+            if d.is_clear
+        ]
+        if parts:
+            return ", ".join(parts)
+        return "none" if clear else "not recorded"
+
+
+@dataclass(frozen=True)
+class Report:
+    """All lines of a profile, and runs that have records and no detections."""
+
+    lines: tuple[Line, ...]
+    without: tuple[str, ...]
+
+    def repairs(self) -> Iterator[Repair]:
+        """What the pairs of ``REPAIRS`` differ in, seed by seed."""
+        by = {line.experiment: line for line in self.lines}
+        for name, ours, base in REPAIRS:
+            if ours not in by or base not in by:
+                continue
+            found = {
+                (iou, kind): uncertainty.paired(
+                    by[ours].gains(kind, iou), by[base].gains(kind, iou)
+                )
+                for iou in IOUS
+                for kind in ALL
+            }
+            yield Repair(name, ours, base, {at: d for at, d in found.items() if d is not None})
+
+
+def gather(profile: Profile, library: Library) -> Report:
+    """Sort the errors of every run of the declared tables that has detections, or their matches.
+
+    Raises:
+        UserError: none has.
+    """
+    lines: dict[Experiment, Line] = {}
+    without: list[str] = []
+    for table in TABLES.values():
+        for cell in fill.fill_all(table, profile, library.store):
+            records = cell.records("reference" if library.source == "results" else "ours")
+            experiment = cell.cell.experiment
+            if experiment is None or not records:
+                continue
+            if experiment not in lines:
+                lines[experiment] = line(experiment, sorted(records), profile, library)
+                without += [
+                    records[seed].id
+                    for seed in sorted(records)
+                    if seed not in lines[experiment].found[FOREGROUND]
+                ]
+            lines[experiment].rows.append(row_name(table, cell.cell))
+    having = tuple(line for line in lines.values() if line.found[FOREGROUND])
+    if not having:
+        where = "among the reference's (--store runs reads this machine's)"
+        where = where if library.source == "results" else "on this machine"
+        what = "detections" if library.has_truth(profile) else "matches"
+        hint = "" if library.has_truth(profile) else (
+            "; of detections they are made with --annotations .../instances_val2017.json, which "
+            "the runs were evaluated against"
+        )  # fmt: skip
+        raise UserError(f"no run of the {profile.name} profile has {what} {where}{hint}")
+    return Report(having, tuple(without))
+
+
+def line(experiment: Experiment, seeds: Sequence[int], profile: Profile, library: Library) -> Line:
+    """Sort the errors of an experiment's runs; seeds without detections are left out."""
+    sorted_out = Line(experiment, found={iou: {} for iou in IOUS})
+    for seed in seeds:
+        try:
+            made = {iou: errors(library.errors(experiment, profile, seed, iou)) for iou in IOUS}
+        except MissingRuns:
+            continue
+        for iou in IOUS:
+            sorted_out.found[iou][seed] = made[iou]
+    return sorted_out
+
+
+def row_name(table: Table, cell: Cell) -> str:
+    """The cell as one says it: ``1a ATSS joint w/ QFL``, ``2b n 12``; marked if not the paper's."""
+    row = cell.row.key
+    number = f"{table.heading} " if table.heading and row.replace(".", "").isdigit() else ""
+    mark = NOT_PAPERS if cell.row.is_extra else ""
+    return f"{table.name.removeprefix('table-')} {number}{fill.name(cell)}{mark}"

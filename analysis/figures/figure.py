@@ -1,0 +1,198 @@
+"""What a figure is: a function of records, the numbers it plots, the runs it used, its files."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from analysis.figures import style
+from analysis.photographs import NotInData
+from gfl import escape
+from gfl.errors import UserError
+from gfl.experiment import Profile
+from gfl.files import replacing
+
+if TYPE_CHECKING:
+    from analysis.library import Library
+
+
+MARK = ".this-machine"  # of files that git ignores
+
+
+@dataclass(frozen=True)
+class DrawnFigure:
+    """A figure as drawn, the numbers that it plots (tidy), and the ids of the runs it used.
+
+    ``figure`` may be published. ``photographed`` shows the same numbers on photographs, which
+    their photographers license: its files have a name that git ignores, wherever they lie.
+    """
+
+    figure: Figure
+    numbers: pd.DataFrame
+    runs: tuple[str, ...] = ()
+    photographed: Figure | None = None
+
+    @classmethod
+    def on_images(
+        cls,
+        library: Library,
+        profile: Profile,
+        draw: Callable[[], Figure],
+        sketch: Callable[[], Figure],
+        numbers: pd.DataFrame,
+        runs: tuple[str, ...],
+    ) -> DrawnFigure:
+        """A figure drawn on embedded images; else its sketch, and the figure where images are."""
+        drawn = draw() if library.has_images(profile) else None
+        if drawn is not None and profile.dataset is not None:
+            return cls(drawn, numbers, runs)
+        return cls(sketch(), numbers, runs, drawn)
+
+    def files(self) -> dict[str, bytes]:
+        """The figure as PNG and PDF and its numbers as CSV, by extension: no date, no version."""
+        return {**_images(self.figure), "csv": self.csv.encode()}
+
+    @property
+    def csv(self) -> str:
+        """The numbers as they are written, in six digits."""
+        numbers = self.numbers.copy()
+        for name in numbers.select_dtypes(exclude="number"):
+            numbers[name] = numbers[name].map(escape.csv_field)
+        return numbers.to_csv(index=False, float_format="%.6g", lineterminator="\n")
+
+    def save(self, folder: Path, stem: str) -> list[Path]:
+        """Write ``<stem>.png``, ``.pdf`` and ``.csv``, and what shows photographs; return paths."""
+        folder.mkdir(parents=True, exist_ok=True)
+        contents = {f"{stem}.{kind}": content for kind, content in self.files().items()}
+        if self.photographed is not None:
+            name = photographed_name(stem)
+            contents |= {f"{name}.{kind}": c for kind, c in _images(self.photographed).items()}
+        for name, content in contents.items():
+            with replacing(folder / name) as file:
+                file.write(content)
+        return [folder / name for name in contents]
+
+
+def photographed_name(stem: str) -> str:
+    """The name of the files that show photographs, of the reference's figure or this machine's."""
+    whose = "-runs" if stem.endswith(MARK) else ""
+    return f"{stem.removesuffix(MARK)}{whose}-photographs{MARK}"
+
+
+def _images(figure: Figure) -> dict[str, bytes]:
+    """A figure as PNG and PDF, by extension."""
+    with style.applied():
+        png, pdf = io.BytesIO(), io.BytesIO()
+        FigureCanvasAgg(figure)
+        _settle(figure)
+        figure.savefig(png, format="png", metadata={"Software": None}, dpi=style.DPI)
+        nothing = dict.fromkeys(("Creator", "Producer", "CreationDate"))
+        figure.savefig(pdf, format="pdf", metadata=nothing, dpi=style.DPI)
+    return {"png": png.getvalue(), "pdf": pdf.getvalue()}
+
+
+def _settle(figure: Figure) -> None:
+    """Lay a figure out once for all: the layout's next pass would move things a little."""
+    if figure.get_layout_engine() is not None:
+        for _ in range(2):  # the second pass knows the sizes of the first one's tick labels
+            figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+
+
+Draw = Callable[["Library", Profile], DrawnFigure]
+DrawFiles = Callable[[Sequence[Path]], DrawnFigure]
+
+
+@dataclass
+class FigureOf:
+    """A figure of the paper, or beyond it: called with a library and a profile, it is drawn.
+
+    ``on_annotations`` makes a function of the paths of COCO annotation files the figure of these:
+    of one that needs no run at all.
+    """
+
+    name: str
+    caption: str
+    draw: Draw
+    elsewhere: str = ""  # the caption where data are not embedded, if it is another
+    on_images: bool = False
+    needs: str = ""  # what it needs that embedded data alone have
+    draw_files: DrawFiles | None = field(default=None, repr=False)
+
+    def caption_at(self, profile: Profile) -> str:
+        """What the published figure shows at a profile."""
+        return self.caption if profile.dataset is not None else self.elsewhere or self.caption
+
+    def is_sketch(self, profile: Profile) -> bool:
+        """Whether it is published without the images that it shows: they are not ours."""
+        return self.on_images and profile.dataset is None
+
+    def obstacle(self, profile: Profile) -> str:
+        """Why no run of a profile can give the figure; empty where one can."""
+        if not self.needs or profile.dataset is not None:
+            return ""
+        return f"it needs {self.needs}, which embedded data alone have"
+
+    def __call__(self, library: Library, profile: Profile) -> Figure:
+        """Return the figure.
+
+        Raises:
+            UserError: records are missing; names which, and the command that makes them.
+        """
+        return self.plate(library, profile).figure
+
+    def plate(self, library: Library, profile: Profile) -> DrawnFigure:
+        """Return the figure with its numbers and its runs.
+
+        Raises:
+            NotInData: the profile's data cannot give it, whatever runs there are.
+            UserError: as a call.
+        """
+        if reason := self.obstacle(profile):
+            raise NotInData(f"{reason}: take --profile laptop or gpu")
+        with style.applied():
+            return self.draw(library, profile)
+
+    def of_annotations(self, files: Sequence[Path]) -> DrawnFigure:
+        """Return the figure of COCO annotation files, taken together.
+
+        Raises:
+            UserError: a file is not COCO's, or the figure needs a model.
+        """
+        if self.draw_files is None:
+            able = sorted(name for name, other in FIGURES.items() if other.draw_files)
+            raise UserError(
+                f"figure {self.name} needs a model or no data at all; of annotations alone are "
+                f"drawn: {', '.join(able)}"
+            )
+        with style.applied():
+            return self.draw_files(files)
+
+    def on_annotations(self, draw_files: DrawFiles) -> DrawFiles:
+        """Declare how the figure is drawn of annotation files."""
+        self.draw_files = draw_files
+        return draw_files
+
+
+FIGURES: dict[str, FigureOf] = {}  # in the order in which they were declared
+
+
+def figure(
+    name: str, caption: str, elsewhere: str = "", on_images: bool = False, needs: str = ""
+) -> Callable[[Draw], FigureOf]:
+    """Declare a figure: ``@figure("2b", "What it shows.")`` above a function that draws it."""
+
+    def declare(draw: Draw) -> FigureOf:
+        if name in FIGURES:
+            raise ValueError(f"two figures are named {name!r}")
+        FIGURES[name] = FigureOf(name, caption, draw, elsewhere, on_images, needs)
+        return FIGURES[name]
+
+    return declare

@@ -1,0 +1,144 @@
+"""Each object's best positive: where its sides were learned to lie, beside where they may lie."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from analysis.library import Library, Locations
+from analysis.measures.densities import Atoms, gap, truth
+from analysis.photographs import NotInData
+from gfl.experiment import Experiment, Profile
+from gfl.shapes.side_labels import SIDES
+
+RULE = "an object's positive location of the highest score"
+TOWARD = np.array([-1.0, -1.0, 1.0, 1.0])  # which way a distance leads from the location
+
+
+@dataclass(frozen=True)
+class Best:
+    """Best positives in the order of their objects; everything about sides is [objects, 4]."""
+
+    frame: pd.DataFrame  # locations joined with ground_truth; x, y in px of the image
+    stride: np.ndarray  # [objects], px of the image
+    p: np.ndarray | None  # [objects, 4, n + 1]
+    n: int | None
+    delta: float | None
+
+    @property
+    def has_truth(self) -> bool:
+        """Whether it is known where the sides may lie, and not only their labels."""
+        return f"distribution_{SIDES[0]}" in self.frame
+
+    @property
+    def kind(self) -> np.ndarray:
+        """sharp, blurred, shadow or occluded."""
+        return self._sides("kind").astype(str)
+
+    @property
+    def gap_px(self) -> np.ndarray:
+        """How far apart the two right answers are; NaN where there is one."""
+        return np.array([[gap(d) for d in row] for row in self._labels()])
+
+    @property
+    def truth(self) -> Atoms:
+        """Where the labels may lie, in px of the image; rows are objects times sides."""
+        return Atoms.of([truth(d) for row in self._labels() for d in row])
+
+    @property
+    def learned(self) -> Atoms:
+        """Where the sides are predicted to lie, in px of the image; rows as ``truth``'s."""
+        if self.p is not None and self.n is not None and self.delta is not None:
+            bins = np.broadcast_to(np.arange(self.n + 1) * self.delta, self.p.shape)
+            return self._placed(Atoms(bins.reshape(-1, self.n + 1), self.p.reshape(-1, self.n + 1)))
+        mean, sigma = self._floats("mean").ravel(), self._floats("sigma").ravel()
+        is_gaussian = bool(np.isfinite(sigma).all())
+        return self._placed(Atoms.normal(mean, sigma) if is_gaussian else Atoms.points(mean))
+
+    def distances(self, places: Atoms) -> Atoms:
+        """Places in px of the image as distances from the locations, in strides."""
+        at = (places.at - self._origin()) * np.tile(TOWARD, len(self.frame))[:, None]
+        return Atoms(at / self._stride(), places.mass)
+
+    def _placed(self, strides: Atoms) -> Atoms:
+        """Distances in strides as places in px of the image."""
+        toward = np.tile(TOWARD, len(self.frame))[:, None]
+        return Atoms(self._origin() + toward * strides.at * self._stride(), strides.mass)
+
+    def _origin(self) -> np.ndarray:
+        return self.frame[["x", "y", "x", "y"]].to_numpy(float).reshape(-1, 1)
+
+    def _stride(self) -> np.ndarray:
+        return np.repeat(self.stride, 4)[:, None]
+
+    def _sides(self, what: str) -> np.ndarray:
+        return self.frame[[f"{what}_{side}" for side in SIDES]].to_numpy()
+
+    def _floats(self, what: str) -> np.ndarray:
+        return self._sides(what).astype(float)
+
+    def _labels(self) -> list[list[dict]]:
+        return [[json.loads(text) for text in row] for row in self._sides("distribution")]
+
+
+def best(library: Library, experiment: Experiment, profile: Profile, seed: int = 0) -> Best:
+    """Return the best positive of every object that has one.
+
+    Raises:
+        MissingRuns: the run or its predictions are not there.
+        NotInData: the data are not embedded: nobody knows their sides' distributions.
+    """
+    if profile.dataset is None:
+        raise NotInData(f"the {profile.name} profile's data say nothing of where a side may lie")
+    locations = library.locations(experiment, profile, seed)
+    return best_of(locations, library.ground_truth(profile), _px(profile))
+
+
+def best_labelled(
+    library: Library, experiment: Experiment, profile: Profile, seed: int = 0
+) -> Best:
+    """Return the best positive of every object that has one, with its label; px of the input.
+
+    The objects are those of the stored positives, so no ground truth is needed.
+
+    Raises:
+        MissingRuns: the run or its predictions are not there.
+    """
+    locations = library.locations(experiment, profile, seed)
+    return best_of(locations, labels(locations.frame), px=1.0)
+
+
+def labels(frame: pd.DataFrame) -> pd.DataFrame:
+    """The boxes that locations' positives are trained towards, one an object, px of the input."""
+    own = frame.loc[frame.positive].drop_duplicates("gt_id")
+    corners = {
+        f"{axis}{end}": own[axis] + toward * own.stride * own[f"target_{side}"]
+        for (axis, end), side, toward in zip(
+            (("x", 1), ("y", 1), ("x", 2), ("y", 2)), SIDES, TOWARD, strict=True
+        )
+    }
+    return own[["image_id", "gt_id", "category_id"]].assign(**corners)
+
+
+def best_of(locations: Locations, objects: pd.DataFrame, px: float) -> Best:
+    """Return the best positives among locations; ``px`` of the network's input are one px there.
+
+    Of equal scores the first in the file's order is taken.
+    """
+    frame = locations.frame.reset_index(drop=True)
+    positive = frame.loc[frame.positive].sort_values("score", ascending=False, kind="stable")
+    first = positive.drop_duplicates("gt_id").sort_values("gt_id")
+    p = None if locations.p is None else locations.p[first.index.to_numpy()]
+    sides = objects.drop(columns=["image_id", "category_id"])
+    joined = first.merge(sides, on="gt_id", validate="one_to_one", how="left")
+    joined = joined.assign(x=joined.x / px, y=joined.y / px)
+    stride = joined.stride.to_numpy(float) / px
+    return Best(joined, stride, p, locations.n, locations.delta)
+
+
+def _px(profile: Profile) -> float:
+    assert profile.dataset is not None
+    return min(profile.scale) / profile.dataset.image_size

@@ -1,0 +1,169 @@
+"""Of Fig. 3 and 5(b): learned distributions beside those that the labels were drawn from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import pandas as pd
+
+from analysis.figures.ambiguity import SHARP, sides
+from analysis.measures.best_positives import RULE, best
+from analysis.measures.densities import Atoms
+from analysis.measures.evidence import Evidence
+from analysis.measures.labels import positives
+from analysis.measures.quantity import (
+    OfRun,
+    Quantity,
+    Replicated,
+    difference,
+    mean,
+    of_sums,
+    of_weights,
+    rank_correlation,
+    single,
+)
+from experiments.claims.figures import AMBIGUOUS
+from experiments.tables.table2 import GAUSSIAN
+from experiments.tables.table3 import GFL
+from gfl.experiment import Experiment
+from gfl.shapes.side_labels import SIDES
+
+DIRAC = Experiment()
+GENERAL = Experiment(boxes="general")
+DFL = Experiment(boxes="general", dfl=True)
+WIDE_GAP = 2.0  # strides between two modes: from there on two peaks are two bins apart or more
+AT_BEST = f"sides at {RULE}"
+ALL_SIDES = "over the four sides of all positives"
+
+
+def _sides(evidence: Evidence, experiment: Experiment, seed: int) -> pd.DataFrame:
+    """A side a row, as the figure of ambiguity has them."""
+
+    def make() -> pd.DataFrame:
+        found = best(evidence.library, experiment, evidence.profile, seed)
+        return sides(experiment.slug, found)
+
+    return evidence.once(("sides", experiment, seed), make)
+
+
+def _between(column: str, one: Callable, other: Callable) -> OfRun:
+    """The mean of a column over some sides minus that over others."""
+
+    def apart(evidence: Evidence, experiment: Experiment, seed: int) -> Replicated:
+        frame = _sides(evidence, experiment, seed)
+        values = frame[column].to_numpy(float)
+        some, rest = (np.asarray(pick(frame), float) for pick in (one, other))
+        columns = [values * some, some, values * rest, rest]
+        return of_sums(
+            evidence,
+            frame.image_id.to_numpy(),
+            columns,
+            lambda s: s[..., 0] / s[..., 1] - s[..., 2] / s[..., 3],
+        )
+
+    return apart
+
+
+def _of_kind(kind: str) -> Callable[[pd.DataFrame], pd.Series]:
+    return lambda frame: frame.kind == kind
+
+
+def _ambiguous(frame: pd.DataFrame) -> pd.Series:
+    return frame.kind.isin(AMBIGUOUS)
+
+
+def _two_modes(frame: pd.DataFrame) -> pd.Series:
+    return frame.gap_strides.notna()
+
+
+def _far_modes(frame: pd.DataFrame) -> pd.Series:
+    return frame.gap_strides >= WIDE_GAP
+
+
+def _distance(which: Callable[[pd.DataFrame], pd.Series]) -> OfRun:
+    """The mean Wasserstein-1 distance of learned and true distribution over some sides, px."""
+
+    def distance(evidence: Evidence, experiment: Experiment, seed: int) -> Replicated:
+        frame = _sides(evidence, experiment, seed)
+        frame = frame.loc[which(frame)]
+        return mean(evidence, frame.image_id.to_numpy(), frame.wasserstein_px.to_numpy(float))
+
+    return distance
+
+
+def _spread_truth(evidence: Evidence, experiment: Experiment, seed: int) -> Replicated:
+    frame = _sides(evidence, experiment, seed)
+    learned, true = (frame[f"{w}deviation_strides"].to_numpy() for w in ("", "true_"))
+    correlation = rank_correlation(learned, np.round(true, 9))  # equal ones are ties
+    return of_weights(evidence, frame.image_id.to_numpy(), correlation)
+
+
+def _spread_error(evidence: Evidence, experiment: Experiment, seed: int) -> Replicated:
+    located = evidence.locations(experiment, seed)
+    assert located.p is not None
+    assert located.delta is not None
+    rows = located.frame.positive.to_numpy(bool)
+    frame = located.frame.loc[rows]
+    error = np.abs(_of_sides(frame, "mean") - _of_sides(frame, "target"))
+    correlation = rank_correlation(widths(located.p[rows], located.delta).ravel(), error.ravel())
+    return of_weights(evidence, np.repeat(frame.image_id.to_numpy(), len(SIDES)), correlation)
+
+
+def widths(p: np.ndarray, delta: float) -> np.ndarray:
+    """The standard deviation of each distribution over bins, strides.
+
+    Not as E[x²] - E[x]²: of that rounding alone is left where all mass is on one bin, and ranks
+    are made of it.
+    """
+    rows = p.reshape(-1, p.shape[-1])
+    bins = np.broadcast_to(np.arange(p.shape[-1]) * delta, rows.shape)
+    return Atoms(bins, rows).deviation.reshape(p.shape[:-1])
+
+
+def _of_sides(frame: pd.DataFrame, what: str) -> np.ndarray:
+    return frame[[f"{what}_{side}" for side in SIDES]].to_numpy(float)
+
+
+def _nearest_mass(evidence: Evidence, experiment: Experiment, seed: int) -> Replicated:
+    located = evidence.locations(experiment, seed)
+    assert located.p is not None
+    assert located.delta is not None
+    rows = located.frame.positive.to_numpy(bool)
+    mass = nearest_mass(
+        located.p[rows], _of_sides(located.frame.loc[rows], "target"), located.delta
+    )
+    return mean(evidence, located.frame.image_id.to_numpy()[rows], mass.mean(1))
+
+
+def nearest_mass(p: np.ndarray, target: np.ndarray, delta: float) -> np.ndarray:
+    """P(y_i) + P(y_i+1) of the bins beside each target, Eq. 6; beyond the last bin the last two."""
+    left = np.clip((target / delta).astype(int), 0, p.shape[-1] - 2)[..., None]
+    return (np.take_along_axis(p, left, -1) + np.take_along_axis(p, left + 1, -1))[..., 0]
+
+
+def _iou(evidence: Evidence, experiment: Experiment, seed: int) -> Replicated:
+    frame = positives(evidence, experiment, seed)
+    return mean(evidence, frame.image_id.to_numpy(), frame.iou.to_numpy(float))
+
+
+QUANTITIES: Mapping[str, Quantity] = {
+    **{
+        f"spread-{kind}-minus-sharp": single(
+            GFL, _between("deviation_strides", _of_kind(kind), _of_kind(SHARP)), AT_BEST
+        )
+        for kind in AMBIGUOUS
+    },
+    "spread-truth-spearman": single(GFL, _spread_truth, AT_BEST),
+    "spread-error-spearman": single(GFL, _spread_error, ALL_SIDES),
+    "nearest-mass-dfl-minus-general": difference(DFL, GENERAL, _nearest_mass, ALL_SIDES),
+    "distance-dfl-minus-dirac": difference(DFL, DIRAC, _distance(_ambiguous), AT_BEST),
+    "distance-dfl-minus-gaussian": difference(DFL, GAUSSIAN, _distance(_ambiguous), AT_BEST),
+    "distance-two-modes-dfl-minus-gaussian": difference(
+        DFL, GAUSSIAN, _distance(_two_modes), AT_BEST
+    ),
+    "two-peaked-at-two-modes": single(
+        DFL, _between("two_peaked", _far_modes, _of_kind(SHARP)), AT_BEST
+    ),
+    "positive-iou-dfl-minus-dirac": difference(DFL, DIRAC, _iou, "over all positives"),
+}

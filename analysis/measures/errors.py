@@ -1,0 +1,70 @@
+"""AP50 lost to kinds of errors (``analysis.errors``), with replicates over images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from analysis.errors.tide import after
+from analysis.figures.fig2 import IOU_BRANCH, JOINT
+from analysis.measures.distributions import DFL, DIRAC
+from analysis.measures.evidence import Evidence
+from analysis.measures.quantity import OfRun, Quantity, Replicated, difference, evaluated
+from analysis.stats.resampling import evaluate
+from gfl.experiment import Experiment
+from gfl.predictions.error_kinds import FOREGROUND, Sorted
+from gfl.predictions.matching import AREAS, FOUND, THRESHOLDS, Matches, Ranked
+from gfl.records.record import METRICS
+
+HOW = "AP50 without the errors of that kind less AP50, as TIDE has it (analysis.errors)"
+
+
+def _lost_to(kind: str) -> OfRun:
+    """What AP50 gains by the oracle of a kind of errors."""
+
+    def lost(evidence: Evidence, experiment: Experiment, seed: int) -> Replicated:
+        judged = evidence.library.errors(experiment, evidence.profile, seed, FOREGROUND)
+        with_all, without = (
+            ap50(matches_of(judged, evidence.images, k), evidence.weights) for k in (None, kind)
+        )
+        return without[0] - with_all[0], without[1] - with_all[1]
+
+    return lost
+
+
+def matches_of(judged: Sorted, images: np.ndarray, without: str | None) -> Matches:
+    """What an oracle leaves, as matches of which nothing but AP50 can be read."""
+    keep, true, category, objects = after(judged, without)
+    categories = np.unique(judged.objects.category)
+    counts = np.zeros((len(AREAS), len(images), len(categories)), dtype=np.int32)
+    at = np.searchsorted(images, judged.objects.image)
+    counts[0, at, np.searchsorted(categories, judged.objects.category)] = objects
+    ranked = []
+    for one in categories:
+        some = keep & (category == one)
+        match = np.zeros((len(AREAS), THRESHOLDS, some.sum()), dtype=np.int8)
+        match[0, 0] = np.where(true[some], FOUND, 0)
+        inside = np.zeros((len(AREAS), some.sum()), dtype=bool)
+        inside[0] = True
+        place = np.searchsorted(images, judged.image[some]).astype(np.int32)
+        ranked.append(Ranked(place, np.zeros(len(place)), inside, match))
+    recalled = np.zeros((len(METRICS) - 6, *counts.shape[1:]), dtype=np.int32)
+    return Matches(images, categories, counts, recalled, tuple(ranked))
+
+
+def ap50(matches: Matches, weights: np.ndarray) -> Replicated:
+    """AP50 in percent, and that of every weighting of the images."""
+    every = np.concatenate([np.ones((1, weights.shape[1]), dtype=int), weights])
+    figures = evaluate(matches, every)[:, METRICS.index("AP50")]
+    return float(figures[0]), figures[1:]
+
+
+QUANTITIES: Mapping[str, Quantity] = {
+    "background-error-joint-minus-iou-branch": difference(
+        JOINT, IOU_BRANCH, _lost_to("background"), HOW, evaluated
+    ),
+    "localisation-error-dfl-minus-dirac": difference(
+        DFL, DIRAC, _lost_to("localisation"), HOW, evaluated
+    ),
+}

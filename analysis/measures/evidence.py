@@ -1,0 +1,162 @@
+"""What the runs of a profile give the claims: records, and each run's figures with replicates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from typing import Any, TypeVar
+
+import numpy as np
+
+from analysis.library import KEPT, Library, Locations
+from analysis.pool import Tell, quiet
+from analysis.stats import uncertainty
+from analysis.stats.replicates import DRAW, Read, replicates
+from analysis.stats.uncertainty import RESAMPLES, Noise, Replicates
+from experiments.profiles import TUNING_SEED
+from experiments.tables import catalogue
+from gfl.errors import UserError
+from gfl.experiment import Experiment, Profile
+from gfl.predictions.schema import DETECTIONS
+from gfl.records.record import METRICS, RunRecord, seeds_of
+
+T = TypeVar("T")
+Records = Mapping[Experiment, Mapping[int, RunRecord]]
+Seeded = Mapping[int, tuple[float, np.ndarray]]  # a figure and its replicates, by seed
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The finished runs of a profile's tables, by experiment and seed."""
+
+    library: Library
+    profile: Profile
+    records: Records
+    figures: Mapping[Experiment, Mapping[int, Replicates]]  # of those whose detections are there
+    noise: Mapping[str, Noise] = field(default_factory=dict)  # of a metric over seeds, pooled
+    _made: dict[Hashable, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    def record(self, experiment: Experiment, seed: int) -> RunRecord:
+        return self.records[experiment][seed]
+
+    def seeds(self, needed: Sequence[Experiment]) -> list[int]:
+        """Return the seeds that all experiments have.
+
+        Raises:
+            MissingRuns: there is none; names the runs of seed 0 that are missing.
+            UserError: there is none, though each has runs.
+        """
+        common = set.intersection(*(set(self.figures.get(e, ())) for e in needed))
+        if not common:
+            self.library.need(needed, self.profile, files=self.library.deciding(self.profile))
+            raise UserError(f"no seed is common to {', '.join(e.slug for e in needed)}")
+        return sorted(common)
+
+    def values(self, experiment: Experiment, metric: str) -> Seeded:
+        """Return a metric of an experiment by seed, with its replicates over the images."""
+        at = METRICS.index(metric)
+        runs = self.figures.get(experiment, {})
+        found = {s: (float(r.figures[at]), r.resampled[:, at]) for s, r in runs.items()}
+        return {s: some for s, some in found.items() if not np.isnan(some[0])}
+
+    def once(self, key: Hashable, make: Callable[[], T]) -> T:
+        """Return what ``make`` makes, which is made once."""
+        if key not in self._made:
+            self._made[key] = make()
+        return self._made[key]
+
+    def locations(self, experiment: Experiment, seed: int) -> Locations:
+        """Return the locations of a run, which are read once.
+
+        Raises:
+            MissingRuns: they are not there.
+            UserError: the file is damaged, or the run is of another host.
+        """
+        key = "locations", experiment, seed
+        return self.once(key, lambda: self.library.locations(experiment, self.profile, seed))
+
+    @cached_property
+    def images(self) -> np.ndarray:
+        """The ids of the images that runs are evaluated on, rising.
+
+        Raises:
+            UserError: they are not embedded, and no run has matches that name them.
+        """
+        if self.profile.dataset is not None:
+            return np.arange(1, self.profile.dataset.val + 1)
+        for experiment, runs in self.figures.items():
+            for seed in runs:
+                return self.library.matches(experiment, self.profile, seed).images
+        raise UserError(f"no run of the {self.profile.name} profile has matches: its images are "
+                        "not known here")  # fmt: skip
+
+    @cached_property
+    def weights(self) -> np.ndarray:
+        """The weights of the replicates, [R, images]: how often each image is drawn."""
+        from analysis.stats.resampling import resamples
+
+        return resamples(len(self.images), RESAMPLES, np.random.default_rng(DRAW))
+
+
+def gather(library: Library, profile: Profile, tell: Tell = quiet) -> Evidence:
+    """Read the runs that the tables declare at a profile; evaluate what was not evaluated before.
+
+    Runs of data that are not embedded have replicates where their matches are stored.
+
+    Raises:
+        UserError: a file of detections or of matches is damaged.
+    """
+    records = _records(library, profile)
+    figures = _figures(library, profile, records, tell)
+    return Evidence(library, profile, records, figures, noise(records))
+
+
+def noise(records: Records) -> dict[str, Noise]:
+    """The standard deviation of each metric over seeds, pooled over the rows of several seeds."""
+    pooled = {metric: uncertainty.seed_noise(by_seed(records, metric)) for metric in METRICS}
+    return {metric: found for metric, found in pooled.items() if found is not None}
+
+
+def by_seed(records: Records, metric: str) -> list[dict[int, float]]:
+    """A metric's values by seed, a row an experiment."""
+    rows = (
+        {seed: record.metrics[metric] for seed, record in runs.items()} for runs in records.values()
+    )
+    return [{s: value for s, value in row.items() if value is not None} for row in rows]
+
+
+def _records(library: Library, profile: Profile) -> dict[Experiment, dict[int, RunRecord]]:
+    known = {record.id: record for record in library.records(profile)}
+    seeds = [seed for seed in seeds_of(known) if seed != TUNING_SEED]
+    found: dict[Experiment, dict[int, RunRecord]] = {}
+    for experiment in catalogue.experiments(profile):
+        runs = {seed: known.get(library.id(experiment, profile, seed)) for seed in seeds}
+        there = {seed: record for seed, record in runs.items() if record is not None}
+        if there:
+            found[experiment] = there
+    return found
+
+
+def _figures(
+    library: Library, profile: Profile, records: Records, tell: Tell
+) -> dict[Experiment, dict[int, Replicates]]:
+    there: list[tuple[Experiment, int, str]] = []
+    read: dict[str, Read] = {}
+    for experiment, runs in records.items():
+        for seed, record in runs.items():
+            if not library.is_evaluated(record, profile):
+                continue
+            checksums, load = library.checksums(record, profile), library.detections
+            if library.keeps_matches(record, profile):
+                checksum, load = " ".join(checksums[name] for name in KEPT), library.matches
+            else:
+                checksum = checksums[DETECTIONS]
+            there.append((experiment, seed, checksum))
+            read[checksum] = partial(load, experiment, profile, seed)
+    dataset = library.dataset(profile) if there and library.has_truth(profile) else None
+    evaluated = replicates(dataset, read, tell=tell)
+    found: dict[Experiment, dict[int, Replicates]] = {}
+    for experiment, seed, checksum in there:
+        found.setdefault(experiment, {})[seed] = evaluated[checksum]
+    return found

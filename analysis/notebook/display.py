@@ -1,0 +1,78 @@
+"""What the notebooks call: the records to read, and figures as a notebook shows them."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from IPython.display import Image, Markdown, display
+from matplotlib.figure import Figure
+
+from analysis.figures import FIGURES
+from analysis.library import Library, MissingRuns, Source
+from analysis.notebook.sliders import png
+from analysis.photographs import NotInData
+from experiments import profiles
+from experiments.queue.worker import ROOT
+from gfl.errors import UserError, did_you_mean
+from gfl.experiment import Profile
+from gfl.records.record import Store
+
+
+def opened(profile: str | None = None, source: Source | None = None) -> tuple[Library, Profile]:
+    """Return the records and predictions to read, and the profile they are of.
+
+    Without arguments, those of the environment's ``STORE`` and ``PROFILE`` (``make lab
+    PROFILE=gpu STORE=runs``), else the committed ones of the laptop profile.
+
+    Raises:
+        UserError: there is no such profile or place.
+    """
+    place = source or os.environ.get("STORE") or "results"
+    if place not in ("results", "runs"):
+        raise UserError(f"unknown store {place!r}{did_you_mean(place, ('results', 'runs'))}")
+    name = profile or os.environ.get("PROFILE") or "laptop"
+    store = Store(ROOT / "runs", ROOT / "results", mend=False)
+    return Library(store, place), profiles.get(name)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A figure of the paper in a notebook: its picture, with its caption below.
+
+    Where runs are missing, or the profile's data cannot give it, there is no picture, and the text
+    says why. Of photographs there is the figure without them: a notebook is passed around.
+    """
+
+    text: str
+    picture: bytes | None  # PNG
+    numbers: pd.DataFrame | None  # what it plots
+
+    def _ipython_display_(self, **_: Any) -> None:
+        if self.picture is not None:
+            display(Image(self.picture))
+        display(Markdown(self.text))
+
+
+def show(name: str, library: Library, profile: Profile) -> Shown:
+    """Draw a figure of ``analysis.figures`` by its name.
+
+    Raises:
+        UserError: no figure has this name, or a file that it needs is damaged.
+    """
+    if (figure := FIGURES.get(name)) is None:
+        raise UserError(f"unknown figure {name!r}{did_you_mean(name, FIGURES)}")
+    title = f"Figure {name}" if name[0].isdigit() else name.capitalize()
+    try:
+        plate = figure.plate(library, profile)
+    except (MissingRuns, NotInData) as reason:
+        return Shown(f"**{title}** is not drawn: {reason}", None, None)
+    caption = figure.caption_at(profile)
+    return Shown(f"**{title}.** {caption}", png(plate.figure), plate.numbers)
+
+
+def picture(figure: Figure | None) -> Image | Markdown:
+    """Return a figure for a notebook to show; of None a line that there is nothing to draw."""
+    return Markdown("Nothing to draw: no runs.") if figure is None else Image(png(figure))

@@ -1,0 +1,310 @@
+"""The paper's tables with paper and ours side by side, and the gap between the two."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+
+from analysis.tables import agreement, fill
+from analysis.tables.fill import Filled, Records
+from analysis.tables.layout import DELTA, Line, Sheet, sheet
+from experiments import diff
+from experiments.tables.declare import FPS, Column, Group, Table
+from gfl.experiment import Profile
+from gfl.records.record import Store
+
+# Where a gap's shade grows darker, AP; below the first one it is the paper's own seed noise.
+STEPS = (0.3, 1.0, 2.0, 4.0)
+
+
+@dataclass(frozen=True)
+class Gap:
+    """By how much ours is off the paper; ``half`` is half its 95 % interval, or None."""
+
+    value: float
+    half: float | None
+
+    @property
+    def text(self) -> str:
+        return signed(self.value)
+
+    @property
+    def half_text(self) -> str:
+        return "" if self.half is None else f"±{self.half:.1f}"
+
+    @property
+    def clear(self) -> bool:
+        """The interval leaves 0 out."""
+        return self.half is not None and abs(self.value) > self.half
+
+    @property
+    def shade(self) -> str:
+        """``up2``: which way, and how many of ``STEPS`` it passes."""
+        passed = sum(abs(self.value) >= step for step in STEPS)
+        return f"{'up' if self.value > 0 else 'down'}{passed}" if passed else ""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """One column of a row: what the paper prints, what was found, and the gap."""
+
+    name: str
+    paper: str
+    paper_value: float | None
+    paper_delta: str  # to the row's baseline; empty where it has none
+    ours: str
+    spread: str  # "±0.8"
+    ours_value: float | None
+    ours_delta: str
+    gap: Gap | None
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row in one group of columns."""
+
+    id: str  # of what is said of its runs; empty where it cannot have any
+    name: str
+    mark: str  # of its footnote
+    marks: tuple[str, ...]
+    is_extra: bool  # not the paper's
+    is_baseline: bool
+    seeds: str
+    figures: tuple[Figures, ...]
+
+
+@dataclass(frozen=True)
+class Block:
+    """A table's rows for one group of columns."""
+
+    title: str
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True)
+class View:
+    """A table as the page shows it."""
+
+    id: str
+    title: str
+    caption: str
+    heading: str
+    mark_names: tuple[str, ...]
+    columns: tuple[str, ...]
+    gaps: frozenset[str]  # the columns whose gap is shown
+    has_runs: bool
+    blocks: tuple[Block, ...]
+    footnotes: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...]
+    command: str
+    command_note: str
+
+
+@dataclass(frozen=True)
+class Use:
+    """A place where runs are shown, and what sets them apart from that row's baseline."""
+
+    id: str
+    table: str
+    row: str
+    baseline: str  # its name; empty where the row is one
+    factors: tuple[tuple[str, str, str], ...]  # factor, here, there
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A cell that is run, as filled."""
+
+    use: Use
+    filled: Filled
+    records: Records
+
+
+def views(
+    declared: Sequence[Table], profile: Profile, store: Store, own: bool
+) -> tuple[list[View], list[Shown]]:
+    """Every table, and every cell of them that is run at the profile."""
+    made, shown = [], []
+    for table in declared:
+        filled = fill.fill_all(table, profile, store)
+        view, cells = _Side(table, profile, filled, own).view()
+        made.append(view)
+        shown += cells
+    return made, shown
+
+
+def paper_title(name: str) -> str:
+    """``Table 1(a)`` of ``table-1a``."""
+    number, letter = re.fullmatch(r"table-(\d+)([a-z]?)", name).groups()  # type: ignore[union-attr]
+    return f"Table {number}" + (f"({letter})" if letter else "")
+
+
+def signed(value: float, digits: int = 1) -> str:
+    """A difference with its sign, a true minus among them; what rounds to 0 has none."""
+    text = f"{value:+.{digits}f}"
+    return text[1:] if not float(text) else text.replace("-", "−")
+
+
+def identifier(*parts: str) -> str:
+    """Letters, digits and hyphens, to be an id in the page and in its address."""
+    words = re.sub(r"\W+", "-", " ".join(parts).replace("+", " plus "), flags=re.ASCII)
+    return words.strip("-").lower()
+
+
+@dataclass(frozen=True)
+class _Side:
+    """One table on its way to a view."""
+
+    table: Table
+    profile: Profile
+    filled: Sequence[Filled]
+    own: bool  # this machine's runs, not the reference's
+
+    def view(self) -> tuple[View, list[Shown]]:
+        table, made = self.table, sheet(self.table, self.profile, self.filled, self.own)
+        runs = [f for f in self.filled if fill.is_run(table, self.profile, f.cell)]
+        blocks = tuple(
+            Block(block.title, tuple(self._rows(group, made, block.lines)))
+            for group, block in zip(table.groups, made.blocks, strict=True)
+        )
+        seeds = self._seeds(runs)
+        others = {seed for f in runs for seed in self._records(f)} - {*seeds}
+        verdicts = agreement.lines(self.filled) if self.own and runs else []
+        view = View(
+            id=table.name,
+            title=paper_title(table.name),
+            caption=table.caption,
+            heading=table.heading,
+            mark_names=table.mark_names,
+            columns=tuple(column.name for column in table.columns),
+            gaps=frozenset(c.name for c in table.columns if c != FPS),
+            has_runs=bool(runs),
+            blocks=blocks,
+            footnotes=made.footnotes,
+            notes=(*made.notes, *verdicts),
+            command=command(table, self.profile, seeds),
+            command_note="a row that stands in other tables too has the seeds of those"
+            if others
+            else "",
+        )
+        return view, [Shown(self._use(f), f, self._records(f)) for f in runs]
+
+    def _seeds(self, runs: Sequence[Filled]) -> list[int]:
+        """Those of most rows of some group: a row that stands in other tables too may have more.
+
+        Of the paper's rows, which the command is for.
+        """
+        papers = [f for f in runs if not f.cell.row.is_extra]
+        groups = [[f for f in papers if f.cell.group == group] for group in self.table.groups]
+        counts = [
+            Counter(seed for f in cells for seed in self._records(f)) for cells in groups if cells
+        ]
+        sizes = [len(cells) for cells in groups if cells]
+        pairs = zip(counts, sizes, strict=True)
+        return sorted({s for count, size in pairs for s, n in count.items() if 2 * n > size})
+
+    def _records(self, filled: Filled) -> Records:
+        return filled.records("ours" if self.own else "reference")
+
+    def _rows(self, group: Group, made: Sheet, lines: Sequence[Line]) -> Iterator[Row]:
+        """Pair the cells of a group with the lines that the printed table has for them."""
+        starts = iter(line for line in lines if line.row)
+        paper = iter(line for line in lines if line.source == "paper")
+        ours = iter(line for line in lines if line.source == ("ours" if self.own else "reference"))
+        cells = [f for f in self.filled if f.cell.group == group]
+        names = [name for name in made.figures if name != DELTA][1:]
+        for cell in cells:
+            run = fill.is_run(self.table, self.profile, cell.cell)
+            if cell.cell.row.is_extra and not run:
+                continue
+            line = next(starts)
+            printed = None if cell.cell.row.is_extra else next(paper)
+            found = next(ours) if run else None
+            texts, own_texts = (
+                dict(zip(made.figures, some.figures, strict=True)) if some else {}
+                for some in (printed, found)
+            )
+            base = fill.baseline_of(self.filled, self.table, cell.cell)
+            yield Row(
+                id=self._use(cell).id if run else "",
+                name=cell.cell.row.name,
+                mark=line.row.removeprefix(cell.cell.row.name),
+                marks=line.marks,
+                is_extra=cell.cell.row.is_extra,
+                is_baseline=base is None and self._is_baseline(cell),
+                seeds=own_texts.get("n", ""),
+                figures=tuple(
+                    self._figures(column, cell, base, texts.get(name, ""), own_texts.get(name, ""))
+                    for column, name in zip(self.table.columns, names, strict=True)
+                ),
+            )
+
+    def _is_baseline(self, cell: Filled) -> bool:
+        others = (self.table.baseline_of(f.cell) for f in self.filled)
+        return any(other == cell.cell for other in others)
+
+    def _figures(
+        self, column: Column, cell: Filled, base: Filled | None, paper: str, ours: str
+    ) -> Figures:
+        records = self._records(cell)
+        value, found = cell.cell.published[column.name], fill.figure(records, column.metric)
+        other = base.cell.published[column.name] if base else None
+        published = None if value is None or other is None else value - other
+        differs = fill.difference(records, self._records(base), column.metric) if base else None
+        compared = column != FPS
+        gap: Gap | None = None
+        if compared and not self.profile.is_small:  # the paper's own data: levels compare
+            if found and value is not None:
+                gap = Gap(found.mean - value, None)
+        elif compared and published is not None and differs is not None:
+            ends = differs.interval
+            gap = Gap(differs.mean - published, ends and (ends[1] - ends[0]) / 2)
+        mean, sign, spread = ours.partition("±")
+        return Figures(
+            name=column.name,
+            paper=paper,
+            paper_value=value,
+            paper_delta=signed(published) if compared and published is not None else "",
+            ours=mean,
+            spread=sign + spread,
+            ours_value=found.mean if found else None,
+            ours_delta=signed(differs.mean) if compared and differs else "",
+            gap=gap,
+        )
+
+    def _use(self, filled: Filled) -> Use:
+        cell, base = filled.cell, fill.baseline_of(self.filled, self.table, filled.cell)
+        factors: list[tuple[str, str, str]] = []
+        if base and base.cell.experiment and cell.experiment:
+            here, there = asdict(cell.experiment), asdict(base.cell.experiment)
+            found = diff.differences(here, there)
+            factors = [(d.path, _text(d.a), _text(d.b)) for d in found]
+        return Use(
+            id=identifier("cell", self.table.name, cell.group.name, cell.row.key),
+            table=paper_title(self.table.name),
+            row=", ".join(filter(None, (cell.row.key, cell.group.name)))
+            + (" (not in the paper)" if cell.row.is_extra else ""),
+            baseline=base.cell.row.key if base else "",
+            factors=tuple(factors),
+        )
+
+
+def command(table: Table, profile: Profile, seeds: Sequence[int]) -> str:
+    """What trains a table's rows at these seeds; empty where the profile cannot."""
+    if not table.runs_at(profile.name):
+        return ""
+    parts = [f"make reproduce-{table.name}"]
+    parts += [] if profile.name == "laptop" else [f"PROFILE={profile.name}"]
+    parts += [f'SEEDS="{" ".join(map(str, seeds))}"'] if seeds and list(seeds) != [0] else []
+    parts += ["DATA=/path/to/coco"] if profile.dataset is None else []
+    parts += [f"GPUS={profile.gpus}"] if profile.gpus > 1 else []
+    return " ".join(parts)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) and math.isfinite(value) else str(value)

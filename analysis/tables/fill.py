@@ -1,0 +1,143 @@
+"""A declared table filled from records: each figure and each difference with its uncertainty."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from analysis.stats import uncertainty
+from analysis.stats.uncertainty import Difference, Figure
+from experiments.profiles import TUNING_SEED
+from experiments.tables.declare import AP, Cell, Table
+from gfl.experiment import Experiment, Profile, schedule_of
+from gfl.records.record import RUN_ID, RunRecord, Store, run_id, seeds_of
+
+Records = Mapping[int, RunRecord]  # by seed; finished runs only
+
+
+@dataclass(frozen=True)
+class Filled:
+    """A cell and the records that stand for it."""
+
+    cell: Cell
+    reference: Records
+    own: Records
+    remarks: tuple[str, ...]  # runs of this machine that are no results, and why
+
+    def records(self, source: str) -> Records:
+        """Those of one of ``sources``."""
+        return self.reference if source == "reference" else self.own
+
+
+def fill(table: Table, profile: Profile, store: Store) -> list[Filled]:
+    """Look up the records of every cell of the paper's, at every seed that has one."""
+    return [_fill(table, cell, profile, store) for cell in table.cells()]
+
+
+def fill_all(table: Table, profile: Profile, store: Store) -> list[Filled]:
+    """Look up the records of every cell, the paper's first."""
+    return [_fill(table, cell, profile, store) for cell in table.all_cells()]
+
+
+def _fill(table: Table, cell: Cell, profile: Profile, store: Store) -> Filled:
+    if cell.experiment and is_run(table, profile, cell):
+        return _filled(cell, cell.experiment, profile, store)
+    return Filled(cell, {}, {}, ())
+
+
+def _filled(cell: Cell, experiment: Experiment, profile: Profile, store: Store) -> Filled:
+    reference: dict[int, RunRecord] = {}
+    own: dict[int, RunRecord] = {}
+    remarks = []
+    for seed, id in _runs(experiment, profile, store):
+        if (record := store.reference(profile.name, id)) and record.state == "finished":
+            reference[seed] = record
+        record = store.own(profile.name, id)
+        if record and record.state == "finished":
+            own[seed] = record
+        elif record:
+            remarks.append(f"{name(cell)}, seed {seed}: {record.state}: {record.message}")
+    unfinished = (f"{name(cell)}, {what}" for what in _unfinished(experiment, profile, store))
+    return Filled(cell, reference, own, (*remarks, *unfinished))
+
+
+def is_run(table: Table, profile: Profile, cell: Cell) -> bool:
+    """Whether the cell can have a run at this profile at all."""
+    return cell.experiment is not None and table.runs_at(profile.name)
+
+
+def sources(with_own: bool) -> tuple[str, ...]:
+    """Where records come from: the reference and, if asked, this machine."""
+    return ("reference", "ours") if with_own else ("reference",)
+
+
+def published_difference(cell: Filled, base: Filled | None) -> float | None:
+    """The paper's ΔAP, in AP's digits; None where it is a baseline or lacks a number."""
+    value, other = (c.cell.published.get(AP.name) if c else None for c in (cell, base))
+    return None if value is None or other is None else round(value - other, AP.digits)
+
+
+def figure(records: Records, metric: str) -> Figure | None:
+    """The mean of a metric over the seeds that have it."""
+    return uncertainty.figure(values(records, metric))
+
+
+def difference(records: Records, base: Records, metric: str = "AP") -> Difference | None:
+    """The mean of a metric's differences, seed by seed, over the seeds that both have."""
+    return uncertainty.paired(values(records, metric), values(base, metric))
+
+
+def baseline_of(filled: Iterable[Filled], table: Table, cell: Cell) -> Filled | None:
+    """The cell that the differences of ``cell`` are taken to; None where it is one itself."""
+    base = table.baseline_of(cell)
+    return next((other for other in filled if other.cell == base), None)
+
+
+def made_by(records: Iterable[RunRecord]) -> str:
+    """The commits and machines that records come from, in one line."""
+    records = list(records)
+    commits = sorted(
+        {(r.commit or "none")[:10] + (" with changes" if r.dirty else "") for r in records}
+    )
+    devices = [(r.hardware.get("device", "cpu"), r.hardware.get("cpu", "?")) for r in records]
+    machines = sorted({str(cpu if device == "cpu" else device) for device, cpu in devices})
+    torch = sorted({r.versions.get("torch", "?") for r in records})
+    return f"commit {', '.join(commits)}; torch {', '.join(torch)}; {', '.join(machines)}"
+
+
+def _runs(experiment: Experiment, profile: Profile, store: Store) -> list[tuple[int, str]]:
+    """Seed and id of every run of an experiment that has a record, here or in the reference."""
+    ids = store.ids(profile.name, experiment.slug)
+    seeds = [seed for seed in seeds_of(ids) if seed != TUNING_SEED]
+    named = [(seed, run_id(experiment, profile, seed)) for seed in seeds]
+    return [(seed, id) for seed, id in named if id in ids]
+
+
+def _unfinished(experiment: Experiment, profile: Profile, store: Store) -> Iterator[str]:
+    """Runs of this machine that have no record of the whole run, and how far they came."""
+    for folder in sorted((store.runs / profile.name).glob(f"{experiment.slug}-s*")):
+        id, _, cap = folder.name.partition("-capped")
+        match = RUN_ID.fullmatch(id)
+        seed = int(match["seed"]) if match else TUNING_SEED
+        if seed == TUNING_SEED or id != run_id(experiment, profile, seed):
+            continue
+        if cap.isdigit() and store.own(profile.name, id, int(cap)):
+            yield f"seed {seed}: a trial of {cap} iterations, not a result"
+        elif (
+            not cap
+            and (epochs := store.epochs_done(folder))
+            and store.own(profile.name, id) is None
+        ):
+            of = schedule_of(experiment, profile).epochs
+            yield f"seed {seed}: not finished, {epochs} of {of} epochs trained"
+
+
+def name(cell: Cell) -> str:
+    """The cell as a person calls it: its group and its row."""
+    return " ".join(filter(None, (cell.group.name, cell.row.key)))
+
+
+def values(records: Records, metric: str) -> dict[int, float]:
+    """A metric by seed, of the records that have it."""
+    found = {s: r.fps if metric == "fps" else r.metrics.get(metric) for s, r in records.items()}
+    return {seed: value for seed, value in found.items() if value is not None}

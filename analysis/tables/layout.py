@@ -1,0 +1,180 @@
+"""A filled table laid out: header, lines and footnotes, as every printed form shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from analysis.stats.uncertainty import Figure
+from analysis.tables import fill
+from analysis.tables.fill import Filled, Records
+from analysis.tables.notes import NOT_PAPERS, Footnotes, notes
+from experiments.tables.declare import AP, EXTRA, Column, Table
+from gfl.experiment import Profile
+
+NONE = "—"  # nothing is recorded
+NOT_PUBLISHED = "n/a"  # as the paper prints it
+DELTA = "ΔAP"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One printed line: a row, as one source has it. The paper has none of others' rows."""
+
+    row: str  # its name with its footnote's marks; empty below the row's first line
+    key: str  # the same, of the name that no other row has
+    marks: tuple[str, ...]
+    source: str  # "paper", "reference", "ours"
+    figures: tuple[str, ...]  # the number of seeds is the first
+
+
+@dataclass(frozen=True)
+class Block:
+    """The lines of one group of columns."""
+
+    title: str
+    lines: tuple[Line, ...]
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A table ready to print."""
+
+    title: str
+    heading: str  # what the rows' names are
+    marks: tuple[str, ...]  # the names of the columns between a row's name and its source
+    figures: tuple[str, ...]
+    blocks: tuple[Block, ...]
+    footnotes: tuple[tuple[str, str], ...]  # mark and text
+    notes: tuple[str, ...]
+
+    @property
+    def has_sources(self) -> bool:
+        """Some row has more than the paper's figures."""
+        return any(line.source != "paper" for block in self.blocks for line in block.lines)
+
+    @property
+    def lead(self) -> int:
+        """How many cells of a line come before its figures."""
+        return 1 + len(self.marks) + self.has_sources
+
+    @property
+    def header(self) -> tuple[str, ...]:
+        """What stands above ``cells``."""
+        if self.has_sources:
+            return (self.heading, *self.marks, "", *self.figures)
+        return (self.heading, *self.marks, *self.figures[1:])
+
+    def cells(self, line: Line) -> tuple[str, ...]:
+        """A line from left to right; without source and seeds where all is the paper's."""
+        if self.has_sources:
+            return (line.row, *line.marks, line.source, *line.figures)
+        return (line.row, *line.marks, *line.figures[1:])
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """What every line of a table is made with."""
+
+    table: Table
+    profile: Profile
+    filled: Sequence[Filled]
+    with_own: bool
+    footnotes: Footnotes
+    deltas: bool  # some row has a baseline
+
+    def lines(self, cell: Filled) -> Iterator[Line]:
+        """The paper's line, and the reference's and ours where the row can have a run."""
+        row = cell.cell.row
+        base = fill.baseline_of(self.filled, self.table, cell.cell)
+        mark = self.footnotes.mark(row.note) + (NOT_PAPERS if row.is_extra else "")
+        lead = (row.name + mark, row.key + mark, row.marks)
+        if not row.is_extra:
+            paper = self.interleaved(self.published(cell), _published_delta(cell, base))
+            yield Line(*lead, "paper", ("", *paper))
+            lead = ("", "", tuple("" for _ in row.marks))
+        if not fill.is_run(self.table, self.profile, cell.cell):
+            return
+        for source in fill.sources(self.with_own):
+            records = cell.records(source)
+            base_records = base.records(source) if base else None
+            texts = (_text(fill.figure(records, c.metric), c) for c in self.table.columns)
+            seeds = str(len(records)) if records else ""
+            figures = (seeds, *self.interleaved(texts, _delta(records, base_records)))
+            yield Line(*lead, source, figures)
+            lead = ("", "", tuple("" for _ in row.marks))
+
+    def published(self, cell: Filled) -> Iterator[str]:
+        for column in self.table.columns:
+            value = cell.cell.published[column.name]
+            star = "*" if column.name in cell.cell.row.starred else ""
+            yield NOT_PUBLISHED if value is None else f"{value:.{column.digits}f}{star}"
+
+    def interleaved(self, texts: Iterator[str], delta: str) -> Iterator[str]:
+        """The texts of the columns, with the difference of AP after AP."""
+        for column, text in zip(self.table.columns, texts, strict=True):
+            yield text
+            if column == AP and self.deltas:
+                yield delta
+
+
+def sheet(table: Table, profile: Profile, filled: Sequence[Filled], with_own: bool) -> Sheet:
+    """Lay the table out: the paper's line of each row, the reference's and, if asked, ours."""
+    deltas = any(table.baseline_of(cell.cell) for cell in filled)
+    footnotes = Footnotes()
+    layout = _Layout(table, profile, filled, with_own, footnotes, deltas)
+    names = ["n", *(column.name for column in table.columns)]
+    if deltas:
+        names.insert(names.index(AP.name) + 1, DELTA)
+    blocks = []
+    for group in table.groups:
+        cells = [cell for cell in filled if cell.cell.group == group]
+        lines = tuple(line for cell in cells for line in layout.lines(cell))
+        blocks.append(Block(group.name, lines))
+    runs = any(fill.is_run(table, profile, cell.cell) for cell in filled)
+    shown = f"{profile.name} profile" if runs else "published numbers"
+    return Sheet(
+        title=f"{table.title}: {table.caption} ({shown})",
+        heading=table.heading,
+        marks=table.mark_names,
+        figures=tuple(names),
+        blocks=tuple(blocks),
+        footnotes=(*footnotes.listed, *_legend(table, profile, filled)),
+        notes=tuple(notes(table, profile, filled, with_own)),
+    )
+
+
+def _legend(table: Table, profile: Profile, filled: Sequence[Filled]) -> Iterator[tuple[str, str]]:
+    """What the paper's own signs mean, where it uses them, and the one of rows that it lacks."""
+    if table.star:
+        yield "*", table.star
+    if any(value is None for row in table.rows for value in row.published):
+        yield NOT_PUBLISHED, table.missing
+    if table.runs_at(profile.name) and any(f.cell.row.is_extra for f in filled):
+        yield (
+            NOT_PAPERS,
+            f"not in the paper: declared in {EXTRA}, without published numbers; part of no claim, "
+            "figure or order of rows",
+        )
+
+
+def _text(found: Figure | None, column: Column) -> str:
+    if found is None:
+        return NONE
+    spread = "" if found.spread is None else f"±{found.spread:.{column.digits}f}"
+    return f"{found.mean:.{column.digits}f}{spread}"
+
+
+def _published_delta(cell: Filled, base: Filled | None) -> str:
+    difference = fill.published_difference(cell, base)
+    return "" if difference is None else f"{difference:+.1f}"
+
+
+def _delta(records: Records, base: Records | None) -> str:
+    if base is None:
+        return ""
+    found = fill.difference(records, base)
+    if found is None:
+        return NONE
+    fewer = len(found.seeds) < len(records)
+    return found.text + (f" ({len(found.seeds)} of {len(records)} seeds)" if fewer else "")

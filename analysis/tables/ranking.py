@@ -1,0 +1,123 @@
+"""Whether the rows of a table stand in the paper's order, and how sure that is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations, pairwise
+
+from analysis.stats.uncertainty import CONFIDENCE, Difference
+from analysis.tables import fill
+from analysis.tables.fill import Filled, Records
+from gfl.escape import counted
+
+CLEARLY = (
+    f"Clearly: the {CONFIDENCE:.0%} interval of that pair's difference, taken as ΔAP's is, "
+    "excludes 0. Of pairs with nothing but noise between them one in twenty is clearly one way or "
+    "the other."
+)
+PAPERS_OWN = "The paper prints one figure a row and no spread: its own order is not certain either."
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two rows that the paper tells apart, and what was found of their difference."""
+
+    better: str  # in the paper
+    worse: str
+    published: float  # AP of the better one minus the other's: above 0
+    found: Difference  # the same difference here
+
+    @property
+    def text(self) -> str:
+        """A reversed pair, from the winner here."""
+        return f"{self.worse} over {self.better} {(-self.found).text}, paper {-self.published:+.1f}"
+
+
+@dataclass(frozen=True)
+class Order:
+    """How the rows that have results stand by AP, and how that agrees with the paper."""
+
+    ranking: str  # "both > QFL > DFL = none"
+    rows: int
+    of: int  # rows that can have results
+    pairs: tuple[Pair, ...]
+
+    @property
+    def has_verdict(self) -> bool:
+        """Some pair was trained with seeds enough for an interval."""
+        return any(pair.found.interval for pair in self.pairs)
+
+    @property
+    def text(self) -> str:
+        """One line: the order, then how many pairs are reversed and which clearly."""
+        some = "" if self.rows == self.of else f" ({self.rows} of {self.of} rows)"
+        return f"{self.ranking}{some}. {self._counts()}."
+
+    def _counts(self) -> str:
+        if not self.pairs:
+            return "No pair that the paper tells apart"
+        signs = [pair.found.sign for pair in self.pairs]
+        said = f"{signs.count(1)} of {counted(len(signs), 'pair')} as in the paper"
+        equal = f", {signs.count(0)} equal" if 0 in signs else ""
+        if not self.has_verdict:
+            return f"{said}, {signs.count(-1)} reversed{equal}; one seed: no verdict"
+        clear = [pair for pair in self.pairs if pair.found.is_clear]
+        against = [pair.text for pair in clear if pair.found.sign < 0]
+        said += f" ({len(clear) - len(against)} clearly), {signs.count(-1)} reversed"
+        if -1 in signs:
+            said += f" ({len(against)} clearly{': ' if against else ''}{'; '.join(against)})"
+        single = sum(pair.found.interval is None for pair in self.pairs)
+        unsure = f"; {counted(single, 'pair')} with one seed: no verdict" if single else ""
+        return said + equal + unsure
+
+
+def order(cells: Sequence[tuple[Filled, Records]]) -> Order | None:
+    """Hold the order of rows against the paper's; None where fewer than two have results.
+
+    ``cells`` are those of one group of columns, each with its records from one source. Rows are
+    ranked by mean AP over the seeds that each has; a pair is judged over the seeds that both
+    have. Rows that the paper prints with one AP are a tie, which nothing can reverse; those that it
+    prints no AP of are left out.
+    """
+    cells = [(cell, records) for cell, records in cells if _published(cell) is not None]
+    known = [(cell, records) for cell, records in cells if fill.figure(records, "AP")]
+    if len(known) < 2:
+        return None
+    found = [(cell.cell.row.key, _ap(records)) for cell, records in known]
+    return Order(_ranking(found), len(known), len(cells), tuple(_pairs(known)))
+
+
+def published(cells: Sequence[Filled]) -> str:
+    """The paper's order by AP, of the rows that it prints an AP of."""
+    aps = [(cell.cell.row.key, _published(cell)) for cell in cells]
+    return _ranking([(name, ap) for name, ap in aps if ap is not None])
+
+
+def _pairs(known: Sequence[tuple[Filled, Records]]) -> Iterator[Pair]:
+    for one, other in combinations(known, 2):
+        if not (gap := fill.published_difference(one[0], other[0])):
+            continue
+        (cell, records), (base, base_records) = (one, other) if gap > 0 else (other, one)
+        found = fill.difference(records, base_records)
+        if found is not None:
+            yield Pair(cell.cell.row.key, base.cell.row.key, abs(gap), found)
+
+
+def _published(cell: Filled) -> float | None:
+    return cell.cell.published["AP"]
+
+
+def _ap(records: Records) -> float:
+    found = fill.figure(records, "AP")
+    assert found is not None
+    return found.mean
+
+
+def _ranking(rows: Sequence[tuple[str, float]]) -> str:
+    """``a > b = c``, from the best."""
+    best_first = sorted(rows, key=lambda row: -row[1])
+    text = best_first[0][0]
+    for (_, before), (name, value) in pairwise(best_first):
+        text += f" {'=' if value == before else '>'} {name}"
+    return text

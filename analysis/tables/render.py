@@ -1,0 +1,94 @@
+"""A table as text to keep: Markdown to read, and tidy CSV to compute with."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+from analysis.stats.uncertainty import Difference, Figure
+from analysis.tables import fill
+from analysis.tables.fill import Filled, Records
+from analysis.tables.layout import DELTA, Sheet
+from experiments.tables.declare import Table
+from gfl import escape
+
+FIELDS: tuple[str, ...] = (
+    "table", "group", "row", "column", "source", "value", "sd", "lower", "upper", "n", "seeds",
+)  # fmt: skip
+
+
+def markdown(made: Sheet, verdicts: Sequence[str]) -> str:
+    """The table as a Markdown document, a block under the other."""
+    parts = [f"# {made.title}\n"]
+    rule = [":--" if i == 0 or not name else ":-:" for i, name in enumerate(made.header)]
+    for block in made.blocks:
+        parts += [f"## {block.title}\n"] if block.title else []
+        rows = [made.header, tuple(rule), *(made.cells(line) for line in block.lines)]
+        parts.append("".join(f"| {' | '.join(map(_escaped, row))} |\n" for row in rows))
+    listed = [f"{mark} {note}" for mark, note in made.footnotes] + [*made.notes, *verdicts]
+    parts.append("".join(_item(line) for note in listed for line in note.splitlines()))
+    return "\n".join(parts)
+
+
+def _item(line: str) -> str:
+    """A list's item; a line that is set in is one of an inner list."""
+    depth = "  " if line.startswith("  ") else ""
+    return f"{depth}- {_escaped(line.strip())}\n"
+
+
+def _escaped(text: str) -> str:
+    return escape.markdown(text)
+
+
+def tidy_csv(table: Table, filled: Sequence[Filled], with_own: bool) -> str:
+    """One line a figure: what, where from, its value, spread or interval, and seeds.
+
+    ``lower`` and ``upper`` are the 95 % interval of a ΔAP; its ``n`` and ``seeds`` are those that
+    row and baseline both have. Footnotes stand in the Markdown beside it.
+    """
+    lines: list[dict[str, str]] = []
+    for cell in filled:
+        where = {"table": table.name, "group": cell.cell.group.name, "row": cell.cell.row.key}
+        base = fill.baseline_of(filled, table, cell.cell)
+        for name, value in _published(cell, base):  # nothing of rows that are not the paper's
+            text = "" if value is None else str(value)
+            lines.append(where | {"column": name, "source": "paper", "value": text})
+        for source in fill.sources(with_own):
+            base_records = base.records(source) if base else None
+            for name, found in _found(table, cell.records(source), base_records):
+                lines.append(where | {"column": name, "source": source} | numbers(found))
+    return escape.csv_file([FIELDS, *([line.get(name, "") for name in FIELDS] for line in lines)])
+
+
+def _published(cell: Filled, base: Filled | None) -> Iterator[tuple[str, float | None]]:
+    if cell.cell.row.is_extra:
+        return
+    yield from cell.cell.published.items()
+    if (difference := fill.published_difference(cell, base)) is not None:
+        yield DELTA, difference
+
+
+def _found(
+    table: Table, records: Records, base: Records | None
+) -> Iterator[tuple[str, Figure | Difference]]:
+    for column in table.columns:
+        if found := fill.figure(records, column.metric):
+            yield column.name, found
+    if base is not None and (difference := fill.difference(records, base)):
+        yield DELTA, difference
+
+
+def numbers(found: Figure | Difference) -> dict[str, str]:
+    """The fields of a figure or a difference: value, spread or interval, and seeds."""
+    seeds = " ".join(map(str, found.seeds))
+    fields = {"value": _number(found.mean), "n": str(len(found.seeds)), "seeds": seeds}
+    if isinstance(found, Figure):
+        return fields if found.spread is None else fields | {"sd": _number(found.spread)}
+    if found.interval is None:
+        return fields
+    lower, upper = found.interval
+    return fields | {"lower": _number(lower), "upper": _number(upper)}
+
+
+def _number(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:z.4f}"

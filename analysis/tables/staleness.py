@@ -1,0 +1,63 @@
+"""What a printed table says of runs that other code than today's has trained.
+
+Only on the terminal and in this machine's own files: what is committed must not depend on the
+working tree of who made it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from analysis.tables.fill import Filled, name
+from experiments import stale
+from experiments.stale import Staleness, Today
+from gfl.records.record import RunRecord
+
+Found = tuple[str, RunRecord, Staleness]  # a run's name, its record, what differs
+
+
+def lines(filled: Sequence[Filled], with_own: bool) -> list[str]:
+    """A line for the reference, and one for each thing to say of this machine's runs."""
+    today = Today()
+    said = list(_of_reference(_found(filled, "reference", today)))
+    if with_own:
+        own = stale.advice(_found(filled, "ours", today))
+        said += [f"Ours, {line}." for line in own]
+    return said
+
+
+def _found(filled: Sequence[Filled], source: str, today: Today) -> list[Found]:
+    return [
+        (f"{name(cell.cell)}, seed {seed}", record, stale.compare(record, today))
+        for cell in filled
+        for seed, record in sorted(cell.records(source).items())
+    ]
+
+
+def _of_reference(found: Sequence[Found]) -> Iterator[str]:
+    """One line for all that is stale: the reference has many commits, and is nobody's to mend."""
+    stales = [each for each in found if each[2]]
+    if stales:
+        files = dict.fromkeys(path for _, _, s in stales for path in s.files)
+        versions = dict.fromkeys(
+            f"{package} {then} (here {now})"
+            for _, _, s in stales
+            for package, (then, now) in s.versions.items()
+        )
+        commits = dict.fromkeys(stale.by(record) for _, record, _ in stales)
+        trained = f"Reference, {_which(stales, found)}: trained by {stale.few(list(commits))}"
+        trained += f" with {stale.few(list(versions))}" if versions else ""
+        yield f"{trained}; {stale.changes(sorted(files))} since." if files else f"{trained}."
+    unknown = [each for each in found if each[2].unknown]
+    if unknown:
+        reasons = dict.fromkeys(s.unknown for _, _, s in unknown)
+        yield (
+            f"Reference, {_which(unknown, found)}: whether gfl/ has changed since is "
+            f"unknown ({stale.few(list(reasons), '; ')})."
+        )
+
+
+def _which(some: Sequence[Found], found: Sequence[Found]) -> str:
+    if len(some) == len(found):
+        return "1 run" if len(found) == 1 else f"all {len(found)} runs"
+    return stale.few([name for name, _, _ in some], "; ")

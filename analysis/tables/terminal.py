@@ -1,0 +1,127 @@
+"""A table on the terminal, cut into pages of columns where it is wider than that."""
+
+from __future__ import annotations
+
+import os
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from rich.cells import cell_len
+from rich.console import Console
+from rich.table import Table as Grid
+
+from analysis.tables.layout import Block, Sheet
+from gfl import escape, terminal
+
+PIPED = 200  # columns where no terminal tells
+GAPS = (2, 1)  # between columns: the wide one, unless the narrow one saves cutting
+WIDEST_TEXT = 100  # longer lines of prose are hard to read
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Some columns of a block, their header first."""
+
+    rows: Sequence[tuple[str, ...]]
+
+    @property
+    def widths(self) -> list[int]:
+        return [max(map(cell_len, column)) for column in zip(*self.rows, strict=True)]
+
+
+def show(made: Sheet, verdicts: Sequence[str]) -> None:
+    """Print the table and what stands under it."""
+    console = screen()
+    console.print()
+    for block in made.blocks:
+        title = made.title + (f": {block.title}" if block.title else "")
+        console.print(_shown(title), style="bold")
+        for page in pages(made, block, console.width):
+            console.print(page)
+            console.print()
+    width = min(console.width, WIDEST_TEXT)
+    for mark, note in made.footnotes:
+        _paragraph(console, f"{mark} {note}", "  ", width)
+    for line in (line for text in [*made.notes, *verdicts] for line in text.splitlines()):
+        _paragraph(console, line, "    " if line.startswith("  ") else "", width)
+
+
+def screen() -> Console:
+    """Return the console to show tables on; wide where nothing tells how wide."""
+    found = terminal.console()
+    piped = not (found.is_terminal or "COLUMNS" in os.environ)
+    return terminal.console(width=PIPED) if piped else found
+
+
+def _shown(text: str) -> str:
+    """Return text as it is in the terminal's encoding, before it is laid out."""
+    return terminal.legible(escape.terminal(text))
+
+
+def _paragraph(console: Console, text: str, indent: str, width: int) -> None:
+    wrapped = textwrap.fill(
+        _shown(text),
+        width,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    console.print(wrapped, soft_wrap=True)
+
+
+def pages(made: Sheet, block: Block, width: int) -> list[Grid]:
+    """The whole block, or as many pages of its columns as so narrow a terminal needs.
+
+    A later page begins with the name that no other row has, in place of name and marks.
+    """
+    cells = (made.header, *(made.cells(line) for line in block.lines))
+    rows = [tuple(map(_shown, row)) for row in cells]
+    figures = _Part([row[made.lead :] for row in rows])
+    first = _Part([row[: made.lead] for row in rows])
+    keys = [(made.heading, ""), *((line.key, line.source) for line in block.lines)]
+    keys = [(_shown(key), _shown(source)) for key, source in keys]
+    later = _Part(keys if made.has_sources else [key[:1] for key in keys])
+    for gap in GAPS:
+        cuts = _cuts(figures, first, later, width, gap)
+        if len(cuts) == 1:
+            break
+    else:
+        gap = GAPS[0]
+        cuts = _cuts(figures, first, later, width, gap)
+    return [
+        _grid(later if start else first, [row[start:end] for row in figures.rows], block, gap)
+        for start, end in cuts
+    ]
+
+
+def _cuts(
+    figures: _Part, first: _Part, later: _Part, width: int, gap: int
+) -> list[tuple[int, int]]:
+    """Where to cut the columns into pages, at least one on each."""
+    starts, left = [0], width - sum(gap + size for size in first.widths)
+    for i, size in enumerate(figures.widths):
+        if size > left and i > starts[-1]:
+            starts.append(i)
+            left = width - sum(gap + size for size in later.widths)
+        left -= gap + size
+    return list(pairwise([*starts, len(figures.widths)]))
+
+
+def _grid(lead: _Part, figures: Sequence[tuple[str, ...]], block: Block, gap: int) -> Grid:
+    """One page: rows of several lines stand apart; the paper's line above others is dim."""
+    grid = Grid(box=None, pad_edge=False, padding=(0, gap, 0, 0))
+    (head, *labels), (names, *texts) = lead.rows, figures
+    for i, name in enumerate((*head, *names)):
+        is_text = i == 0 or (i < len(head) and not name)  # the row's name and the source
+        grid.add_column(name, justify="left" if is_text else "center", no_wrap=True)
+    lines = block.lines
+    for i, (label, text) in enumerate(zip(labels, texts, strict=True)):
+        is_papers = lines[i].source == "paper"
+        has_more = i + 1 < len(lines) and not lines[i + 1].key
+        is_after_run = i > 0 and lines[i - 1].source != "paper"
+        if lines[i].key and (has_more or is_after_run or not is_papers):
+            grid.add_row()
+        grid.add_row(*label, *text, style="dim" if is_papers and has_more else None)
+    return grid
