@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 
-from experiments.cli import Parser, guarded, whole_number
+from cli.options import Parser, guarded, whole_number
 from experiments.queue.worker import ROOT
 from gfl import terminal
 from gfl.files import write_text

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.cli import guarded
+from cli.options import guarded
 from gfl import terminal
 from gfl.escape import counted
 from gfl.terminal import say

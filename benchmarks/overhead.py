@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cli.options import Parser, guarded, whole_number
 from experiments import profiles
-from experiments.cli import Parser, guarded, whole_number
 from experiments.queue.worker import ROOT
 from gfl import terminal
 from gfl.experiment import Experiment, Host, Profile

@@ -16,7 +16,7 @@ from gfl.records import digests
 from gfl.records.digests import ROOT
 
 # What can change a run; a commit is clean for it when these are.
-CODE = ("gfl", "experiments", "pyproject.toml", "constraints.txt", "environment.yml")
+CODE = ("gfl", "experiments", "cli", "pyproject.toml", "constraints.txt", "environment.yml")
 
 
 # Where git would look instead, as it says itself (git rev-parse --local-env-vars).

@@ -18,9 +18,8 @@ from extra_rows import OWN, declare
 from recorded import of
 from reported import LAPTOP
 
-from analysis.__main__ import main
 from analysis.audit import artefacts, strict
-from analysis.claims import spread, verdict_on_paper
+from analysis.claims import verdict_on_paper
 from analysis.claims.render import files
 from analysis.claims.verdicts import trial
 from analysis.errors.runs import row_name
@@ -33,6 +32,8 @@ from analysis.tables import agreement, dataframes, ranking, render, terminal
 from analysis.tables import fill as filling
 from analysis.tables.layout import Sheet, sheet
 from analysis.tables.notes import NOT_PAPERS
+from cli import spread
+from cli.analysis import main
 from experiments import profiles
 from experiments.claims import CLAIMS
 from experiments.claims.declare import At

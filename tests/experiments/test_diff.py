@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import recorded
 
+from cli.experiments import main
 from experiments import diff, profiles
-from experiments.__main__ import main
 from experiments.diff import ABSENT, Difference
 from experiments.matrix import select
 from gfl import config

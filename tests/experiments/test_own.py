@@ -11,8 +11,8 @@ import pytest
 from own_folder import path as annotation_file
 from own_folder import write
 
+from cli.experiments import main
 from experiments import matrix, own
-from experiments.__main__ import main
 from experiments.profiles import COCO, LAPTOP, PROFILES
 from experiments.tables.catalogue import TABLES
 from gfl import config

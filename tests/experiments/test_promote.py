@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from cli.experiments import main
 from experiments import profiles
-from experiments.__main__ import main
 from experiments.matrix import plan
 from experiments.promote import objection, other_gpus, promote
 from experiments.queue.worker import ROOT
@@ -102,7 +102,7 @@ def test_a_table_that_cannot_be_shown_is_a_failure(
     store: Store, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
 ) -> None:
     failing = [sys.executable, "-c", "raise SystemExit(3)"]
-    monkeypatch.setattr("experiments.__main__.ANALYSIS", failing)
+    monkeypatch.setattr("cli.experiments.ANALYSIS", failing)
     assert call(store, "run", "table-3/QFL") == 3
     assert "Table 3 could not be shown" in capfd.readouterr().err
     assert call(store, "promote") == 3

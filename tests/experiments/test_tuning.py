@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from analysis.tables import fill as filled
+from cli.experiments import main
 from experiments import profiles
-from experiments.__main__ import main
 from experiments.matrix import plan
 from experiments.profiles import TUNING_SEED
 from experiments.promote import promote

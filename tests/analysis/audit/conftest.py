@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from recorded import of
 
-from analysis.__main__ import main
 from analysis.library import Library, coco_results
+from cli.analysis import main
 from experiments import profiles
 from experiments.matrix import plan
 from experiments.tables import catalogue

@@ -11,13 +11,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from analysis.__main__ import main
 from analysis.audit import artefacts, command, strict
 from analysis.audit.findings import Finding
 from analysis.claims import render, terminal
 from analysis.claims import verdicts as trial
 from analysis.figures import FIGURES
 from analysis.pool import quiet
+from cli.analysis import main
 from experiments import profiles
 from experiments.queue.worker import ROOT
 from experiments.tables import catalogue

@@ -14,7 +14,6 @@ import pytest
 from pycocotools import coco as pycoco
 from recorded import of
 
-from analysis.__main__ import main
 from analysis.audit import records, strict, truth
 from analysis.audit.findings import Finding
 from analysis.errors.runs import gather as gather_errors
@@ -24,6 +23,7 @@ from analysis.measures import errors
 from analysis.measures.evidence import Evidence, gather
 from analysis.pool import quiet
 from analysis.stats.replicates import evaluate
+from cli.analysis import main
 from experiments.matrix import plan
 from experiments.profiles import COCO, SMOKE
 from experiments.tables import catalogue

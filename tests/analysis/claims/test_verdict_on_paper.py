@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from analysis.claims import spread, verdict_on_paper
+from analysis.claims import verdict_on_paper
 from analysis.claims.verdict_on_paper import COLUMNS, NOISE, noise_of, of_check, verdict
+from cli import spread
 from experiments.claims import CLAIMS
 from experiments.claims.declare import ABOVE, At, Claim, Contrast, Identity, Measured, Quote, above
 from experiments.claims.quality import COLUMNS as TABLE_COLUMNS

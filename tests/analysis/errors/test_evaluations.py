@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from analysis.__main__ import main
 from analysis.errors.evaluations import COCO, Evaluations
 from analysis.library import MissingRuns, coco_results
 from analysis.stats.resampling import evaluate
-from experiments.__main__ import main as experiments
+from cli.analysis import main
+from cli.experiments import main as experiments
 from experiments.tables.table3 import GFL
 from gfl import escape
 from gfl.data.annotations import read

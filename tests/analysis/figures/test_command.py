@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from analysis.__main__ import main
 from analysis.figures import FIGURES
 from analysis.figures.command import parts
+from cli.analysis import main
 from gfl.errors import UserError
 
 ROOT = Path(__file__).parents[3]

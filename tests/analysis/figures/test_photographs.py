@@ -17,7 +17,6 @@ from coco_folder import write as write_coco
 from PIL import Image
 
 from analysis import photographs
-from analysis.__main__ import main
 from analysis.audit import artefacts
 from analysis.figures import FIGURES, fig3, fig5c, fig9
 from analysis.figures.figure import photographed_name
@@ -26,6 +25,7 @@ from analysis.measures.best_positives import best_labelled, labels
 from analysis.notebook import display
 from analysis.photographs import NotInData
 from analysis.report import html
+from cli.analysis import main
 from experiments import profiles
 from experiments.profiles import PHOTOS
 from experiments.queue.worker import ROOT

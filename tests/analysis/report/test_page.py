@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from reported import EVIL, LAPTOP, Made, claims, fill
 
-from analysis import __main__ as command
 from analysis.report import html, write
 from analysis.report.evidence import read
 from analysis.report.page import made_of
+from cli import analysis as command
 from experiments.tables import catalogue
 from gfl.errors import UserError
 from gfl.records.record import Store

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from analysis.__main__ import main
 from analysis.tables import staleness
 from analysis.tables.fill import Filled, Records
+from cli.analysis import main
 from experiments import checkout
 from experiments.matrix import plan
 from experiments.profiles import get

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from rich.cells import cell_len
 
-from analysis.__main__ import main
 from analysis.tables import terminal
 from analysis.tables.layout import sheet
+from cli.analysis import main
 from experiments import profiles
 from experiments.tables import catalogue as declared
 

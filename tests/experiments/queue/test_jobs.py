@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from cli.experiments import main
 from experiments import profiles
-from experiments.__main__ import main
 from experiments.queue import machine, worker
 from experiments.queue.display import Display
 from experiments.queue.locks import is_locked

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.__main__ import main
+from cli.experiments import main
 from experiments.queue import attempt
 from experiments.queue.worker import ROOT, command, log_tail
 from gfl.records.record import Request, RunRecord
@@ -229,7 +229,7 @@ def test_a_stopped_run_goes_on_from_its_last_epoch(
 def start_hanging(tmp_path: Path) -> subprocess.Popen:
     """A run that has finished its first epoch and stands still in its second."""
     program = (
-        "import sys; from experiments.__main__ import main; "
+        "import sys; from cli.experiments import main; "
         "sys.exit(main(sys.argv[2:], worker=[sys.executable, sys.argv[1]]))"
     )
     process = subprocess.Popen(

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
+from cli.experiments import main
 from experiments import profiles
-from experiments.__main__ import main
 from experiments.matrix import plan, select
 from experiments.tables import catalogue
 from experiments.tables.declare import AP, AP50, Group, Row, Table

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from extra_rows import GFL, OWN, QFL_3, declare
 
+from cli.experiments import main
 from experiments import matrix, profiles
-from experiments.__main__ import main
 from experiments.queue.worker import ROOT
 from experiments.tables import catalogue, extra
 from experiments.tables.declare import Row, Table
@@ -29,7 +29,7 @@ RUN_AT_SMOKE = [name for name in OWN if name != "table-4"]
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clean_commit: str) -> Store:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     # The command that prints tables is another process, which has the rows of the checkout.
-    monkeypatch.setattr("experiments.__main__.ANALYSIS", [sys.executable, "-c", ""])
+    monkeypatch.setattr("cli.experiments.ANALYSIS", [sys.executable, "-c", ""])
     return Store(tmp_path / "runs", tmp_path / "results")
 
 

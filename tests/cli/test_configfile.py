@@ -19,8 +19,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments import configfile, profiles
-from experiments.__main__ import main
+from cli import configfile
+from cli.experiments import main
+from experiments import profiles
 from experiments.matrix import select
 from experiments.profiles import PHOTOS
 from experiments.queue.worker import ROOT

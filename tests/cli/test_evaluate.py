@@ -26,8 +26,8 @@ from mmengine.runner import Runner
 from PIL import Image
 from torch import nn
 
-from experiments import evaluate
-from experiments.__main__ import main
+from cli import evaluate
+from cli.experiments import main
 from experiments.queue.worker import ROOT
 from gfl.predictions import schema
 from gfl.predictions.evaluation import FOLDER, KIND, Evaluation

@@ -14,8 +14,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from experiments import diff, evaluate, matrix, own
-from experiments.cli import add_profile, add_seeds, chosen, whole_number
+from cli import evaluate
+from cli.options import add_profile, add_seeds, chosen, whole_number
+from experiments import diff, matrix, own
 from experiments.profiles import TUNING_SEED
 from gfl import escape
 from gfl.errors import UserError

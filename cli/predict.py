@@ -1,6 +1,6 @@
 """``python -m experiments predict``: what finished runs predict for the validation images.
 
-With ``--run`` it is the former name of ``detect``, see ``experiments.predict_pictures``.
+With ``--run`` it is the former name of ``detect``, see ``cli.predict_pictures``.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from experiments import matrix, predict_pictures
-from experiments.cli import add_profile, add_seeds, chosen
+from cli import predict_pictures
+from cli.options import add_profile, add_seeds, chosen
+from experiments import matrix
 from experiments.matrix import Run
 from experiments.queue.machine import usable_cores
 from gfl import escape

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
+from cli.options import add_again, number_above, stoppable, whole_number
 from experiments import own
-from experiments.cli import add_again, number_above, stoppable, whole_number
 from experiments.queue.display import Display
 from experiments.queue.worker import ROOT
 from gfl import escape, terminal

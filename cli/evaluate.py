@@ -8,9 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from cli.options import add_folders
 from experiments import matrix, profiles
 from experiments.checkout import code_state
-from experiments.cli import add_folders
 from experiments.matrix import Run
 from experiments.queue.machine import usable_cores
 from experiments.tables import catalogue

@@ -1,6 +1,6 @@
 """How far the columns of a table spread over seeds beside AP: behind ``printed.COLUMNS``.
 
-``python -m analysis.claims.spread`` prints it, of the committed records of the laptop profile.
+``python -m cli.spread`` prints it, of the committed records of the laptop profile.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from pathlib import Path
 
 from analysis.library import Library
 from analysis.stats.uncertainty import seed_noise
+from cli.options import guarded
 from experiments import profiles
-from experiments.cli import guarded
 from experiments.tables.table1 import SIX
 from gfl import terminal
 from gfl.records.record import RunRecord, Store
@@ -53,7 +53,7 @@ def reference(store: Store) -> list[RunRecord]:
 
 
 def main() -> int:
-    return guarded("analysis.claims.spread", _print)
+    return guarded("cli.spread", _print)
 
 
 def _print() -> int:

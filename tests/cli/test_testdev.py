@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from cli.experiments import main
 from experiments import matrix, profiles
-from experiments.__main__ import main
 from gfl.data.coco import TEST_DEV, TEST_IMAGES
 from gfl.files import write_text
 from gfl.records.record import run_id

@@ -15,10 +15,10 @@ import pytest
 from PIL import Image
 from runs_made import make_run
 
+from cli.experiments import main
+from cli.predict_pictures import FLOOR, drawn_as
 from experiments import profiles
-from experiments.__main__ import main
 from experiments.matrix import single
-from experiments.predict_pictures import FLOOR, drawn_as
 from experiments.profiles import SMOKE
 from gfl import config
 from gfl.experiment import Experiment

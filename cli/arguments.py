@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from experiments import evaluate, photos, predict, predict_pictures, testdev, train_own
-from experiments.cli import Parser, add_again, add_jobs, add_profile, add_seeds, whole_number
+from cli import evaluate, photos, predict, predict_pictures, testdev, train_own
+from cli.options import Parser, add_again, add_jobs, add_profile, add_seeds, whole_number
 
 ABOUT = "The declared tables, run and recorded: python -m experiments run|status|..."
 RUN = "a run's id, or table-3/QFL"

@@ -21,10 +21,11 @@ import pytest
 from PIL import Image
 from runs_made import make_run
 
-from analysis.__main__ import main as analysis
-from experiments import own, train_own
-from experiments.__main__ import main
-from experiments.predict_pictures import drawn_as
+from cli import train_own
+from cli.analysis import main as analysis
+from cli.experiments import main
+from cli.predict_pictures import drawn_as
+from experiments import own
 from experiments.profiles import SMOKE
 from experiments.queue.worker import ROOT
 from gfl import terminal

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from cli.options import add_profile, add_seeds, chosen
 from experiments import matrix
-from experiments.cli import add_profile, add_seeds, chosen
 from experiments.queue.machine import usable_cores
 from gfl.data import coco
 from gfl.errors import UserError

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from recorded import of
 
+from cli.experiments import main
 from experiments import checkout, profiles
-from experiments.__main__ import main
 from experiments.committed_predictions import SHOWN, committed
 from experiments.matrix import Run, plan
 from experiments.promote import promote
@@ -271,7 +271,7 @@ def test_the_command_line_needs_neither_torch_nor_pyarrow() -> None:
     import subprocess
 
     code = (
-        "import sys, experiments.__main__, gfl.records.record; "
+        "import sys, cli.experiments, gfl.records.record; "
         "print([m for m in ('torch', 'pyarrow', 'mmdet', 'pandas') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -9,8 +9,8 @@ import pytest
 from coco_folder import SPEC
 from coco_folder import write as write_coco
 
-from experiments import photos as command
-from experiments.__main__ import main
+from cli import photos as command
+from cli.experiments import main
 from experiments.profiles import PHOTOS
 from gfl.data import photos
 from gfl.training import worker

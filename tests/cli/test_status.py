@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import recorded
 
+from cli.experiments import main
+from cli.status import standing
 from experiments import profiles
-from experiments.__main__ import main
 from experiments.matrix import plan
 from experiments.queue.locks import RunLock
-from experiments.status import standing
 from experiments.tables import catalogue
 from gfl.experiment import Experiment
 from gfl.records.record import Store

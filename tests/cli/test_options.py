@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.__main__ import main
+from cli.experiments import main
 from experiments.queue.worker import ROOT
 
 HEAVY = {"torch", "torchvision", "mmengine", "mmcv", "mmdet", "pandas", "matplotlib", "yaml"}
