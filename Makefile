@@ -135,8 +135,9 @@ bench: setup ## time our head beside stock mmdet's, into results/benchmarks (ARG
 overhead: setup ## time and count what QFL and DFL add at inference, into results/benchmarks
 	@exec $(PY) -m benchmarks.overhead $(ARGS)
 
-lint: setup-dev ## check style and formatting
+lint: setup-dev ## check style, formatting and which package imports which
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check .
+	@$(PY) -c 'from importlinter.cli import lint_imports_command as lint; lint()' --no-cache --no-logo
 
 format: setup-dev ## repair style and formatting where a tool can
 	@$(PY) -m ruff check --fix-only . && $(PY) -m ruff format .

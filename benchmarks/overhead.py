@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from benchmarks.pairs import CONFIDENCE, Line, Ratio
 from cli.options import Parser, guarded, whole_number
 from experiments import profiles
 from experiments.queue.worker import ROOT
@@ -26,7 +26,7 @@ from gfl.terminal import say
 if TYPE_CHECKING:
     from benchmarks.detectors import Detector, Picture
 
-RESAMPLES, CONFIDENCE, SEED = 2000, 0.95, 0
+RESAMPLES, SEED = 2000, 0
 SMALL = (320, 512)  # px, of pictures for the paper's network on a CPU
 PAPERS = (800, 1333)  # px, of the paper's pictures, at which its network is counted
 SQUARE = (512, 512)  # px, SSD512's only size
@@ -50,34 +50,6 @@ GROUPS = (
         for host in HOSTS
     ),
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Ratio:
-    """Time with over time without: above 1, it costs."""
-
-    ours: float  # seconds a picture, the median over rounds
-    base: float
-    ratio: float  # the median over rounds of each round's
-    low: float  # 95 % bootstrap interval over rounds
-    high: float
-    rounds: int
-
-
-@dataclass(frozen=True)
-class Line:
-    """One pair at one network: its time, or one thing that is counted."""
-
-    what: str
-    pair: str
-    network: str
-    image: str
-    ours: float
-    base: float
-    ratio: float
-    weights: str = ""  # of what is timed: trained, or random
-    timed: Ratio | None = None
-    said: tuple[float, float, float, float] | None = None  # candidates and detections, ours, base
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from benchmarks.detectors import CANDIDATES
-from benchmarks.overhead import CONFIDENCE, Line
+from benchmarks.pairs import CONFIDENCE, Line
 from benchmarks.report import Setting
 from gfl import escape
 
