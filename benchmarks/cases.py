@@ -24,8 +24,8 @@ from torch import Tensor, nn
 
 from gfl.assign import atss, fcos, pad_boxes
 from gfl.boxes import Locations, anchors_at
-from gfl.dense import DENSE
 from gfl.head import AblationHead
+from gfl.hosts import DENSE
 
 CONFIGS = Path(mmdet.__file__).parent / ".mim/configs"
 STOCK = {

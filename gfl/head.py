@@ -1,7 +1,7 @@
 r"""One dense head for the whole ablation study: assigner x quality x boxes (Fig. 4 and 6).
 
 What a variant changes stands in ``gfl.quality`` and ``gfl.boxes``, what FCOS and ATSS differ in, in
-``gfl.dense``; this file is what all of them share. Its oracles are mmdet's ``GFLHead``,
+``gfl.hosts``; this file is what all of them share. Its oracles are mmdet's ``GFLHead``,
 ``ATSSHead`` and ``FCOSHead``: same weights and batch, same losses, gradients and detections.
 
 Where the paper, the authors' code (GF: implus/GFocal) and mmdet 3 (M3) disagree about GFL, which is
@@ -39,8 +39,8 @@ from torch import Tensor, nn
 
 from gfl import blocks, ops
 from gfl.boxes import BoxDecoder, Gaussian, General, Locations, representation
-from gfl.dense import DENSE
 from gfl.geometry import giou_loss, iou
+from gfl.hosts import DENSE
 from gfl.losses import at_least_float32, focal_loss, quality_focal_loss
 from gfl.quality import USAGES, centerness, guide
 from gfl.targets import Positives, assign_batch
@@ -79,7 +79,7 @@ class AblationHead(BaseDenseHead):
         n: bins of a General distribution, less one; None for others.
         delta: width of its bins, strides; None for others.
         beta: QFL's exponent, Eq. 2; None where there is no QFL.
-        host: a key of ``gfl.dense.DENSE``.
+        host: a key of ``gfl.hosts.DENSE``.
         likelihood_weight: of a Gaussian's loss; None for others.
         train_cfg: ``topk``, the candidates of a level in ATSS; ``radius`` of FCOS's centers.
         test_cfg: mmdet's: ``nms_pre``, ``score_thr``, ``nms``, ``max_per_img``.

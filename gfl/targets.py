@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from gfl.assign import atss, fcos, pad_boxes
 from gfl.boxes import anchors_at
-from gfl.dense import Dense
+from gfl.hosts import Dense
 
 
 class Positives(NamedTuple):

@@ -17,6 +17,7 @@ TENSORS = (
     "geometry",
     "head",
     "hosts",
+    "joint",
     "losses",
     "predictions.locations",
     "quality",

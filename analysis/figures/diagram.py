@@ -11,8 +11,8 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 
 from analysis.figures import style
 from gfl.boxes import representation
-from gfl.dense import DENSE
 from gfl.experiment import Experiment
+from gfl.hosts import DENSE
 from gfl.quality import GUIDE_EXPONENT, USAGES
 
 QUALITY_NAMES = {"centerness": "centerness", "iou": "IoU"}

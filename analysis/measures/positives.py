@@ -24,9 +24,9 @@ from gfl.boxes import Locations, anchors_at, distances
 from gfl.config.data import SIZE_DIVISOR
 from gfl.config.detector import strides
 from gfl.data import annotations
-from gfl.dense import DENSE
 from gfl.errors import UserError
 from gfl.experiment import Profile
+from gfl.hosts import DENSE
 from gfl.predictions.error_kinds import Objects
 from gfl.quality import centerness
 from gfl.shapes.side_labels import SIDES

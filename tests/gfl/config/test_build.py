@@ -28,8 +28,8 @@ from experiments.profiles import COCO, PROFILES, SMOKE
 from experiments.tables.table3 import TABLE
 from gfl import config, head
 from gfl.boxes import ANCHOR_SIDE, AnchorDelta
-from gfl.dense import DENSE
 from gfl.experiment import Experiment
+from gfl.hosts import DENSE
 
 STOCK = Path(mmdet.__file__).parent / ".mim/configs"
 FCOS = "fcos/fcos_r50-caffe_fpn_gn-head-center-normbbox-centeronreg-giou_1x_coco.py"
