@@ -21,7 +21,6 @@ TENSORS = (
     "losses",
     "predictions.locations",
     "quality",
-    "targets",
 )
 install_import_hook([f"gfl.{module}" for module in TENSORS], "beartype.beartype")
 
