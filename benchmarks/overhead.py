@@ -18,8 +18,9 @@ from cli.options import Parser, guarded, whole_number
 from experiments import profiles
 from experiments.queue.worker import ROOT
 from gfl import terminal
-from gfl.experiment import Experiment, Host, Profile
+from gfl.experiment import Experiment, Profile
 from gfl.files import write_text
+from gfl.hosts import HostName
 from gfl.records.record import Store
 from gfl.terminal import say
 
@@ -34,7 +35,7 @@ ROUNDS = {True: 30, False: 15}  # by whether the profile is an embedded one
 PICTURES = {True: 8, False: 1}
 
 PLAIN = Experiment()
-HOSTS: tuple[Host, ...] = ("foveabox", "retinanet", "ssd512")
+HOSTS: tuple[HostName, ...] = ("foveabox", "retinanet", "ssd512")
 # By name: the detector with something more, and the one without. The first says how far equals are.
 ATSS: dict[str, tuple[Experiment, Experiment]] = {
     "same": (PLAIN, PLAIN),

@@ -12,13 +12,13 @@ from cli.options import add_folders
 from experiments import matrix, profiles
 from experiments.checkout import code_state
 from experiments.matrix import Run
+from experiments.profiles import PAPER_SCALE
 from experiments.queue.machine import usable_cores
 from experiments.tables import catalogue
 from experiments.tables.declare import FPS, Cell, Table
 from gfl import escape
 from gfl.data import annotations, coco
 from gfl.errors import UserError
-from gfl.experiment import PAPER_SCALE
 from gfl.predictions import evaluation
 from gfl.predictions.evaluation import Evaluation
 from gfl.records.record import METRICS, Request

@@ -6,10 +6,10 @@ import argparse
 
 from cli.options import add_profile, add_seeds, chosen
 from experiments import matrix
+from experiments.profiles import PAPER_SCALE
 from experiments.queue.machine import usable_cores
 from gfl.data import coco
 from gfl.errors import UserError
-from gfl.experiment import PAPER_SCALE
 from gfl.terminal import say
 from gfl.training.worker import LOADERS, coco_root
 

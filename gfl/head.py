@@ -1,8 +1,9 @@
 r"""One dense head for the whole ablation study: assigner x quality x boxes (Fig. 4 and 6).
 
 ``gfl.quality`` and ``gfl.boxes`` hold what a variant changes, ``gfl.hosts`` how FCOS and ATSS
-differ, ``gfl.assign`` their assignment; this file is what all of them share. Its oracles are mmdet's ``GFLHead``,
-``ATSSHead`` and ``FCOSHead``: same weights and batch, same losses, gradients and detections.
+differ, ``gfl.assign`` their assignment; this file is what all of them share. Its oracles are
+mmdet's ``GFLHead``, ``ATSSHead`` and ``FCOSHead``: same weights and batch, same losses, gradients
+and detections.
 
 Where the paper, the authors' code (GF: implus/GFocal) and mmdet 3 (M3) disagree about GFL, which is
 built on ATSS, every choice that this project makes is M3's, except the DCN of Table 4's rows. On

@@ -19,11 +19,12 @@ from analysis.stats import uncertainty
 from analysis.stats.uncertainty import Estimate
 from experiments import profiles
 from experiments.matrix import check_writable
+from experiments.profiles import PAPER_SCALE
 from gfl import escape
 from gfl.data.annotations import read
 from gfl.data.coco import annotation_file
 from gfl.errors import UserError, did_you_mean
-from gfl.experiment import PAPER_SCALE, Experiment, Profile
+from gfl.experiment import Experiment, Profile
 from gfl.files import sha256, write_text
 from gfl.predictions.evaluation import FILE, FOLDER, KIND, SPLIT, Evaluation
 from gfl.records.record import METRICS, RunRecord, Store

@@ -22,7 +22,7 @@ from torch import Tensor
 from gfl.assign import atss, pad_boxes
 from gfl.boxes import PriorGenerator, anchors_at, distances
 from gfl.config.data import SIZE_DIVISOR
-from gfl.config.detector import strides
+from gfl.config.network import strides
 from gfl.data import annotations
 from gfl.errors import UserError
 from gfl.experiment import Profile

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from experiments.profiles import PAPER_SCALE
 from gfl.errors import UserError
-from gfl.experiment import PAPER_SCALE, Experiment, Host
+from gfl.experiment import Experiment
+from gfl.hosts import HostName
 
 EXTRA = "experiments/tables/extra.py"  # where rows that are not the paper's are declared
 
@@ -62,7 +64,7 @@ class Group:
     """A group of columns for one detector: the row's experiment on another ``host``."""
 
     name: str
-    host: Host | None = None  # None: the row's own
+    host: HostName | None = None  # None: the row's own
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from experiments.profiles import PAPER_SCALE
 from experiments.tables.declare import AP, AP50, AP75, APL, APM, APS, FPS, Row, Table
-from gfl.experiment import PAPER_SCALE, Backbone, Experiment
+from gfl.experiment import Backbone, Experiment
 
 # As printed: method | backbone | epochs | multi-scale training | FPS | the six figures | reference.
 PRINTED = """

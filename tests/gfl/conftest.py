@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from experiments.profiles import SMOKE
 from gfl import config
-from gfl.experiment import Experiment, Host
+from gfl.experiment import Experiment
+from gfl.hosts import HostName
 
 CLASSES, CHANNELS = 5, 16
 STRIDES = (8, 16, 32, 64, 128)
@@ -28,7 +29,7 @@ MakeBatch = Callable[..., tuple[tuple[Tensor, ...], list[Any]]]
 
 
 @pytest.fixture(params=["retinanet", "foveabox", "ssd512"])
-def host(request: pytest.FixtureRequest) -> Host:
+def host(request: pytest.FixtureRequest) -> HostName:
     """One of Table 1(b)'s hosts whose plain head is mmdet's."""
     return request.param
 
@@ -155,7 +156,7 @@ def make_host_head() -> Callable[..., Any]:
     from mmengine.registry import DefaultScope
 
     def make(
-        host: Host, quality: Any = "none", beta: float = 2.0, half: bool = False, type: str = ""
+        host: HostName, quality: Any = "none", beta: float = 2.0, half: bool = False, type: str = ""
     ) -> Any:
         experiment = Experiment(host=host, quality=quality, beta=beta)
         model = ConfigDict(config.build(experiment, SMOKE, 0)["model"])
@@ -185,7 +186,7 @@ def make_host_batch() -> Callable[..., tuple[tuple[Tensor, ...], list[Any]]]:
     from mmdet.structures import DetDataSample
     from mmengine.structures import InstanceData
 
-    def make(host: Host, counts: tuple[int, ...]) -> tuple[tuple[Tensor, ...], list[Any]]:
+    def make(host: HostName, counts: tuple[int, ...]) -> tuple[tuple[Tensor, ...], list[Any]]:
         random = torch.Generator().manual_seed(1)
         samples, shape = [], (HOST_SIZE, HOST_SIZE)
         for count in counts:
