@@ -61,6 +61,11 @@ class Host:
     detections: int = 100  # of an image, at most
     recipe: Recipe = Recipe()
 
+    @property
+    def anchors(self) -> int:
+        """How many boxes are predicted at a location of the first level."""
+        return 1
+
 
 @dataclass(frozen=True, kw_only=True)
 class Dense(Host):
@@ -92,6 +97,10 @@ class RetinaNet(Host):
     lambda_0: float  # weight of L1 loss
     focal: Focal
 
+    @property
+    def anchors(self) -> int:
+        return self.anchors_per_octave * len(self.ratios)
+
 
 @dataclass(frozen=True, kw_only=True)
 class FoveaBox(Host):
@@ -120,6 +129,10 @@ class SSD(Host):
     positive_iou: float
     negatives_per_positive: int
     smooth_l1_beta: float
+
+    @property
+    def anchors(self) -> int:
+        return 2 + 2 * len(self.ratios[0])  # two squares; each ratio upright and lying
 
 
 HOSTS: Mapping[str, Host] = {

@@ -7,6 +7,7 @@ between machines: paths, worker processes, the device.
 
 from __future__ import annotations
 
+import copy
 from dataclasses import asdict
 from typing import Any
 
@@ -33,7 +34,7 @@ def build(experiment: Experiment, profile: Profile, seed: int) -> Config:
     schedule, recipe = schedule_of(experiment, profile), recipe_of(experiment, profile)
     images = _images(experiment, profile)
     training = recipe.training
-    return {
+    config: Config = {
         "default_scope": "mmdet",
         "custom_imports": {"imports": ["gfl.register"], "allow_failed_imports": False},
         "dataset": _identity(profile),
@@ -51,6 +52,7 @@ def build(experiment: Experiment, profile: Profile, seed: int) -> Config:
         "param_scheduler": param_scheduler(schedule, recipe.warmup_start),
         "randomness": {"seed": seed},
     }
+    return copy.deepcopy(config)  # the pieces are shared by all configurations
 
 
 def _images(experiment: Experiment, profile: Profile) -> Images:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -43,7 +42,7 @@ def dataloader(split: str, profile: Profile, schedule: Schedule, images: Images)
         "type": "CocoDataset",
         "ann_file": annotation_file(split),
         "data_prefix": {"img": f"{split}2017/"},
-        "pipeline": copy.deepcopy(_pipeline(split, profile, images)),
+        "pipeline": _pipeline(split, profile, images),
     }
     if profile.own:
         files = profile.own.train if train else profile.own.val

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 from gfl.config.data import COCO_CLASSES, SIZE_DIVISOR, class_names
@@ -36,8 +35,8 @@ def preprocessor(experiment: Experiment, profile: Profile) -> Config:
         network, size = profile.model.frozen, profile.photos.size
         return {"type": "FeaturePreprocessor", "network": network, "size": size}
     if recipe_of(experiment, profile).caffe_weights:
-        return copy.deepcopy(PREPROCESSOR | CAFFE_IMAGES)
-    return copy.deepcopy(PREPROCESSOR)
+        return PREPROCESSOR | CAFFE_IMAGES
+    return PREPROCESSOR
 
 
 def backbone(experiment: Experiment, profile: Profile) -> Config:
@@ -45,7 +44,7 @@ def backbone(experiment: Experiment, profile: Profile) -> Config:
     config = _backbone(profile.model) | BACKBONES[experiment.backbone]
     if weights := recipe_of(experiment, profile).caffe_weights:
         config |= CAFFE_NETWORK | {"init_cfg": {"type": "Pretrained", "checkpoint": weights}}
-    return copy.deepcopy(config)
+    return config
 
 
 def _backbone(model: Model) -> Config:

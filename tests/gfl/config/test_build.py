@@ -29,7 +29,7 @@ from experiments.tables.table3 import TABLE
 from gfl import config
 from gfl.boxes import ANCHOR_SIDE, AnchorDelta
 from gfl.experiment import Experiment
-from gfl.hosts import Focal, dense
+from gfl.hosts import HOSTS, Focal, dense
 
 STOCK = Path(mmdet.__file__).parent / ".mim/configs"
 FCOS = "fcos/fcos_r50-caffe_fpn_gn-head-center-normbbox-centeronreg-giou_1x_coco.py"
@@ -290,3 +290,21 @@ def test_several_devices_are_one_run_of_mmengine(tmp_path):
     several = config.for_machine(built, **places, gpus=8)
     assert several["launcher"] == "pytorch"
     assert several["train_dataloader"]["batch_size"] == 16 // 8
+
+
+@pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES)
+@pytest.mark.parametrize("host", HOSTS)
+def test_who_changes_a_configuration_changes_no_other(host, profile):
+    experiment = Experiment(host=host, quality="joint")
+    pristine = copy.deepcopy(config.build(experiment, profile, 0))
+    spoil(config.build(experiment, profile, 0))
+    assert config.build(experiment, profile, 0) == pristine
+
+
+def spoil(value: Any) -> None:
+    """Empty every dictionary and list, the innermost first."""
+    if isinstance(value, dict | list | tuple):
+        for inner in value.values() if isinstance(value, dict) else value:
+            spoil(inner)
+    if isinstance(value, dict | list):
+        value.clear()
