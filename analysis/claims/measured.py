@@ -12,7 +12,7 @@ from typing import Any
 from analysis.claims.evidence import Evidence
 from analysis.claims.measures import QUANTITIES
 from analysis.claims.measures_speed import FILES
-from analysis.claims.measuring import Measurement, Seen
+from analysis.claims.measuring import Measurement, Quantity, Seen
 from analysis.claims.replicates import DRAW, FOLDER
 from analysis.uncertainty import RESAMPLES, Estimate
 from gfl import train
@@ -24,8 +24,12 @@ CODE = ("analysis", "experiments", "gfl")  # all of it: what a quantity depends 
 TESTED: Mapping[str, type[Any]] = {"estimate": Estimate, "seen": Seen}
 
 
-def measure(name: str, evidence: Evidence) -> Measurement:
+def measure(
+    name: str, evidence: Evidence, quantities: Mapping[str, Quantity] | None = None
+) -> Measurement:
     """Return a quantity of a profile's runs, as it was measured before if nothing changed.
+
+    Names are unique over all the mappings of quantities that it is called with.
 
     Raises:
         UserError: its runs, or what they predicted, are not there.
@@ -33,7 +37,7 @@ def measure(name: str, evidence: Evidence) -> Measurement:
     path = evidence.once("measured before", lambda: _path(evidence))
     known = evidence.once("measurements", lambda: _read(path))
     if name not in known:
-        known[name] = _plain(QUANTITIES[name](evidence))
+        known[name] = _plain((QUANTITIES if quantities is None else quantities)[name](evidence))
         with suppress(OSError):  # of a checkout that cannot be written
             path.parent.mkdir(parents=True, exist_ok=True)
             write_json(path, known, indent=None)
