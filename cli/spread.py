@@ -1,4 +1,4 @@
-"""How far the columns of a table spread over seeds beside AP: behind ``printed.COLUMNS``.
+"""How far the columns of a table spread over seeds beside AP: behind ``verdict_on_paper.COLUMNS``.
 
 ``python -m cli.spread`` prints it, of the committed records of the laptop profile.
 """
