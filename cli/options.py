@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
+from cli.remedies import worded
 from experiments import profiles
 from experiments.queue.worker import ROOT, WorkerError
 from gfl import escape, terminal
@@ -152,8 +153,8 @@ def guarded(prog: str, run: Callable[[], int]) -> int:
 
 
 def complain(prog: str, err: Exception) -> None:
-    """Tell what ended a command."""
-    say(f"{prog}: {escape.message(str(err))}", error=True)
+    """Tell what ended a command, and which option supplies what was missing."""
+    say(f"{prog}: {escape.message(worded(err))}", error=True)
 
 
 def stoppable(prog: str, work: Callable[[], T]) -> tuple[int, T | None]:

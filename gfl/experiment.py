@@ -181,8 +181,8 @@ class Profile:
     def __post_init__(self) -> None:
         if self.photos is not None and self.gpus > 1:
             raise UserError(
-                f"a run of --profile {self.name} uses one device, not {self.gpus}: its batches are "
-                "of images that share a canvas, and are not shared out"
+                f"a run of the {self.name} profile uses one device, not {self.gpus}: its batches "
+                "are of images that share a canvas, and are not shared out"
             )
 
     @property

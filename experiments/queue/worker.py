@@ -167,7 +167,7 @@ def _parse(line: bytes) -> Event | None:
 def _check(failure: Event | None, code: int, log: Path, start: int) -> None:
     """Raise what ended a worker other than its run's end."""
     if failure and failure.get("user"):
-        raise UserError(str(failure.get("message")))
+        raise UserError(str(failure.get("message")), failure.get("lacks"))
     if failure or code:
         raise WorkerError(_explain(failure, code, log, start))
 

@@ -244,7 +244,7 @@ def test_coco_is_refused_before_a_worker_starts(
     folders = ["--runs", str(tmp_path / "runs"), "--results", str(tmp_path / "results")]
     words = ["run", "table-3", "--profile", "coco", "--max-iters", "2", *folders]
     assert main(words, worker=["no such worker"]) == 2
-    assert "the coco profile needs COCO" in capfd.readouterr().err
+    assert "needs COCO, and its folder is not named: DATA=" in capfd.readouterr().err
     assert main([*words, "--data", str(tmp_path / "none")], worker=["no such worker"]) == 2
     err = capfd.readouterr().err
     assert "none is not a complete COCO folder" in err
