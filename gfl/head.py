@@ -245,7 +245,7 @@ class AblationHead(BaseDenseHead):
         where = (positives.image, positives.location, positives.labels)
         value = label if joint else torch.ones_like(label)
         guided = self.usage.use == "guide"
-        if blocks.pays(logits) and not guided:
+        if blocks.is_faster_in_blocks(logits) and not guided:
             expected = 1 / n_pos * valid  # where what is optimised is the sum of the losses
             summed = blocks.loss_by_block(self._loss_of_class, logits, where, value, expected)
             return (summed * valid).sum() / n_pos
