@@ -6,8 +6,7 @@ three seeds, because it differs between seeds by more than between images.
 
 from __future__ import annotations
 
-from experiments.tables.table2 import GAUSSIAN
-from experiments.tables.table3 import GFL
+from experiments.named import GAUSSIAN, GFL
 from gfl.experiment import Experiment, Profile
 from gfl.predictions.schema import DETECTIONS, LOCATIONS, MATCHES, OBJECTS, keeps_matches
 

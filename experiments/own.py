@@ -22,6 +22,7 @@ from typing import Literal
 from experiments import matrix, profiles
 from experiments.diff import differences
 from experiments.matrix import Run
+from experiments.named import GFL
 from experiments.profiles import COCO, LAPTOP
 from experiments.queue.machine import Machine, visible_gpus
 from experiments.queue.running import run_missing
@@ -39,7 +40,6 @@ Scale = Literal["laptop", "coco"]
 
 PROFILE = "own"
 FOLDER = ROOT / "runs" / PROFILE
-GFL = Experiment(quality="joint", boxes="general", dfl=True)
 LAPTOP_SIZE = 256  # px: photographs at the laptop profile's 128 px show little
 # Half the laptop profile's batch: own data are few, and in a trial on 400 embedded images twice as
 # many steps were worth 10 AP.

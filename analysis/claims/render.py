@@ -13,8 +13,8 @@ from analysis.claims import verdict_on_paper as printed
 from analysis.claims.verdict_on_paper import Printed, PrintedCheck
 from analysis.claims.verdict_on_runs import Tried, TriedCheck
 from analysis.claims.verdicts import AtProfile, Trial
+from analysis.stats.bootstrap import RESAMPLES
 from analysis.stats.correction import LEVEL, METHOD, SOURCES
-from analysis.stats.uncertainty import RESAMPLES
 from analysis.text import escaped, table
 from experiments import profiles
 from experiments.claims.declare import Claim

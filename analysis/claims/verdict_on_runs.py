@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from analysis.claims.identities import IDENTITIES
-from analysis.measures.cache import measure
 from analysis.measures.evidence import Evidence
+from analysis.measures.kept import measure
+from analysis.measures.quantities import find
 from analysis.measures.quantity import ONE_TRAINING
 from analysis.pool import Tell, quiet
 from analysis.stats import correction, uncertainty
@@ -269,7 +270,7 @@ def _factors(check: Contrast, evidence: Evidence) -> dict[tuple[Experiment, str]
 
 
 def _measured(check: Measured, empty: TriedCheck, evidence: Evidence) -> TriedCheck:
-    found = measure(check.quantity, evidence)
+    found = measure(find(check.quantity), evidence)
     tested = None if found.lacking else found.tested
     return replace(
         empty,

@@ -18,10 +18,10 @@ from analysis.library import Library, MissingRuns, coco_results
 from experiments import checkout, profiles
 from experiments.committed_predictions import SHOWN, committed
 from experiments.matrix import plan
+from experiments.named import GFL
 from experiments.promote import promote
 from experiments.queue.worker import ROOT
 from experiments.tables import catalogue
-from experiments.tables.table3 import GFL
 from gfl.errors import UserError
 from gfl.experiment import Experiment
 from gfl.predictions import schema
@@ -223,7 +223,8 @@ def test_ground_truth_is_that_of_the_drawn_data_set(store: Store, drawn: Path) -
     place, spec = own(store), SMOKE.dataset
     assert spec is not None
     truth = place.ground_truth(SMOKE)
-    assert [path.suffix for path in drawn.iterdir()] == [".json"]  # kept, and no image drawn
+    files = [path for path in drawn.rglob("*") if path.is_file()]
+    assert [path.suffix for path in files] == [".json"]  # kept, and no image drawn
     embedded.write(spec, worker.embedded_root(spec), workers=1)
     path = worker.embedded_root(spec) / "annotations/instances_val2017.json"
     content = json.loads(path.read_text())
@@ -245,7 +246,7 @@ def test_ground_truth_is_that_of_the_drawn_data_set(store: Store, drawn: Path) -
 
 def test_kept_annotations_that_are_damaged_are_made_anew(store: Store, drawn: Path) -> None:
     first = own(store).ground_truth(SMOKE)
-    (kept,) = drawn.iterdir()
+    (kept,) = (drawn / "cache").iterdir()
     for damage in (kept.read_text()[:-5], kept.read_text().replace("sharp", "blunt"), "{}"):
         kept.write_text(damage)
         library._ground_truth.cache_clear()

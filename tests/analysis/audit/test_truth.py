@@ -22,7 +22,7 @@ from analysis.library import KEPT, Library, MissingRuns, coco_results
 from analysis.measures import errors
 from analysis.measures.evidence import Evidence, gather
 from analysis.pool import quiet
-from analysis.stats.replicates import evaluate
+from analysis.stats.bootstrap import of_detections
 from cli.analysis import main
 from experiments.matrix import plan
 from experiments.profiles import COCO, SMOKE
@@ -266,7 +266,7 @@ def test_replicates_are_those_of_detections_and_ground_truth(
     np.testing.assert_array_equal(stored.images, sorted(i["id"] for i in dataset["images"]))
     assert stored.weights.shape == (1000, len(dataset["images"]))
     for experiment in stored.records:
-        made = evaluate(dataset, library.detections(experiment, COCO, 0))
+        made = of_detections(dataset, library.detections(experiment, COCO, 0))
         kept = stored.figures[experiment][0]
         np.testing.assert_array_equal(kept.resampled, made.resampled)
         np.testing.assert_array_equal(kept.figures, made.figures)

@@ -16,7 +16,7 @@ from analysis.library import MissingRuns, coco_results
 from analysis.stats.resampling import evaluate
 from cli.analysis import main
 from cli.experiments import main as experiments
-from experiments.tables.table3 import GFL
+from experiments.named import GFL
 from gfl import escape
 from gfl.data.annotations import read
 from gfl.data.coco import annotation_file

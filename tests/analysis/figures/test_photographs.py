@@ -27,9 +27,9 @@ from analysis.photographs import NotInData
 from analysis.report import html
 from cli.analysis import main
 from experiments import profiles
+from experiments.named import GFL
 from experiments.profiles import PHOTOS
 from experiments.queue.worker import ROOT
-from experiments.tables.table3 import GFL
 from gfl.data import photos
 from gfl.errors import UserError
 from gfl.records.record import Store
