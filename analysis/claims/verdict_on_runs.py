@@ -69,6 +69,29 @@ class Tried:
     checks: tuple[TriedCheck, ...]
     p: float | None = None  # None: nothing was tested
     p_corrected: float | None = None  # for all the claims tested at the profile
+    decided_by: int | None = None  # of the checks, where it is kept; p-values are kept rounded
+
+    @property
+    def deciding(self) -> TriedCheck | None:
+        """The check that the verdict hangs on: the least sure, or that which fails.
+
+        None of what is untested.
+        """
+        if self.decided_by is not None:
+            return self.checks[self.decided_by]
+        if self.verdict == "untested":
+            return None
+        tested = [check for check in self.checks if check.p]
+        if not tested:
+            return next((check for check in self.checks if check.is_exact), None)
+        if self.verdict == "refuted":
+            return min(tested, key=lambda check: check.p.fails if check.p else 1.0)
+        return max(tested, key=lambda check: check.p.holds if check.p else 0.0)
+
+    @property
+    def is_of_equations(self) -> bool:
+        """Decided without an estimate: what is computed of the equations needs no run."""
+        return bool(self.checks) and all(c.is_exact and not c.runs for c in self.checks)
 
 
 def try_all(claims: Sequence[Claim], evidence: Evidence, tell: Tell = quiet) -> dict[str, Tried]:

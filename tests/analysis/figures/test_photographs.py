@@ -18,6 +18,8 @@ from PIL import Image
 
 from analysis import photographs
 from analysis.audit import artefacts
+from analysis.claims.stored import as_json
+from analysis.claims.verdicts import AtProfile, Trial
 from analysis.figures import FIGURES, fig3, fig5c, fig9
 from analysis.figures.figure import photographed_name
 from analysis.library import Library
@@ -242,10 +244,10 @@ def test_errors_need_no_ground_truth(store: Store, capsys: pytest.CaptureFixture
 def test_the_report_says_why_and_without_what(store: Store, tmp_path: Path) -> None:
     ids = store.reference_ids("photos")
     sums = {id: json.loads(store.reference_path("photos", id).read_text())["sha256"] for id in ids}
-    claims = {"schema": 1, "correction": "Holm", "noise_of_the_paper": "", "claims": [],
-              "text_checks": []}  # fmt: skip
-    at = {"photos": {"records": sums, "seed_noise": {}, "tested": 0}}
-    (store.results / "claims.json").write_text(json.dumps(claims | {"profiles": at}))
+    at = AtProfile(PHOTOS, sums, {}, {})
+    (store.results / "claims.json").write_text(
+        as_json(Trial("results", (), (), {}, {"photos": at}))
+    )
     folder = store.results / "figures" / "photos"
     folder.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (80, 40), "white").save(folder / "fig2a.png")
