@@ -1,1 +1,4 @@
-"""Our head beside stock mmdet's, in one run: ``python -m benchmarks``, or ``make bench``."""
+"""Speed and memory: our head beside stock mmdet's, inference, the bootstrap (``gfl bench``).
+
+May import ``gfl``, ``experiments`` and ``analysis``.
+"""

@@ -36,7 +36,7 @@ Memory is the peak on top of the outputs, {memory}.
 
 @dataclass(frozen=True)
 class Setting:
-    """How and on what it was measured."""
+    """The hardware, the versions and the settings of a measurement."""
 
     device: str  # "cpu" or "cuda"
     gpu: str | None
@@ -57,7 +57,7 @@ class Setting:
 
 
 def setting(device: str, threads: int, repeat: int) -> Setting:
-    """What is measured on here: this machine, and this commit."""
+    """Return the setting of a measurement on this machine, at this commit."""
     import torch
 
     from experiments.checkout import code_state

@@ -143,7 +143,7 @@ def _no_such_run(target: str, slug: str, runs: list[Run], profile: Profile) -> s
     same = [run.id for run in runs if run.experiment.slug == slug]
     near = did_you_mean(target, [run.id for run in runs])
     if near.startswith("; known"):  # all of them, too many for a line
-        near = "; python -m experiments status lists them"
+        near = "; gfl status lists them"
     hint = f"; its id is now {same[0]}" if same else near
     return f"no run {target!r} at the {profile.name} profile{hint}"
 

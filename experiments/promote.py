@@ -89,7 +89,7 @@ def _promote(run: Run, record: RunRecord, store: Store) -> list[str]:
     if record.predictions and record is not before:
         lines = _copy_predictions(run, record, store)
     elif not record.predictions:
-        again = f"python -m experiments predict {id} --profile {profile}"
+        again = f"gfl predict {id} --profile {profile}"
         lines = [f"without predictions: {again} makes them"]
     if before != record:
         record.save(path)
@@ -104,7 +104,7 @@ def _copy_predictions(run: Run, record: RunRecord, store: Store) -> list[str]:
     source = store.run_dir(run.profile.name, run.id)
     target = store.reference_predictions(run.profile.name, run.id)
     if not schema.verified(source, record.predictions):
-        again = f"python -m experiments predict {run.id} --profile {run.profile.name}"
+        again = f"gfl predict {run.id} --profile {run.profile.name}"
         raise UserError(f"its predictions are missing or damaged; {again} makes them anew")
     names = committed(run.experiment, run.profile, run.seed)
     checksums = {name: sha for name, sha in record.predictions.items() if name in names}

@@ -2,7 +2,7 @@
 
 A profile's hyper-parameters are tuned on plain ATSS alone. The one other sweep that chooses is of a
 weight that a single counterpart has, a Gaussian's likelihood, so that no baseline can tell it.
-Sweeps are declared in ``SWEEPS``, trained by ``python -m experiments tune`` and told in
+Sweeps are declared in ``SWEEPS``, trained by ``gfl tune`` and told in
 ``results/tuning/``.
 """
 

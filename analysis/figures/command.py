@@ -1,4 +1,4 @@
-"""``python -m analysis figure``: draw figures and write them with the numbers they plot."""
+"""``gfl figure``: draw figures and write them with the numbers they plot."""
 
 from __future__ import annotations
 

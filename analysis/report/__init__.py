@@ -1,4 +1,4 @@
-"""``python -m analysis report``: one profile's results as one HTML file that needs nothing else."""
+"""``gfl report``: one profile's results as one HTML file that needs nothing else."""
 
 from __future__ import annotations
 

@@ -178,7 +178,7 @@ def test_a_missing_run_is_named_with_its_command(store: Store) -> None:
         own(store).detections(JOINT, SMOKE, seed=3)
     assert raised.value.runs == (id,)
     assert str(raised.value) == (
-        f"{id} is not finished on this machine: python -m experiments run {id} --profile smoke"
+        f"{id} is not finished on this machine: gfl run {id} --profile smoke"
     )
     with pytest.raises(MissingRuns, match="not among the reference records"):
         own(store, "results").record(JOINT, SMOKE)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from recorded import of
 
-from cli.experiments import main
+from cli.main import main
 from experiments import checkout, profiles
 from experiments.committed_predictions import SHOWN, committed
 from experiments.matrix import Run, plan
@@ -180,7 +180,7 @@ def test_a_run_without_its_weights_is_one_line(
     """Not faked: the embedded data are drawn, and the folder has a record and nothing else."""
     assert call("predict", "table-3/QFL") == 2
     err = capfd.readouterr().err.splitlines()
-    assert err[-1].startswith("experiments: ")
+    assert err[-1].startswith("gfl: ")
     assert "is missing" in err[-1]
     assert own(store, "QFL").predictions == {}
 
@@ -254,7 +254,7 @@ def test_damaged_predictions_are_not_promoted(store, asked, call, shown) -> None
     path.write_bytes(path.read_bytes()[:-1])
     outcome = promote([TABLE3], SMOKE, store)
     assert len(outcome.refused) == 1
-    assert f"python -m experiments predict {shown} --profile smoke" in outcome.refused[0]
+    assert f"gfl predict {shown} --profile smoke" in outcome.refused[0]
     assert store.reference("smoke", shown) is None
     assert not store.reference_predictions("smoke", shown).exists()
 
@@ -271,7 +271,7 @@ def test_the_command_line_needs_neither_torch_nor_pyarrow() -> None:
     import subprocess
 
     code = (
-        "import sys, cli.experiments, gfl.records.record; "
+        "import sys, cli.training, cli.predict, gfl.records.record; "
         "print([m for m in ('torch', 'pyarrow', 'mmdet', 'pandas') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

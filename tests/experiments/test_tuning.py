@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from analysis.tables import fill as filled
-from cli.experiments import main
+from cli.main import main
 from experiments import profiles
 from experiments.matrix import plan
 from experiments.profiles import TUNING_SEED

@@ -17,7 +17,7 @@ from analysis.claims import render, terminal
 from analysis.claims import verdicts as trial
 from analysis.figures import FIGURES
 from analysis.pool import quiet
-from cli.analysis import main
+from cli.main import main
 from experiments import profiles
 from experiments.queue.worker import ROOT
 from experiments.tables import catalogue

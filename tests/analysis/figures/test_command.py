@@ -6,7 +6,7 @@ import pytest
 
 from analysis.figures import FIGURES
 from analysis.figures.command import parts
-from cli.analysis import main
+from cli.main import main
 from gfl.errors import UserError
 
 ROOT = Path(__file__).parents[3]
@@ -48,7 +48,7 @@ def test_missing_runs_are_one_line_and_nothing_is_drawn(tmp_path, smoke_options,
     assert main(["figure", "8", *smoke_options]) == 2
     told = capsys.readouterr().err
     assert told.count("\n") == 1
-    assert "python -m experiments run atss-joint-general-dfl-s0-" in told
+    assert "gfl run atss-joint-general-dfl-s0-" in told
     assert not list(tmp_path.rglob("fig8*"))
 
 

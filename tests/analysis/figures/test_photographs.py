@@ -25,7 +25,7 @@ from analysis.measures.best_positives import best_labelled, labels
 from analysis.notebook import display
 from analysis.photographs import NotInData
 from analysis.report import html
-from cli.analysis import main
+from cli.main import main
 from experiments import profiles
 from experiments.profiles import PHOTOS
 from experiments.queue.worker import ROOT
@@ -128,7 +128,7 @@ def test_a_run_that_is_missing_is_a_failure_and_what_no_run_gives_is_none(
     lines = capsys.readouterr().err.splitlines()
     lacking = [line.split()[2] for line in lines]
     assert lacking == ["2a", "2b", "3", "5c", "8", "9", "ambiguity", "calibration"]
-    assert all("python -m experiments run" in line for line in lines if "ambiguity" not in line)
+    assert all("gfl run" in line for line in lines if "ambiguity" not in line)
     assert call(empty, "figure", "ambiguity") == 2
     assert capsys.readouterr().err.count("\n") == 1
 
