@@ -1,4 +1,4 @@
 """Speed and memory: our head beside stock mmdet's, inference, the bootstrap (``gfl bench``).
 
-May import ``gfl``, ``experiments`` and ``analysis``.
+Imports ``gfl``, ``experiments`` and ``analysis``; ``cli`` alone imports it.
 """

@@ -1,4 +1,4 @@
-"""``gfl spread``: the spread of COCO's metrics over seeds beside AP's, behind the claims' noise."""
+"""``gfl spread``: metrics' spread over seeds beside AP's, behind ``verdict_on_paper.COLUMNS``."""
 
 from __future__ import annotations
 

@@ -25,6 +25,10 @@ QUALITIES = tuple(
         "joint",
     )
 )
+# Of data that are not embedded: the three of them that predict what a score stands for.
+FEWER_QUALITIES = tuple(
+    Experiment(quality=quality) for quality in ("centerness-branch", "iou-branch", "joint")
+)
 SHOWN = (
     *QUALITIES,
     # every representation of a box, Table 2a
@@ -35,17 +39,25 @@ SHOWN = (
 )
 
 
+def with_detections(profile: Profile) -> tuple[Experiment, ...]:
+    """The uses of quality whose final detections are drawn."""
+    return FEWER_QUALITIES if keeps_matches(profile) else QUALITIES
+
+
 def committed(experiment: Experiment, profile: Profile, seed: int) -> tuple[str, ...]:
     """The files of a run's predictions that belong to the reference.
 
     Its detections, of which everything that the record says can be computed again; its locations,
     three times as large, only where figures draw them or claims measure on them. Of data that are
-    not embedded its matches do what detections do, and detections are kept where they are drawn.
+    not embedded its matches do what detections do, and detections are kept where they are drawn;
+    the distribution that labels are drawn from is not known there, which is what a Gaussian's
+    locations are held to.
     """
-    keeps = keeps_matches(profile)
-    measured = seed in (FEWER_SEEDS if keeps else SEEDS) and experiment in SHOWN
-    files: tuple[str, ...] = (DETECTIONS,)
-    if keeps:
-        drawn = seed == SEEDS[0] and experiment in QUALITIES
-        files = (MATCHES, OBJECTS, *(files if drawn else ()))
+    if not keeps_matches(profile):
+        files: tuple[str, ...] = (DETECTIONS,)
+        return (*files, LOCATIONS) if seed in SEEDS and experiment in SHOWN else files
+    files = (MATCHES, OBJECTS)
+    if seed == SEEDS[0] and experiment in with_detections(profile):
+        files = (*files, DETECTIONS)
+    measured = seed in FEWER_SEEDS and experiment in SHOWN and experiment != GAUSSIAN
     return (*files, LOCATIONS) if measured else files

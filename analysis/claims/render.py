@@ -1,4 +1,4 @@
-"""The verdicts as files: ``claims.md`` to read, ``claims.json`` for the report."""
+"""The verdicts as files: ``claims.md`` to read, ``scales.md``, ``claims.json`` for the report."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from analysis.claims import scales, wording
 from analysis.claims import verdict_on_paper as printed
-from analysis.claims import wording
 from analysis.claims.verdict_on_paper import Printed, PrintedCheck
 from analysis.claims.verdict_on_runs import Tried, TriedCheck
 from analysis.claims.verdicts import AtProfile, Trial
 from analysis.stats.correction import LEVEL, METHOD, SOURCES
 from analysis.stats.uncertainty import RESAMPLES
+from analysis.text import escaped, table
 from experiments import profiles
 from experiments.claims.declare import Claim
 
@@ -26,7 +27,10 @@ THIS_MACHINE = ".this-machine"  # a name that git ignores: what is committed is 
 def files(trial: Trial) -> dict[str, str]:
     """The text of every file, by its name under ``results``; the same records give the same."""
     end = "" if trial.source == "results" else THIS_MACHINE
-    return {f"claims{end}.md": markdown(trial), f"claims{end}.json": as_json(trial)}
+    made = {f"claims{end}.md": markdown(trial), f"claims{end}.json": as_json(trial)}
+    if scales.compares(trial):
+        made[f"{scales.NAME}{end}.md"] = scales.markdown(trial)
+    return made
 
 
 def as_json(trial: Trial) -> str:
@@ -145,7 +149,7 @@ def markdown(trial: Trial) -> str:
         "## How it is decided\n",
         *_method(trial),
         "## All claims\n",
-        _table(_overview(trial)),
+        table(_overview(trial), LEFT),
         "## Claim by claim\n",
         *(part for claim in trial.claims for part in _details(claim, trial)),
         "## The text against itself\n",
@@ -203,9 +207,9 @@ def anchor(heading: str) -> str:
 def _details(claim: Claim, trial: Trial) -> Iterator[str]:
     yield f"### {claim.id}\n"
     yield "".join(f"> {quote.text} — *{quote.place}*\n>\n" for quote in claim.quotes)[:-2]
-    yield f"Tested: {_escaped(claim.says)}. Refuted by: {_escaped(claim.refuted_by)}.\n"
+    yield f"Tested: {escaped(claim.says)}. Refuted by: {escaped(claim.refuted_by)}.\n"
     if claim.note:
-        yield f"{_escaped(claim.note)}\n"
+        yield f"{escaped(claim.note)}\n"
     paper = trial.printed[claim.id]
     yield f"- **By the paper's own numbers: {paper.verdict}**{_because(paper.where)}"
     for name, at in trial.profiles.items():
@@ -213,9 +217,10 @@ def _details(claim: Claim, trial: Trial) -> Iterator[str]:
         yield f"- **By the {name} runs: {found.verdict}**{_ps(found)}{_because(found.why)}"
     yield ""
     if not trial.profiles:
-        yield _table(_paper_rows(paper.checks))
+        yield table(_paper_rows(paper.checks), LEFT)
     for name, at in trial.profiles.items():
-        yield _table(_rows(name, paper.checks, at.tried[claim.id].checks))
+        rows = _rows(name, paper.checks, at.tried[claim.id].checks)
+        yield table(rows, LEFT)
         yield from _under(at.tried[claim.id].checks)
 
 
@@ -227,7 +232,7 @@ def _ps(found: Tried) -> str:
 
 
 def _because(why: str) -> str:
-    return f": {_escaped(why.rstrip('.'))}." if why else "."
+    return f": {escaped(why.rstrip('.'))}." if why else "."
 
 
 def _paper_rows(checks: Iterable[PrintedCheck]) -> Iterator[tuple[str, ...]]:
@@ -268,9 +273,9 @@ def _under(checks: tuple[TriedCheck, ...]) -> Iterator[str]:
     for check in checks:
         if check.how:
             how.setdefault(check.how, []).append(check.label)
-    lines = [f"- Measured: {_escaped(text)}.\n" for text in how]
+    lines = [f"- Measured: {escaped(text)}.\n" for text in how]
     if len(how) > 1:
-        lines = [f"- {_escaped('; '.join(of))}: {_escaped(text)}.\n" for text, of in how.items()]
+        lines = [f"- {escaped('; '.join(of))}: {escaped(text)}.\n" for text, of in how.items()]
     runs = list(dict.fromkeys(run for check in checks for run in check.runs))
     if runs:
         lines.append(f"- Runs: {', '.join(f'`{run}`' for run in runs)}.\n")
@@ -287,20 +292,4 @@ def _text_checks(trial: Trial) -> Iterator[str]:
         yield f"### {check.id}: {check.finding}\n"
         quotes = (f"> {quote.text} — *{quote.place}*\n" for quote in (check.one, check.other))
         yield ">\n".join(quotes)
-        yield f"{_escaped(check.why)}\n"
-
-
-def _table(rows: Iterable[tuple[str, ...]]) -> str:
-    header, *body = rows
-    rule = tuple(":--" if name in LEFT else ":-:" for name in header)
-    lines = (header, rule, *(tuple(map(_escaped_cell, row)) for row in body))
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
-
-
-def _escaped_cell(text: str) -> str:
-    return _escaped(text).replace("|", "\\|")
-
-
-def _escaped(text: str) -> str:
-    """Keep a star from beginning emphasis."""
-    return text.replace("*", "\\*")
+        yield f"{escaped(check.why)}\n"

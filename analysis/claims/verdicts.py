@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 
 from analysis.claims import registration
 from analysis.claims.registration import Registered
 from analysis.claims.verdict_on_paper import Printed, verdict
 from analysis.claims.verdict_on_runs import Tried, try_all
 from analysis.library import Library, Source
+from analysis.measures.cache import measure
 from analysis.measures.evidence import Evidence, by_seed, gather
+from analysis.measures.quantity import Measurement
+from analysis.measures.scale import SCALE
 from analysis.pool import Tell, quiet
 from experiments.claims import CLAIMS, TEXT_CHECKS
 from experiments.claims.declare import Claim, TextCheck
 from experiments.profiles import PROFILES
+from gfl.errors import UserError
 from gfl.experiment import Profile
 from gfl.records.record import Store, read_json
 
@@ -39,6 +44,7 @@ class AtProfile:
     records: Mapping[str, str]  # SHA-256 of every record, by the run's id
     noise: Mapping[str, SeedNoise]  # by metric
     tried: Mapping[str, Tried]  # by claim
+    scale: Mapping[str, Measurement] = field(default_factory=dict)  # what SCALE has, where it could
     registered: Registered | None = None
 
     @property
@@ -88,7 +94,18 @@ def _at(evidence: Evidence, store: Store, claims: tuple[Claim, ...], tell: Tell)
     settled = registration.read(store, profile.name)
     records = [record for runs in evidence.records.values() for record in runs.values()]
     registered = settled and registration.beside(settled, profile, records)
-    return AtProfile(profile, dict(sorted(checksums.items())), noise, tried, registered)
+    checksums = dict(sorted(checksums.items()))
+    return AtProfile(profile, checksums, noise, tried, _scale(evidence), registered)
+
+
+def _scale(evidence: Evidence) -> dict[str, Measurement]:
+    """The properties of a profile's data that could be measured."""
+    found = {}
+    quantities = {f"scale, {name}": property.measure for name, property in SCALE.items()}
+    for name in SCALE:
+        with suppress(UserError):
+            found[name] = measure(f"scale, {name}", evidence, quantities)
+    return found
 
 
 def _checksum(store: Store, evidence: Evidence, id: str) -> str:

@@ -1,4 +1,7 @@
-"""The paper's figures and three beyond it, each a function of a library and a profile."""
+"""The paper's figures and three beyond it, each a function of a library and a profile.
+
+Imports ``analysis.measures`` and ``analysis.stats``.
+"""
 
 from analysis.figures import figure
 from analysis.figures.ambiguity import ambiguity

@@ -10,13 +10,12 @@ from matplotlib.axes import Axes
 from analysis.figures import style
 from analysis.figures.figure import DrawnFigure, figure
 from analysis.stats.statistics import BINS, INTERVAL, Estimate, over_images, reliability
-from experiments.tables.table1 import TABLE_1A
+from experiments.committed_predictions import with_detections
 from gfl.experiment import Experiment, Profile
 
 if TYPE_CHECKING:
     from analysis.library import Library
 
-VARIANTS = tuple(row.experiment for row in TABLE_1A.rows if row.experiment)  # on ATSS
 FEW = 20  # detections: a bin of fewer is in the numbers and not in the picture
 
 
@@ -56,17 +55,23 @@ def curve(experiment: Experiment, frame: pd.DataFrame) -> pd.DataFrame:
     "Final detections of ATSS by predicted score: their mean IoU with the ground truth, how many "
     "there are, and the expected calibration error, for every use of quality in Table 1a. On the "
     "diagonal a score is the IoU to expect.",
+    elsewhere="Final detections of ATSS by predicted score: their mean IoU with the ground truth, "
+    "how many there are, and the expected calibration error, for a centerness-branch, an "
+    "IoU-branch and the joint representation. On the diagonal a score is the IoU to expect.",
 )
 def calibration(library: Library, profile: Profile) -> DrawnFigure:
-    runs = tuple(record.id for record in library.need(VARIANTS, profile))
-    curves = {e.quality: curve(e, library.detections(e, profile)) for e in VARIANTS}
+    variants = with_detections(profile)
+    runs = tuple(record.id for record in library.need(variants, profile))
+    curves = {e.quality: curve(e, library.detections(e, profile)) for e in variants}
     page = style.canvas(style.COLUMN, 5.0)
     upper, middle, lower = page.subplots(3, 1, height_ratios=(2.6, 0.9, 1.3))
     upper.plot([0, 1], [0, 1], color=style.FAINT, lw=0.8, zorder=0)
     for quality, rows in curves.items():
         _curve(upper, middle, quality, rows)
     upper.set(xlim=(0, 1), ylim=(0, 1), ylabel="mean true IoU", xticklabels=[])
-    middle.set(xlim=(0, 1), yscale="log", xlabel="predicted score", ylabel="detections")
+    middle.set(xlim=(0, 1), xlabel="predicted score", ylabel="detections")
+    if any((rows.detections >= FEW).any() for rows in curves.values()):  # else there is no scale
+        middle.set_yscale("log")
     _errors(lower, curves)
     page.align_ylabels([upper, middle])
     page.legend(

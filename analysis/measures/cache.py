@@ -11,7 +11,7 @@ from typing import Any
 
 from analysis.measures.evidence import Evidence
 from analysis.measures.quantities import QUANTITIES
-from analysis.measures.quantity import Measurement, Seen
+from analysis.measures.quantity import Measurement, Quantity, Seen
 from analysis.measures.speed import FILES
 from analysis.stats.replicates import DRAW, FOLDER
 from analysis.stats.uncertainty import RESAMPLES, Estimate
@@ -24,8 +24,12 @@ CODE = ("analysis", "experiments", "gfl")  # all of it: what a quantity depends 
 TESTED: Mapping[str, type[Any]] = {"estimate": Estimate, "seen": Seen}
 
 
-def measure(name: str, evidence: Evidence) -> Measurement:
+def measure(
+    name: str, evidence: Evidence, quantities: Mapping[str, Quantity] | None = None
+) -> Measurement:
     """Return a quantity of a profile's runs, as it was measured before if nothing changed.
+
+    Names are unique over all the mappings of quantities that it is called with.
 
     Raises:
         UserError: its runs, or what they predicted, are not there.
@@ -33,7 +37,7 @@ def measure(name: str, evidence: Evidence) -> Measurement:
     path = evidence.once("measured before", lambda: _path(evidence))
     known = evidence.once("measurements", lambda: _read(path))
     if name not in known:
-        known[name] = _plain(QUANTITIES[name](evidence))
+        known[name] = _plain((QUANTITIES if quantities is None else quantities)[name](evidence))
         with suppress(OSError):  # of a checkout that cannot be written
             path.parent.mkdir(parents=True, exist_ok=True)
             write_json(path, known, indent=None)

@@ -99,7 +99,7 @@ def _spread_truth(evidence: Evidence, experiment: Experiment, seed: int) -> Repl
     return of_weights(evidence, frame.image_id.to_numpy(), correlation)
 
 
-def _spread_error(evidence: Evidence, experiment: Experiment, seed: int) -> Replicated:
+def spread_error(evidence: Evidence, experiment: Experiment, seed: int) -> Replicated:
     located = evidence.locations(experiment, seed)
     assert located.p is not None
     assert located.delta is not None
@@ -155,7 +155,7 @@ QUANTITIES: Mapping[str, Quantity] = {
         for kind in AMBIGUOUS
     },
     "spread-truth-spearman": single(GFL, _spread_truth, AT_BEST),
-    "spread-error-spearman": single(GFL, _spread_error, ALL_SIDES),
+    "spread-error-spearman": single(GFL, spread_error, ALL_SIDES),
     "nearest-mass-dfl-minus-general": difference(DFL, GENERAL, _nearest_mass, ALL_SIDES),
     "distance-dfl-minus-dirac": difference(DFL, DIRAC, _distance(_ambiguous), AT_BEST),
     "distance-dfl-minus-gaussian": difference(DFL, GAUSSIAN, _distance(_ambiguous), AT_BEST),

@@ -20,7 +20,7 @@ from gfl.records.record import METRICS
 HOW = "AP50 without the errors of that kind less AP50, as TIDE has it (analysis.errors)"
 
 
-def _lost_to(kind: str) -> OfRun:
+def lost_to(kind: str) -> OfRun:
     """What AP50 gains by the oracle of a kind of errors."""
 
     def lost(evidence: Evidence, experiment: Experiment, seed: int) -> Replicated:
@@ -62,9 +62,9 @@ def ap50(matches: Matches, weights: np.ndarray) -> Replicated:
 
 QUANTITIES: Mapping[str, Quantity] = {
     "background-error-joint-minus-iou-branch": difference(
-        JOINT, IOU_BRANCH, _lost_to("background"), HOW, evaluated
+        JOINT, IOU_BRANCH, lost_to("background"), HOW, evaluated
     ),
     "localisation-error-dfl-minus-dirac": difference(
-        DFL, DIRAC, _lost_to("localisation"), HOW, evaluated
+        DFL, DIRAC, lost_to("localisation"), HOW, evaluated
     ),
 }

@@ -18,7 +18,7 @@ LINE, AROUND = 0.165, 0.36  # inches a row takes, and what is between two panels
 
 
 def gaps(compared: Mapping[str, pd.DataFrame]) -> Figure | None:
-    """Draw the ΔAP of each row of several tables (``frames.compared``, by the table's title).
+    """Draw the ΔAP of each row of several tables (``dataframes.compared``, by the table's title).
 
     A square is the paper's, a dot ours with its 95 % interval, hollow where one seed gives
     none. Rows without a run of ours, and baselines, are left out; None where all are.

@@ -11,6 +11,8 @@ that no run's result has a part in:
 
 Speeds are no claim's on our runs: a run's speed was taken beside other work. There the benchmark of
 the overhead counts.
+
+Imports ``experiments.tables``; what a claim's quantities are on runs is measured in ``analysis``.
 """
 
 from experiments.claims import boxes, distributions, labels, losses, quality, scores, together

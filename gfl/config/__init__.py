@@ -2,7 +2,7 @@
 
 ``build`` gives the resolved configuration: everything that can change a run's result and nothing
 else, so that its hash is the run's identity. ``for_machine`` and its like add what may differ
-between machines: paths, worker processes, the device.
+between machines: paths, worker processes, the device. Imports ``gfl.experiment`` and ``gfl.data``.
 """
 
 from __future__ import annotations

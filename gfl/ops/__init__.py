@@ -3,6 +3,7 @@
 `pip install onedl-mmcv` builds no native extension, and without one neither `mmcv.ops` nor
 `mmdet.models` can be imported. `install()` supplies the module they look for, with the operators
 that torchvision and plain torch can back, forward and backward, on any device they run on.
+Imports nothing else of this project.
 """
 
 import importlib.util

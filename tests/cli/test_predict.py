@@ -147,6 +147,12 @@ def test_what_belongs_to_the_reference() -> None:
     assert committed(drawn, COCO, 1) == (MATCHES, OBJECTS, LOCATIONS)
     assert committed(other, COCO, 0) == committed(drawn, COCO, 2) == (MATCHES, OBJECTS)
     assert committed(run_of("both").experiment, COCO, 0) == (MATCHES, OBJECTS, LOCATIONS)
+    guided = Experiment(quality="iou-guided")
+    assert committed(guided, COCO, 0) == (MATCHES, OBJECTS, LOCATIONS)
+    assert committed(guided, SMOKE, 0) == (DETECTIONS, LOCATIONS)
+    gaussian = Experiment(boxes="gaussian")
+    assert committed(gaussian, COCO, 0) == (MATCHES, OBJECTS)
+    assert committed(gaussian, SMOKE, 0) == (DETECTIONS, LOCATIONS)
 
 
 @pytest.mark.parametrize(

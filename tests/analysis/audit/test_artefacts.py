@@ -148,7 +148,7 @@ def test_a_digit_of_a_figures_numbers_is_found(
     (folder / "fig10.pdf").write_text("")
     strange, figure_2a, figure_5b = sorted(places(artefacts.figures(SMOKE, store)))
     assert strange[:2] == ("fig10.pdf", "the file")
-    assert "python -m experiments" in figure_2a[3]
+    assert "gfl run " in figure_2a[3]
     assert figure_5b[1] == f"line 10 ({words[0]}), column x_strides"
 
 

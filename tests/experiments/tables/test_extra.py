@@ -166,7 +166,7 @@ def test_what_cannot_stand_in_a_table_is_refused(name: str, row: Row, why: str) 
 
 def test_what_cannot_stand_beside_another_is_refused() -> None:
     for again in (OWN["table-1c"], replace(OWN["table-1c"], label="again")):
-        with pytest.raises(ValueError, match=r"experiments/extra\.py: table-1c"):
+        with pytest.raises(ValueError, match=r"experiments/tables/extra\.py: table-1c"):
             catalogue.with_extra({"table-1c": (OWN["table-1c"], again)})
 
 

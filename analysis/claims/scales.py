@@ -1,0 +1,122 @@
+"""``scales.md``: each claim at both scales, shapes and photographs, beside the paper, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from analysis.claims import wording
+from analysis.claims.explanations import EXPLANATIONS, Explanation
+from analysis.claims.verdicts import AtProfile, Trial
+from analysis.measures.quantity import Measurement
+from analysis.measures.scale import SCALE
+from analysis.tables.notes import not_cocos
+from analysis.text import table
+from experiments.profiles import LAPTOP, PHOTOS
+
+NAME = "scales"
+SHAPES, PHOTOGRAPHS = LAPTOP.name, PHOTOS.name
+UNWRITTEN = "Not explained yet."
+
+
+def compares(trial: Trial) -> bool:
+    """Whether there are runs at both scales."""
+    return {SHAPES, PHOTOGRAPHS} <= trial.profiles.keys()
+
+
+def markdown(trial: Trial) -> str:
+    """The page. What explains a disagreement is shown only beside the verdicts it was written for.
+
+    Raises:
+        KeyError: ``compares`` is not so.
+    """
+    shapes, photographs = trial.profiles[SHAPES], trial.profiles[PHOTOGRAPHS]
+    parts = [
+        "# Shapes and photographs, beside the paper\n",
+        f"- *Shapes*, the {SHAPES} profile: {_data(shapes)}\n"
+        f"- *Photographs*, the {PHOTOGRAPHS} profile: {_data(photographs)}\n",
+        "Verdicts are those of [`claims.md`](claims.md), which has every check with its evidence. "
+        "The explanations were written after the runs: they are readings of what was measured, and "
+        "no test of them was settled beforehand.\n",
+        "## Where the two scales disagree\n",
+        *_disagreements(shapes, photographs),
+        "## What differs between them\n",
+        "Of the reference runs, over the seeds whose predictions are stored, with 95 % intervals "
+        "from images and seeds. *IoU lost by ranking*: the IoU of the best box among an object's "
+        "positives less that of the positive with the highest score, the mean over objects; what a "
+        "better quality estimate can gain there is no more. *Within objects*: Pearson's "
+        "correlation of how far the two are from their means over an object's positives.\n",
+        table(_properties(shapes, photographs), ("", "of")),
+        "## All claims\n",
+        table(_claims(trial, shapes, photographs), ("claim", "what is tested")),
+    ]
+    return "\n".join(parts)
+
+
+def _data(at: AtProfile) -> str:
+    said = not_cocos(at.profile)
+    return f"{len(at.records)} runs. {said}"
+
+
+def _properties(*scales: AtProfile) -> Iterator[tuple[str, ...]]:
+    yield ("", "of", "shapes", "photographs")
+    for name, property in SCALE.items():
+        found = [at.scale.get(name) for at in scales]
+        of = next((some.how for some in found if some is not None), "")
+        yield (property.label, of, *(value(some, property.digits) for some in found))
+
+
+def value(found: Measurement | None, digits: int) -> str:
+    """``0.653 [0.645, 0.661]``; a dash where it was not measured."""
+    if found is None:
+        return "—"
+    text = _number(found.value, digits)
+    if found.interval is None:
+        return text
+    low, high = (_number(end, digits) for end in found.interval)
+    return f"{text} [{low}, {high}]"
+
+
+def _number(number: float, digits: int) -> str:
+    return f"{round(number, digits) + 0.0:.{digits}f}"
+
+
+def _claims(trial: Trial, *scales: AtProfile) -> Iterator[tuple[str, ...]]:
+    yield ("claim", "what is tested", "paper", "shapes", "", "photographs", "")
+    for claim in trial.claims:
+        cells: list[str] = []
+        for at in scales:
+            check = wording.deciding(at.tried[claim.id])
+            effect = "" if check is None else wording.effect(check)
+            cells += [at.tried[claim.id].verdict, effect]
+        yield (claim.id, claim.says, trial.printed[claim.id].verdict, *cells)
+
+
+def disagree(shapes: AtProfile, photographs: AtProfile) -> list[str]:
+    """The claims that both scales tested, with two verdicts."""
+    pairs = {
+        id: (found.verdict, photographs.tried[id].verdict) for id, found in shapes.tried.items()
+    }
+    return [id for id, (a, b) in pairs.items() if a != b and "untested" not in (a, b)]
+
+
+def _disagreements(shapes: AtProfile, photographs: AtProfile) -> Iterator[str]:
+    found = disagree(shapes, photographs)
+    if not found:
+        yield "On no claim that both tested.\n"
+    for id in found:
+        verdicts = shapes.tried[id].verdict, photographs.tried[id].verdict
+        why = EXPLANATIONS.get(id)
+        told = UNWRITTEN
+        if why is not None and (why.shapes, why.photographs) == verdicts:
+            told = _filled(why, shapes, photographs)
+        yield f"**{id}**: {verdicts[0]} on shapes, {verdicts[1]} on photographs. {told}\n"
+
+
+def _filled(why: Explanation, shapes: AtProfile, photographs: AtProfile) -> str:
+    """The text with measured numbers: ``{iou}`` becomes "0.87 on shapes, 0.65 on photographs"."""
+    numbers = {}
+    for name, property in SCALE.items():
+        pair = (value(at.scale.get(name), property.digits) for at in (shapes, photographs))
+        one, other = (text.split(" ")[0] for text in pair)
+        numbers[name] = f"{one} on shapes, {other} on photographs"
+    return why.text.format_map(numbers)
