@@ -187,7 +187,7 @@ def test_a_missing_run_is_named_with_its_command(store: Store) -> None:
 def test_a_run_without_predictions_is_named_with_its_command(store: Store) -> None:
     id = run_id(Experiment(), SMOKE, 0)
     assert own(store).record(Experiment(), SMOKE).id == id
-    with pytest.raises(MissingRuns, match=f"experiments predict {id} --profile smoke"):
+    with pytest.raises(MissingRuns, match=f"gfl predict {id} --profile smoke"):
         own(store).locations(Experiment(), SMOKE)
     path = store.run_dir("smoke", run_id(JOINT, SMOKE, 0)) / DETECTIONS
     path.unlink()

@@ -349,6 +349,9 @@ def test_a_mistake_is_one_line(
 def test_make_hands_on_what_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
     """AS is also make's, and conda's, name of the assembler."""
 
+    script = subprocess.run(["make", "-n", "evaluate"], cwd=ROOT, capture_output=True, text=True)
+    assert 'exec .venv/bin/gfl "$@"' in script.stdout
+
     def made(*words: str) -> str:
         done = subprocess.run(
             ["make", "evaluate", "PY=echo", *words], cwd=ROOT, capture_output=True, text=True

@@ -191,7 +191,7 @@ COMMANDS = (
     ("table", "table-1c", "--no-write"),
     ("table", "4", "--no-write"),
     ("--help",),
-    ("status"),
+    ("status",),
     ("diff", "table-3/QFL", "table-1c/2"),
     ("run", "table-1c", "--dry-run"),
     ("own", "--help"),
@@ -235,7 +235,7 @@ def test_a_table_on_an_ascii_terminal_is_legible_and_in_line() -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        ("status"),
+        ("status",),
         ("config", "table-3/QFL"),
         ("--help",),
         ("table", "3", "--no-write"),

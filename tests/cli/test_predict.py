@@ -167,7 +167,7 @@ def test_what_belongs_to_the_reference() -> None:
         (["table-3/QQL"], "did you mean 'QFL'?"),
         (["atss-joint-dirac-s0-00000000"], "no run 'atss-joint-dirac-s0-00000000'"),
         (["table-3/QFL", "--data", "coco"], "--data is for --profile coco"),
-        (["table-3/QFL", "--device", "gpu"], "--device: unknown 'gpu'"),
+        (["table-3/QFL", "--device", "gpu"], 'invalid value "gpu" for --device'),
     ],
 )
 def test_what_cannot_be_done_is_one_line(
@@ -231,7 +231,7 @@ def test_a_reference_that_lacks_only_predictions_gets_them(store, asked, call, s
         "copied", "now with predictions", "unchanged", "without predictions",
     ]  # fmt: skip
     (hint,) = [line for line in lines if kind(line) == "without predictions"]
-    assert f"experiments predict {run_of('none').id} --profile smoke" in hint
+    assert f"gfl predict {run_of('none').id} --profile smoke" in hint
     assert store.reference("smoke", shown) == own(store, "QFL")
     # A machine that has the record without them takes nothing away.
     bare = replace(own(store, "QFL"), predictions={})
