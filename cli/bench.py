@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Parameter
+from cyclopts import App, Parameter
 
 from cli.options import Count, Flag, Folders, MaybeCount, Pixels
 from experiments import profiles
 from experiments.queue.worker import ROOT
 
+bench = App(name="bench", help="Measure speed and memory: the loss, inference, the bootstrap.")
 FOLDER = ROOT / "results" / "benchmarks"
+Out = Annotated[Path, Parameter(show_default=lambda _: "results/benchmarks")]
 Threads = Annotated[Count, Parameter(help="on a CPU")]
 Networks = Annotated[
     list[str],
@@ -23,6 +25,7 @@ Networks = Annotated[
 ]
 
 
+@bench.command
 def loss(
     *,
     quick: Annotated[Flag, Parameter(help="B = 2 only")] = False,
@@ -30,7 +33,7 @@ def loss(
     repeat: Annotated[Count, Parameter(help="turns a case")] = 5,
     image: Annotated[Pixels, Parameter(help="height and width in px")] = (800, 1333),
     no_memory: Annotated[Flag, Parameter(help="measure time alone")] = False,
-    out: Path = FOLDER,
+    out: Out = FOLDER,
 ) -> int:
     """Time assignment, loss and backward pass beside mmdet's heads, and write the table."""
     from benchmarks.loss import measure_all  # seconds, which --help need not wait for
@@ -39,6 +42,7 @@ def loss(
     return 0
 
 
+@bench.command
 def overhead(
     *,
     networks: Networks = ["laptop", "coco"],  # noqa: B006  read alone
@@ -50,7 +54,7 @@ def overhead(
         Pixels,
         Parameter(help="height and width in px of pictures for a network without embedded data"),
     ] = (320, 512),
-    out: Path = FOLDER,
+    out: Out = FOLDER,
     folders: Folders = Folders(),
 ) -> int:
     """Time and count what QFL and DFL add at inference, and write the table."""
@@ -60,6 +64,7 @@ def overhead(
     return 0
 
 
+@bench.command
 def bootstrap(
     *,
     resamples: Count = 1000,

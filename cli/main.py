@@ -48,9 +48,10 @@ COMMANDS = {
         "tune": "cli.training:tune",
         "register": "cli.artefacts:register",
         "spread": "cli.spread:spread",
+        "bench": "cli.bench:bench",
     },
 }
-FORMER = {"own": ("train-own",)}  # names that are answered by "did you mean"
+FORMER = {"own": "train-own"}  # names that are answered by "did you mean"
 HELP = ("--help", "-h")
 
 
@@ -69,13 +70,8 @@ def build() -> App:
     for group, commands in COMMANDS.items():
         ordered = Group.create_ordered(group)
         for order, (name, path) in enumerate(commands.items()):
-            former = FORMER.get(name, ())
-            app.command(path, name=name, group=ordered, sort_key=order, synonym=former)
-    about = "Measure speed and memory: of the loss, of inference, of the bootstrap."
-    bench = App(name="bench", help=about, group=ordered, sort_key=len(COMMANDS))
-    for name in ("loss", "overhead", "bootstrap"):
-        bench.command(f"cli.bench:{name}", name=name)
-    app.command(bench)
+            former = {"synonym": FORMER[name]} if name in FORMER else {}
+            app.command(path, name=name, group=ordered, sort_key=order, **former)
     about = "Install completion for this shell."
     app.register_install_completion_command(help=about, group=ordered)
     app["--help"].group = ordered
@@ -125,8 +121,7 @@ def _call(argv: Sequence[str], worker: Sequence[str] | None) -> int:
     console = None
     if set(HELP) & set(argv):
         console = terminal.console()
-        for each in (app, app["bench"]):
-            each.resolved_commands()  # whose docstrings the list of commands quotes
+        app.resolved_commands()  # whose docstrings the list of commands quotes
     try:
         words = list(_spelt_out(app, argv))
         command, bound, unparsed = app.parse_args(words, console=console)
@@ -188,5 +183,6 @@ def _worded(err: CycloptsError, app: App, argv: Sequence[str]) -> str:
         case MissingArgumentError() if err.argument is not None:
             return f"{' '.join(chain)}: {err.keyword or err.argument.name} needs a value; {see}"
     err.verbose = False
-    text = " ".join(str(err).split()).removesuffix(".")
+    text = " ".join(str(err).split())
+    text = text if text.endswith("...") else text.removesuffix(".")
     return text[:1].lower() + text[1:]
