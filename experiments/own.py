@@ -55,7 +55,7 @@ EVALUATIONS = 6  # over a run, and one at its end
 
 @dataclass(frozen=True)
 class Settings:
-    """What is trained on one's own data, where it is not as by default.
+    """The settings of a run on one's own data.
 
     Args:
         experiment: a table's row, such as table-3/none
@@ -99,7 +99,7 @@ class Settings:
 
 
 class FolderStore(Store):
-    """A store of one run, whose folder is its whole address."""
+    """A store of one run, at a folder of its own."""
 
     def run_dir(self, profile: str, id: str, max_iters: int | None = None) -> Path:
         """Return the folder itself."""
@@ -133,7 +133,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Result:
-    """What a run on one's own data left."""
+    """A run on one's own data that is over: its folder and record."""
 
     folder: Path
     record: RunRecord
@@ -306,7 +306,7 @@ def _has_content(folder: Path) -> bool:
 
 
 def _changed(before: Request, run: Run) -> str:
-    """Say in what two runs differ, as far as fits a line."""
+    """Return the differences of two runs, as far as fits a line."""
     then = {"": asdict(before.experiment), "seed": before.seed} | asdict(before.profile)
     now = {"": asdict(run.experiment), "seed": run.seed} | asdict(run.profile)
     found = [f"{d.path.strip('.')} {d.a}, now {d.b}" for d in differences(then, now)]
@@ -330,7 +330,7 @@ def _experiment(named: str | Experiment) -> Experiment:
 
 
 def _sides(size: int | Sequence[int] | None, base: Profile) -> tuple[int, int]:
-    """The long and the short side that images are scaled to."""
+    """Return the long and the short side that images are scaled to."""
     if size is None:
         return (LAPTOP_SIZE, LAPTOP_SIZE) if base is LAPTOP else base.scale
     sides = [size] if isinstance(size, int) else list(size)

@@ -1,4 +1,4 @@
-"""Making this machine's runs the reference that is committed under ``results/``."""
+"""Makes this machine's runs the reference that is committed under ``results/``."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from gfl.records.record import RunRecord, Store, seeds_of
 
 @dataclass(frozen=True)
 class Outcome:
-    """A line for each run that became the reference, and for each that may not, with why."""
+    """A line for each run that became the reference, and for each that may not, with the reason."""
 
     promoted: tuple[str, ...]
     refused: tuple[str, ...]
 
 
 def objection(record: RunRecord) -> str | None:
-    """Why a record may not be the reference; None if it may."""
+    """Return why a record may not be the reference; None if it may."""
     if record.max_iters is not None:  # copied here by hand: a capped run has its own folder
         return f"capped after {record.max_iters} iterations"
     if record.state != "finished":

@@ -140,7 +140,7 @@ def test_a_worker_that_could_not_be_waited_for_keeps_its_run(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FAKE", "hang")
-    monkeypatch.setattr(worker.Crew, "stop", lambda crew: None)
+    monkeypatch.setattr(worker.Workers, "stop", lambda workers: None)
     monkeypatch.setattr(ThreadPoolExecutor, "shutdown", interrupt)
     thread = when_hanging(tmp_path, 1, lambda: os.kill(os.getpid(), signal.SIGINT))
     assert cli("--jobs", "1") == 130
