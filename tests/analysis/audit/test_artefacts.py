@@ -241,7 +241,7 @@ def test_without_any_record_there_is_nothing_to_hold_to(store: Store, gone: str,
     assert main(["audit", "--strict", *folders]) == 2
     captured = capsys.readouterr()
     runs = store.results / "runs"
-    assert captured.err == f"analysis: {runs} holds no records: nothing to hold the results to\n"
+    assert captured.err == f"gfl: {runs} holds no records: nothing to hold the results to\n"
     assert captured.out == ""
 
 
@@ -249,7 +249,7 @@ def test_a_profile_only_has_to_be_known(claimed: Store, capsys) -> None:
     folders = ["--runs", str(claimed.runs), "--results", str(claimed.results)]
     assert main(["audit", "--profile", "lapto", *folders]) == 2
     told = capsys.readouterr().err
-    assert told == "analysis: unknown profile 'lapto'; did you mean 'laptop'?\n"
+    assert told == "gfl: unknown profile 'lapto'; did you mean 'laptop'?\n"
     assert main(["audit", "--profile", "coco", *folders]) == 0
     assert "3 to 6 minutes" in capsys.readouterr().err.splitlines()[0]
 

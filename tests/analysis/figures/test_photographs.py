@@ -83,7 +83,7 @@ def test_all_is_drawn_that_can_be_and_no_photograph_is_published(
     last = said.out.splitlines()[-1]
     assert last.startswith("figures 2a, 3, 8 are drawn without the photographs, which are not here")
     (line,) = said.err.splitlines()
-    assert line.startswith("analysis: figure ambiguity is not drawn: it needs the known distrib")
+    assert line.startswith("gfl: figure ambiguity is not drawn: it needs the known distrib")
     names = {f"fig{name}.{kind}" for name in figures for kind in ("csv", "pdf", "png")}
     names -= {f"figambiguity.{kind}" for kind in ("csv", "pdf", "png")}
     assert {path.name for path in without.iterdir()} == names
