@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
-
-from cyclopts import Parameter
 
 from analysis.tables import agreement, fill, render, staleness
 from analysis.tables.layout import sheet
 from cli.main import complain
-from cli.options import Flag, Folders, Names, Source, Where
+from cli.options import Flag, Folders, Names, Paths, Source, Where
 from experiments import profiles
 from experiments.matrix import check_writable
 from experiments.promote import other_gpus
@@ -23,21 +20,21 @@ from gfl.files import write_text
 from gfl.records.record import Store
 from gfl.terminal import say
 
-Weights = Annotated[
-    Names,
-    Parameter(help="of others' evaluated weights instead of runs: their names in runs/weights/"),
-]
-
 
 def table(
-    name: Annotated[str, Parameter(help="table-3 (or 3, table3), table-1 or its part 1a, all")],
+    name: str,
     /,
     *,
     store: Source = "results",
-    no_write: Annotated[Flag, Parameter(help="only print")] = False,
+    no_write: Flag = False,
     where: Where = Where(),
 ) -> int:
-    """Print a table and write it as Markdown and CSV."""
+    """Print a table and write it as Markdown and CSV.
+
+    Args:
+        name: table-3 (or 3, table3), table-1 or its part 1a, all
+        no_write: only print
+    """
     profile = where.found()
     tables = list(catalogue.TABLES.values()) if name == "all" else catalogue.parts(name)
     for one in tables:
@@ -91,33 +88,26 @@ def _show(table: Table, profile: Profile, store: Store, local: bool, write: bool
 
 
 def figure(
-    name: Annotated[
-        str, Parameter(help="2b (or figure-2b, fig2b), 2 or its part, calibration, all")
-    ],
+    name: str,
     /,
     *,
     store: Source = "results",
-    annotations: Annotated[
-        list[Path] | None,
-        Parameter(
-            consume_multiple=(1, None),
-            help="draw of the boxes of COCO annotation files alone: figures 5c and 9",
-        ),
-    ] = None,
-    out: Annotated[
-        Path | None, Parameter(help="a folder (default: results/figures/ and the profile's name)")
-    ] = None,
-    data: Annotated[
-        Path | None,
-        Parameter(
-            help="COCO's folder: with --profile photos, draw its photographs too, in files that "
-            "git ignores"
-        ),
-    ] = None,
-    weights: Weights = None,
+    annotations: Paths = None,
+    out: Path | None = None,
+    data: Path | None = None,
+    weights: Names = None,
     where: Where = Where(),
 ) -> int:
-    """Draw a figure as PNG and PDF, with the numbers it plots as CSV."""
+    """Draw a figure as PNG and PDF, with the numbers it plots as CSV.
+
+    Args:
+        name: 2b (or figure-2b, fig2b), 2 or its part, calibration, all
+        annotations: draw of the boxes of COCO annotation files alone: figures 5c and 9
+        out: a folder (default: results/figures/ and the profile's name)
+        data: COCO's folder: with --profile photos, draw its photographs too, in files that git
+            ignores
+        weights: of others' evaluated weights instead of runs: their names in runs/weights/
+    """
     from analysis.figures import command  # matplotlib takes a while, and --help needs none
 
     profile, records = where.found(), where.store()
@@ -137,14 +127,16 @@ def figure(
 def errors(
     *,
     store: Source = "results",
-    annotations: Annotated[
-        Path | None,
-        Parameter(help="the boxes that a profile without embedded data is evaluated against"),
-    ] = None,
-    weights: Weights = None,
+    annotations: Path | None = None,
+    weights: Names = None,
     where: Where = Where(),
 ) -> int:
-    """Sort detection errors by kind, as TIDE defines them."""
+    """Sort detection errors by kind, as TIDE defines them.
+
+    Args:
+        annotations: the boxes that a profile without embedded data is evaluated against
+        weights: of others' evaluated weights instead of runs: their names in runs/weights/
+    """
     profile, records = where.found(), where.store()
     if weights:
         from analysis.errors import evaluations
@@ -155,16 +147,12 @@ def errors(
     return tables.write(profile, records, store == "runs", annotations)
 
 
-def report(
-    *,
-    store: Source = "results",
-    out: Annotated[
-        Path | None,
-        Parameter(help="a file (default: results/report/ and the profile's name, .html)"),
-    ] = None,
-    where: Where = Where(),
-) -> int:
-    """Write everything as one HTML file to read."""
+def report(*, store: Source = "results", out: Path | None = None, where: Where = Where()) -> int:
+    """Write everything as one HTML file to read.
+
+    Args:
+        out: a file (default: results/report/ and the profile's name, .html)
+    """
     from analysis import report  # matplotlib takes a while, and --help needs none
 
     path = report.write(where.found(), where.store(), store == "runs", out)
@@ -175,23 +163,18 @@ def report(
 def audit(
     *,
     store: Source = "results",
-    strict: Annotated[
-        Flag,
-        Parameter(
-            help="write nothing; name what is committed and not what the records give (exit code 1)"
-        ),
-    ] = False,
-    profile: Annotated[
-        str | None,
-        Parameter(help="only has to be known: every profile that has records is audited"),
-    ] = None,
-    data: Annotated[
-        Path | None,
-        Parameter(help="COCO's folder, whose ground truth the matches of coco's runs are held to"),
-    ] = None,
+    strict: Flag = False,
+    profile: str | None = None,
+    data: Path | None = None,
     folders: Folders = Folders(),
 ) -> int:
-    """Check the paper's claims, at every profile."""
+    """Check the paper's claims, at every profile.
+
+    Args:
+        strict: write nothing; name what is committed and not what the records give (exit code 1)
+        profile: only has to be known: every profile that has records is audited
+        data: COCO's folder, whose ground truth the matches of coco's runs are held to
+    """
     from analysis.audit import command  # pandas takes a while, and --help needs none
 
     if profile is not None:

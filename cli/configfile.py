@@ -9,11 +9,8 @@ import importlib.util
 import json
 import os
 from pathlib import Path
-from typing import Annotated
 
-from cyclopts import Parameter
-
-from cli.options import RUN, SEEDS, Flag, Seeds, Where, check_data
+from cli.options import SEEDS, Json, Seeds, Where, check_data
 from experiments import matrix
 from experiments.matrix import Run
 from experiments.queue.worker import ROOT
@@ -35,20 +32,21 @@ digits, and are no run of this project."""
 
 
 def config(
-    run: Annotated[str, Parameter(help=RUN)],
+    run: str,
     /,
     *,
     seeds: Seeds = SEEDS,
-    data: Annotated[
-        str | None, Parameter(help="COCO's folder, for the profiles coco and photos")
-    ] = None,
-    json_: Annotated[
-        Flag,
-        Parameter(name="--json", help="as JSON, and only what the run's id is made of: no paths"),
-    ] = False,
+    data: str | None = None,
+    json_: Json = False,
     where: Where = Where(),
 ) -> int:
-    """Print a run's configuration as a file for mmdet's own tools."""
+    """Print a run's configuration as a file for mmdet's own tools.
+
+    Args:
+        run: a run's id, or table-3/QFL
+        data: COCO's folder, for the profiles coco and photos
+        json_: as JSON, and only what the run's id is made of: no paths
+    """
     profile = where.found()
     check_data(data, profile)
     one = matrix.single(run, profile, seeds)

@@ -44,6 +44,7 @@ class Output:
     Args:
         out: the folder of the drawn pictures (beside the originals; with --json none)
         distributions: the four P(x) of the best boxes, too
+        top: how many boxes' distributions are drawn
         json: for programs: an object for each picture, on a line
     """
 
@@ -57,15 +58,13 @@ class Output:
         ),
     ] = 0.3
     distributions: Flag = False
-    top: Annotated[Count, Parameter(help="how many boxes' distributions are drawn")] = 4
+    top: Count = 4
     json: Flag = False
 
 
 def detect(
-    *picture: Annotated[str, Parameter(help="a picture, or a folder")],
-    run: Annotated[
-        str | None, Parameter(help="the run to detect with: its id, table-3/QFL, its folder")
-    ] = None,
+    *picture: str,
+    run: str | None = None,
     weights: Weights = None,
     row: Row = None,
     output: Output = Output(),
@@ -76,6 +75,10 @@ def detect(
     """Detect in pictures of your own, with a run or with weights that others trained.
 
     The exit code is 2 if a picture was refused.
+
+    Args:
+        picture: a picture, or a folder
+        run: the run to detect with: its id, table-3/QFL, its folder
 
     Raises:
         UserError: the run has no weights here, nothing to detect in is named, or the folder for

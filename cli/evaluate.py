@@ -45,14 +45,14 @@ def evaluate(
     *,
     weights: Weights = None,
     row: Row = None,
-    data: Annotated[
-        str | None,
-        Parameter(help=f"COCO's folder, with annotations and {evaluation.SPLIT}/"),
-    ] = None,
+    data: str | None = None,
     device: Device = "auto",
     folders: Folders = Folders(),
 ) -> int:
     """Evaluate weights that others trained as a row's model, beside the paper's numbers.
+
+    Args:
+        data: COCO's folder, with annotations and val2017/
 
     Raises:
         UserError: the file holds no weights of the row's model, or the data are not there or not

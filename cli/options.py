@@ -71,6 +71,8 @@ Count = Annotated[int, Parameter(converter=one(1))]
 MaybeCount = Annotated[int | None, Parameter(converter=one(1))]
 Pixels = Annotated[tuple[int, int], Parameter(converter=several(32))]
 Names = Annotated[list[str] | None, Parameter(consume_multiple=(1, None))]
+Paths = Annotated[list[Path] | None, Parameter(consume_multiple=(1, None))]
+Json = Annotated[bool, Parameter(name="--json", show_default=False)]
 Target = Annotated[str, Parameter(help=TARGET)]
 ProfileName = Annotated[str, Parameter(help=", ".join(profiles.PROFILES))]
 Device = Literal["auto", "cpu", "cuda"]
@@ -105,13 +107,14 @@ class Folders:
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class Where(Folders):
-    """The profile that is meant, and where its records lie."""
+    """The profile that is meant, and where its records lie.
+
+    Args:
+        gpus: devices of a run; coco's batch and learning rate follow it (the paper: 8)
+    """
 
     profile: ProfileName = "laptop"
-    gpus: Annotated[
-        Count,
-        Parameter(help="devices of a run; coco's batch and learning rate follow it (the paper: 8)"),
-    ] = 1
+    gpus: Count = 1
 
     def found(self) -> Profile:
         """Return the profile.

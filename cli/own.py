@@ -39,6 +39,7 @@ class Data:
         val: the boxes to evaluate on
         train_images: the images of --train, a folder
         val_images: the images of --val, a folder
+        split: divide one annotation file: this part of its images, 0.2 say, is evaluated on
         boxes: what four numbers of a box are, of COCO's JSON: the upper left corner and the size
             (xywh, COCO's), two corners, or the centre and the size; in pixels or fractions
         skip_broken: leave out annotations, images and label files that cannot be read, and name
@@ -54,10 +55,7 @@ class Data:
     split: Annotated[
         float | None,
         Parameter(
-            converter=number(
-                "a number above 0 and below 1, such as 0.2", lambda value: 0 < value < 1
-            ),
-            help="divide one annotation file: this part of its images, 0.2 say, is evaluated on",
+            converter=number("a number above 0 and below 1, such as 0.2", lambda x: 0 < x < 1)
         ),
     ] = None
     boxes: Annotated[str | None, Parameter(choices=bboxes.LAYOUTS)] = None
@@ -96,31 +94,24 @@ class Settings(training.Settings):
 
 
 def own(
-    folder: Annotated[
-        str,
-        Parameter(
-            help="annotations/instances_train2017.json, instances_val2017.json, train2017/, "
-            "val2017/, or other names that are found or given; also in YOLO's or Pascal VOC's "
-            "layout"
-        ),
-    ],
+    folder: str,
     /,
     *,
     data: Data = Data(),
-    out: Annotated[Path | None, Parameter(help="(default: runs/own/ and FOLDER's name)")] = None,
+    out: Path | None = None,
     settings: Settings = Settings(),
-    again: Annotated[
-        Flag,
-        Parameter(
-            help="train anew what other code or versions than today's have trained; the old is kept"
-        ),
-    ] = False,
-    dry_run: Annotated[
-        Flag, Parameter(help="check the data and print what would be trained")
-    ] = False,
+    again: Flag = False,
+    dry_run: Flag = False,
     worker: Worker = TRAIN,
 ) -> int:
     """Train GFL on a data set of your own, in COCO's, YOLO's or Pascal VOC's format.
+
+    Args:
+        folder: annotations/instances_train2017.json, instances_val2017.json, train2017/, val2017/,
+            or other names that are found or given; also in YOLO's or Pascal VOC's layout
+        out: (default: runs/own/ and FOLDER's name)
+        again: train anew what other code or versions than today's have trained; the old is kept
+        dry_run: check the data and print what would be trained
 
     Raises:
         UserError: the data, a setting or the folder is not as it must be; nothing was written.

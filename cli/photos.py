@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from cyclopts import Parameter
-
 from experiments.profiles import PHOTOS
 from experiments.queue.display import Display
 from experiments.queue.running import prepare_photos
@@ -14,14 +10,12 @@ from gfl.data.photos_spec import PhotosSpec
 from gfl.terminal import say
 
 
-def photos(
-    data: Annotated[
-        str,
-        Parameter(help="COCO's folder, with val2017/ and annotations/instances_val2017.json"),
-    ],
-    /,
-) -> int:
-    """Prepare the photographs of COCO 2017 val for --profile photos."""
+def photos(data: str, /) -> int:
+    """Prepare the photographs of COCO 2017 val for --profile photos.
+
+    Args:
+        data: COCO's folder, with val2017/ and annotations/instances_val2017.json
+    """
     spec = PHOTOS.photos
     assert spec is not None
     prepared = prepare_photos(spec, data, Display(terminal.console()))

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
-
-from cyclopts import Parameter
+from typing import Any
 
 from cli.options import SEEDS, Device, Seeds, Where, check_data
 from experiments import matrix
@@ -22,13 +20,17 @@ from gfl.training import worker
 
 
 def predict(
-    *run: Annotated[str, Parameter(help="a run's id, table-3/QFL, a table, all")],
+    *run: str,
     seeds: Seeds = SEEDS,
-    data: Annotated[str | None, Parameter(help="COCO's folder, for the coco profile")] = None,
+    data: str | None = None,
     device: Device = "auto",
     where: Where = Where(),
 ) -> int:
     """Store what finished runs predict for the validation images.
+
+    Args:
+        run: a run's id, table-3/QFL, a table, all
+        data: COCO's folder, for the coco profile
 
     Raises:
         UserError: a run is not declared, not finished here, or its weights or data are damaged.

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from cli.options import RUN, SEEDS, TARGET, Flag, Seeds, Where
+from cli.options import RUN, SEEDS, TARGET, Json, Seeds, Where
 from experiments import diff as differences
 from experiments import promote as promotion
 from experiments.tables import catalogue
@@ -25,10 +25,14 @@ def diff(
     /,
     *,
     seeds: Annotated[Seeds, Parameter(help="of both, or one for each; an id has its own")] = SEEDS,
-    json_: Annotated[Flag, Parameter(name="--json", help="for programs")] = False,
+    json_: Json = False,
     where: Where = Where(),
 ) -> int:
-    """Print what differs between two runs."""
+    """Print what differs between two runs.
+
+    Args:
+        json_: for programs
+    """
     profile, store = where.found(), where.store(mend=False)
     if len(seeds) > 2:
         raise UserError(f"--seeds: two runs have at most two seeds, not {len(seeds)}")

@@ -7,11 +7,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any
+from typing import Any
 
-from cyclopts import Parameter
-
-from cli.options import SEEDS, Flag, MaybeCount, Seeds, Target, Where
+from cli.options import SEEDS, Flag, Json, MaybeCount, Seeds, Target, Where
 from experiments import matrix, promote, stale
 from experiments.matrix import Run
 from experiments.queue import estimates
@@ -35,15 +33,18 @@ def status(
     /,
     *,
     seeds: Seeds = SEEDS,
-    stale: Annotated[
-        Flag,
-        Parameter(help="only the runs that other code or versions than today's have trained"),
-    ] = False,
-    json_: Annotated[Flag, Parameter(name="--json", help="for programs")] = False,
-    jobs: Annotated[MaybeCount, Parameter(help="runs at a time, for the estimate")] = None,
+    stale: Flag = False,
+    json_: Json = False,
+    jobs: MaybeCount = None,
     where: Where = Where(),
 ) -> int:
-    """Print the state of every run, and what is missing."""
+    """Print the state of every run, and what is missing.
+
+    Args:
+        stale: only the runs that other code or versions than today's have trained
+        json_: for programs
+        jobs: runs at a time, for the estimate
+    """
     profile, store = where.found(), where.store(mend=False)
     tables, runs = matrix.select(target, profile, seeds)
     # Planned for all tables: a run that other tables share is printed with all of its cells.

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from cyclopts import Parameter
-
 from cli.options import SEEDS, PaperScale, Seeds
 from experiments import matrix
 from experiments.queue.machine import usable_cores
@@ -17,17 +13,18 @@ from gfl.training.worker import LOADERS, coco_root
 
 
 def detect_test_dev(
-    run: Annotated[str, Parameter(help="a run's id, or 'table-4/GFL R-50'")],
+    run: str,
     /,
     *,
     seeds: Seeds = SEEDS,
-    data: Annotated[
-        str | None,
-        Parameter(help=f"COCO's folder, with {coco.TEST_DEV} and {coco.TEST_IMAGES}/"),
-    ] = None,
+    data: str | None = None,
     where: PaperScale = PaperScale(),
 ) -> int:
     """Detect on COCO's test-dev with a finished run, for the evaluation server.
+
+    Args:
+        run: a run's id, or 'table-4/GFL R-50'
+        data: COCO's folder, with annotations/image_info_test-dev2017.json and test2017/
 
     Raises:
         UserError: the run is not one or not finished, or test-dev's images are not there.

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from typing import Annotated
-
-from cyclopts import Parameter
 
 from cli import status
 from cli.options import SEEDS, MaybeCount, Seeds, Target, Training, Where, Worker, stoppable
@@ -30,14 +27,15 @@ def run(
     *,
     seeds: Seeds = SEEDS,
     training: Training = Training(),
-    max_iters: Annotated[
-        MaybeCount,
-        Parameter(help="stop each run here: a trial, recorded as capped, never a result"),
-    ] = None,
+    max_iters: MaybeCount = None,
     where: Where = Where(),
     worker: Worker = TRAIN,
 ) -> int:
-    """Train what this machine has not finished, print the table."""
+    """Train what this machine has not finished, print the table.
+
+    Args:
+        max_iters: stop each run here: a trial, recorded as capped, never a result
+    """
     profile, store = where.found(), where.store(mend=not training.dry_run)
     tables, runs = matrix.select(target, profile, seeds)
     machine = training.machine(where, max_iters)
