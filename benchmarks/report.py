@@ -140,11 +140,11 @@ def table_csv(lines: Sequence[Line], alone: Sequence[Line]) -> str:
 
 
 def _verdict(lines: Sequence[Line]) -> str:
-    asked = f"at least {FASTER}x as fast at B = {BATCH} with {OBJECTS} objects, and nowhere slower"
-    asked = f"Asked for: {asked} by more than 5 %."
+    target = f"Target: at least {FASTER}x as fast at B = {BATCH} with {OBJECTS} objects"
+    target += ", and nowhere slower by more than 5 %."
     if not any((case.batch, case.objects) == (BATCH, OBJECTS) for case, _ in lines):
-        asked += f" B = {BATCH} was not measured."
-    return f"{asked} {'Not so:' if shortfalls(lines) else 'It is so wherever measured.'}"
+        target += f" B = {BATCH} was not measured."
+    return f"{target} {'Missed in:' if shortfalls(lines) else 'Met in every case measured.'}"
 
 
 def _objects(case: Case) -> str:

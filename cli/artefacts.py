@@ -172,7 +172,7 @@ def audit(
 
     Args:
         strict: write nothing; name what is committed and not what the records give (exit code 1)
-        profile: only has to be known: every profile that has records is audited
+        profile: ignored, but checked for typos: every profile that has records is audited
         data: COCO's folder, whose ground truth the matches of coco's runs are held to
     """
     from analysis.audit import command  # pandas takes a while, and --help needs none

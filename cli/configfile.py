@@ -27,8 +27,8 @@ LINE = 94  # characters, with what stands around a value
 NOT_DONE = """\
 What the stock tool does not do: go on exactly where a run was stopped (its --resume starts the
 epoch's data anew), write a record or predictions, measure the speed, compute in one thread on the
-CPU (set OMP_NUM_THREADS=1), lay weights out as channels last. So its figures differ in the last
-digits, and are no run of this project."""
+CPU (set OMP_NUM_THREADS=1), lay weights out as channels last. Its metrics therefore differ in the
+last digits and cannot be promoted."""
 
 
 def config(

@@ -171,9 +171,9 @@ def check_data(data: str | None, profile: Profile) -> None:
 
 
 def stoppable(work: Callable[[], T]) -> tuple[int, T | None]:
-    """Do what trains; return an exit code, and what came of it if it was neither stopped nor broke.
+    """Train; return an exit code, and the result if training was neither stopped nor broke.
 
-    However it is stopped, its workers are too, and the same command goes on with it.
+    Stopping it by any signal stops its workers; running the command again resumes.
     """
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup's wish is kept

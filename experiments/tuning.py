@@ -26,8 +26,8 @@ BASELINE = Experiment()
 class Variant:
     """A profile with other values of fields of its ``Schedule``, its ``Model`` or its own.
 
-    A variant that is not eligible is shown and never chosen: it takes longer than a user has, and
-    tells how flat the curve is where the profile stops.
+    A variant that is not eligible is never chosen: it is too slow for the profile, but shows
+    whether the curve has flattened where the profile stops.
     """
 
     name: str

@@ -92,7 +92,7 @@ def verdict(found: Sequence[Trial]) -> str:
     words += f"; the highest AP{among} is that of {best.variant.name}"
     if best.chosen:
         return f"{words}, which is what the runs have."
-    return f"{words}, and the runs have another: it is not what this sweep chooses."
+    return f"{words}, but the runs have another value."
 
 
 def table_runs(sweep: Sweep, profile: Profile, store: Store) -> list[RunRecord]:

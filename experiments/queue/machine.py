@@ -34,10 +34,10 @@ class Machine:
     jobs: int | None = None  # runs at a time; None: as many as do not slow one another down
 
     def check(self, profile: Profile) -> None:
-        """Refuse several devices where there is but the CPU.
+        """Reject --gpus above 1 for a profile that trains on the CPU.
 
         Raises:
-            UserError: they were asked for.
+            UserError: it is.
         """
         if self.gpus > 1 and self._device(profile) == "cpu":
             raise UserError(
