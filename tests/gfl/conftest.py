@@ -9,6 +9,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from experiments.profiles import SMOKE
+from gfl import config
+from gfl.experiment import Experiment
+from gfl.experiment import Host as HostName
+
 CLASSES, CHANNELS = 5, 16
 STRIDES = (8, 16, 32, 64, 128)
 # Height and width of images, and of the same padded each to a multiple of 32. A batch has the
@@ -16,9 +21,17 @@ STRIDES = (8, 16, 32, 64, 128)
 IMAGE_SHAPES = ((150, 250), (192, 120), (180, 256))
 PAD_SHAPES = ((160, 256), (192, 128), (192, 256))
 BATCH_SHAPE = (192, 256)
+# Of the images and data of Table 1(b)'s other hosts, which are built as at the smoke profile.
+HOST_SIZE, HOST_CLASSES = 64, 8
 
 MakeHead = Callable[..., nn.Module]
 MakeBatch = Callable[..., tuple[tuple[Tensor, ...], list[Any]]]
+
+
+@pytest.fixture(params=["retinanet", "foveabox", "ssd512"])
+def host(request: pytest.FixtureRequest) -> HostName:
+    """One of Table 1(b)'s hosts whose plain head is mmdet's."""
+    return request.param
 
 
 @pytest.fixture
@@ -124,6 +137,76 @@ def make_batch() -> MakeBatch:
             ).to(dtype)
             for s in STRIDES
         )  # fmt: skip
+        return features, samples
+
+    return make
+
+
+@pytest.fixture
+def make_host_head() -> Callable[..., Any]:
+    """Build a host's head, with weights that predict varied scores and boxes.
+
+    ``type`` names another class for it. ``half`` is for a profile that trains in bfloat16.
+    """
+    import gfl.register  # noqa: F401  before mmdet
+
+    # isort: split
+    from mmdet.registry import MODELS
+    from mmengine.config import ConfigDict
+    from mmengine.registry import DefaultScope
+
+    def make(
+        host: HostName, quality: Any = "none", beta: float = 2.0, half: bool = False, type: str = ""
+    ) -> Any:
+        experiment = Experiment(host=host, quality=quality, beta=beta)
+        model = ConfigDict(config.build(experiment, SMOKE, 0)["model"])
+        settings = model.bbox_head | {"train_cfg": model.train_cfg, "test_cfg": model.test_cfg}
+        if half and quality == "none" and host != "ssd512":
+            settings["type"] = f"Float32{settings['type']}"
+        if type:
+            settings["type"] = type
+        with DefaultScope.overwrite_default_scope("mmdet"):
+            head = MODELS.build(settings)
+        random = torch.Generator().manual_seed(0)
+        with torch.no_grad():
+            for parameter in head.parameters():
+                fan_in = parameter[0].numel() if parameter.dim() > 1 else 25
+                parameter.copy_(torch.randn(parameter.shape, generator=random) / fan_in**0.5)
+        return head
+
+    return make
+
+
+@pytest.fixture
+def make_host_batch() -> Callable[..., tuple[tuple[Tensor, ...], list[Any]]]:
+    """Draw features as a host's neck makes them, and images with that many objects each."""
+    import gfl.register  # noqa: F401  before mmdet
+
+    # isort: split
+    from mmdet.structures import DetDataSample
+    from mmengine.structures import InstanceData
+
+    def make(host: HostName, counts: tuple[int, ...]) -> tuple[tuple[Tensor, ...], list[Any]]:
+        random = torch.Generator().manual_seed(1)
+        samples, shape = [], (HOST_SIZE, HOST_SIZE)
+        for count in counts:
+            size = 10 + 40 * torch.rand(count, 2, generator=random)
+            corner = torch.rand(count, 2, generator=random) * (HOST_SIZE - size)
+            sample = DetDataSample(
+                metainfo={"img_shape": shape, "pad_shape": shape, "batch_input_shape": shape}
+            )
+            sample.gt_instances = InstanceData(
+                bboxes=torch.cat([corner, corner + size], 1),
+                labels=torch.randint(HOST_CLASSES, (count,), generator=random),
+            )
+            samples.append(sample)
+        model = config.build(Experiment(host=host, quality="none"), SMOKE, 0)["model"]
+        widths = model["bbox_head"]["in_channels"]
+        widths = (widths,) * 3 if isinstance(widths, int) else widths
+        features = tuple(
+            torch.randn(len(counts), width, 8 >> i, 8 >> i, generator=random)
+            for i, width in enumerate(widths)
+        )
         return features, samples
 
     return make

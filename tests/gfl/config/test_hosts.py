@@ -33,11 +33,6 @@ PUBLISHED = {
 MACHINES = ("data_root", "backend_args", "num_workers", "persistent_workers", "drop_last")
 
 
-@pytest.fixture(params=list(PUBLISHED))
-def host(request: pytest.FixtureRequest) -> Host:
-    return request.param
-
-
 def published(host: str) -> dict[str, Any]:
     """mmdet's own configuration, without what is a machine's."""
     file = Path(mmdet.__file__).parent / ".mim/configs" / PUBLISHED[host]
