@@ -94,7 +94,7 @@ def _folder(store: Store, name: str) -> Path:
         with contextlib.suppress(OSError):
             there = sorted(path.parent.name for path in where.glob(f"*/{FILE}"))
         if not there:
-            raise UserError(f"no weights are evaluated in {where}: python -m experiments evaluate")
+            raise UserError(f"no weights are evaluated in {where}: gfl evaluate")
         raise UserError(f"no weights {escape.terminal(name)} in {where}{did_you_mean(name, there)}")
     folder = Path(name).expanduser()
     if folder.resolve().parent != where.resolve():
