@@ -7,11 +7,10 @@ columns of the predictions mean stands in ``gfl.predictions``.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from analysis import photographs
+from analysis import cache, photographs
 from analysis.photographs import NotInData
 from experiments.tables import catalogue
 from gfl.errors import UserError
@@ -28,19 +27,9 @@ from gfl.files import sha256
 from gfl.predictions import schema
 from gfl.predictions.error_kinds import FOREGROUND, Sorted
 from gfl.predictions.overlaps import Found, Truth
-from gfl.records.record import (
-    RUN_ID,
-    RecordError,
-    RunRecord,
-    Store,
-    digest,
-    read_json,
-    run_id,
-    write_json,
-)
+from gfl.records.record import RUN_ID, RunRecord, Store, run_id
 from gfl.shapes import embedded
 from gfl.shapes.side_labels import SIDES
-from gfl.training import worker
 
 if TYPE_CHECKING:
     from gfl.predictions.matches import Evaluated
@@ -318,12 +307,12 @@ class Library:
         if untrained:
             where = "not finished on this machine" if here else "not among the reference records"
             parts.append(f"{', '.join(untrained)} {_are(untrained)} {where}")
-            commands += [f"python -m experiments run {id} {options}" for id in untrained]
+            commands += [f"gfl run {id} {options}" for id in untrained]
         if unpredicted:
             where = "on this machine" if here else "in the reference"
             has = "has" if len(unpredicted) == 1 else "have"
             parts.append(f"{', '.join(unpredicted)} {has} no {_what(files)} {where}")
-            commands.append(f"python -m experiments predict {' '.join(unpredicted)} {options}")
+            commands.append(f"gfl predict {' '.join(unpredicted)} {options}")
         then = "" if here else " (and STORE=runs, or --store runs, to draw this machine's runs)"
         return f"{'; '.join(parts)}: {' && '.join(commands)}{then}"
 
@@ -392,13 +381,9 @@ def _annotations(spec: embedded.ShapesSpec) -> list[list[dict[str, Any]]]:
 
     A file that is not what was written is made anew.
     """
-    kept = worker.embedded_root(spec)
-    kept = kept.with_name(f"{kept.name}-{SPLIT}-annotations.json")
-    with contextlib.suppress(OSError, RecordError):
-        content = read_json(kept)
-        if content.get("sha256") == digest(content.get("images")):
-            return content["images"]
+    entry = cache.json_entry("annotations", [asdict(spec), SPLIT], embedded.__name__)
+    if (known := entry.json()) is not None:
+        return known
     images = [embedded.render(spec, SPLIT, index)[1] for index in range(spec.count(SPLIT))]
-    with contextlib.suppress(OSError):  # of a checkout that cannot be written
-        write_json(kept, {"sha256": digest(images), "images": images}, indent=None)
+    entry.keep_json(images)
     return images

@@ -1,4 +1,4 @@
-"""Markdown of what all rooms print."""
+"""What all rooms print, as text."""
 
 from __future__ import annotations
 
@@ -16,3 +16,12 @@ def table(rows: Iterable[tuple[str, ...]], left: Container[str] = ("",)) -> str:
 def escaped(text: str) -> str:
     """Keep a star from beginning emphasis."""
     return text.replace("*", "\\*")
+
+
+def signed(value: float, interval: tuple[float, float] | None, digits: int = 1) -> str:
+    """``+0.8 [-1.3, +2.9]``, or the value alone where no interval is known."""
+    text = f"{value:+z.{digits}f}"
+    if interval is None:
+        return text
+    low, high = interval
+    return f"{text} [{low:+z.{digits}f}, {high:+z.{digits}f}]"

@@ -1,4 +1,4 @@
-"""What is measured: from a head's outputs through its losses back to them, ours and stock's.
+"""The steps that are timed: from a head's outputs through its losses back to them.
 
 The towers' convolutions are the same code in both heads and are left out: both get the same
 output tensors, drawn at random, and the same objects.

@@ -22,7 +22,7 @@ class UserError(Exception):
 
     def __init__(self, message: str, lacks: Lack | None = None) -> None:
         super().__init__(message)
-        self.lacks = lacks
+        self.lacks: Lack | None = lacks
 
 
 def did_you_mean(value: str, choices: Iterable[str]) -> str:

@@ -15,8 +15,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from analysis.measures.one_mean import dfl, one_mean
+from experiments.named import GFL
 from experiments.tables.table1 import TABLE_1C
-from experiments.tables.table3 import GFL
 from gfl.losses import (
     distribution_focal_loss,
     focal_loss,
@@ -129,10 +130,8 @@ def _dfl_mean_off() -> float:
 
 def _shapes() -> dict[str, tuple[float, float]]:
     """Mean and DFL of each distribution of Fig. 5(b)."""
-    from analysis.figures import fig5  # a plotting library comes with it
-
     bins = torch.arange(N + 1, dtype=torch.float64).numpy()
-    return {name: (float(p @ bins), fig5.dfl(p)) for name, p in fig5.one_mean().items()}
+    return {name: (float(p @ bins), dfl(p)) for name, p in one_mean().items()}
 
 
 def _shapes_mean_spread() -> float:

@@ -1,25 +1,22 @@
-"""The verdicts as files: ``claims.md`` to read, ``scales.md``, ``claims.json`` for the report."""
+"""The verdicts as files: ``claims.md`` and ``scales.md`` to read, ``claims.json`` to keep."""
 
 from __future__ import annotations
 
-import json
-import math
 import re
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 from analysis.claims import scales, wording
 from analysis.claims import verdict_on_paper as printed
-from analysis.claims.verdict_on_paper import Printed, PrintedCheck
+from analysis.claims.stored import as_json
+from analysis.claims.verdict_on_paper import PrintedCheck
 from analysis.claims.verdict_on_runs import Tried, TriedCheck
-from analysis.claims.verdicts import AtProfile, Trial
-from analysis.stats.correction import LEVEL, METHOD, SOURCES
-from analysis.stats.uncertainty import RESAMPLES
+from analysis.claims.verdicts import Trial
+from analysis.stats.bootstrap import RESAMPLES
+from analysis.stats.correction import SOURCES
 from analysis.text import escaped, table
 from experiments import profiles
 from experiments.claims.declare import Claim
 
-SCHEMA = 1
 LEFT = ("claim", "what is tested", "check")  # columns of words
 THIS_MACHINE = ".this-machine"  # a name that git ignores: what is committed is the reference's
 
@@ -31,114 +28,6 @@ def files(trial: Trial) -> dict[str, str]:
     if scales.compares(trial):
         made[f"{scales.NAME}{end}.md"] = scales.markdown(trial)
     return made
-
-
-def as_json(trial: Trial) -> str:
-    """Everything that the verdicts say, with numbers at a stated precision."""
-    content = {
-        "schema": SCHEMA,
-        "correction": METHOD,
-        "sources": SOURCES,
-        "level": LEVEL,
-        "noise_of_the_paper": printed.TEXT,
-        "precision": wording.PRECISION,
-        "profiles": {name: _profile(at) for name, at in trial.profiles.items()},
-        "claims": [_claim(claim, trial) for claim in trial.claims],
-        "text_checks": [
-            {
-                "id": check.id,
-                "one": {"text": check.one.text, "place": check.one.place},
-                "other": {"text": check.other.text, "place": check.other.place},
-                "finding": check.finding,
-                "why": check.why,
-            }
-            for check in trial.text_checks
-        ],
-    }
-    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def _profile(at: AtProfile) -> dict[str, Any]:
-    noise = {
-        metric: {
-            "spread": _rounded(found.spread),
-            "freedom": found.freedom,
-            "rows": found.rows,
-            "bartlett_p": _rounded(found.bartlett),
-        }
-        for metric, found in at.noise.items()
-    }
-    settled = at.registered
-    return {
-        "records": dict(at.records),
-        "seed_noise": noise,
-        "tested": at.tested,
-        "registered": settled and {
-            "written": settled.written, "first": settled.first, "changed": list(settled.changed),
-        },
-    }  # fmt: skip
-
-
-def _claim(claim: Claim, trial: Trial) -> dict[str, Any]:
-    return {
-        "id": claim.id,
-        "says": claim.says,
-        "refuted_by": claim.refuted_by,
-        "note": claim.note,
-        "quotes": [{"text": quote.text, "place": quote.place} for quote in claim.quotes],
-        "printed": _printed(trial.printed[claim.id]),
-        "ours": {name: _tried(at.tried[claim.id]) for name, at in trial.profiles.items()},
-    }
-
-
-def _printed(found: Printed) -> dict[str, Any]:
-    checks = [
-        {
-            "label": check.label,
-            "value": _rounded(check.value),
-            "low": _rounded(check.bounds[0]),
-            "high": _rounded(check.bounds[1]),
-            "state": check.state,
-        }
-        for check in found.checks
-    ]
-    return {"verdict": found.verdict, "where": found.where, "checks": checks}
-
-
-def _tried(found: Tried) -> dict[str, Any]:
-    deciding = wording.deciding(found)
-    return {
-        "verdict": found.verdict,
-        "why": found.why,
-        "deciding": None if deciding is None else found.checks.index(deciding),
-        "p": _rounded(found.p, wording.P_DIGITS),
-        "p_corrected": _rounded(found.p_corrected, wording.P_DIGITS),
-        "checks": [_check(check) for check in found.checks],
-    }
-
-
-def _check(check: TriedCheck) -> dict[str, Any]:
-    low, high = check.interval or (None, None)
-    return {
-        "label": check.label,
-        "value": _rounded(check.value),
-        "low": _rounded(low),
-        "high": _rounded(high),
-        "bounds": [_rounded(bound) for bound in check.bounds],
-        "p_holds": _rounded(check.p.holds if check.p else None, wording.P_DIGITS),
-        "p_fails": _rounded(check.p.fails if check.p else None, wording.P_DIGITS),
-        "seeds": list(check.seeds),
-        "runs": list(check.runs),
-        "how": check.how,
-        "missing": check.missing,
-    }
-
-
-def _rounded(value: float | None, digits: int = wording.DIGITS) -> float | None:
-    """None for what JSON cannot hold: no value, no bound."""
-    if value is None or not math.isfinite(value):
-        return None
-    return round(value, digits) + 0.0  # not -0.0
 
 
 def markdown(trial: Trial) -> str:
@@ -193,7 +82,7 @@ def _overview(trial: Trial) -> Iterator[tuple[str, ...]]:
         cells = []
         for at in trial.profiles.values():
             found = at.tried[claim.id]
-            check = wording.deciding(found)
+            check = found.deciding
             cells += [found.verdict, "—" if check is None else wording.effect(check)]
         link = f"[{claim.id}](#{anchor(claim.id)})"
         yield (link, claim.says, trial.printed[claim.id].verdict, *cells)

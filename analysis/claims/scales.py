@@ -85,7 +85,7 @@ def _claims(trial: Trial, *scales: AtProfile) -> Iterator[tuple[str, ...]]:
     for claim in trial.claims:
         cells: list[str] = []
         for at in scales:
-            check = wording.deciding(at.tried[claim.id])
+            check = at.tried[claim.id].deciding
             effect = "" if check is None else wording.effect(check)
             cells += [at.tried[claim.id].verdict, effect]
         yield (claim.id, claim.says, trial.printed[claim.id].verdict, *cells)

@@ -34,7 +34,7 @@ def show(trial: Trial, console: Console | None = None) -> None:
         cells = [Text(claim.id), _coloured(printed)]
         for at in trial.profiles.values():
             found = at.tried[claim.id]
-            check = wording.deciding(found)
+            check = found.deciding
             cells += [
                 _coloured(found.verdict),
                 Text(legible("—" if check is None else wording.effect(check))),

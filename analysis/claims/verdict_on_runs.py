@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from analysis.claims.identities import IDENTITIES
-from analysis.measures.cache import measure
 from analysis.measures.evidence import Evidence
+from analysis.measures.kept import measure
+from analysis.measures.quantities import find
 from analysis.measures.quantity import ONE_TRAINING
 from analysis.pool import Tell, quiet
 from analysis.stats import correction, uncertainty
@@ -69,6 +70,29 @@ class Tried:
     checks: tuple[TriedCheck, ...]
     p: float | None = None  # None: nothing was tested
     p_corrected: float | None = None  # for all the claims tested at the profile
+    decided_by: int | None = None  # of the checks, where it is kept; p-values are kept rounded
+
+    @property
+    def deciding(self) -> TriedCheck | None:
+        """The check that the verdict hangs on: the least sure, or that which fails.
+
+        None of what is untested.
+        """
+        if self.decided_by is not None:
+            return self.checks[self.decided_by]
+        if self.verdict == "untested":
+            return None
+        tested = [check for check in self.checks if check.p]
+        if not tested:
+            return next((check for check in self.checks if check.is_exact), None)
+        if self.verdict == "refuted":
+            return min(tested, key=lambda check: check.p.fails if check.p else 1.0)
+        return max(tested, key=lambda check: check.p.holds if check.p else 0.0)
+
+    @property
+    def is_of_equations(self) -> bool:
+        """Decided without an estimate: what is computed of the equations needs no run."""
+        return bool(self.checks) and all(c.is_exact and not c.runs for c in self.checks)
 
 
 def try_all(claims: Sequence[Claim], evidence: Evidence, tell: Tell = quiet) -> dict[str, Tried]:
@@ -270,7 +294,7 @@ def _factors(check: Contrast, evidence: Evidence) -> dict[tuple[Experiment, str]
 
 
 def _measured(check: Measured, empty: TriedCheck, evidence: Evidence) -> TriedCheck:
-    found = measure(check.quantity, evidence)
+    found = measure(find(check.quantity), evidence)
     tested = None if found.lacking else found.tested
     return replace(
         empty,

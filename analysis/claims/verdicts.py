@@ -11,8 +11,8 @@ from analysis.claims.registration import Registered
 from analysis.claims.verdict_on_paper import Printed, verdict
 from analysis.claims.verdict_on_runs import Tried, try_all
 from analysis.library import Library, Source
-from analysis.measures.cache import measure
 from analysis.measures.evidence import Evidence, by_seed, gather
+from analysis.measures.kept import measure
 from analysis.measures.quantity import Measurement
 from analysis.measures.scale import SCALE
 from analysis.pool import Tell, quiet
@@ -101,10 +101,9 @@ def _at(evidence: Evidence, store: Store, claims: tuple[Claim, ...], tell: Tell)
 def _scale(evidence: Evidence) -> dict[str, Measurement]:
     """The properties of a profile's data that could be measured."""
     found = {}
-    quantities = {f"scale, {name}": property.measure for name, property in SCALE.items()}
-    for name in SCALE:
+    for name, property in SCALE.items():
         with suppress(UserError):
-            found[name] = measure(f"scale, {name}", evidence, quantities)
+            found[name] = measure(property.quantity, evidence)
     return found
 
 

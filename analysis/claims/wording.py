@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable
 
-from analysis.claims.verdict_on_runs import Tried, TriedCheck
+from analysis.claims.verdict_on_runs import TriedCheck
 from analysis.claims.verdicts import AtProfile, Trial
 from analysis.stats.correction import LEVEL, METHOD, Bounds, Verdict
 
@@ -88,21 +88,6 @@ def form(label: str, measured: bool) -> tuple[int, bool]:
     it is a difference of two.
     """
     return (3, " − " in label) if measured else (2, True)
-
-
-def deciding(found: Tried) -> TriedCheck | None:
-    """The check that a claim's verdict hangs on: the least sure, or that which fails.
-
-    None of what is untested.
-    """
-    if found.verdict == "untested":
-        return None
-    tested = [check for check in found.checks if check.p]
-    if not tested:
-        return next((check for check in found.checks if check.is_exact), None)
-    if found.verdict == "refuted":
-        return min(tested, key=lambda check: check.p.fails if check.p else 1.0)
-    return max(tested, key=lambda check: check.p.holds if check.p else 0.0)
 
 
 def seeds(check: TriedCheck) -> str:

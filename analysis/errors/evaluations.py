@@ -10,12 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
-
 from analysis.errors import tables
 from analysis.errors.runs import Report, line
 from analysis.library import Library
-from analysis.stats import uncertainty
+from analysis.stats import bootstrap, uncertainty
 from analysis.stats.uncertainty import Estimate
 from experiments import profiles
 from experiments.matrix import check_writable
@@ -30,7 +28,7 @@ from gfl.predictions.evaluation import FILE, FOLDER, KIND, SPLIT, Evaluation
 from gfl.records.record import METRICS, RunRecord, Store
 from gfl.terminal import say
 
-SEED = 0  # of the resampled images; and that of the runs whose models they are
+SEED = 0  # of the runs whose models they are
 COCO = profiles.get(PAPER_SCALE)
 
 
@@ -97,7 +95,7 @@ def _folder(store: Store, name: str) -> Path:
         with contextlib.suppress(OSError):
             there = sorted(path.parent.name for path in where.glob(f"*/{FILE}"))
         if not there:
-            raise UserError(f"no weights are evaluated in {where}: python -m experiments evaluate")
+            raise UserError(f"no weights are evaluated in {where}: gfl evaluate")
         raise UserError(f"no weights {escape.terminal(name)} in {where}{did_you_mean(name, there)}")
     folder = Path(name).expanduser()
     if folder.resolve().parent != where.resolve():
@@ -124,8 +122,7 @@ def write_errors(names: Sequence[str], store: Store, annotations: Path | None = 
         found.rows.append(f"{one.row} ({one.name})")
         lines.append(found)
         matches = library.matches(experiment, COCO)
-        replicates = uncertainty.replicate(matches, np.random.default_rng(SEED))
-        parts.append(_intervals(one, uncertainty.of_images(replicates)))
+        parts.append(_intervals(one, uncertainty.of_images(bootstrap.of_matches(matches))))
     report = Report(tuple(lines), ())
     text = "\n".join([*parts, tables.markdown(report, COCO)])
     say(text)
@@ -156,11 +153,11 @@ def _intervals(one: Evaluation, found: Mapping[str, Estimate]) -> str:
     head = (
         f"{one.row} with {escape.markdown(one.file)} (SHA-256 {one.weights[:12]}...), on "
         f"{escape.counted(one.images, 'image')}: each figure with its 95 % interval, which the "
-        f"images give it alone ({uncertainty.RESAMPLES} bootstrap samples of them).\n"
+        f"images give it alone ({bootstrap.RESAMPLES} bootstrap samples of them).\n"
     )
     rows = ["| | figure | 95 % interval |", "| :-- | --: | :-: |"]
     for metric in METRICS:
         if metric in found:
-            low, high = (min(max(bound, 0.0), 100.0) for bound in found[metric].interval)
+            low, high = (min(max(b, 0.0), 100.0) for b in (found[metric].low, found[metric].high))
             rows.append(f"| {metric} | {found[metric].value:.1f} | {low:.1f} to {high:.1f} |")
     return "\n".join([head, *rows, ""])

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from analysis.errors.tide import SPECIAL, Errors, errors
 from analysis.library import Library, MissingRuns
 from analysis.stats import uncertainty
-from analysis.stats.uncertainty import Difference, Figure
+from analysis.stats.uncertainty import Estimate, Figure
 from analysis.tables import fill
 from analysis.tables.notes import NOT_PAPERS
+from experiments.named import DFL, GENERAL, GFL, NO_QUALITY, PLAIN, QFL
 from experiments.tables.catalogue import TABLES
 from experiments.tables.declare import Cell, Table
 from gfl.errors import UserError
@@ -20,15 +21,10 @@ from gfl.predictions.error_kinds import FOREGROUND, KINDS, KINDS_AT
 IOUS = KINDS_AT
 ALL = (*KINDS, *SPECIAL)
 
-PLAIN = Experiment()
-QFL = Experiment(quality="joint")
-GENERAL = Experiment(boxes="general")
-DFL = Experiment(boxes="general", dfl=True)
-GFL = Experiment(quality="joint", boxes="general", dfl=True)
 # What is asked, the run that has it, the run that lacks it and nothing else.
 REPAIRS = (
     ("QFL: joint against centerness-branch", QFL, PLAIN),
-    ("QFL: joint against no quality", QFL, Experiment(quality="none")),
+    ("QFL: joint against no quality", QFL, NO_QUALITY),
     ("DFL: General w/ DFL against Dirac delta", DFL, PLAIN),
     ("DFL: General w/ DFL against General", DFL, GENERAL),
     ("DFL: General w/ DFL against Dirac delta, both with QFL", GFL, QFL),
@@ -75,13 +71,13 @@ class Repair:
     name: str
     ours: Experiment
     base: Experiment
-    gains: Mapping[tuple[float, str], Difference]  # ours - base: under 0, it repairs
+    gains: Mapping[tuple[float, str], Estimate]  # ours - base: under 0, it repairs
 
     def text(self, iou: float) -> str:
         """The kinds that cost clearly less or more: whose interval excludes 0."""
         clear = [(kind, self.gains[iou, kind]) for kind in ALL if (iou, kind) in self.gains]
         parts = [
-            f"{kind} {'less' if d.mean < 0 else 'more'} ({d.mean:+.2f})"
+            f"{kind} {'less' if d.value < 0 else 'more'} ({d.value:+.2f})"
             for kind, d in clear
             if d.is_clear
         ]

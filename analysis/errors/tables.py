@@ -1,4 +1,4 @@
-"""The errors of every run as Markdown to read and tidy CSV: ``python -m analysis errors``."""
+"""The errors of every run as Markdown to read and tidy CSV: ``gfl errors``."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from typing import Any
 from analysis.errors.runs import ALL, IOUS, Line, Report, gather
 from analysis.library import Library
 from analysis.stats import uncertainty
-from analysis.stats.uncertainty import Difference, Figure
+from analysis.stats.uncertainty import Estimate, Figure
 from analysis.tables.notes import NOT_PAPERS, not_cocos
 from analysis.tables.render import numbers
+from analysis.text import signed
 from experiments.matrix import check_writable
 from experiments.tables.declare import EXTRA
 from gfl import escape
@@ -174,14 +175,11 @@ def _text(figure: Figure | None, digits: int) -> str:
     return f"{figure.mean:z.{digits}f}{spread}"
 
 
-def _difference(found: Difference | None) -> str:
-    if found is None or math.isnan(found.mean):
+def _difference(found: Estimate | None) -> str:
+    if found is None or math.isnan(found.value):
         return NONE
-    mean = f"{found.mean:+z.2f}"
-    if found.interval is None:
-        return mean
-    text = f"{mean} [{found.interval[0]:+z.2f}, {found.interval[1]:+z.2f}]"
-    return f"**{text}**" if found.is_clear else text
+    printed = signed(found.value, found.interval, 2)
+    return f"**{printed}**" if found.is_clear else printed
 
 
 def _lines(rows: Sequence[Sequence[str]]) -> str:

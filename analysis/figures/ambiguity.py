@@ -13,12 +13,14 @@ from matplotlib.lines import Line2D
 
 from analysis.figures import style
 from analysis.figures.figure import DrawnFigure, figure
-from analysis.measures.best_positives import RULE, Best, best
-from analysis.measures.densities import PEAK_MASS, VALLEY, Atoms, two_peaks, wasserstein
-from analysis.stats.statistics import INTERVAL, Estimate, over_images, share
+from analysis.measures.best_positives import RULE, best
+from analysis.measures.densities import PEAK_MASS, VALLEY
+from analysis.measures.sides import sides
+from analysis.stats.statistics import INTERVAL, over_images, share
+from analysis.stats.uncertainty import Estimate
 from experiments.tables.table2 import TABLE_2A
 from gfl.experiment import Profile
-from gfl.shapes.side_labels import SIDES
+from gfl.shapes.side_labels import KINDS, SHARP
 
 if TYPE_CHECKING:
     from analysis.library import Library
@@ -28,45 +30,8 @@ METHODS = {
     for row in TABLE_2A.rows
     if row.experiment
 }
-KINDS = ("sharp", "blurred", "shadow", "occluded")
 GAPS = (0.0, 1.0, 1.5, 2.0, 2.5, 3.0, np.inf)  # strides between the two modes
-SHARP = KINDS[0]
 FEW = 5  # sides: a group of fewer is in the numbers and not in the picture
-
-
-def sides(name: str, found: Best) -> pd.DataFrame:
-    """A side a row: how far its learned distribution is from the labels', its peaks, its width.
-
-    ``point_px`` is how far the nearest point is, nearer than which no Dirac delta gets;
-    ``binned_px`` how far DFL's minimum is, on bins of the location's stride.
-    """
-    labels, learned = found.truth, found.learned
-    stride = np.repeat(found.stride, 4)
-    frame = pd.DataFrame(
-        {
-            "representation": name,
-            "image_id": np.repeat(found.frame.image_id.to_numpy(), 4),
-            "gt_id": np.repeat(found.frame.gt_id.to_numpy(), 4),
-            "side": list(SIDES) * len(found.frame),
-            "kind": found.kind.ravel(),
-            "stride_px": stride,
-            "gap_strides": (found.gap_px / found.stride[:, None]).ravel(),
-            "wasserstein_px": wasserstein(learned, labels),
-            "deviation_strides": learned.deviation / stride,
-            "true_deviation_strides": labels.deviation / stride,
-            "point_px": wasserstein(Atoms.points(labels.median), labels),
-        }
-    )
-    if found.p is not None and found.n is not None and found.delta is not None:
-        near = found.distances(labels)
-        ideal = near.on_bins(found.n, found.delta)
-        bins = np.broadcast_to(np.arange(found.n + 1) * found.delta, ideal.shape)
-        frame["binned_px"] = wasserstein(Atoms(bins, ideal), near) * stride
-        frame["deviation_on_bins_strides"] = Atoms(bins, ideal).deviation
-        rows = found.p.reshape(-1, found.n + 1)
-        frame["two_peaked"] = [two_peaks(p) is not None for p in rows]
-        frame["two_peaked_on_bins"] = [two_peaks(p) is not None for p in ideal]
-    return frame
 
 
 def mean_of(frame: pd.DataFrame, column: str) -> Estimate:

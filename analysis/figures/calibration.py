@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 
 from analysis.figures import style
 from analysis.figures.figure import DrawnFigure, figure
-from analysis.stats.statistics import BINS, INTERVAL, Estimate, over_images, reliability
+from analysis.stats.statistics import BINS, INTERVAL, over_images, reliability
+from analysis.stats.uncertainty import Estimate
 from experiments.committed_predictions import with_detections
 from gfl.experiment import Experiment, Profile
 

@@ -16,36 +16,21 @@ from matplotlib.ticker import NullLocator
 
 from analysis.figures import style, window
 from analysis.figures.figure import DrawnFigure, figure
-from analysis.stats.statistics import INTERVAL, Estimate, over_images, spearman
+from analysis.measures.background import NOWHERE, background, predicted_quality
+from analysis.stats.statistics import INTERVAL, over_images, spearman
+from analysis.stats.uncertainty import Estimate
+from experiments.named import FLAGS, IOU_BRANCH, QFL
 from gfl.errors import UserError
-from gfl.experiment import Experiment, Profile
+from gfl.experiment import Profile
 from gfl.predictions.schema import BACKGROUND_SCORE
 
 if TYPE_CHECKING:
     from analysis.library import Library
 
-IOU_BRANCH = Experiment(quality="iou-branch")
-JOINT = Experiment(quality="joint")
-
 PATCHES = 8
-NOWHERE = 0.1  # a background patch's predicted box overlaps every object by less than this
 MARGIN = 0.6  # of the predicted box's longer side, shown around it
 LEAST_WINDOW = 28.0  # px
 BRIGHT = [withStroke(linewidth=2.2, foreground=style.INK)]
-
-
-def background(frame: pd.DataFrame) -> pd.DataFrame:
-    """The stored background whose quality is predicted highest, the first of each image.
-
-    Not positive, a class score under 0.3, and a predicted box with less than 0.1 IoU with any
-    object.
-    """
-    frame = frame.loc[
-        ~frame.positive & (frame.class_score < BACKGROUND_SCORE) & (frame.iou < NOWHERE)
-    ]
-    return frame.sort_values("quality_score", ascending=False, kind="stable").drop_duplicates(
-        "image_id"
-    )
 
 
 def decoded(frame: pd.DataFrame) -> pd.DataFrame:
@@ -68,7 +53,7 @@ def decoded(frame: pd.DataFrame) -> pd.DataFrame:
     on_images=True,
 )
 def fig2a(library: Library, profile: Profile) -> DrawnFigure:
-    every = background(library.locations(IOU_BRANCH, profile).frame)
+    every = background(library.locations(IOU_BRANCH, profile).frame, one_an_image=True)
     if every.empty:
         raise UserError("figure 2a: no stored background location has a class score under 0.3")
     every = every.join(decoded(every))
@@ -174,13 +159,8 @@ class Scores:
     name: str  # a key of style.LOOKS
     frame: pd.DataFrame
 
-    @property
-    def quality(self) -> pd.Series:
-        """The predicted quality; in the joint representation it is the class score itself."""
-        return self.frame.quality_score.fillna(self.frame.class_score)
 
-
-SETS = {"all positives": "positive", "random locations": "sampled"}
+SETS = {"all positives": FLAGS["positives"], "random locations": FLAGS["random"]}
 
 
 def correlations(scores: Scores) -> dict[str, Estimate]:
@@ -202,10 +182,10 @@ def correlations(scores: Scores) -> dict[str, Estimate]:
     "of the final score with the true IoU, the number behind the picture.",
 )
 def fig2b(library: Library, profile: Profile) -> DrawnFigure:
-    runs = [record.id for record in library.need([IOU_BRANCH, JOINT], profile)]
+    runs = [record.id for record in library.need([IOU_BRANCH, QFL], profile)]
     both = [
         Scores(experiment.quality, library.locations(experiment, profile).frame)
-        for experiment in (IOU_BRANCH, JOINT)
+        for experiment in (IOU_BRANCH, QFL)
     ]
     page = style.canvas(style.COLUMN, 4.4)
     grid = page.add_gridspec(3, 2, height_ratios=(0.6, 3.0, 0.95), width_ratios=(3.0, 0.6))
@@ -235,7 +215,7 @@ def fig2b(library: Library, profile: Profile) -> DrawnFigure:
 def _sample(scores: Scores) -> pd.DataFrame:
     """As many random locations as positives, the first by a seeded shuffle."""
     parts = []
-    frame = scores.frame.assign(quality=scores.quality)
+    frame = scores.frame.assign(quality=predicted_quality(scores.frame))
     for name, flag in SETS.items():
         some = frame.loc[frame[flag]]
         some = some.sample(min(POINTS, len(some)), random_state=0)

@@ -22,7 +22,7 @@ from analysis.figures import style, window
 from analysis.figures.figure import DrawnFigure, figure
 from analysis.measures.best_positives import RULE, Best, best, best_labelled
 from analysis.measures.densities import entropy, two_peaks
-from experiments.tables.table3 import GFL
+from experiments.named import GFL
 from gfl.errors import UserError
 from gfl.experiment import Profile
 from gfl.shapes.side_labels import SIDES

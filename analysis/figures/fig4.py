@@ -10,7 +10,7 @@ import pandas as pd
 from analysis.figures import style
 from analysis.figures.diagram import Output, Point, Sketch, box_weight, facts, outputs
 from analysis.figures.figure import DrawnFigure, figure
-from experiments.tables.table3 import GFL
+from experiments.named import GFL
 from gfl.experiment import Experiment, Profile
 
 if TYPE_CHECKING:

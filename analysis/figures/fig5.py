@@ -16,22 +16,22 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 from analysis.figures import style
 from analysis.figures.figure import DrawnFigure, figure
 from analysis.measures import positives
+from analysis.measures.one_mean import MEAN, dfl, least_dfl, one_mean
 from analysis.measures.positives import Positives
 from experiments import profiles
+from experiments.named import GFL
 from experiments.tables.table1 import TABLE_1C
 from experiments.tables.table2 import TABLE_2B
-from experiments.tables.table3 import GFL
 from gfl import escape
 from gfl.errors import UserError
 from gfl.escape import counted
 from gfl.experiment import Experiment, Profile
-from gfl.losses import distribution_focal_loss, quality_focal_loss
+from gfl.losses import quality_focal_loss
 
 if TYPE_CHECKING:
     from analysis.library import Library
 
 QUALITY = 0.5  # y of 5a
-MEAN = 6.3  # strides, y of 5b: between two bins, as nearly every target is
 BETAS = tuple(r.experiment.beta for r in TABLE_1C.rows if r.experiment)
 NS = tuple(r.experiment.n for r in TABLE_2B.rows if r.experiment)
 # From cross entropy to the strongest focus: darker, and other dashes.
@@ -72,47 +72,6 @@ def fig5a(library: Library, profile: Profile) -> DrawnFigure:
     axes.set_title(f"QFL at y = {QUALITY:g}")
     axes.legend(loc="upper center", facecolor="white", frameon=True, framealpha=1, edgecolor="none")
     return DrawnFigure(page, numbers)
-
-
-def tilted(shape: np.ndarray, mean: float) -> np.ndarray:
-    """The distribution over bins 0, 1, ... nearest to ``shape`` that has the mean.
-
-    Nearest in relative entropy: p_i proportional to shape_i * exp(t i), t found by halving.
-    """
-    bins = np.arange(len(shape))
-    low, high = -50.0, 50.0
-    p = shape
-    for _ in range(200):
-        middle = (low + high) / 2
-        exponent = middle * (bins - mean)
-        p = shape * np.exp(exponent - exponent.max())
-        p = p / p.sum()
-        low, high = (middle, high) if p @ bins < mean else (low, middle)
-    return p
-
-
-def one_mean(mean: float = MEAN, n: int = GFL.n) -> dict[str, np.ndarray]:
-    """Three distributions over bins 0 ... n with the same mean, narrow to two-peaked."""
-    bins = np.arange(n + 1)
-
-    def bell(centre: float, width: float) -> np.ndarray:
-        return np.exp(-((bins - centre) ** 2) / (2 * width**2))
-
-    apart = bell(mean - 3.3, 0.9) + bell(mean + 3.7, 0.9)
-    shapes = {"narrow": bell(mean, 0.55), "wide": bell(mean, 2.6), "two-peaked": apart}
-    return {name: tilted(shape, mean) for name, shape in shapes.items()}
-
-
-def dfl(distribution: np.ndarray, mean: float = MEAN) -> float:
-    """DFL of a distribution over bins against a target, Eq. 6."""
-    target = torch.tensor(mean, dtype=torch.float64)
-    return float(distribution_focal_loss(torch.from_numpy(distribution).log(), target))
-
-
-def least_dfl(mean: float = MEAN) -> float:
-    """DFL's minimum: all the mass on the target's two neighbours, split linearly."""
-    right = mean - math.floor(mean)
-    return -(1 - right) * math.log(1 - right) - right * math.log(right)
 
 
 @figure(

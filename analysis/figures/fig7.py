@@ -15,9 +15,9 @@ from analysis.figures import style
 from analysis.figures.figure import DrawnFigure, figure
 from analysis.figures.text_placement import beside
 from analysis.stats.statistics import pareto
+from experiments.named import GFL
 from experiments.profiles import TUNING_SEED
 from experiments.tables.declare import AP, FPS
-from experiments.tables.table3 import GFL
 from experiments.tables.table4 import TABLE
 from gfl.experiment import Profile
 from gfl.hosts import HOSTS

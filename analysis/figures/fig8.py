@@ -14,7 +14,7 @@ from matplotlib.patches import Rectangle
 
 from analysis.figures import style, window
 from analysis.figures.figure import DrawnFigure, figure
-from experiments.tables.table3 import GFL
+from experiments.named import GFL
 from gfl.errors import UserError
 from gfl.experiment import Profile
 

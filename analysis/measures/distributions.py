@@ -1,44 +1,37 @@
-"""Of Fig. 3 and 5(b): learned distributions beside those that the labels were drawn from."""
+"""Quantities of Fig. 3 and 5(b): learned distributions beside those that labels are drawn from."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
 
-from analysis.figures.ambiguity import SHARP, sides
 from analysis.measures.best_positives import RULE, best
 from analysis.measures.densities import Atoms
 from analysis.measures.evidence import Evidence
 from analysis.measures.labels import positives
 from analysis.measures.quantity import (
     OfRun,
-    Quantity,
     Replicated,
-    difference,
     mean,
     of_sums,
     of_weights,
-    rank_correlation,
-    single,
+    quantity,
 )
-from experiments.claims.figures import AMBIGUOUS
-from experiments.tables.table2 import GAUSSIAN
-from experiments.tables.table3 import GFL
+from analysis.measures.sides import sides
+from analysis.stats.statistics import rank_correlation
+from experiments.named import DFL, GAUSSIAN, GENERAL, GFL, PLAIN
 from gfl.experiment import Experiment
-from gfl.shapes.side_labels import SIDES
+from gfl.shapes.side_labels import AMBIGUOUS, SHARP, SIDES
 
-DIRAC = Experiment()
-GENERAL = Experiment(boxes="general")
-DFL = Experiment(boxes="general", dfl=True)
 WIDE_GAP = 2.0  # strides between two modes: from there on two peaks are two bins apart or more
 AT_BEST = f"sides at {RULE}"
 ALL_SIDES = "over the four sides of all positives"
 
 
 def _sides(evidence: Evidence, experiment: Experiment, seed: int) -> pd.DataFrame:
-    """A side a row, as the figure of ambiguity has them."""
+    """A side a row, ``measures.sides`` has what is known of each."""
 
     def make() -> pd.DataFrame:
         found = best(evidence.library, experiment, evidence.profile, seed)
@@ -92,6 +85,12 @@ def _distance(which: Callable[[pd.DataFrame], pd.Series]) -> OfRun:
     return distance
 
 
+@quantity(
+    "spread-truth-spearman",
+    "gfl: Spearman of the standard deviation of P(x) with that of where the side may lie",
+    GFL,
+    AT_BEST,
+)
 def _spread_truth(evidence: Evidence, experiment: Experiment, seed: int) -> Replicated:
     frame = _sides(evidence, experiment, seed)
     learned, true = (frame[f"{w}deviation_strides"].to_numpy() for w in ("", "true_"))
@@ -99,7 +98,15 @@ def _spread_truth(evidence: Evidence, experiment: Experiment, seed: int) -> Repl
     return of_weights(evidence, frame.image_id.to_numpy(), correlation)
 
 
+@quantity(
+    "spread-error-spearman",
+    "gfl: Spearman of the standard deviation of P(x) with |mean - target| over the sides of all "
+    "positives, strides",
+    GFL,
+    ALL_SIDES,
+)
 def spread_error(evidence: Evidence, experiment: Experiment, seed: int) -> Replicated:
+    """Measure the rank correlation of P(x)'s width and the error of its mean."""
     located = evidence.locations(experiment, seed)
     assert located.p is not None
     assert located.delta is not None
@@ -125,6 +132,14 @@ def _of_sides(frame: pd.DataFrame, what: str) -> np.ndarray:
     return frame[[f"{what}_{side}" for side in SIDES]].to_numpy(float)
 
 
+@quantity(
+    "nearest-mass-dfl-minus-general",
+    "mean of P(y_i) + P(y_i+1), the two bins beside the target, over the sides of all positives, "
+    "dfl minus general",
+    DFL,
+    ALL_SIDES,
+    minus=GENERAL,
+)
 def _nearest_mass(evidence: Evidence, experiment: Experiment, seed: int) -> Replicated:
     located = evidence.locations(experiment, seed)
     assert located.p is not None
@@ -142,28 +157,52 @@ def nearest_mass(p: np.ndarray, target: np.ndarray, delta: float) -> np.ndarray:
     return (np.take_along_axis(p, left, -1) + np.take_along_axis(p, left + 1, -1))[..., 0]
 
 
+@quantity(
+    "positive-iou-dfl-minus-dirac",
+    "mean IoU of the decoded boxes of positives, dfl minus dirac",
+    DFL,
+    "over all positives",
+    minus=PLAIN,
+)
 def _iou(evidence: Evidence, experiment: Experiment, seed: int) -> Replicated:
     frame = positives(evidence, experiment, seed)
     return mean(evidence, frame.image_id.to_numpy(), frame.iou.to_numpy(float))
 
 
-QUANTITIES: Mapping[str, Quantity] = {
-    **{
-        f"spread-{kind}-minus-sharp": single(
-            GFL, _between("deviation_strides", _of_kind(kind), _of_kind(SHARP)), AT_BEST
-        )
-        for kind in AMBIGUOUS
-    },
-    "spread-truth-spearman": single(GFL, _spread_truth, AT_BEST),
-    "spread-error-spearman": single(GFL, spread_error, ALL_SIDES),
-    "nearest-mass-dfl-minus-general": difference(DFL, GENERAL, _nearest_mass, ALL_SIDES),
-    "distance-dfl-minus-dirac": difference(DFL, DIRAC, _distance(_ambiguous), AT_BEST),
-    "distance-dfl-minus-gaussian": difference(DFL, GAUSSIAN, _distance(_ambiguous), AT_BEST),
-    "distance-two-modes-dfl-minus-gaussian": difference(
-        DFL, GAUSSIAN, _distance(_two_modes), AT_BEST
-    ),
-    "two-peaked-at-two-modes": single(
-        DFL, _between("two_peaked", _far_modes, _of_kind(SHARP)), AT_BEST
-    ),
-    "positive-iou-dfl-minus-dirac": difference(DFL, DIRAC, _iou, "over all positives"),
-}
+for _kind in AMBIGUOUS:
+    quantity(
+        f"spread-{_kind}-minus-sharp",
+        f"gfl: mean standard deviation of P(x) in strides, of {_kind} sides minus of sharp ones",
+        GFL,
+        AT_BEST,
+    )(_between("deviation_strides", _of_kind(_kind), _of_kind(SHARP)))
+
+quantity(
+    "distance-dfl-minus-dirac",
+    "mean Wasserstein-1 distance from learned to true distribution over ambiguous sides, dfl minus "
+    "dirac",
+    DFL,
+    AT_BEST,
+    minus=PLAIN,
+)(_distance(_ambiguous))
+quantity(
+    "distance-dfl-minus-gaussian",
+    "the same, dfl minus gaussian",
+    DFL,
+    AT_BEST,
+    minus=GAUSSIAN,
+)(_distance(_ambiguous))
+quantity(
+    "distance-two-modes-dfl-minus-gaussian",
+    "the same over sides with two modes",
+    DFL,
+    AT_BEST,
+    minus=GAUSSIAN,
+)(_distance(_two_modes))
+quantity(
+    "two-peaked-at-two-modes",
+    "dfl: share of P(x) with two peaks (analysis.measures.densities) at sides whose two modes are "
+    "2 strides or more apart, minus that share at sharp sides",
+    DFL,
+    AT_BEST,
+)(_between("two_peaked", _far_modes, _of_kind(SHARP)))

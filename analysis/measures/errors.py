@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 
 from analysis.errors.tide import after
-from analysis.figures.fig2 import IOU_BRANCH, JOINT
-from analysis.measures.distributions import DFL, DIRAC
 from analysis.measures.evidence import Evidence
-from analysis.measures.quantity import OfRun, Quantity, Replicated, difference, evaluated
+from analysis.measures.quantity import OfRun, Replicated, evaluated, quantity
 from analysis.stats.resampling import evaluate
+from experiments.named import DFL, IOU_BRANCH, PLAIN, QFL
 from gfl.experiment import Experiment
 from gfl.predictions.error_kinds import FOREGROUND, Sorted
 from gfl.predictions.matching import AREAS, FOUND, THRESHOLDS, Matches, Ranked
@@ -60,11 +57,19 @@ def ap50(matches: Matches, weights: np.ndarray) -> Replicated:
     return float(figures[0]), figures[1:]
 
 
-QUANTITIES: Mapping[str, Quantity] = {
-    "background-error-joint-minus-iou-branch": difference(
-        JOINT, IOU_BRANCH, lost_to("background"), HOW, evaluated
-    ),
-    "localisation-error-dfl-minus-dirac": difference(
-        DFL, DIRAC, lost_to("localisation"), HOW, evaluated
-    ),
-}
+quantity(
+    "background-error-joint-minus-iou-branch",
+    "AP50 lost to detections of background (analysis.errors), joint minus IoU-branch",
+    QFL,
+    HOW,
+    minus=IOU_BRANCH,
+    seeds=evaluated,
+)(lost_to("background"))
+quantity(
+    "localisation-error-dfl-minus-dirac",
+    "AP50 lost to badly placed boxes (analysis.errors), dfl minus dirac",
+    DFL,
+    HOW,
+    minus=PLAIN,
+    seeds=evaluated,
+)(lost_to("localisation"))

@@ -5,21 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from analysis.library import KEPT, Library, Locations
 from analysis.pool import Tell, quiet
-from analysis.stats import uncertainty
-from analysis.stats.replicates import DRAW, Read, replicates
-from analysis.stats.uncertainty import RESAMPLES, Noise, Replicates
+from analysis.stats import bootstrap
+from analysis.stats.bootstrap import Replicates
+from analysis.stats.replicates import replicates
+from analysis.stats.uncertainty import Noise, seed_noise
 from experiments.profiles import TUNING_SEED
 from experiments.tables import catalogue
 from gfl.errors import UserError
 from gfl.experiment import Experiment, Profile
 from gfl.predictions.schema import DETECTIONS
 from gfl.records.record import METRICS, RunRecord, seeds_of
+
+if TYPE_CHECKING:
+    from analysis.stats.replicates import Read
 
 T = TypeVar("T")
 Records = Mapping[Experiment, Mapping[int, RunRecord]]
@@ -96,7 +100,8 @@ class Evidence:
         """The weights of the replicates, [R, images]: how often each image is drawn."""
         from analysis.stats.resampling import resamples
 
-        return resamples(len(self.images), RESAMPLES, np.random.default_rng(DRAW))
+        rng = np.random.default_rng(bootstrap.SEED)
+        return resamples(len(self.images), bootstrap.RESAMPLES, rng)
 
 
 def gather(library: Library, profile: Profile, tell: Tell = quiet) -> Evidence:
@@ -114,7 +119,7 @@ def gather(library: Library, profile: Profile, tell: Tell = quiet) -> Evidence:
 
 def noise(records: Records) -> dict[str, Noise]:
     """The standard deviation of each metric over seeds, pooled over the rows of several seeds."""
-    pooled = {metric: uncertainty.seed_noise(by_seed(records, metric)) for metric in METRICS}
+    pooled = {metric: seed_noise(by_seed(records, metric)) for metric in METRICS}
     return {metric: found for metric, found in pooled.items() if found is not None}
 
 

@@ -1,35 +1,31 @@
-"""Of Fig. 5(c), 8 and 9: the labels of quality and the regression targets of ATSS's positives."""
+"""Quantities of Fig. 5(c), 8 and 9: labels of quality and regression targets of positives."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 
-from analysis.figures.fig9 import LOW
 from analysis.measures.evidence import Evidence
 from analysis.measures.quantity import (
     Measurement,
     OfRun,
-    Quantity,
     Replicated,
     combined,
+    custom_quantity,
     detected,
     located,
     mean,
     of_sums,
     of_weights,
-    rank_correlation,
+    quantity,
     share,
-    single,
 )
-from experiments.tables.table3 import GFL
+from analysis.stats.statistics import rank_correlation
+from experiments.named import GFL, IOU_BRANCH, PLAIN
 from gfl.experiment import Experiment
 from gfl.shapes.side_labels import SIDES
 
-CENTERNESS = Experiment(quality="centerness-branch")
-IOU_BRANCH = Experiment(quality="iou-branch")
+LOW = 0.4  # the paper: most IoU labels are larger
 VERY_LOW = 0.1  # a centerness label under it approaches 0
 TENTH = 0.1  # of the objects: those of the lowest centerness labels
 FOUND = 0.5  # IoU at which a detection finds an object
@@ -42,11 +38,15 @@ def positives(evidence: Evidence, experiment: Experiment, seed: int) -> pd.DataF
     return frame.loc[frame.positive]
 
 
+@quantity("iou-label-above-0.4", "share of the positives whose IoU label is above 0.4", GFL, OF_GFL)
 def _above(evidence: Evidence, experiment: Experiment, seed: int) -> Replicated:
     frame = positives(evidence, experiment, seed)
     return share(evidence, frame.image_id.to_numpy(), frame.iou.to_numpy() > LOW)
 
 
+@quantity(
+    "label-mean-iou-minus-centerness", "mean IoU label minus mean centerness label", GFL, OF_GFL
+)
 def _apart(evidence: Evidence, experiment: Experiment, seed: int) -> Replicated:
     frame = positives(evidence, experiment, seed)
     return mean(evidence, frame.image_id.to_numpy(), _labels(frame, "iou", "centerness"))
@@ -56,6 +56,12 @@ def _labels(frame: pd.DataFrame, one: str, other: str) -> np.ndarray:
     return frame[one].to_numpy(float) - frame[other].to_numpy(float)
 
 
+@quantity(
+    "label-effect-size",
+    "that difference over the root of the mean of the two variances",
+    GFL,
+    OF_GFL,
+)
 def _effect(evidence: Evidence, experiment: Experiment, seed: int) -> Replicated:
     frame = positives(evidence, experiment, seed)
     iou, centerness = frame.iou.to_numpy(float), frame.centerness.to_numpy(float)
@@ -74,17 +80,36 @@ def effect_size(sums: np.ndarray) -> np.ndarray:
     return (a - b) / n / np.sqrt(variances / 2)
 
 
+@quantity(
+    "label-below-0.4-centerness-minus-iou",
+    "share of the positives with a centerness label under 0.4, minus that with such an IoU label",
+    GFL,
+    OF_GFL,
+)
 def _low(evidence: Evidence, experiment: Experiment, seed: int) -> Replicated:
     frame = positives(evidence, experiment, seed)
     low = (frame.centerness.to_numpy() < LOW).astype(float) - (frame.iou.to_numpy() < LOW)
     return mean(evidence, frame.image_id.to_numpy(), low)
 
 
+@quantity(
+    "centerness-label-below-0.1",
+    "share of the positives with a centerness label under 0.1",
+    GFL,
+    OF_GFL,
+)
 def _very_low(evidence: Evidence, experiment: Experiment, seed: int) -> Replicated:
     frame = positives(evidence, experiment, seed)
     return share(evidence, frame.image_id.to_numpy(), frame.centerness.to_numpy() < VERY_LOW)
 
 
+@quantity(
+    "objects-below-0.4-centerness-minus-iou",
+    "share of the objects with positives whose highest centerness label among them is under 0.4, "
+    "minus that whose highest IoU label is",
+    GFL,
+    "over the objects that have positives in the GFL run",
+)
 def _objects_low(evidence: Evidence, experiment: Experiment, seed: int) -> Replicated:
     objects = positives(evidence, experiment, seed).groupby("gt_id").agg(
         image_id=("image_id", "first"), centerness=("centerness", "max"), iou=("iou", "max")
@@ -93,15 +118,29 @@ def _objects_low(evidence: Evidence, experiment: Experiment, seed: int) -> Repli
     return mean(evidence, objects.image_id.to_numpy(), low)
 
 
+@quantity(
+    "centerness-label-prediction-spearman",
+    "centerness-branch: Spearman of the label with the predicted centerness over all positives",
+    PLAIN,
+    "over all positives of the centerness-branch's run",
+)
 def _predicted(evidence: Evidence, experiment: Experiment, seed: int) -> Replicated:
     frame = positives(evidence, experiment, seed)
     correlation = rank_correlation(frame.centerness.to_numpy(), frame.quality_score.to_numpy())
     return of_weights(evidence, frame.image_id.to_numpy(), correlation)
 
 
+@custom_quantity(
+    "recall-low-centerness-minus-iou-branch",
+    "of the objects whose highest centerness label among their positives is in the lowest tenth: "
+    "the share that a detection of their class finds at IoU 0.5, of the centerness-branch minus "
+    "that of the IoU-branch",
+    PLAIN,
+    IOU_BRANCH,
+)
 def _recall(evidence: Evidence) -> Measurement:
     """Labels and their tenth are the same in every run: they depend on the assignment alone."""
-    frame = positives(evidence, CENTERNESS, located(evidence, [CENTERNESS])[0])
+    frame = positives(evidence, PLAIN, located(evidence, [PLAIN])[0])
     objects = frame.groupby("gt_id").agg(image=("image_id", "first"), best=("centerness", "max"))
     lowest = objects.loc[objects.best <= objects.best.quantile(TENTH)]
 
@@ -110,12 +149,12 @@ def _recall(evidence: Evidence) -> Measurement:
         hit = detections.loc[detections.iou >= FOUND, "gt_id"].unique()
         return share(evidence, lowest.image.to_numpy(), lowest.index.isin(hit))
 
-    terms = [(1.0, CENTERNESS, found), (-1.0, IOU_BRANCH, found)]
+    terms = [(1.0, PLAIN, found), (-1.0, IOU_BRANCH, found)]
     how = (
         f"{len(lowest):,} objects; found: a detection of their class with IoU {FOUND} or more is "
         "among an image's 100"
     )
-    return combined(evidence, terms, detected(evidence, [CENTERNESS, IOU_BRANCH]), how)
+    return combined(evidence, terms, detected(evidence, [PLAIN, IOU_BRANCH]), how)
 
 
 def _targets_above(strides: float) -> OfRun:
@@ -127,19 +166,10 @@ def _targets_above(strides: float) -> OfRun:
     return above
 
 
-QUANTITIES: Mapping[str, Quantity] = {
-    "iou-label-above-0.4": single(GFL, _above, OF_GFL),
-    "label-mean-iou-minus-centerness": single(GFL, _apart, OF_GFL),
-    "label-effect-size": single(GFL, _effect, OF_GFL),
-    "label-below-0.4-centerness-minus-iou": single(GFL, _low, OF_GFL),
-    "centerness-label-below-0.1": single(GFL, _very_low, OF_GFL),
-    "objects-below-0.4-centerness-minus-iou": single(
-        GFL, _objects_low, "over the objects that have positives in the GFL run"
-    ),
-    "centerness-label-prediction-spearman": single(
-        CENTERNESS, _predicted, "over all positives of the centerness-branch's run"
-    ),
-    "recall-low-centerness-minus-iou-branch": _recall,
-    "targets-above-12": single(GFL, _targets_above(12), "over the four targets of all positives"),
-    "targets-above-16": single(GFL, _targets_above(16), "over the four targets of all positives"),
-}
+for _strides in (12, 16):
+    quantity(
+        f"targets-above-{_strides}",
+        f"share of the four distances of all positives that are above {_strides} strides",
+        GFL,
+        "over the four targets of all positives",
+    )(_targets_above(_strides))

@@ -1,16 +1,20 @@
-"""Quantities that no table prints, measured on what runs predicted; claims name them."""
+"""All quantities that claims may name, by name."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from analysis.measures import distributions, errors, labels, scores, speed  # noqa: F401  declare
+from analysis.measures.quantity import QUANTITIES, Quantity
+from gfl.errors import did_you_mean
 
-from analysis.measures import distributions, errors, labels, scores, speed
-from analysis.measures.quantity import Quantity
+__all__ = ["QUANTITIES", "find"]
 
-QUANTITIES: Mapping[str, Quantity] = {
-    **labels.QUANTITIES,
-    **scores.QUANTITIES,
-    **distributions.QUANTITIES,
-    **errors.QUANTITIES,
-    **speed.QUANTITIES,
-}
+
+def find(name: str) -> Quantity:
+    """Return the quantity of a name.
+
+    Raises:
+        KeyError: there is none; names the nearest.
+    """
+    if name not in QUANTITIES:
+        raise KeyError(f"no quantity {name!r}{did_you_mean(name, QUANTITIES)}")
+    return QUANTITIES[name]

@@ -1,18 +1,25 @@
-"""What every measured quantity is made of: a value, its replicates over images, its runs."""
+"""How a quantity is declared and measured: a value, its replicates over images, its runs.
+
+A quantity is declared by a decorator on the function that measures it: ``quantity`` on one that
+measures a single run, ``custom_quantity`` on one that combines runs in a way of its own.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from analysis.measures.evidence import Evidence
 from analysis.stats import uncertainty
-from analysis.stats.correction import Tested
 from gfl.errors import UserError
 from gfl.experiment import Experiment
 from gfl.predictions.schema import DETECTIONS, LOCATIONS
+
+if TYPE_CHECKING:
+    from analysis.stats.correction import Tested
 
 ONE_TRAINING = (
     "measured on one training, and how far another seed's would be from it is not known: it takes "
@@ -52,9 +59,86 @@ class Seen:
         return 0.0 if bound >= self.most else 1.0
 
 
-Quantity = Callable[[Evidence], Measurement]
+Measure = Callable[[Evidence], Measurement]
 Replicated = tuple[float, np.ndarray]  # a value, and that of each resample of the images
 OfRun = Callable[[Evidence, Experiment, int], Replicated]  # of an experiment's run of a seed
+Seeds = Callable[[Evidence, Sequence[Experiment]], Sequence[int]]
+
+
+def _nothing(evidence: Evidence) -> Any:
+    return None
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A number that no table prints, declared where it is measured.
+
+    ``experiments`` are those whose runs it is measured on; ``inputs`` returns what else decides
+    its value, as JSON can hold it. Both name a measurement that is kept (``measures.kept``).
+    """
+
+    name: str
+    definition: str
+    experiments: tuple[Experiment, ...]
+    measure: Measure = field(repr=False, compare=False)
+    module: str  # that measures it
+    inputs: Callable[[Evidence], Any] = field(default=_nothing, repr=False, compare=False)
+
+
+QUANTITIES: dict[str, Quantity] = {}  # by name; ``measures.quantities`` imports all that declare
+
+
+def declare(one: Quantity) -> None:
+    """Make a quantity known by its name.
+
+    Raises:
+        ValueError: another has this name.
+    """
+    if one.name in QUANTITIES:
+        raise ValueError(f"{one.module}: {QUANTITIES[one.name].module} has a quantity {one.name!r}")
+    QUANTITIES[one.name] = one
+
+
+def quantity(
+    name: str,
+    definition: str,
+    of: Experiment,
+    over: str,
+    *,
+    minus: Experiment | None = None,
+    seeds: Seeds | None = None,
+) -> Callable[[OfRun], OfRun]:
+    """Declare the quantity that a function measures on a run of ``of``, less that of ``minus``.
+
+    ``over`` says on what, in the verdict; ``seeds`` finds those whose runs have the files that the
+    function reads, ``located`` if not given.
+    """
+
+    def decorate(of_run: OfRun) -> OfRun:
+        at = seeds or located
+        if minus is None:
+            measure, experiments = single(of, of_run, over, at), (of,)
+        else:
+            measure, experiments = difference(of, minus, of_run, over, at), (of, minus)
+        declare(Quantity(name, definition, experiments, measure, of_run.__module__))
+        return of_run
+
+    return decorate
+
+
+def custom_quantity(
+    name: str,
+    definition: str,
+    *experiments: Experiment,
+    inputs: Callable[[Evidence], Any] = _nothing,
+) -> Callable[[Measure], Measure]:
+    """Declare the quantity that a function measures on all runs of some experiments."""
+
+    def decorate(measure: Measure) -> Measure:
+        declare(Quantity(name, definition, experiments, measure, measure.__module__, inputs))
+        return measure
+
+    return decorate
 
 
 def of_sums(
@@ -96,30 +180,6 @@ def share(evidence: Evidence, image_id: np.ndarray, hits: np.ndarray) -> Replica
 def mean(evidence: Evidence, image_id: np.ndarray, values: np.ndarray) -> Replicated:
     """Return the mean over rows."""
     return share(evidence, image_id, values)
-
-
-def rank_correlation(x: np.ndarray, y: np.ndarray) -> Callable[[np.ndarray], float]:
-    """Return Spearman's correlation as a function of the rows' weights.
-
-    With whole weights it is that of rows repeated so often: a row's rank is the mean of its
-    copies' ranks and of its ties'.
-    """
-    ranks = [np.unique(values, return_inverse=True)[1] for values in (x, y)]
-
-    def weighted(weights: np.ndarray) -> float:
-        total = weights.sum()
-        a, b = (_midranks(index, weights) - (total + 1) / 2 for index in ranks)
-        wa, wb = weights * a, weights * b
-        norm = np.sqrt((wa @ a) * (wb @ b))
-        return float(wa @ b / norm) if norm > 0 else float("nan")
-
-    return weighted
-
-
-def _midranks(index: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """The rank of each row; ``index`` numbers its value among the different values, rising."""
-    of_value = np.bincount(index, weights=weights)
-    return (np.cumsum(of_value) - (of_value - 1) / 2)[index]
 
 
 def located(evidence: Evidence, experiments: Sequence[Experiment]) -> list[int]:
@@ -198,8 +258,8 @@ def difference(
     other: Experiment,
     of_run: OfRun,
     how: str,
-    seeds: Callable[[Evidence, Sequence[Experiment]], Sequence[int]] = located,
-) -> Quantity:
+    seeds: Seeds = located,
+) -> Measure:
     """Return the quantity of one experiment minus that of another."""
 
     def measure(evidence: Evidence) -> Measurement:
@@ -213,8 +273,8 @@ def single(
     experiment: Experiment,
     of_run: OfRun,
     how: str,
-    seeds: Callable[[Evidence, Sequence[Experiment]], Sequence[int]] = located,
-) -> Quantity:
+    seeds: Seeds = located,
+) -> Measure:
     """Return the quantity of one experiment."""
 
     def measure(evidence: Evidence) -> Measurement:

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis.figures.fig2 import IOU_BRANCH, JOINT
 from analysis.measures.distributions import spread_error
 from analysis.measures.errors import lost_to
 from analysis.measures.evidence import Evidence
@@ -22,26 +21,26 @@ from analysis.measures.quantity import (
     OfRun,
     Quantity,
     Replicated,
+    Seeds,
     evaluated,
+    located,
     mean,
     of_sums,
     of_weights,
-    rank_correlation,
     single,
 )
 from analysis.stats import uncertainty
-from experiments.tables.table3 import GFL
+from analysis.stats.statistics import rank_correlation
+from experiments.named import GFL, IOU_BRANCH, NO_QUALITY, PLAIN, QFL
 from gfl.errors import UserError
 from gfl.experiment import Experiment
 from gfl.shapes.side_labels import SIDES
 
-PLAIN = Experiment()
-NO_QUALITY = Experiment(quality="none")
 QUALITIES = (
     ("none", "w/o quality branch", NO_QUALITY),
     ("centerness", "centerness-branch", PLAIN),
     ("iou-branch", "IoU-branch", IOU_BRANCH),
-    ("joint", "joint w/ QFL", JOINT),
+    ("joint", "joint w/ QFL", QFL),
 )
 CROWD = 4  # objects of an image
 POSITIVES = "positives of plain ATSS"
@@ -51,13 +50,14 @@ POSITIVES = "positives of plain ATSS"
 class Property:
     """A quantity of the comparison, and how it is printed."""
 
+    name: str  # that an explanation cites it by
     label: str
-    measure: Quantity
     digits: int
+    quantity: Quantity
 
 
-def _metric(name: str) -> Quantity:
-    """A metric of plain ATSS, over its seeds."""
+def _metric(name: str) -> Property:
+    """Plain ATSS's value of a metric, over its seeds."""
 
     def measure(evidence: Evidence) -> Measurement:
         values = evidence.values(PLAIN, name)
@@ -68,7 +68,27 @@ def _metric(name: str) -> Quantity:
         runs = tuple(evidence.record(PLAIN, seed).id for seed in found.seeds)
         return Measurement(found.value, found.interval, found, runs, found.seeds, "plain ATSS")
 
-    return measure
+    def noise(evidence: Evidence) -> list[float] | None:
+        """Return the pooled noise, which is of other rows' runs too."""
+        found = evidence.noise.get(name)
+        return None if found is None else [found.spread, found.freedom]
+
+    quantity = Quantity(f"scale-{name}", name, (PLAIN,), measure, __name__, noise)
+    return Property(name.lower(), name, 1, quantity)
+
+
+def _property(
+    name: str,
+    label: str,
+    digits: int,
+    of: Experiment,
+    of_run: OfRun,
+    over: str,
+    seeds: Seeds = located,
+) -> Property:
+    """What is measured on the runs of an experiment."""
+    measure = single(of, of_run, over, seeds)
+    return Property(name, label, digits, Quantity(f"scale-{name}", label, (of,), measure, __name__))
 
 
 def _mean_of(values: Callable[[pd.DataFrame], np.ndarray]) -> OfRun:
@@ -167,14 +187,13 @@ def _of(column: str) -> OfRun:
 
 
 LOST = "objects, in that row"
-# By the name that an explanation cites it by.
-SCALE: Mapping[str, Property] = {
-    "ap": Property("AP", _metric("AP"), 1),
-    "ap50": Property("AP50", _metric("AP50"), 1),
-    "ap75": Property("AP75", _metric("AP75"), 1),
-    **{
-        f"lost-{kind}": Property(
-            f"AP50 lost to {what}", single(PLAIN, lost_to(kind), "plain ATSS", evaluated), 1
+PROPERTIES = (
+    _metric("AP"),
+    _metric("AP50"),
+    _metric("AP75"),
+    *(
+        _property(
+            f"lost-{kind}", f"AP50 lost to {what}", 1, PLAIN, lost_to(kind), "plain ATSS", evaluated
         )
         for kind, what in (
             ("classification", "another class"),
@@ -182,71 +201,95 @@ SCALE: Mapping[str, Property] = {
             ("background", "detections of background"),
             ("missed", "missed objects"),
         )
-    },
-    "iou": Property("IoU of a positive's box", single(PLAIN, _of("iou"), POSITIVES), 3),
-    "iou-spread": Property(
-        "its standard deviation within objects",
-        single(PLAIN, _spread("iou"), POSITIVES),
-        3,
     ),
-    "centerness": Property("centerness label", single(PLAIN, _of("centerness"), POSITIVES), 3),
-    "centerness-iou": Property(
+    _property("iou", "IoU of a positive's box", 3, PLAIN, _of("iou"), POSITIVES),
+    _property(
+        "iou-spread", "its standard deviation within objects", 3, PLAIN, _spread("iou"), POSITIVES
+    ),
+    _property("centerness", "centerness label", 3, PLAIN, _of("centerness"), POSITIVES),
+    _property(
+        "centerness-iou",
         "correlation of centerness label and IoU within objects",
-        single(PLAIN, _within("centerness", "iou"), POSITIVES),
         2,
+        PLAIN,
+        _within("centerness", "iou"),
+        POSITIVES,
     ),
-    "class-score": Property("class score", single(PLAIN, _of("class_score"), POSITIVES), 3),
-    "class-iou": Property(
+    _property("class-score", "class score", 3, PLAIN, _of("class_score"), POSITIVES),
+    _property(
+        "class-iou",
         "rank correlation of class score and IoU",
-        single(PLAIN, _ranks("class_score", "iou"), POSITIVES),
         2,
+        PLAIN,
+        _ranks("class_score", "iou"),
+        POSITIVES,
     ),
-    "class-iou-within": Property(
+    _property(
+        "class-iou-within",
         "correlation of class score and IoU within objects",
-        single(PLAIN, _within("class_score", "iou"), POSITIVES),
         2,
+        PLAIN,
+        _within("class_score", "iou"),
+        POSITIVES,
     ),
-    "class-iou-alone": Property(
+    _property(
+        "class-iou-alone",
         "the same in images of one object",
-        single(PLAIN, _within("class_score", "iou", (1, 1)), POSITIVES),
         2,
+        PLAIN,
+        _within("class_score", "iou", (1, 1)),
+        POSITIVES,
     ),
-    "class-iou-crowd": Property(
+    _property(
+        "class-iou-crowd",
         f"the same in images of {CROWD} objects or more",
-        single(PLAIN, _within("class_score", "iou", (CROWD, math.inf)), POSITIVES),
         2,
+        PLAIN,
+        _within("class_score", "iou", (CROWD, math.inf)),
+        POSITIVES,
     ),
-    **{
-        f"picked-{name}": Property(
-            f"IoU lost by ranking, {what}", single(experiment, _picked, LOST), 3
-        )
+    *(
+        _property(f"picked-{name}", f"IoU lost by ranking, {what}", 3, experiment, _picked, LOST)
         for name, what, experiment in QUALITIES
-    },
-    "picked-random": Property(
+    ),
+    _property(
+        "picked-random",
         "IoU lost by picking at random",
-        single(PLAIN, _at_random, "objects, in plain ATSS"),
         3,
+        PLAIN,
+        _at_random,
+        "objects, in plain ATSS",
     ),
-    **{
-        f"score-iou-{name}": Property(
+    *(
+        _property(
+            f"score-iou-{name}",
             f"rank correlation of the score and IoU, {what}",
-            single(experiment, _ranks("score", "iou"), "positives of that row"),
             2,
+            experiment,
+            _ranks("score", "iou"),
+            "positives of that row",
         )
         for name, what, experiment in QUALITIES
-    },
-    **{
-        f"score-iou-{name}-within": Property(
-            f"correlation of the score and IoU within objects, {what}",
-            single(experiment, _within("score", "iou"), "positives of that row"),
-            2,
-        )
-        for name, what, experiment in QUALITIES
-    },
-    "off": Property("error of a side, strides", single(PLAIN, _mean_of(_off), POSITIVES), 2),
-    "spread-error": Property(
-        "rank correlation of P(x)'s spread and the error of its mean",
-        single(GFL, spread_error, "sides of the positives of GFL"),
-        2,
     ),
-}
+    *(
+        _property(
+            f"score-iou-{name}-within",
+            f"correlation of the score and IoU within objects, {what}",
+            2,
+            experiment,
+            _within("score", "iou"),
+            "positives of that row",
+        )
+        for name, what, experiment in QUALITIES
+    ),
+    _property("off", "error of a side, strides", 2, PLAIN, _mean_of(_off), POSITIVES),
+    _property(
+        "spread-error",
+        "rank correlation of P(x)'s spread and the error of its mean",
+        2,
+        GFL,
+        spread_error,
+        "sides of the positives of GFL",
+    ),
+)
+SCALE: Mapping[str, Property] = {property.name: property for property in PROPERTIES}

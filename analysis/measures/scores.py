@@ -1,34 +1,31 @@
-"""Of Fig. 2: what predicted scores say of the true IoU, at positives and at background."""
+"""Quantities of Fig. 2: what predicted scores say of the true IoU, at positives and background."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
 
-from analysis.figures.fig2 import IOU_BRANCH, JOINT, NOWHERE
+from analysis.measures.background import NOWHERE, background, predicted_quality
 from analysis.measures.evidence import Evidence
 from analysis.measures.quantity import (
     Measurement,
     OfRun,
-    Quantity,
     Replicated,
-    difference,
+    custom_quantity,
     located,
     of_sums,
     of_weights,
-    rank_correlation,
+    quantity,
     seen,
-    single,
 )
-from analysis.stats.statistics import BINS
-from experiments.claims.figures import COUNTERPARTS, SETS
+from analysis.stats.statistics import BINS, bin_of, calibration_error, rank_correlation
+from experiments.named import COUNTERPARTS, FLAGS, IOU_BRANCH, QFL, SETS
 from gfl.experiment import Experiment
 from gfl.hosts import dense
 from gfl.predictions.schema import BACKGROUND_SCORE
 
-FLAGS = {"positives": "positive", "random": "sampled"}  # the column of a set of locations
 BACKGROUND = (
     f"background: not positive, class score under {BACKGROUND_SCORE}, and a predicted box with an "
     f"IoU under {NOWHERE} with every object; of the stored locations"
@@ -37,24 +34,26 @@ SCORE_THRESHOLD = dense("atss").score_threshold  # FCOS's too
 EXISTS = "one that is seen is enough, and none seen is no proof that there is none"
 
 
-def quality(frame: pd.DataFrame) -> np.ndarray:
-    """The predicted quality; of the joint representation it is the class score itself."""
-    return frame.quality_score.fillna(frame.class_score).to_numpy(float)
-
-
-def _background(frame: pd.DataFrame) -> pd.DataFrame:
-    """The stored background, with all of an image (``fig2.background`` has one of each)."""
-    some = ~frame.positive & (frame.class_score < BACKGROUND_SCORE) & (frame.iou < NOWHERE)
-    return frame.loc[some]
-
-
+@custom_quantity(
+    "background-quality-highest",
+    "IoU-branch: the highest predicted IoU at background, which is as in Fig. 2(a): not positive, "
+    "a class score under 0.3, and a predicted box with an IoU under 0.1 with every object",
+    IOU_BRANCH,
+)
 def _highest(evidence: Evidence) -> Measurement:
     seeds = located(evidence, [IOU_BRANCH])
-    found = [_background(evidence.locations(IOU_BRANCH, s).frame).quality_score for s in seeds]
+    found = [background(evidence.locations(IOU_BRANCH, s).frame).quality_score for s in seeds]
     value = max((float(some.max()) for some in found if len(some)), default=0.0)
     return seen(evidence, value, IOU_BRANCH, seeds, f"{BACKGROUND}; {EXISTS}")
 
 
+@custom_quantity(
+    "background-promoted",
+    "IoU-branch: share of that background which some positive of its image and category beats by "
+    "class score and which beats that positive by final score, both with a class score over the "
+    "threshold below which NMS is given nothing",
+    IOU_BRANCH,
+)
 def _promoted(evidence: Evidence) -> Measurement:
     seeds = located(evidence, [IOU_BRANCH])
     found = np.concatenate(
@@ -71,7 +70,7 @@ def overtakes(frame: pd.DataFrame) -> np.ndarray:
     """
     found = []
     positives = dict(iter(frame.loc[frame.positive].groupby("image_id")))
-    for id, rows in _background(frame).groupby("image_id"):
+    for id, rows in background(frame).groupby("image_id"):
         if id not in positives:
             found.append(np.zeros(len(rows), bool))
             continue
@@ -84,11 +83,27 @@ def overtakes(frame: pd.DataFrame) -> np.ndarray:
     return np.concatenate([np.zeros(0, bool), *found])
 
 
+@quantity(
+    "background-unruly",
+    "IoU-branch: in the random sample, locations that are not positive and have a higher predicted "
+    "quality than the median positive of the sample, per positive of the sample",
+    IOU_BRANCH,
+    "over the random sample of the IoU-branch's locations",
+)
+@quantity(
+    "background-unruly-joint-minus-iou-branch",
+    "the same of the joint run, whose quality is its score, minus the IoU-branch's",
+    QFL,
+    "over the random sample of locations",
+    minus=IOU_BRANCH,
+)
 def _unruly(evidence: Evidence, experiment: Experiment, seed: int) -> Replicated:
     frame = evidence.locations(experiment, seed).frame
     frame = frame.loc[frame.sampled]
     return of_weights(
-        evidence, frame.image_id.to_numpy(), unruly(quality(frame), frame.positive.to_numpy(bool))
+        evidence,
+        frame.image_id.to_numpy(),
+        unruly(predicted_quality(frame), frame.positive.to_numpy(bool)),
     )
 
 
@@ -133,11 +148,17 @@ def _score_iou(where: str) -> OfRun:
     return correlation
 
 
+@custom_quantity(
+    "joint-scores-apart",
+    "joint: the greatest absolute difference of the score that ranks and the class score over all "
+    "stored locations",
+    QFL,
+)
 def _scores_apart(evidence: Evidence) -> Measurement:
-    seeds = located(evidence, [JOINT])
-    frames = [evidence.locations(JOINT, seed).frame for seed in seeds]
+    seeds = located(evidence, [QFL])
+    frames = [evidence.locations(QFL, seed).frame for seed in seeds]
     value = max(float((f.score - f.class_score).abs().max()) for f in frames)
-    runs = tuple(evidence.record(JOINT, seed).id for seed in seeds)
+    runs = tuple(evidence.record(QFL, seed).id for seed in seeds)
     return Measurement(value, None, None, runs, tuple(seeds), "over all stored locations")
 
 
@@ -147,8 +168,8 @@ def _calibration(where: str) -> OfRun:
     def error(evidence: Evidence, experiment: Experiment, seed: int) -> Replicated:
         frame = evidence.locations(experiment, seed).frame
         frame = frame.loc[frame[FLAGS[where]]]
-        predicted, true = quality(frame), frame.iou.to_numpy(float)
-        bin = np.clip((predicted * BINS).astype(int), 0, BINS - 1)
+        predicted, true = predicted_quality(frame), frame.iou.to_numpy(float)
+        bin = bin_of(predicted)
         # A row's gap counts in its bin; sums over a bin make its mean gap times its count.
         columns = [np.where(bin == k, predicted - true, 0.0) for k in range(BINS)]
         columns.append(np.ones(len(true)))
@@ -156,39 +177,32 @@ def _calibration(where: str) -> OfRun:
             evidence,
             frame.image_id.to_numpy(),
             columns,
-            lambda sums: np.abs(sums[..., :-1]).sum(-1) / sums[..., -1],
+            lambda sums: calibration_error(sums[..., :-1], sums[..., -1]),
         )
 
     return error
 
 
-QUANTITIES: Mapping[str, Quantity] = {
-    "background-quality-highest": _highest,
-    "background-promoted": _promoted,
-    "background-unruly": single(
-        IOU_BRANCH, _unruly, "over the random sample of the IoU-branch's locations"
-    ),
-    "background-unruly-joint-minus-iou-branch": difference(
-        JOINT, IOU_BRANCH, _unruly, "over the random sample of locations"
-    ),
-    **{
-        f"class-quality-spearman-{where}": single(
-            IOU_BRANCH, _separate(where), f"over {of} of the IoU-branch"
-        )
-        for where, of in SETS.items()
-    },
-    **{
-        f"score-iou-spearman-joint-minus-{other}-{where}": difference(
-            JOINT, Experiment(quality=other), _score_iou(where), f"over {of}"
-        )
-        for other in COUNTERPARTS
-        for where, of in SETS.items()
-    },
-    "joint-scores-apart": _scores_apart,
-    **{
-        f"quality-calibration-joint-minus-iou-branch-{where}": difference(
-            JOINT, IOU_BRANCH, _calibration(where), f"over {of}, {BINS} bins of equal width"
-        )
-        for where, of in SETS.items()
-    },
-}
+for _where, _over in SETS.items():
+    quantity(
+        f"class-quality-spearman-{_where}",
+        f"IoU-branch: Spearman of class score with predicted IoU over {_over}",
+        IOU_BRANCH,
+        f"over {_over} of the IoU-branch",
+    )(_separate(_where))
+    quantity(
+        f"quality-calibration-joint-minus-iou-branch-{_where}",
+        "expected calibration error of the predicted quality against the true IoU over "
+        f"{_over}, joint (its score) minus IoU-branch (the branch's)",
+        QFL,
+        f"over {_over}, {BINS} bins of equal width",
+        minus=IOU_BRANCH,
+    )(_calibration(_where))
+    for _other in COUNTERPARTS:
+        quantity(
+            f"score-iou-spearman-joint-minus-{_other}-{_where}",
+            f"Spearman of the final score with the true IoU over {_over}, joint minus {_other}",
+            QFL,
+            f"over {_over}",
+            minus=Experiment(quality=_other),
+        )(_score_iou(_where))

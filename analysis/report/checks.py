@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from analysis.claims import wording
+from analysis.claims.verdict_on_paper import PrintedCheck
+from analysis.claims.verdict_on_runs import TriedCheck
 from analysis.report.drawn import Scale, Strip, scale, strip
 from gfl.records.record import RUN_ID
 
-Pair = tuple[Mapping[str, Any], Mapping[str, Any]]  # a check on the paper's side, and on ours
+Bounds = tuple[float | None, float | None]  # None: not bounded
 
 STATES = {
     "holds": "holds",
@@ -30,8 +32,8 @@ class Seeds:
 
 
 @dataclass(frozen=True)
-class Check:
-    """One comparison: the paper's figure and state, ours with its interval and p."""
+class Row:
+    """One check as text: the paper's value and state, ours with its interval and p-values."""
 
     label: str
     printed: str
@@ -47,68 +49,83 @@ class Check:
     note: str  # what was measured, or why it was not
 
 
+@dataclass(frozen=True)
+class Pair:
+    """A check on the paper's side and on ours; one of them may be missing."""
+
+    printed: PrintedCheck | None
+    tried: TriedCheck | None
+
+    @property
+    def label(self) -> str:
+        one = self.printed or self.tried
+        return "" if one is None else one.label
+
+    @property
+    def is_measured(self) -> bool:
+        return self.tried is not None and bool(self.tried.how)
+
+    @property
+    def bounds(self) -> Bounds:
+        """Those of our runs where there are some: the paper's may be of its own scale."""
+        one = self.tried or self.printed
+        low, high = (-math.inf, math.inf) if one is None else one.bounds
+        return low if math.isfinite(low) else None, high if math.isfinite(high) else None
+
+    @property
+    def published(self) -> float | None:
+        return None if self.printed is None else self.printed.value
+
+    def numbers(self) -> Iterator[float]:
+        """What must have room on a scale."""
+        tried = self.tried
+        ends = (tried.interval if tried else None) or (None, None)
+        values = (self.published, tried.value if tried else None, *ends, *self.bounds)
+        yield from (value for value in values if value is not None)
+
+
 def joined(
-    printed: Sequence[Mapping[str, Any]],
-    ours: Sequence[Mapping[str, Any]],
-    slugs: set[str],
-    why: str,
-) -> tuple[Scale | None, list[Check]]:
+    printed: Sequence[PrintedCheck], ours: Sequence[TriedCheck], slugs: set[str], why: str
+) -> tuple[Scale | None, list[Row]]:
     """Both sides' checks, joined by label, on one scale."""
-    ours_by = {one["label"]: one for one in ours}
-    printed_by = {one["label"]: one for one in printed}
-    pairs = [(printed_by.get(label, {}), ours_by.get(label, {}))
-             for label in dict.fromkeys([*printed_by, *ours_by])]  # fmt: skip
-    own = [scale(_numbers([pair])) for pair in pairs]
-    on = scale(_numbers(pairs)) if _alike(pairs, own) else None
-    checks = [
-        _check(a, b, on or alone, slugs, why) for (a, b), alone in zip(pairs, own, strict=True)
-    ]
-    return on, checks
+    ours_by = {one.label: one for one in ours}
+    printed_by = {one.label: one for one in printed}
+    labels = dict.fromkeys([*printed_by, *ours_by])
+    pairs = [Pair(printed_by.get(label), ours_by.get(label)) for label in labels]
+    own = [scale(pair.numbers()) for pair in pairs]
+    on = scale(n for pair in pairs for n in pair.numbers()) if _alike(pairs, own) else None
+    rows = [_row(pair, on or alone, slugs, why) for pair, alone in zip(pairs, own, strict=True)]
+    return on, rows
 
 
 def _alike(pairs: Sequence[Pair], scales: Sequence[Scale | None]) -> bool:
     """Whether one scale serves all: a correlation beside 5 AP would be a point."""
-    kinds = {bool(ours.get("how")) for _, ours in pairs}
+    kinds = {pair.is_measured for pair in pairs}
     spans = [s.high - s.low for s in scales if s]
     return kinds == {False} or (len(kinds) == 1 and bool(spans) and max(spans) < 15 * min(spans))
 
 
-def _numbers(pairs: Sequence[Pair]) -> Iterator[float]:
-    """What must have room on a claim's scale."""
-    for a, b in pairs:
-        values = [a.get("value"), b.get("value"), b.get("low"), b.get("high"), *_bounds(a, b)]
-        yield from (float(value) for value in values if value is not None)
-
-
-def _bounds(a: Mapping[str, Any], b: Mapping[str, Any]) -> Sequence[float | None]:
-    """Those of our runs where there are some: the paper's may be of its own scale."""
-    return b.get("bounds") or (a.get("low"), a.get("high"))
-
-
-def _check(
-    a: Mapping[str, Any], b: Mapping[str, Any], on: Scale | None, slugs: set[str], why: str
-) -> Check:
-    value, low, high = b.get("value"), b.get("low"), b.get("high")
-    interval = None if low is None or high is None else (float(low), float(high))
-    bounds = _bounds(a, b)
-    exact = value is not None and b.get("p_holds") is None and not b.get("missing")
-    label = str(a.get("label", b.get("label", "")))
-    digits, sign = wording.form(label, bool(b.get("how")))
-    note = str(b.get("missing") or b.get("how") or "")
-    return Check(
-        label=label,
-        printed=as_printed(a.get("value"), sign),
-        state=STATES.get(a.get("state", ""), str(a.get("state", ""))),
-        bounds=bounds_text(bounds),
-        ours=of_any_size(value) if exact or interval is None else number(value, digits, sign),
-        interval=""
-        if interval is None
-        else f"[{', '.join(number(end, digits, sign) for end in interval)}]",
-        p_holds="exact" if exact else p_text(b.get("p_holds")),
-        p_fails="exact" if exact else p_text(b.get("p_fails")),
-        seeds=", ".join(map(str, b.get("seeds") or ())),
-        runs=tuple(_by_experiment(b.get("runs") or (), slugs)),
-        strip=None if on is None else strip(on, bounds, a.get("value"), value, interval),
+def _row(pair: Pair, on: Scale | None, slugs: set[str], why: str) -> Row:
+    tried = pair.tried or TriedCheck(pair.label, (-math.inf, math.inf))
+    value, interval, published = tried.value, tried.interval, pair.published
+    digits, sign = wording.form(pair.label, pair.is_measured)
+    ends = () if interval is None else (number(end, digits, sign) for end in interval)
+    holds, fails = (tried.p.holds, tried.p.fails) if tried.p else (None, None)
+    state = pair.printed.state if pair.printed else ""
+    note = tried.missing or tried.how
+    is_whole = tried.is_exact or interval is None
+    return Row(
+        label=pair.label,
+        printed=as_printed(published, sign),
+        state=STATES.get(state, state),
+        bounds=bounds_text(pair.bounds),
+        ours=of_any_size(value) if is_whole else number(value, digits, sign),
+        interval="" if interval is None else f"[{', '.join(ends)}]",
+        p_holds="exact" if tried.is_exact else p_text(holds),
+        p_fails="exact" if tried.is_exact else p_text(fails),
+        seeds=", ".join(map(str, tried.seeds)),
+        runs=tuple(_by_experiment(tried.runs, slugs)),
+        strip=None if on is None else strip(on, pair.bounds, published, value, interval),
         note="" if note in why else note,
     )
 

@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from analysis.figures.figure import MARK
 from analysis.report import bundle, evidence, lists, pictures, runs, speed, table_views
+from analysis.report.formulas import plain
 from experiments.tables import catalogue
 from gfl import escape
 from gfl.data.features.frozen import NETWORKS
@@ -49,7 +50,7 @@ def html(profile: Profile, store: Store, own: bool) -> str:
                    for r in cell.records.values()}.values())  # fmt: skip
     claims = store.results / f"claims{mark}.json"
     ids, slugs = {record.id for record in papers}, {card.slug for card in cards}
-    trial = evidence.read(claims, profile.name, store, own, ids, slugs)
+    trial = evidence.read(claims, profile.name, store, own, ids)
     drawn = list(pictures.pictures(profile, store, own))
     return _render(
         made_of=made_of(profile.name, store, own),
@@ -57,7 +58,7 @@ def html(profile: Profile, store: Store, own: bool) -> str:
         facts=list(_facts(profile, papers, len(records) - len(papers))),
         own=own,
         held=len(papers),
-        trial=trial,
+        trial=evidence.show(trial, profile.name, slugs),
         tables=views,
         steps_of_gap=table_views.STEPS,
         pictures=drawn,
@@ -107,6 +108,7 @@ def _render(**content: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters |= {"plain": plain, "identifier": table_views.identifier}
     scripts = {
         "theme": bundle.inert(_own("theme.js")),
         "datatables": bundle.datatables(),

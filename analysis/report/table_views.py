@@ -261,7 +261,7 @@ class _Side:
                 gap = Gap(found.mean - value, None)
         elif compared and published is not None and differs is not None:
             ends = differs.interval
-            gap = Gap(differs.mean - published, ends and (ends[1] - ends[0]) / 2)
+            gap = Gap(differs.value - published, ends and (ends[1] - ends[0]) / 2)
         mean, sign, spread = ours.partition("±")
         return Figures(
             name=column.name,
@@ -271,7 +271,7 @@ class _Side:
             ours=mean,
             spread=sign + spread,
             ours_value=found.mean if found else None,
-            ours_delta=signed(differs.mean) if compared and differs else "",
+            ours_delta=signed(differs.value) if compared and differs else "",
             gap=gap,
         )
 

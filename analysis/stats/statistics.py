@@ -1,4 +1,4 @@
-"""What figures print beside a picture: rank correlation, calibration error, intervals."""
+"""Statistics of rows that lie in images: rank correlation, calibration error, intervals, fronts."""
 
 from __future__ import annotations
 
@@ -7,39 +7,48 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import ndtri
-from scipy.stats import rankdata
+
+from analysis.stats.uncertainty import CONFIDENCE, Estimate
 
 BINS = 10
-RESAMPLES = 200
-CONFIDENCE = 0.95
+# The percentile intervals that figures draw are of fewer resamples than the variances that
+# verdicts rest on (``bootstrap.RESAMPLES``): a statistic that is not one of sums is computed
+# anew for each.
+DRAWN_RESAMPLES = 200
 _SEED = 0
-INTERVAL = f"{CONFIDENCE:.0%} bootstrap interval over images ({RESAMPLES} resamples)"
+INTERVAL = f"{CONFIDENCE:.0%} bootstrap interval over images ({DRAWN_RESAMPLES} resamples)"
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """A number of the images at hand, and its interval over resamples of them."""
+def rank_correlation(x: np.ndarray, y: np.ndarray) -> Callable[[np.ndarray], float]:
+    """Return Spearman's correlation as a function of the rows' weights; NaN where one is constant.
 
-    value: float
-    low: float
-    high: float
+    Pearson's correlation of the ranks. With whole weights it is that of rows repeated so often: a
+    row's rank is the mean of its copies' ranks and of its ties'.
 
-    def text(self, digits: int = 2) -> str:
-        """``0.53 [0.51, 0.55]``."""
-        return f"{self.value:.{digits}f} [{self.low:.{digits}f}, {self.high:.{digits}f}]"
+    Source: Spearman, "The Proof and Measurement of Association between Two Things", American
+    Journal of Psychology 15 (1904).
+    """
+    ranks = [np.unique(values, return_inverse=True)[1] for values in (x, y)]
+
+    def weighted(weights: np.ndarray) -> float:
+        total = weights.sum()
+        a, b = (_midranks(index, weights) - (total + 1) / 2 for index in ranks)
+        wa, wb = weights * a, weights * b
+        norm = np.sqrt((wa @ a) * (wb @ b))
+        return float(wa @ b / norm) if norm > 0 else float("nan")
+
+    return weighted
+
+
+def _midranks(index: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The rank of each row; ``index`` numbers its value among the different values, rising."""
+    of_value = np.bincount(index, weights=weights)
+    return (np.cumsum(of_value) - (of_value - 1) / 2)[index]
 
 
 def spearman(x: np.ndarray, y: np.ndarray) -> float:
-    """Return the rank correlation; ties share their mean rank; NaN where one side is constant.
-
-    Pearson's correlation of the ranks. Source: Spearman, "The Proof and Measurement of
-    Association between Two Things", American Journal of Psychology 15 (1904).
-    """
-    if len(x) < 2:
-        return float("nan")
-    a, b = (ranks - ranks.mean() for ranks in (rankdata(x), rankdata(y)))
-    norm = np.sqrt((a @ a) * (b @ b))
-    return float(a @ b / norm) if norm > 0 else float("nan")
+    """Return the rank correlation of rows that all weigh the same."""
+    return rank_correlation(x, y)(np.ones(len(x), dtype=int))
 
 
 @dataclass(frozen=True)
@@ -59,14 +68,23 @@ class Reliability:
         Bayesian Binning", AAAI 2015, there of probabilities and of labels 0 or 1; here the label
         is an IoU, in [0, 1].
         """
-        some = self.count > 0
-        gaps = np.abs(self.predicted[some] - self.true[some])
-        return float((self.count[some] * gaps).sum() / max(self.count.sum(), 1))
+        gaps = np.where(self.count > 0, self.count * (self.predicted - self.true), 0.0)
+        return float(calibration_error(gaps, max(self.count.sum(), 1)))
+
+
+def calibration_error(gaps: np.ndarray, count: np.ndarray | float) -> np.ndarray:
+    """Return the error of ``count`` rows; ``gaps``, last axis: sums over bins, predicted - true."""
+    return np.abs(gaps).sum(-1) / count
+
+
+def bin_of(predicted: np.ndarray, bins: int = BINS) -> np.ndarray:
+    """Return the bin of each prediction in [0, 1]; a bin has its lower edge, the last has both."""
+    return np.clip((predicted * bins).astype(int), 0, bins - 1)
 
 
 def reliability(predicted: np.ndarray, true: np.ndarray, bins: int = BINS) -> Reliability:
-    """Return means by ``bins`` bins of equal width over [0, 1]; a bin has its lower edge."""
-    index = np.clip((predicted * bins).astype(int), 0, bins - 1)
+    """Return means by ``bins`` bins of equal width over [0, 1]."""
+    index = bin_of(predicted, bins)
     count = np.bincount(index, minlength=bins)
     some = np.where(count > 0, count, np.nan)
     means = (np.bincount(index, weights=v, minlength=bins) / some for v in (predicted, true))
@@ -74,7 +92,7 @@ def reliability(predicted: np.ndarray, true: np.ndarray, bins: int = BINS) -> Re
 
 
 def over_images(
-    image: np.ndarray, statistic: Callable[[np.ndarray], float], resamples: int = RESAMPLES
+    image: np.ndarray, statistic: Callable[[np.ndarray], float], resamples: int = DRAWN_RESAMPLES
 ) -> Estimate:
     """Return a statistic of rows with the percentile interval of resampling their images.
 
@@ -93,7 +111,7 @@ def over_images(
     ]
     tail = (1 - CONFIDENCE) / 2
     low, high = np.nanquantile(values, [tail, 1 - tail])
-    return Estimate(statistic(np.arange(len(image))), float(low), float(high))
+    return Estimate(statistic(np.arange(len(image))), (float(low), float(high)))
 
 
 def share(hits: np.ndarray) -> Estimate:
@@ -108,7 +126,7 @@ def share(hits: np.ndarray) -> Estimate:
     scale = 1 + z * z / n
     # Rounding may not move an end past the share itself, at 0 and at 1.
     low, high = min((middle - half) / scale, p), max((middle + half) / scale, p)
-    return Estimate(p, float(max(low, 0.0)), float(min(high, 1.0)))
+    return Estimate(p, (float(max(low, 0.0)), float(min(high, 1.0))))
 
 
 def pareto(cost: np.ndarray, gain: np.ndarray) -> np.ndarray:

@@ -1,24 +1,21 @@
-"""A number and its uncertainty, always returned together."""
+"""A value and its uncertainty, always returned together."""
 
 from __future__ import annotations
 
-import hashlib
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float
 
 from gfl.records.record import METRICS
 
 if TYPE_CHECKING:
-    from gfl.predictions.matching import Matches
+    from analysis.stats.bootstrap import Replicates
 
 CONFIDENCE = 0.95
-RESAMPLES = 1000
 METHOD = (
     f"in brackets its {CONFIDENCE:.0%} confidence interval: Student's t with n-1 degrees of "
     "freedom over the differences seed by seed, which takes them to be normally distributed"
@@ -35,37 +32,88 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Difference:
-    """The mean over seeds of a difference, and its confidence interval.
+class Estimate:
+    """A value with its 95 % interval, and what the interval rests on.
 
-    ``interval`` is None of a single pair: one seed says nothing of what another would give.
+    ``interval`` is None where none is known: a difference of one pair of runs says nothing of what
+    another seed would give. Where the variances of seeds and images are known, the error over the
+    standard error is taken to be Student's t with ``freedom`` degrees, and bounds can be tested.
     """
 
-    mean: float
+    value: float
     interval: tuple[float, float] | None
-    seeds: tuple[int, ...]  # that both sides have
+    seeds: tuple[int, ...] = ()  # that all terms have
+    variance_seeds: float | None = None  # None: one seed, and no noise of seeds is known
+    variance_images: float = 0.0
+    freedom: float | None = None  # None: its distribution is not known, only its interval
+
+    @classmethod
+    def student(
+        cls,
+        value: float,
+        seeds: tuple[int, ...],
+        variance_seeds: float | None,
+        variance_images: float,
+        freedom: float,
+    ) -> Estimate:
+        """Make an estimate with the two-sided interval that its variances give."""
+        half = _quantile(freedom) * math.sqrt((variance_seeds or 0.0) + variance_images)
+        interval = value - half, value + half
+        return cls(value, interval, seeds, variance_seeds, variance_images, freedom)
+
+    @property
+    def low(self) -> float:
+        """The interval's lower end; NaN where none is known."""
+        return math.nan if self.interval is None else self.interval[0]
+
+    @property
+    def high(self) -> float:
+        """The interval's upper end; NaN where none is known."""
+        return math.nan if self.interval is None else self.interval[1]
 
     @property
     def sign(self) -> int:
-        """Of the mean: 1, 0 or -1."""
-        return (self.mean > 0) - (self.mean < 0)
+        """Of the value: 1, 0 or -1."""
+        return (self.value > 0) - (self.value < 0)
 
     @property
     def is_clear(self) -> bool:
         """The interval excludes 0."""
         return self.interval is not None and (self.interval[0] > 0 or self.interval[1] < 0)
 
-    @property
-    def text(self) -> str:
-        """``+0.8 [-1.3, +2.9]``, or the mean alone where no interval is known."""
-        mean = f"{self.mean:+.1f}"
-        return (
-            f"{mean} [{self.interval[0]:+.1f}, {self.interval[1]:+.1f}]" if self.interval else mean
-        )
-
-    def __neg__(self) -> Difference:
+    def __neg__(self) -> Estimate:
         turned = None if self.interval is None else (-self.interval[1], -self.interval[0])
-        return Difference(-self.mean, turned, self.seeds)
+        return replace(self, value=-self.value, interval=turned)
+
+    @property
+    def error(self) -> float:
+        """The standard error, of what is known."""
+        return math.sqrt((self.variance_seeds or 0.0) + self.variance_images)
+
+    def p_above(self, bound: float) -> float:
+        """The p-value of "the true value is at most ``bound``": small where it is clearly above.
+
+        Raises:
+            ValueError: the variances are not known.
+        """
+        return self._tail(self.value - bound)
+
+    def p_below(self, bound: float) -> float:
+        """The p-value of "the true value is at least ``bound``": small if clearly below.
+
+        Raises:
+            ValueError: the variances are not known.
+        """
+        return self._tail(bound - self.value)
+
+    def _tail(self, distance: float) -> float:
+        from scipy.special import stdtr
+
+        if self.freedom is None:
+            raise ValueError("an estimate without variances cannot be tested")
+        if math.isinf(distance) or self.error == 0:
+            return 0.0 if distance > 0 else 1.0
+        return float(stdtr(self.freedom, -distance / self.error))
 
 
 def figure(values: Mapping[int, float]) -> Figure | None:
@@ -77,7 +125,7 @@ def figure(values: Mapping[int, float]) -> Figure | None:
     return Figure(statistics.fmean(numbers), spread, tuple(values))
 
 
-def paired(ours: Mapping[int, float], base: Mapping[int, float]) -> Difference | None:
+def paired(ours: Mapping[int, float], base: Mapping[int, float]) -> Estimate | None:
     """The mean of ours minus base over the seeds that both have, with its 95 % interval.
 
     Runs of one seed share their data order, and as far as their layers agree their initial
@@ -93,23 +141,11 @@ def paired(ours: Mapping[int, float], base: Mapping[int, float]) -> Difference |
     if found is None:
         return None
     if found.spread is None:
-        return Difference(found.mean, None, found.seeds)
+        return Estimate(found.mean, None, found.seeds)
     n = len(found.seeds)
     half = _quantile(n - 1) * found.spread / math.sqrt(n)
-    return Difference(found.mean, (found.mean - half, found.mean + half), found.seeds)
-
-
-@dataclass(frozen=True)
-class Replicates:
-    """A run's twelve figures, in percent and METRICS' order, and those of resampled images.
-
-    Runs whose replicates have one ``draw`` were evaluated on the same images under the same
-    weights, so a difference of theirs, row by row, is a paired one.
-    """
-
-    figures: Float[np.ndarray, " 12"]  # NaN where the data set has no such object
-    resampled: Float[np.ndarray, "R 12"]
-    draw: str  # hash of the images' ids and of the weights
+    interval = found.mean - half, found.mean + half
+    return Estimate(found.mean, interval, found.seeds, found.spread**2 / n, freedom=n - 1)
 
 
 @dataclass(frozen=True)
@@ -118,63 +154,6 @@ class Noise:
 
     spread: float
     freedom: int
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A number, the variance it has from seeds and from images, and what follows from both.
-
-    Its error over its standard error is taken to be Student's t with ``freedom`` degrees.
-    """
-
-    value: float
-    seeds: tuple[int, ...]
-    variance_seeds: float | None  # None: one seed, and no noise of seeds is known
-    variance_images: float
-    freedom: float
-
-    @property
-    def error(self) -> float:
-        """The standard error, of what is known."""
-        return math.sqrt((self.variance_seeds or 0.0) + self.variance_images)
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """The two-sided 95 % interval."""
-        half = _quantile(self.freedom) * self.error
-        return self.value - half, self.value + half
-
-    def p_above(self, bound: float) -> float:
-        """The p-value of "the true value is at most ``bound``": small where it is clearly above."""
-        return self._tail(self.value - bound)
-
-    def p_below(self, bound: float) -> float:
-        """The p-value of "the true value is at least ``bound``": small if clearly below."""
-        return self._tail(bound - self.value)
-
-    def _tail(self, distance: float) -> float:
-        from scipy.special import stdtr
-
-        if math.isinf(distance) or self.error == 0:
-            return 0.0 if distance > 0 else 1.0
-        return float(stdtr(self.freedom, -distance / self.error))
-
-
-def replicate(matches: Matches, rng: np.random.Generator, count: int = RESAMPLES) -> Replicates:
-    """Evaluate a run on its images and on ``count`` bootstrap samples of them.
-
-    Generators of one seed give every run on the same images the same samples.
-
-    Source: Efron, "Bootstrap Methods: Another Look at the Jackknife", Annals of Statistics 7
-    (1979). The image is what is drawn: its objects and detections stay together.
-    """
-    from analysis.stats.resampling import evaluate, resamples  # with pycocotools: tables need none
-
-    images = len(matches.images)
-    weights = resamples(images, count, rng)
-    figures = evaluate(matches, np.concatenate([np.ones((1, images), dtype=int), weights]))
-    ids = matches.images.astype("<i8").tobytes() + weights.astype("<i8").tobytes()
-    return Replicates(figures[0], figures[1:], hashlib.sha256(ids).hexdigest()[:16])
 
 
 def paired_images(ours: Replicates, base: Replicates) -> dict[str, Estimate]:
@@ -205,7 +184,7 @@ def of_images(run: Replicates) -> dict[str, Estimate]:
 
 def _by_metric(figures: np.ndarray, resampled: np.ndarray) -> dict[str, Estimate]:
     return {
-        metric: Estimate(float(value), (), None, variance, freedom)
+        metric: Estimate.student(float(value), (), None, variance, freedom)
         for metric, value, samples in zip(METRICS, figures, resampled.T, strict=True)
         if not math.isnan(value)
         for variance, freedom in [_variance(samples)]
@@ -284,7 +263,7 @@ def contrast(
     else:
         of_seeds, freedom_seeds = None, 1
     freedom = _satterthwaite((images, freedom_images), (of_seeds or 0.0, freedom_seeds))
-    return Estimate(statistics.fmean(by_seed), seeds, of_seeds, images, freedom)
+    return Estimate.student(statistics.fmean(by_seed), seeds, of_seeds, images, freedom)
 
 
 def _variance(samples: np.ndarray) -> tuple[float, int]:

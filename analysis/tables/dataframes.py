@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 from pandas.io.formats.style import Styler
 
-from analysis.stats.uncertainty import Difference
+from analysis.stats.uncertainty import Estimate
 from analysis.tables import fill
 from analysis.tables.fill import Filled
 from analysis.tables.layout import DELTA, NONE, Sheet
@@ -133,19 +133,19 @@ def _numbers(
         (OURS, "AP"): own.mean if own else None,
         (OURS, "sd"): own.spread if own else None,
         (OURS, "seeds"): len(records) or None,
-        (OURS, DELTA): gap.mean if gap else None,
+        (OURS, DELTA): gap.value if gap else None,
         (OURS, "from"): low,
         (OURS, "to"): high,
         READING: reading,
     }
 
 
-def _reading(expected: float | None, gap: Difference) -> tuple[str, str]:
+def _reading(expected: float | None, gap: Estimate) -> tuple[str, str]:
     """What a difference says beside the paper's, and how sure that is."""
     if expected is None:
         sign = NOT_PUBLISHED
     else:
-        product = expected * gap.mean
+        product = expected * gap.value
         sign = SAME if product > 0 else OTHER if product < 0 else NO_GAP
     return sign, ONE_SEED if gap.interval is None else CLEAR if gap.is_clear else UNCLEAR
 

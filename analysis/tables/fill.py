@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from analysis.stats import uncertainty
-from analysis.stats.uncertainty import Difference, Figure
+from analysis.stats.uncertainty import Estimate, Figure
 from experiments.profiles import TUNING_SEED
 from experiments.tables.declare import AP, Cell, Table
 from gfl.experiment import Experiment, Profile, schedule_of
@@ -82,7 +82,7 @@ def figure(records: Records, metric: str) -> Figure | None:
     return uncertainty.figure(values(records, metric))
 
 
-def difference(records: Records, base: Records, metric: str = "AP") -> Difference | None:
+def difference(records: Records, base: Records, metric: str = "AP") -> Estimate | None:
     """The mean of a metric's differences, seed by seed, over the seeds that both have."""
     return uncertainty.paired(values(records, metric), values(base, metric))
 

@@ -9,6 +9,7 @@ from analysis.stats.uncertainty import Figure
 from analysis.tables import fill
 from analysis.tables.fill import Filled, Records
 from analysis.tables.notes import NOT_PAPERS, Footnotes, notes
+from analysis.text import signed
 from experiments.tables.declare import AP, EXTRA, Column, Table
 from gfl.experiment import Profile
 
@@ -177,4 +178,6 @@ def _delta(records: Records, base: Records | None) -> str:
     if found is None:
         return NONE
     fewer = len(found.seeds) < len(records)
-    return found.text + (f" ({len(found.seeds)} of {len(records)} seeds)" if fewer else "")
+    return signed(found.value, found.interval) + (
+        f" ({len(found.seeds)} of {len(records)} seeds)" if fewer else ""
+    )

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 
-from analysis.stats.uncertainty import CONFIDENCE, Difference
+from analysis.stats.uncertainty import CONFIDENCE, Estimate
 from analysis.tables import fill
 from analysis.tables.fill import Filled, Records
+from analysis.text import signed
 from gfl.escape import counted
 
 CLEARLY = (
@@ -26,12 +27,13 @@ class Pair:
     better: str  # in the paper
     worse: str
     published: float  # AP of the better one minus the other's: above 0
-    found: Difference  # the same difference here
+    found: Estimate  # the same difference here
 
     @property
     def text(self) -> str:
         """A reversed pair, from the winner here."""
-        return f"{self.worse} over {self.better} {(-self.found).text}, paper {-self.published:+.1f}"
+        here = signed(-self.found.value, (-self.found).interval)
+        return f"{self.worse} over {self.better} {here}, paper {-self.published:+.1f}"
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ def _ap(records: Records) -> float:
 def _ranking(rows: Sequence[tuple[str, float]]) -> str:
     """``a > b = c``, from the best."""
     best_first = sorted(rows, key=lambda row: -row[1])
-    text = best_first[0][0]
+    ranked = best_first[0][0]
     for (_, before), (name, value) in pairwise(best_first):
-        text += f" {'=' if value == before else '>'} {name}"
-    return text
+        ranked += f" {'=' if value == before else '>'} {name}"
+    return ranked

@@ -12,6 +12,11 @@ that no run's result has a part in:
 Speeds are no claim's on our runs: a run's speed was taken beside other work. There the benchmark of
 the overhead counts.
 
+The bounds of quantities that no table prints are of three kinds, and none was chosen by what runs
+gave. Where the paper compares ("more reliable"), the sign; where it gives a number (0.4, 0.9), that
+number; where it has a word for a size ("weak", "much smaller"), a threshold that is in use for that
+word, with its source.
+
 Imports ``experiments.tables``; what a claim's quantities are on runs is measured in ``analysis``.
 """
 

@@ -93,7 +93,7 @@ class Contrast:
 
 @dataclass(frozen=True)
 class Measured:
-    """A quantity that no table prints: ``analysis.measures.quantities`` has it under this name.
+    """A quantity that no table prints: ``analysis.measures`` declares it under this name.
 
     ``published`` is what the paper says of it in words or in a figure's legend, None where it can
     only be seen; ``off`` how far that may be from the truth, its rounding at least. ``runs_only``:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from experiments.claims.declare import ABOVE, BELOW, Claim, Measured, Quote
-from experiments.claims.figures import AMBIGUOUS
+from gfl.shapes.side_labels import AMBIGUOUS
 
 UNKNOWN = "nobody knows where the sides of what a photograph shows may lie, and how likely"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from experiments.claims.declare import ABOVE, BELOW, Claim, Measured, Quote
-from experiments.claims.figures import COUNTERPARTS, SETS
+from experiments.named import COUNTERPARTS, SETS
 
 WEAK = 0.4  # of a correlation: under it. Evans, Straightforward Statistics (1996)
 

@@ -1,4 +1,4 @@
-"""What a table of the paper is made of: columns, groups, rows, and the numbers it prints."""
+"""The parts of a table of the paper: columns, groups, rows, and the numbers it prints."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Row:
 
     @property
     def is_extra(self) -> bool:
-        """Whether the row is not the paper's: one of ``experiments.tables.extra``."""
+        """Return whether the row is not the paper's: one of ``experiments.tables.extra``."""
         return not self.published
 
 
@@ -69,7 +69,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Cell:
-    """Where a row meets a group: one experiment and the figures published for it, if any."""
+    """A row in a group: one experiment and the figures published for it, if any."""
 
     row: Row
     group: Group
@@ -159,7 +159,7 @@ class Table:
         return ""
 
     def _names(self, row: Row) -> set[str]:
-        """What a person may call a row and its cells."""
+        """Return the names of a row and its cells."""
         return {row.key, *(f"{row.key}/{group.name}" for group in self.groups if group.name)}
 
     @property
@@ -167,7 +167,7 @@ class Table:
         return self.name.replace("-", " ").capitalize()
 
     def runs_at(self, profile: str) -> bool:
-        """Whether the rows are run at a profile of this name."""
+        """Return whether the rows are run at a profile of this name."""
         return self.profiles is None or profile in self.profiles
 
     def baseline_of(self, cell: Cell) -> Cell | None:

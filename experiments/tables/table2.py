@@ -1,11 +1,9 @@
 """Table 2: the study on DFL."""
 
+from experiments.named import GAUSSIAN
 from experiments.tables.declare import Row, Table
 from experiments.tables.table1 import BASES, FCOS_AND_ATSS, ON_FCOS, SIX
 from gfl.experiment import Experiment
-
-# Its weight: inferred, and chosen by a sweep of its own (results/tuning/laptop-gaussian.md).
-GAUSSIAN = Experiment(boxes="gaussian", likelihood_weight=1 / 4)
 
 TABLE_2A = Table(
     name="table-2a",

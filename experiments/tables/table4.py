@@ -86,9 +86,9 @@ TABLE = Table(
     missing="stands in the paper where neither models nor timings were available",
     note=(
         "The first ten rows are multi-stage detectors, the others one-stage. The paper's AP is of "
-        "test-dev, which COCO's server alone can compute, a run's of minival; python -m "
-        "experiments test-dev writes the file that the server takes. DCN is the second version, "
-        "in stages c3 to c5, as in the authors' code."
+        "test-dev, which COCO's server alone can compute, a run's of minival; gfl test-dev "
+        "writes the file that the server takes. DCN is the second version, in stages c3 to c5, as "
+        "in the authors' code."
     ),
     profiles=(PAPER_SCALE,),
 )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from gfl.shapes.draws import Draws
 
 SIDES = ("left", "top", "right", "bottom")
 Kind = Literal["sharp", "blurred", "shadow", "occluded"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+SHARP, AMBIGUOUS = KINDS[0], KINDS[1:]
 
 # A Gaussian label further out than this is drawn again, so that boxes stay in the image and keep
 # a least size. It concerns one label in 16 000.

@@ -5,11 +5,16 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import recorded
 
+from analysis.claims.verdict_on_paper import Printed, PrintedCheck
+from analysis.claims.verdict_on_paper import Verdict as OnPaper
+from analysis.claims.verdict_on_runs import Tried, TriedCheck
+from analysis.claims.verdicts import AtProfile, SeedNoise, Trial
+from analysis.stats.correction import P, Verdict
 from experiments import matrix, profiles
+from experiments.claims.declare import ABOVE, Claim, Quote, TextCheck
 from experiments.tables import catalogue
 from gfl.records.record import METRICS, Store
 
@@ -54,58 +59,30 @@ def fill(store: Store) -> tuple[str, ...]:
     return tuple(ids)
 
 
-def claims(store: Store, ids: tuple[str, ...]) -> dict[str, Any]:
+def claims(store: Store, ids: tuple[str, ...]) -> Trial:
     """Three claims, one of each kind of verdict."""
     paths = {id: store.reference_path("laptop", id) for id in ids}
     sums = {id: json.loads(path.read_text())["sha256"] for id, path in paths.items()}
-    verdicts = (
-        ("holds", "supported", 0.004, 1.5),
-        ("holds in part", "refuted", 0.03, -2.0),
+    verdicts: tuple[tuple[OnPaper, Verdict, P | None, float | None], ...] = (
+        ("holds", "supported", P(0.004, 0.996), 1.5),
+        ("holds in part", "refuted", P(0.97, 0.03), -2.0),
         ("does not hold", "untested", None, None),
     )
-    return {
-        "schema": 1,
-        "correction": f"Holm {EVIL}",
-        "noise_of_the_paper": "one training each",
-        "profiles": {
-            "laptop": {"records": sums, "seed_noise": {"AP": {"spread": 0.5}}, "tested": 2}
-        },
-        "claims": [_claim(f"claim-{i}", *verdict, ids) for i, verdict in enumerate(verdicts)],
-        "text_checks": [
-            {
-                "id": "same-row",
-                "one": {"text": f"39.2 {EVIL}", "place": "Table 1(a)"},
-                "other": {"text": "39.2", "place": "Table 3"},
-                "finding": "agree",
-                "why": "one model",
-            }
-        ],
-    }
-
-
-def _claim(
-    id: str, printed: str, ours: str, p: float | None, value: float | None, ids: tuple[str, ...]
-) -> dict[str, Any]:
-    ends = (None, None) if value is None else (value - 1, value + 1)
-    label = f"QFL − none, AP {EVIL}"
-    check = {"label": label, "value": value, "low": ends[0], "high": ends[1], "seeds": [0, 1]}
-    check |= {"bounds": [0.0, None], "p_holds": p, "p_fails": None if p is None else 1 - p}
-    paper = {"label": label, "value": 0.7, "low": 0.0, "high": None, "state": "holds"}
-    return {
-        "id": f"{id}{EVIL}",
-        "says": f"What {id} says {EVIL}",
-        "refuted_by": "a lower AP",
-        "note": EVIL,
-        "quotes": [{"text": f"QFL is better {EVIL}", "place": "Section 4"}],
-        "printed": {"verdict": printed, "where": EVIL, "checks": [paper]},
-        "ours": {
-            "laptop": {
-                "verdict": ours,
-                "why": EVIL,
-                "p": p,
-                "p_corrected": p,
-                "deciding": None if p is None else 0,
-                "checks": [check | {"runs": [*ids[:2], EVIL], "missing": "", "how": ""}],
-            }
-        },
-    }
+    printed, tried, declared = {}, {}, []
+    for i, (paper, ours, p, value) in enumerate(verdicts):
+        id, label = f"claim-{i}{EVIL}", f"QFL − none, AP {EVIL}"
+        quote = Quote(f"QFL is better {EVIL}", "Section 4")
+        declared.append(Claim(id, (quote,), f"What claim-{i} says {EVIL}", "a lower AP", (), EVIL))
+        check = PrintedCheck(label, 0.7, ABOVE, 0.3, "holds")
+        printed[id] = Printed(paper, EVIL, (check,))
+        ends = None if value is None else (value - 1, value + 1)
+        runs = (*ids[:2], EVIL)
+        missing = "" if p else f"no run {EVIL}"
+        one = TriedCheck(label, ABOVE, value, ends, p, (0, 1), runs, missing)
+        tried[id] = Tried(ours, EVIL, (one,), p and min(p.holds, p.fails), p and p.holds)
+    noise = {"AP": SeedNoise(0.5, 1, 3, None)}
+    text = TextCheck(
+        "same-row", Quote(f"39.2 {EVIL}", "Table 1(a)"), Quote("39.2", "Table 3"), "agree", "one"
+    )
+    at = AtProfile(LAPTOP, sums, noise, tried)
+    return Trial("results", tuple(declared), (text,), printed, {"laptop": at})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,6 +20,7 @@ from reported import LAPTOP
 from analysis.audit import artefacts, strict
 from analysis.claims import verdict_on_paper
 from analysis.claims.render import files
+from analysis.claims.stored import as_json
 from analysis.claims.verdicts import trial
 from analysis.errors.runs import row_name
 from analysis.figures import FIGURES
@@ -33,7 +33,7 @@ from analysis.tables import fill as filling
 from analysis.tables.layout import Sheet, sheet
 from analysis.tables.notes import NOT_PAPERS
 from cli import spread
-from cli.analysis import main
+from cli.main import main
 from experiments import profiles
 from experiments.claims import CLAIMS
 from experiments.claims.declare import At
@@ -224,7 +224,7 @@ def test_the_report_shows_it_and_is_held_against_the_papers_runs(
     for name in catalogue.TABLES:
         monkeypatch.setitem(catalogue.TABLES, name, catalogue.PAPERS[name])
     ids = reported.fill(store)
-    (store.results / "claims.json").write_text(json.dumps(reported.claims(store, ids)))
+    (store.results / "claims.json").write_text(as_json(reported.claims(store, ids)))
     text = html(LAPTOP, store, own=False)
     assert "not in the paper" not in text
     declare("table-3", monkeypatch)

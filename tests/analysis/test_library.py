@@ -18,10 +18,10 @@ from analysis.library import Library, MissingRuns, coco_results
 from experiments import checkout, profiles
 from experiments.committed_predictions import SHOWN, committed
 from experiments.matrix import plan
+from experiments.named import GFL
 from experiments.promote import promote
 from experiments.queue.worker import ROOT
 from experiments.tables import catalogue
-from experiments.tables.table3 import GFL
 from gfl.errors import UserError
 from gfl.experiment import Experiment
 from gfl.predictions import schema
@@ -106,7 +106,7 @@ def test_locations_may_stay_out_of_the_reference(
         reference.locations(GFL, SMOKE)
     assert len(reference.need([GFL, RETINA], SMOKE, files=[DETECTIONS])) == 2
     (store.reference_predictions("smoke", run_id(GFL, SMOKE, 0)) / DETECTIONS).unlink()
-    with pytest.raises(MissingRuns, match="has no detections in the reference: python -m"):
+    with pytest.raises(MissingRuns, match="has no detections in the reference: gfl predict"):
         reference.detections(GFL, SMOKE)
 
 
@@ -122,7 +122,7 @@ def test_a_run_that_has_its_matches_alone_was_not_predicted_for(store: Store) ->
     record = RunRecord.load(path)
     (path.parent / MATCHES).write_bytes(b"")
     replace(record, predictions={MATCHES: "0" * 64}).save(path)
-    with pytest.raises(MissingRuns, match="has no predictions on this machine: python -m"):
+    with pytest.raises(MissingRuns, match="has no predictions on this machine: gfl predict"):
         own(store).locations(GFL, SMOKE)
     with pytest.raises(MissingRuns, match="has no predictions on this machine"):
         own(store).need([GFL], SMOKE)
@@ -178,7 +178,7 @@ def test_a_missing_run_is_named_with_its_command(store: Store) -> None:
         own(store).detections(JOINT, SMOKE, seed=3)
     assert raised.value.runs == (id,)
     assert str(raised.value) == (
-        f"{id} is not finished on this machine: python -m experiments run {id} --profile smoke"
+        f"{id} is not finished on this machine: gfl run {id} --profile smoke"
     )
     with pytest.raises(MissingRuns, match="not among the reference records"):
         own(store, "results").record(JOINT, SMOKE)
@@ -187,7 +187,7 @@ def test_a_missing_run_is_named_with_its_command(store: Store) -> None:
 def test_a_run_without_predictions_is_named_with_its_command(store: Store) -> None:
     id = run_id(Experiment(), SMOKE, 0)
     assert own(store).record(Experiment(), SMOKE).id == id
-    with pytest.raises(MissingRuns, match=f"experiments predict {id} --profile smoke"):
+    with pytest.raises(MissingRuns, match=f"gfl predict {id} --profile smoke"):
         own(store).locations(Experiment(), SMOKE)
     path = store.run_dir("smoke", run_id(JOINT, SMOKE, 0)) / DETECTIONS
     path.unlink()
@@ -223,7 +223,8 @@ def test_ground_truth_is_that_of_the_drawn_data_set(store: Store, drawn: Path) -
     place, spec = own(store), SMOKE.dataset
     assert spec is not None
     truth = place.ground_truth(SMOKE)
-    assert [path.suffix for path in drawn.iterdir()] == [".json"]  # kept, and no image drawn
+    files = [path for path in drawn.rglob("*") if path.is_file()]
+    assert [path.suffix for path in files] == [".json"]  # kept, and no image drawn
     embedded.write(spec, worker.embedded_root(spec), workers=1)
     path = worker.embedded_root(spec) / "annotations/instances_val2017.json"
     content = json.loads(path.read_text())
@@ -245,7 +246,7 @@ def test_ground_truth_is_that_of_the_drawn_data_set(store: Store, drawn: Path) -
 
 def test_kept_annotations_that_are_damaged_are_made_anew(store: Store, drawn: Path) -> None:
     first = own(store).ground_truth(SMOKE)
-    (kept,) = drawn.iterdir()
+    (kept,) = (drawn / "cache").iterdir()
     for damage in (kept.read_text()[:-5], kept.read_text().replace("sharp", "blunt"), "{}"):
         kept.write_text(damage)
         library._ground_truth.cache_clear()

@@ -14,11 +14,9 @@ from experiments.claims.declare import (
     At,
     Contrast,
     Identity,
-    Measured,
     Quote,
     TextCheck,
 )
-from experiments.claims.figures import WANTED
 from experiments.claims.quality import COLUMNS
 from experiments.claims.together import ENVELOPE, rival
 from experiments.profiles import PROFILES
@@ -125,11 +123,6 @@ def test_contrasts_are_differences_of_printed_figures() -> None:
             assert sum(factor for factor, _ in check.terms) == pytest.approx(0)
             assert len({at.column for _, at in check.terms}) == 1
             assert all(at.published is not None for _, at in check.terms)
-
-
-def test_quantities_are_defined_and_each_is_used() -> None:
-    used = {check.quantity for _, check in CHECKS if isinstance(check, Measured)}
-    assert used == set(WANTED)
 
 
 def test_all_counterparts_are_compared() -> None:

@@ -10,19 +10,19 @@ import json
 import numpy as np
 
 from analysis.claims.identities import IDENTITIES
-from analysis.figures import fig5
 from analysis.figures.simulation import TARGETS, methods, simulate
 from analysis.measures.densities import Atoms, wasserstein
 from analysis.measures.distributions import widths
-from analysis.measures.quantity import rank_correlation
+from analysis.measures.one_mean import one_mean
 from analysis.stats import uncertainty
-from analysis.stats.statistics import spearman
+from analysis.stats.bootstrap import Replicates, replicate
+from analysis.stats.statistics import rank_correlation, spearman
 from gfl.predictions.matching import match
 
 IMAGES, OBJECTS = 40, 4
 
 
-def run(rng: np.random.Generator) -> uncertainty.Replicates:
+def run(rng: np.random.Generator) -> Replicates:
     """Objects and detections that are moved at random, evaluated on resampled images."""
     images = [{"id": i, "file_name": "", "width": 300, "height": 300} for i in range(IMAGES)]
     boxes = rng.uniform(40, 150, (IMAGES * OBJECTS, 4))
@@ -37,7 +37,7 @@ def run(rng: np.random.Generator) -> uncertainty.Replicates:
         for one in objects
     ]  # fmt: skip
     dataset = {"images": images, "annotations": objects, "categories": [{"id": 1, "name": "a"}]}
-    return uncertainty.replicate(match(dataset, detections), np.random.default_rng(0), 50)
+    return replicate(match(dataset, detections), np.random.default_rng(0), 50)
 
 
 def main() -> None:
@@ -55,7 +55,7 @@ def main() -> None:
             [simulate(m, TARGETS)[["error_strides", "worst_strides"]] for m in methods()]
         ),
         "identities": [compute() for compute in IDENTITIES.values()],
-        "distributions": np.stack(list(fig5.one_mean().values())),
+        "distributions": np.stack(list(one_mean().values())),
         "resampled": np.stack([r.resampled for one in runs for r in one.values()]),
         "estimate": [estimate.value, *estimate.interval, estimate.p_above(0.5)],
         "correlations": [spearman(x, y), rank_correlation(x, y)(rng.poisson(1, len(x)))],

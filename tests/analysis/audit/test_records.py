@@ -13,7 +13,7 @@ from analysis.audit import artefacts, records, strict
 from analysis.audit.findings import Finding
 from analysis.pool import quiet
 from experiments import profiles
-from experiments.tables.table3 import GFL
+from experiments.named import GFL
 from gfl.experiment import Experiment
 from gfl.predictions.schema import DETECTIONS
 from gfl.records.record import RunRecord, Store, run_id

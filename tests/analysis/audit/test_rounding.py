@@ -20,7 +20,7 @@ from recorded import of
 
 from analysis.audit.findings import compare
 from analysis.audit.rounding import DOUBLES, FITS, moved, variants
-from analysis.stats.uncertainty import Difference
+from analysis.stats.uncertainty import Estimate
 from experiments import profiles
 from experiments.matrix import plan
 from experiments.queue.worker import ROOT
@@ -69,8 +69,8 @@ def test_an_altered_last_digit_is_not(number, by) -> None:
 
 
 def test_all_that_is_computed_is_moved_and_nothing_else() -> None:
-    difference = Difference(2.0, (-4.0, 8.0), (0, 1))
-    assert moved(difference, 1.5) == Difference(3.0, (-6.0, 12.0), (0, 1))
+    difference = Estimate(2.0, (-4.0, 8.0), (0, 1))
+    assert moved(difference, 1.5) == Estimate(3.0, (-6.0, 12.0), (0, 1))
     assert moved({0.5: [1.0, 2, "3.0", None, True]}, 2) == {0.5: [2.0, 2, "3.0", None, True]}
     frame = pd.DataFrame({"f": [1.0, np.inf, np.nan], "i": [1, 2, 3], "s": ["a", "b", "c"]})
     expected = frame.assign(f=[2.0, np.inf, np.nan])

@@ -22,8 +22,8 @@ from analysis.library import KEPT, Library, MissingRuns, coco_results
 from analysis.measures import errors
 from analysis.measures.evidence import Evidence, gather
 from analysis.pool import quiet
-from analysis.stats.replicates import evaluate
-from cli.analysis import main
+from analysis.stats.bootstrap import of_detections
+from cli.main import main
 from experiments.matrix import plan
 from experiments.profiles import COCO, SMOKE
 from experiments.tables import catalogue
@@ -266,7 +266,7 @@ def test_replicates_are_those_of_detections_and_ground_truth(
     np.testing.assert_array_equal(stored.images, sorted(i["id"] for i in dataset["images"]))
     assert stored.weights.shape == (1000, len(dataset["images"]))
     for experiment in stored.records:
-        made = evaluate(dataset, library.detections(experiment, COCO, 0))
+        made = of_detections(dataset, library.detections(experiment, COCO, 0))
         kept = stored.figures[experiment][0]
         np.testing.assert_array_equal(kept.resampled, made.resampled)
         np.testing.assert_array_equal(kept.figures, made.figures)
@@ -309,7 +309,7 @@ def test_what_is_missing_is_one_line(at_coco: Store) -> None:
     library = Library(at_coco)
     evidence = gather(library, COCO)
     assert evidence.figures == {}
-    with pytest.raises(MissingRuns, match=f"{ID} has no matches .*: python -m experiments predict"):
+    with pytest.raises(MissingRuns, match=f"{ID} has no matches .*: gfl predict"):
         evidence.seeds([QFL])
     with pytest.raises(MissingRuns, match="has no matches"):
         library.matches(QFL, COCO)

@@ -122,7 +122,7 @@ def test_what_changes_is_named(store: Store, monkeypatch: pytest.MonkeyPatch) ->
     ],
 )
 def test_the_audit_says_which_came_first(found: Registered | None, said: str) -> None:
-    assert wording.registered(AtProfile(PHOTOS, {}, {}, {}, found)) == said
+    assert wording.registered(AtProfile(PHOTOS, {}, {}, {}, registered=found)) == said
 
 
 def test_a_damaged_registration_is_one_line(store: Store) -> None:

@@ -6,12 +6,14 @@ import io
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from analysis.claims import wording
 from analysis.claims.render import files
+from analysis.claims.stored import as_json, read
 from analysis.claims.terminal import show
 from analysis.claims.verdict_on_paper import Printed, PrintedCheck
 from analysis.claims.verdict_on_runs import Tried, TriedCheck
@@ -19,6 +21,7 @@ from analysis.claims.verdicts import AtProfile, SeedNoise, Trial
 from analysis.stats.correction import P
 from experiments.claims.declare import Claim, Identity, Quote, TextCheck
 from experiments.profiles import LAPTOP
+from gfl.records.record import RecordError
 
 ABOVE = (0.0, math.inf)
 
@@ -28,7 +31,7 @@ def made() -> Trial:
     better = TriedCheck(
         "A − B | AP*", ABOVE, 0.8300000001, (0.31, 1.35), P(1e-9, 1.0), (0, 1), ("a-s0", "b-s0")
     )
-    lacking = TriedCheck("C − D", ABOVE, missing="C is not there: python -m experiments run C")
+    lacking = TriedCheck("C − D", ABOVE, missing="C is not there: gfl run C")
     exact = TriedCheck("the least of it", (-1e-9, 1e-9), 3e-17, how="of the equations alone")
     claims = [
         _claim("clear", "A is <b>better</b> than B"),
@@ -79,6 +82,40 @@ def test_the_json_is_the_schema_that_the_report_reads(made: Trial) -> None:
     assert content["text_checks"][0]["finding"] == "disagree"
 
 
+def test_the_json_is_read_back_as_the_objects_it_was_written_of(
+    made: Trial, tmp_path: Path
+) -> None:
+    path = tmp_path / "claims.json"
+    path.write_text(as_json(made))
+    found = read(path)
+    assert as_json(found) == as_json(made)
+    assert found.profiles["laptop"].tested == 1
+    clear, exact = (found.profiles["laptop"].tried[id] for id in ("clear", "exact"))
+    assert clear.checks[0].bounds == ABOVE
+    assert clear.deciding == clear.checks[0]
+    assert exact.is_of_equations
+    assert not clear.is_of_equations
+
+
+def test_the_committed_json_is_read_back_to_the_byte() -> None:
+    path = Path(__file__).parents[3] / "results" / "claims.json"
+    assert as_json(read(path)) == path.read_text(encoding="utf-8")
+
+
+def test_of_equal_p_values_the_check_that_was_said_to_decide_decides() -> None:
+    one, other = (TriedCheck(name, ABOVE, -1.0, p=P(1.0, 0.0)) for name in "ab")
+    assert Tried("refuted", "", (one, other)).deciding == one
+    assert Tried("refuted", "", (one, other), decided_by=1).deciding == other
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"schema": 2}', '{"schema": 1, "claims": [{}]}'])
+def test_what_is_not_such_a_file_is_refused(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "claims.json"
+    path.write_text(text)
+    with pytest.raises(RecordError):
+        read(path)
+
+
 def test_the_last_digits_of_a_machine_do_not_show(made: Trial) -> None:
     """Another machine's numbers differ by an ulp or by a few: the files do not."""
     found = made.profiles["laptop"].tried["clear"]
@@ -102,7 +139,7 @@ def test_the_document_has_every_claim_with_both_verdicts(made: Trial) -> None:
     row = "above 0 | +1.00, holds | +0.83 [+0.31, +1.35] | < 0.0001 | 1.0000 | 0 1 |"
     assert f"| A − B \\| AP\\* | {row}" in text
     assert "exact | exact" in text
-    assert "python -m experiments run C" in text
+    assert "gfl run C" in text
     assert "### one-or-two: disagree" in text
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert all(row.endswith("|") for row in rows)

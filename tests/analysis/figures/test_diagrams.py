@@ -4,8 +4,8 @@ import pytest
 
 import gfl.register  # noqa: F401  before the head: it quiets what mmdet says when imported
 from analysis.figures import diagram, fig1, fig4, fig6
+from experiments.named import GFL
 from experiments.tables.table1 import TABLE_1A
-from experiments.tables.table3 import GFL
 from gfl.experiment import Experiment
 from gfl.head import AblationHead
 from gfl.quality import USAGES

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from analysis.figures import fig5, fig5a, fig5b, fig5c
+from analysis.measures.one_mean import dfl, least_dfl, one_mean
 from experiments.tables.table1 import TABLE_1C
 
 
@@ -28,14 +29,14 @@ def test_qfl_at_a_quarter_by_hand(beta):
 def test_dfls_least_is_the_linear_split_and_all_have_one_mean(library, smoke):
     split = np.full(17, 1e-12)
     split[6], split[7] = 0.7, 0.3  # 6.3 lies .3 above bin 6
-    assert fig5.dfl(split / split.sum()) == pytest.approx(fig5.least_dfl())
-    assert fig5.least_dfl() == pytest.approx(-0.7 * math.log(0.7) - 0.3 * math.log(0.3))
+    assert dfl(split / split.sum()) == pytest.approx(least_dfl())
+    assert least_dfl() == pytest.approx(-0.7 * math.log(0.7) - 0.3 * math.log(0.3))
     numbers = fig5b.plate(library, smoke).numbers
     for _, one in numbers.groupby("distribution"):
         assert one.probability.sum() == pytest.approx(1)
         assert one.probability @ one.x_strides == pytest.approx(6.3)
     losses = numbers.groupby("distribution").dfl_nats.first()
-    assert fig5.least_dfl() < losses["narrow"] < losses["wide"] < losses["two-peaked"]
+    assert least_dfl() < losses["narrow"] < losses["wide"] < losses["two-peaked"]
 
 
 def test_dfl_of_what_is_drawn_is_eq_6(library, smoke):
@@ -47,7 +48,7 @@ def test_dfl_of_what_is_drawn_is_eq_6(library, smoke):
 
 
 def test_two_peaked_has_two_peaks():
-    p = fig5.one_mean()["two-peaked"]
+    p = one_mean()["two-peaked"]
     inner = p[1:-1]
     assert ((inner > p[:-2]) & (inner > p[2:])).sum() == 2
     assert p[6] + p[7] < 0.01  # and next to nothing at the mean

@@ -9,14 +9,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.figures.ambiguity import by_gap, distances, sides
+from analysis.figures.ambiguity import by_gap, distances
 from analysis.figures.calibration import curve
-from analysis.figures.fig2 import Scores, background, correlations, decoded
+from analysis.figures.fig2 import Scores, correlations, decoded
 from analysis.figures.fig3 import picked
 from analysis.figures.fig7 import measured, published
 from analysis.figures.simulation import CHANNELS, START, Method, methods, simulate
 from analysis.library import Locations
+from analysis.measures.background import background
 from analysis.measures.best_positives import best_of
+from analysis.measures.sides import sides
 from gfl.experiment import Experiment
 from gfl.shapes.side_labels import SIDES
 
@@ -123,7 +125,8 @@ def test_background_is_neither_positive_nor_near_an_object_nor_classified():
             "iou": [0.0, 0.0, 0.0, 0.0, 0.0, 0.5],
         }
     )
-    assert background(frame).quality_score.tolist() == [0.9, 0.8]
+    assert background(frame).quality_score.tolist() == [0.7, 0.8, 0.9]
+    assert background(frame, one_an_image=True).quality_score.tolist() == [0.9, 0.8]
 
 
 def test_decoded_boxes_and_correlations():

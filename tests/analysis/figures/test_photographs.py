@@ -18,6 +18,8 @@ from PIL import Image
 
 from analysis import photographs
 from analysis.audit import artefacts
+from analysis.claims.stored import as_json
+from analysis.claims.verdicts import AtProfile, Trial
 from analysis.figures import FIGURES, fig3, fig5c, fig9
 from analysis.figures.figure import photographed_name
 from analysis.library import Library
@@ -25,11 +27,11 @@ from analysis.measures.best_positives import best_labelled, labels
 from analysis.notebook import display
 from analysis.photographs import NotInData
 from analysis.report import html
-from cli.analysis import main
+from cli.main import main
 from experiments import profiles
+from experiments.named import GFL
 from experiments.profiles import PHOTOS
 from experiments.queue.worker import ROOT
-from experiments.tables.table3 import GFL
 from gfl.data import photos
 from gfl.errors import UserError
 from gfl.records.record import Store
@@ -83,7 +85,7 @@ def test_all_is_drawn_that_can_be_and_no_photograph_is_published(
     last = said.out.splitlines()[-1]
     assert last.startswith("figures 2a, 3, 8 are drawn without the photographs, which are not here")
     (line,) = said.err.splitlines()
-    assert line.startswith("analysis: figure ambiguity is not drawn: it needs the known distrib")
+    assert line.startswith("gfl: figure ambiguity is not drawn: it needs the known distrib")
     names = {f"fig{name}.{kind}" for name in figures for kind in ("csv", "pdf", "png")}
     names -= {f"figambiguity.{kind}" for kind in ("csv", "pdf", "png")}
     assert {path.name for path in without.iterdir()} == names
@@ -128,7 +130,7 @@ def test_a_run_that_is_missing_is_a_failure_and_what_no_run_gives_is_none(
     lines = capsys.readouterr().err.splitlines()
     lacking = [line.split()[2] for line in lines]
     assert lacking == ["2a", "2b", "3", "5c", "8", "9", "ambiguity", "calibration"]
-    assert all("python -m experiments run" in line for line in lines if "ambiguity" not in line)
+    assert all("gfl run" in line for line in lines if "ambiguity" not in line)
     assert call(empty, "figure", "ambiguity") == 2
     assert capsys.readouterr().err.count("\n") == 1
 
@@ -242,10 +244,10 @@ def test_errors_need_no_ground_truth(store: Store, capsys: pytest.CaptureFixture
 def test_the_report_says_why_and_without_what(store: Store, tmp_path: Path) -> None:
     ids = store.reference_ids("photos")
     sums = {id: json.loads(store.reference_path("photos", id).read_text())["sha256"] for id in ids}
-    claims = {"schema": 1, "correction": "Holm", "noise_of_the_paper": "", "claims": [],
-              "text_checks": []}  # fmt: skip
-    at = {"photos": {"records": sums, "seed_noise": {}, "tested": 0}}
-    (store.results / "claims.json").write_text(json.dumps(claims | {"profiles": at}))
+    at = AtProfile(PHOTOS, sums, {}, {})
+    (store.results / "claims.json").write_text(
+        as_json(Trial("results", (), (), {}, {"photos": at}))
+    )
     folder = store.results / "figures" / "photos"
     folder.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (80, 40), "white").save(folder / "fig2a.png")

@@ -18,23 +18,23 @@ from analysis.measures.distributions import nearest_mass, widths
 from analysis.measures.errors import ap50, matches_of
 from analysis.measures.evidence import Evidence
 from analysis.measures.labels import effect_size
-from analysis.measures.quantities import QUANTITIES
+from analysis.measures.quantities import QUANTITIES, find
 from analysis.measures.quantity import (
     Replicated,
     Seen,
     combined,
+    custom_quantity,
     of_sums,
     of_weights,
-    rank_correlation,
     share,
 )
 from analysis.measures.scores import overtakes, unruly
 from analysis.stats.correction import of_check
+from analysis.stats.statistics import rank_correlation
 from experiments.claims import CLAIMS
 from experiments.claims.declare import Measured
-from experiments.claims.figures import WANTED
+from experiments.named import DFL, GENERAL, GFL
 from experiments.profiles import LAPTOP
-from experiments.tables.table3 import GFL
 from gfl.experiment import Experiment
 from gfl.predictions.error_kinds import KINDS, Sorted
 from gfl.predictions.overlaps import Found, Truth
@@ -57,10 +57,29 @@ def few(tmp_path: Path) -> Evidence:
     return Evidence(library, replace(LAPTOP, dataset=data), {}, {})
 
 
-def test_every_wanted_quantity_is_measured_and_no_other() -> None:
-    assert set(QUANTITIES) == set(WANTED)
+def test_claims_name_quantities_that_are_declared_and_each_is_claimed() -> None:
     named = {c.quantity for claim in CLAIMS for c in claim.checks if isinstance(c, Measured)}
-    assert named <= set(QUANTITIES)
+    for name in sorted(named):
+        assert find(name).name == name  # an unknown one is answered with the nearest
+    assert named == set(QUANTITIES)
+
+
+def test_an_unknown_quantity_is_answered_with_the_nearest() -> None:
+    with pytest.raises(KeyError, match=r"did you mean 'iou-label-above-0\.4'"):
+        find("iou-label-above-0.5")
+
+
+def test_a_name_is_declared_once() -> None:
+    with pytest.raises(ValueError, match="has a quantity 'joint-scores-apart'"):
+        custom_quantity("joint-scores-apart", "another")(lambda _: pytest.fail("never measured"))
+    assert find("joint-scores-apart").definition.startswith("joint: the greatest")
+
+
+def test_a_quantity_says_whose_runs_it_is_measured_on() -> None:
+    difference = find("nearest-mass-dfl-minus-general")
+    assert difference.experiments == (DFL, GENERAL)
+    assert difference.module == "analysis.measures.distributions"
+    assert find("overhead-gfl").experiments == ()
 
 
 @settings(deadline=None, max_examples=50)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,6 +10,7 @@ import pytest
 from PIL import Image
 from reported import EVIL, LAPTOP, Made, claims, fill
 
+from analysis.claims.stored import as_json
 from analysis.report import html, runs
 from gfl.records.record import Store
 
@@ -21,7 +21,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
     results = tmp_path_factory.mktemp("report") / "results"
     store = Store(results.parent / "runs", results)
     ids = fill(store)
-    (results / "claims.json").write_text(json.dumps(claims(store, ids)))
+    (results / "claims.json").write_text(as_json(claims(store, ids)))
     figures = results / "figures" / "laptop"
     figures.mkdir(parents=True)
     Image.new("RGB", (80, 40), "white").save(figures / "fig2b.png")

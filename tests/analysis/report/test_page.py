@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 from reported import EVIL, LAPTOP, Made, claims, fill
 
+from analysis.claims.stored import as_json
 from analysis.report import html, write
 from analysis.report.evidence import read
 from analysis.report.page import made_of
-from cli import analysis as command
+from cli.main import main
 from experiments.tables import catalogue
 from gfl.errors import UserError
 from gfl.records.record import Store
@@ -137,7 +138,7 @@ def test_the_committed_report_is_of_what_is_committed() -> None:
 def test_what_a_page_is_made_of_changes_with_every_file(store: Store) -> None:
     ids = fill(store)
     path = store.results / "claims.json"
-    path.write_text(json.dumps(claims(store, ids)))
+    path.write_text(as_json(claims(store, ids)))
     before = made_of("laptop", store, own=False)
     assert before == made_of("laptop", store, own=False)
     path.write_text(path.read_text() + " ")
@@ -175,24 +176,24 @@ def test_claims_must_be_there_and_of_these_records(
     ids = fill(store)
     path = store.results / "claims.json"
     with pytest.raises(UserError, match=r"claims\.json is not there: make audit"):
-        read(path, "laptop", store, False, ids, set())
-    content = claims(store, ids)
+        read(path, "laptop", store, False, ids)
+    content = json.loads(as_json(claims(store, ids)))
     path.write_text(json.dumps(content))
-    assert len(read(path, "laptop", store, False, ids, set()).claims) == 3
+    assert len(read(path, "laptop", store, False, ids).claims) == 3
     content["profiles"]["laptop"]["records"][ids[0]] = "0" * 64
     path.write_text(json.dumps(content))
     arguments = ["report", "--results", str(store.results), "--runs", str(store.runs)]
-    assert command.main(arguments) == 2
+    assert main(arguments) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("analysis: ")
+    assert line.startswith("gfl: ")
     assert line.endswith(f"is of other records of {ids[0]}: make audit writes it anew")
     content["profiles"] = {}
     path.write_text(json.dumps(content))
     with pytest.raises(UserError, match=f"does not try {ids[0]}, .*: make audit"):
-        read(path, "laptop", store, False, ids, set())
+        read(path, "laptop", store, False, ids)
     path.write_text('{"schema": 1, "profiles": {}, "claims": [{}]}')
     with pytest.raises(UserError, match="make audit"):
-        read(path, "smoke", store, False, [], set())
+        read(path, "smoke", store, False, [])
 
 
 def test_a_report_has_its_file(made: Made, tmp_path: Path) -> None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,12 +12,16 @@ import recorded
 from PIL import Image
 from reported import LAPTOP, fill
 
+from analysis.claims import stored
+from analysis.claims.verdict_on_runs import TriedCheck
 from analysis.report import bundle, evidence, pictures, speed
 from analysis.report.checks import as_printed, bounds_text, joined, number, p_text
 from analysis.report.drawn import Scale, curve, scale, strip
 from analysis.report.formulas import plain
 from analysis.report.table_views import Gap, Row, command, identifier, paper_title, signed, views
+from analysis.stats.correction import P
 from experiments import profiles
+from experiments.claims.declare import ABOVE
 from experiments.tables import catalogue
 from gfl.records.record import Store
 
@@ -108,10 +110,10 @@ def test_numbers_as_they_are_printed() -> None:
 
 
 def test_checks_of_one_kind_share_a_scale() -> None:
-    def check(label: str, value: float, how: str = "") -> dict[str, Any]:
-        return {"label": label, "value": value, "bounds": [0.0, None], "how": how, "p_holds": 0.5}
+    def check(label: str, value: float, how: str = "") -> TriedCheck:
+        return TriedCheck(label, ABOVE, value, p=P(0.5, 0.5), how=how)
 
-    def scale_of(*ours: dict[str, Any]) -> Scale | None:
+    def scale_of(*ours: TriedCheck) -> Scale | None:
         return joined([], ours, set(), why="")[0]
 
     assert scale_of(check("a", 0.1), check("b", 9.0)) is not None  # both AP
@@ -122,19 +124,19 @@ def test_checks_of_one_kind_share_a_scale() -> None:
 def test_the_deciding_checks_are_those_of_the_document() -> None:
     """Every claim's effect in the report is the one that claims.md shows."""
     results = Path(__file__).parents[3] / "results"
-    content = json.loads((results / "claims.json").read_text(encoding="utf-8"))
+    trial = stored.read(results / "claims.json")
     lines = (results / "claims.md").read_text(encoding="utf-8").splitlines()
     rows = [cells for cells in map(_cells, lines) if len(cells) >= 6]
     at_laptop = rows[0].index("laptop: effect")
     shown = {c[1].partition("]")[0][1:]: c[at_laptop] for c in rows if len(c) == len(rows[0])}
-    assert len(content["claims"]) > 50
-    for at, one in enumerate(content["claims"], 1):
-        claim = evidence.claim(one, at, "laptop", set())
-        effect = "—" if claim.lead is None else f"{claim.lead.ours} {claim.lead.interval}".strip()
-        assert effect == shown[one["id"]].replace("-", "−"), one["id"]
-        runs = [run for check in one["ours"]["laptop"]["checks"] for run in check["runs"]]
-        assert not (claim.is_of_equations and runs)
-        assert (claim.lead is None) == (claim.ours.text == "untested")
+    assert len(trial.claims) > 50
+    for index, claim in enumerate(trial.claims):
+        found = evidence.evidence(trial, index, "laptop", set())
+        effect = "—" if found.lead is None else f"{found.lead.ours} {found.lead.interval}".strip()
+        assert effect == shown[claim.id].replace("-", "−"), claim.id
+        runs = [run for check in found.on_runs.checks for run in check.runs]
+        assert not (found.on_runs.is_of_equations and runs)
+        assert (found.lead is None) == (found.ours.text == "untested")
 
 
 def _cells(line: str) -> list[str]:
@@ -143,8 +145,8 @@ def _cells(line: str) -> list[str]:
 
 def test_a_small_share_is_not_none_and_differences_have_a_sign() -> None:
     def ours(label: str, value: float, how: str = "measured") -> str:
-        one = {"label": label, "value": value, "low": value, "high": value, "p_holds": 0.5}
-        return joined([], [one | {"bounds": [0.0, None], "how": how}], set(), why="")[1][0].ours
+        one = TriedCheck(label, ABOVE, value, (value, value), P(0.5, 0.5), how=how)
+        return joined([], [one], set(), why="")[1][0].ours
 
     assert ours("a share", 0.0001) == "0.0001"
     assert ours("a share", 0.0) == "0.000"
@@ -154,7 +156,7 @@ def test_a_small_share_is_not_none_and_differences_have_a_sign() -> None:
 
 
 def test_what_is_neither_tested_nor_exact_is_not_called_exact() -> None:
-    one = {"label": "a", "value": 0.5, "bounds": [0.0, None], "how": "so", "missing": "one seed"}
+    one = TriedCheck("a", ABOVE, 0.5, how="so", missing="one seed")
     (check,) = joined([], [one], set(), why="")[1]
     assert (check.p_holds, check.ours) == ("—", "0.50")
 

@@ -11,7 +11,7 @@ import pytest
 from pycocotools.coco import COCO
 
 from analysis.library import coco_results
-from analysis.stats.replicates import Kept, meaning, replicates
+from analysis.stats.replicates import kept, replicates
 from gfl.records.record import METRICS
 from gfl.shapes import embedded
 from gfl.shapes.embedded import ShapesSpec
@@ -47,36 +47,32 @@ def test_replicates_are_kept_and_not_made_again(
         raise AssertionError("what is kept is not read")
 
     (made,) = replicates(dataset, {"one": lambda: detections}, tmp_path).values()
-    (kept,) = replicates(dataset, {"one": not_again}, tmp_path).values()
-    np.testing.assert_array_equal(made.resampled, kept.resampled)
-    assert made.draw == kept.draw
+    (again,) = replicates(dataset, {"one": not_again}, tmp_path).values()
+    np.testing.assert_array_equal(made.resampled, again.resampled)
+    assert made.draw == again.draw
     truth: Any = COCO()
     truth.dataset = dataset
     truth.createIndex()
     expected = coco_metrics(truth, coco_results(detections))
-    for name, figure in zip(METRICS, kept.figures, strict=True):
+    for name, figure in zip(METRICS, again.figures, strict=True):
         wanted = expected[name]
         assert figure == pytest.approx(np.nan if wanted is None else wanted, nan_ok=True)
 
 
 def test_what_is_kept_is_of_these_images_alone(dataset: dict, tmp_path: Path) -> None:
-    kept = Kept.of(dataset, tmp_path)
+    def path(dataset: dict, checksum: str) -> Path:
+        return kept(dataset, [checksum], tmp_path)[checksum].path
+
     moved = {**dataset, "annotations": [dict(a) for a in dataset["annotations"]]}
     moved["annotations"][0]["bbox"] = [1, 2, 3, 4]
-    assert Kept.of(moved, tmp_path).path("one") != kept.path("one")
-    assert Kept.of(dataset, tmp_path).path("one") == kept.path("one") != kept.path("other")
+    assert path(moved, "one") != path(dataset, "one")
+    assert path(dict(dataset), "one") == path(dataset, "one") != path(dataset, "other")
 
 
 def test_a_damaged_file_is_made_again(
     dataset: dict, detections: pd.DataFrame, tmp_path: Path
 ) -> None:
     (made,) = replicates(dataset, {"one": lambda: detections}, tmp_path).values()
-    Kept.of(dataset, tmp_path).path("one").write_bytes(b"no archive")
+    kept(dataset, ["one"], tmp_path)["one"].path.write_bytes(b"no archive")
     (again,) = replicates(dataset, {"one": lambda: detections}, tmp_path).values()
     np.testing.assert_array_equal(again.resampled, made.resampled)
-
-
-def test_words_about_code_change_nothing_and_code_does() -> None:
-    code = 'def f(x):\n    """Twice."""\n    return 2 * x  # doubled\n'
-    assert meaning(code) == meaning("def f(x):\n    return 2*x\n")
-    assert meaning(code) != meaning(code.replace("2", "3"))

@@ -63,7 +63,6 @@ def test_a_bootstrap_draws_images_and_not_rows():
     assert once.low < once.value < once.high
     spread = values.std() / math.sqrt(40)
     assert once.high - once.low == pytest.approx(2 * 1.96 * spread, rel=0.3)
-    assert once.text() == f"{once.value:.2f} [{once.low:.2f}, {once.high:.2f}]"
 
 
 def test_wilsons_interval_is_scipys_and_has_a_width_at_zero():

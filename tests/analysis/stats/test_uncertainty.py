@@ -7,19 +7,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm, ttest_1samp, ttest_rel
 
+from analysis.stats.bootstrap import Replicates, replicate
 from analysis.stats.uncertainty import (
-    Difference,
     Estimate,
     Figure,
     Noise,
-    Replicates,
     contrast,
     figure,
     paired,
     paired_images,
-    replicate,
     seed_noise,
 )
+from analysis.text import signed
 from gfl.predictions.matching import match
 from gfl.records.record import METRICS
 
@@ -77,17 +76,29 @@ def test_an_interval_holds_the_true_difference_as_often_as_it_says() -> None:
 
 
 def test_one_pair_has_no_interval() -> None:
-    assert paired({0: 31.0, 1: 50.0}, {0: 30.5, 2: 9.0}) == Difference(0.5, None, (0,))
+    assert paired({0: 31.0, 1: 50.0}, {0: 30.5, 2: 9.0}) == Estimate(0.5, None, (0,))
     assert paired({0: 31.0}, {1: 30.0}) is None
 
 
+def printed(found: Estimate) -> str:
+    return signed(found.value, found.interval)
+
+
 def test_it_is_printed_with_its_interval() -> None:
-    clear, unclear = Difference(0.8, (0.1, 1.5), (0, 1)), Difference(0.8, (-1.3, 2.9), (0, 1))
-    assert (clear.text, clear.is_clear) == ("+0.8 [+0.1, +1.5]", True)
-    assert (unclear.text, unclear.is_clear) == ("+0.8 [-1.3, +2.9]", False)
-    assert ((-clear).text, (-clear).is_clear) == ("-0.8 [-1.5, -0.1]", True)
-    single = Difference(0.7, None, (0,))
-    assert (single.text, single.is_clear, (-single).text) == ("+0.7", False, "-0.7")
+    clear, unclear = Estimate(0.8, (0.1, 1.5), (0, 1)), Estimate(0.8, (-1.3, 2.9), (0, 1))
+    assert (printed(clear), clear.is_clear) == ("+0.8 [+0.1, +1.5]", True)
+    assert (printed(unclear), unclear.is_clear) == ("+0.8 [-1.3, +2.9]", False)
+    assert (printed(-clear), (-clear).is_clear) == ("-0.8 [-1.5, -0.1]", True)
+    single = Estimate(0.7, None, (0,))
+    assert (printed(single), single.is_clear, printed(-single)) == ("+0.7", False, "-0.7")
+    assert printed(Estimate(-0.01, (-0.02, 0.04), (0, 1))) == "+0.0 [+0.0, +0.0]"
+    assert math.isnan(single.low)
+    assert math.isnan(single.high)
+
+
+def test_an_estimate_without_variances_is_not_tested() -> None:
+    with pytest.raises(ValueError, match="without variances"):
+        Estimate(0.7, (0.5, 0.9)).p_above(0.0)
 
 
 def replicates(differences, draw: str = "a") -> Replicates:
@@ -149,7 +160,7 @@ def test_a_paired_difference_of_images_takes_row_by_row() -> None:
 
 def test_the_tails_are_students_by_hand() -> None:
     # With one degree of freedom, Cauchy's distribution: P(t > 1) is a quarter.
-    estimate = Estimate(5.0, (0, 1), 3.0, 1.0, 1.0)
+    estimate = Estimate.student(5.0, (0, 1), 3.0, 1.0, 1.0)
     assert estimate.error == 2.0
     assert estimate.p_above(3.0) == pytest.approx(0.25)
     assert estimate.p_below(3.0) == pytest.approx(0.75)
@@ -163,7 +174,7 @@ def test_the_tails_are_students_by_hand() -> None:
 
 
 def test_no_variance_leaves_no_doubt() -> None:
-    sure = Estimate(1.0, (0,), 0.0, 0.0, 9.0)
+    sure = Estimate.student(1.0, (0,), 0.0, 0.0, 9.0)
     assert sure.interval == (1.0, 1.0)
     assert (sure.p_above(0.0), sure.p_below(0.0), sure.p_above(1.0)) == (0.0, 1.0, 1.0)
 

@@ -9,7 +9,7 @@ import pytest
 from analysis.stats.uncertainty import Figure
 from analysis.tables import agreement, fill, render
 from analysis.tables.layout import sheet
-from cli.analysis import main
+from cli.main import main
 from experiments import profiles
 from experiments.tables import catalogue as declared
 from gfl.records.record import METRICS, RunRecord, Store, run_id
@@ -93,7 +93,7 @@ def test_a_difference_is_paired_over_the_seeds_that_both_have(store: Store) -> N
             refer(store, a_record("QFL", seed, ap))
     found = fill.difference(filled(store, "QFL").reference, filled(store, "none").reference)
     assert found is not None
-    assert (found.seeds, found.mean) == ((0, 1), 0.75)
+    assert (found.seeds, found.value) == ((0, 1), 0.75)
     (line,) = [li for li in lines(store) if "[" in li[7]]
     # t(0.975) of one degree is tan(0.475 π) = 12.706, the standard error |1 - 0.5| / 2.
     assert line[7] == "+0.8 [-2.4, +3.9] (2 of 3 seeds)"

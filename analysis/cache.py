@@ -1,0 +1,196 @@
+"""Results that took long, kept on disk under one rule: same inputs and same code, same result.
+
+An entry's name is a digest of its inputs and of the meaning of the module that makes it and of all
+modules of this project that it imports. Comments, layout, docstrings and the text of exceptions are
+no part of the meaning; nor is a module that the maker does not import. Entries lie beside the
+embedded data, which git ignores, and may be deleted at any time.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+
+from gfl.files import replacing
+from gfl.records.record import RecordError, digest, read_json, write_json
+from gfl.training import worker
+
+ROOT = Path(__file__).parents[1]
+FOLDER = "cache"
+PACKAGES = ("numpy", "scipy", "pandas", "pycocotools")
+# Modules that train, declare, name and find runs, and those that say how many cores there are. What
+# they contribute to a result is in its inputs: the ids and checksums of the runs, the profile. So a
+# changed training loop or table discards nothing that was measured on stored predictions.
+OF_INPUTS = frozenset(
+    {
+        "experiments.profiles",
+        "experiments.queue.machine",
+        "experiments.tables.catalogue",
+        "gfl.data.photos",
+        "gfl.records.record",
+        "gfl.training.worker",
+    }
+)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One result's file; reading gives None where it is not kept, or not as it was written."""
+
+    path: Path
+
+    def json(self) -> Any:
+        with suppress(OSError, RecordError):
+            found = read_json(self.path)
+            if found.get("sha256") == digest(found.get("content")):
+                return found["content"]
+        return None
+
+    def keep_json(self, content: Any) -> None:
+        """Keep what JSON can hold, unless the checkout cannot be written."""
+        with suppress(OSError):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            write_json(self.path, {"sha256": digest(content), "content": content}, indent=None)
+
+    def arrays(self) -> dict[str, np.ndarray] | None:
+        unreadable = suppress(OSError, ValueError, KeyError, EOFError, BadZipFile)
+        with unreadable, self.path.open("rb") as raw, np.load(raw) as file:
+            return {name: file[name] for name in file.files}
+        return None
+
+    def keep_arrays(self, **arrays: Any) -> None:
+        """Keep arrays, unless the checkout cannot be written."""
+        with suppress(OSError):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(self.path) as file:
+                np.savez(file, **arrays)
+
+
+def json_entry(kind: str, inputs: Any, *makers: str, folder: Path | None = None) -> Entry:
+    """Return the entry of a result that is JSON, by its inputs and the modules that make it."""
+    return Entry(_path(kind, "json", inputs, makers, folder))
+
+
+def array_entry(kind: str, inputs: Any, *makers: str, folder: Path | None = None) -> Entry:
+    """Return the entry of a result that is arrays, by its inputs and the modules that make it."""
+    return Entry(_path(kind, "npz", inputs, makers, folder))
+
+
+def _path(
+    kind: str, suffix: str, inputs: Any, makers: tuple[str, ...], folder: Path | None
+) -> Path:
+    everything = [kind, inputs, code(*makers), [version(package) for package in PACKAGES]]
+    folder = worker.EMBEDDED / FOLDER if folder is None else folder
+    return folder / f"{kind}-{digest(everything)[:32]}.{suffix}"
+
+
+@cache
+def code(*modules: str, root: Path = ROOT) -> str:
+    """Return a digest of the meaning of modules and of all that they import below ``root``."""
+    total = hashlib.sha256()
+    for name in sorted(modules_of(*modules, root=root)):
+        total.update(f"{name} {_meaning_of(_file(name, root))}\n".encode())
+    return total.hexdigest()
+
+
+def modules_of(*modules: str, root: Path = ROOT) -> set[str]:
+    """Return the modules below ``root`` that these import, they and their packages included.
+
+    Not followed: what is imported for types alone, and ``OF_INPUTS``.
+
+    Raises:
+        ModuleNotFoundError: there is no such module.
+    """
+    found: set[str] = set()
+    todo = list(modules)
+    while todo:
+        name = todo.pop()
+        if name in found or name in OF_INPUTS:
+            continue
+        found.add(name)
+        todo += _imports(name, root)
+    return found
+
+
+def meaning(source: str) -> str:
+    """Return code without comments, layout, docstrings and exceptions' text."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list) and body and _is_text(body[0]):
+            del body[0]
+        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
+            node.exc = node.exc.func
+    return ast.dump(tree)
+
+
+@cache
+def _meaning_of(path: Path) -> str:
+    return hashlib.sha256(meaning(path.read_text(encoding="utf-8")).encode()).hexdigest()
+
+
+def _is_text(node: ast.stmt) -> bool:
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )
+
+
+def _file(name: str, root: Path) -> Path:
+    path = root.joinpath(*name.split("."))
+    for candidate in (path.with_suffix(".py"), path / "__init__.py"):
+        if candidate.is_file():
+            return candidate
+    raise ModuleNotFoundError(f"no module {name} in {root}", name=name)
+
+
+def _is_module(name: str, root: Path) -> bool:
+    with suppress(ModuleNotFoundError):
+        return bool(_file(name, root))
+    return False
+
+
+@cache
+def _imports(name: str, root: Path) -> tuple[str, ...]:
+    """The modules below ``root`` that a module imports itself, and the packages they lie in."""
+    path = _file(name, root)
+    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+    found = {name, *_named(ast.parse(path.read_text(encoding="utf-8")), package)}
+    parts = [one.split(".") for one in found]
+    nested = {".".join(some[:length]) for some in parts for length in range(1, len(some) + 1)}
+    return tuple(sorted(one for one in nested if _is_module(one, root)))
+
+
+def _named(node: ast.AST, package: str) -> Iterator[str]:
+    """The names that import statements name, but those for types alone."""
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        base = node.module or ""
+        if node.level:
+            above = package.split(".")[: len(package.split(".")) - node.level + 1]
+            base = ".".join([*above, *filter(None, [node.module])])
+        yield base
+        yield from (f"{base}.{alias.name}" for alias in node.names)
+    elif isinstance(node, ast.If) and _is_for_types(node.test):
+        for child in node.orelse:
+            yield from _named(child, package)
+    else:
+        for child in ast.iter_child_nodes(node):
+            yield from _named(child, package)
+
+
+def _is_for_types(test: ast.expr) -> bool:
+    name = test.attr if isinstance(test, ast.Attribute) else getattr(test, "id", "")
+    return name == "TYPE_CHECKING"

@@ -1,0 +1,224 @@
+"""``claims.json``: the verdicts as they are kept, and read back as the same objects."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from analysis.claims import verdict_on_paper as printed
+from analysis.claims import wording
+from analysis.claims.registration import Registered
+from analysis.claims.verdict_on_paper import Printed, PrintedCheck
+from analysis.claims.verdict_on_runs import Tried, TriedCheck
+from analysis.claims.verdicts import AtProfile, SeedNoise, Trial
+from analysis.library import Source
+from analysis.stats.correction import LEVEL, METHOD, SOURCES, P
+from experiments import profiles
+from experiments.claims.declare import Claim, Quote, TextCheck
+from gfl.records.record import RecordError, read_json
+
+SCHEMA = 1
+
+
+def as_json(trial: Trial) -> str:
+    """Everything that the verdicts say, with numbers at a stated precision."""
+    content = {
+        "schema": SCHEMA,
+        "correction": METHOD,
+        "sources": SOURCES,
+        "level": LEVEL,
+        "noise_of_the_paper": printed.TEXT,
+        "precision": wording.PRECISION,
+        "profiles": {name: _profile(at) for name, at in trial.profiles.items()},
+        "claims": [_claim(claim, trial) for claim in trial.claims],
+        "text_checks": [
+            {
+                "id": check.id,
+                "one": {"text": check.one.text, "place": check.one.place},
+                "other": {"text": check.other.text, "place": check.other.place},
+                "finding": check.finding,
+                "why": check.why,
+            }
+            for check in trial.text_checks
+        ],
+    }
+    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _profile(at: AtProfile) -> dict[str, Any]:
+    noise = {
+        metric: {
+            "spread": _rounded(found.spread),
+            "freedom": found.freedom,
+            "rows": found.rows,
+            "bartlett_p": _rounded(found.bartlett),
+        }
+        for metric, found in at.noise.items()
+    }
+    settled = at.registered
+    return {
+        "records": dict(at.records),
+        "seed_noise": noise,
+        "tested": at.tested,
+        "registered": settled and {
+            "written": settled.written, "first": settled.first, "changed": list(settled.changed),
+        },
+    }  # fmt: skip
+
+
+def _claim(claim: Claim, trial: Trial) -> dict[str, Any]:
+    return {
+        "id": claim.id,
+        "says": claim.says,
+        "refuted_by": claim.refuted_by,
+        "note": claim.note,
+        "quotes": [{"text": quote.text, "place": quote.place} for quote in claim.quotes],
+        "printed": _printed(trial.printed[claim.id]),
+        "ours": {name: _tried(at.tried[claim.id]) for name, at in trial.profiles.items()},
+    }
+
+
+def _printed(found: Printed) -> dict[str, Any]:
+    checks = [
+        {
+            "label": check.label,
+            "value": _rounded(check.value),
+            "low": _rounded(check.bounds[0]),
+            "high": _rounded(check.bounds[1]),
+            "state": check.state,
+        }
+        for check in found.checks
+    ]
+    return {"verdict": found.verdict, "where": found.where, "checks": checks}
+
+
+def _tried(found: Tried) -> dict[str, Any]:
+    deciding = found.deciding
+    return {
+        "verdict": found.verdict,
+        "why": found.why,
+        "deciding": None if deciding is None else found.checks.index(deciding),
+        "p": _rounded(found.p, wording.P_DIGITS),
+        "p_corrected": _rounded(found.p_corrected, wording.P_DIGITS),
+        "checks": [_check(check) for check in found.checks],
+    }
+
+
+def _check(check: TriedCheck) -> dict[str, Any]:
+    low, high = check.interval or (None, None)
+    return {
+        "label": check.label,
+        "value": _rounded(check.value),
+        "low": _rounded(low),
+        "high": _rounded(high),
+        "bounds": [_rounded(bound) for bound in check.bounds],
+        "p_holds": _rounded(check.p.holds if check.p else None, wording.P_DIGITS),
+        "p_fails": _rounded(check.p.fails if check.p else None, wording.P_DIGITS),
+        "seeds": list(check.seeds),
+        "runs": list(check.runs),
+        "how": check.how,
+        "missing": check.missing,
+    }
+
+
+def _rounded(value: float | None, digits: int = wording.DIGITS) -> float | None:
+    """None for what JSON cannot hold: no value, no bound."""
+    if value is None or not math.isfinite(value):
+        return None
+    return round(value, digits) + 0.0  # not -0.0
+
+
+def read(path: Path, source: Source = "results") -> Trial:
+    """Return the verdicts that ``as_json`` wrote, with numbers in the digits that it keeps.
+
+    What no file has is left out: a claim's declared checks, the noise of the paper's own numbers,
+    and what was measured for ``scales.md``.
+
+    Raises:
+        RecordError: the file is not JSON, or not what ``as_json`` writes.
+        FileNotFoundError: there is none.
+    """
+    content = read_json(path)
+    if (schema := content.get("schema")) != SCHEMA:
+        raise RecordError(f"schema {schema!r}, this code reads {SCHEMA}")
+    try:
+        return _trial(content, source)
+    except (KeyError, TypeError, ValueError, AttributeError) as err:
+        raise RecordError(repr(err)) from err
+
+
+def _trial(content: Mapping[str, Any], source: Source) -> Trial:
+    claims = content["claims"]
+    printed = {one["id"]: _read_printed(one["printed"]) for one in claims}
+    at = {
+        name: _read_profile(name, at, {one["id"]: one["ours"][name] for one in claims})
+        for name, at in content["profiles"].items()
+    }
+    texts = tuple(map(_read_text_check, content["text_checks"]))
+    return Trial(source, tuple(map(_read_claim, claims)), texts, printed, at)
+
+
+def _read_claim(one: Mapping[str, Any]) -> Claim:
+    quotes = tuple(map(_read_quote, one["quotes"]))
+    return Claim(one["id"], quotes, one["says"], one["refuted_by"], (), one["note"])
+
+
+def _read_text_check(one: Mapping[str, Any]) -> TextCheck:
+    places = _read_quote(one["one"]), _read_quote(one["other"])
+    return TextCheck(one["id"], *places, one["finding"], one["why"])
+
+
+def _read_quote(one: Mapping[str, str]) -> Quote:
+    return Quote(one["text"], one["place"])
+
+
+def _read_profile(name: str, at: Mapping[str, Any], ours: Mapping[str, Any]) -> AtProfile:
+    noise = {
+        metric: SeedNoise(one["spread"], one["freedom"], one["rows"], one["bartlett_p"])
+        for metric, one in at["seed_noise"].items()
+    }
+    settled = at["registered"]
+    registered = settled and Registered(
+        settled["written"], settled["first"], tuple(settled["changed"])
+    )
+    tried = {id: _read_tried(found) for id, found in ours.items()}
+    return AtProfile(profiles.get(name), at["records"], noise, tried, registered=registered)
+
+
+def _read_printed(found: Mapping[str, Any]) -> Printed:
+    checks = tuple(
+        PrintedCheck(
+            one["label"], one["value"], _bounds(one["low"], one["high"]), math.nan, one["state"]
+        )
+        for one in found["checks"]
+    )
+    return Printed(found["verdict"], found["where"], checks)
+
+
+def _read_tried(found: Mapping[str, Any]) -> Tried:
+    checks = tuple(map(_read_check, found["checks"]))
+    return Tried(
+        found["verdict"], found["why"], checks, found["p"], found["p_corrected"], found["deciding"]
+    )
+
+
+def _read_check(one: Mapping[str, Any]) -> TriedCheck:
+    return TriedCheck(
+        label=one["label"],
+        bounds=_bounds(*one["bounds"]),
+        value=one["value"],
+        interval=None if one["low"] is None else (one["low"], one["high"]),
+        p=None if one["p_holds"] is None else P(one["p_holds"], one["p_fails"]),
+        seeds=tuple(one["seeds"]),
+        runs=tuple(one["runs"]),
+        missing=one["missing"],
+        how=one["how"],
+    )
+
+
+def _bounds(low: float | None, high: float | None) -> tuple[float, float]:
+    """What is not bounded was kept as None."""
+    return -math.inf if low is None else low, math.inf if high is None else high

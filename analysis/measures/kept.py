@@ -1,0 +1,83 @@
+"""Measurements, made once for the same code, the same predictions and the same inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict
+from typing import Any
+
+from analysis import cache
+from analysis.measures.evidence import Evidence
+from analysis.measures.quantity import Measurement, Quantity, Seen
+from analysis.stats.uncertainty import Estimate
+from gfl.errors import UserError
+from gfl.records.record import METRICS, digest
+
+TESTED: Mapping[str, type[Any]] = {"estimate": Estimate, "seen": Seen}
+
+
+def measure(quantity: Quantity, evidence: Evidence) -> Measurement:
+    """Return a quantity of a profile's runs, as it was measured before if nothing changed.
+
+    Runs of other experiments than the quantity's may be added: it is not measured anew for them.
+
+    Raises:
+        UserError: its runs, or what they predicted, are not there.
+    """
+    entry = cache.json_entry(quantity.name, _inputs(quantity, evidence), quantity.module)
+    if (known := entry.json()) is not None:
+        return _measurement(known)
+    found = quantity.measure(evidence)
+    entry.keep_json(_plain(found))
+    return found
+
+
+def _inputs(quantity: Quantity, evidence: Evidence) -> list[Any]:
+    """What decides a measurement beside code: the data, what its runs predicted, and its own."""
+    runs = [
+        _predictions(evidence, experiment, seed)
+        for experiment in quantity.experiments
+        for seed in sorted(evidence.records.get(experiment, ()))
+    ]
+    profile = evidence.once("profile's digest", lambda: digest(asdict(evidence.profile)))
+    images = _images(evidence) if quantity.experiments else None
+    return [evidence.profile.name, profile, images, METRICS, runs, quantity.inputs(evidence)]
+
+
+def _predictions(evidence: Evidence, experiment: Any, seed: int) -> Any:
+    """A run's id and the checksums of its predictions."""
+    record = evidence.record(experiment, seed)
+    checksums = evidence.once(
+        ("checksums", record.id), lambda: evidence.library.checksums(record, evidence.profile)
+    )
+    return [record.id, checksums]
+
+
+def _images(evidence: Evidence) -> str | None:
+    """A digest of the images and the ground truth given for them; None where they are not known."""
+    with suppress(UserError):
+        return evidence.once(
+            "images' digest",
+            lambda: digest([evidence.images.tolist(), evidence.library.truth]),
+        )
+    return None
+
+
+def _plain(found: Measurement) -> dict[str, Any]:
+    content = asdict(found)
+    kind = next((k for k, cls in TESTED.items() if isinstance(found.tested, cls)), None)
+    return content | {"kind": kind}
+
+
+def _measurement(content: Mapping[str, Any]) -> Measurement:
+    """Make it again; a float is the same after JSON, a tuple is a list."""
+    values = {key: _tuple(value) for key, value in content.items() if key != "kind"}
+    if content["kind"] is not None:
+        fields = {key: _tuple(value) for key, value in content["tested"].items()}
+        values["tested"] = TESTED[content["kind"]](**fields)
+    return Measurement(**values)
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
