@@ -18,6 +18,16 @@ def escaped(text: str) -> str:
     return text.replace("*", "\\*")
 
 
+def mean(value: float, spread: float | None, digits: int) -> str:
+    """``74.4±0.8``, or the value alone where nothing is known of its spread."""
+    return f"{value:z.{digits}f}{plus_minus(spread, digits)}"
+
+
+def plus_minus(spread: float | None, digits: int) -> str:
+    """``±0.8``; nothing where it is not known."""
+    return "" if spread is None else f"±{spread:.{digits}f}"
+
+
 def signed(value: float, interval: tuple[float, float] | None, digits: int = 1) -> str:
     """``+0.8 [-1.3, +2.9]``, or the value alone where no interval is known."""
     text = f"{value:+z.{digits}f}"
