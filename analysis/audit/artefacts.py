@@ -97,18 +97,18 @@ def figures(profile: Profile, store: Store) -> Iterator[Finding]:
     for name, figure in FIGURES.items():
         path = folder / f"fig{name}.csv"
         try:
-            plate = figure.plate(library, profile)
+            drawn = figure.drawn(library, profile)
         except UserError as err:
             if path.exists():
                 yield Finding(path, "the file", "numbers", f"{NOTHING}: {err}")
         else:
-            yield from numbers(path, plate)
+            yield from numbers(path, drawn)
 
 
-def numbers(path: Path, plate: DrawnFigure) -> Iterator[Finding]:
+def numbers(path: Path, drawn: DrawnFigure) -> Iterator[Finding]:
     """What a figure plots."""
     noise = FITS if path.stem in FITTED else FIGURES
-    yield from compare(path, variants(lambda made: made.csv, plate, noise))
+    yield from compare(path, variants(lambda made: made.csv, drawn, noise))
 
 
 class _Swept(Store):
@@ -154,15 +154,15 @@ def errors(profile: Profile, store: Store) -> Iterator[Finding]:
 def claims(store: Store, tell: Tell) -> Iterator[Finding]:
     """The verdicts on the paper's claims, of the runs of all profiles."""
     from analysis.claims import render
-    from analysis.claims.verdicts import trial
+    from analysis.claims.verdicts import judge
 
     try:
-        tried = trial(store, tell=tell)
+        found = judge(store, tell=tell)
     except UserError as err:
         yield Finding(store.results / CLAIMS, "the file", "claims", f"{NOTHING}: {err}")
         return
-    for name in render.files(tried):
-        texts = variants(lambda made, name=name: render.files(made)[name], tried, DOUBLES)
+    for name in render.files(found):
+        texts = variants(lambda made, name=name: render.files(made)[name], found, DOUBLES)
         yield from compare(store.results / name, texts, origin=_claimed_by)
 
 

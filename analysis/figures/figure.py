@@ -146,9 +146,9 @@ class FigureOf:
         Raises:
             UserError: records are missing; names which, and the command that makes them.
         """
-        return self.plate(library, profile).figure
+        return self.drawn(library, profile).figure
 
-    def plate(self, library: Library, profile: Profile) -> DrawnFigure:
+    def drawn(self, library: Library, profile: Profile) -> DrawnFigure:
         """Return the figure with its numbers and its runs.
 
         Raises:
