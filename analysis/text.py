@@ -1,4 +1,4 @@
-"""What all rooms print, as text."""
+"""Text that all rooms print: Markdown tables, and numbers with their uncertainty."""
 
 from __future__ import annotations
 

@@ -113,7 +113,7 @@ def said(findings: Iterable[Finding]) -> list[str]:
 
 
 def progress() -> Tell:
-    """What tells on stderr how far the work has come."""
+    """Return a function that reports progress on stderr."""
     start = time.monotonic()
 
     def tell(line: str) -> None:

@@ -157,7 +157,7 @@ def _of_runs(check: CheckOnRuns) -> tuple[str, str, str, str]:
 
 
 def _under(checks: tuple[CheckOnRuns, ...]) -> Iterator[str]:
-    """How quantities were measured, and of which runs."""
+    """Say how quantities were measured, and on which runs."""
     how: dict[str, list[str]] = {}
     for check in checks:
         if check.how:

@@ -19,7 +19,7 @@ UNWRITTEN = "Not explained yet."
 
 
 def compares(verdicts: Verdicts) -> bool:
-    """Whether there are runs at both scales."""
+    """True if there are runs at both scales."""
     return {SHAPES, PHOTOGRAPHS} <= verdicts.profiles.keys()
 
 

@@ -220,5 +220,5 @@ def _read_check(one: Mapping[str, Any]) -> CheckOnRuns:
 
 
 def _bounds(low: float | None, high: float | None) -> tuple[float, float]:
-    """What is not bounded was kept as None."""
+    """Return bounds of which None is an infinite end."""
     return -math.inf if low is None else low, math.inf if high is None else high

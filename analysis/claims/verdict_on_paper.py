@@ -45,7 +45,7 @@ _FEW = 4  # checks that are named; of more their number is told
 
 @dataclass(frozen=True)
 class CheckOnPaper:
-    """What the paper's own numbers say of one check."""
+    """One check on the paper's own numbers."""
 
     label: str
     value: float | None
@@ -56,7 +56,7 @@ class CheckOnPaper:
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """What the value may be but for noise."""
+        """The range of the value within noise."""
         if self.value is None:
             return None
         return self.value - self.noise, self.value + self.noise
@@ -94,7 +94,7 @@ def of_check(check: Check) -> CheckOnPaper:
 
 
 def _exact(check: Identity, value: float) -> CheckOnPaper:
-    """What is computed has no noise; a bound counts as inside."""
+    """Judge what is computed, which has no noise; a bound counts as inside."""
     low, high = check.bounds
     if low <= value <= high:
         return CheckOnPaper(check.label, value, check.bounds, 0.0, "holds", "as claimed")

@@ -29,7 +29,7 @@ SPEED = (
 
 @dataclass(frozen=True)
 class CheckOnRuns:
-    """What the runs of a profile say of one check."""
+    """One check on the runs of a profile."""
 
     label: str
     bounds: Bounds  # between which the claim has it at this profile
@@ -205,7 +205,7 @@ def _pooled(deciding: Sequence[CheckOnRuns]) -> str:
 
 
 def _why_noise(checks: Sequence[CheckOnRuns]) -> str:
-    """How the checks stand one by one, before any correction."""
+    """Count the checks inside and outside their bounds, each alone, before any correction."""
     tested = [(check, check.p) for check in checks if check.p]
     holds = sum(p.holds <= correction.LEVEL for _, p in tested)
     fails = sum(p.fails <= correction.LEVEL for _, p in tested)

@@ -28,7 +28,7 @@ SHOWN_NOISE = ("AP", "AP50", "AP75", "APS", "APM", "APL")  # the figures that ta
 
 @dataclass(frozen=True)
 class SeedNoise:
-    """How far a figure spreads over seeds, pooled over the rows that have several."""
+    """The standard deviation of a metric over seeds, pooled over the rows that have several."""
 
     spread: float
     freedom: int
@@ -49,7 +49,7 @@ class AtProfile:
 
     @property
     def tested(self) -> int:
-        """How many claims share the correction."""
+        """The number of claims that share the correction."""
         return sum(found.p is not None for found in self.on_runs.values())
 
 
@@ -108,7 +108,7 @@ def _scale(evidence: Evidence) -> dict[str, Measurement]:
 
 
 def _checksum(store: Store, evidence: Evidence, id: str) -> str:
-    """What a record says of its own content, which was checked when it was read."""
+    """Return a record's own checksum, which was verified when it was read."""
     name = evidence.profile.name
     reference = evidence.library.source == "results"
     path = store.reference_path(name, id) if reference else store.run_dir(name, id) / "record.json"

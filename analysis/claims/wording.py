@@ -1,4 +1,4 @@
-"""How verdicts and their numbers are written, the same on the terminal and in the file."""
+"""Wording of verdicts and their numbers, the same on the terminal and in the file."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def effect(check: CheckOnRuns) -> str:
 
 
 def form(label: str, measured: bool) -> tuple[int, bool]:
-    """How many decimals a check's number has, and whether its sign is shown.
+    """Return the number of decimals of a check's number, and whether its sign is shown.
 
     What is measured in a run, a correlation or a share, is small, and has a sign to show only if
     it is a difference of two.
@@ -119,7 +119,7 @@ def method(at: AtProfile) -> str:
 
 
 def registered(at: AtProfile) -> str:
-    """Whether the claims' readings came before the runs, and which of them changed since."""
+    """Say whether the claims' readings came before the runs, and which have changed since."""
     name, found = at.profile.name, at.registered
     if found is None:
         return f"The readings at {name} were not registered before its runs."
@@ -132,7 +132,7 @@ def registered(at: AtProfile) -> str:
 
 
 def of_seeds(at: AtProfile) -> str:
-    """Where the noise of seeds is from."""
+    """Describe the noise of seeds and its source."""
     if not at.noise:
         return "No row has runs of several seeds: intervals are of the images alone."
     some = next(iter(at.noise.values()))

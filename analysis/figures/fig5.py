@@ -101,13 +101,13 @@ def fig5b(library: Library, profile: Profile) -> DrawnFigure:
 
 
 def above(targets: np.ndarray, ns: Sequence[int]) -> pd.DataFrame:
-    """How many of the targets lie above each n, strides."""
+    """Count the targets above each n, strides."""
     counts = [int((targets > n).sum()) for n in ns]
     return _rows("above n", ns, [math.inf] * len(ns), counts, targets.size)
 
 
 def histogram(targets: np.ndarray) -> pd.DataFrame:
-    """How many of the targets lie in each bin of a quarter stride."""
+    """Count the targets in each bin of a quarter stride."""
     edges = np.arange(0, math.ceil(max(targets.max(), *NS)) + 1 + BIN, BIN)
     counts = np.histogram(targets, edges)[0]
     return _rows("histogram", edges[:-1], edges[1:], counts, targets.size)

@@ -1,4 +1,4 @@
-"""What the notebooks call: the records to read, and figures as a notebook shows them."""
+"""Display in notebooks: the records to read, and figures as a notebook shows them."""
 
 from __future__ import annotations
 

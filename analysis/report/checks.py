@@ -77,7 +77,7 @@ class Pair:
         return None if self.on_paper is None else self.on_paper.value
 
     def numbers(self) -> Iterator[float]:
-        """What must have room on a scale."""
+        """The numbers that a scale must have room for."""
         ours = self.on_runs
         ends = (ours.interval if ours else None) or (None, None)
         values = (self.published, ours.value if ours else None, *ends, *self.bounds)
@@ -99,7 +99,7 @@ def joined(
 
 
 def _alike(pairs: Sequence[Pair], scales: Sequence[Scale | None]) -> bool:
-    """Whether one scale serves all: a correlation beside 5 AP would be a point."""
+    """True if one scale serves all: a correlation beside 5 AP would be a point."""
     kinds = {pair.is_measured for pair in pairs}
     spans = [s.high - s.low for s in scales if s]
     return kinds == {False} or (len(kinds) == 1 and bool(spans) and max(spans) < 15 * min(spans))
@@ -161,7 +161,7 @@ def as_printed(value: float | None, sign: bool) -> str:
 
 
 def bounds_text(bounds: Sequence[float | None]) -> str:
-    """What the claim asks of the number, in words."""
+    """Return the bounds that the claim sets, in words."""
     low, high = bounds
     if low is not None and low == high:
         return f"{low:g}".replace("-", "−")

@@ -78,7 +78,7 @@ class Evidence:
 
     @property
     def p_order(self) -> str:
-        """What the list sorts by; empty of what was not tested."""
+        """The key that the list sorts by; empty for an untested claim."""
         found = self.on_runs.p_corrected
         return "" if found is None else repr(float(found))
 
@@ -111,7 +111,7 @@ class Shown:
         return ", ".join(f"{name} {one.spread:.2f}" for name, one in found.items())
 
     def counts(self, side: str) -> list[tuple[Chip, int]]:
-        """How often each verdict was given, in the order of the verdicts; zeros too."""
+        """Count the claims by verdict, in the order of the verdicts, zeros included."""
         known = PRINTED if side == "printed" else OURS
         found = Counter(getattr(one, side).text for one in self.claims)
         return [(chip(text, known), found[text]) for text in known]
@@ -122,7 +122,7 @@ class Shown:
         return [(chip(a, PRINTED), [found[a, b] for b in OURS]) for a in PRINTED]
 
     def by_equations(self, verdict: str) -> int:
-        """How many claims have this verdict on our side by the equations alone."""
+        """Count the claims with this verdict on our side by the equations alone."""
         return sum(one.on_runs.is_of_equations for one in self.of(verdict))
 
     def of(self, verdict: str) -> list[Evidence]:

@@ -26,7 +26,7 @@ OPTIMIZERS = {"adamw": "AdamW", "sgd": "SGD"}
 
 @dataclass(frozen=True)
 class Step:
-    """What makes a part of the page anew."""
+    """A command that makes a part of the page again."""
 
     part: str
     command: str
@@ -172,7 +172,7 @@ def _steps(
     drawn: Sequence[pictures.Picture],
     own: bool,
 ) -> Iterator[Step]:
-    """How every part is made again, as the declarations have it."""
+    """List the commands that make each part again, from the declarations."""
     where, options = pictures.options(profile, False), pictures.options(profile, own)
     whose = options.removeprefix(where)
     for view in views:

@@ -24,7 +24,7 @@ STEPS = (0.3, 1.0, 2.0, 4.0)
 
 @dataclass(frozen=True)
 class Gap:
-    """By how much ours is off the paper; ``half`` is half its 95 % interval, or None."""
+    """The difference of ours from the paper's; ``half`` is half its 95 % interval, or None."""
 
     value: float
     half: float | None
@@ -285,7 +285,7 @@ class _Side:
 
 
 def command(table: Table, profile: Profile, seeds: Sequence[int]) -> str:
-    """What trains a table's rows at these seeds; empty where the profile cannot."""
+    """Return the command that trains a table's rows at these seeds; empty where none can."""
     if not table.runs_at(profile.name):
         return ""
     parts = [f"make reproduce-{table.name}"]

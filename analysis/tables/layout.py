@@ -90,7 +90,7 @@ class Line:
 
     @property
     def figures(self) -> tuple[str, ...]:
-        """What is printed in the line's columns: the number of seeds first."""
+        """The texts of the line's columns, the number of seeds first."""
         seeds = "" if self.seeds is None else str(self.seeds)
         return (seeds, *("" if value is None else value.text for value in self.values))
 
@@ -122,12 +122,12 @@ class Sheet:
 
     @property
     def lead(self) -> int:
-        """How many cells of a line come before its figures."""
+        """The number of cells before a line's figures."""
         return 1 + len(self.marks) + self.has_sources
 
     @property
     def header(self) -> tuple[str, ...]:
-        """What stands above ``cells``."""
+        """The column headings over ``cells``."""
         if self.has_sources:
             return (self.heading, *self.marks, "", *self.figures)
         return (self.heading, *self.marks, *self.figures[1:])
@@ -141,7 +141,7 @@ class Sheet:
 
 @dataclass(frozen=True)
 class _Layout:
-    """What every line of a table is made with."""
+    """The context that every line of a table shares."""
 
     table: Table
     profile: Profile
@@ -214,7 +214,7 @@ def sheet(table: Table, profile: Profile, filled: Sequence[Filled], with_own: bo
 
 
 def _legend(table: Table, profile: Profile, filled: Sequence[Filled]) -> Iterator[tuple[str, str]]:
-    """What the paper's own signs mean, where it uses them, and the one of rows that it lacks."""
+    """Explain the paper's own signs, where it uses them, and the mark of rows that it lacks."""
     if table.star:
         yield "*", table.star
     if any(value is None for row in table.rows for value in row.published):
