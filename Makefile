@@ -21,6 +21,7 @@ WEIGHTS ?=
 ARGS ?=
 TORCH_INDEX ?=
 PY := .venv/bin/python
+GFL = $(if $(filter command,$(firstword $(origin PY))),$(PY) -m cli,.venv/bin/gfl)
 
 # Finds the first interpreter that will do, past version managers' stubs and virtual environments.
 PYTHONS := $(if $(PYTHON),"$(PYTHON)",.venv/bin/python python3.11 python3 python3.12 python)
@@ -43,7 +44,7 @@ set_up = $(find_python); exec "$$p" -E -s tools/setup_env.py --torch-index '$(TO
   $(if $(PYTHON),--python-given)
 endif
 
-# The variables that are set, as arguments: $(call run,experiments run table-3,$(seeds) $(data)).
+# The variables that are set, as arguments: $(call run,run table-3,$(seeds) $(data)).
 seeds := [ -z "$$SEEDS" ] || set -- "$$@" --seeds $$SEEDS;
 data := [ -z "$$DATA" ] || set -- "$$@" --data "$$DATA";
 store := [ -z "$$STORE" ] || set -- "$$@" --store "$$STORE";
@@ -56,7 +57,7 @@ profile := [ -z "$$PROFILE" ] || set -- "$$@" --profile "$$PROFILE";
 define run
 set -f; set -- $(1); $(profile) \
 [ -z "$$GPUS" ] || set -- "$$@" --gpus "$$GPUS"; \
-$(2) exec $(PY) -m "$$@" $(ARGS)
+$(2) exec $(GFL) "$$@" $(ARGS)
 endef
 
 ifneq ($(filter audit,$(MAKECMDGOALS)),)
@@ -89,51 +90,51 @@ setup-dev: setup
 repair: ## check every installed file of .venv and mend what is damaged
 	@$(set_up) --repair
 
-reproduce-all: setup ## train and show all tables of the paper
-	@$(call run,experiments run all,$(seeds) $(data) $(jobs) $(again))
+reproduce-all: setup ## train and print all tables of the paper
+	@$(call run,run all,$(seeds) $(data) $(jobs) $(again))
 
 reproduce-table-%: setup ## train the rows of Table N (1, 1a, 1b, ... 4), print it beside the paper's
-	@$(call run,experiments run 'table-$*',$(seeds) $(data) $(jobs) $(again))
+	@$(call run,run 'table-$*',$(seeds) $(data) $(jobs) $(again))
 
 table-%: setup ## print Table N from what is trained so far
-	@$(call run,analysis table 'table-$*' --store runs)
+	@$(call run,table 'table-$*' --store runs)
 
 figures: setup ## draw every figure from the reference (STORE=runs: from this machine's runs)
-	@$(call run,analysis figure all,$(store) $(data))
+	@$(call run,figure all,$(store) $(data))
 
 figure-%: setup ## draw Figure N (1, 2, 2a, ... 9, calibration, ambiguity, simulation)
-	@$(call run,analysis figure '$*',$(store) $(data))
+	@$(call run,figure '$*',$(store) $(data))
 
 errors: setup ## sort every run's detection errors by kind (STORE=runs: this machine's)
-	@$(call run,analysis errors,$(store))
+	@$(call run,errors,$(store))
 
-audit: setup ## try every claim of the paper (STRICT=1: check results/ against its records)
-	@set -f; set --; $(profile) $(store) $(strict) $(data) exec $(PY) -m analysis audit "$$@" $(ARGS)
+audit: setup ## check every claim of the paper (STRICT=1: check results/ against its records)
+	@set -f; set -- audit; $(profile) $(store) $(strict) $(data) exec $(GFL) "$$@" $(ARGS)
 
 report: setup ## write everything as one HTML file to read (STORE=runs: of this machine's runs)
-	@$(call run,analysis report,$(store))
+	@$(call run,report,$(store))
 
 status: setup ## which runs are finished, and which are missing
-	@$(call run,experiments status,$(seeds) $(jobs))
+	@$(call run,status,$(seeds) $(jobs))
 
 promote: setup ## make this machine's finished runs of a clean commit the reference
-	@$(call run,experiments promote)
+	@$(call run,promote)
 
 tune: setup ## the sweeps behind the settings the paper does not give
-	@$(call run,experiments tune,$(data) $(jobs) $(again))
+	@$(call run,tune,$(data) $(jobs) $(again))
 
 evaluate: setup ## evaluate others' weights (WEIGHTS=FILE.pth AS='table-4/GFL R-50' DATA=COCO)
-	@set -f; set -- experiments evaluate; [ -z "$$WEIGHTS" ] || set -- "$$@" --weights "$$WEIGHTS"; \
-	  $(row) $(data) exec $(PY) -m "$$@" $(ARGS)
+	@set -f; set -- evaluate; [ -z "$$WEIGHTS" ] || set -- "$$@" --weights "$$WEIGHTS"; \
+	  $(row) $(data) exec $(GFL) "$$@" $(ARGS)
 
 test: setup ## run the tests (ARGS="tests/gfl -k losses" for some of them)
 	@exec env OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --maxprocesses 8 $(ARGS)
 
 bench: setup ## time our head beside stock mmdet's, into results/benchmarks (ARGS=--quick: B=2)
-	@exec $(PY) -m benchmarks $(ARGS)
+	@exec $(GFL) bench loss $(ARGS)
 
 overhead: setup ## time and count what QFL and DFL add at inference, into results/benchmarks
-	@exec $(PY) -m benchmarks.overhead $(ARGS)
+	@exec $(GFL) bench overhead $(ARGS)
 
 lint: setup-dev ## check style, formatting and which package imports which
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check .

@@ -307,12 +307,12 @@ class Library:
         if untrained:
             where = "not finished on this machine" if here else "not among the reference records"
             parts.append(f"{', '.join(untrained)} {_are(untrained)} {where}")
-            commands += [f"python -m experiments run {id} {options}" for id in untrained]
+            commands += [f"gfl run {id} {options}" for id in untrained]
         if unpredicted:
             where = "on this machine" if here else "in the reference"
             has = "has" if len(unpredicted) == 1 else "have"
             parts.append(f"{', '.join(unpredicted)} {has} no {_what(files)} {where}")
-            commands.append(f"python -m experiments predict {' '.join(unpredicted)} {options}")
+            commands.append(f"gfl predict {' '.join(unpredicted)} {options}")
         then = "" if here else " (and STORE=runs, or --store runs, to draw this machine's runs)"
         return f"{'; '.join(parts)}: {' && '.join(commands)}{then}"
 

@@ -1,4 +1,4 @@
-"""Our head beside stock mmdet's, in one run: ``python -m benchmarks``, or ``make bench``.
+"""Speed and memory: our head beside stock mmdet's, inference, the bootstrap (``gfl bench``).
 
-Imports all other packages and is imported by none.
+Imports ``gfl``, ``experiments`` and ``analysis``; ``cli`` alone imports it.
 """

@@ -1,24 +1,20 @@
-"""Time and memory of the bootstrap at COCO's scale: ``python -m benchmarks.bootstrap``.
+"""Time and memory of the bootstrap at COCO's scale.
 
 Draws a data set of the size of val2017 (5000 images, 80 classes, about 36 000 objects) and 100
 detections an image, matches them with pycocotools, and evaluates 1000 resamples of the images in
-two threads. The bound is 60 s and 4 GB for the resamples; matching is told beside it.
+two threads. The bound is 60 s and 4 GB for the resamples; the time of matching is printed, too.
 """
 
 from __future__ import annotations
 
-import argparse
 import resource
 import sys
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from cli.options import guarded
-from gfl import terminal
 from gfl.escape import counted
 from gfl.terminal import say
 
@@ -28,7 +24,7 @@ CROWDS = 0.01  # of the objects
 
 @dataclass(frozen=True)
 class Scale:
-    """How much is drawn."""
+    """The size of the data set that is drawn."""
 
     images: int = 5000
     classes: int = 80
@@ -37,7 +33,7 @@ class Scale:
 
 
 def drawn(scale: Scale, rng: np.random.Generator) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """A COCO data set and results: each object is seen up to three times, the rest is wrong.
+    """Draw a COCO data set and results: each object is seen up to three times, the rest is wrong.
 
     The classes' shares fall as 1/rank: the most frequent has a fifth of all, as COCO's persons.
     """
@@ -88,22 +84,12 @@ def _detections(
     ]
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Measure and print; return 0, which says nothing about speed."""
-    return guarded("benchmarks.bootstrap", lambda: _run(argv))
-
-
-def _run(argv: Sequence[str] | None) -> int:
-    parser = argparse.ArgumentParser(prog="benchmarks.bootstrap", description=__doc__)
-    parser.add_argument("--resamples", type=int, default=1000)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--images", type=int, default=5000, help="objects go with them (5000)")
-    args = parser.parse_args(argv)
-
+def measure(n: int, threads: int, images: int) -> None:
+    """Evaluate ``n`` resamples of a data set of ``images`` images; print the time and memory."""
     from analysis.stats.resampling import evaluate, resamples
     from gfl.predictions.matching import match
 
-    scale = Scale(images=args.images, objects=36_000 * args.images // 5000)
+    scale = Scale(images=images, objects=36_000 * images // 5000)
     rng = np.random.default_rng(0)
     dataset, detections = drawn(scale, rng)
     objects = counted(len(dataset["annotations"]), "object")
@@ -112,15 +98,14 @@ def _run(argv: Sequence[str] | None) -> int:
     matches = match(dataset, detections)
     _say(f"matched by pycocotools in {time.perf_counter() - start:.1f} s, peak {_peak():.2f} GB")
     del dataset, detections
-    weights = resamples(scale.images, args.resamples, rng)
+    weights = resamples(scale.images, n, rng)
     start, used = time.perf_counter(), time.process_time()
-    figures = evaluate(matches, weights, args.threads)
+    figures = evaluate(matches, weights, threads)
     seconds, used = time.perf_counter() - start, time.process_time() - used
     _say(f"AP {figures[:, 0].mean():.2f}, standard error {figures[:, 0].std(ddof=1):.2f}")
-    say(f"{args.resamples} resamples: {seconds:.1f} s in {args.threads} threads")
+    say(f"{n} resamples: {seconds:.1f} s in {threads} threads")
     say(f"of the processor: {used:.1f} s")
     say(f"peak of the process: {_peak():.2f} GB")
-    return 0
 
 
 def _peak() -> float:
@@ -130,8 +115,3 @@ def _peak() -> float:
 
 def _say(text: str) -> None:
     say(text, error=True)
-
-
-if __name__ == "__main__":
-    terminal.as_utf8()
-    sys.exit(main())

@@ -1,4 +1,4 @@
-"""What is measured: from a head's outputs through its losses back to them, ours and stock's.
+"""The steps that are timed: from a head's outputs through its losses back to them.
 
 The towers' convolutions are the same code in both heads and are left out: both get the same
 output tensors, drawn at random, and the same objects.
@@ -23,9 +23,9 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from gfl.assign import atss, fcos, pad_boxes
-from gfl.boxes import Locations, anchors_at
-from gfl.dense import DENSE
+from gfl.boxes import PriorGenerator, anchors_at
 from gfl.head import AblationHead
+from gfl.hosts import dense
 
 CONFIGS = Path(mmdet.__file__).parent / ".mim/configs"
 STOCK = {
@@ -99,15 +99,17 @@ def assignment(case: Case) -> Callable[[], Tensor]:
     """Return our assignment alone: ATSS, or FCOS for FCOSHead."""
     # No outputs: they would lift the peak of memory before the assignment begins.
     objects = _objects(case)
-    host = "fcos" if case.head == "FCOSHead" else "atss"
-    levels = Locations(STRIDES, DENSE[host].offset).grid_priors(_sizes(case), device=case.device)
+    host = dense("fcos" if case.head == "FCOSHead" else "atss")
+    levels = PriorGenerator(STRIDES, host.offset).grid_priors(_sizes(case), device=case.device)
     priors, sizes = torch.cat(levels), [len(level) for level in levels]
     boxes, real = pad_boxes([image.bboxes for image in objects])
-    if host == "fcos":
-        return lambda: fcos(priors, sizes, boxes, real)
+    if host.assigner == "fcos":
+        radius = host.assignment["radius"]
+        return lambda: fcos(priors, sizes, boxes, real, radius)
     anchors = anchors_at(priors)
     valid = torch.ones(case.batch, len(priors), dtype=torch.bool, device=case.device)
-    return lambda: atss(anchors, sizes, valid, boxes, real)
+    topk = host.assignment["topk"]
+    return lambda: atss(anchors, sizes, valid, boxes, real, topk)
 
 
 def quiet() -> None:

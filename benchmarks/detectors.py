@@ -55,11 +55,11 @@ class Detector:
         return len(found.pred_instances)
 
     def detections(self) -> float:
-        """The mean over pictures."""
+        """Return the mean number of detections over pictures."""
         return float(np.mean([self.detect(i) for i in range(len(self.batches))]))
 
     def candidates(self) -> float:
-        """How many boxes enter NMS, the mean over pictures."""
+        """Return the mean number of boxes that enter NMS, over pictures."""
         with _before_nms(self.model.bbox_head) as seen:
             self.detections()
         return float(np.mean([len(scores) for scores in seen]))
@@ -67,7 +67,7 @@ class Detector:
 
 @dataclass(frozen=True)
 class Size:
-    """What is counted: a multiply-add is one of a convolution, of which all others are a trace."""
+    """Counts; a multiply-add is one of a convolution, beside which all others are a trace."""
 
     head_parameters: int
     parameters: int
@@ -164,7 +164,7 @@ def _batches(model: Any, pictures: Sequence[Picture]) -> tuple[dict[str, Any], .
 
 
 def _batch(model: Any, picture: Picture) -> dict[str, Any]:
-    """What the preprocessor hands on of a picture: as mmdet's pipeline would, it is BGR."""
+    """Return the preprocessor's output for a picture, BGR as mmdet's pipeline gives it."""
     bgr = torch.from_numpy(np.ascontiguousarray(picture[..., ::-1].transpose(2, 0, 1)))
     shape = picture.shape[:2]
     sample = DetDataSample(

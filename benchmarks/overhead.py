@@ -1,4 +1,4 @@
-"""What QFL and DFL cost at inference: ``python -m benchmarks.overhead``, or ``make overhead``.
+"""The cost of QFL and DFL at inference.
 
 Each detector with the joint representation, with distributions or with both is timed beside the
 same detector without, in one process, picture by picture in turn; and their heads are counted.
@@ -6,7 +6,6 @@ same detector without, in one process, picture by picture in turn; and their hea
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,12 +13,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks.pairs import CONFIDENCE, Line, Ratio
-from cli.options import Parser, guarded, whole_number
 from experiments import profiles
-from experiments.queue.worker import ROOT
-from gfl import terminal
-from gfl.experiment import Experiment, Host, Profile
+from gfl.experiment import Experiment, Profile
 from gfl.files import write_text
+from gfl.hosts import HostName
 from gfl.records.record import Store
 from gfl.terminal import say
 
@@ -27,14 +24,13 @@ if TYPE_CHECKING:
     from benchmarks.detectors import Detector, Picture
 
 RESAMPLES, SEED = 2000, 0
-SMALL = (320, 512)  # px, of pictures for the paper's network on a CPU
 PAPERS = (800, 1333)  # px, of the paper's pictures, at which its network is counted
 SQUARE = (512, 512)  # px, SSD512's only size
 ROUNDS = {True: 30, False: 15}  # by whether the profile is an embedded one
 PICTURES = {True: 8, False: 1}
 
 PLAIN = Experiment()
-HOSTS: tuple[Host, ...] = ("foveabox", "retinanet", "ssd512")
+HOSTS: tuple[HostName, ...] = ("foveabox", "retinanet", "ssd512")
 # By name: the detector with something more, and the one without. The first says how far equals are.
 ATSS: dict[str, tuple[Experiment, Experiment]] = {
     "same": (PLAIN, PLAIN),
@@ -52,55 +48,40 @@ GROUPS = (
 )  # fmt: skip
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Measure and write; return the exit code, which says nothing about speed."""
-    return guarded("benchmarks.overhead", lambda: _run(argv))
+def measure_all(
+    networks: Sequence[str],
+    threads: int,
+    rounds: int | None,
+    image: tuple[int, int],
+    out: Path,
+    store: Store,
+) -> None:
+    """Measure the networks of profiles, write the table into a folder and print it.
 
-
-def _run(argv: Sequence[str] | None) -> int:
-    parser = Parser(prog="benchmarks.overhead", description="What QFL and DFL cost at inference.")
-    count = whole_number
-    parser.add_argument(
-        "--networks", nargs="+", default=["laptop", "coco"], choices=list(profiles.PROFILES),
-        help="profiles, whose network it is (laptop coco)",
-    )  # fmt: skip
-    parser.add_argument("--threads", type=count("--threads", 1), default=1, help="(1, as the runs)")
-    parser.add_argument(
-        "--rounds", type=count("--rounds", 1), help="turns of each detector (30; 15 without data)"
-    )
-    parser.add_argument(
-        "--image", type=count("--image", 32), nargs=2, default=SMALL, metavar=("H", "W"),
-        help="size in px of pictures for a network without embedded data (320 512)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--runs", type=Path, default=ROOT / "runs", help="where trained weights lie"
-    )
-    parser.add_argument("--out", type=Path, default=ROOT / "results" / "benchmarks")
-    args = parser.parse_args(argv)
-
+    ``image`` is the size of pictures for a network without embedded data, ``store`` has the
+    trained weights.
+    """
     import torch
 
     from benchmarks import cases, overhead_report, report  # seconds of imports
 
     cases.quiet()
-    torch.set_num_threads(args.threads)
-    store = Store(args.runs, ROOT / "results", mend=False)
-    networks = [profiles.PROFILES[name] for name in args.networks]
-    setting = report.setting("cpu", args.threads, args.rounds or 0)
-    lines = [line for profile in networks for line in counted(profile)]
-    for profile in networks:
-        for line in timed(profile, store, args.threads, args.rounds, tuple(args.image)):
+    torch.set_num_threads(threads)
+    chosen = [profiles.PROFILES[name] for name in networks]
+    setting = report.setting("cpu", threads, rounds or 0)
+    lines = [line for profile in chosen for line in counted(profile)]
+    for profile in chosen:
+        for line in timed(profile, store, threads, rounds, image):
             lines.append(line)
-            say(overhead_report.told(line), error=True)
-    path = args.out / f"overhead-{setting.slug}.md"
+            say(overhead_report.summary(line), error=True)
+    path = out / f"overhead-{setting.slug}.md"
     write_text(path.with_suffix(".csv"), overhead_report.tidy_csv(lines))
     say(write_text(path, overhead_report.markdown(lines, setting)).read_text(encoding="utf-8"))
     say(f"written: {path}", error=True)
-    return 0
 
 
 def counted(profile: Profile) -> Iterator[Line]:
-    """Parameters and multiply-adds of every pair, of the head and of all."""
+    """Count parameters and multiply-adds of every pair, of the head and of all."""
     from benchmarks import detectors
 
     for group in GROUPS:
@@ -119,7 +100,7 @@ def counted(profile: Profile) -> Iterator[Line]:
 def timed(
     profile: Profile, store: Store, threads: int, rounds: int | None, small: tuple[int, int]
 ) -> Iterator[Line]:
-    """The time of every pair: with trained weights if all of a group are here, and with random."""
+    """Time every pair: with trained weights if all of a group are here, and with random ones."""
     from benchmarks import detectors
     from benchmarks.measure import clock
 
@@ -140,10 +121,10 @@ def timed(
             )
             for pair, (ours, base) in models.items():
                 ratio = compare(*seconds[pair])
-                said = (ours.candidates(), base.candidates(), ours.detections(), base.detections())
+                boxes = (ours.candidates(), base.candidates(), ours.detections(), base.detections())
                 yield Line(
                     "seconds", pair, profile.name, _px(pictures[0].shape[:2]), ratio.ours,
-                    ratio.base, ratio.ratio, weights, ratio, said,
+                    ratio.base, ratio.ratio, weights, ratio, boxes,
                 )  # fmt: skip
 
 
@@ -210,8 +191,3 @@ def compare(ours: Sequence[float], base: Sequence[float]) -> Ratio:
 
 def _px(image: Sequence[int]) -> str:
     return f"{image[0]}x{image[1]}"
-
-
-if __name__ == "__main__":
-    terminal.as_utf8()
-    sys.exit(main())

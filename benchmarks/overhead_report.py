@@ -1,4 +1,4 @@
-"""What QFL and DFL cost at inference, as Markdown to read and tidy CSV."""
+"""The cost of QFL and DFL at inference, as Markdown to read and tidy CSV."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ the boxes that enter NMS) is left out.
 
 
 def tidy_csv(lines: Sequence[Line]) -> str:
-    """A pair and one thing that is timed or counted a line."""
+    """Return a line for each pair and each thing that is timed or counted."""
     rows: list[Sequence[object]] = [FIELDS]
     for line in lines:
         cells = [line.what, line.pair, line.network, line.weights, line.image]
@@ -69,12 +69,12 @@ def tidy_csv(lines: Sequence[Line]) -> str:
             continue
         t = line.timed
         times = [f"{x:.5f}" for x in (t.ours, t.base, t.ratio, t.low, t.high)]
-        rows.append([*cells, *times, t.rounds, *(f"{x:.2f}" for x in line.said or ())])
+        rows.append([*cells, *times, t.rounds, *(f"{x:.2f}" for x in line.boxes or ())])
     return escape.csv_file(rows)
 
 
-def told(line: Line) -> str:
-    """A line for whoever waits."""
+def summary(line: Line) -> str:
+    """Return a line to print while the others are timed."""
     return f"{line.network} {line.weights} {line.pair}: {_ratio(line)}"
 
 
@@ -99,7 +99,7 @@ def _times(lines: Sequence[Line]) -> list[str]:
     rows = ["| network | weights | px | | ms with | ms without | ratio | rounds | detections |"]
     rows += ["|---|---|--:|---|--:|--:|--:|--:|--:|"]
     for line in lines:
-        _, _, ours, base = line.said or (float("nan"),) * 4
+        _, _, ours, base = line.boxes or (float("nan"),) * 4
         rows.append(_row([
             line.network, line.weights, line.image, NAMES[line.pair], f"{1000 * line.ours:.1f}",
             f"{1000 * line.base:.1f}", _ratio(line), line.timed.rounds if line.timed else "",

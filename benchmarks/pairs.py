@@ -1,4 +1,4 @@
-"""What is measured of a detector with something more, beside the same detector without."""
+"""Measurements of a detector with something more, beside the same detector without."""
 
 from __future__ import annotations
 
@@ -32,4 +32,4 @@ class Line:
     ratio: float
     weights: str = ""  # of what is timed: trained, or random
     timed: Ratio | None = None
-    said: tuple[float, float, float, float] | None = None  # candidates and detections, ours, base
+    boxes: tuple[float, float, float, float] | None = None  # candidates and detections, ours, base

@@ -36,7 +36,7 @@ Memory is the peak on top of the outputs, {memory}.
 
 @dataclass(frozen=True)
 class Setting:
-    """How and on what it was measured."""
+    """The hardware, the versions and the settings of a measurement."""
 
     device: str  # "cpu" or "cuda"
     gpu: str | None
@@ -57,7 +57,7 @@ class Setting:
 
 
 def setting(device: str, threads: int, repeat: int) -> Setting:
-    """What is measured on here: this machine, and this commit."""
+    """Return the setting of a measurement on this machine, at this commit."""
     import torch
 
     from experiments.checkout import code_state
@@ -140,11 +140,11 @@ def table_csv(lines: Sequence[Line], alone: Sequence[Line]) -> str:
 
 
 def _verdict(lines: Sequence[Line]) -> str:
-    asked = f"at least {FASTER}x as fast at B = {BATCH} with {OBJECTS} objects, and nowhere slower"
-    asked = f"Asked for: {asked} by more than 5 %."
+    target = f"Target: at least {FASTER}x as fast at B = {BATCH} with {OBJECTS} objects"
+    target += ", and nowhere slower by more than 5 %."
     if not any((case.batch, case.objects) == (BATCH, OBJECTS) for case, _ in lines):
-        asked += f" B = {BATCH} was not measured."
-    return f"{asked} {'Not so:' if shortfalls(lines) else 'It is so wherever measured.'}"
+        target += f" B = {BATCH} was not measured."
+    return f"{target} {'Missed in:' if shortfalls(lines) else 'Met in every case measured.'}"
 
 
 def _objects(case: Case) -> str:

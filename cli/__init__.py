@@ -1,4 +1,4 @@
-"""The command line: ``python -m experiments ...`` and ``python -m analysis ...`` call what is here.
+"""The one command, ``gfl``: its arguments, its output, its exit codes; the rest is called.
 
-The top floor: imports all packages and is imported by those two and by ``benchmarks`` alone.
+The top floor: may import every package, and nothing imports it.
 """

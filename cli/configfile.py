@@ -1,4 +1,4 @@
-"""A run's resolved configuration as a Python file that mmdet's own tools take.
+"""``gfl config``: a run's resolved configuration as a Python file that mmdet's own tools take.
 
 Those are ``tools/train.py`` and ``tools/test.py``.
 """
@@ -6,14 +6,19 @@ Those are ``tools/train.py`` and ``tools/test.py``.
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 from pathlib import Path
 
+from cli.options import SEEDS, Json, Seeds, Where, check_data
+from experiments import matrix
 from experiments.matrix import Run
 from experiments.queue.worker import ROOT
-from gfl import config, escape
+from gfl import config as configuration
+from gfl import escape, terminal
 from gfl.data import photos
 from gfl.shapes import embedded
+from gfl.terminal import say
 from gfl.training.worker import LOADERS, embedded_root, photos_root
 
 # The second folder has what makes mmcv's operators known before a configuration is read.
@@ -22,8 +27,37 @@ LINE = 94  # characters, with what stands around a value
 NOT_DONE = """\
 What the stock tool does not do: go on exactly where a run was stopped (its --resume starts the
 epoch's data anew), write a record or predictions, measure the speed, compute in one thread on the
-CPU (set OMP_NUM_THREADS=1), lay weights out as channels last. So its figures differ in the last
-digits, and are no run of this project."""
+CPU (set OMP_NUM_THREADS=1), lay weights out as channels last. Its metrics therefore differ in the
+last digits and cannot be promoted."""
+
+
+def config(
+    run: str,
+    /,
+    *,
+    seeds: Seeds = SEEDS,
+    data: str | None = None,
+    json_: Json = False,
+    where: Where = Where(),
+) -> int:
+    """Print a run's configuration as a file for mmdet's own tools.
+
+    Args:
+        run: a run's id, or table-3/QFL
+        data: COCO's folder, for the profiles coco and photos
+        json_: as JSON, and only what the run's id is made of: no paths
+    """
+    profile = where.found()
+    check_data(data, profile)
+    one = matrix.single(run, profile, seeds)
+    if json_:
+        say(json.dumps(configuration.build(one.experiment, profile, one.seed), indent=2))
+        return 0
+    words = [run, "--profile", profile.name, "--gpus", str(where.gpus), "--seeds", str(one.seed)]
+    words += ["--data", data] if data else []
+    command = " ".join(map(escape.shell, ["gfl", "config", *words]))
+    terminal.write_utf8(text(one, command, data))
+    return 0
 
 
 def text(run: Run, command: str, data_root: str | None) -> str:
@@ -32,8 +66,8 @@ def text(run: Run, command: str, data_root: str | None) -> str:
     ``data_root`` is COCO's folder; without one the path in the file is to be filled in.
     """
     root = _root(run, data_root)
-    settings = config.for_stock_tool(
-        config.build(run.experiment, run.profile, run.seed),
+    settings = configuration.for_stock_tool(
+        configuration.build(run.experiment, run.profile, run.seed),
         data_root=root,
         # A folder of its own: in this project's its checkpoints would be taken for ours.
         work_dir=Path("work_dirs") / run.id,
@@ -58,7 +92,7 @@ def text(run: Run, command: str, data_root: str | None) -> str:
 
 
 def _tool(name: str, gpus: int, arguments: str) -> str:
-    """How a stock tool is called: found, not imported, which would take seconds."""
+    """Return the command of a stock tool, which is found, not imported: that would take seconds."""
     spec = importlib.util.find_spec("mmdet")
     folder = Path(spec.origin).parent if spec and spec.origin else Path("mmdet")
     path = folder / ".mim/tools" / name
@@ -78,7 +112,7 @@ def _root(run: Run, data_root: str | None) -> Path:
 
 
 def _missing_data(run: Run, root: Path, data_root: str | None) -> str:
-    again = f"python -m experiments run {run.id} --profile {run.profile.name} --max-iters 1"
+    again = f"gfl run {run.id} --profile {run.profile.name} --max-iters 1"
     if (photographs := run.profile.photos) is not None:
         if photos.found(photographs, root) is not None:
             return ""
@@ -92,7 +126,7 @@ def _missing_data(run: Run, root: Path, data_root: str | None) -> str:
 
 
 def _literal(value: object, key: str = "", depth: int = 0) -> str:
-    """A value as Python writes it, on lines of its own where one is too long."""
+    """Return a value as Python writes it, on lines of its own where one is too long."""
     line = escape.python(value)
     if len(line) + len(key) + 4 * depth <= LINE or not isinstance(value, (dict, list, tuple)):
         return line

@@ -1,24 +1,25 @@
-"""``python -m experiments evaluate``: weights that others trained, evaluated as a row's model."""
+"""``gfl evaluate``: weights that others trained, evaluated as a row's model."""
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
-from cli.options import add_folders
+from cyclopts import Parameter
+
+from cli.options import Device, Folders
 from experiments import matrix, profiles
 from experiments.checkout import code_state
 from experiments.matrix import Run
+from experiments.profiles import PAPER_SCALE
 from experiments.queue.machine import usable_cores
 from experiments.tables import catalogue
 from experiments.tables.declare import FPS, Cell, Table
 from gfl import escape
 from gfl.data import annotations, coco
 from gfl.errors import UserError
-from gfl.experiment import PAPER_SCALE
 from gfl.predictions import evaluation
 from gfl.predictions.evaluation import Evaluation
 from gfl.records.record import METRICS, Request
@@ -29,55 +30,52 @@ if TYPE_CHECKING:
     from gfl.data.weights import Checkpoint
     from gfl.predictions.trained import Trained
 
-ABOUT = "evaluate weights that others trained as a row's model, beside the paper's numbers"
 VAL_IMAGES = 5000  # of COCO's val2017
 WORDS = 20  # of progress
 ROW = "the row whose model they are, at the coco profile: 'table-4/GFL R-50'"
 
 
-def add(parser: argparse.ArgumentParser) -> None:
-    """Add the command's arguments."""
-    add_weights(parser)
-    parser.add_argument(
-        "--data", metavar="DIR", help=f"COCO's folder, with annotations and {evaluation.SPLIT}/"
-    )
-    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
-    add_folders(parser)
+Weights = Annotated[
+    Path | None, Parameter(help="others' weights: a checkpoint of mmdet's, 2.x or 3.x")
+]
+Row = Annotated[str | None, Parameter(name="--as", help=ROW)]
 
 
-def add_weights(parser: argparse._ActionsContainer) -> None:
-    """Add the options that name others' weights."""
-    parser.add_argument(
-        "--weights", type=Path, metavar="FILE", help="others' weights: a checkpoint of mmdet's"
-    )
-    parser.add_argument("--as", dest="row", metavar="ROW", help=ROW)
+def evaluate(
+    *,
+    weights: Weights = None,
+    row: Row = None,
+    data: str | None = None,
+    device: Device = "auto",
+    folders: Folders = Folders(),
+) -> int:
+    """Evaluate weights that others trained as a row's model, beside the paper's numbers.
 
-
-def run(args: argparse.Namespace) -> int:
-    """Evaluate, store what was found, and print it beside the paper's row.
+    Args:
+        data: COCO's folder, with annotations and val2017/
 
     Raises:
         UserError: the file holds no weights of the row's model, or the data are not there or not
             COCO's.
     """
-    row, path = weights_of(args)
-    if not args.data:
+    run, path = weights_of(weights, row)
+    if not data:
         raise UserError("no data named: DATA=/path/to/coco, or --data")
-    root = coco_root(args.data).expanduser()
+    root = coco_root(data).expanduser()
     for remark in coco.check(root, [evaluation.SPLIT]):
         _say(remark)
-    folder = args.runs / evaluation.FOLDER
+    folder = folders.store().runs / evaluation.FOLDER
     matrix.check_writable(folder)
-    from gfl.data import weights  # seconds, which a refused request need not wait for
+    from gfl.data.weights import read  # seconds, which a refused request need not wait for
 
-    checkpoint = weights.read(path)
+    checkpoint = read(path)
     tensors = escape.counted(len(checkpoint.state), "tensor")
     _say(f"{path.name}: {tensors}, SHA-256 {checkpoint.sha256}")
     content = _content(root)
     images = content["images"]
-    boxes, data = evaluation.data_digest(root, images)
-    name = evaluation.name_of(row.experiment, checkpoint.sha256, data)
-    trained = loaded(checkpoint, row, name, folder / name, args.device, root)
+    boxes, digest = evaluation.data_digest(root, images)
+    name = evaluation.name_of(run.experiment, checkpoint.sha256, digest)
+    trained = loaded(checkpoint, run, name, folder / name, device, root)
     _check_categories(trained, checkpoint, content)
     trained.run_dir.mkdir(parents=True, exist_ok=True)
     commit, dirty = code_state()
@@ -85,34 +83,34 @@ def run(args: argparse.Namespace) -> int:
     workers = min(LOADERS, usable_cores()) if trained.device.type == "cuda" else 0
     metrics, predictions, seconds = evaluation.evaluate(trained, root, workers, _progress)
     made = Evaluation(
-        name=name, row=row.rows[0], run=row.id, experiment=asdict(row.experiment),
+        name=name, row=run.rows[0], run=run.id, experiment=asdict(run.experiment),
         file=path.name, weights=checkpoint.sha256,
-        data_root=str(root.resolve()), annotations=boxes, data=data, images=len(images),
+        data_root=str(root.resolve()), annotations=boxes, data=digest, images=len(images),
         metrics=metrics, predictions=predictions, commit=commit, dirty=dirty, seconds=seconds,
         **around,
     )  # fmt: skip
     made.save(trained.run_dir)
     say("\n".join(lines(made)))
     say(f"stored: {trained.run_dir}/; its errors by kind, and how sure the figures are:")
-    say(f"  python -m analysis errors --weights {name}")
+    say(f"  gfl errors --weights {name}")
     return 0
 
 
-def weights_of(args: argparse.Namespace) -> tuple[Run, Path]:
+def weights_of(weights: Path | None, row: str | None) -> tuple[Run, Path]:
     """Return the row that --as names, at the coco profile, and the file that --weights does.
 
     Raises:
         UserError: one of them is missing, or no such row is declared.
     """
-    if args.weights is None:
+    if weights is None:
         raise UserError("no weights named: --weights FILE.pth")
-    if not args.row:
+    if not row:
         raise UserError(f"--weights needs --as ROW: {ROW}")
-    row = matrix.single(args.row, profiles.get(PAPER_SCALE), [0])
-    path = args.weights.expanduser()
+    run = matrix.single(row, profiles.get(PAPER_SCALE), [0])
+    path = weights.expanduser()
     if not path.exists():
         raise UserError(f"no such file: {escape.terminal(str(path))}{matrix.near(path)}")
-    return row, path
+    return run, path
 
 
 def loaded(
@@ -120,7 +118,7 @@ def loaded(
     row: Run,
     name: str,
     folder: Path,
-    device: Literal["auto", "cpu", "cuda"],
+    device: Device,
     root: Path | None = None,
     *,
     classes: Sequence[str] | None = None,
@@ -246,4 +244,4 @@ def _progress(done: int, total: int) -> None:
 
 
 def _say(text: str) -> None:
-    say(f"experiments: {text}", error=True, flush=True)
+    say(f"gfl: {text}", error=True, flush=True)

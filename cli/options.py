@@ -1,165 +1,180 @@
-"""What the project's commands share: options, one-line errors, exit codes."""
+"""The options that commands share, by the types of their parameters."""
 
 from __future__ import annotations
 
-import argparse
-import difflib
 import math
-import os
 import re
 import signal
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
+from cyclopts import Parameter, Token
+
+from cli.main import complain
 from experiments import profiles
+from experiments.profiles import PAPER_SCALE
+from experiments.queue.machine import Machine
 from experiments.queue.worker import ROOT, WorkerError
-from gfl import escape, terminal
-from gfl.errors import UserError, disk_error
+from gfl.errors import UserError
 from gfl.experiment import Profile
-from gfl.records import account
 from gfl.records.record import Store
 from gfl.terminal import say
 
 T = TypeVar("T")
+Convert = Callable[[Any, Sequence[Token]], Any]
 
-READING = ("status", "config", "diff")  # the commands that write nothing, whatever they find
-
-
-class Parser(argparse.ArgumentParser):
-    """argparse, with its complaints as one line and a near miss named."""
-
-    def error(self, message: str) -> NoReturn:
-        if choice := re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message):
-            known = re.findall(r"[\w-]+", choice[2])
-            near = difflib.get_close_matches(choice[1], known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
-            what = message.partition(":")[0].removeprefix("argument ")
-            raise UserError(f"{what}: unknown {choice[1]!r}; {hint}")
-        if message.startswith("unrecognized arguments"):
-            given = message.split()[2]
-            near = difflib.get_close_matches(given, self._options(), n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"see {self.prog} --help"
-            raise UserError(f"unknown argument {given!r}; {hint}")
-        raise UserError(f"{message}; see {self.prog} --help")
-
-    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
-        """Take ~ for the home folder in every argument: a shell leaves it in ``--data=~/coco``."""
-        home = [os.path.expanduser(text) if text[:1] == "~" else text for text in arg_strings]
-        return super()._get_values(action, home)  # pyright: ignore[reportAttributeAccessIssue]
-
-    def _options(self) -> list[str]:
-        """The options of this parser and of its commands."""
-        nested = (a for a in self._actions if isinstance(a, argparse._SubParsersAction))
-        parsers = [self, *(p for action in nested for p in action.choices.values())]
-        return [option for p in parsers for option in p._option_string_actions]
+RUN = "a run's id, or table-3/QFL"
+TARGET = "all, table-1 (or 1, table1), table-1a, table-3/QFL, an experiment, or a run's id"
 
 
-def whole_number(name: str, least: int) -> Callable[[str], int]:
-    """An argparse type: a whole number of at least ``least``."""
+def whole(token: Token, least: int) -> int:
+    """Return the whole number of at least ``least`` that a word is.
 
-    def parse(text: str) -> int:
-        if not re.fullmatch(r"\d+", text) or int(text) < least:
-            raise UserError(f"{name} {text!r}: expected a whole number, {least} or more")
-        return int(text)
+    Raises:
+        UserError: it is none.
+    """
+    if not re.fullmatch(r"\d+", token.value) or int(token.value) < least:
+        raise UserError(
+            f"{token.keyword} {token.value!r}: expected a whole number, {least} or more"
+        )
+    return int(token.value)
 
-    return parse
+
+def one(least: int) -> Convert:
+    """Return a converter to a whole number of at least ``least``."""
+    return lambda _, tokens: whole(tokens[0], least)
 
 
-def number_above(name: str, least: float = 0.0) -> Callable[[str], float]:
-    """An argparse type: a finite number above ``least``."""
+def several(least: int) -> Convert:
+    """Return a converter to whole numbers of at least ``least``."""
+    return lambda _, tokens: [whole(token, least) for token in tokens]
 
-    def parse(text: str) -> float:
+
+def number(expected: str, is_right: Callable[[float], bool]) -> Convert:
+    """Return a converter to a number; ``expected`` describes it to who gives another."""
+
+    def convert(_: Any, tokens: Sequence[Token]) -> float:
         try:
-            value = float(text)
+            value = float(tokens[0].value)
         except ValueError:
             value = math.nan
-        if not least < value < math.inf:
-            raise UserError(f"{name} {text!r}: expected a number above {least:g}")
+        if not is_right(value):
+            raise UserError(f"{tokens[0].keyword} {tokens[0].value!r}: expected {expected}")
         return value
 
-    return parse
+    return convert
 
 
-def add_profile(parser: argparse.ArgumentParser, default: str = "laptop") -> None:
-    """The options that say which runs are meant, and where their records lie."""
-    known = ", ".join(p if p != default else f"{p} (default)" for p in profiles.PROFILES)
-    parser.add_argument("--profile", default=default, help=known)
-    parser.add_argument(
-        "--gpus",
-        type=whole_number("--gpus", 1),
-        default=1,
-        help="devices of a run; coco's batch and learning rate follow it (the paper: 8)",
-    )
-    add_folders(parser)
+Flag = Annotated[bool, Parameter(show_default=False)]
+Count = Annotated[int, Parameter(converter=one(1))]
+MaybeCount = Annotated[int | None, Parameter(converter=one(1))]
+Pixels = Annotated[tuple[int, int], Parameter(converter=several(32))]
+Names = Annotated[list[str] | None, Parameter(consume_multiple=(1, None))]
+Paths = Annotated[list[Path] | None, Parameter(consume_multiple=(1, None))]
+Json = Annotated[bool, Parameter(name="--json", show_default=False)]
+Target = Annotated[str, Parameter(help=TARGET)]
+ProfileName = Annotated[str, Parameter(help=", ".join(profiles.PROFILES))]
+Device = Literal["auto", "cpu", "cuda"]
+Source = Annotated[
+    Literal["results", "runs"],
+    Parameter(help="results: the committed reference; runs: this machine's runs"),
+]
+SEEDS = (0,)
+Seeds = Annotated[
+    tuple[int, ...],
+    Parameter(
+        converter=several(0), consume_multiple=(1, None), show_default=False, help="(default: 0)"
+    ),
+]
+# The training process, which tests replace.
+Worker = Annotated[Sequence[str], Parameter(parse=False)]
 
 
-def add_folders(parser: argparse.ArgumentParser) -> None:
-    """The options that say where records lie; not for everyday use."""
-    parser.add_argument("--runs", type=Path, default=_beside("runs"), help=argparse.SUPPRESS)
-    parser.add_argument("--results", type=Path, default=_beside("results"), help=argparse.SUPPRESS)
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Folders:
+    """Where records lie."""
+
+    runs: Annotated[Path | None, Parameter(show=False)] = None
+    results: Annotated[Path | None, Parameter(show=False)] = None
+
+    def store(self, mend: bool = True) -> Store:
+        """Return the records; ``mend``: files that an interrupted process left may be removed."""
+        return Store(self.runs or _beside("runs"), self.results or _beside("results"), mend=mend)
 
 
-def add_seeds(parser: argparse.ArgumentParser, what: str | None = None) -> None:
-    seed = whole_number("--seeds", 0)
-    parser.add_argument("--seeds", nargs="+", type=seed, default=[0], metavar="SEED", help=what)
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Where(Folders):
+    """The profile that is meant, and where its records lie.
+
+    Args:
+        gpus: devices of a run; coco's batch and learning rate follow it (the paper: 8)
+    """
+
+    profile: ProfileName = "laptop"
+    gpus: Count = 1
+
+    def found(self) -> Profile:
+        """Return the profile.
+
+        Raises:
+            UserError: there is none of that name.
+        """
+        return profiles.get(self.profile, self.gpus)
 
 
-def add_jobs(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--jobs",
-        type=whole_number("--jobs", 1),
-        help="runs at a time (default: one a core on embedded data and CPU, else one)",
-    )
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class PaperScale(Where):
+    """The same, for what is COCO's alone."""
+
+    profile: ProfileName = PAPER_SCALE
 
 
-def add_again(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--again",
-        action="store_true",
-        help="train anew what other code or versions than today's have trained; the old is kept",
-    )
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """The options of a command that trains.
+
+    Args:
+        jobs: runs at a time (default: one a core on embedded data and CPU, else one)
+        data: COCO's folder, for the profiles coco and photos
+        device: what trains
+        again: train anew what other code or versions than today's have trained; the old is kept
+        dry_run: only list what would be trained: nothing is drawn, trained or written
+    """
+
+    jobs: MaybeCount = None
+    data: str | None = None
+    device: Device = "auto"
+    again: Flag = False
+    dry_run: Flag = False
+
+    def machine(self, where: Where, max_iters: int | None = None) -> Machine:
+        """Return this machine's part in the runs."""
+        check_data(self.data, where.found())
+        return Machine(self.data, self.device, where.gpus, max_iters, self.jobs)
 
 
-def chosen(args: argparse.Namespace) -> tuple[Profile, Store]:
-    """The profile and the store that the options of ``add_profile`` name."""
-    reads = args.command in READING or getattr(args, "dry_run", False)
-    store = Store(args.runs, args.results, mend=not reads)
-    return profiles.get(args.profile, args.gpus), store
+def check_data(data: str | None, profile: Profile) -> None:
+    """Refuse a folder of data for a profile that needs none.
+
+    Raises:
+        UserError: one is named.
+    """
+    if data and profile.dataset is not None:
+        raise UserError(
+            f"--data is for --profile coco and photos: {profile.name} draws its own images"
+        )
 
 
-def guarded(prog: str, run: Callable[[], int]) -> int:
-    """Run a command: the user's mistakes are one line and exit code 2."""
-    terminal.prepare()
-    account.complete()
-    try:
-        code = run()
-        sys.stdout.flush()
-        return code
-    except UserError as err:
-        complain(prog, err)
-    except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:
-        terminal.abandon_output()
-        return 0
-    except OSError as err:
-        if (users := disk_error(err, Path("disk"))) is None:
-            raise
-        complain(prog, users)
-    return 2
+def stoppable(work: Callable[[], T]) -> tuple[int, T | None]:
+    """Train; return an exit code, and the result if training was neither stopped nor broke.
 
-
-def complain(prog: str, err: Exception) -> None:
-    """Tell what ended a command."""
-    say(f"{prog}: {escape.message(str(err))}", error=True)
-
-
-def stoppable(prog: str, work: Callable[[], T]) -> tuple[int, T | None]:
-    """Do what trains; return an exit code, and what came of it if it was neither stopped nor broke.
-
-    However it is stopped, its workers are too, and the same command goes on with it.
+    Stopping it by any signal stops its workers; running the command again resumes.
     """
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup's wish is kept
@@ -171,7 +186,7 @@ def stoppable(prog: str, work: Callable[[], T]) -> tuple[int, T | None]:
         say(f"stopped; {again}", error=True)
         return 130, None
     except WorkerError as err:
-        complain(prog, err)
+        complain(err)
         return 1, None
 
 
@@ -180,6 +195,6 @@ def _interrupt(number: int, frame: object) -> None:
 
 
 def _beside(name: str) -> Path:
-    """A folder of the checkout, from wherever the command is given."""
+    """Return a folder of the checkout, from wherever the command is given."""
     path = ROOT / name
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

@@ -1,20 +1,12 @@
-"""How far the columns of a table spread over seeds beside AP: behind ``verdict_on_paper.COLUMNS``.
-
-``python -m cli.spread`` prints it, of the committed records of the laptop profile.
-"""
+"""``gfl spread``: metrics' spread over seeds beside AP's, behind ``verdict_on_paper.COLUMNS``."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
-from pathlib import Path
 
-from analysis.library import Library
-from analysis.stats.uncertainty import seed_noise
-from cli.options import guarded
+from cli.options import Folders
 from experiments import profiles
 from experiments.tables.table1 import SIX
-from gfl import terminal
 from gfl.records.record import RunRecord, Store
 from gfl.terminal import say
 
@@ -25,6 +17,8 @@ def over_seeds(records: Iterable[RunRecord]) -> dict[str, float]:
     Raises:
         ValueError: no row has two seeds.
     """
+    from analysis.stats.uncertainty import seed_noise  # numpy and scipy, which --help needs not
+
     rows: dict[str, dict[int, RunRecord]] = {}
     for record in records:
         slug = record.id.rsplit("-s", 1)[0]
@@ -48,22 +42,15 @@ def beside_ap(spreads: dict[str, float]) -> dict[str, float]:
 
 def reference(store: Store) -> list[RunRecord]:
     """The committed records of the laptop profile, without the sweeps'."""
+    from analysis.library import Library  # pandas takes a while, and --help needs none
+
     records = Library(store).records(profiles.LAPTOP)
     return [record for record in records if record.seed != profiles.TUNING_SEED]
 
 
-def main() -> int:
-    return guarded("cli.spread", _print)
-
-
-def _print() -> int:
-    records = reference(Store(Path("runs"), Path("results")))
-    spreads = over_seeds(records)
+def spread(*, folders: Folders = Folders()) -> int:
+    """Print COCO's metrics' spread over seeds beside AP's, in the laptop profile's reference."""
+    spreads = over_seeds(reference(folders.store(mend=False)))
     for name, factor in beside_ap(spreads).items():
         say(f"{name:5} {spreads[name]:.3f}  {factor:.1f}")
     return 0
-
-
-if __name__ == "__main__":
-    terminal.as_utf8()
-    sys.exit(main())

@@ -1,14 +1,16 @@
-"""How far every run is, shown table by table, and what the missing ones will cost."""
+"""``gfl status``: the state of every run, table by table, and what the missing ones will cost."""
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from experiments import stale
+from cli.options import SEEDS, Flag, Json, MaybeCount, Seeds, Target, Where
+from experiments import matrix, promote, stale
 from experiments.matrix import Run
 from experiments.queue import estimates
 from experiments.queue.estimates import Costs
@@ -16,17 +18,72 @@ from experiments.queue.locks import is_locked
 from experiments.queue.machine import Machine
 from experiments.queue.progress import duration
 from experiments.stale import Made, Staleness, Today
+from experiments.tables import catalogue
 from experiments.tables.declare import Table
 from gfl import escape
 from gfl.experiment import Profile, schedule_of
 from gfl.records.record import RecordError, Request, RunRecord, Store
+from gfl.terminal import say
 
 STATES = ("finished", "training", "partial", "failed", "missing")
 
 
+def status(
+    target: Target = "all",
+    /,
+    *,
+    seeds: Seeds = SEEDS,
+    stale: Flag = False,
+    json_: Json = False,
+    jobs: MaybeCount = None,
+    where: Where = Where(),
+) -> int:
+    """Print the state of every run, and what is missing.
+
+    Args:
+        stale: only the runs that other code or versions than today's have trained
+        json_: for programs
+        jobs: runs at a time, for the estimate
+    """
+    profile, store = where.found(), where.store(mend=False)
+    tables, runs = matrix.select(target, profile, seeds)
+    # Planned for all tables: a run that other tables share is printed with all of its cells.
+    wanted = {run.id: run.name for run in runs}
+    every = matrix.plan(catalogue.TABLES.values(), profile, sorted({run.seed for run in runs}))
+    today = Today()
+    stands = [standing(run, store, today) for run in every if run.id in wanted]
+    costs = estimates.costs(profile, store)
+    missing = bill(stands, costs, store, Machine(gpus=where.gpus, jobs=jobs))
+    if stale:
+        stands = [s for s in stands if not s.staleness.is_current]
+    if json_:
+        say(json.dumps(content(stands, missing, costs), indent=2))
+        return 0
+    if stale:
+        say("\n".join(stale_lines(stands, wanted)))
+        return 0
+    for line in lines(tables, stands, several_seeds=len(seeds) > 1):
+        say(line)
+    say_elsewhere(tables, profile)
+    for line in advice(stands, wanted):
+        say(line)
+    say(missing.line(profile))
+    nothing = runs and missing.todo == missing.runs
+    if nothing and (elsewhere := promote.other_gpus(profile, store)):
+        say(elsewhere)
+    return 0
+
+
+def say_elsewhere(tables: Sequence[Table], profile: Profile) -> None:
+    """Name the tables whose rows this profile does not run."""
+    for table in tables:
+        if where := matrix.elsewhere(table, profile):
+            say(where)
+
+
 @dataclass(frozen=True)
 class Standing:
-    """How far one run is on this machine."""
+    """The state of one run on this machine."""
 
     run: Run
     state: str  # of STATES
@@ -40,7 +97,7 @@ class Standing:
         return ", ".join(filter(None, (self.state, self.detail, "stale" if self.staleness else "")))
 
     def is_done(self, again: bool = False) -> bool:
-        """Whether nothing is left to train; ``again``: by today's code and versions."""
+        """Return whether nothing is left to train; ``again``: by today's code and versions."""
         return self.state == "finished" and (not again or self.staleness.is_current)
 
 
@@ -72,7 +129,7 @@ def _standing(run: Run, store: Store) -> Standing:
 
 @dataclass(frozen=True)
 class Bill:
-    """What the runs that are not finished will cost."""
+    """The cost of the runs that are not finished."""
 
     runs: int
     extra: int  # those of the runs that no row of the paper's shows
@@ -86,7 +143,7 @@ class Bill:
     free: int
 
     def line(self, profile: Profile) -> str:
-        """One line for a person."""
+        """Return one line for a person."""
         line = f"{profile.name} profile: {self._runs()}, {self.todo} to train"
         if not self.todo:
             return line
@@ -142,10 +199,10 @@ def bill(
     )
 
 
-def lines(shown: Sequence[Table], stands: Sequence[Standing], several_seeds: bool) -> list[str]:
-    """Table by table, a line for each cell and seed; a run's other cells stand beside it."""
+def lines(tables: Sequence[Table], stands: Sequence[Standing], several_seeds: bool) -> list[str]:
+    """Return a line for each cell and seed, table by table; it ends with the run's other cells."""
     found = []
-    for table in shown:
+    for table in tables:
         cells = [(row, s) for s in stands for row in s.run.rows if row.startswith(f"{table.name}/")]
         if not cells:
             continue
@@ -194,7 +251,7 @@ def _cells(row: str, stand: Standing, several_seeds: bool, is_extra: bool) -> tu
 
 
 def content(stands: Sequence[Standing], bill: Bill, costs: Costs) -> dict[str, Any]:
-    """The same for programs."""
+    """Return the same for programs, as JSON takes it."""
     return {
         "profile": costs.profile.name,
         "runs": [

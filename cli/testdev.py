@@ -1,49 +1,44 @@
-"""``python -m experiments test-dev``: the file that COCO's server evaluates."""
+"""``gfl test-dev``: the file that COCO's server evaluates."""
 
 from __future__ import annotations
 
-import argparse
-
-from cli.options import add_profile, add_seeds, chosen
+from cli.options import SEEDS, PaperScale, Seeds
 from experiments import matrix
+from experiments.profiles import PAPER_SCALE
 from experiments.queue.machine import usable_cores
 from gfl.data import coco
 from gfl.errors import UserError
-from gfl.experiment import PAPER_SCALE
 from gfl.terminal import say
 from gfl.training.worker import LOADERS, coco_root
 
-ABOUT = "detect on COCO's test-dev with a finished run, for the evaluation server"
 
+def detect_test_dev(
+    run: str,
+    /,
+    *,
+    seeds: Seeds = SEEDS,
+    data: str | None = None,
+    where: PaperScale = PaperScale(),
+) -> int:
+    """Detect on COCO's test-dev with a finished run, for the evaluation server.
 
-def add(parser: argparse.ArgumentParser) -> None:
-    """Add the command's arguments."""
-    parser.add_argument("target", help="a run's id, or 'table-4/GFL R-50'")
-    add_profile(parser, default=PAPER_SCALE)
-    add_seeds(parser)
-    parser.add_argument(
-        "--data",
-        metavar="DIR",
-        help=f"COCO's folder, with {coco.TEST_DEV} and {coco.TEST_IMAGES}/",
-    )
-
-
-def run(args: argparse.Namespace) -> int:
-    """Write the file of one run and say where it is.
+    Args:
+        run: a run's id, or 'table-4/GFL R-50'
+        data: COCO's folder, with annotations/image_info_test-dev2017.json and test2017/
 
     Raises:
         UserError: the run is not one or not finished, or test-dev's images are not there.
     """
-    profile, store = chosen(args)
+    profile, store = where.found(), where.store()
     if profile.is_small:
         raise UserError(f"test-dev is COCO's: --profile {PAPER_SCALE}, not {profile.name}")
-    one = matrix.single(args.target, profile, args.seeds)
+    one = matrix.single(run, profile, seeds)
     if not matrix.is_finished(store.own(profile.name, one.id)):
         raise UserError(
-            f"{one.id} is not finished on this machine: python -m experiments run {one.id} "
+            f"{one.id} is not finished on this machine: gfl run {one.id} "
             f"--profile {profile.name} trains it"
         )
-    root = coco_root(args.data)
+    root = coco_root(data)
     coco.check_test_dev(root)
     from gfl.predictions import testdev  # seconds, which a refused request need not wait for
 

@@ -1,4 +1,4 @@
-"""What git knows of this project: its commit, whether the code differs from it, older code.
+"""Git's view of this project: its commit, whether the code differs from it, older code.
 
 Asked only where the project is a repository of its own: a clone, a worktree, a submodule. In a
 folder of another repository (a zip unpacked there, a vendored copy, tracked or not) the commit is
@@ -50,7 +50,7 @@ def problem(root: Path = ROOT) -> str:
 
 
 def has_commit(commit: str, root: Path = ROOT) -> bool:
-    """Whether this project's repository has a commit; a shallow clone lacks the older ones."""
+    """Return whether this project's repository has a commit; a shallow clone lacks older ones."""
     if not is_repository(root):
         return False
     found = _git(root, "cat-file", "-e", f"{commit}^{{commit}}")
@@ -58,7 +58,7 @@ def has_commit(commit: str, root: Path = ROOT) -> bool:
 
 
 def is_repository(root: Path = ROOT) -> bool:
-    """Whether the project's folder is the top level of a repository that git may read."""
+    """Return whether the project's folder is the top level of a repository that git may read."""
     top = _git(root, "rev-parse", "--show-toplevel")
     if top is None or top.returncode:
         return False

@@ -1,4 +1,4 @@
-"""Which predictions belong to the reference: what decides every run's figures, and what is drawn.
+"""The predictions of the reference: what decides every run's figures, and what is drawn.
 
 Figures draw the locations of one row of a kind: seed 0 of ATSS. What claims measure on them is of
 three seeds, because it differs between seeds by more than between images.

@@ -1,4 +1,4 @@
-"""What differs between two runs: factors, resolved settings, the code, how they were made.
+"""The differences between two runs: factors, resolved settings, the code, how they were made.
 
 Two records of one id differ only in the code and in how they were made. They are this machine's and
 the reference's, or are given as files, such as the record kept of a run that was trained again.
@@ -27,7 +27,7 @@ WHOSE = {LOCAL: "this machine's record", REFERENCE: "the reference's record"}
 
 @dataclass(frozen=True)
 class Difference:
-    """A factor or setting, and its value on either side; ``ABSENT`` where it has none."""
+    """A factor or setting, and its value in either run; ``ABSENT`` where it has none."""
 
     path: str
     a: Any
@@ -36,7 +36,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Side:
-    """One of two that are compared: a declared run, or one that a file records."""
+    """One of the two runs that are compared: a declared one, or one that a file records."""
 
     id: str
     profile: str
@@ -55,7 +55,7 @@ class Side:
         )
 
     def content(self) -> dict[str, Any]:
-        """The same for programs."""
+        """Return the same for programs."""
         named = {"id": self.id, "profile": self.profile, "seed": self.seed}
         named |= {"cells": list(self.cells)}
         return named | {"recorded": self.record is not None, "record": self.place}
@@ -151,7 +151,7 @@ def side(name: str, profile: str, seed: int, gpus: int, store: Store) -> Side:
 
 
 def of_run(run: Run, store: Store) -> Side:
-    """A declared run with its record, this machine's if there is one, else the reference's."""
+    """Return a declared run with its record: this machine's if there is one, or the reference's."""
     name = run.profile.name
     own = store.own(name, run.id)
     record = own or store.reference(name, run.id)
@@ -187,7 +187,7 @@ def _code(a: RunRecord, b: RunRecord) -> tuple[list[Difference], str]:
 
 
 def differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[Difference]:
-    """What differs between two nested mappings, by dotted path, in the order of the first."""
+    """Return the differences of two nested mappings, by dotted path, in the order of the first."""
     left, right = dict(_flat(a)), dict(_flat(b))
     paths = dict.fromkeys([*left, *right])
     pairs = ((path, left.get(path, ABSENT), right.get(path, ABSENT)) for path in paths)

@@ -1,4 +1,4 @@
-"""Which runs a table needs, and which of them this machine lacks."""
+"""The runs that a table needs, and those of them that this machine lacks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WEIGHTS = (".pth", ".pt", ".ckpt")  # how files of weights are called
 
 @dataclass(frozen=True)
 class Run:
-    """One run, and the rows that show it."""
+    """A run, and the rows that print it."""
 
     id: str
     experiment: Experiment
@@ -61,9 +61,9 @@ def plan(shown: Iterable[Table], profile: Profile, seeds: Sequence[int]) -> list
 
 
 def select(target: str, profile: Profile, seeds: Sequence[int]) -> tuple[list[Table], list[Run]]:
-    """What a person named: ``all``, a table, ``table/row``, an experiment, or one run's id.
+    """Return the runs of a name, and the tables that print them.
 
-    Returns the runs, and the tables that show them.
+    The name is ``all``, a table's, ``table/row``, an experiment's, or one run's id.
 
     Raises:
         UserError: nothing of that name is declared.
@@ -131,7 +131,7 @@ def _select_row(
 
 
 def _names(cell: Cell) -> tuple[str, ...]:
-    """How a person may call a cell: by its row, or by one group of it."""
+    """Return a cell's names: its row's, and its group's within it."""
     return (cell.row.key, cell.key) if cell.group.name else (cell.key,)
 
 
@@ -143,7 +143,7 @@ def _no_such_run(target: str, slug: str, runs: list[Run], profile: Profile) -> s
     same = [run.id for run in runs if run.experiment.slug == slug]
     near = did_you_mean(target, [run.id for run in runs])
     if near.startswith("; known"):  # all of them, too many for a line
-        near = "; python -m experiments status lists them"
+        near = "; gfl status lists them"
     hint = f"; its id is now {same[0]}" if same else near
     return f"no run {target!r} at the {profile.name} profile{hint}"
 

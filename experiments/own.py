@@ -1,10 +1,10 @@
 """GFL on a data set of one's own: what is trained, where it lies, and the training itself.
 
-In Python, with the same defaults as ``python -m experiments train-own``:
+In Python, with the same defaults as ``gfl own``:
 
     from experiments import own
     data = own.read("path/to/folder")
-    result = own.train(own.plan(data, epochs=24), "runs/own/mine")
+    result = own.train(own.plan(data, own.Settings(epochs=24)), "runs/own/mine")
     result.record.metrics["AP"], result.folder
 
 The same calls go on where training was stopped, and give the result at once when it is over.
@@ -34,7 +34,7 @@ from gfl.errors import UserError, did_you_mean
 from gfl.experiment import ABLATED_HOSTS, Experiment, Model, Profile, Schedule
 from gfl.records.record import RecordError, Request, RunRecord, Store, run_id
 
-__all__ = ["Result", "default_folder", "plan", "read", "train"]
+__all__ = ["Result", "Settings", "default_folder", "plan", "read", "train"]
 
 Scale = Literal["laptop", "coco"]
 
@@ -53,8 +53,53 @@ LARGEST_SEED = (1 << 32) - 1  # that numpy takes
 EVALUATIONS = 6  # over a run, and one at its end
 
 
+@dataclass(frozen=True)
+class Settings:
+    """The settings of a run on one's own data.
+
+    Args:
+        experiment: a table's row, such as table-3/none
+        scale: laptop: a small network from scratch, for CPUs; coco: ResNet-50 at 800 x 1333 px
+            (default: coco with a CUDA device, else laptop)
+        epochs: passes over the images (default: by their number)
+        batch: images a step (default: by the scale)
+        lr: the learning rate (default: by the scale; at coco by the batch, too)
+        size: the long and the short side that images are scaled to in pixels, or one number for
+            both (default: by the scale)
+        pretrained: start from ImageNet's weights, or from random ones (default: at coco from
+            ImageNet's)
+        seed: of all that is random
+        gpus: the devices of the run
+        device: what trains
+
+    Raises:
+        UserError: a number is out of its range.
+    """
+
+    experiment: str | Experiment = GFL
+    scale: Scale | None = None
+    epochs: int | None = None
+    batch: int | None = None
+    lr: float | None = None
+    size: int | Sequence[int] | None = None
+    pretrained: bool | None = None
+    seed: int = 0
+    gpus: int = 1
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch", "gpus"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UserError(f"{name} {value}: expected 1 or more")
+        if not 0 <= self.seed <= LARGEST_SEED:
+            raise UserError(f"seed {self.seed}: expected 0 to {LARGEST_SEED}")
+        if self.lr is not None and not 0 < self.lr < math.inf:
+            raise UserError(f"lr {self.lr}: expected a number above 0")
+
+
 class FolderStore(Store):
-    """A store of one run, whose folder is its whole address."""
+    """A store of one run, at a folder of its own."""
 
     def run_dir(self, profile: str, id: str, max_iters: int | None = None) -> Path:
         """Return the folder itself."""
@@ -88,7 +133,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Result:
-    """What a run on one's own data left."""
+    """A run on one's own data that is over: its folder and record."""
 
     folder: Path
     record: RunRecord
@@ -113,49 +158,31 @@ class Result:
         return class_metrics(boxes, read_json(self.detections)["detections"])
 
 
-def plan(
-    data: OwnData,
-    *,
-    experiment: str | Experiment = GFL,
-    scale: Scale | None = None,
-    epochs: int | None = None,
-    batch: int | None = None,
-    lr: float | None = None,
-    size: int | Sequence[int] | None = None,
-    pretrained: bool | None = None,
-    seed: int = 0,
-    gpus: int = 1,
-    device: Literal["auto", "cpu", "cuda"] = "auto",
-) -> Plan:
+def plan(data: OwnData, settings: Settings = Settings()) -> Plan:
     """Settle what is trained.
-
-    ``experiment`` may be named as a table's row, "table-3/none". ``scale`` is the network and the
-    images' size of the profile of that name, the published ones with a CUDA device and the laptop
-    profile's without. ``size`` is the long and, if not the same, the short side that images are
-    scaled to, in pixels. ``epochs`` follow the number of images, ``lr`` on the published network
-    the batch.
 
     Raises:
         UserError: a value is not one that a detector can be trained with.
     """
-    experiment = _experiment(experiment)
+    experiment, gpus, seed = _experiment(settings.experiment), settings.gpus, settings.seed
+    scale = settings.scale
     if scale is None:
-        scale = "coco" if device != "cpu" and visible_gpus() else "laptop"
+        scale = "coco" if settings.device != "cpu" and visible_gpus() else "laptop"
     if scale not in IMAGES_SEEN:
         raise UserError(f"unknown scale {scale!r}{did_you_mean(scale, IMAGES_SEEN)}")
-    _check_numbers(epochs=epochs, batch=batch, lr=lr, seed=seed)
-    batch = batch or (LAPTOP_BATCH if scale == "laptop" else IMAGES_PER_GPU * gpus)
+    batch = settings.batch or (LAPTOP_BATCH if scale == "laptop" else IMAGES_PER_GPU * gpus)
     if batch % gpus:
         raise UserError(f"{gpus} GPUs cannot share a batch of {batch} images evenly")
     base = LAPTOP if scale == "laptop" else COCO
-    sides = _sides(size, base)
+    sides = _sides(settings.size, base)
     least, most = EPOCHS[scale]
-    epochs = epochs or max(least, min(most, math.ceil(IMAGES_SEEN[scale] / data.train.images)))
+    by_images = max(least, min(most, math.ceil(IMAGES_SEEN[scale] / data.train.images)))
+    epochs = settings.epochs or by_images
     profile = replace(
         base,
         name=PROFILE,
-        model=_model(base.model, scale, sides[0], pretrained),
-        schedule=_schedule(base.schedule, scale, epochs, batch, lr, data.train.images),
+        model=_model(base.model, scale, sides[0], settings.pretrained),
+        schedule=_schedule(base.schedule, scale, epochs, batch, settings.lr, data.train.images),
         dataset=None,
         own=data.spec,
         scale=sides,
@@ -165,7 +192,7 @@ def plan(
     id = f"{PROFILE}-{run_id(experiment, profile, seed)}"
     rows = (f"{PROFILE}/{data.root.name}",)
     run = Run(id, experiment, profile, seed, rows, files=data.files)
-    return Plan(run, data, Machine(str(data.root), device, gpus))
+    return Plan(run, data, Machine(str(data.root), settings.device, gpus))
 
 
 def default_folder(data: OwnData) -> Path:
@@ -279,7 +306,7 @@ def _has_content(folder: Path) -> bool:
 
 
 def _changed(before: Request, run: Run) -> str:
-    """Say in what two runs differ, as far as fits a line."""
+    """Return the differences of two runs, as far as fits a line."""
     then = {"": asdict(before.experiment), "seed": before.seed} | asdict(before.profile)
     now = {"": asdict(run.experiment), "seed": run.seed} | asdict(run.profile)
     found = [f"{d.path.strip('.')} {d.a}, now {d.b}" for d in differences(then, now)]
@@ -302,18 +329,8 @@ def _experiment(named: str | Experiment) -> Experiment:
     return experiment
 
 
-def _check_numbers(epochs: int | None, batch: int | None, lr: float | None, seed: int) -> None:
-    for name, value in (("epochs", epochs), ("batch", batch)):
-        if value is not None and value < 1:
-            raise UserError(f"{name} {value}: expected 1 or more")
-    if not 0 <= seed <= LARGEST_SEED:
-        raise UserError(f"seed {seed}: expected 0 to {LARGEST_SEED}")
-    if lr is not None and not 0 < lr < math.inf:
-        raise UserError(f"lr {lr}: expected a number above 0")
-
-
 def _sides(size: int | Sequence[int] | None, base: Profile) -> tuple[int, int]:
-    """The long and the short side that images are scaled to."""
+    """Return the long and the short side that images are scaled to."""
     if size is None:
         return (LAPTOP_SIZE, LAPTOP_SIZE) if base is LAPTOP else base.scale
     sides = [size] if isinstance(size, int) else list(size)

@@ -1,4 +1,4 @@
-"""Making this machine's runs the reference that is committed under ``results/``."""
+"""Makes this machine's runs the reference that is committed under ``results/``."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from gfl.records.record import RunRecord, Store, seeds_of
 
 @dataclass(frozen=True)
 class Outcome:
-    """A line for each run that became the reference, and for each that may not, with why."""
+    """A line for each run that became the reference, and for each that may not, with the reason."""
 
     promoted: tuple[str, ...]
     refused: tuple[str, ...]
 
 
 def objection(record: RunRecord) -> str | None:
-    """Why a record may not be the reference; None if it may."""
+    """Return why a record may not be the reference; None if it may."""
     if record.max_iters is not None:  # copied here by hand: a capped run has its own folder
         return f"capped after {record.max_iters} iterations"
     if record.state != "finished":
@@ -89,7 +89,7 @@ def _promote(run: Run, record: RunRecord, store: Store) -> list[str]:
     if record.predictions and record is not before:
         lines = _copy_predictions(run, record, store)
     elif not record.predictions:
-        again = f"python -m experiments predict {id} --profile {profile}"
+        again = f"gfl predict {id} --profile {profile}"
         lines = [f"without predictions: {again} makes them"]
     if before != record:
         record.save(path)
@@ -104,7 +104,7 @@ def _copy_predictions(run: Run, record: RunRecord, store: Store) -> list[str]:
     source = store.run_dir(run.profile.name, run.id)
     target = store.reference_predictions(run.profile.name, run.id)
     if not schema.verified(source, record.predictions):
-        again = f"python -m experiments predict {run.id} --profile {run.profile.name}"
+        again = f"gfl predict {run.id} --profile {run.profile.name}"
         raise UserError(f"its predictions are missing or damaged; {again} makes them anew")
     names = committed(run.experiment, run.profile, run.seed)
     checksums = {name: sha for name, sha in record.predictions.items() if name in names}

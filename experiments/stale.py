@@ -1,4 +1,4 @@
-"""Whether a run was trained by what is here now: the code of ``gfl/``, the packages' versions.
+"""Stale runs: those that other code of ``gfl/`` or other packages' versions have trained.
 
 A run's id hashes its configuration, not the code: after a loss is edited, the id is still the same
 and the record is another loss's. Records name their code since schema 3; of older ones git tells.
@@ -35,19 +35,19 @@ class Today:
 
 @dataclass(frozen=True)
 class Staleness:
-    """What differs between the code and versions that trained a run and the current ones."""
+    """The differences between the code and versions that trained a run and the current ones."""
 
     files: Sequence[str] = ()  # changed, new or gone since
     versions: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # then and now
     unknown: str = ""  # why the code cannot be compared; empty: it was
 
     def __bool__(self) -> bool:
-        """Whether something is known to differ."""
+        """Return whether something is known to differ."""
         return bool(self.files or self.versions)
 
     @property
     def is_current(self) -> bool:
-        """Whether it is known that nothing differs."""
+        """Return whether it is known that nothing differs."""
         return not (self or self.unknown)
 
     def sentence(self, made: Made) -> str:
@@ -63,7 +63,7 @@ class Staleness:
         return trained
 
     def content(self) -> dict[str, Any]:
-        """The same for programs; ``stale`` is null where that is not known."""
+        """Return the same for programs; ``stale`` is null where that is not known."""
         versions = {name: {"then": a, "now": b} for name, (a, b) in self.versions.items()}
         return {
             "stale": None if self.unknown and not self else bool(self),
@@ -103,10 +103,10 @@ def by(made: Made) -> str:
     return made.commit[:7] + (" with changes" if made.dirty else "")
 
 
-def told(found: Iterable[tuple[str, Made, Staleness]]) -> list[tuple[str, int]]:
-    """Say what trained the runs, given by name, that are not known to be current.
+def reasons(found: Iterable[tuple[str, Made, Staleness]]) -> list[tuple[str, int]]:
+    """Return lines that say what trained the runs, given by name, that may not be current.
 
-    Runs of which the same is said share a line; it comes with their number.
+    Runs with the same reason share a line; it comes with their number.
     """
     said: dict[str, list[str]] = {}
     for name, made, staleness in found:
@@ -116,8 +116,10 @@ def told(found: Iterable[tuple[str, Made, Staleness]]) -> list[tuple[str, int]]:
 
 
 def advice(found: Iterable[tuple[str, Made, Staleness]]) -> list[str]:
-    """Return the lines of ``told``, each with the option that trains its runs again."""
-    return [f"{line}; {AGAIN} trains {'it' if n == 1 else 'them'} anew" for line, n in told(found)]
+    """Return the lines of ``reasons``, each with the option that trains its runs again."""
+    return [
+        f"{line}; {AGAIN} trains {'it' if n == 1 else 'them'} anew" for line, n in reasons(found)
+    ]
 
 
 def changes(files: Sequence[str]) -> str:
@@ -136,9 +138,9 @@ def mixed(made: Made) -> list[str]:
 
 
 def _release(package: str, then: str, now: str) -> bool:
-    """Whether two versions are different releases.
+    """Return whether two versions are different releases.
 
-    Builds (2.11.0+cpu) and Python's patch releases, though recorded, are not told apart.
+    Builds (2.11.0+cpu) and Python's patch releases, though recorded, are not distinguished.
     """
     if THEN in then:
         return True

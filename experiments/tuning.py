@@ -2,7 +2,7 @@
 
 A profile's hyper-parameters are tuned on plain ATSS alone. The one other sweep that chooses is of a
 weight that a single counterpart has, a Gaussian's likelihood, so that no baseline can tell it.
-Sweeps are declared in ``SWEEPS``, trained by ``python -m experiments tune`` and told in
+Sweeps are declared in ``SWEEPS``, trained by ``gfl tune`` and published in
 ``results/tuning/``.
 """
 
@@ -26,8 +26,8 @@ BASELINE = Experiment()
 class Variant:
     """A profile with other values of fields of its ``Schedule``, its ``Model`` or its own.
 
-    A variant that is not eligible is shown and never chosen: it takes longer than a user has, and
-    tells how flat the curve is where the profile stops.
+    A variant that is not eligible is never chosen: it is too slow for the profile, but shows
+    whether the curve has flattened where the profile stops.
     """
 
     name: str
@@ -61,7 +61,7 @@ def as_it_is(profile: Profile, variant: Variant) -> Profile:
 
 @dataclass(frozen=True)
 class Sweep:
-    """What was tried of one kind of number, on what, and how its file tells it.
+    """One kind of number, varied on one row, and the words of its file.
 
     Raises:
         ValueError: a variant that may be chosen differs in more than a Gaussian's weight.
@@ -169,7 +169,7 @@ SWEEPS: dict[str, tuple[Sweep, ...]] = {
 
 @dataclass(frozen=True)
 class Trial:
-    """A variant, the run that tries it, and its record once there is one."""
+    """A variant, its run, and its record once there is one."""
 
     variant: Variant
     run: Run
@@ -196,7 +196,7 @@ def sweeps(profile: Profile) -> tuple[Sweep, ...]:
 
 
 def trials(sweep: Sweep, profile: Profile, store: Store) -> list[Trial]:
-    """A sweep's variants at a profile, each with its record."""
+    """Return a sweep's variants at a profile, each with its record."""
     found = []
     for variant in sweep.variants:
         varied, experiment = variant.of(profile), sweep.of(variant)

@@ -1,4 +1,4 @@
-"""What a sweep found, told in ``results/tuning/``: its rule, its outcome, and every variant."""
+"""A sweep as files in ``results/tuning/``: its rule, its outcome, and every variant."""
 
 from __future__ import annotations
 
@@ -53,12 +53,12 @@ def publish(sweep: Sweep, profile: Profile, store: Store) -> list[Path]:
     for record in clean:
         _keep(record, folder / profile.name / f"{record.id}.json")
     stem = profile.name + sweep.suffix + ("" if len(clean) == len(found) else ".this-machine")
-    texts = told(sweep, profile, store)
+    texts = contents(sweep, profile, store)
     return [write_text(folder / f"{stem}.{kind}", text) for kind, text in texts.items()]
 
 
-def told(sweep: Sweep, profile: Profile, store: Store) -> dict[str, str]:
-    """What the sweep found, as Markdown and as CSV."""
+def contents(sweep: Sweep, profile: Profile, store: Store) -> dict[str, str]:
+    """Return the sweep's files: its outcome as Markdown and as CSV."""
     found = trials(sweep, profile, store)
     lines = [_line(trial, profile) for trial in found]
     when = chronology(found, table_runs(sweep, profile, store), sweep.row)
@@ -74,25 +74,25 @@ def _keep(record: RunRecord, path: Path) -> None:
 
 
 def verdict(found: Sequence[Trial]) -> str:
-    """One sentence: whether what the runs have is what the rule chooses."""
-    tried = [trial for trial in found if trial.ap is not None]
-    if len(tried) < len(found):
-        words = f"{len(tried)} of {len(found)} variants have finished"
+    """Return a sentence: whether the runs have what the rule chooses."""
+    done = [trial for trial in found if trial.ap is not None]
+    if len(done) < len(found):
+        words = f"{len(done)} of {len(found)} variants have finished"
         failed = [t.variant.name for t in found if t.record and t.record.state == "failed"]
         words += f" ({', '.join(failed)} failed)" if failed else ""
         if any(trial.record is None for trial in found):
             return f"{words}: the sweep is not complete."
     else:
         words = f"{len(found)} variants have finished"
-    if not any(trial.variant.eligible for trial in tried):
+    if not any(trial.variant.eligible for trial in done):
         return f"{words}."
-    eligible = [trial for trial in tried if trial.variant.eligible]
+    eligible = [trial for trial in done if trial.variant.eligible]
     best = max(eligible, key=lambda trial: trial.ap or 0.0)
-    among = "" if len(eligible) == len(tried) else " of those that may be chosen"
+    among = "" if len(eligible) == len(done) else " of those that may be chosen"
     words += f"; the highest AP{among} is that of {best.variant.name}"
     if best.chosen:
         return f"{words}, which is what the runs have."
-    return f"{words}, and the runs have another: it is not what this sweep chooses."
+    return f"{words}, but the runs have another value."
 
 
 def table_runs(sweep: Sweep, profile: Profile, store: Store) -> list[RunRecord]:
@@ -106,7 +106,7 @@ def table_runs(sweep: Sweep, profile: Profile, store: Store) -> list[RunRecord]:
 
 
 def chronology(found: Sequence[Trial], shown: Sequence[RunRecord], row: str) -> str:
-    """What the records say of whether the sweep came before the runs that the tables show."""
+    """Return whether the sweep came before the runs that the tables print, by the records."""
     trained = [trial.record for trial in found if trial.record]
     if not trained:
         return "No variant is recorded yet."
@@ -133,7 +133,7 @@ def _start(record: RunRecord) -> datetime:
 
 
 def varied(sweep: Sweep) -> str:
-    """Which hyper-parameters the sweep chose among, and which it did not."""
+    """Return the hyper-parameters that the sweep chose among, and those that it did not."""
     swept = dict.fromkeys(n for v in sweep.variants if v.eligible for n in _changed(v))
     shown = dict.fromkeys(n for v in sweep.variants for n in _changed(v) if n not in swept)
     said = f"The sweep varied {_names(swept)}"
@@ -158,12 +158,12 @@ def markdown(
     lines: Sequence[Mapping[str, Any]],
     when: str,
 ) -> str:
-    """Tell the sweep, its rule and its outcome."""
+    """Return the sweep, its rule and its outcome as Markdown."""
     rows = ["| " + " | ".join(_cell(name, line[name]) for name in COLUMNS) + " |" for line in lines]
     chosen = any(variant.eligible for variant in sweep.variants)
     rule = " The rule: the highest AP wins." if chosen else ""
-    told = (verdict(found), varied(sweep), when) if chosen else (verdict(found),)
-    outcome = (*([sweep.note] if sweep.note else []), *told)
+    found_lines = (verdict(found), varied(sweep), when) if chosen else (verdict(found),)
+    outcome = (*([sweep.note] if sweep.note else []), *found_lines)
     return "\n".join(
         [
             f"# {sweep.title.format(profile=profile.name)}",

@@ -1,23 +1,113 @@
 """Which locations are positive, and for which object: all images, levels and boxes at once.
 
-Ground truth is padded to the same number of boxes in every image, the levels are flattened
-once. Needs torch and jaxtyping alone.
+``assign_batch`` is what a head calls. It pads ground truth to the same number of boxes in every
+image, flattens the levels once, and asks the host's assigner, a function of ``ASSIGNERS``. An
+assigner is given what the head predicts, too: ATSS and FCOS need none of it. Needs torch and
+jaxtyping alone.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from gfl.boxes import Representation, anchors_at
 from gfl.geometry import iou
+from gfl.hosts import Dense
+from gfl.losses import at_least_float32
 
 REACH = 8  # strides: how far the farthest side is at most, FCOS's 64 px at stride 8
+
+
+class Scene(NamedTuple):
+    """Locations and ground truth of a batch."""
+
+    priors: Float[Tensor, "N 4"]  # (x, y, stride, stride) px, all levels flattened
+    level_sizes: Sequence[int]  # locations of each level
+    valid: Bool[Tensor, "B N"]  # which locations count at all
+    boxes: Float[Tensor, "B G 4"]  # xyxy px, padded
+    labels: Int[Tensor, "B G"]
+    real: Bool[Tensor, "B G"]  # False where padded
+
+
+class Outputs(NamedTuple):
+    """Predictions of a batch, for an assigner that depends on them; it runs without gradient."""
+
+    logits: Float[Tensor, "B N C"]
+    raw: Float[Tensor, "B N channels"]  # as the regression tower predicts boxes
+    quality: Float[Tensor, "B N"] | None  # logits of the quality branch, where there is one
+    representation: Representation
+
+    def boxes(self, priors: Float[Tensor, "N 4"]) -> Float[Tensor, "B N 4"]:
+        """Decode the boxes, xyxy in px."""
+        raw = at_least_float32(self.raw)
+        return self.representation.decode(raw, priors.expand(len(raw), -1, -1))
+
+
+class Positives(NamedTuple):
+    """The positive locations of a batch, with what each is to predict."""
+
+    image: Int[Tensor, "P"]
+    location: Int[Tensor, "P"]
+    priors: Float[Tensor, "P 4"]
+    boxes: Float[Tensor, "P 4"]  # the matched ground truth, xyxy px
+    labels: Int[Tensor, "P"]
+    gt: Int[Tensor, "P"]  # its index among the image's objects
+
+
+class Targets(NamedTuple):
+    """A batch, assigned."""
+
+    positives: Positives
+    valid: Bool[Tensor, "B N"]  # which locations count at all
+    count: Float[Tensor, ""]  # N_pos of this device
+
+
+def assign_batch(
+    host: Dense,
+    levels: Sequence[Float[Tensor, "_ 4"]],
+    outputs: Outputs,
+    batch_gt_instances: Sequence[Any],
+    batch_img_metas: Sequence[dict[str, Any]],
+    settings: Mapping[str, Any],
+) -> Targets:
+    """Find the positives among the priors of all levels, as the host does.
+
+    ``settings`` overrides the host's own settings of its assigner.
+    """
+    scene = _scene(host, levels, batch_gt_instances, batch_img_metas)
+    with torch.no_grad():
+        matched = ASSIGNERS[host.assigner](scene, outputs, **{**host.assignment, **settings})
+    positive = matched >= 0
+    image, location = positive.nonzero(as_tuple=True)
+    gt = (image, matched[image, location])
+    positives = Positives(
+        image, location, scene.priors[location], scene.boxes[gt], scene.labels[gt], gt[1]
+    )
+    counts = positive.sum(1)
+    count = (counts.clamp(min=1) if host.one_per_image else counts).sum()
+    return Targets(positives, scene.valid, count.to(scene.priors.dtype))
+
+
+def _scene(
+    host: Dense,
+    levels: Sequence[Float[Tensor, "_ 4"]],
+    batch_gt_instances: Sequence[Any],
+    batch_img_metas: Sequence[dict[str, Any]],
+) -> Scene:
+    priors = torch.cat(list(levels))
+    padded = priors.new_tensor([meta["pad_shape"][1::-1] for meta in batch_img_metas])
+    # As mmdet's ATSS, leave out locations beyond an image's own padding to the size divisor.
+    valid = (priors[:, :2] < padded[:, None]).all(-1) | host.padding_counts
+    boxes, real = pad_boxes([gt.bboxes.to(priors.dtype) for gt in batch_gt_instances])
+    labels = pad_sequence([gt.labels for gt in batch_gt_instances], batch_first=True)
+    return Scene(priors, [len(level) for level in levels], valid, boxes, labels, real)
 
 
 def pad_boxes(
@@ -36,7 +126,7 @@ def atss(
     valid: Bool[Tensor, "B N"],
     gt_boxes: Float[Tensor, "B G 4"],
     gt_valid: Bool[Tensor, "B G"],
-    topk: int = 9,
+    topk: int,
 ) -> Int[Tensor, "B N"]:
     """Assign locations to objects by ATSS (Zhang et al. 2020, Algorithm 1), as mmdet does.
 
@@ -84,7 +174,7 @@ def fcos(
     level_sizes: Sequence[int],
     gt_boxes: Float[Tensor, "B G 4"],
     gt_valid: Bool[Tensor, "B G"],
-    radius: float = 1.5,
+    radius: float,
 ) -> Int[Tensor, "B N"]:
     """Assign locations to objects as FCOS with center sampling does (Tian et al. 2019).
 
@@ -257,3 +347,20 @@ def _contains(boxes: Float[Tensor, "*S 4"], points: Float[Tensor, "*S 2"]) -> Bo
     """Tell which points lie more than 0.01 px (mmdet's margin) inside their box."""
     sides = torch.cat((points - boxes[..., :2], boxes[..., 2:] - points), dim=-1)
     return sides.amin(-1) > 0.01
+
+
+def _assign_atss(scene: Scene, outputs: Outputs, topk: int) -> Int[Tensor, "B N"]:
+    anchors = anchors_at(scene.priors)
+    return atss(anchors, scene.level_sizes, scene.valid, scene.boxes, scene.real, topk)
+
+
+def _assign_fcos(scene: Scene, outputs: Outputs, radius: float) -> Int[Tensor, "B N"]:
+    return fcos(scene.priors, scene.level_sizes, scene.boxes, scene.real, radius)
+
+
+# By the name that a host's record gives: from a batch, what is predicted for it and the assigner's
+# settings to the index of each location's object, -1 where it is negative.
+ASSIGNERS: dict[str, Callable[..., Int[Tensor, "B N"]]] = {
+    "atss": _assign_atss,
+    "fcos": _assign_fcos,
+}

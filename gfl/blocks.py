@@ -26,8 +26,8 @@ ALIGNED = 64
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 
-def pays(logits: Float[Tensor, "B N C"]) -> bool:
-    """Tell whether blocks are the faster way: many logits, on a CPU."""
+def is_faster_in_blocks(logits: Float[Tensor, "B N C"]) -> bool:
+    """Return whether there are so many logits, on a CPU, that blocks are faster."""
     return logits.device.type == "cpu" and logits.numel() > FEW
 
 

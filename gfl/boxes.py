@@ -22,8 +22,8 @@ ANCHOR_SIDE = 8  # strides; ATSS's octave_base_scale with its single anchor per 
 LAST_BIN_MARGIN = 0.1
 
 
-class Locations:
-    """Where predictions are made: a point in every cell of every level, with its stride.
+class PriorGenerator:
+    """Locations of predictions: a point in every cell of every level, with its stride.
 
     Args:
         strides: of the levels, px.
@@ -179,7 +179,7 @@ class General(nn.Module):
         # Not a matrix product: autocast would compute that in bfloat16, to 3 digits.
         return boxes_at(priors, (self.density(raw) * self.bins).sum(-1))
 
-    def focal_loss(
+    def dfl(
         self,
         raw: Float[Tensor, "*P channels"],
         priors: Float[Tensor, "*P 4"],
@@ -195,6 +195,12 @@ class General(nn.Module):
 
 
 Representation = AnchorDelta | Distance | Gaussian | General
+
+# The Dirac deltas that hosts were published with, by the name that a host's record gives.
+DIRACS: dict[str, type[AnchorDelta] | type[Distance]] = {
+    "anchor-delta": AnchorDelta,
+    "distance": Distance,
+}
 
 
 def representation(

@@ -1,4 +1,4 @@
-"""What a user did wrong, in one line; the command line prints it and exits with 2."""
+"""Mistakes of a user, in one line; the command line prints it and exits with 2."""
 
 from __future__ import annotations
 
@@ -7,12 +7,22 @@ import errno
 from collections.abc import Iterable, Iterator, Set
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 from gfl import escape
 
+Lack = Literal["cuda", "coco", "photographs"]
+
 
 class UserError(Exception):
-    """A mistake the user can mend: names the thing, its value, and what to do."""
+    """A mistake the user can mend: names the thing, its value, and what to do.
+
+    ``lacks`` is what is missing where a command's option supplies it; the command says which.
+    """
+
+    def __init__(self, message: str, lacks: Lack | None = None) -> None:
+        super().__init__(message)
+        self.lacks: Lack | None = lacks
 
 
 def did_you_mean(value: str, choices: Iterable[str]) -> str:

@@ -13,18 +13,15 @@ from typing import Literal, get_args, get_type_hints
 from gfl.data.own.spec import OwnSpec
 from gfl.data.photos_spec import PhotosSpec
 from gfl.errors import UserError, did_you_mean
+from gfl.hosts import ABLATED_HOSTS, HOSTS, HostName, Recipe
 from gfl.shapes.embedded import ShapesSpec
 
-Host = Literal["atss", "fcos", "retinanet", "foveabox", "ssd512"]
 Quality = Literal[
     "none", "centerness-branch", "iou-branch", "centerness-guided", "iou-guided", "joint"
 ]
 Boxes = Literal["dirac", "gaussian", "general"]
 Backbone = Literal["r50", "r101", "x101-32x4d", "r101-dcn", "x101-32x4d-dcn"]
 Lasting = Literal["1x", "2x-ms"]
-
-ABLATED_HOSTS = ("atss", "fcos")  # whose every row our own head trains
-PAPER_SCALE = "coco"  # the only profile whose network has a ResNet-101 and its like beside it
 
 
 @dataclass(frozen=True)
@@ -35,7 +32,7 @@ class Experiment:
         UserError: a value is unknown or the combination is impossible.
     """
 
-    host: Host = "atss"  # whose anchors, assignment and base losses (section 4)
+    host: HostName = "atss"  # whose anchors, assignment and base losses (section 4)
     quality: Quality = "centerness-branch"  # how localization quality is used (Table 1a, Fig. 6)
     boxes: Boxes = "dirac"  # what a distance is represented by (Table 2a)
     dfl: bool = False  # Distribution Focal Loss on top of GIoU, Eq. 6 (Tables 2a and 3)
@@ -184,8 +181,8 @@ class Profile:
     def __post_init__(self) -> None:
         if self.photos is not None and self.gpus > 1:
             raise UserError(
-                f"a run of --profile {self.name} uses one device, not {self.gpus}: its batches are "
-                "of images that share a canvas, and are not shared out"
+                f"a run of the {self.name} profile uses one device, not {self.gpus}: its batches "
+                "are of images that share a canvas, and are not shared out"
             )
 
     @property
@@ -193,28 +190,36 @@ class Profile:
         """Whether a run takes one core of a CPU: on drawn images, and on kept features."""
         return self.dataset is not None or self.photos is not None
 
+    @property
+    def is_coco(self) -> bool:
+        """Whether it is run on COCO itself."""
+        return not self.is_small and self.own is None
 
-# mmdet's ssd512_coco.py: 24 epochs, steps at 16 and 22, of COCO repeated five times. Here COCO is
-# as it is, and its passes are counted. On 8 devices.
-SSD512_REPEATED, SSD512_DEVICES = 5, 8
-SSD512_SCHEDULE = Schedule(
-    epochs=24 * SSD512_REPEATED,
-    batch=8 * SSD512_DEVICES,
-    lr=2e-3,
-    weight_decay=5e-4,
-    milestones=(16 * SSD512_REPEATED, 22 * SSD512_REPEATED),
-)
+    @property
+    def has_published_network(self) -> bool:
+        """Whether the network is the published one, with its weights; recipes are made for it."""
+        return self.model.pretrained is not None
+
+
+def recipe_of(experiment: Experiment, profile: Profile) -> Recipe:
+    """Return the host's recipe where the profile has the published network, else ATSS's."""
+    return HOSTS[experiment.host].recipe if profile.has_published_network else Recipe()
 
 
 def schedule_of(experiment: Experiment, profile: Profile) -> Schedule:
-    """Return the profile's schedule, or twice it: on COCO 24 epochs with steps 16 and 22.
+    """Return the profile's schedule or twice it, on COCO 24 epochs with steps 16 and 22.
 
-    SSD512 on COCO has its own, with a batch and a rate in proportion to the devices.
+    A host with a published schedule of its own has that, its batch and rate in proportion to the
+    devices.
     """
-    if experiment.host == "ssd512" and not profile.is_small:
-        batch = SSD512_SCHEDULE.batch // SSD512_DEVICES * profile.gpus
-        lr = SSD512_SCHEDULE.lr * profile.gpus / SSD512_DEVICES
-        return replace(SSD512_SCHEDULE, batch=batch, lr=lr)
+    if (own := recipe_of(experiment, profile).training) is not None:
+        return Schedule(
+            epochs=own.epochs,
+            batch=own.batch // own.devices * profile.gpus,
+            lr=own.lr * profile.gpus / own.devices,
+            weight_decay=own.weight_decay,
+            milestones=own.milestones,
+        )
     schedule = profile.schedule
     if experiment.lasting == "1x":
         return schedule

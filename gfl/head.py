@@ -1,8 +1,9 @@
 r"""One dense head for the whole ablation study: assigner x quality x boxes (Fig. 4 and 6).
 
-What a variant changes stands in ``gfl.quality`` and ``gfl.boxes``, what FCOS and ATSS differ in, in
-``gfl.dense``; this file is what all of them share. Its oracles are mmdet's ``GFLHead``,
-``ATSSHead`` and ``FCOSHead``: same weights and batch, same losses, gradients and detections.
+``gfl.quality`` and ``gfl.boxes`` hold what a variant changes, ``gfl.hosts`` how FCOS and ATSS
+differ, ``gfl.assign`` their assignment; this file is what all of them share. Its oracles are
+mmdet's ``GFLHead``, ``ATSSHead`` and ``FCOSHead``: same weights and batch, same losses, gradients
+and detections.
 
 Where the paper, the authors' code (GF: implus/GFocal) and mmdet 3 (M3) disagree about GFL, which is
 built on ATSS, every choice that this project makes is M3's, except the DCN of Table 4's rows. On
@@ -37,13 +38,12 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from gfl import blocks, ops
-from gfl.boxes import BoxDecoder, Gaussian, General, Locations, representation
-from gfl.dense import DENSE
+from gfl import blocks, hosts, ops
+from gfl.assign import Outputs, Positives, assign_batch
+from gfl.boxes import DIRACS, BoxDecoder, Gaussian, General, PriorGenerator, representation
 from gfl.geometry import giou_loss, iou
 from gfl.losses import at_least_float32, focal_loss, quality_focal_loss
 from gfl.quality import USAGES, centerness, guide
-from gfl.targets import Positives, assign_batch
 
 ops.install()  # before mmdet, which imports mmcv's native operators
 
@@ -51,9 +51,6 @@ from mmcv.cnn import ConvModule, Scale  # noqa: E402
 from mmdet.models.dense_heads.base_dense_head import BaseDenseHead  # noqa: E402
 from mmdet.registry import MODELS  # noqa: E402
 from mmdet.utils import reduce_mean  # noqa: E402
-
-FOCAL_ALPHA, FOCAL_GAMMA = 0.25, 2.0  # of the baselines' focal loss, FCOS and ATSS
-DFL_WEIGHT = 0.25  # lambda_1, Eq. 11: of the mean over the four sides, as GF and M3 have it
 
 # Names that mmdet's heads give to what is the same here: model-zoo checkpoints load.
 STOCK_NAMES = {
@@ -79,9 +76,9 @@ class AblationHead(BaseDenseHead):
         n: bins of a General distribution, less one; None for others.
         delta: width of its bins, strides; None for others.
         beta: QFL's exponent, Eq. 2; None where there is no QFL.
-        host: a key of ``gfl.dense.DENSE``.
+        host: a key of ``gfl.hosts.HOSTS`` whose record is ``Dense``.
         likelihood_weight: of a Gaussian's loss; None for others.
-        train_cfg: ``topk``, the candidates of a level in ATSS; ``radius`` of FCOS's centers.
+        train_cfg: settings of the assigner, in place of the host's own.
         test_cfg: mmdet's: ``nms_pre``, ``score_thr``, ``nms``, ``max_per_img``.
     """
 
@@ -113,8 +110,8 @@ class AblationHead(BaseDenseHead):
         )
         self.num_classes = self.cls_out_channels = num_classes
         self.usage = USAGES[quality]
-        self.dense = DENSE[host]
-        self.representation = representation(boxes, self.dense.dirac, n, delta)
+        self.host = hosts.dense(host)
+        self.representation = representation(boxes, DIRACS[self.host.dirac], n, delta)
         if self.usage.use == "joint" and beta is None:
             raise ValueError(f"quality {quality!r} needs beta, the exponent of QFL")
         if dfl and boxes != "general":
@@ -125,7 +122,7 @@ class AblationHead(BaseDenseHead):
         self.likelihood_weight = math.nan if likelihood_weight is None else likelihood_weight
         self.train_cfg, self.test_cfg = train_cfg or {}, test_cfg
         # mmdet's inherited prediction reads these four.
-        self.prior_generator = Locations(strides, self.dense.offset)
+        self.prior_generator = PriorGenerator(strides, self.host.offset)
         self.bbox_coder = BoxDecoder(self.representation)
         self.use_sigmoid_cls = True
         self.loss_cls = None  # ours is a function
@@ -133,8 +130,8 @@ class AblationHead(BaseDenseHead):
         self.register_load_state_dict_pre_hook(_rename_stock_weights)
 
     def _make_layers(self, in_channels: int, channels: int, convs: int) -> None:
-        self.cls_convs = _tower(in_channels, channels, convs, self.dense.tower_bias)
-        self.reg_convs = _tower(in_channels, channels, convs, self.dense.tower_bias)
+        self.cls_convs = _tower(in_channels, channels, convs, self.host.tower_bias)
+        self.reg_convs = _tower(in_channels, channels, convs, self.host.tower_bias)
         self.gfl_cls = nn.Conv2d(channels, self.num_classes, 3, padding=1)
         self.gfl_reg = nn.Conv2d(channels, self.representation.channels, 3, padding=1)
         if self.usage.use == "branch":
@@ -156,6 +153,16 @@ class AblationHead(BaseDenseHead):
             return logits, raw, None
         return logits, raw, [self.gfl_quality(feature) for feature in reg_features]
 
+    def outputs(
+        self,
+        cls_scores: list[Float[Tensor, "B C _ _"]],
+        bbox_preds: list[Float[Tensor, "B channels _ _"]],
+        quality_scores: list[Float[Tensor, "B 1 _ _"]] | None,
+    ) -> Outputs:
+        """Return what ``forward`` returns as one tensor each over all locations."""
+        quality = None if quality_scores is None else flatten(quality_scores).squeeze(-1)
+        return Outputs(flatten(cls_scores), flatten(bbox_preds), quality, self.representation)
+
     def loss_by_feat(
         self,
         cls_scores: list[Float[Tensor, "B C _ _"]],
@@ -169,11 +176,12 @@ class AblationHead(BaseDenseHead):
 
         Ground truth to be ignored has no effect, as in mmdet's ATSS and GFL configurations.
         """
-        logits, raw = flatten(cls_scores), flatten(bbox_preds)
+        outputs = self.outputs(cls_scores, bbox_preds, quality_scores)
+        logits, raw, quality, _ = outputs
         sizes = [score.shape[-2:] for score in cls_scores]
         levels = self.prior_generator.grid_priors(sizes, raw.dtype, raw.device)
         positives, valid, count = assign_batch(
-            self.dense, levels, batch_gt_instances, batch_img_metas, self.train_cfg
+            self.host, levels, outputs, batch_gt_instances, batch_img_metas, self.train_cfg
         )
         n_pos = reduce_mean(count).clamp(min=1)
         at = (positives.image, positives.location)
@@ -181,8 +189,8 @@ class AblationHead(BaseDenseHead):
         predicted = self.representation.decode(raw_at, positives.priors)
         label = self._quality(predicted.detach(), positives)
         losses = {}
-        if quality_scores is not None:
-            branch = at_least_float32(flatten(quality_scores)[at].squeeze(-1))
+        if quality is not None:
+            branch = at_least_float32(quality[at])
             losses["loss_quality"] = (
                 F.binary_cross_entropy_with_logits(branch, label, reduction="sum") / n_pos
             )
@@ -202,18 +210,18 @@ class AblationHead(BaseDenseHead):
         weight: Float[Tensor, "P"],
     ) -> dict[str, Float[Tensor, ""]]:
         """Return L_B and, where there is one, L_D: means weighted by quality."""
-        weight_sum = reduce_mean(weight.sum()).clamp(min=self.dense.least_weight)
+        weight_sum = reduce_mean(weight.sum()).clamp(min=self.host.least_weight_sum)
         losses = {}
         if isinstance(self.representation, Gaussian):
             # In GIoU's place: the paper's first version names no weight.
             likelihood = self.representation.likelihood_loss(raw, positives.priors, positives.boxes)
             box_loss = self.likelihood_weight * likelihood
         else:
-            box_loss = self.dense.giou_weight * giou_loss(predicted, positives.boxes)
+            box_loss = self.host.lambda_0 * giou_loss(predicted, positives.boxes)
         losses["loss_bbox"] = (weight * box_loss).sum() / weight_sum
         if self.dfl and isinstance(self.representation, General):
-            dfl = self.representation.focal_loss(raw, positives.priors, positives.boxes)
-            losses["loss_dfl"] = DFL_WEIGHT * (weight * dfl).sum() / weight_sum
+            dfl = self.representation.dfl(raw, positives.priors, positives.boxes)
+            losses["loss_dfl"] = self.host.lambda_1 * (weight * dfl).sum() / weight_sum
         return losses
 
     def _quality(self, predicted: Float[Tensor, "P 4"], positives: Positives) -> Float[Tensor, "P"]:
@@ -237,7 +245,7 @@ class AblationHead(BaseDenseHead):
         where = (positives.image, positives.location, positives.labels)
         value = label if joint else torch.ones_like(label)
         guided = self.usage.use == "guide"
-        if blocks.pays(logits) and not guided:
+        if blocks.is_faster_in_blocks(logits) and not guided:
             expected = 1 / n_pos * valid  # where what is optimised is the sum of the losses
             summed = blocks.loss_by_block(self._loss_of_class, logits, where, value, expected)
             return (summed * valid).sum() / n_pos
@@ -254,7 +262,7 @@ class AblationHead(BaseDenseHead):
     ) -> Float[Tensor, "*S"]:
         if self.usage.use == "joint":
             return quality_focal_loss(logits, target, self.beta)
-        return focal_loss(logits, target, FOCAL_GAMMA, FOCAL_ALPHA)
+        return focal_loss(logits, target, self.host.focal.gamma, self.host.focal.alpha)
 
 
 def _tower(in_channels: int, channels: int, convs: int, bias: bool) -> nn.Sequential:

@@ -1,291 +1,250 @@
-"""RetinaNet, FoveaBox and SSD512 with the joint representation: only what differs (Table 1b).
+"""The detectors that the paper puts its losses into (section 4, Table 1b): one record each.
 
-The plain hosts are mmdet's heads. How the authors put QFL into them was never published: what
-stands here is inferred, and said so in each class. In all three, a positive's label is the IoU of
-its decoded box, detached, with the object it is matched to, at the object's class; 0 elsewhere.
+A record is a detector as it was published: how it assigns, what its losses weigh, where it predicts
+and how it was trained on COCO. Names and numbers alone, so that importing this costs neither torch
+nor mmdet: ``gfl.head`` and ``gfl.assign`` read the records of ``Dense``, and ``gfl.config`` turns
+all of them into mmdet's keys.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
 
-import torch
-from jaxtyping import Bool, Float, Int
-from torch import Tensor, nn
-
-from gfl import ops
-from gfl.geometry import iou
-from gfl.losses import at_least_float32, quality_focal_loss
-
-ops.install()  # before mmdet, which imports mmcv's native operators
-
-from mmdet.models.dense_heads import FoveaHead, RetinaHead, SSDHead  # noqa: E402
-from mmdet.models.dense_heads.base_dense_head import BaseDenseHead  # noqa: E402
-from mmdet.models.losses import smooth_l1_loss  # noqa: E402
-from mmdet.registry import MODELS  # noqa: E402
-
-PRIOR = 0.01  # of a class at the start, as RetinaNet and FoveaBox have it
+HostName = Literal["atss", "fcos", "retinanet", "foveabox", "ssd512"]
 
 
-@MODELS.register_module()
-class JointLoss(nn.Module):
-    """QFL of class scores that stand for quality, in the place of a head's classification loss.
+@dataclass(frozen=True, kw_only=True)
+class Focal:
+    """Parameters of focal loss, Eq. 1, where quality is not joined with classification."""
 
-    Args:
-        beta: QFL's exponent, Eq. 2.
-        use_sigmoid: what mmdet's heads ask of a classification loss; QFL is of sigmoids.
+    gamma: float
+    alpha: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """A schedule of the detector's own, published for a number of devices."""
+
+    epochs: int
+    milestones: tuple[int, ...]  # epochs at which the rate falls tenfold
+    batch: int  # images a step, over all devices
+    devices: int
+    lr: float
+    weight_decay: float
+    eval_interval: int  # epochs
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Training at the paper's scale where it differs from ATSS's, the protocol of section 4."""
+
+    caffe_weights: str | None = None  # the backbone's, in place of torchvision's
+    bias_lr: float = 1.0  # the biases' rate, in multiples of the others'
+    bias_decay: float = 1.0  # the biases' weight decay, likewise
+    warmup_start: float = 0.001  # of the rate
+    training: Training | None = None  # None: the paper's protocol
+
+
+@dataclass(frozen=True, kw_only=True)
+class Host:
+    """Properties that every detector has."""
+
+    title: str  # in the paper's tables
+    extra_levels_from: Literal["C5", "P5"] | None  # input of P6; None: there is no FPN
+    relu_before_extra_levels: bool = False
+    candidates: int = 1000  # detections of a level that come to NMS, at most
+    smallest_box: int | None = 0  # px; None: not filtered by size
+    score_threshold: float = 0.05  # class scores below it do not come to NMS
+    nms_iou: float
+    detections: int = 100  # of an image, at most
+    recipe: Recipe = Recipe()
+
+    @property
+    def anchors(self) -> int:
+        """How many boxes are predicted at a location of the first level."""
+        return 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dense(Host):
+    """A detector with one prediction a location, trained by ``gfl.head.AblationHead``."""
+
+    assigner: str  # a key of ``gfl.assign.ASSIGNERS``
+    assignment: Mapping[str, Any]  # the assigner's settings; part of the configuration
+    offset: float  # of a location from its cell's upper left corner, strides
+    dirac: Literal["anchor-delta", "distance"]  # representation of a box, as published
+    lambda_0: float  # weight of GIoU loss, Eq. 11
+    lambda_1: float = 0.25  # of DFL, Eq. 11: of the mean over the four sides, as GF and M3 have it
+    focal: Focal = Focal(gamma=2.0, alpha=0.25)
+    least_weight_sum: float  # lower bound of the divisor of the box loss
+    tower_bias: bool  # whether the towers' convolutions have a bias before GroupNorm
+    padding_counts: bool  # whether locations beyond an image's own padding are negatives
+    one_per_image: bool  # N_pos counts at least one positive in every image, or in the batch
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetinaNet(Host):
+    """A detector with several anchors a location, trained by mmdet's head."""
+
+    positive_iou: float  # least IoU of an anchor with its object
+    negative_iou: float  # greatest of a negative; between the two an anchor has no loss
+    anchor_side: int  # of the smallest anchor of a level, strides
+    anchors_per_octave: int
+    ratios: tuple[float, ...]
+    deviations: tuple[float, float, float, float]  # of the encoded offsets and log sizes
+    lambda_0: float  # weight of L1 loss
+    focal: Focal
+
+    @property
+    def anchors(self) -> int:
+        return self.anchors_per_octave * len(self.ratios)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoveaBox(Host):
+    """A detector that divides objects among its levels by size, trained by mmdet's head."""
+
+    sigma: float  # part of an object's sides within which a location is positive
+    base_edge: int  # of a level, strides
+    edges: tuple[int, int]  # sizes of a level's objects, base edges
+    least_edge: int  # px; the first level takes all that is smaller than its range, too
+    most_edge: int  # base edges, of the last level
+    lambda_0: float  # weight of smooth L1 loss
+    smooth_l1_beta: float
+    focal: Focal
+
+
+@dataclass(frozen=True, kw_only=True)
+class SSD(Host):
+    """A detector with default boxes, softmax and hard negatives, trained by mmdet's head."""
+
+    image_size: int  # to which COCO's images are squeezed, px
+    # Of the default boxes; sizes in percent of the image.
+    ratios: tuple[tuple[int, ...], ...]  # of each level
+    sizes: tuple[int, int]  # from the second level to the last
+    first_size: int  # of the first level
+    deviations: tuple[float, float, float, float]
+    positive_iou: float
+    negatives_per_positive: int
+    smooth_l1_beta: float
+
+    @property
+    def anchors(self) -> int:
+        return 2 + 2 * len(self.ratios[0])  # two squares; each ratio upright and lying
+
+
+HOSTS: Mapping[str, Host] = {
+    "atss": Dense(
+        title="ATSS",
+        assigner="atss",
+        assignment={"topk": 9},  # candidates of a level
+        offset=0.0,
+        dirac="anchor-delta",
+        lambda_0=2.0,
+        least_weight_sum=1.0,
+        tower_bias=False,
+        padding_counts=False,
+        one_per_image=True,
+        extra_levels_from="P5",
+        nms_iou=0.6,
+    ),
+    # mmdet's fcos_r50-caffe_fpn_gn-head-center-normbbox-centeronreg-giou_1x_coco: center sampling,
+    # targets in strides, centerness on the regression tower. It is the closest to the FCOS of
+    # Tables 1a and 2a (38.7 AP there, 38.5 in the paper); that it is the paper's is inferred.
+    "fcos": Dense(
+        title="FCOS",
+        assigner="fcos",
+        assignment={"radius": 1.5},  # of the centre, strides
+        offset=0.5,
+        dirac="distance",
+        lambda_0=1.0,
+        least_weight_sum=1e-6,
+        tower_bias=True,
+        padding_counts=True,
+        one_per_image=False,
+        extra_levels_from="P5",
+        relu_before_extra_levels=True,
+        nms_iou=0.6,
+        recipe=Recipe(
+            caffe_weights="open-mmlab://detectron2/resnet50_caffe",
+            bias_lr=2.0,
+            bias_decay=0.0,
+            warmup_start=1 / 3,
+        ),
+    ),
+    # mmdet's retinanet_r50_fpn_1x_coco.
+    "retinanet": RetinaNet(
+        title="RetinaNet",
+        positive_iou=0.5,
+        negative_iou=0.4,
+        anchor_side=4,
+        anchors_per_octave=3,
+        ratios=(0.5, 1.0, 2.0),
+        deviations=(1.0, 1.0, 1.0, 1.0),
+        lambda_0=1.0,
+        focal=Focal(gamma=2.0, alpha=0.25),
+        extra_levels_from="C5",
+        nms_iou=0.5,
+    ),
+    # mmdet's fovea_r50_fpn_4xb4-1x_coco.
+    "foveabox": FoveaBox(
+        title="FoveaBox",
+        sigma=0.4,
+        base_edge=2,
+        edges=(1, 4),
+        least_edge=1,
+        most_edge=8,
+        lambda_0=1.0,
+        smooth_l1_beta=0.11,
+        focal=Focal(gamma=1.5, alpha=0.4),
+        extra_levels_from="C5",
+        smallest_box=None,
+        nms_iou=0.5,
+    ),
+    # mmdet's ssd512_coco. It repeats COCO five times in each of its 24 epochs; here COCO is as it
+    # is, and its passes are counted.
+    "ssd512": SSD(
+        title="SSD512",
+        image_size=512,
+        ratios=((2,), (2, 3), (2, 3), (2, 3), (2, 3), (2,), (2,)),
+        sizes=(10, 90),
+        first_size=4,
+        deviations=(0.1, 0.1, 0.2, 0.2),
+        positive_iou=0.5,
+        negatives_per_positive=3,
+        smooth_l1_beta=1.0,
+        extra_levels_from=None,
+        score_threshold=0.02,
+        nms_iou=0.45,
+        detections=200,
+        recipe=Recipe(
+            caffe_weights="open-mmlab://vgg16_caffe",
+            training=Training(
+                epochs=24 * 5,
+                milestones=(16 * 5, 22 * 5),
+                batch=64,
+                devices=8,
+                lr=2e-3,
+                weight_decay=5e-4,
+                eval_interval=5,
+            ),
+        ),
+    ),
+}
+
+# The detectors of which every row of Tables 1 to 3 is trained.
+ABLATED_HOSTS = tuple(name for name, host in HOSTS.items() if isinstance(host, Dense))
+
+
+def dense(name: str) -> Dense:
+    """Return the record of a detector that ``gfl.head`` trains.
 
     Raises:
-        ValueError: ``use_sigmoid`` is False.
+        ValueError: the name is unknown, or the detector has a head of mmdet's.
     """
-
-    def __init__(self, beta: float, use_sigmoid: bool = True) -> None:
-        super().__init__()
-        if not use_sigmoid:
-            raise ValueError("QFL is of sigmoid scores: use_sigmoid=False is impossible")
-        self.beta = beta
-
-    def forward(
-        self,
-        logits: Float[Tensor, "N C"],
-        labels: Int[Tensor, "N"],
-        positive: Bool[Tensor, "N"],
-        quality: Float[Tensor, "P"],
-        avg_factor: int,
-        weights: Float[Tensor, "N"] | None = None,
-    ) -> Float[Tensor, ""]:
-        """Return the sum over locations and classes, divided by ``avg_factor``.
-
-        ``quality`` is the label of each positive, in the order of the locations.
-        """
-        target = torch.zeros_like(logits)
-        where = positive.nonzero().squeeze(-1)
-        target[where, labels[where]] = quality
-        loss = quality_focal_loss(logits, target, self.beta).sum(-1)
-        return (loss if weights is None else loss * weights).sum() / avg_factor
-
-
-class _Float32Losses(BaseDenseHead):
-    """Takes a head's loss in float32, where autocast made its predictions bfloat16.
-
-    mmdet's own losses would be computed, and rounded, in bfloat16 on a CPU.
-    """
-
-    def loss_by_feat(
-        self,
-        cls_scores: list[Float[Tensor, "B _ _ _"]],
-        bbox_preds: list[Float[Tensor, "B _ _ _"]],
-        batch_gt_instances: list[Any],
-        batch_img_metas: list[dict[str, Any]],
-        batch_gt_instances_ignore: list[Any] | None = None,
-    ) -> dict[str, Any]:
-        head: Any = super()  # mmdet's
-        return head.loss_by_feat(
-            [at_least_float32(level) for level in cls_scores],
-            [at_least_float32(level) for level in bbox_preds],
-            batch_gt_instances,
-            batch_img_metas,
-            batch_gt_instances_ignore,
-        )
-
-
-@MODELS.register_module()
-class Float32RetinaHead(_Float32Losses, RetinaHead):
-    """mmdet's RetinaHead with its losses in float32."""
-
-
-@MODELS.register_module()
-class Float32FoveaHead(_Float32Losses, FoveaHead):
-    """mmdet's FoveaHead with its losses in float32."""
-
-
-@MODELS.register_module()
-class PlainSSDHead(_Float32Losses, SSDHead):
-    """mmdet's SSDHead, able to predict, with its losses in float32.
-
-    The prediction that all of mmdet's heads inherit asks ``self.loss_cls`` whether it has an
-    activation of its own; SSDHead, which calls cross entropy as a function, has no such attribute.
-    As a class attribute of a subclass the answer mends it without changing mmdet's class for
-    whoever else uses it; it is neither a weight nor in a state dict.
-    """
-
-    loss_cls = None
-
-
-@MODELS.register_module()
-class JointRetinaHead(Float32RetinaHead):
-    """RetinaNet whose class score is the IoU; ``loss_cls`` is a ``JointLoss``.
-
-    Inferred: QFL in the place of focal loss, with RetinaNet's own normaliser, the number of
-    positives; anchors of IoU 0.4 to 0.5 have no loss, as in RetinaNet, through the label weights.
-    """
-
-    def loss_by_feat_single(
-        self,
-        cls_score: Float[Tensor, "B AC H W"],
-        bbox_pred: Float[Tensor, "B A4 H W"],
-        anchors: Float[Tensor, "B N 4"],
-        labels: Int[Tensor, "B N"],
-        label_weights: Float[Tensor, "B N"],
-        bbox_targets: Float[Tensor, "B N 4"],
-        bbox_weights: Float[Tensor, "B N 4"],
-        avg_factor: int,
-    ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-        """Return one level's classification and box loss."""
-        predicted, targets = _rows(bbox_pred, 4), bbox_targets.reshape(-1, 4)
-        labels = labels.reshape(-1)
-        positive = labels < self.num_classes
-        quality = _anchor_quality(self, anchors.reshape(-1, 4), predicted, targets, positive)
-        loss_cls = self.loss_cls(
-            _rows(cls_score, self.num_classes),
-            labels,
-            positive,
-            quality,
-            avg_factor,
-            label_weights.reshape(-1),
-        )
-        loss_bbox = self.loss_bbox(
-            predicted, targets, bbox_weights.reshape(-1, 4), avg_factor=avg_factor
-        )
-        return loss_cls, loss_bbox
-
-
-@MODELS.register_module()
-class JointFoveaHead(FoveaHead):
-    """FoveaBox whose class score is the IoU; ``loss_cls`` is a ``JointLoss``.
-
-    Inferred: QFL in the place of its focal loss (gamma 1.5, alpha 0.4), with FoveaBox's own
-    normaliser, positives plus images.
-    """
-
-    def loss_by_feat(
-        self,
-        cls_scores: list[Float[Tensor, "B C _ _"]],
-        bbox_preds: list[Float[Tensor, "B 4 _ _"]],
-        batch_gt_instances: list[Any],
-        batch_img_metas: list[dict[str, Any]],
-        batch_gt_instances_ignore: list[Any] | None = None,
-    ) -> dict[str, Float[Tensor, ""]]:
-        """Return the classification and box loss of a batch."""
-        sizes: list[Any] = [level.shape[-2:] for level in cls_scores]
-        logits = at_least_float32(torch.cat([_rows(x, self.num_classes) for x in cls_scores]))
-        predicted = at_least_float32(torch.cat([_rows(x, 4) for x in bbox_preds]))
-        points = self.prior_generator.grid_priors(sizes, predicted.dtype, predicted.device)
-        found: Any = self.get_targets(batch_gt_instances, sizes, points)
-        labels, targets = found
-        positive = labels < self.num_classes
-        predicted, targets = predicted[positive], targets[positive]
-        count = len(predicted)
-        quality = iou(_about_origin(predicted.detach()), _about_origin(targets))
-        images = len(batch_img_metas)
-        loss_bbox = self.loss_bbox(predicted, targets, avg_factor=max(count, 1))
-        return {
-            "loss_cls": self.loss_cls(logits, labels, positive, quality, count + images),
-            "loss_bbox": loss_bbox,
-        }
-
-
-@MODELS.register_module()
-class JointSSDHead(_Float32Losses, SSDHead):
-    """SSD whose class score is the IoU.
-
-    Inferred: softmax over the classes and background, with three hard negatives a positive,
-    becomes one sigmoid a class with QFL over all anchors, divided by the number of positives; the
-    scores start at 0.01, because of the many negatives that now count.
-
-    Args:
-        loss_cls: a ``JointLoss``.
-        num_classes, in_channels, anchor_generator, bbox_coder, train_cfg, test_cfg: SSDHead's.
-    """
-
-    def __init__(
-        self,
-        num_classes: int,
-        in_channels: Sequence[int],
-        anchor_generator: dict[str, Any],
-        bbox_coder: dict[str, Any],
-        loss_cls: dict[str, Any],
-        train_cfg: dict[str, Any] | None = None,
-        test_cfg: dict[str, Any] | None = None,
-    ) -> None:
-        super().__init__(
-            num_classes,
-            in_channels,
-            anchor_generator=anchor_generator,
-            bbox_coder=bbox_coder,
-            train_cfg=train_cfg,
-            test_cfg=test_cfg,
-            init_cfg={
-                "type": "Xavier",
-                "layer": "Conv2d",
-                "distribution": "uniform",
-                "bias": 0,
-                "override": {
-                    "type": "Xavier",
-                    "name": "cls_convs",
-                    "distribution": "uniform",
-                    "bias_prob": PRIOR,
-                },
-            },
-        )
-        self.loss_cls = MODELS.build(loss_cls)
-        self.use_sigmoid_cls = True
-        self.train_cfg: Any = train_cfg
-
-    def _init_layers(self) -> None:
-        self.cls_out_channels = self.num_classes  # no background
-        super()._init_layers()
-
-    def loss_by_feat_single(
-        self,
-        cls_score: Float[Tensor, "N C"],
-        bbox_pred: Float[Tensor, "N 4"],
-        anchor: Float[Tensor, "N 4"],
-        labels: Int[Tensor, "N"],
-        label_weights: Float[Tensor, "N"],
-        bbox_targets: Float[Tensor, "N 4"],
-        bbox_weights: Float[Tensor, "N 4"],
-        avg_factor: int,
-    ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-        """Return one image's classification and box loss."""
-        positive = labels < self.num_classes
-        quality = _anchor_quality(self, anchor, bbox_pred, bbox_targets, positive)
-        loss_cls = self.loss_cls(cls_score, labels, positive, quality, avg_factor, label_weights)
-        loss_bbox = smooth_l1_loss(
-            bbox_pred,
-            bbox_targets,
-            bbox_weights,
-            beta=self.train_cfg["smoothl1_beta"],
-            avg_factor=avg_factor,
-        )
-        return loss_cls, loss_bbox
-
-
-def _rows(level: Tensor, channels: int) -> Float[Tensor, "N {channels}"]:
-    """Return one level's predictions, an anchor a row."""
-    return level.permute(0, 2, 3, 1).reshape(-1, channels)
-
-
-@torch.no_grad()
-def _anchor_quality(
-    head: RetinaHead | SSDHead,
-    anchors: Float[Tensor, "N 4"],
-    predicted: Float[Tensor, "N 4"],
-    targets: Float[Tensor, "N 4"],
-    positive: Bool[Tensor, "N"],
-) -> Float[Tensor, "P"]:
-    """Return the positives' IoU, of boxes coded against their anchors, with their object's."""
-    anchors = anchors[positive]
-    boxes = head.bbox_coder.decode(anchors, predicted[positive])
-    return iou(boxes, head.bbox_coder.decode(anchors, targets[positive]))
-
-
-def _about_origin(log_sides: Float[Tensor, "P 4"]) -> Float[Tensor, "P 4"]:
-    """Return FoveaBox's boxes about their own location, in base edges.
-
-    IoU is the same in any unit and about any point. The target is the object's own box unless a
-    side is nearer than 1/16 or farther than 16 base edges, where FoveaBox cuts what it learns.
-    """
-    left, top, right, bottom = log_sides.exp().unbind(-1)
-    return torch.stack((-left, -top, right, bottom), -1)
+    host = HOSTS.get(name)
+    if not isinstance(host, Dense):
+        raise ValueError(f"host {name!r}: expected one of {', '.join(ABLATED_HOSTS)}")
+    return host

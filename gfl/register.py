@@ -64,7 +64,7 @@ with _without_warnings():
     import gfl.data.loading
     import gfl.data.seeding
     import gfl.head
-    import gfl.hosts
+    import gfl.joint
     import gfl.training.loaders
     import gfl.training.metric
     import gfl.training.optim

@@ -17,10 +17,10 @@ TENSORS = (
     "geometry",
     "head",
     "hosts",
+    "joint",
     "losses",
     "predictions.locations",
     "quality",
-    "targets",
 )
 install_import_hook([f"gfl.{module}" for module in TENSORS], "beartype.beartype")
 

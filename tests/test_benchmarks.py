@@ -9,15 +9,15 @@ import pytest
 import gfl.register  # noqa: F401  before mmdet: it supplies mmcv's operators
 
 # isort: split
-from benchmarks import bootstrap, measure, report
-from benchmarks.__main__ import main
+from benchmarks import measure, report
 from benchmarks.cases import Case
 from benchmarks.measure import Result
+from cli.main import main
 
 
 def test_it_writes_both_files(tmp_path, capsys):
     toy = ["--quick", "--repeat", "1", "--image", "64", "96", "--no-memory"]
-    assert main([*toy, "--out", str(tmp_path)]) == 0
+    assert main(["bench", "loss", *toy, "--out", str(tmp_path)]) == 0
     (table,) = tmp_path.glob("*.csv")
     (page,) = tmp_path.glob("*.md")
     assert table.stem == page.stem
@@ -62,7 +62,7 @@ def test_losses_that_differ_are_an_error():
 
 
 def test_the_bootstrap_is_measured(capsys):
-    assert bootstrap.main(["--images", "20", "--resamples", "3"]) == 0
+    assert main(["bench", "bootstrap", "--images", "20", "--resamples", "3"]) == 0
     printed = capsys.readouterr()
     assert printed.out.startswith("3 resamples: ")
     assert "144 objects, 2000 detections" in printed.err

@@ -14,6 +14,7 @@ import gfl.register  # noqa: F401  before mmdet: it supplies mmcv's operators
 # isort: split
 from benchmarks import detectors, overhead, overhead_report
 from benchmarks.overhead import ATSS, PLAIN
+from cli.main import main
 from experiments.profiles import PROFILES
 from gfl.experiment import Experiment
 
@@ -116,7 +117,7 @@ def test_it_writes_both_files(
 ) -> None:
     monkeypatch.setattr(overhead, "GROUPS", ({n: ATSS[n] for n in ("same", "joint")},))
     here = ["--runs", str(tmp_path / "runs"), "--out", str(tmp_path)]
-    assert overhead.main(["--networks", "smoke", "--rounds", "1", *here]) == 0
+    assert main(["bench", "overhead", "--networks", "smoke", "--rounds", "1", *here]) == 0
     (table,) = tmp_path.glob("overhead-*.csv")
     assert capsys.readouterr().out.strip() == table.with_suffix(".md").read_text().strip()
     with table.open() as file:

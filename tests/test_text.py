@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("gfl", "experiments", "analysis", "benchmarks", "tools")
+PACKAGES = ("gfl", "experiments", "analysis", "benchmarks", "cli", "tools")
 FILES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
 RUNS = ("run", "Popen", "check_output", "check_call", "call")  # of subprocess
 

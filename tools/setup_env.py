@@ -15,6 +15,7 @@ import hashlib
 import io
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -34,7 +35,7 @@ PYTHON = VENV / "bin" / "python"
 STATE = VENV / "setup.json"
 LOCK = VENV / "setup.lock"
 SUPPORTED = ((3, 11), (3, 12))
-LAYOUT = 1  # raised when this file starts to lay .venv out differently
+LAYOUT = 2  # raised when this file starts to lay .venv out differently
 HEADLESS = "opencv-python-headless"
 GIB = 2**30
 SLOPPY = (
@@ -49,7 +50,7 @@ SLOPPY = (
 COMPILE = 'cd "$1" && shift && "$0" -I -W ignore -m compileall -qq -j 0 "$@" || true'
 CHECKED = (
     "cv2, hypothesis, matplotlib.pyplot, mmcv, mmdet, mmengine.runner, pandas, pyarrow.parquet, "
-    "pycocotools.mask, pytest, rich.progress, scipy.optimize, seaborn, torch, torchvision"
+    "pycocotools.mask, pytest, cyclopts, rich.progress, scipy.optimize, seaborn, torch, torchvision"
 )
 
 
@@ -63,6 +64,12 @@ def read_requirements(groups: set[str]) -> tuple[list[str], str]:
     pins = (ROOT / "constraints.txt").read_text(encoding="utf-8")
     decides = json.dumps([LAYOUT, project["dependencies"], extras, pins, str(ROOT)])
     return wanted, hashlib.sha256(decides.encode()).hexdigest()[:16]
+
+
+def read_scripts() -> dict[str, str]:
+    """Return the project's commands: a function, ``module:name``, for each."""
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    return tomllib.loads(text)["project"]["scripts"]
 
 
 def read_state() -> dict:
@@ -112,6 +119,7 @@ def is_current(state: dict, args: argparse.Namespace) -> bool:
         and args.torch_index in ("", state["torch_index"])
         and (not args.python_given or version == sys.version_info[:2])
         and set(state["installed"]) <= set(installed())
+        and all((VENV / "bin" / name).exists() for name in read_scripts())
         and venv_version() == version
     )
 
@@ -187,12 +195,31 @@ def install(steps: Steps, requirements: list[str], torch_index: str) -> None:
     headless = next(site_packages().glob(HEADLESS.replace("-", "_") + "-*.dist-info"))
     if not is_whole(headless):
         steps.run("opencv, headless", *pip, "--force-reinstall", "--no-deps", HEADLESS)
-    # The project itself: importable from anywhere, without a build.
+    # The project itself: importable from anywhere, and its commands, without a build.
     (site_packages() / "gfl-reproduction.pth").write_text(f"{ROOT}\n", encoding="locale")
+    for name, target in read_scripts().items():
+        write_script(VENV / "bin" / name, *target.split(":"))
     # Python compiles the rest on first use, far less work. Here once, unheard: these packages'
     # sources draw SyntaxWarnings, which are errors in tests.
     steps.run("byte-compiling", "sh", "-c", COMPILE, PYTHON, site_packages(), *SLOPPY)
     steps.run("checking", PYTHON, "-I", "-W", "ignore", "-c", f"import {CHECKED}")
+
+
+def write_script(path: Path, module: str, function: str) -> None:
+    """Write a command that calls a function in .venv's Python.
+
+    By way of sh, as pip does it: a line of #! takes neither spaces nor long paths.
+    """
+    lines = (
+        "#!/bin/sh",
+        f"'''exec' {shlex.quote(str(PYTHON))} \"$0\" \"$@\"",
+        "' '''",
+        "import sys",
+        f"from {module} import {function}",
+        f"sys.exit({function}())",
+    )
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    path.chmod(0o755)
 
 
 def build(args: argparse.Namespace, state: dict, lock: int) -> None:

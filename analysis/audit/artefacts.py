@@ -21,7 +21,7 @@ from analysis.tables.layout import sheet
 from experiments.tables import catalogue as declared
 from experiments.tables.declare import Table
 from experiments.tuning import SWEEPS
-from experiments.tuning_report import told
+from experiments.tuning_report import contents
 from gfl import escape
 from gfl.errors import UserError
 from gfl.experiment import Profile
@@ -126,7 +126,7 @@ def tuning(profile: Profile, store: Store) -> Iterator[Finding]:
         return
     swept = _Swept(store.runs, store.results, store.tell, store.mend, store.verify)
     for sweep in SWEEPS.get(profile.name, ()):
-        for kind, text in told(sweep, profile, swept).items():
+        for kind, text in contents(sweep, profile, swept).items():
             yield from compare(folder / f"{profile.name}{sweep.suffix}.{kind}", text)
 
 

@@ -1,4 +1,4 @@
-"""``python -m analysis audit``: the paper's claims on trial, and what is committed held to it."""
+"""``gfl audit``: the paper's claims on trial, and what is committed held to it."""
 
 from __future__ import annotations
 

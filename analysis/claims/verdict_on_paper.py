@@ -23,9 +23,9 @@ Side = Literal["as claimed", "against", "equal", ""]
 # authors (GFocal#8). detectron2#457 has 0.5 once, called more than normal.
 NOISE = 0.3
 # Of the other columns no spread is published. Inferred: as many times AP's as the standard
-# deviations over seeds, pooled over rows, are in our own records of the laptop profile (python -m
-# cli.spread), in tenths and at least 1: AP is a mean over ten thresholds and all sizes,
-# and AP50 lies near 97 there, where little room is left to vary.
+# deviations over seeds, pooled over rows, are in the reference of the laptop profile (gfl spread),
+# in tenths and at least 1: AP is a mean over ten thresholds and all sizes, and AP50 lies near 97
+# there, where little room is left to vary.
 COLUMNS = {"AP": 1.0, "AP50": 1.0, "AP75": 1.2, "AP_S": 1.4, "AP_M": 1.1, "AP_L": 1.0}
 # Of a speed no spread is known at all, so it has the rounding of two figures alone.
 FPS_NOISE = 0.1

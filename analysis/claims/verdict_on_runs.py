@@ -16,10 +16,11 @@ from analysis.pool import Tell, quiet
 from analysis.stats import correction, uncertainty
 from analysis.stats.correction import Bounds, P, Verdict
 from experiments.claims.declare import Check, Claim, Contrast, Identity, Measured
+from experiments.profiles import PAPER_SCALE
 from experiments.tables import catalogue
 from experiments.tables.declare import FPS
 from gfl.errors import UserError
-from gfl.experiment import PAPER_SCALE, Experiment
+from gfl.experiment import Experiment
 
 SPEED = (
     "the FPS in records were measured after each training, whatever else the machine did then, "

@@ -17,11 +17,12 @@ from analysis.stats import bootstrap, uncertainty
 from analysis.stats.uncertainty import Estimate
 from experiments import profiles
 from experiments.matrix import check_writable
+from experiments.profiles import PAPER_SCALE
 from gfl import escape
 from gfl.data.annotations import read
 from gfl.data.coco import annotation_file
 from gfl.errors import UserError, did_you_mean
-from gfl.experiment import PAPER_SCALE, Experiment, Profile
+from gfl.experiment import Experiment, Profile
 from gfl.files import sha256, write_text
 from gfl.predictions.evaluation import FILE, FOLDER, KIND, SPLIT, Evaluation
 from gfl.records.record import METRICS, RunRecord, Store
@@ -94,7 +95,7 @@ def _folder(store: Store, name: str) -> Path:
         with contextlib.suppress(OSError):
             there = sorted(path.parent.name for path in where.glob(f"*/{FILE}"))
         if not there:
-            raise UserError(f"no weights are evaluated in {where}: python -m experiments evaluate")
+            raise UserError(f"no weights are evaluated in {where}: gfl evaluate")
         raise UserError(f"no weights {escape.terminal(name)} in {where}{did_you_mean(name, there)}")
     folder = Path(name).expanduser()
     if folder.resolve().parent != where.resolve():

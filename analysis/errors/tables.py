@@ -1,4 +1,4 @@
-"""The errors of every run as Markdown to read and tidy CSV: ``python -m analysis errors``."""
+"""The errors of every run as Markdown to read and tidy CSV: ``gfl errors``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``python -m analysis figure``: draw figures and write them with the numbers they plot."""
+"""``gfl figure``: draw figures and write them with the numbers they plot."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def draw_from(names: str, profile: Profile, library: Library, folder: Path, mark
     if sketches:
         say(_without_images(sketches, profile))
     for line in lacking:
-        say(f"analysis: {line}", error=True)
+        say(f"gfl: {line}", error=True)
     return code
 
 

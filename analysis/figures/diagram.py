@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 
 from analysis.figures import style
-from gfl.boxes import representation
-from gfl.dense import DENSE
+from gfl.boxes import DIRACS, representation
 from gfl.experiment import Experiment
+from gfl.hosts import dense
 from gfl.quality import GUIDE_EXPONENT, USAGES
 
 QUALITY_NAMES = {"centerness": "centerness", "iou": "IoU"}
@@ -67,7 +67,7 @@ def box_weight(experiment: Experiment) -> str:
 
 def box_channels(experiment: Experiment) -> str:
     """The regression branch's channels at a location, as the representation counts them."""
-    dirac = DENSE[experiment.host].dirac
+    dirac = DIRACS[dense(experiment.host).dirac]
     one, two = (representation(experiment.boxes, dirac, n, 1.0).channels for n in (1, 2))
     each = two - one  # per bin
     if not each:

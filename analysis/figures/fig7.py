@@ -20,6 +20,7 @@ from experiments.profiles import TUNING_SEED
 from experiments.tables.declare import AP, FPS
 from experiments.tables.table4 import TABLE
 from gfl.experiment import Profile
+from gfl.hosts import HOSTS
 from gfl.records.record import RunRecord
 
 if TYPE_CHECKING:
@@ -32,10 +33,7 @@ LINES = {  # the methods that the paper joins by a line, which leaves out plain 
     "SAPD": style.LOOKS["iou-branch"].colour,
 }
 OTHERS = "#8C8C8C"
-HOSTS = {
-    "atss": "ATSS", "fcos": "FCOS", "retinanet": "RetinaNet", "foveabox": "FoveaBox",
-    "ssd512": "SSD512",
-}  # fmt: skip
+TITLES = {name: host.title for name, host in HOSTS.items()}
 HOST_MARKERS = {"GFL": "^", "ATSS": "s", "FCOS": "o", "RetinaNet": "v", "FoveaBox": "D",
                 "SSD512": "P"}  # fmt: skip
 PAPERS = (
@@ -113,7 +111,7 @@ def _method(record: RunRecord) -> str:
     names = ("host", "quality", "boxes", "dfl")
     if all(factors.get(name) == getattr(GFL, name) for name in names):
         return "GFL"
-    return HOSTS[factors["host"]]
+    return TITLES[factors["host"]]
 
 
 def marker(backbone: str) -> str:

@@ -29,6 +29,7 @@ from analysis.figures.style import Look
 from gfl.boxes import AnchorDelta, Distance, Gaussian, General, Representation, distances
 from gfl.experiment import Experiment, Profile
 from gfl.geometry import giou_loss
+from gfl.hosts import dense
 
 if TYPE_CHECKING:
     from analysis.library import Library
@@ -42,7 +43,8 @@ DISTURBANCES = 256  # of each
 STEPS, RATE = 600, 0.05  # Adam; the rate falls to 0 along a cosine
 NEWTON = 4  # steps from there; each squares the misfit, 1e-5 strides at first
 START = 0.1  # strides, of a distance that begins at 0: below 0 it counts as 0, without a slope
-LIKELIHOOD, GIOU, DFL = Experiment().likelihood_weight, 2.0, 0.25  # the losses' weights on ATSS
+LIKELIHOOD = Experiment().likelihood_weight
+GIOU, DFL = dense("atss").lambda_0, dense("atss").lambda_1
 SEED = 0
 
 
@@ -62,7 +64,7 @@ class Method:
             return LIKELIHOOD * self.boxes.likelihood_loss(raw, priors, targets)
         loss = GIOU * giou_loss(self.boxes.decode(raw, priors), targets)
         if self.dfl and isinstance(self.boxes, General):
-            loss = loss + DFL * self.boxes.focal_loss(raw, priors, targets)
+            loss = loss + DFL * self.boxes.dfl(raw, priors, targets)
         return loss
 
 

@@ -20,18 +20,18 @@ import torch
 from torch import Tensor
 
 from gfl.assign import atss, pad_boxes
-from gfl.boxes import Locations, anchors_at, distances
+from gfl.boxes import PriorGenerator, anchors_at, distances
 from gfl.config.data import SIZE_DIVISOR
-from gfl.config.detector import strides
+from gfl.config.network import strides
 from gfl.data import annotations
-from gfl.dense import DENSE
 from gfl.errors import UserError
 from gfl.experiment import Profile
+from gfl.hosts import dense
 from gfl.predictions.error_kinds import Objects
 from gfl.quality import centerness
 from gfl.shapes.side_labels import SIDES
 
-TOPK = 9  # candidates of a level in ATSS, as gfl.config.detector trains
+ATSS = dense("atss")
 BATCH = 16  # images assigned at once; the result depends on it in nothing
 
 
@@ -160,11 +160,12 @@ def _batch(
 ) -> tuple[Tensor, Tensor, int]:
     """Targets [P, 4] in strides and centerness [P] of the positives, and of how many objects."""
     cells = [[-(-side // stride) for side in size] for stride in levels]
-    priors = torch.cat(Locations(levels, DENSE["atss"].offset).grid_priors(cells))
+    priors = torch.cat(PriorGenerator(levels, ATSS.offset).grid_priors(cells))
     valid = (priors[:, :2] < torch.tensor(size[::-1])).all(-1).expand(len(batch), -1)
     boxes, real = pad_boxes([torch.from_numpy(image.boxes) for image in batch])
     sizes = [height * width for height, width in cells]
-    matched = atss(anchors_at(priors), sizes, valid, boxes, real, TOPK)
+    topk = ATSS.assignment["topk"]
+    matched = atss(anchors_at(priors), sizes, valid, boxes, real, topk)
     image, location = (matched >= 0).nonzero(as_tuple=True)
     index = matched[image, location]
     own, at = boxes[image, index], priors[location]

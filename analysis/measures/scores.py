@@ -22,14 +22,15 @@ from analysis.measures.quantity import (
 )
 from analysis.stats.statistics import BINS, bin_of, calibration_error, rank_correlation
 from experiments.named import COUNTERPARTS, FLAGS, IOU_BRANCH, QFL, SETS
-from gfl.config.detector import SCORE_THRESHOLD
 from gfl.experiment import Experiment
+from gfl.hosts import dense
 from gfl.predictions.schema import BACKGROUND_SCORE
 
 BACKGROUND = (
     f"background: not positive, class score under {BACKGROUND_SCORE}, and a predicted box with an "
     f"IoU under {NOWHERE} with every object; of the stored locations"
 )
+SCORE_THRESHOLD = dense("atss").score_threshold  # FCOS's too
 EXISTS = "one that is seen is enough, and none seen is no proof that there is none"
 
 

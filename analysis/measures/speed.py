@@ -1,6 +1,6 @@
 """Inference time with and without the joint representation and distributions, side by side.
 
-Of the committed benchmark, ``python -m benchmarks.overhead``: each detector in turn, on the network
+Of the committed benchmark, ``gfl bench overhead``: each detector in turn, on the network
 of the profile, with the weights of its runs where the benchmark had them.
 """
 

@@ -1,4 +1,4 @@
-"""``python -m analysis report``: one profile's results as one HTML file that needs nothing else.
+"""``gfl report``: one profile's results as one HTML file that needs nothing else.
 
 Imports ``analysis.tables``, ``analysis.figures`` and the wording of the claims.
 """

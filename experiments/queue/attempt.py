@@ -12,7 +12,7 @@ from experiments import stale
 from experiments.checkout import code_state
 from experiments.matrix import Run, is_finished
 from experiments.queue.machine import Machine
-from experiments.queue.worker import Crew, Event, WorkerError, command
+from experiments.queue.worker import Event, WorkerError, Workers, command
 from experiments.stale import AGAIN, Today
 from gfl.errors import disk_error
 from gfl.files import replacing
@@ -24,7 +24,7 @@ Tell = Callable[[Event], None]
 
 @dataclass(frozen=True)
 class Setting:
-    """Where and with what the runs of a table are trained."""
+    """The store, machine and worker that a table's runs are trained with."""
 
     store: Store
     machine: Machine
@@ -42,7 +42,7 @@ class Setting:
 def attempt(
     run: Run,
     setting: Setting,
-    crew: Crew,
+    workers: Workers,
     inherited: Sequence[int],
     slot: int,
     tell: Tell,
@@ -64,7 +64,7 @@ def attempt(
             with replacing(run_dir / name) as file:
                 file.write(content)
         environment = machine.environment(run.profile, slot, setting.jobs)
-        crew.follow(command(setting.worker, machine.gpus), run_dir, tell, environment, inherited)
+        workers.follow(command(setting.worker, machine.gpus), run_dir, tell, environment, inherited)
         record = setting.record(run)
     except WorkerError as err:
         raise WorkerError(f"{run.name}: {err}") from err
@@ -95,7 +95,7 @@ def _clear(run_dir: Path, setting: Setting, record: RunRecord | None, tell: Tell
 
 
 def _is_current(run_dir: Path) -> bool:
-    """Whether an unfinished run's epochs so far were trained by the current code and versions."""
+    """Return whether the current code and versions trained an unfinished run's epochs so far."""
     try:
         return stale.compare(Request.load(run_dir), Today()).is_current
     except (RecordError, OSError):

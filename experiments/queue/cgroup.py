@@ -1,4 +1,4 @@
-"""What a container allows: the limits of the control groups that this process is in, on Linux.
+"""A container's limits: those of the control groups that this process is in, on Linux.
 
 Version 2 has ``memory.max`` and ``cpu.max`` in each group's folder, version 1 a tree for each
 resource. A limit of a group holds for those within it.

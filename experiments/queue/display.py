@@ -1,4 +1,4 @@
-"""What a person sees while a table is trained: live in a terminal, plain lines elsewhere."""
+"""The display while a table is trained: live in a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ class Display:
         return f"left: {lefts}" if lefts else ""
 
     def __rich__(self) -> RenderableType:
-        """What stands below what was said; drawn anew at each refresh."""
+        """Return what stands below the lines printed so far; drawn anew at each refresh."""
         running = list(self.progress.running.values())
         if self._preparing or not running:
             waiting = f"waiting for another process: {'; '.join(self._elsewhere)}"
@@ -174,7 +174,7 @@ def _outcome(name: str, record: RunRecord) -> str:
 
 
 def _about(seconds: float | None) -> str:
-    """A time left; none while nothing tells it, nor where the last step is done."""
+    """Return a time left; none while it is unknown, nor where the last step is done."""
     return "" if seconds is None or seconds < 0.5 else duration(seconds)
 
 

@@ -1,4 +1,4 @@
-"""What runs will cost on this machine, in time and on disk, from what others have cost."""
+"""Estimates of what runs will cost on this machine, in time and on disk, from those recorded."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ Kind = tuple[str, str, str]  # host, representation of boxes, backbone: what a r
 
 @dataclass(frozen=True)
 class Sample:
-    """What one finished run has cost."""
+    """The cost of one finished run."""
 
     kind: Kind
     seconds: float  # for each epoch of its schedule
@@ -52,7 +52,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Costs:
-    """What the runs of a profile cost here."""
+    """The cost of a profile's runs here."""
 
     profile: Profile
     own: Sequence[Sample]
@@ -60,7 +60,7 @@ class Costs:
 
     @property
     def source(self) -> str:
-        """Where the times come from; empty: nothing tells."""
+        """The source of the times; empty: nothing is recorded."""
         if self.own:
             return "recorded here"
         return "of the reference's machine" if self.reference else ""
@@ -73,7 +73,7 @@ class Costs:
         return None if found is None else found * max(0, epochs)
 
     def bytes(self, run: Run) -> int:
-        """What a finished run keeps on disk."""
+        """Return the bytes that a finished run keeps on disk."""
         alike = [s for s in self.own if s.kind == _kind(run.experiment)]
         found = _mean([s.bytes for s in alike if s.bytes is not None])
         if found is not None:
@@ -87,7 +87,7 @@ class Costs:
         return WEIGHTS.get((self.profile.name, run.experiment.backbone), default)
 
     def working_bytes(self, runs: Iterable[Run], jobs: int) -> int:
-        """What the checkpoints of the runs in training take besides, at most."""
+        """Return the bytes that the checkpoints of the runs in training take besides, at most."""
         states = STATES[self.profile.schedule.optimizer] * CHECKPOINTS
         return sum(sorted((self._weights(run) * states for run in runs), reverse=True)[:jobs])
 
@@ -117,7 +117,7 @@ def costs(profile: Profile, store: Store) -> Costs:
 
 
 def data_bytes(profile: Profile) -> int:
-    """What a profile's own data will take where they are not drawn, decoded or prepared yet."""
+    """Return the bytes that a profile's data will take, as far as they are not there yet."""
     if profile.photos is not None:
         return _photographs_bytes(profile.photos, profile.model.frozen or "")
     if (spec := profile.dataset) is None:
@@ -131,7 +131,7 @@ def data_bytes(profile: Profile) -> int:
 
 
 def _photographs_bytes(spec: PhotosSpec, network: str) -> int:
-    """What the prepared images and a frozen network's features of them will take."""
+    """Return the bytes of the prepared images and of a frozen network's features of them."""
     root, wants = photos_root(spec), NETWORKS[network]
     prepared = 0 if photos.found(spec, root) else PHOTOGRAPH * (spec.train + spec.val)
     if any(root.glob(f"features-{network}-*")):
@@ -143,12 +143,12 @@ def _photographs_bytes(spec: PhotosSpec, network: str) -> int:
 
 
 def size_of(folder: Path) -> int:
-    """The bytes of the files in a folder."""
+    """Return the bytes of the files in a folder."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def free_bytes(folder: Path) -> int:
-    """What is free where a folder is, or will be."""
+    """Return the free bytes where a folder is, or will be."""
     while not folder.exists():
         folder = folder.absolute().parent
     return shutil.disk_usage(folder).free

@@ -1,4 +1,4 @@
-"""Which process trains a run: one at a time, on whatever number of processes of one machine."""
+"""Locks on runs: of all processes of a machine, one at a time trains a run."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class RunLock:
 
     @property
     def descriptors(self) -> Sequence[int]:
-        """What a worker inherits."""
+        """Return the file descriptors that a worker inherits."""
         return () if self._descriptor is None else (self._descriptor,)
 
     def release(self) -> None:
@@ -66,7 +66,7 @@ def lock_path(run_dir: Path) -> Path:
 
 
 def is_locked(run_dir: Path) -> bool:
-    """Whether a run is being trained, as far as the system tells; nothing is written to find out.
+    """Return whether a run is being trained, as far as the system knows; writes nothing.
 
     Any number of processes may look at a time: the lock is shared between them for a moment.
     """

@@ -25,7 +25,7 @@ ALLOCATED = 0.95  # of a GPU that runs share; what each process has there beside
 
 @dataclass(frozen=True)
 class Machine:
-    """Where and under which limits this machine runs; no part of a run's identity."""
+    """The devices, data and limits of this machine's runs; no part of a run's identity."""
 
     data_root: str | None = None
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -34,10 +34,10 @@ class Machine:
     jobs: int | None = None  # runs at a time; None: as many as do not slow one another down
 
     def check(self, profile: Profile) -> None:
-        """Refuse several devices where there is but the CPU.
+        """Reject --gpus above 1 for a profile that trains on the CPU.
 
         Raises:
-            UserError: they were asked for.
+            UserError: it is.
         """
         if self.gpus > 1 and self._device(profile) == "cpu":
             raise UserError(
@@ -49,7 +49,7 @@ class Machine:
         return profile.device if self.device == "auto" else self.device
 
     def jobs_for(self, profile: Profile, runs: int) -> int:
-        """How many of so many runs are trained at a time.
+        """Return how many of so many runs are trained at a time.
 
         A run on embedded data takes one core, so that its result depends on nothing else; any
         other has the machine for itself.
@@ -61,7 +61,7 @@ class Machine:
         return max(1, min(usable_cores(), usable_memory() // MEMORY_OF_A_RUN, runs))
 
     def cores_for(self, profile: Profile, jobs: int) -> int | None:
-        """The cores of each of so many runs at a time, for threads and loaders; None: all.
+        """Return the cores of each of so many runs at a time, for threads and loaders; None: all.
 
         An embedded run on the CPU computes in one thread in any case.
         """
@@ -70,7 +70,7 @@ class Machine:
         return max(1, usable_cores() // jobs)
 
     def environment(self, profile: Profile, slot: int, jobs: int) -> dict[str, str]:
-        """What the ``slot``-th of so many runs at a time is told about the GPUs: which, how much.
+        """Return the variables that give the ``slot``-th run at a time its part of the GPUs.
 
         They are dealt out in turn; runs that meet on one have equal parts of its memory.
         """

@@ -1,4 +1,4 @@
-"""Where a table's runs stand and how long they still take, from what their workers say."""
+"""The progress of a table's runs and the time left, by their workers' events."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def duration(seconds: float) -> str:
 
 
 class RunProgress:
-    """One run that is being trained."""
+    """A run that is being trained."""
 
     def __init__(self, name: str, clock: Clock) -> None:
         self.name, self.clock = name, clock
@@ -97,7 +97,7 @@ class TableProgress:
         return run
 
     def end(self, id: str, whole: bool = True) -> RunProgress:
-        """A run has ended; take its time for the time of those to come if it was a whole one."""
+        """End a run, and expect its time of those to come if it was a whole one."""
         run = self.running.pop(id)
         self.ended += 1
         if whole and not run.resumed:

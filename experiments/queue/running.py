@@ -19,7 +19,7 @@ from experiments.queue.attempt import Setting, attempt
 from experiments.queue.display import Display
 from experiments.queue.locks import RunLock
 from experiments.queue.machine import Machine
-from experiments.queue.worker import TRAIN, Crew, WorkerError
+from experiments.queue.worker import TRAIN, WorkerError, Workers
 from experiments.stale import Today
 from gfl.data import coco, photos
 from gfl.data.photos_spec import PhotosSpec
@@ -123,7 +123,7 @@ class Queue:
         self.working: dict[str, tuple[Run, RunLock, int]] = {}
         self.slots = list(range(setting.jobs))
         self.said: SimpleQueue[Callable[[], None]] = SimpleQueue()
-        self.crew = Crew()
+        self.workers = Workers()
         self.failed: list[Run] = []
 
     def work(self) -> list[Run]:
@@ -140,7 +140,7 @@ class Queue:
                 pool.shutdown(wait=False, cancel_futures=True)
                 self.display.stopping()
             finally:  # another Ctrl-C by now, and they are stopped all the same
-                self.crew.stop()
+                self.workers.stop()
             raise
         finally:
             try:
@@ -181,7 +181,7 @@ class Queue:
             self.said.put(partial(self.display.event, run.id, event))
 
         try:
-            record = attempt(run, self.setting, self.crew, lock.descriptors, slot, tell)
+            record = attempt(run, self.setting, self.workers, lock.descriptors, slot, tell)
             self.said.put(partial(self._end, run, record))
         except BaseException as err:
             self.said.put(partial(self._give_up, run, err))

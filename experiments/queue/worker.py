@@ -32,7 +32,7 @@ class WorkerError(Exception):
 
 
 class Stopped(Exception):  # noqa: N818  not an error
-    """The worker was stopped with its crew."""
+    """The worker was stopped with the others."""
 
 
 def command(worker: Sequence[str], gpus: int) -> list[str]:
@@ -43,7 +43,7 @@ def command(worker: Sequence[str], gpus: int) -> list[str]:
     return [worker[0], *launcher, *worker[1:]]
 
 
-class Crew:
+class Workers:
     """The workers of a table: a thread each follows one, and all of them are stopped together."""
 
     def __init__(self) -> None:
@@ -66,7 +66,7 @@ class Crew:
         Raises:
             UserError: the worker says that the user can mend what stopped it.
             WorkerError: it ended in any other way than well.
-            Stopped: the crew was stopped.
+            Stopped: the workers were stopped.
         """
         log_path = run_dir / "train.log"
         with log_path.open("ab") as log:
@@ -167,7 +167,7 @@ def _parse(line: bytes) -> Event | None:
 def _check(failure: Event | None, code: int, log: Path, start: int) -> None:
     """Raise what ended a worker other than its run's end."""
     if failure and failure.get("user"):
-        raise UserError(str(failure.get("message")))
+        raise UserError(str(failure.get("message")), failure.get("lacks"))
     if failure or code:
         raise WorkerError(_explain(failure, code, log, start))
 
@@ -186,7 +186,7 @@ def _explain(failure: Event | None, code: int, log: Path, start: int) -> str:
 
 
 def log_tail(log: Path, start: int = 0, lines: int = 6) -> list[str]:
-    """What a log ends on, short: of a traceback the last place in it and the exception."""
+    """Return a log's end, short: of a traceback the last place in it and the exception."""
     with log.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(start, size - 100_000))

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import re
-import sys
 import traceback
 from collections.abc import Mapping
 from dataclasses import replace
 
 from experiments.tables import table1, table2, table3, table4
 from experiments.tables.declare import EXTRA, Row, Table
-from gfl import escape
 from gfl.errors import UserError, did_you_mean
 from gfl.experiment import Experiment, Profile
-from gfl.terminal import say
 
-COMMANDS = ("experiments", "analysis", "benchmarks")  # packages that python -m runs
 PAPERS = {table.name: table for table in (*table1.PARTS, *table2.PARTS, table3.TABLE, table4.TABLE)}
 
 
@@ -36,19 +32,15 @@ def with_extra(rows: Mapping[str, tuple[Row, ...]]) -> dict[str, Table]:
 def _declared() -> dict[str, Table]:
     """Return the tables with ``experiments/tables/extra.py``'s rows.
 
-    A mistake there ends a command in one line, as any mistake of its user does; whoever else
-    imports this module (tests, notebooks) gets the exception.
+    Raises:
+        UserError: that file is not as it must be.
     """
     try:
         from experiments.tables.extra import ROWS
 
         return with_extra(ROWS)
     except Exception as err:
-        spec = getattr(sys.modules["__main__"], "__spec__", None)
-        if spec is None or spec.parent not in COMMANDS:
-            raise
-        say(f"{spec.parent}: {escape.message(_mistake(err))}", error=True)
-        sys.exit(2)
+        raise UserError(_mistake(err)) from err
 
 
 def _mistake(err: Exception) -> str:

@@ -1,12 +1,14 @@
-"""What a table of the paper is made of: columns, groups, rows, and the numbers it prints."""
+"""The parts of a table of the paper: columns, groups, rows, and the numbers it prints."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from experiments.profiles import PAPER_SCALE
 from gfl.errors import UserError
-from gfl.experiment import PAPER_SCALE, Experiment, Host
+from gfl.experiment import Experiment
+from gfl.hosts import HostName
 
 EXTRA = "experiments/tables/extra.py"  # where rows that are not the paper's are declared
 
@@ -53,7 +55,7 @@ class Row:
 
     @property
     def is_extra(self) -> bool:
-        """Whether the row is not the paper's: one of ``experiments.tables.extra``."""
+        """Return whether the row is not the paper's: one of ``experiments.tables.extra``."""
         return not self.published
 
 
@@ -62,12 +64,12 @@ class Group:
     """A group of columns for one detector: the row's experiment on another ``host``."""
 
     name: str
-    host: Host | None = None  # None: the row's own
+    host: HostName | None = None  # None: the row's own
 
 
 @dataclass(frozen=True)
 class Cell:
-    """Where a row meets a group: one experiment and the figures published for it, if any."""
+    """A row in a group: one experiment and the figures published for it, if any."""
 
     row: Row
     group: Group
@@ -157,7 +159,7 @@ class Table:
         return ""
 
     def _names(self, row: Row) -> set[str]:
-        """What a person may call a row and its cells."""
+        """Return the names of a row and its cells."""
         return {row.key, *(f"{row.key}/{group.name}" for group in self.groups if group.name)}
 
     @property
@@ -165,7 +167,7 @@ class Table:
         return self.name.replace("-", " ").capitalize()
 
     def runs_at(self, profile: str) -> bool:
-        """Whether the rows are run at a profile of this name."""
+        """Return whether the rows are run at a profile of this name."""
         return self.profiles is None or profile in self.profiles
 
     def baseline_of(self, cell: Cell) -> Cell | None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from experiments.profiles import PAPER_SCALE
 from experiments.tables.declare import AP, AP50, AP75, APL, APM, APS, FPS, Row, Table
-from gfl.experiment import PAPER_SCALE, Backbone, Experiment
+from gfl.experiment import Backbone, Experiment
 
 # As printed: method | backbone | epochs | multi-scale training | FPS | the six figures | reference.
 PRINTED = """
@@ -85,9 +86,9 @@ TABLE = Table(
     missing="stands in the paper where neither models nor timings were available",
     note=(
         "The first ten rows are multi-stage detectors, the others one-stage. The paper's AP is of "
-        "test-dev, which COCO's server alone can compute, a run's of minival; python -m "
-        "experiments test-dev writes the file that the server takes. DCN is the second version, "
-        "in stages c3 to c5, as in the authors' code."
+        "test-dev, which COCO's server alone can compute, a run's of minival; gfl test-dev "
+        "writes the file that the server takes. DCN is the second version, in stages c3 to c5, as "
+        "in the authors' code."
     ),
     profiles=(PAPER_SCALE,),
 )

@@ -2,20 +2,23 @@
 
 ``build`` gives the resolved configuration: everything that can change a run's result and nothing
 else, so that its hash is the run's identity. ``for_machine`` and its like add what may differ
-between machines: paths, worker processes, the device. Imports ``gfl.experiment`` and ``gfl.data``.
+between machines: paths, worker processes, the device. Imports ``gfl.hosts``, ``gfl.experiment``
+and ``gfl.data``.
 """
 
 from __future__ import annotations
 
+import copy
 from dataclasses import asdict
 from typing import Any
 
-from gfl.config import fcos, hosts, larger
-from gfl.config.data import COCO, dataloader
+from gfl.config import ssd, table4
+from gfl.config.data import COCO, Images, dataloader, resized
 from gfl.config.detector import detector
 from gfl.config.machine import for_machine, for_stock_tool, for_test_dev
 from gfl.config.schedule import optim_wrapper, param_scheduler
-from gfl.experiment import ABLATED_HOSTS, Experiment, Profile
+from gfl.experiment import Experiment, Profile, recipe_of, schedule_of
+from gfl.hosts import HOSTS, SSD
 
 __all__ = ["Config", "build", "for_machine", "for_stock_tool", "for_test_dev"]
 
@@ -28,30 +31,38 @@ def build(experiment: Experiment, profile: Profile, seed: int) -> Config:
     Raises:
         UserError: the profile's scale is not one that the experiment can be run at.
     """
+    table4.check(experiment, profile)
+    schedule, recipe = schedule_of(experiment, profile), recipe_of(experiment, profile)
+    images = _images(experiment, profile)
+    training = recipe.training
     config: Config = {
         "default_scope": "mmdet",
         "custom_imports": {"imports": ["gfl.register"], "allow_failed_imports": False},
         "dataset": _identity(profile),
         "model": detector(experiment, profile),
-        "train_dataloader": dataloader("train", profile),
-        "val_dataloader": dataloader("val", profile),
+        "train_dataloader": dataloader("train", profile, schedule, images),
+        "val_dataloader": dataloader("val", profile, schedule, images),
         "val_evaluator": {"type": "ExactCocoMetric"},
         "train_cfg": {
             "type": "EpochBasedTrainLoop",
-            "max_epochs": profile.schedule.epochs,
-            "val_interval": profile.eval_interval,
+            "max_epochs": schedule.epochs,
+            "val_interval": training.eval_interval if training else profile.eval_interval,
         },
         "val_cfg": {"type": "ValLoop"},
-        "optim_wrapper": optim_wrapper(profile.schedule),
-        "param_scheduler": param_scheduler(profile.schedule),
+        "optim_wrapper": optim_wrapper(schedule, recipe),
+        "param_scheduler": param_scheduler(schedule, recipe.warmup_start),
         "randomness": {"seed": seed},
     }
-    if experiment.host == "fcos":
-        fcos.publish(config, profile)
-    elif experiment.host not in ABLATED_HOSTS:
-        hosts.publish(config, experiment, profile)
-    larger.enlarge(config, experiment, profile)
-    return config
+    return copy.deepcopy(config)  # the pieces are shared by all configurations
+
+
+def _images(experiment: Experiment, profile: Profile) -> Images:
+    host = HOSTS[experiment.host]
+    if isinstance(host, SSD) and profile.has_published_network:
+        return ssd.images(host)
+    if experiment.lasting == "2x-ms":
+        return table4.images(profile)
+    return resized(profile)
 
 
 def _identity(profile: Profile) -> Config | str:

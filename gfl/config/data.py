@@ -1,14 +1,15 @@
-"""What a run is trained and evaluated on, and how an image becomes a tensor."""
+"""Data of training and evaluation, and the steps from an image to a tensor."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from gfl.data import photos_spec
 from gfl.data.own.spec import normal_file
 from gfl.data.photos_spec import PhotosSpec
-from gfl.experiment import Profile
+from gfl.experiment import Profile, Schedule
 from gfl.shapes.embedded import CATEGORIES
 
 Config = dict[str, Any]
@@ -18,13 +19,30 @@ COCO_CLASSES = 80
 SIZE_DIVISOR = 32
 
 
-def dataloader(split: str, profile: Profile) -> Config:
+@dataclass(frozen=True)
+class Images:
+    """Steps of the pipelines by which images get their size and, in training, vary."""
+
+    train: Sequence[Config]
+    val: Sequence[Config]
+    after_flip: Sequence[Config] = ()
+    by_aspect_ratio: bool = True  # whether a batch in training is of images of like shape
+
+
+def resized(profile: Profile) -> Images:
+    """Return images at the profile's scale."""
+    step = {"type": "Resize", "scale": profile.scale, "keep_ratio": True}
+    return Images([step], [step])
+
+
+def dataloader(split: str, profile: Profile, schedule: Schedule, images: Images) -> Config:
+    """Return the images of a split and their batches."""
     train = split == "train"
     dataset: Config = {
         "type": "CocoDataset",
         "ann_file": annotation_file(split),
         "data_prefix": {"img": f"{split}2017/"},
-        "pipeline": _pipeline(split, profile),
+        "pipeline": _pipeline(split, profile, images),
     }
     if profile.own:
         files = profile.own.train if train else profile.own.val
@@ -40,9 +58,9 @@ def dataloader(split: str, profile: Profile) -> Config:
         dataset["test_mode"] = True
     return {
         # The validation batch changes nothing: images of a batch share padding, not statistics.
-        "batch_size": profile.schedule.batch // profile.gpus if train else profile.eval_batch,
+        "batch_size": schedule.batch // profile.gpus if train else profile.eval_batch,
         "sampler": _sampler(train, profile),
-        "batch_sampler": _batch_sampler(train, profile),
+        "batch_sampler": _batch_sampler(train, profile, images),
         "dataset": dataset,
     }
 
@@ -52,14 +70,15 @@ def _sampler(train: bool, profile: Profile) -> Config:
     return {"type": "SeededSampler" if seeded else "DefaultSampler", "shuffle": train}
 
 
-def _batch_sampler(train: bool, profile: Profile) -> Config | None:
+def _batch_sampler(train: bool, profile: Profile, images: Images) -> Config | None:
     if profile.photos:
         return {"type": "CanvasBatchSampler", "size": profile.photos.size}
-    return {"type": "AspectRatioBatchSampler"} if train else None
+    by_aspect_ratio = train and images.by_aspect_ratio
+    return {"type": "AspectRatioBatchSampler"} if by_aspect_ratio else None
 
 
 def has_loaders(profile: Profile) -> bool:
-    """Whether processes beside the training one may load the images: then each image is seeded.
+    """Return whether processes beside the training one may load the images; each is then seeded.
 
     A profile for CPUs loads where it trains, on a GPU too, and draws from that process's
     generators, which the checkpoints hold.
@@ -67,18 +86,18 @@ def has_loaders(profile: Profile) -> bool:
     return profile.device == "cuda"
 
 
-def _pipeline(split: str, profile: Profile) -> list[Config]:
+def _pipeline(split: str, profile: Profile, images: Images) -> list[Config]:
     if profile.photos:
         return _photos_pipeline(split, profile.photos, profile.model.frozen)
     load = {"type": _loader(profile)}
-    resize = {"type": "Resize", "scale": profile.scale, "keep_ratio": True}
     annotations = {"type": "LoadAnnotations", "with_bbox": True}
     if split == "train":
         flip = {"type": "RandomFlip", "prob": 0.5}
         seeding = [{"type": "SeedAugmentation"}] if has_loaders(profile) else []
-        return [*seeding, load, annotations, resize, flip, {"type": "PackDetInputs"}]
+        varied = [*images.train, flip, *images.after_flip]
+        return [*seeding, load, annotations, *varied, {"type": "PackDetInputs"}]
     keys = ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")
-    return [load, resize, annotations, {"type": "PackDetInputs", "meta_keys": keys}]
+    return [load, *images.val, annotations, {"type": "PackDetInputs", "meta_keys": keys}]
 
 
 def _loader(profile: Profile) -> str:

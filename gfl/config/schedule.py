@@ -1,15 +1,17 @@
-"""How the weights are changed: optimizer and learning rate."""
+"""Optimizer and learning rate."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from gfl.experiment import Schedule
+from gfl.hosts import Recipe
 
 Config = dict[str, Any]
 
 
-def optim_wrapper(schedule: Schedule) -> Config:
+def optim_wrapper(schedule: Schedule, recipe: Recipe) -> Config:
+    """Return the optimizer, with the recipe's rate and decay of the biases."""
     optimizers: dict[str, Config] = {
         "sgd": {"type": "SGD", "momentum": 0.9},
         "adamw": {"type": "AdamW", "fused": True},  # a seventh of a small model's step on a CPU
@@ -22,13 +24,17 @@ def optim_wrapper(schedule: Schedule) -> Config:
     }
     if schedule.clip_grad is not None:
         config["clip_grad"] = {"max_norm": schedule.clip_grad}
+    biases = {"bias_lr_mult": recipe.bias_lr, "bias_decay_mult": recipe.bias_decay}
+    if set(biases.values()) != {1.0}:
+        config["paramwise_cfg"] = biases
     return config
 
 
-def param_scheduler(schedule: Schedule) -> list[Config]:
+def param_scheduler(schedule: Schedule, warmup_start: float) -> list[Config]:
+    """Return the learning rate's warm-up, from a part of it, and its fall."""
     warmup = {
         "type": "LinearLR",
-        "start_factor": 0.001,
+        "start_factor": warmup_start,
         "by_epoch": False,
         "begin": 0,
         "end": schedule.warmup_iters,

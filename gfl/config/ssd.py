@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from gfl.config.detector import (
-    PREPROCESSOR,
-    backbone,
-    classes,
-    preprocessor,
-    stages,
-    widths,
-)
-from gfl.config.schedule import optim_wrapper, param_scheduler
+from gfl.config.data import Images
+from gfl.config.heads import deltas, joint_loss
+from gfl.config.network import PREPROCESSOR, backbone, classes, preprocessor, stages, widths
 from gfl.data.features.frozen import NETWORKS
-from gfl.experiment import SSD512_REPEATED, Experiment, Profile, schedule_of
+from gfl.experiment import Experiment, Profile, recipe_of
+from gfl.hosts import SSD
 
 Config = dict[str, Any]
 
-# Ratios and sizes, in percent of the image, of SSD512's anchors from its second level on, whose
-# stride is a 32nd of the image; the last one's is the image.
-RATIOS: tuple[list[float], ...] = ([2, 3], [2, 3], [2, 3], [2, 3], [2], [2])
-SMALLEST, LARGEST = 10, 90
-SMALLEST_OF_ALL = 4  # of its first level
-
-SIZE = 512  # to which COCO's images are squeezed, px
 EXPAND: Config = {
     "type": "Expand",
     "mean": PREPROCESSOR["mean"],
@@ -47,67 +33,61 @@ PHOTOMETRIC: Config = {
 }
 
 
-def detector(profile: Profile) -> Config:
-    """Return the published model on COCO, else the one of the profile's scale."""
+class Parts(NamedTuple):
+    """The network below SSD's head, and the default boxes that fit its levels."""
+
+    preprocessor: Config
+    backbone: Config
+    neck: Config
+    channels: tuple[int, ...]  # of the levels
+    anchors: Config
+
+
+def parts(host: SSD, experiment: Experiment, profile: Profile) -> Parts:
+    """Return the published network on COCO, else one of the profile's scale."""
+    if profile.has_published_network:
+        return _on_vgg(host, experiment, profile)
     if profile.photos:
-        return _on_features(profile)
-    return _on_resnet(profile) if profile.dataset else _on_vgg(profile)
+        return _on_features(host, experiment, profile)
+    return _on_resnet(host, experiment, profile)
 
 
-def publish(config: Config, experiment: Experiment, profile: Profile) -> None:
-    """Give a resolved configuration SSD512's published images and schedule, in place.
+def images(host: SSD) -> Images:
+    """Return the published images: squeezed to a square, and in training varied.
 
-    At a small scale it has the profile's, as every row: nothing is changed.
+    All are of one shape: nothing is gained by sorting them.
     """
-    if profile.is_small:
-        return
-    schedule = schedule_of(experiment, profile)
-    config["train_cfg"] |= {"max_epochs": schedule.epochs, "val_interval": SSD512_REPEATED}
-    config["optim_wrapper"] = optim_wrapper(schedule)
-    config["param_scheduler"] = param_scheduler(schedule)
-    loader = config["train_dataloader"]
-    # All are of one shape: nothing is gained by sorting them.
-    loader |= {"batch_size": schedule.batch // profile.gpus, "batch_sampler": None}
-    for split in ("train", "val"):
-        dataset = config[f"{split}_dataloader"]["dataset"]
-        steps = [_published_steps(step, split) for step in dataset["pipeline"]]
-        dataset["pipeline"] = [step for some in steps for step in some]
+    size = (host.image_size, host.image_size)
+    square = {"type": "Resize", "scale": size, "keep_ratio": False}
+    return Images([EXPAND, CROP, square], [square], [PHOTOMETRIC], by_aspect_ratio=False)
 
 
-def _published_steps(step: Config, split: str) -> list[Config]:
-    """Return what stands in a step's place: images squeezed to a square, in training varied."""
-    if step["type"] == "RandomFlip":
-        return [step, PHOTOMETRIC]
-    if step["type"] != "Resize":
-        return [step]
-    square = step | {"scale": (SIZE, SIZE), "keep_ratio": False}
-    return [EXPAND, CROP, square] if split == "train" else [square]
-
-
-def _on_vgg(profile: Profile) -> Config:
+def _on_vgg(host: SSD, experiment: Experiment, profile: Profile) -> Parts:
     """Return the published SSD512, mmdet's ``ssd512_coco.py``."""
     channels = (512, 1024, 512, 256, 256, 256, 256)
     anchor_generator = {
         "type": "SSDAnchorGenerator",
         "scale_major": False,
-        "input_size": SIZE,
-        "basesize_ratio_range": (SMALLEST / 100, LARGEST / 100),
+        "input_size": host.image_size,
+        "basesize_ratio_range": tuple(percent / 100 for percent in host.sizes),
         "strides": [8, 16, 32, 64, 128, 256, 512],
-        "ratios": [[2], *RATIOS],
+        "ratios": [list(ratios) for ratios in host.ratios],
     }
-    return {
-        "type": "SingleStageDetector",
-        "data_preprocessor": PREPROCESSOR | {"std": [1, 1, 1], "pad_size_divisor": 1},
-        "backbone": {
+    return Parts(
+        preprocessor=PREPROCESSOR | {"std": [1, 1, 1], "pad_size_divisor": 1},
+        backbone={
             "type": "SSDVGG",
             "depth": 16,
             "with_last_pool": False,
             "ceil_mode": True,
             "out_indices": (3, 4),
             "out_feature_indices": (22, 34),
-            "init_cfg": {"type": "Pretrained", "checkpoint": "open-mmlab://vgg16_caffe"},
+            "init_cfg": {
+                "type": "Pretrained",
+                "checkpoint": recipe_of(experiment, profile).caffe_weights,
+            },
         },
-        "neck": {
+        neck={
             "type": "SSDNeck",
             "in_channels": channels[:2],
             "out_channels": channels,
@@ -116,13 +96,13 @@ def _on_vgg(profile: Profile) -> Config:
             "l2_norm_scale": 20,
             "last_kernel_size": 4,
         },
-        "bbox_head": _head(profile, channels, anchor_generator),
-        **_settings(),
-    }
+        channels=channels,
+        anchors=anchor_generator,
+    )
 
 
-def _on_resnet(profile: Profile) -> Config:
-    """SSD on the profile's ResNet: its stages, then convolutions down to one location.
+def _on_resnet(host: SSD, experiment: Experiment, profile: Profile) -> Parts:
+    """Return SSD on the profile's ResNet: its stages, then convolutions down to one location.
 
     Inferred, all of it: the published one is VGG-16 at 512 px, thirty times the cost of a row's
     network here. The levels have SSD512's strides and anchors in proportion to the image. Its
@@ -136,11 +116,11 @@ def _on_resnet(profile: Profile) -> Config:
     # The published 512, 256, ..., 256 where the published FPN has 256.
     extra_channels = (2 * model.channels, *(model.channels,) * (extras - 1))
     channels = from_backbone + extra_channels
-    return {
-        "type": "SingleStageDetector",
-        "data_preprocessor": copy.deepcopy(PREPROCESSOR),
-        "backbone": backbone(model) | {"out_indices": tuple(range(first, stages(model)))},
-        "neck": {
+    outputs = {"out_indices": tuple(range(first, stages(model)))}
+    return Parts(
+        preprocessor=preprocessor(experiment, profile),
+        backbone=backbone(experiment, profile) | outputs,
+        neck={
             "type": "SSDNeck",
             "in_channels": from_backbone,
             "out_channels": channels,
@@ -150,13 +130,13 @@ def _on_resnet(profile: Profile) -> Config:
             "last_kernel_size": 4,  # of 2 x 2 locations, padded to 4 x 4
             "init_cfg": {"type": "Xavier", "distribution": "uniform", "layer": "Conv2d"},
         },
-        "bbox_head": _head(profile, channels, anchors(size, 2**model.first_level, len(channels))),
-        **_settings(),
-    }
+        channels=channels,
+        anchors=anchors(host, size, 2**model.first_level, len(channels)),
+    )
 
 
-def _on_features(profile: Profile) -> Config:
-    """SSD on a frozen network's features, then convolutions down to two locations.
+def _on_features(host: SSD, experiment: Experiment, profile: Profile) -> Parts:
+    """Return SSD on a frozen network's features, then convolutions down to two locations.
 
     Inferred, as ``_on_resnet`` is, from which it differs in three things. The first level is there,
     of anchors of 4 % of the image: photographs have objects so small. Each further level has half
@@ -167,13 +147,12 @@ def _on_features(profile: Profile) -> Config:
     from_backbone, first = tuple(widths(model)), NETWORKS[model.frozen].first_level
     extras = (size // 2 ** (first + len(from_backbone) - 1)).bit_length() - 1
     channels = (*from_backbone, 2 * model.channels, *(model.channels,) * (extras - 1))
-    small = size * SMALLEST_OF_ALL // 100
-    generator = anchors(size, 2**first, len(channels) - 1)
-    return {
-        "type": "SingleStageDetector",
-        "data_preprocessor": preprocessor(profile),
-        "backbone": backbone(model),
-        "neck": {
+    small = size * host.first_size // 100
+    generator = anchors(host, size, 2**first, len(channels) - 1)
+    return Parts(
+        preprocessor=preprocessor(experiment, profile),
+        backbone=backbone(experiment, profile),
+        neck={
             "type": "SSDNeck",
             "in_channels": from_backbone,
             "out_channels": channels,
@@ -183,77 +162,64 @@ def _on_features(profile: Profile) -> Config:
             "last_kernel_size": 3,
             "init_cfg": {"type": "Xavier", "distribution": "uniform", "layer": "Conv2d"},
         },
-        "bbox_head": _head(
-            profile,
-            channels,
-            generator
-            | {
-                "strides": [*generator["strides"], 2 * generator["strides"][-1]],
-                "ratios": [[2], *generator["ratios"]],
-                "min_sizes": [small, *generator["min_sizes"]],
-                "max_sizes": [generator["min_sizes"][0], *generator["max_sizes"]],
-            },
-        ),
-        **_settings(),
-    }
+        channels=channels,
+        anchors=generator
+        | {
+            "strides": [*generator["strides"], 2 * generator["strides"][-1]],
+            "ratios": [list(host.ratios[0]), *generator["ratios"]],
+            "min_sizes": [small, *generator["min_sizes"]],
+            "max_sizes": [generator["min_sizes"][0], *generator["max_sizes"]],
+        },
+    )
 
 
-def anchors(size: int, first_stride: int, levels: int) -> Config:
-    """Return anchors whose sizes rise evenly from a tenth to nine tenths of an image of ``size``.
+def anchors(host: SSD, size: int, first_stride: int, levels: int) -> Config:
+    """Return anchors whose sizes rise evenly, from SSD512's second level to its last, by ``size``.
 
     A level's second square has the geometric mean of its size and the next level's. In whole
     percents and pixels, as mmdet counts SSD512's.
     """
-    step = (LARGEST - SMALLEST) // (levels - 1)
-    percents = [SMALLEST + step * level for level in range(levels)]
+    smallest, largest = host.sizes
+    step = (largest - smallest) // (levels - 1)
+    percents = [smallest + step * level for level in range(levels)]
     return {
         "type": "SSDAnchorGenerator",
         "scale_major": False,
         "strides": [first_stride * 2**level for level in range(levels)],
-        "ratios": list(RATIOS[-levels:]),
+        "ratios": [list(ratios) for ratios in host.ratios[-levels:]],
         "min_sizes": [size * percent // 100 for percent in percents],
         "max_sizes": [size * (percent + step) // 100 for percent in percents],
     }
 
 
-def _head(profile: Profile, channels: Sequence[int], anchor_generator: Config) -> Config:
-    return {
-        "type": "PlainSSDHead",
-        "in_channels": channels,
+def head(host: SSD, experiment: Experiment, profile: Profile, parts: Parts) -> Config:
+    """Return SSD's head, plain or joint."""
+    joint = experiment.quality == "joint"
+    config: Config = {
+        "type": "JointSSDHead" if joint else "PlainSSDHead",
+        "in_channels": parts.channels,
         "num_classes": classes(profile),
-        "anchor_generator": anchor_generator,
-        "bbox_coder": {
-            "type": "DeltaXYWHBBoxCoder",
-            "target_means": [0.0, 0.0, 0.0, 0.0],
-            "target_stds": [0.1, 0.1, 0.2, 0.2],
-        },
+        "anchor_generator": parts.anchors,
+        "bbox_coder": deltas(host.deviations),
     }
+    return config | ({"loss_cls": joint_loss(experiment)} if joint else {})
 
 
-def _settings() -> Config:
-    """Return SSD's assignment, mining and suppression, as published."""
+def training(host: SSD) -> Config:
+    """Return SSD's assignment and mining, as published."""
     return {
-        "train_cfg": {
-            "assigner": {
-                "type": "MaxIoUAssigner",
-                "pos_iou_thr": 0.5,
-                "neg_iou_thr": 0.5,
-                "min_pos_iou": 0.0,
-                "ignore_iof_thr": -1,
-                "gt_max_assign_all": False,
-            },
-            "sampler": {"type": "PseudoSampler"},
-            "smoothl1_beta": 1.0,
-            "allowed_border": -1,
-            "pos_weight": -1,
-            "neg_pos_ratio": 3,
-            "debug": False,
+        "assigner": {
+            "type": "MaxIoUAssigner",
+            "pos_iou_thr": host.positive_iou,
+            "neg_iou_thr": host.positive_iou,
+            "min_pos_iou": 0.0,
+            "ignore_iof_thr": -1,
+            "gt_max_assign_all": False,
         },
-        "test_cfg": {
-            "nms_pre": 1000,
-            "nms": {"type": "nms", "iou_threshold": 0.45},
-            "min_bbox_size": 0,
-            "score_thr": 0.02,
-            "max_per_img": 200,
-        },
+        "sampler": {"type": "PseudoSampler"},
+        "smoothl1_beta": host.smooth_l1_beta,
+        "allowed_border": -1,
+        "pos_weight": -1,
+        "neg_pos_ratio": host.negatives_per_positive,
+        "debug": False,
     }

@@ -37,13 +37,12 @@ QUALITY = 95
 MANIFEST = "manifest.json"
 
 HELP = f"""\
-The photos profile needs COCO 2017 val (1.1 GB to download, {TRAIN + VAL} of its images are used):
+This needs COCO 2017 val (1.1 GB to download, {TRAIN + VAL} of its images are used):
   http://images.cocodataset.org/zips/val2017.zip                               816 MB
   http://images.cocodataset.org/annotations/annotations_trainval2017.zip       253 MB
 unpacked into one folder, DIR, so that there are
   DIR/val2017/000000000139.jpg and 4,999 more
-  DIR/annotations/instances_val2017.json
-then: make ... PROFILE=photos DATA=DIR, or --data DIR"""
+  DIR/annotations/instances_val2017.json"""
 
 Progress = Callable[[int, int], None]
 Tell = Callable[[str], None]
@@ -221,7 +220,7 @@ def write(
     if there := found(spec, root):
         return there  # without the lock, which cannot be had in a folder that is read-only
     if data is None:
-        raise UserError(HELP)
+        raise UserError(HELP, lacks="photographs")
     dataset, splits = _read(data, spec)
     with told_of_disk(root):
         root.parent.mkdir(parents=True, exist_ok=True)
@@ -241,7 +240,7 @@ def _read(data: Path, spec: PhotosSpec) -> tuple[dict[str, Any], dict[str, list[
     there = {path: path.is_file(), data / SPLIT: (data / SPLIT).is_dir()}
     missing = [f"{p} is missing" for p, is_there in there.items() if not is_there]
     if missing:
-        raise UserError("\n".join([*missing, HELP]))
+        raise UserError("\n".join([*missing, HELP]), lacks="photographs")
     dataset = read(path)
     try:
         splits = selected(dataset, spec)

@@ -32,7 +32,7 @@ Ids = Mapping[int, Sequence[int]]
 
 
 def silent(done: int, total: int) -> None:
-    """Tell nobody."""
+    """Ignore progress."""
 
 
 def predict(

@@ -18,7 +18,8 @@ from gfl.boxes import General
 from gfl.data.weights import Checkpoint, normalisation
 from gfl.errors import UserError
 from gfl.escape import counted
-from gfl.experiment import ABLATED_HOSTS, Experiment
+from gfl.experiment import Experiment
+from gfl.hosts import ABLATED_HOSTS, HOSTS
 
 WIDEST = 120  # columns of a name in a message
 BINS = "bbox_head.integral.project"  # GFL's distances, a constant in mmdet
@@ -100,7 +101,7 @@ def _named_alike(state: Mapping[str, Tensor], experiment: Experiment) -> list[st
 
 
 def _patterns(experiment: Experiment) -> tuple[tuple[str, str], ...]:
-    patterns = NAMES[experiment.host]
+    patterns = NAMES.get(experiment.host, ())
     if experiment.host in ABLATED_HOSTS and experiment.quality != "centerness-branch":
         return patterns[:1]  # centerness is no other quality
     return patterns
@@ -174,10 +175,9 @@ def _hints(
 
 def _stock(model: nn.Module, row: Experiment) -> list[str]:
     """The names of a row's model as mmdet has them, for the signs."""
-    stock = {"atss": "atss", "fcos": "fcos"}.get(row.host)
-    if stock is None or row.boxes == "general" or row.quality == "joint":
+    if row.host not in ABLATED_HOSTS or row.boxes == "general" or row.quality == "joint":
         return list(model.state_dict())
-    return [n.replace("bbox_head.gfl_", f"bbox_head.{stock}_") for n in model.state_dict()]
+    return [n.replace("bbox_head.gfl_", f"bbox_head.{row.host}_") for n in model.state_dict()]
 
 
 def _classes(state: Mapping[str, Tensor], ours: Mapping[str, Tensor], row: Experiment) -> str:
@@ -189,8 +189,7 @@ def _classes(state: Mapping[str, Tensor], ours: Mapping[str, Tensor], row: Exper
     for name in (f"bbox_head.{layer}.weight" for layer in layers):
         if name in ours and name in state and ours[name].shape[1:] == state[name].shape[1:]:
             background = row.host == "ssd512" and row.quality != "joint"
-            anchors = {"retinanet": 9, "ssd512": 4}.get(row.host, 1)
-            count, rest = divmod(len(state[name]), anchors)
+            count, rest = divmod(len(state[name]), HOSTS[row.host].anchors)
             count -= background
             return "" if rest or count <= 0 else counted(count, "class", "classes")
     return ""

@@ -12,14 +12,13 @@ from jaxtyping import Bool, Float
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from gfl.assign import pad_boxes
+from gfl.assign import Targets, assign_batch, pad_boxes
 from gfl.boxes import Gaussian, General, distances
 from gfl.geometry import iou
-from gfl.head import AblationHead, flatten
+from gfl.head import AblationHead
 from gfl.losses import at_least_float32
 from gfl.predictions.schema import BACKGROUND_SCORE, CONFIDENT, PER_IMAGE, SIDES
 from gfl.quality import centerness
-from gfl.targets import Targets, assign_batch
 
 Arrays = dict[str, np.ndarray]
 Outs = tuple[list[Tensor], list[Tensor], list[Tensor] | None]  # of the head: all levels
@@ -42,23 +41,24 @@ class Batch:
     @classmethod
     def of(cls, head: AblationHead, outs: Outs, samples: Sequence[Any]) -> Batch:
         """Assign a batch as the loss would: ``samples`` are of the validation pipeline."""
-        cls_scores, raw, quality = outs
-        sizes = [score.shape[-2:] for score in cls_scores]
-        levels = head.prior_generator.grid_priors(sizes, raw[0].dtype, raw[0].device)
+        outputs = head.outputs(*outs)
+        sizes = [score.shape[-2:] for score in outs[0]]
+        raw, quality = outputs.raw, outputs.quality
+        levels = head.prior_generator.grid_priors(sizes, raw.dtype, raw.device)
         boxes = [_at_scale(sample) for sample in samples]
         labels = [sample.gt_instances.labels for sample in samples]
         objects = [InstanceData(bboxes=b, labels=n) for b, n in zip(boxes, labels, strict=True)]
         metas = [sample.metainfo for sample in samples]
-        scores = None if quality is None else at_least_float32(flatten(quality)[..., 0]).sigmoid()
+        scores = None if quality is None else at_least_float32(quality).sigmoid()
         return cls(
             head,
-            at_least_float32(flatten(cls_scores)),
-            flatten(raw),
+            at_least_float32(outputs.logits),
+            raw,
             scores,
             torch.cat(levels),
             np.repeat(np.arange(len(levels), dtype=np.int8), [len(level) for level in levels]),
             boxes,
-            assign_batch(head.dense, levels, objects, metas, head.train_cfg),
+            assign_batch(head.host, levels, outputs, objects, metas, head.train_cfg),
             [sample.img_id for sample in samples],
         )
 

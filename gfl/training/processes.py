@@ -91,9 +91,7 @@ class CappedTrainLoop(EpochBasedTrainLoop):
     ) -> None:
         super().__init__(runner, dataloader, max_epochs, val_interval=val_interval)
         if cap > self._max_iters:
-            raise UserError(
-                f"--max-iters {cap} is no cap: the schedule has {self._max_iters} iterations"
-            )
+            raise UserError(f"{cap} is no cap: the schedule has {self._max_iters} iterations")
         self._max_iters = cap
         self._max_epochs = -(-cap // len(self.dataloader))
 

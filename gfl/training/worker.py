@@ -56,7 +56,7 @@ def main(argv: list[str]) -> int:
         _choose_device(request)
         train(request, run_dir, tell)
     except UserError as err:
-        tell("error", message=str(err), user=True)
+        tell("error", message=str(err), user=True, lacks=err.lacks)
         return 2
     except (KeyboardInterrupt, BrokenPipeError):  # nobody reads the events any more
         return INTERRUPTED
@@ -99,17 +99,18 @@ def _choose_device(request: Request) -> None:
 
     if torch.cuda.is_available():
         if request.gpus > (found := torch.cuda.device_count()):
-            raise UserError(f"--gpus {request.gpus}: torch finds {found} CUDA devices here")
+            raise UserError(f"{request.gpus} CUDA devices asked for, but torch finds {found} here")
         return
     if request.device == "cuda":
         raise UserError("CUDA asked for, but torch finds no CUDA device here")
     if request.max_iters is None:
         raise UserError(
             f"the {request.profile.name} profile is made for CUDA, and torch finds no CUDA device "
-            "here; PROFILE=laptop runs on a CPU, --device cpu tries this one anyway"
+            "here",
+            lacks="cuda",
         )
     if request.gpus > 1:
-        raise UserError(f"--gpus {request.gpus}: torch finds no CUDA device here")
+        raise UserError(f"{request.gpus} CUDA devices asked for, but torch finds none here")
 
 
 def train(request: Request, run_dir: Path, tell: Tell) -> None:
@@ -361,7 +362,7 @@ def coco_root(named: str | None) -> Path:
         UserError: it is not named.
     """
     if not named:
-        raise UserError("the coco profile needs COCO: DATA=/path/to/coco, or --data")
+        raise UserError("this needs COCO, and its folder is not named", lacks="coco")
     return Path(named)
 
 

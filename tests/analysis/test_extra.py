@@ -33,7 +33,7 @@ from analysis.tables import fill as filling
 from analysis.tables.layout import Sheet, sheet
 from analysis.tables.notes import NOT_PAPERS
 from cli import spread
-from cli.analysis import main
+from cli.main import main
 from experiments import profiles
 from experiments.claims import CLAIMS
 from experiments.claims.declare import At

@@ -106,7 +106,7 @@ def test_locations_may_stay_out_of_the_reference(
         reference.locations(GFL, SMOKE)
     assert len(reference.need([GFL, RETINA], SMOKE, files=[DETECTIONS])) == 2
     (store.reference_predictions("smoke", run_id(GFL, SMOKE, 0)) / DETECTIONS).unlink()
-    with pytest.raises(MissingRuns, match="has no detections in the reference: python -m"):
+    with pytest.raises(MissingRuns, match="has no detections in the reference: gfl predict"):
         reference.detections(GFL, SMOKE)
 
 
@@ -122,7 +122,7 @@ def test_a_run_that_has_its_matches_alone_was_not_predicted_for(store: Store) ->
     record = RunRecord.load(path)
     (path.parent / MATCHES).write_bytes(b"")
     replace(record, predictions={MATCHES: "0" * 64}).save(path)
-    with pytest.raises(MissingRuns, match="has no predictions on this machine: python -m"):
+    with pytest.raises(MissingRuns, match="has no predictions on this machine: gfl predict"):
         own(store).locations(GFL, SMOKE)
     with pytest.raises(MissingRuns, match="has no predictions on this machine"):
         own(store).need([GFL], SMOKE)
@@ -178,7 +178,7 @@ def test_a_missing_run_is_named_with_its_command(store: Store) -> None:
         own(store).detections(JOINT, SMOKE, seed=3)
     assert raised.value.runs == (id,)
     assert str(raised.value) == (
-        f"{id} is not finished on this machine: python -m experiments run {id} --profile smoke"
+        f"{id} is not finished on this machine: gfl run {id} --profile smoke"
     )
     with pytest.raises(MissingRuns, match="not among the reference records"):
         own(store, "results").record(JOINT, SMOKE)
@@ -187,7 +187,7 @@ def test_a_missing_run_is_named_with_its_command(store: Store) -> None:
 def test_a_run_without_predictions_is_named_with_its_command(store: Store) -> None:
     id = run_id(Experiment(), SMOKE, 0)
     assert own(store).record(Experiment(), SMOKE).id == id
-    with pytest.raises(MissingRuns, match=f"experiments predict {id} --profile smoke"):
+    with pytest.raises(MissingRuns, match=f"gfl predict {id} --profile smoke"):
         own(store).locations(Experiment(), SMOKE)
     path = store.run_dir("smoke", run_id(JOINT, SMOKE, 0)) / DETECTIONS
     path.unlink()

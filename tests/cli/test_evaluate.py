@@ -27,7 +27,7 @@ from PIL import Image
 from torch import nn
 
 from cli import evaluate
-from cli.experiments import main
+from cli.main import main
 from experiments.queue.worker import ROOT
 from gfl.predictions import schema
 from gfl.predictions.evaluation import FOLDER, KIND, Evaluation
@@ -305,7 +305,7 @@ def test_an_image_cut_short_is_one_line(
     assert call(tmp_path, "evaluate", "--weights", weights, "--as", ROW, "--data", small) == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.splitlines()[-1].startswith(f"experiments: {path}: damaged, cannot be decoded")
+    assert err.splitlines()[-1].startswith(f"gfl: {path}: damaged, cannot be decoded")
     assert "Traceback" not in err
 
 
@@ -349,6 +349,9 @@ def test_a_mistake_is_one_line(
 def test_make_hands_on_what_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
     """AS is also make's, and conda's, name of the assembler."""
 
+    script = subprocess.run(["make", "-n", "evaluate"], cwd=ROOT, capture_output=True, text=True)
+    assert 'exec .venv/bin/gfl "$@"' in script.stdout
+
     def made(*words: str) -> str:
         done = subprocess.run(
             ["make", "evaluate", "PY=echo", *words], cwd=ROOT, capture_output=True, text=True
@@ -357,7 +360,7 @@ def test_make_hands_on_what_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None
         return done.stdout.strip()
 
     monkeypatch.setenv("AS", "x86_64-conda-linux-gnu-as")
-    assert made() == "-m experiments evaluate"
+    assert made() == "-m cli evaluate"
     assert made("WEIGHTS=a b.pth", "AS=table-4/GFL R-50", "DATA=/x") == (
-        "-m experiments evaluate --weights a b.pth --as table-4/GFL R-50 --data /x"
+        "-m cli evaluate --weights a b.pth --as table-4/GFL R-50 --data /x"
     )

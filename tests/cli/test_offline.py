@@ -25,7 +25,7 @@ def watch(event, args):
 sys.addaudithook(watch)
 """
 DRAWN = "from gfl.training import worker; from pathlib import Path; worker.EMBEDDED = Path({0!r})"
-MAIN = "import sys; {0}; from {1}.__main__ import main; sys.exit(main({2!r}))"
+MAIN = "import sys; {0}; from cli.main import main; sys.exit(main({1!r}))"
 
 
 @pytest.fixture
@@ -44,9 +44,9 @@ def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return []  # the guard alone
 
 
-def call(offline: list[str], tmp_path: Path, package: str, *words: str) -> str:
+def call(offline: list[str], tmp_path: Path, *words: str) -> str:
     folders = ["--runs", str(tmp_path / "runs"), "--results", str(tmp_path / "results")]
-    code = MAIN.format(DRAWN.format(str(tmp_path / "data")), package, [*words, *folders])
+    code = MAIN.format(DRAWN.format(str(tmp_path / "data")), [*words, *folders])
     command = [*offline, sys.executable, "-c", code]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -63,9 +63,7 @@ def test_the_guard_sees_who_asks(offline: list[str], tmp_path: Path) -> None:
 
 
 def test_a_row_is_trained_and_its_table_printed(offline: list[str], tmp_path: Path) -> None:
-    assert "finished" in call(
-        offline, tmp_path, "experiments", "run", "table-3/none", "--profile", "smoke"
-    )
+    assert "finished" in call(offline, tmp_path, "run", "table-3/none", "--profile", "smoke")
     (record,) = (tmp_path / "runs/smoke").glob("*/record.json")
     assert '"finished"' in record.read_text()
 
@@ -74,5 +72,5 @@ def test_a_figure_is_drawn_from_the_reference(offline: list[str], tmp_path: Path
     (tmp_path / "results").mkdir()
     for part in ("runs", "predictions"):
         (tmp_path / "results" / part).symlink_to(ROOT / "results" / part)
-    call(offline, tmp_path, "analysis", "figure", "2a")
+    call(offline, tmp_path, "figure", "2a")
     assert (tmp_path / "results/figures/laptop/fig2a.png").is_file()

@@ -1,4 +1,4 @@
-"""``python -m experiments photos DATA``, and what the profile asks of its data."""
+"""``gfl photos DATA``, and what the profile asks of its data."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from coco_folder import SPEC
 from coco_folder import write as write_coco
 
 from cli import photos as command
-from cli.experiments import main
+from cli.main import main
 from experiments.profiles import PHOTOS
 from gfl.data import photos
 from gfl.training import worker

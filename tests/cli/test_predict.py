@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from recorded import of
 
-from cli.experiments import main
+from cli.main import main
 from experiments import checkout, profiles
 from experiments.committed_predictions import SHOWN, committed
 from experiments.matrix import Run, plan
@@ -167,7 +167,7 @@ def test_what_belongs_to_the_reference() -> None:
         (["table-3/QQL"], "did you mean 'QFL'?"),
         (["atss-joint-dirac-s0-00000000"], "no run 'atss-joint-dirac-s0-00000000'"),
         (["table-3/QFL", "--data", "coco"], "--data is for --profile coco"),
-        (["table-3/QFL", "--device", "gpu"], "--device: unknown 'gpu'"),
+        (["table-3/QFL", "--device", "gpu"], 'invalid value "gpu" for --device'),
     ],
 )
 def test_what_cannot_be_done_is_one_line(
@@ -186,7 +186,7 @@ def test_a_run_without_its_weights_is_one_line(
     """Not faked: the embedded data are drawn, and the folder has a record and nothing else."""
     assert call("predict", "table-3/QFL") == 2
     err = capfd.readouterr().err.splitlines()
-    assert err[-1].startswith("experiments: ")
+    assert err[-1].startswith("gfl: ")
     assert "is missing" in err[-1]
     assert own(store, "QFL").predictions == {}
 
@@ -231,7 +231,7 @@ def test_a_reference_that_lacks_only_predictions_gets_them(store, asked, call, s
         "copied", "now with predictions", "unchanged", "without predictions",
     ]  # fmt: skip
     (hint,) = [line for line in lines if kind(line) == "without predictions"]
-    assert f"experiments predict {run_of('none').id} --profile smoke" in hint
+    assert f"gfl predict {run_of('none').id} --profile smoke" in hint
     assert store.reference("smoke", shown) == own(store, "QFL")
     # A machine that has the record without them takes nothing away.
     bare = replace(own(store, "QFL"), predictions={})
@@ -260,7 +260,7 @@ def test_damaged_predictions_are_not_promoted(store, asked, call, shown) -> None
     path.write_bytes(path.read_bytes()[:-1])
     outcome = promote([TABLE3], SMOKE, store)
     assert len(outcome.refused) == 1
-    assert f"python -m experiments predict {shown} --profile smoke" in outcome.refused[0]
+    assert f"gfl predict {shown} --profile smoke" in outcome.refused[0]
     assert store.reference("smoke", shown) is None
     assert not store.reference_predictions("smoke", shown).exists()
 
@@ -277,7 +277,7 @@ def test_the_command_line_needs_neither_torch_nor_pyarrow() -> None:
     import subprocess
 
     code = (
-        "import sys, cli.experiments, gfl.records.record; "
+        "import sys, cli.training, cli.predict, gfl.records.record; "
         "print([m for m in ('torch', 'pyarrow', 'mmdet', 'pandas') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

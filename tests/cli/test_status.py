@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import recorded
 
-from cli.experiments import main
+from cli.main import main
 from cli.status import standing
 from experiments import profiles
 from experiments.matrix import plan

@@ -1,4 +1,4 @@
-"""``python -m experiments test-dev``: what it refuses, and what it asks of ``testdev``."""
+"""``gfl test-dev``: what it refuses, and what it asks of ``testdev``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cli.experiments import main
+from cli.main import main
 from experiments import matrix, profiles
 from gfl.data.coco import TEST_DEV, TEST_IMAGES
 from gfl.files import write_text
@@ -41,7 +41,7 @@ def call(tmp_path: Path, *words: str) -> int:
 def complaint(capsys: pytest.CaptureFixture) -> str:
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.startswith("experiments: ")
+    assert err.startswith("gfl: ")
     assert err.count("\n") == 1
     return err
 
@@ -51,7 +51,7 @@ def test_a_run_that_is_not_finished_is_refused(
 ) -> None:
     assert call(tmp_path, ROW, "--data", str(coco)) == 2
     assert "2x-ms-s0-" in (text := complaint(capsys))
-    assert "is not finished on this machine: python -m experiments run atss-joint" in text
+    assert "is not finished on this machine: gfl run atss-joint" in text
 
 
 @pytest.mark.parametrize(

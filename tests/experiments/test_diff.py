@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import recorded
 
-from cli.experiments import main
+from cli.main import main
 from experiments import diff, profiles
 from experiments.diff import ABSENT, Difference
 from experiments.matrix import select

@@ -11,7 +11,7 @@ import pytest
 from own_folder import path as annotation_file
 from own_folder import write
 
-from cli.experiments import main
+from cli.main import main
 from experiments import matrix, own
 from experiments.profiles import COCO, LAPTOP, PROFILES
 from experiments.tables.catalogue import TABLES
@@ -67,8 +67,8 @@ def _declared() -> list[matrix.Run]:
 def test_the_id_follows_the_boxes_and_the_settings(root, data):
     before = own.plan(data).run.id
     assert own.plan(own.read(root)).run.id == before
-    assert own.plan(data, epochs=5).run.id != before
-    assert own.plan(data, device="cpu").run.id == before
+    assert own.plan(data, own.Settings(epochs=5)).run.id != before
+    assert own.plan(data, own.Settings(device="cpu")).run.id == before
     content = json.loads(annotation_file(root, "train").read_text())
     content["annotations"][0]["bbox"][0] += 1
     annotation_file(root, "train").write_text(json.dumps(content))
@@ -106,25 +106,26 @@ def test_the_scale_is_the_laptops_without_cuda_and_the_papers_with(data, monkeyp
     assert large.model == COCO.model
     assert (large.scale, large.device, large.schedule.batch) == ((1333, 800), "cuda", 4)
     assert large.schedule.lr == pytest.approx(0.01 * 4 / 16)
-    assert own.plan(data, device="cpu").profile == small
-    assert own.plan(data, pretrained=False).profile.model.pretrained is None
+    assert own.plan(data, own.Settings(device="cpu")).profile == small
+    assert own.plan(data, own.Settings(pretrained=False)).profile.model.pretrained is None
 
 
 def test_the_laptops_network_is_its_own_at_its_own_size_and_grows_with_the_images(data):
-    assert own.plan(data, scale="laptop", size=128).profile.model == LAPTOP.model
-    levels = [own.plan(data, scale="laptop", size=s).profile.model.levels for s in (64, 256, 512)]
+    assert own.plan(data, own.Settings(scale="laptop", size=128)).profile.model == LAPTOP.model
+    each = [own.Settings(scale="laptop", size=size) for size in (64, 256, 512)]
+    levels = [own.plan(data, settings).profile.model.levels for settings in each]
     assert levels == [3, 4, 5]
-    assert own.plan(data, scale="laptop", size=[240, 320]).profile.scale == (320, 240)
+    assert own.plan(data, own.Settings(scale="laptop", size=[240, 320])).profile.scale == (320, 240)
 
 
 def test_epochs_follow_the_number_of_images_and_the_schedule_the_epochs(data):
-    few = own.plan(data, scale="coco").profile.schedule
+    few = own.plan(data, own.Settings(scale="coco")).profile.schedule
     assert few.epochs == 72
     assert few.milestones == (48, 66)
     many = replace(data, train=Contents(60_000, {"nut": 1}))
-    assert own.plan(many, scale="coco").profile.schedule.epochs == 12
-    assert own.plan(many, scale="laptop").profile.schedule.epochs == 3
-    short = own.plan(data, scale="coco", epochs=1).profile.schedule
+    assert own.plan(many, own.Settings(scale="coco")).profile.schedule.epochs == 12
+    assert own.plan(many, own.Settings(scale="laptop")).profile.schedule.epochs == 3
+    short = own.plan(data, own.Settings(scale="coco", epochs=1)).profile.schedule
     assert (short.milestones, short.warmup_iters) == ((1,), 1)
 
 
@@ -148,7 +149,7 @@ def test_epochs_follow_the_number_of_images_and_the_schedule_the_epochs(data):
 )
 def test_settings_that_cannot_be_are_refused(data, settings, message):
     with pytest.raises(UserError, match=message):
-        own.plan(data, **settings)
+        own.plan(data, own.Settings(**settings))
 
 
 @pytest.mark.parametrize(
@@ -166,7 +167,7 @@ def test_settings_that_cannot_be_are_refused(data, settings, message):
 )
 def test_a_dry_run_refuses_what_training_would(root, tmp_path, monkeypatch, capsys, option, said):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
-    command = ["train-own", str(root), "--out", str(tmp_path / "mine"), "--epochs", "2"]
+    command = ["own", str(root), "--out", str(tmp_path / "mine"), "--epochs", "2"]
     assert main([*command, *option, "--dry-run"], FAKE_WORKER) == 2
     assert said in capsys.readouterr().err
     assert not (tmp_path / "mine").exists()
@@ -174,18 +175,18 @@ def test_a_dry_run_refuses_what_training_would(root, tmp_path, monkeypatch, caps
 
 def test_devices_that_are_there_are_enough(data, monkeypatch):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
-    own.check_devices(own.plan(data, scale="coco", gpus=2))
-    own.check_devices(own.plan(data, device="cuda"))
+    own.check_devices(own.plan(data, own.Settings(scale="coco", gpus=2)))
+    own.check_devices(own.plan(data, own.Settings(device="cuda")))
     with pytest.raises(UserError, match="torch finds 2 CUDA devices here"):
-        own.check_devices(own.plan(data, scale="coco", gpus=4))
+        own.check_devices(own.plan(data, own.Settings(scale="coco", gpus=4)))
 
 
 def test_an_experiment_is_named_as_a_tables_row(data):
-    assert own.plan(data, experiment="table-3/none").run.experiment == Experiment()
+    assert own.plan(data, own.Settings(experiment="table-3/none")).run.experiment == Experiment()
 
 
 def test_a_folder_that_holds_something_else_is_left_as_it_is(root, data, tmp_path):
-    plan = own.plan(data, epochs=2)
+    plan = own.plan(data, own.Settings(epochs=2))
     with pytest.raises(UserError, match="holds something other than a run"):
         own.check_folder(plan, root)
     for place in ("results/x", "runs/laptop/x", "data"):
@@ -193,7 +194,7 @@ def test_a_folder_that_holds_something_else_is_left_as_it_is(root, data, tmp_pat
             own.check_folder(plan, own.ROOT / place)
     with pytest.raises(UserError, match="the folder of all runs of your own"):
         own.check_folder(plan, own.FOLDER)
-    other = own.plan(data, epochs=3, seed=1).run
+    other = own.plan(data, own.Settings(epochs=3, seed=1)).run
     before = tmp_path / "before"
     before.mkdir()
     own.check_folder(plan, before)
@@ -207,7 +208,7 @@ def test_a_folder_that_holds_something_else_is_left_as_it_is(root, data, tmp_pat
 
 def test_trained_twice_is_trained_once(root, tmp_path, capsys):
     out = tmp_path / "mine"
-    command = ["train-own", str(root), "--out", str(out), *SHORT, "--scale", "laptop"]
+    command = ["own", str(root), "--out", str(out), *SHORT, "--scale", "laptop"]
     assert main(command, FAKE_WORKER) == 0
     said = capsys.readouterr().out
     assert "2 classes: nut, bolt" in said
@@ -220,7 +221,7 @@ def test_trained_twice_is_trained_once(root, tmp_path, capsys):
 
 def test_other_code_is_said_and_again_trains_anew(root, tmp_path, losses, capsys):
     out = tmp_path / "mine"
-    command = ["train-own", str(root), "--out", str(out), *SHORT, "--scale", "laptop"]
+    command = ["own", str(root), "--out", str(out), *SHORT, "--scale", "laptop"]
     assert main(command, FAKE_WORKER) == 0
     losses.write_text(losses.read_text() + "x = 1\n")
     assert main(command, FAKE_WORKER) == 0
@@ -231,7 +232,7 @@ def test_other_code_is_said_and_again_trains_anew(root, tmp_path, losses, capsys
 
 
 def test_a_dry_run_writes_nothing(root, tmp_path, capsys):
-    command = ["train-own", str(root), "--out", str(tmp_path / "mine"), *SHORT, "--dry-run"]
+    command = ["own", str(root), "--out", str(tmp_path / "mine"), *SHORT, "--dry-run"]
     assert main(command, FAKE_WORKER) == 0
     assert "2 epochs, batch 3" in capsys.readouterr().out
     assert [p.name for p in tmp_path.iterdir()] == ["parts"]
@@ -242,25 +243,25 @@ def test_a_mistake_is_one_line_and_exit_code_2(root, tmp_path, capsys):
         ([str(tmp_path / "gone")], "gone is missing"),
         ([str(root), "--lr", "0"], "--lr '0': expected a number above 0"),
         ([str(root), "--scale", "laptop", "--pretrained"], "no pretrained weights"),
-        ([str(root), "--epochs", "none"], "--epochs 'none'"),
+        ([str(root), "--epochs", "none"], "--epochs 'none': expected a whole number, 1 or more"),
         ([str(root), "--out", str(root)], "something other than a run"),
     )
     for words, message in wrong:
-        assert main(["train-own", *words], FAKE_WORKER) == 2
+        assert main(["own", *words], FAKE_WORKER) == 2
         said = capsys.readouterr().err.splitlines()
         assert message in said[-1]
-        assert [line for line in said if line.startswith("experiments: ")] == said[-1:]
+        assert [line for line in said if line.startswith("gfl: ")] == said[-1:]
 
 
 def test_a_run_that_fails_says_where_its_log_is(data, tmp_path, monkeypatch):
     monkeypatch.setenv("FAKE", "fail")
     with pytest.raises(UserError, match=r"the loss is not finite .*train\.log"):
-        own.train(own.plan(data, epochs=2), tmp_path / "mine", worker=FAKE_WORKER)
+        own.train(own.plan(data, own.Settings(epochs=2)), tmp_path / "mine", worker=FAKE_WORKER)
 
 
 def test_a_few_real_iterations_leave_a_detector_of_the_folders_classes(data, tmp_path, capsys):
     """Two epochs of two iterations: weights, the twelve figures, detections under their ids."""
-    plan = own.plan(data, scale="laptop", size=64, epochs=2, batch=3, device="cpu")
+    plan = own.plan(data, own.Settings(scale="laptop", size=64, epochs=2, batch=3, device="cpu"))
     result = own.train(plan, tmp_path / "runs/own/mine")
     assert result.record.state == "finished"
     assert result.record.metrics.keys() == set(METRICS)
@@ -302,15 +303,15 @@ def _dirty(root: Path) -> None:
 def test_repaired_data_give_the_training_of_clean_ones(root, data, tmp_path):
     """The same losses and metrics to the bit, read back from the run's folder by whatever reads."""
     settings = {"scale": "laptop", "size": 64, "epochs": 2, "batch": 3, "device": "cpu"}
-    clean = own.train(own.plan(data, **settings), tmp_path / "runs/clean")
+    clean = own.train(own.plan(data, own.Settings(**settings)), tmp_path / "runs/clean")
     each = clean.of_each_class()
     _dirty(root)
-    repaired = own.plan(own.read(root), **settings)
+    repaired = own.plan(own.read(root), own.Settings(**settings))
     result = own.train(repaired, tmp_path / "runs/repaired")
     assert result.record.curve == clean.record.curve
     assert result.record.metrics == clean.record.metrics
     assert result.of_each_class() == each
-    assert repaired.run.id != own.plan(data, **settings).run.id
+    assert repaired.run.id != own.plan(data, own.Settings(**settings)).run.id
     # Stock readers, too: plain ASCII JSON beside the weights.
     from pycocotools import coco as stock_reader
 
@@ -318,7 +319,8 @@ def test_repaired_data_give_the_training_of_clean_ones(root, data, tmp_path):
         stock = stock_reader.COCO(str(result.folder / f"annotations-{split}.json"))
         assert [c["name"] for c in stock.dataset["categories"]] == ["nut", "bolt"]
     # Read anew, it is the same run, and finished.
-    again = own.train(own.plan(own.read(root), **settings), result.folder, worker=FAKE_WORKER)
+    same = own.plan(own.read(root), own.Settings(**settings))
+    again = own.train(same, result.folder, worker=FAKE_WORKER)
     assert again.record == result.record
 
 
@@ -332,7 +334,7 @@ def test_a_run_of_sound_files_has_the_id_that_it_always_had(data, monkeypatch):
 
 def test_what_was_repaired_is_printed_and_what_was_chosen_passed_on(root, tmp_path, capsys):
     _dirty(root)
-    command = ["train-own", str(root), "--out", str(tmp_path / "mine"), *SHORT, "--dry-run"]
+    command = ["own", str(root), "--out", str(tmp_path / "mine"), *SHORT, "--dry-run"]
     assert main(command, FAKE_WORKER) == 0
     said = capsys.readouterr().err
     assert "note: instances_train2017.json (train): " in said
@@ -348,7 +350,7 @@ def test_what_was_repaired_is_printed_and_what_was_chosen_passed_on(root, tmp_pa
 
 def test_the_home_folder_is_expanded_in_every_argument(root, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("HOME", str(root.parent))
-    assert main(["train-own", "~/parts", "--out=~/mine", *SHORT, "--dry-run"], FAKE_WORKER) == 0
+    assert main(["own", "~/parts", "--out=~/mine", *SHORT, "--dry-run"], FAKE_WORKER) == 0
     assert f"into: {root.parent}/mine" in capsys.readouterr().out
     words = ["run", "table-3", "--profile=coco", "--data=~/gone", f"--runs={tmp_path / 'runs'}"]
     assert main([*words, f"--results={tmp_path / 'results'}"], FAKE_WORKER) == 2

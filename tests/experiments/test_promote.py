@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from cli.experiments import main
+from cli.main import main
 from experiments import profiles
 from experiments.matrix import plan
 from experiments.promote import objection, other_gpus, promote
 from experiments.queue.worker import ROOT
 from experiments.tables import catalogue
+from gfl.errors import UserError
 from gfl.records.record import RunRecord, Store
 
 FAKE_WORKER = Path(__file__).with_name("fake_worker.py")
@@ -101,10 +102,15 @@ def test_runs_for_other_gpus_are_pointed_to(store: Store, capfd: pytest.CaptureF
 def test_a_table_that_cannot_be_shown_is_a_failure(
     store: Store, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
 ) -> None:
-    failing = [sys.executable, "-c", "raise SystemExit(3)"]
-    monkeypatch.setattr("cli.experiments.ANALYSIS", failing)
-    assert call(store, "run", "table-3/QFL") == 3
-    assert "Table 3 could not be shown" in capfd.readouterr().err
-    assert call(store, "promote") == 3
+    def failing(*_: object) -> None:
+        raise UserError("no place for it")
+
+    monkeypatch.setattr("analysis.tables.fill.fill_all", failing)
+    assert call(store, "run", "table-3/QFL") == 2
+    assert capfd.readouterr().err.splitlines()[-2:] == [
+        "gfl: no place for it",
+        "gfl: Table 3 could not be printed",
+    ]
+    assert call(store, "promote") == 2
     monkeypatch.setenv("FAKE", "fail")
     assert call(store, "run", "table-3/DFL") == 1

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import recorded
 
-from cli.experiments import main
+from cli.main import main
 from experiments import checkout, profiles, stale
 from experiments.promote import objection
 from experiments.queue.worker import ROOT
@@ -36,7 +36,7 @@ Trained = Callable[[], list[str]]
 def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, losses: Path) -> Cli:
     """The command, with a copy of the code, and without the table at the end."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))  # the fake is a script, and lies elsewhere
-    monkeypatch.setattr("cli.experiments.ANALYSIS", [sys.executable, "-c", ""])
+    monkeypatch.setattr("cli.artefacts.show_tables", lambda *_, **__: 0)
 
     def call(*words: str) -> int:
         jobs = ["--jobs", "1"] if words[0] == "run" else []
@@ -332,9 +332,9 @@ def test_a_request_of_before_code_was_named_vouches_for_nothing_it_does_not_say(
 
 PROGRAM = (
     "import sys; from pathlib import Path; from gfl.records import digests; "
-    "from cli import experiments as cli; digests.ROOT = Path(sys.argv[2]); "
-    "cli.ANALYSIS = [sys.executable, '-c', '']; "
-    "sys.exit(cli.main(sys.argv[3:], worker=[sys.executable, sys.argv[1]]))"
+    "from cli import artefacts; from cli.main import main; digests.ROOT = Path(sys.argv[2]); "
+    "artefacts.show_tables = lambda *_, **__: 0; "
+    "sys.exit(main(sys.argv[3:], worker=[sys.executable, sys.argv[1]]))"
 )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from analysis.tables import fill as filled
-from cli.experiments import main
+from cli.main import main
 from experiments import profiles
 from experiments.matrix import plan
 from experiments.profiles import TUNING_SEED
@@ -154,7 +154,7 @@ def test_a_sweep_is_told_and_its_records_kept(
     monkeypatch.setenv("FAKE", "learn")
     assert tune() == 0
     out = capfd.readouterr().out
-    assert "the highest AP is that of wide, and the runs have another" in out
+    assert "the highest AP is that of wide, but the runs have another value" in out
     folder = store.results / "tuning"
     text = (folder / "smoke.md").read_text()
     ap = 30 + len(Experiment().slug) / 10 + TUNING_SEED
@@ -206,7 +206,7 @@ def test_the_verdict_is_the_rules(store: Store, tune: Cli) -> None:
     assert verdict(with_ap(1, 2, 1)).endswith(
         "the highest AP is that of as it is, which is what the runs have."
     )
-    assert "of wide, and the runs have another" in verdict(with_ap(1, 2, 3))
+    assert "of wide, but the runs have another value" in verdict(with_ap(1, 2, 3))
     *others, wide = with_ap(1, 2, 3)
     not_to_choose = replace(wide, variant=replace(wide.variant, eligible=False))
     assert verdict([*others, not_to_choose]).endswith(

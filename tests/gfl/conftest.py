@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from experiments.profiles import SMOKE
 from gfl import config
 from gfl.experiment import Experiment
-from gfl.experiment import Host as HostName
+from gfl.hosts import HostName
 
 CLASSES, CHANNELS = 5, 16
 STRIDES = (8, 16, 32, 64, 128)

@@ -177,9 +177,9 @@ def locations(head: Any, outputs: Any, image: int, sample: Any) -> Any:
     # Both compared with mmdet's, in test_assign.py and test_assign_fcos.py.
     if is_fcos(head):
         inside = torch.ones_like(inside)
-        matched = fcos(everywhere, sizes, *objects)[0].tolist()
+        matched = fcos(everywhere, sizes, *objects, radius=1.5)[0].tolist()
     else:
-        matched = atss(anchors_at(everywhere), sizes, inside[None], *objects)[0].tolist()
+        matched = atss(anchors_at(everywhere), sizes, inside[None], *objects, topk=9)[0].tolist()
     index = -1
     for level, (rows, columns) in enumerate(shapes):
         for row in range(rows):

@@ -20,6 +20,8 @@ from torch import Tensor
 
 from gfl.assign import atss, pad_boxes
 
+TOPK = 9  # as published
+
 
 class Batch(NamedTuple):
     anchors: Tensor  # (N, 4)
@@ -30,7 +32,7 @@ class Batch(NamedTuple):
 
 
 def assign(batch: Batch) -> Tensor:
-    return atss(batch.anchors, batch.level_sizes, batch.valid, *pad_boxes(batch.boxes))
+    return atss(batch.anchors, batch.level_sizes, batch.valid, *pad_boxes(batch.boxes), TOPK)
 
 
 @functools.cache
@@ -48,7 +50,7 @@ def stock_head(strides: tuple[int, ...]) -> ATSSHead:
             "strides": list(strides),
         },
         train_cfg=ConfigDict(
-            assigner={"type": "ATSSAssigner", "topk": 9}, allowed_border=-1, pos_weight=-1
+            assigner={"type": "ATSSAssigner", "topk": TOPK}, allowed_border=-1, pos_weight=-1
         ),
     )
 
@@ -145,7 +147,9 @@ def test_order_and_padding_of_objects_do_not_matter(batch, seed, spare):
     boxes = torch.cat((boxes, boxes.new_tensor([0, 0, 99, 99]).expand(len(boxes), spare, 4)), 1)
     valid = torch.cat((valid, valid.new_zeros(len(valid), spare)), 1)
     order = torch.randperm(valid.shape[1], generator=torch.Generator().manual_seed(seed))
-    shuffled = atss(batch.anchors, batch.level_sizes, batch.valid, boxes[:, order], valid[:, order])
+    shuffled = atss(
+        batch.anchors, batch.level_sizes, batch.valid, boxes[:, order], valid[:, order], TOPK
+    )
     # -1, the negative, takes the last entry
     assert torch.equal(assign(batch), torch.cat((order, torch.tensor([-1])))[shuffled])
 
@@ -157,7 +161,7 @@ def square_anchors(rows: int, columns: int, stride: int, side: float) -> Tensor:
 
 
 def assign_one(
-    anchors: Tensor, boxes: list[list[float]], topk: int = 9, sizes: list[int] | None = None
+    anchors: Tensor, boxes: list[list[float]], topk: int = TOPK, sizes: list[int] | None = None
 ) -> list[int]:
     valid = torch.ones(1, len(anchors), dtype=torch.bool)
     padded = pad_boxes([torch.tensor(boxes, dtype=torch.float32).view(-1, 4)])
@@ -206,15 +210,15 @@ def test_no_objects_and_padding_only_leave_everything_negative():
     assert assign_one(anchors, []) == [-1] * 9
     valid = torch.ones(1, 9, dtype=torch.bool)
     box = torch.tensor([[[-9.0, -9, 30, 30]]])
-    assert atss(anchors, [9], valid, box, torch.tensor([[False]])).eq(-1).all()
-    assert atss(anchors, [9], valid, box, torch.tensor([[True]])).ge(0).any()
+    assert atss(anchors, [9], valid, box, torch.tensor([[False]]), TOPK).eq(-1).all()
+    assert atss(anchors, [9], valid, box, torch.tensor([[True]]), TOPK).ge(0).any()
 
 
 def test_locations_outside_the_image_are_never_candidates():
     anchors = square_anchors(3, 3, 8, side=64)
     valid = torch.tensor([True, True, False] * 2 + [False] * 3)[None]
     box = torch.tensor([[[-9.0, -9, 30, 30]]])  # contains every location, all with one IoU
-    matched = atss(anchors, [9], valid, box, torch.tensor([[True]]))
+    matched = atss(anchors, [9], valid, box, torch.tensor([[True]]), TOPK)
     assert matched.tolist() == [[0, 0, -1, 0, 0, -1, -1, -1, -1]]
 
 
@@ -229,5 +233,5 @@ def test_pad_boxes():
 @given(batches(rastered=True))
 def test_same_on_cuda(batch):
     boxes, valid = pad_boxes([image.cuda() for image in batch.boxes])
-    matched = atss(batch.anchors.cuda(), batch.level_sizes, batch.valid.cuda(), boxes, valid)
+    matched = atss(batch.anchors.cuda(), batch.level_sizes, batch.valid.cuda(), boxes, valid, TOPK)
     assert torch.equal(assign(batch), matched.cpu())

@@ -21,7 +21,9 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from gfl.assign import fcos, pad_boxes
-from gfl.boxes import Locations
+from gfl.boxes import PriorGenerator
+
+RADIUS = 1.5  # as mmdet's FCOSHead has it by default
 
 
 class Batch(NamedTuple):
@@ -31,9 +33,9 @@ class Batch(NamedTuple):
 
 
 def assign(batch: Batch) -> Tensor:
-    levels = Locations(batch.strides, 0.5).grid_priors(batch.shapes, batch.boxes[0].dtype)
+    levels = PriorGenerator(batch.strides, 0.5).grid_priors(batch.shapes, batch.boxes[0].dtype)
     sizes = [len(level) for level in levels]
-    return fcos(torch.cat(levels), sizes, *pad_boxes(batch.boxes))
+    return fcos(torch.cat(levels), sizes, *pad_boxes(batch.boxes), RADIUS)
 
 
 @functools.cache
@@ -135,10 +137,10 @@ def test_the_level_is_the_one_whose_reach_has_the_farthest_side(side, levels):
 
 def test_no_objects_and_padding_only_leave_everything_negative():
     assert assign_one([], 3, 3, 8) == [-1] * 9
-    priors = torch.cat(Locations((8,), 0.5).grid_priors([(3, 3)]))
+    priors = torch.cat(PriorGenerator((8,), 0.5).grid_priors([(3, 3)]))
     box = torch.tensor([[[0.0, 0, 24, 24]]])
-    assert fcos(priors, [9], box, torch.tensor([[False]])).eq(-1).all()
-    assert fcos(priors, [9], box, torch.tensor([[True]])).eq(0).all()
+    assert fcos(priors, [9], box, torch.tensor([[False]]), RADIUS).eq(-1).all()
+    assert fcos(priors, [9], box, torch.tensor([[True]]), RADIUS).eq(0).all()
 
 
 def test_no_target_is_beyond_the_reach_but_on_the_last_level():
@@ -149,7 +151,7 @@ def test_no_target_is_beyond_the_reach_but_on_the_last_level():
     boxes = random_boxes(0, MOST, 1024, 1024, torch.float32)
     boxes[:, 2:] = boxes[:, :2] + 1000 * torch.rand(MOST, 2, generator=generator)
     matched = assign(Batch(strides, shapes, [boxes]))[0]
-    priors = torch.cat(Locations(strides, 0.5).grid_priors(shapes))
+    priors = torch.cat(PriorGenerator(strides, 0.5).grid_priors(shapes))
     at = matched >= 0
     points, gt = priors[at], boxes[matched[at]]
     farthest = torch.cat([points[:, :2] - gt[:, :2], gt[:, 2:] - points[:, :2]], -1).amax(-1)
@@ -163,9 +165,9 @@ def test_no_target_is_beyond_the_reach_but_on_the_last_level():
 @given(batches())
 def test_same_on_cuda(batch):
     on_device = batch._replace(boxes=[image.cuda() for image in batch.boxes])
-    levels = Locations(batch.strides, 0.5).grid_priors(
+    levels = PriorGenerator(batch.strides, 0.5).grid_priors(
         batch.shapes, batch.boxes[0].dtype, device="cuda"
     )
     sizes = [len(level) for level in levels]
-    matched = fcos(torch.cat(levels), sizes, *pad_boxes(on_device.boxes))
+    matched = fcos(torch.cat(levels), sizes, *pad_boxes(on_device.boxes), RADIUS)
     assert torch.equal(assign(batch), matched.cpu())

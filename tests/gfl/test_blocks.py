@@ -63,7 +63,9 @@ def test_a_head_trains_to_the_same_bits(make_head, make_batch, monkeypatch, qual
         parameters = list(head.parameters())
         return losses, list(torch.autograd.grad(sum(losses.values()), parameters))
 
-    assert not blocks.pays(torch.zeros(8, 1344, 8))  # the laptop profile's go as they always have
+    assert not blocks.is_faster_in_blocks(
+        torch.zeros(8, 1344, 8)
+    )  # the laptop profile's go as they always have
     losses, gradients = step()
     monkeypatch.setattr(blocks, "FEW", 0)
     monkeypatch.setattr(blocks, "BLOCK", 1000)
@@ -96,6 +98,6 @@ def test_a_head_expects_the_gradient_that_comes(make_head, make_batch, monkeypat
 
 
 def test_it_is_not_for_few_logits_nor_other_devices():
-    assert not blocks.pays(torch.empty(2, blocks.FEW // 2, 1))
-    assert blocks.pays(torch.empty(2, blocks.FEW // 2, 2))
-    assert not blocks.pays(torch.empty(2, blocks.FEW, 2, device="meta"))
+    assert not blocks.is_faster_in_blocks(torch.empty(2, blocks.FEW // 2, 1))
+    assert blocks.is_faster_in_blocks(torch.empty(2, blocks.FEW // 2, 2))
+    assert not blocks.is_faster_in_blocks(torch.empty(2, blocks.FEW, 2, device="meta"))

@@ -125,10 +125,10 @@ def test_the_linear_split_means_the_distance_and_is_the_minimum_of_dfl(n, delta)
     raw = at_one_distance(general, y).requires_grad_()
     mean = distances(here, general.decode(raw, here))
     torch.testing.assert_close(mean, y, rtol=1e-6, atol=1e-6)
-    loss = general.focal_loss(raw, here, boxes_at(here, y))
+    loss = general.dfl(raw, here, boxes_at(here, y))
     (gradient,) = torch.autograd.grad(loss.sum(), raw)
     torch.testing.assert_close(gradient, torch.zeros_like(gradient), rtol=0, atol=1e-9)
-    elsewhere = general.focal_loss(raw + 0.1 * normal(*raw.shape), here, boxes_at(here, y))
+    elsewhere = general.dfl(raw + 0.1 * normal(*raw.shape), here, boxes_at(here, y))
     assert (elsewhere > loss).all()
 
 
@@ -141,7 +141,7 @@ def test_dfl_looks_at_bin_y_over_delta(n, delta):
     for i in range(n):
         box = boxes_at(here, torch.full((1, 4), (i + 0.25) * delta, dtype=torch.float64))
         expected = -(0.75 * log_p[:, i] + 0.25 * log_p[:, i + 1]).mean()
-        assert general.focal_loss(raw, here, box).item() == pytest.approx(expected.item())
+        assert general.dfl(raw, here, box).item() == pytest.approx(expected.item())
 
 
 @grids
@@ -151,7 +151,7 @@ def test_targets_are_held_between_zero_and_n_less_a_tenth(n, delta):
 
     def loss(y: float) -> Tensor:
         sides = torch.full((20, 4), y, dtype=torch.float64)
-        return general.focal_loss(raw, here, boxes_at(here, sides))
+        return general.dfl(raw, here, boxes_at(here, sides))
 
     last = loss((n - 0.1) * delta)
     for beyond in (n - 0.05, n, n + 1, 100 * n):

@@ -14,7 +14,7 @@ from mmdet.models.task_modules.prior_generators import AnchorGenerator, MlvlPoin
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from gfl.boxes import Locations, anchors_at
+from gfl.boxes import PriorGenerator, anchors_at
 
 cells = pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS)
 SIZES = ((24, 32), (12, 16), (6, 8), (3, 4), (2, 2))
@@ -216,20 +216,20 @@ def test_a_head_that_cannot_be_says_why(make_head, factors, complaint):
 @pytest.mark.filterwarnings("ignore:torch.meshgrid:UserWarning")  # mmdet's call
 @pytest.mark.parametrize("offset", [0.0, 0.5])
 def test_locations_are_mmdets_points(offset):
-    ours = Locations(STRIDES, offset).grid_priors(SIZES)
+    ours = PriorGenerator(STRIDES, offset).grid_priors(SIZES)
     theirs = MlvlPointGenerator(STRIDES, offset).grid_priors(SIZES, device="cpu", with_stride=True)
     assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
 
 
 def test_anchors_are_mmdets():
     theirs = AnchorGenerator(STRIDES, ratios=[1.0], octave_base_scale=8, scales_per_octave=1)
-    ours = [anchors_at(level) for level in Locations(STRIDES, 0.0).grid_priors(SIZES)]
+    ours = [anchors_at(level) for level in PriorGenerator(STRIDES, 0.0).grid_priors(SIZES)]
     for a, b in zip(ours, theirs.grid_priors(SIZES, device="cpu"), strict=True):
         assert torch.equal(a, b)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 def test_locations_are_exact_in_every_precision(dtype):
-    (priors,) = Locations((8,), 0.5).grid_priors([(100, 168)], dtype)
+    (priors,) = PriorGenerator((8,), 0.5).grid_priors([(100, 168)], dtype)
     assert priors.dtype == (torch.float32 if dtype.itemsize == 2 else dtype)
     assert priors[-1].tolist() == [167.5 * 8, 99.5 * 8, 8, 8]

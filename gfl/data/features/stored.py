@@ -43,7 +43,7 @@ INDEX, VALUES = "index.json", "features.f16"
 FLIPS = (False, True)
 ROUNDING = 1e-6  # relative, of a sum over all weights
 ANEW = "delete it, and run the command again"
-PREPARE = "prepare them: python -m experiments photos COCO"
+PREPARE = "prepare them: gfl photos COCO"
 # Of the code that makes features, as this process has loaded it.
 CODE = tuple(sha256(Path(path)) for path in (__file__, frozen.__file__))
 

@@ -12,7 +12,7 @@ import pytest
 from recorded import of
 
 from analysis.library import Library, coco_results
-from cli.analysis import main
+from cli.main import main
 from experiments import profiles
 from experiments.matrix import plan
 from experiments.tables import catalogue

@@ -16,7 +16,7 @@ from analysis.audit.findings import Finding
 from analysis.claims import render, terminal, verdicts
 from analysis.figures import FIGURES
 from analysis.pool import quiet
-from cli.analysis import main
+from cli.main import main
 from experiments import profiles
 from experiments.queue.worker import ROOT
 from experiments.tables import catalogue
@@ -147,7 +147,7 @@ def test_a_digit_of_a_figures_numbers_is_found(
     (folder / "fig10.pdf").write_text("")
     strange, figure_2a, figure_5b = sorted(places(artefacts.figures(SMOKE, store)))
     assert strange[:2] == ("fig10.pdf", "the file")
-    assert "python -m experiments" in figure_2a[3]
+    assert "gfl run " in figure_2a[3]
     assert figure_5b[1] == f"line 10 ({words[0]}), column x_strides"
 
 
@@ -240,7 +240,7 @@ def test_without_any_record_there_is_nothing_to_hold_to(store: Store, gone: str,
     assert main(["audit", "--strict", *folders]) == 2
     captured = capsys.readouterr()
     runs = store.results / "runs"
-    assert captured.err == f"analysis: {runs} holds no records: nothing to hold the results to\n"
+    assert captured.err == f"gfl: {runs} holds no records: nothing to hold the results to\n"
     assert captured.out == ""
 
 
@@ -248,7 +248,7 @@ def test_a_profile_only_has_to_be_known(claimed: Store, capsys) -> None:
     folders = ["--runs", str(claimed.runs), "--results", str(claimed.results)]
     assert main(["audit", "--profile", "lapto", *folders]) == 2
     told = capsys.readouterr().err
-    assert told == "analysis: unknown profile 'lapto'; did you mean 'laptop'?\n"
+    assert told == "gfl: unknown profile 'lapto'; did you mean 'laptop'?\n"
     assert main(["audit", "--profile", "coco", *folders]) == 0
     assert "3 to 6 minutes" in capsys.readouterr().err.splitlines()[0]
 

@@ -23,7 +23,7 @@ from analysis.measures import errors
 from analysis.measures.evidence import Evidence, gather
 from analysis.pool import quiet
 from analysis.stats.bootstrap import of_detections
-from cli.analysis import main
+from cli.main import main
 from experiments.matrix import plan
 from experiments.profiles import COCO, SMOKE
 from experiments.tables import catalogue
@@ -309,7 +309,7 @@ def test_what_is_missing_is_one_line(at_coco: Store) -> None:
     library = Library(at_coco)
     evidence = gather(library, COCO)
     assert evidence.figures == {}
-    with pytest.raises(MissingRuns, match=f"{ID} has no matches .*: python -m experiments predict"):
+    with pytest.raises(MissingRuns, match=f"{ID} has no matches .*: gfl predict"):
         evidence.seeds([QFL])
     with pytest.raises(MissingRuns, match="has no matches"):
         library.matches(QFL, COCO)

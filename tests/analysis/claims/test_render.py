@@ -31,7 +31,7 @@ def made() -> Verdicts:
     better = CheckOnRuns(
         "A − B | AP*", ABOVE, 0.8300000001, (0.31, 1.35), P(1e-9, 1.0), (0, 1), ("a-s0", "b-s0")
     )
-    lacking = CheckOnRuns("C − D", ABOVE, missing="C is not there: python -m experiments run C")
+    lacking = CheckOnRuns("C − D", ABOVE, missing="C is not there: gfl run C")
     exact = CheckOnRuns("the least of it", (-1e-9, 1e-9), 3e-17, how="of the equations alone")
     claims = [
         _claim("clear", "A is <b>better</b> than B"),
@@ -141,7 +141,7 @@ def test_the_document_has_every_claim_with_both_verdicts(made: Verdicts) -> None
     row = "above 0 | +1.00, holds | +0.83 [+0.31, +1.35] | < 0.0001 | 1.0000 | 0 1 |"
     assert f"| A − B \\| AP\\* | {row}" in text
     assert "exact | exact" in text
-    assert "python -m experiments run C" in text
+    assert "gfl run C" in text
     assert "### one-or-two: disagree" in text
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert all(row.endswith("|") for row in rows)

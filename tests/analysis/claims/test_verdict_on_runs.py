@@ -159,7 +159,7 @@ def test_missing_runs_leave_a_claim_untested_and_say_what_to_type(aps: APs, tmp_
     check = above("both − none", BOTH, NONE)
     open_ = tried(check, above("QFL − none", QFL, NONE), of=found)
     assert open_.verdict == "untested"
-    assert "python -m experiments run atss-joint-general-dfl-s0-1c4ec872" in open_.why
+    assert "gfl run atss-joint-general-dfl-s0-1c4ec872" in open_.why
     assert open_.checks[1].value == pytest.approx(3.0)
     refuted = tried(check, above("none − QFL", NONE, QFL), of=found)
     assert refuted.verdict == "refuted"
@@ -179,7 +179,7 @@ def test_one_seed_decides_nothing_where_no_row_has_several(aps: APs, tmp_path: P
 def test_without_matches_and_images_nothing_is_tested(aps: APs, tmp_path: Path) -> None:
     found = replace(evidence(aps, tmp_path), profile=COCO, figures={})
 
-    assert "python -m experiments run" in tried(above("QFL − none", QFL, NONE), of=found).why
+    assert "gfl run" in tried(above("QFL − none", QFL, NONE), of=found).why
 
 
 def test_a_run_compared_with_itself_says_nothing(aps: APs, tmp_path: Path) -> None:

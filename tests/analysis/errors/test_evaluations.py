@@ -14,8 +14,7 @@ import pytest
 from analysis.errors.evaluations import COCO, Evaluations
 from analysis.library import MissingRuns, coco_results
 from analysis.stats.resampling import evaluate
-from cli.analysis import main
-from cli.experiments import main as experiments
+from cli.main import main
 from experiments.named import GFL
 from gfl import escape
 from gfl.data.annotations import read
@@ -201,11 +200,11 @@ def test_no_table_shows_it_and_no_promotion_takes_it(
     made = evaluated(store, coco, GFL)
     folders = ["--runs", str(store.runs), "--results", str(store.results), "--profile", "coco"]
     for words in (["promote"], ["promote", "table-3"]):
-        assert experiments([*words, *folders, "--gpus", "8"]) == 2
+        assert main([*words, *folders, "--gpus", "8"]) == 2
         assert "nothing to promote: no coco run is recorded" in capsys.readouterr().err
     for name in (made.name, str(store.runs / FOLDER / made.name)):
-        assert experiments(["promote", name, *folders]) == 2
-        assert capsys.readouterr().err == f"experiments: {name}: {KIND}\n"
+        assert main(["promote", name, *folders]) == 2
+        assert capsys.readouterr().err == f"gfl: {name}: {KIND}\n"
     assert main(["table", "table-3", "--store", "runs", *folders, "--gpus", "8"]) == 0
     out, _ = capsys.readouterr()
     assert f"{made.metrics['AP']:.1f}" not in out
@@ -216,7 +215,7 @@ def test_no_table_shows_it_and_no_promotion_takes_it(
     shutil.copy(run / FILE, run / "record.json")
     with pytest.raises(RecordError):
         RunRecord.load(run / "record.json")
-    assert experiments(["promote", *folders, "--gpus", "8"]) == 2
+    assert main(["promote", *folders, "--gpus", "8"]) == 2
     assert "not a usable record" in capsys.readouterr().err
 
 

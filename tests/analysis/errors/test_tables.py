@@ -15,7 +15,7 @@ from analysis.errors.runs import ALL, DFL, IOUS, PLAIN, Line, Report, row_name
 from analysis.errors.tables import markdown, tidy_csv
 from analysis.errors.tide import Errors, errors
 from analysis.library import Library, coco_results
-from cli.analysis import main
+from cli.main import main
 from experiments.named import GFL
 from experiments.profiles import PROFILES
 from experiments.queue.worker import ROOT

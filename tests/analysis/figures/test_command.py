@@ -6,7 +6,7 @@ import pytest
 
 from analysis.figures import FIGURES
 from analysis.figures.command import parts
-from cli.analysis import main
+from cli.main import main
 from gfl.errors import UserError
 
 ROOT = Path(__file__).parents[3]
@@ -48,7 +48,7 @@ def test_missing_runs_are_one_line_and_nothing_is_drawn(tmp_path, smoke_options,
     assert main(["figure", "8", *smoke_options]) == 2
     told = capsys.readouterr().err
     assert told.count("\n") == 1
-    assert "python -m experiments run atss-joint-general-dfl-s0-" in told
+    assert "gfl run atss-joint-general-dfl-s0-" in told
     assert not list(tmp_path.rglob("fig8*"))
 
 
@@ -59,8 +59,8 @@ def test_all_draws_what_it_can_and_names_the_rest(tmp_path, smoke_options, capsy
     drawn = {path.stem for path in (tmp_path / "results/figures/smoke").glob("*.png")}
     assert drawn == {"fig5a", "fig6"}
     eight, nine = capsys.readouterr().err.splitlines()
-    assert eight.startswith("analysis: figure 8 is not drawn: atss-joint-general-dfl-s0-")
-    assert nine.startswith("analysis: figure 9 is not drawn: atss-joint-general-dfl-s0-")
+    assert eight.startswith("gfl: figure 8 is not drawn: atss-joint-general-dfl-s0-")
+    assert nine.startswith("gfl: figure 9 is not drawn: atss-joint-general-dfl-s0-")
 
 
 def test_annotations_alone(tmp_path, smoke_options, capsys):
@@ -87,4 +87,4 @@ def test_annotations_alone(tmp_path, smoke_options, capsys):
     path.write_text("{}")
     assert main(["figure", "9", *given]) == 2
     told = capsys.readouterr().err
-    assert told == f"analysis: {path} is not COCO: has no list of images, annotations, categories\n"
+    assert told == f"gfl: {path} is not COCO: has no list of images, annotations, categories\n"

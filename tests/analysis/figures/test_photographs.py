@@ -27,7 +27,7 @@ from analysis.measures.best_positives import best_labelled, labels
 from analysis.notebook import display
 from analysis.photographs import NotInData
 from analysis.report import html
-from cli.analysis import main
+from cli.main import main
 from experiments import profiles
 from experiments.named import GFL
 from experiments.profiles import PHOTOS
@@ -85,7 +85,7 @@ def test_all_is_drawn_that_can_be_and_no_photograph_is_published(
     last = said.out.splitlines()[-1]
     assert last.startswith("figures 2a, 3, 8 are drawn without the photographs, which are not here")
     (line,) = said.err.splitlines()
-    assert line.startswith("analysis: figure ambiguity is not drawn: it needs the known distrib")
+    assert line.startswith("gfl: figure ambiguity is not drawn: it needs the known distrib")
     names = {f"fig{name}.{kind}" for name in figures for kind in ("csv", "pdf", "png")}
     names -= {f"figambiguity.{kind}" for kind in ("csv", "pdf", "png")}
     assert {path.name for path in without.iterdir()} == names
@@ -130,7 +130,7 @@ def test_a_run_that_is_missing_is_a_failure_and_what_no_run_gives_is_none(
     lines = capsys.readouterr().err.splitlines()
     lacking = [line.split()[2] for line in lines]
     assert lacking == ["2a", "2b", "3", "5c", "8", "9", "ambiguity", "calibration"]
-    assert all("python -m experiments run" in line for line in lines if "ambiguity" not in line)
+    assert all("gfl run" in line for line in lines if "ambiguity" not in line)
     assert call(empty, "figure", "ambiguity") == 2
     assert capsys.readouterr().err.count("\n") == 1
 

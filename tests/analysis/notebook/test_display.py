@@ -50,7 +50,7 @@ def test_a_figure_without_its_runs_says_which_and_how_to_make_them(empty: Librar
     shown = show("2b", empty, profiles.get("laptop"))
     assert shown.picture is None
     assert "atss-iou-branch-dirac-s0-" in shown.text
-    assert "python -m experiments run" in shown.text
+    assert "gfl run" in shown.text
 
 
 def test_an_unknown_figure_is_refused(empty: Library) -> None:

@@ -14,7 +14,7 @@ from analysis.claims.stored import as_json
 from analysis.report import html, write
 from analysis.report.evidence import read
 from analysis.report.page import made_of
-from cli import analysis as command
+from cli.main import main
 from experiments.tables import catalogue
 from gfl.errors import UserError
 from gfl.records.record import Store
@@ -183,9 +183,9 @@ def test_claims_must_be_there_and_of_these_records(
     content["profiles"]["laptop"]["records"][ids[0]] = "0" * 64
     path.write_text(json.dumps(content))
     arguments = ["report", "--results", str(store.results), "--runs", str(store.runs)]
-    assert command.main(arguments) == 2
+    assert main(arguments) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("analysis: ")
+    assert line.startswith("gfl: ")
     assert line.endswith(f"is of other records of {ids[0]}: make audit writes it anew")
     content["profiles"] = {}
     path.write_text(json.dumps(content))

@@ -134,6 +134,6 @@ def test_nothing_in_common_is_said() -> None:
 
 
 def test_scipy_is_loaded_for_a_verdict_alone() -> None:
-    code = "import sys, json, cli.analysis; print(json.dumps('scipy' in sys.modules))"
+    code = "import sys, json, cli.artefacts; print(json.dumps('scipy' in sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert json.loads(done.stdout) is False, done.stderr

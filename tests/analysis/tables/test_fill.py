@@ -9,7 +9,7 @@ import pytest
 from analysis.stats.uncertainty import Figure
 from analysis.tables import agreement, fill, render
 from analysis.tables.layout import sheet
-from cli.analysis import main
+from cli.main import main
 from experiments import profiles
 from experiments.tables import catalogue as declared
 from gfl.records.record import METRICS, RunRecord, Store, run_id

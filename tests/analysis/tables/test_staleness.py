@@ -10,7 +10,7 @@ import pytest
 
 from analysis.tables import staleness
 from analysis.tables.fill import Filled, Records
-from cli.analysis import main
+from cli.main import main
 from experiments import checkout
 from experiments.matrix import plan
 from experiments.profiles import get

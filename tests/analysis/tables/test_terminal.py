@@ -7,7 +7,7 @@ from rich.cells import cell_len
 
 from analysis.tables import terminal
 from analysis.tables.layout import sheet
-from cli.analysis import main
+from cli.main import main
 from experiments import profiles
 from experiments.tables import catalogue as declared
 

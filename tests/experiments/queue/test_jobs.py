@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.experiments import main
+from cli.main import main
 from experiments import profiles
 from experiments.queue import machine, worker
 from experiments.queue.display import Display
@@ -140,7 +140,7 @@ def test_a_worker_that_could_not_be_waited_for_keeps_its_run(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FAKE", "hang")
-    monkeypatch.setattr(worker.Crew, "stop", lambda crew: None)
+    monkeypatch.setattr(worker.Workers, "stop", lambda workers: None)
     monkeypatch.setattr(ThreadPoolExecutor, "shutdown", interrupt)
     thread = when_hanging(tmp_path, 1, lambda: os.kill(os.getpid(), signal.SIGINT))
     assert cli("--jobs", "1") == 130
@@ -182,7 +182,7 @@ def test_a_mistake_of_the_user_is_told_once(
 ) -> None:
     monkeypatch.setenv("FAKE", "user-error")
     assert cli("--jobs", "4") == 2
-    assert capfd.readouterr().err == "experiments: no GPU was found: take --device cpu\n"
+    assert capfd.readouterr().err == "gfl: no GPU was found: take --device cpu\n"
 
 
 def test_failed_runs_do_not_stop_the_others(
@@ -244,7 +244,7 @@ def test_coco_is_refused_before_a_worker_starts(
     folders = ["--runs", str(tmp_path / "runs"), "--results", str(tmp_path / "results")]
     words = ["run", "table-3", "--profile", "coco", "--max-iters", "2", *folders]
     assert main(words, worker=["no such worker"]) == 2
-    assert "the coco profile needs COCO" in capfd.readouterr().err
+    assert "needs COCO, and its folder is not named: DATA=" in capfd.readouterr().err
     assert main([*words, "--data", str(tmp_path / "none")], worker=["no such worker"]) == 2
     err = capfd.readouterr().err
     assert "none is not a complete COCO folder" in err

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.experiments import main
+from cli.main import main
 from experiments.queue import attempt
 from experiments.queue.worker import ROOT, command, log_tail
 from gfl.records.record import Request, RunRecord
@@ -107,7 +107,7 @@ def test_the_users_mistake_is_one_line(
 ) -> None:
     monkeypatch.setenv("FAKE", "user-error")
     assert cli("run", "table-3") == 2
-    assert capfd.readouterr().err == "experiments: no GPU was found: take --device cpu\n"
+    assert capfd.readouterr().err == "gfl: no GPU was found: take --device cpu\n"
     assert len(trained()) == 1
 
 
@@ -229,7 +229,7 @@ def test_a_stopped_run_goes_on_from_its_last_epoch(
 def start_hanging(tmp_path: Path) -> subprocess.Popen:
     """A run that has finished its first epoch and stands still in its second."""
     program = (
-        "import sys; from cli.experiments import main; "
+        "import sys; from cli.main import main; "
         "sys.exit(main(sys.argv[2:], worker=[sys.executable, sys.argv[1]]))"
     )
     process = subprocess.Popen(

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.experiments import main
+from cli.main import main
 from experiments import profiles
 from experiments.queue.locks import RunLock, is_locked
 from experiments.queue.worker import ROOT
@@ -23,7 +23,7 @@ from gfl.records.record import RunRecord, run_id
 
 FAKE_WORKER = Path(__file__).parents[1] / "fake_worker.py"
 PROGRAM = (
-    "import sys; from cli.experiments import main; "
+    "import sys; from cli.main import main; "
     "from experiments.tables import catalogue; "
     "catalogue.TABLES.update(catalogue.PAPERS); "  # as in this process (conftest.py)
     "sys.exit(main(sys.argv[2:], worker=[sys.executable, sys.argv[1]]))"
@@ -181,8 +181,8 @@ def test_two_real_runs_at_a_time_whose_parent_is_killed_end_as_if_it_were_not(
     tmp_path: Path,
 ) -> None:
     program = (  # which prints no table: its records are what counts here
-        "import sys; from cli import experiments as cli; "
-        "cli.ANALYSIS = [sys.executable, '-c', '']; sys.exit(cli.main(sys.argv[1:]))"
+        "import sys; from cli import artefacts; from cli.main import main; "
+        "artefacts.show_tables = lambda *_, **__: 0; sys.exit(main(sys.argv[1:]))"
     )
     options = ("--seeds", "0", "1", "--jobs", "2")
 

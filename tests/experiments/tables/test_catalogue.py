@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.experiments import main
+from cli.main import main
 from experiments import profiles
 from experiments.matrix import plan, select
 from experiments.tables import catalogue

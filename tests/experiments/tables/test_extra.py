@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from extra_rows import GFL, OWN, QFL_3, declare
 
-from cli.experiments import main
+from cli.main import main
 from experiments import matrix, profiles
 from experiments.queue.worker import ROOT
 from experiments.tables import catalogue, extra
@@ -28,8 +28,6 @@ RUN_AT_SMOKE = [name for name in OWN if name != "table-4"]
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clean_commit: str) -> Store:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    # The command that prints tables is another process, which has the rows of the checkout.
-    monkeypatch.setattr("cli.experiments.ANALYSIS", [sys.executable, "-c", ""])
     return Store(tmp_path / "runs", tmp_path / "results")
 
 
@@ -208,23 +206,23 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize(("rows", "complaint"), MISTAKES.values(), ids=MISTAKES)
-@pytest.mark.parametrize("package", ["experiments", "analysis"])
+@pytest.mark.parametrize("words", [["--help"], ["status"], ["table", "3"]], ids=" ".join)
 def test_a_mistake_ends_a_command_in_one_line(
-    tmp_path: Path, package: str, rows: str, complaint: str
+    tmp_path: Path, words: list[str], rows: str, complaint: str
 ) -> None:
     names = "from experiments.tables.declare import Row\nfrom gfl.experiment import Experiment\n"
     (tmp_path / "extra.py").write_text(names + rows)
     program = (
         "import runpy, sys, experiments.tables\n"
         "experiments.tables.__path__.insert(0, sys.argv.pop())\n"
-        f"runpy.run_module('{package}', run_name='__main__', alter_sys=True)\n"
+        "runpy.run_module('cli', run_name='__main__', alter_sys=True)\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program, "--help", str(tmp_path)], capture_output=True, text=True,
+        [sys.executable, "-c", program, *words, str(tmp_path)], capture_output=True, text=True,
         cwd=ROOT,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(f"{package}: {complaint}")
+    assert done.stderr.startswith(f"gfl: {complaint}")
     assert done.stderr.count("\n") == 1
 
 

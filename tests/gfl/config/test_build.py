@@ -26,10 +26,10 @@ from mmengine.registry import DefaultScope
 
 from experiments.profiles import COCO, PROFILES, SMOKE
 from experiments.tables.table3 import TABLE
-from gfl import config, head
+from gfl import config
 from gfl.boxes import ANCHOR_SIDE, AnchorDelta
-from gfl.dense import DENSE
 from gfl.experiment import Experiment
+from gfl.hosts import HOSTS, Focal, dense
 
 STOCK = Path(mmdet.__file__).parent / ".mim/configs"
 FCOS = "fcos/fcos_r50-caffe_fpn_gn-head-center-normbbox-centeronreg-giou_1x_coco.py"
@@ -147,12 +147,12 @@ def test_the_heads_constants_are_the_stock_heads():
             assert ours[key] == theirs[key]
         assert ours["strides"] == theirs.anchor_generator.strides
         assert theirs.anchor_generator.octave_base_scale == ANCHOR_SIDE
-        assert theirs.loss_bbox.loss_weight == DENSE["atss"].giou_weight
+        assert theirs.loss_bbox.loss_weight == dense("atss").lambda_0
     assert (ours["n"], ours["beta"]) == (gfl_head.reg_max, gfl_head.loss_cls.beta)
-    assert gfl_head.loss_dfl.loss_weight == head.DFL_WEIGHT
+    assert gfl_head.loss_dfl.loss_weight == dense("atss").lambda_1
     assert tuple(atss.bbox_head.bbox_coder.target_stds) == AnchorDelta.deviations
     focal = atss.bbox_head.loss_cls
-    assert (focal.alpha, focal.gamma) == (head.FOCAL_ALPHA, head.FOCAL_GAMMA)
+    assert Focal(gamma=focal.gamma, alpha=focal.alpha) == dense("atss").focal
 
 
 def test_fcos_constants_are_the_stock_heads():
@@ -160,9 +160,10 @@ def test_fcos_constants_are_the_stock_heads():
     ours = config.build(Experiment(host="fcos"), COCO, 0)["model"]["bbox_head"]
     for key in ("num_classes", "in_channels", "feat_channels", "stacked_convs", "strides"):
         assert ours[key] == theirs[key]
-    assert theirs.loss_bbox == {"type": "GIoULoss", "loss_weight": DENSE["fcos"].giou_weight}
-    assert (theirs.loss_cls.alpha, theirs.loss_cls.gamma) == (head.FOCAL_ALPHA, head.FOCAL_GAMMA)
-    assert theirs.conv_bias == DENSE["fcos"].tower_bias
+    assert theirs.loss_bbox == {"type": "GIoULoss", "loss_weight": dense("fcos").lambda_0}
+    focal = theirs.loss_cls
+    assert Focal(gamma=focal.gamma, alpha=focal.alpha) == dense("fcos").focal
+    assert theirs.conv_bias == dense("fcos").tower_bias
     assert all((theirs.center_sampling, theirs.norm_on_bbox, theirs.centerness_on_reg))
     assert inspect.signature(FCOSHead.__init__).parameters["center_sample_radius"].default == 1.5
 
@@ -289,3 +290,21 @@ def test_several_devices_are_one_run_of_mmengine(tmp_path):
     several = config.for_machine(built, **places, gpus=8)
     assert several["launcher"] == "pytorch"
     assert several["train_dataloader"]["batch_size"] == 16 // 8
+
+
+@pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES)
+@pytest.mark.parametrize("host", HOSTS)
+def test_who_changes_a_configuration_changes_no_other(host, profile):
+    experiment = Experiment(host=host, quality="joint")
+    pristine = copy.deepcopy(config.build(experiment, profile, 0))
+    spoil(config.build(experiment, profile, 0))
+    assert config.build(experiment, profile, 0) == pristine
+
+
+def spoil(value: Any) -> None:
+    """Empty every dictionary and list, the innermost first."""
+    if isinstance(value, dict | list | tuple):
+        for inner in value.values() if isinstance(value, dict) else value:
+            spoil(inner)
+    if isinstance(value, dict | list):
+        value.clear()

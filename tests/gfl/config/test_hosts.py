@@ -23,7 +23,8 @@ from experiments.profiles import COCO, GPU, LAPTOP, PROFILES, get
 from gfl import config
 from gfl.config import ssd
 from gfl.errors import UserError
-from gfl.experiment import Experiment, Host, schedule_of
+from gfl.experiment import Experiment, schedule_of
+from gfl.hosts import HOSTS, HostName
 
 PUBLISHED = {
     "retinanet": "retinanet/retinanet_r50_fpn_1x_coco.py",
@@ -46,7 +47,7 @@ def plain(value: Any) -> Any:
     return [plain(v) for v in value] if isinstance(value, list | tuple) else value
 
 
-def resolved(host: Host) -> dict[str, Any]:
+def resolved(host: HostName) -> dict[str, Any]:
     return plain(config.build(Experiment(host=host, quality="none"), COCO, 0))
 
 
@@ -165,7 +166,7 @@ def test_ssds_anchors_are_mmdets_at_512():
     stock["basesize_ratio_range"] = tuple(stock["basesize_ratio_range"])
     stock.pop("type")
     full = SSDAnchorGenerator(**stock)
-    assert ssd.anchors(512, 16, 6)["min_sizes"] == full.base_sizes[1:]
+    assert ssd.anchors(HOSTS["ssd512"], 512, 16, 6)["min_sizes"] == full.base_sizes[1:]
 
 
 def test_foveaboxs_levels_are_published_ones_in_proportion():

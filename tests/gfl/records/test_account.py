@@ -111,7 +111,7 @@ def call(command: Sequence[object], home: str, prefix: Sequence[str] = ()) -> st
 
 
 @pytest.mark.parametrize(
-    "command", [["-c", "import gfl.register"], ["-m", "analysis", "figure", "5a", "--out", "OUT"]]
+    "command", [["-c", "import gfl.register"], ["-m", "cli", "figure", "5a", "--out", "OUT"]]
 )
 def test_commands_run_without_a_name_and_a_home(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
@@ -142,8 +142,8 @@ def test_own_data_are_trained_on_and_drawn_as_a_user_whom_nobody_knows(
     os.chown(out, 12345, 12345)
     monkeypatch.setenv("TMPDIR", str(out))
     train = ("--out", out / "run", "--device", "cpu", "--epochs", 1, "--size", 64, "--batch", 3)
-    call(["-m", "experiments", "train-own", data, *train], "/", NOBODY)
+    call(["-m", "cli", "own", data, *train], "/", NOBODY)
     picture = data / "val2017" / "val_0.png"
     drawn = ("--run", out / "run", picture, "--out", out / "drawn")
-    call(["-m", "experiments", "predict", *drawn], "/", NOBODY)
+    call(["-m", "cli", "detect", *drawn], "/", NOBODY)
     assert (out / "drawn" / "val_0.boxes.png").is_file()

@@ -200,5 +200,5 @@ def test_a_prepared_folder_that_is_deleted_is_made_again_where_there_is_data(
 
 
 def test_a_run_is_of_one_device() -> None:
-    with pytest.raises(UserError, match="--profile photos uses one device, not 2"):
+    with pytest.raises(UserError, match="photos profile uses one device, not 2"):
         profiles.get("photos", 2)

@@ -1,4 +1,4 @@
-"""``python -m experiments detect --run <id> image.jpg [folder …]``: detect in one's own pictures.
+"""``gfl detect image.jpg [folder …] --run RUN``: detect in one's own pictures.
 
 Each picture is written beside the original, or into a folder, with what was found in it; --json
 says it to programs, one object a line, and draws nothing unless a folder is named. A file that is
@@ -8,14 +8,16 @@ others trained.
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from cli import evaluate
-from cli.options import add_profile, add_seeds, chosen, whole_number
+from cyclopts import Parameter
+
+from cli.evaluate import Row, Weights, loaded, weights_of
+from cli.options import SEEDS, Count, Device, Flag, Seeds, Where, number
 from experiments import diff, matrix, own
 from experiments.profiles import TUNING_SEED
 from gfl import escape
@@ -29,138 +31,124 @@ if TYPE_CHECKING:
     from gfl.pictures.reading import Picture
     from gfl.predictions.trained import Trained
 
-PROG = "experiments"
-ABOUT = "detect in pictures of one's own, with a run or with weights that others trained"
-THRESHOLD, TOP = 0.3, 4
 FLOOR = 0.05  # of the scores that an evaluation keeps, as in mmdet's configurations
 LONGEST = 30  # columns of a class's name
 DIGITS = 6  # of the numbers in JSON: more than a float32 knows of pixels
 
 
-def add(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of ``detect``."""
-    parser.add_argument("target", nargs="*", metavar="PICTURE", help="a picture, or a folder")
-    add_options(parser)
-    evaluate.add_weights(parser)
-    add_profile(parser)
-    add_seeds(parser)
-    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """The options of what is printed and drawn.
+
+    Args:
+        out: the folder of the drawn pictures (beside the originals; with --json none)
+        distributions: the four P(x) of the best boxes, too
+        top: how many boxes' distributions are drawn
+        json: for programs: an object for each picture, on a line
+    """
+
+    out: Path | None = None
+    threshold: Annotated[
+        float,
+        Parameter(
+            converter=number("a score from 0 to 1", lambda value: 0 <= value <= 1),
+            help=f"the least score of what is printed and drawn; a detector gives none of {FLOOR} "
+            "or less, SSD512 none of 0.02 or less",
+        ),
+    ] = 0.3
+    distributions: Flag = False
+    top: Count = 4
+    json: Flag = False
 
 
-def add_options(parser: argparse.ArgumentParser, hidden: bool = False) -> None:
-    """Add the options that pictures have; hidden where the command is known by another name."""
-    pictures = parser.add_argument_group("pictures")
-    _add_options(pictures)
-    for action in pictures._group_actions if hidden else ():
-        action.help = argparse.SUPPRESS
+def detect(
+    *picture: str,
+    run: str | None = None,
+    weights: Weights = None,
+    row: Row = None,
+    output: Output = Output(),
+    seeds: Seeds = SEEDS,
+    device: Device = "auto",
+    where: Where = Where(),
+) -> int:
+    """Detect in pictures of your own, with a run or with weights that others trained.
 
+    The exit code is 2 if a picture was refused.
 
-def _add_options(pictures: argparse._ArgumentGroup) -> None:
-    pictures.add_argument(
-        "--run", metavar="RUN", help="the run to detect with: its id, table-3/QFL, its folder"
-    )
-    pictures.add_argument(
-        "--out",
-        type=Path,
-        metavar="DIR",
-        help="where the drawn pictures go (beside the originals; with --json nowhere)",
-    )
-    pictures.add_argument(
-        "--threshold",
-        type=_probability,
-        default=THRESHOLD,
-        metavar="SCORE",
-        help=f"the least score of what is shown ({THRESHOLD}); a detector gives none of {FLOOR} or "
-        "less, SSD512 none of 0.02 or less",
-    )
-    pictures.add_argument(
-        "--distributions", action="store_true", help="the four P(x) of the best boxes, too"
-    )
-    pictures.add_argument(
-        "--top",
-        type=whole_number("--top", 1),
-        default=TOP,
-        metavar="K",
-        help=f"how many boxes' distributions are drawn ({TOP})",
-    )
-    pictures.add_argument(
-        "--json", action="store_true", help="for programs: an object for each picture, on a line"
-    )
-
-
-def main(args: argparse.Namespace) -> int:
-    """Detect in ``args.target``'s pictures and folders; 2 if one of them was refused.
+    Args:
+        picture: a picture, or a folder
+        run: the run to detect with: its id, table-3/QFL, its folder
 
     Raises:
         UserError: the run has no weights here, nothing to detect in is named, or the folder for
             the drawn pictures cannot be written to.
     """
-    if not args.target:
-        _check_named(args)
-        raise UserError("no picture named: python -m experiments detect --run RUN image.jpg")
-    others = _others(args)
-    run_dir = None if others else find(args)
-    if args.out is not None:
-        matrix.check_writable(args.out)
+    if not picture:
+        _check_named(run, weights, row)
+        raise UserError("no picture named: gfl detect image.jpg --run RUN")
+    others = _others(run, weights, row)
+    run_dir = None if run is None else find(run, where, seeds)
+    if output.out is not None:
+        matrix.check_writable(output.out)
     from gfl.pictures import detecting, fonts, reading  # seconds, which a mistake need not wait for
 
-    files, complaints = reading.listed(map(Path, args.target))
+    files, complaints = reading.listed(map(Path, picture))
     for complaint in complaints:
         _say(complaint)
     if not files:
         return 2
-    device = "cuda" if args.device == "cuda" else "cpu"
+    used = "cuda" if device == "cuda" else "cpu"
     if run_dir is not None:
-        run, by = detecting.detector(run_dir, device), {}
+        detector, by = detecting.detector(run_dir, used), {}
     else:
         assert others is not None
-        run, by = _with_weights(*others, device)
-    if without := fonts.missing(run.classes):
+        detector, by = _with_weights(*others, used)
+    if without := fonts.missing(detector.classes):
         _say(without)
-    if args.distributions and not detecting.has_distributions(run):
-        _say(f"{run.request.id}: its sides are Dirac deltas, one number each: no distributions")
-    draws = args.out is not None or not args.json
-    outputs = drawn_as(files, args.out) if draws else [None] * len(files)
+    if output.distributions and not detecting.has_distributions(detector):
+        _say(
+            f"{detector.request.id}: its sides are Dirac deltas, one number each: no distributions"
+        )
+    draws = output.out is not None or not output.json
+    paths = drawn_as(files, output.out) if draws else [None] * len(files)
     refused = len(complaints)
-    for file, output in zip(files, outputs, strict=True):
-        content: dict[str, Any] = {"picture": str(file), "run": run.request.id, **by}
+    for file, path in zip(files, paths, strict=True):
+        content: dict[str, Any] = {"picture": str(file), "run": detector.request.id, **by}
         try:
-            content |= _one(run, file, output, args)
+            content |= _one(detector, file, path, output)
         except UserError as err:
             _say(str(err))
             refused += 1
             content["refused"] = str(err)
-        if args.json:
+        if output.json:
             say(json.dumps(content, allow_nan=False), flush=True)
     return _end(len(files) + len(complaints), refused)
 
 
-def _check_named(args: argparse.Namespace) -> None:
+def _check_named(run: str | None, weights: Path | None, row: str | None) -> None:
     """Refuse a file or folder that is named for what is to detect and is not there."""
-    if getattr(args, "weights", None) is not None:
-        _others(args)
-        return
-    run: str | None = args.run
-    if run is None or Path(run, "request.json").is_file():
-        return
-    if matrix.is_path(run):
+    if weights is not None:
+        _others(run, weights, row)
+    elif run is not None and not Path(run, "request.json").is_file() and matrix.is_path(run):
         raise UserError(matrix.path_problem(run))
 
 
-def _others(args: argparse.Namespace) -> tuple[matrix.Run, Path] | None:
+def _others(
+    run: str | None, weights: Path | None, row: str | None
+) -> tuple[matrix.Run, Path] | None:
     """Return the row and the file of others' weights, if they are what is to detect.
 
     Raises:
         UserError: neither they nor a run are named, or both.
     """
-    weights, row = getattr(args, "weights", None), getattr(args, "row", None)
     if weights is None and row is None:
-        if args.run is None:
+        if run is None:
             raise UserError("nothing to detect with: --run RUN, or --weights FILE.pth --as ROW")
         return None
-    if args.run is not None:
+    if run is not None:
         raise UserError("--run and --weights: a run has weights of its own, name one of them")
-    return evaluate.weights_of(args)
+    return weights_of(weights, row)
 
 
 def _with_weights(
@@ -178,29 +166,28 @@ def _with_weights(
     name = evaluation.name_of(row.experiment, checkpoint.sha256)
     head = "TracedHead" if row.experiment.host in ABLATED_HOSTS else None
     classes = checkpoint.classes
-    run = evaluate.loaded(checkpoint, row, name, path.parent, device, classes=classes, head=head)
+    run = loaded(checkpoint, row, name, path.parent, device, classes=classes, head=head)
     return run, {"weights": str(path), "as": row.rows[0]}
 
 
-def find(args: argparse.Namespace) -> Path:
+def find(name: str, where: Where, seeds: Sequence[int]) -> Path:
     """Return the folder of the run that is meant: by its folder, its id, or as a table's cell.
 
     Raises:
         UserError: there is no such run, or it has no trained weights here.
     """
-    name = str(args.run)
     if Path(name, "request.json").is_file():
         return Path(name)
-    profile, store = chosen(args)
+    profile, store = where.found(), where.store()
     if RUN_ID.fullmatch(name):  # what lies here is known, whether or not it is declared today
         for folder in (profile.name, *_folders(store)):
             if store.run_dir(folder, name).joinpath("final.pth").is_file():
                 return store.run_dir(folder, name)
         if mine := own.folder_of(name, store.runs):
             return mine
-    if len(args.seeds) > 1:
-        raise UserError(f"--seeds: one run is asked, not {len(args.seeds)}")
-    run = diff.find(name, profile.name, args.seeds[0], args.gpus, store)
+    if len(seeds) > 1:
+        raise UserError(f"--seeds: one run detects, not {len(seeds)}")
+    run = diff.find(name, profile.name, seeds[0], where.gpus, store)
     run_dir = store.run_dir(run.profile.name, run.id)
     if not (run_dir / "final.pth").is_file():
         raise UserError(f"{run.id} has no trained weights here; it is trained by: {_command(run)}")
@@ -227,31 +214,32 @@ def drawn_as(files: Sequence[Path], out: Path | None) -> list[Path]:
     return outputs
 
 
-def _one(run: Trained, file: Path, output: Path | None, args: argparse.Namespace) -> dict[str, Any]:
-    """Detect in one picture, draw what was found if ``output`` says where; return JSON's."""
+def _one(run: Trained, file: Path, path: Path | None, output: Output) -> dict[str, Any]:
+    """Detect in one picture, draw what was found if ``path`` says where; return JSON's."""
     from gfl.pictures import detecting, reading
 
     picture = reading.read(file)
     if picture.remark:
         _say(f"{reading.named(file)}: {picture.remark}")
-    found = detecting.detect(run, picture, args.threshold)
+    found = detecting.detect(run, picture, output.threshold)
     drawn = {}
-    if output is not None:
-        _draw(picture, found, output, args.top if args.distributions else 0)
-        drawn = {"drawn": str(output)}
-    if not args.json and output is not None:
+    if path is not None:
+        _draw(picture, found, path, output.top if output.distributions else 0)
+        drawn = {"drawn": str(path)}
+    if not output.json and path is not None:
         best = ", ".join(
             f"{escape.shortened(one.category, LONGEST)} {one.score:.2f}" for one in found[:3]
         )
         more = ", …" if len(found) > 3 else ""
-        nothing = f"nothing found of score {max(args.threshold, run.least_score):g} or more"
+        least = max(output.threshold, run.least_score)
+        nothing = f"nothing found of score {least:g} or more"
         what = f"{len(found)} found ({best}{more})" if found else nothing
-        say(f"{reading.named(file)}: {what}; drawn: {reading.named(output)}", flush=True)
+        say(f"{reading.named(file)}: {what}; drawn: {reading.named(path)}", flush=True)
     return {
         "width": picture.width,
         "height": picture.height,
         **drawn,
-        "detections": [_content(one, args.distributions) for one in found],
+        "detections": [_content(one, output.distributions) for one in found],
     }
 
 
@@ -294,7 +282,7 @@ def _end(named: int, refused: int) -> int:
 
 
 def _say(text: str) -> None:
-    say(f"{PROG}: {text}", error=True)
+    say(f"gfl: {text}", error=True)
 
 
 def _folders(store: Store) -> list[str]:
@@ -304,22 +292,12 @@ def _folders(store: Store) -> list[str]:
 def _command(run: matrix.Run) -> str:
     profile = run.profile
     if run.seed == TUNING_SEED:
-        return f"python -m experiments tune --profile {profile.name}"
+        return f"gfl tune --profile {profile.name}"
     gpus = f" --gpus {profile.gpus}" if profile.gpus > 1 else ""
     data = "" if profile.dataset is not None else " --data DIR"
-    return f"python -m experiments run {run.id} --profile {profile.name}{gpus}{data}"
+    return f"gfl run {run.id} --profile {profile.name}{gpus}{data}"
 
 
 def _key(path: Path) -> str:
     """Return what two names of one file have in common, without following the file itself."""
     return str(path.parent.resolve() / path.name).casefold()
-
-
-def _probability(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
-        raise UserError(f"--threshold {text!r}: expected a score from 0 to 1")
-    return value

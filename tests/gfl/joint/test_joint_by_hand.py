@@ -152,7 +152,7 @@ def test_on_hard_labels_beta_2_is_focal_loss_without_alpha(
     """Labels of 1 wherever there is an object, against mmdet's own focal loss of the plain head."""
     from mmdet.models.losses import FocalLoss
 
-    monkeypatch.setattr("gfl.hosts.iou", lambda boxes, others: torch.ones(len(boxes)))
+    monkeypatch.setattr("gfl.joint.iou", lambda boxes, others: torch.ones(len(boxes)))
     head, batch = make_host_head(host, "joint"), make_host_batch(host, COUNTS)
     expected, _ = qfl_by_hand(host, head, batch, beta=2.0, hard=True)
     assert loss_cls(head, batch) == pytest.approx(expected, rel=1e-5)

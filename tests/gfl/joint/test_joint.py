@@ -180,7 +180,7 @@ def test_class_scores_start_at_a_hundredth(host, make_host_head):
 
 
 def test_the_joint_loss_is_of_sigmoids():
-    from gfl.hosts import JointLoss
+    from gfl.joint import JointLoss
 
     with pytest.raises(ValueError, match="use_sigmoid=False"):
         JointLoss(beta=2.0, use_sigmoid=False)

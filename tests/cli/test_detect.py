@@ -1,4 +1,4 @@
-"""``python -m experiments detect``: every picture of a folder is done, or named."""
+"""``gfl detect``: every picture of a folder is done, or named."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 from runs_made import make_run
 
-from cli.experiments import main
-from cli.predict_pictures import FLOOR, drawn_as
+from cli.detect import FLOOR, drawn_as
+from cli.main import main
 from experiments import profiles
 from experiments.matrix import single
 from experiments.profiles import SMOKE
@@ -79,11 +79,11 @@ def test_a_folder_is_done_and_what_cannot_be_is_named(
         with Image.open(album / f"{name}.boxes.png") as drawn:
             assert drawn.size == (7 * 96, 7 * 96)
     lines = err.splitlines()
-    assert [line.partition(": ")[0] for line in lines] == ["experiments"] * 4
+    assert [line.partition(": ")[0] for line in lines] == ["gfl"] * 4
     assert f"{album / 'empty.png'}: empty, 0 bytes" in lines[0]
     assert f"{album / 'truncated.jpg'}: damaged, cannot be decoded (" in lines[1]
     assert f"{album / 'missing.jpg'}: no such file" in lines[2]
-    assert lines[3] == "experiments: 3 of 6 refused, the others are done"
+    assert lines[3] == "gfl: 3 of 6 refused, the others are done"
     after = {path.name: path.read_bytes() for path in album.iterdir()}
     assert {name: after[name] for name in before} == before
     assert after.keys() - before.keys() == {f"{name}.boxes.png" for name in "abc"}
@@ -148,17 +148,10 @@ def test_json_alone_writes_nothing(runs: Path, album: Path, capsys: pytest.Captu
     assert sorted(album.iterdir()) == before
 
 
-def test_the_former_name_of_the_command_still_detects(
-    runs: Path, album: Path, capsys: pytest.CaptureFixture
-) -> None:
-    assert call(runs, "--run", CELL, album / "a.png", "--json") == 0
-    (expected,) = objects(capsys.readouterr().out)
+def test_predict_takes_no_pictures(runs: Path, album: Path, capsys: pytest.CaptureFixture) -> None:
     folders = ["--profile", "smoke", "--runs", str(runs), "--results", str(runs)]
-    assert main(["predict", "--run", CELL, str(album / "a.png"), "--json", *folders]) == 0
-    assert objects(capsys.readouterr().out) == [expected]
-    with pytest.raises(SystemExit):
-        main(["predict", "--help"])
-    assert "--run " not in capsys.readouterr().out
+    assert main(["predict", "--run", CELL, str(album / "a.png"), *folders]) == 2
+    assert "unknown option '--run'" in capsys.readouterr().err
 
 
 def test_distributions_are_drawn_for_the_best(
@@ -212,9 +205,9 @@ def test_a_run_is_named_by_id_cell_or_folder(
         (("--run", "/mistyped"), "no such file or folder: /mistyped"),
         (("--weights", "/mistyped.pth", "--as", CELL), "no such file: /mistyped.pth"),
         (("--run", "table-3/QFL", "a.png"), "has no trained weights here; it is trained by: "
-         "python -m experiments run atss-joint-dirac-s0-"),
+         "gfl run atss-joint-dirac-s0-"),
         (("a.png", "--run", CELL, "--seeds", "3"), "-s3-"),
-        (("a.png", "--run", CELL, "--seeds", "0", "1"), "one run is asked, not 2"),
+        (("a.png", "--run", CELL, "--seeds", "0", "1"), "one run detects, not 2"),
         (("--run", "table-3/QLF", "a.png"), "did you mean 'QFL'?"),
         (("--run", "table-3", "a.png"), "'table-3' is 4 runs; name one"),
         (("--run", CELL, "--threshold", "30", "a.png"), "'30': expected a score from 0 to 1"),
@@ -280,7 +273,7 @@ def test_a_path_that_is_no_run_is_told_from_one_that_is(
     for words in (["run"], ["config"], ["predict"], ["test-dev", "--profile", "coco"]):
         assert main([*words, f"{run}x"]) == 2
         assert capsys.readouterr().err == (
-            f"experiments: no such file or folder: {run}x; did you mean {run}?\n"
+            f"gfl: no such file or folder: {run}x; did you mean {run}?\n"
         )
     assert main(["config", str(run)]) == 2
     assert "here name the run's id" in capsys.readouterr().err
@@ -290,7 +283,7 @@ def test_the_command_that_trains_it_is_one(
     runs: Path, capsys: pytest.CaptureFixture, tmp_path: Path
 ) -> None:
     assert call(runs, "--run", "table-3/QFL", "a.png") == 2
-    command = capsys.readouterr().err.strip().rpartition("python -m experiments ")[2].split()
+    command = capsys.readouterr().err.strip().rpartition("gfl ")[2].split()
     folders = ["--runs", str(tmp_path / "runs"), "--results", str(tmp_path / "results")]
     assert main([*command, "--dry-run", *folders]) == 0
     assert "atss-joint-dirac-s0-" in capsys.readouterr().out

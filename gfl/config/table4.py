@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from gfl.config.schedule import param_scheduler
+from gfl.config.data import Images, resized
 from gfl.errors import UserError
-from gfl.experiment import PAPER_SCALE, Backbone, Experiment, Profile, schedule_of
+from gfl.experiment import Backbone, Experiment, Profile
 
 Config = dict[str, Any]
 
@@ -38,8 +39,8 @@ BACKBONES: dict[Backbone, Config] = {
 }
 
 
-def enlarge(config: Config, experiment: Experiment, profile: Profile) -> None:
-    """Give a resolved configuration the experiment's backbone and schedule, in place.
+def check(experiment: Experiment, profile: Profile) -> None:
+    """Refuse a row of Table 4 where the profile is not COCO's.
 
     Raises:
         UserError: the profile's network and schedule are not those that Table 4's are built on.
@@ -47,23 +48,16 @@ def enlarge(config: Config, experiment: Experiment, profile: Profile) -> None:
     usual = Experiment()
     if (experiment.backbone, experiment.lasting) == (usual.backbone, usual.lasting):
         return
-    if profile.name != PAPER_SCALE:
+    if not (profile.has_published_network and profile.is_coco):
         raise UserError(
             f"{experiment.slug} (Table 4) has the published network and schedule at COCO's image "
-            f"size: the {profile.name} profile has neither; use --profile {PAPER_SCALE}"
+            f"size: the {profile.name} profile has neither"
         )
-    config["model"]["backbone"] |= BACKBONES[experiment.backbone]
-    if experiment.lasting == "2x-ms":
-        schedule = schedule_of(experiment, profile)
-        config["train_cfg"]["max_epochs"] = schedule.epochs
-        config["param_scheduler"] = param_scheduler(schedule)
-        dataset = config["train_dataloader"]["dataset"]
-        dataset["pipeline"] = [_many_scales(step) for step in dataset["pipeline"]]
 
 
-def _many_scales(step: Config) -> Config:
-    if step["type"] != "Resize":
-        return step
-    long, short = step["scale"]
+def images(profile: Profile) -> Images:
+    """Return multi-scale training, and testing at a single scale."""
+    long, short = profile.scale
     scales = ((long, SHORTEST_SIDE), (long, short))
-    return {"type": "RandomResize", "scale": scales, "keep_ratio": step["keep_ratio"]}
+    train = [{"type": "RandomResize", "scale": scales, "keep_ratio": True}]
+    return replace(resized(profile), train=train)

@@ -1,0 +1,61 @@
+"""Our head beside stock mmdet's: every case is measured, and the table written."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Iterator
+from concurrent.futures import Executor
+from pathlib import Path
+
+from benchmarks import cases, measure, report
+from gfl.files import write_text
+from gfl.terminal import say
+
+BATCHES, OBJECTS = (2, 16), (1, 10, 100)
+ALONE = (16, 100)  # images and objects of the assignment's own line
+
+
+def measure_all(
+    quick: bool, threads: int, repeat: int, image: tuple[int, int], *, memory: bool, out: Path
+) -> None:
+    """Measure, write the table into a folder and print it; ``quick``: two images alone."""
+    cases.quiet()
+    batches = BATCHES[:1] if quick else BATCHES
+    for device in _devices():
+        setting = report.setting(device, threads, repeat)
+        lines, alone = [], []
+        with _pool(memory) as pool:
+            shapes = list(itertools.product(cases.STOCK, batches, OBJECTS))
+            for number, (head, batch, objects) in enumerate(shapes, 1):
+                case = cases.Case(head, batch, objects, image, device)
+                result = measure.measure(case, repeat, threads, pool)
+                lines.append((case, result))
+                _say(
+                    f"[{number}/{len(shapes)}] {device} {head} B={batch} objects={objects}: "
+                    f"{result.ratio:.2f} [{result.low:.2f}, {result.high:.2f}]"
+                )
+            for head in ("ATSSHead", "FCOSHead"):
+                case = cases.Case(head, *ALONE, image, device)
+                found = measure.measure_assignment(case, repeat, threads, pool)
+                alone.append((case, found))
+        write_text(out / f"{setting.slug}.csv", report.table_csv(lines, alone))
+        path = out / f"{setting.slug}.md"
+        say(write_text(path, report.markdown(lines, alone, setting)).read_text(encoding="utf-8"))
+        _say(f"written: {path}")
+
+
+@contextlib.contextmanager
+def _pool(memory: bool) -> Iterator[Executor | None]:
+    with measure.fresh_processes() if memory else contextlib.nullcontext() as pool:
+        yield pool
+
+
+def _devices() -> list[str]:
+    import torch
+
+    return ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+
+
+def _say(text: str) -> None:
+    say(text, error=True)

@@ -1,0 +1,195 @@
+"""``gfl table|figure|errors|audit|report|register``: what is made of records."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from analysis.tables import agreement, fill, render, staleness
+from analysis.tables.layout import sheet
+from cli.main import complain
+from cli.options import Flag, Folders, Names, Paths, Source, Where
+from experiments import profiles
+from experiments.matrix import check_writable
+from experiments.promote import other_gpus
+from experiments.tables import catalogue
+from experiments.tables.declare import Table
+from gfl.errors import UserError
+from gfl.experiment import Profile
+from gfl.files import write_text
+from gfl.records.record import Store
+from gfl.terminal import say
+
+
+def table(
+    name: str,
+    /,
+    *,
+    store: Source = "results",
+    no_write: Flag = False,
+    where: Where = Where(),
+) -> int:
+    """Print a table and write it as Markdown and CSV.
+
+    Args:
+        name: table-3 (or 3, table3), table-1 or its part 1a, all
+        no_write: only print
+    """
+    profile = where.found()
+    tables = list(catalogue.TABLES.values()) if name == "all" else catalogue.parts(name)
+    for one in tables:
+        _show(one, profile, where.store(), store == "runs", not no_write)
+    return 0
+
+
+def show_tables(
+    tables: Sequence[Table], profile: Profile, store: Store, *, local: bool, write: bool
+) -> int:
+    """Print tables; return an exit code: 2 if one of them could not be, which the others survive.
+
+    ``local``: this machine's runs beside the paper's numbers and the reference.
+    """
+    code = 0
+    for one in tables:
+        try:
+            _show(one, profile, store, local, write)
+        except UserError as err:
+            complain(err)
+            complain(UserError(f"{one.title} could not be printed"))
+            code = 2
+    return code
+
+
+def _show(table: Table, profile: Profile, store: Store, local: bool, write: bool) -> None:
+    from analysis.tables import terminal  # rich takes a while, and --help needs none
+
+    filled = fill.fill_all(table, profile, store)
+    made = sheet(table, profile, filled, local)
+    runs = any(fill.is_run(table, profile, f.cell) for f in filled)
+    verdicts = agreement.lines(filled) if local and runs else []
+    changed = staleness.lines(filled, local) if runs else []
+    terminal.show(made, [*verdicts, *changed])
+    records = any(f.own if local else f.reference for f in filled)
+    if runs and not records and (elsewhere := other_gpus(profile, store)):
+        say(elsewhere)
+    if not (write and records):
+        return
+    folder = store.results / "tables" / profile.name
+    check_writable(folder)
+    # This machine's table has a name that git ignores: the committed one is the reference's.
+    stem = table.name + (".this-machine" if local else "")
+    files = {
+        folder / f"{stem}.md": render.markdown(made, [*verdicts, *(changed if local else [])]),
+        folder / f"{stem}.csv": render.tidy_csv(table, filled, local),
+    }
+    for path, text in files.items():
+        write_text(path, text)
+    say("written:", ", ".join(map(str, files)))
+
+
+def figure(
+    name: str,
+    /,
+    *,
+    store: Source = "results",
+    annotations: Paths = None,
+    out: Path | None = None,
+    data: Path | None = None,
+    weights: Names = None,
+    where: Where = Where(),
+) -> int:
+    """Draw a figure as PNG and PDF, with the numbers it plots as CSV.
+
+    Args:
+        name: 2b (or figure-2b, fig2b), 2 or its part, calibration, all
+        annotations: draw of the boxes of COCO annotation files alone: figures 5c and 9
+        out: a folder (default: results/figures/ and the profile's name)
+        data: COCO's folder: with --profile photos, draw its photographs too, in files that git
+            ignores
+        weights: of others' evaluated weights instead of runs: their names in runs/weights/
+    """
+    from analysis.figures import command  # matplotlib takes a while, and --help needs none
+
+    profile, records = where.found(), where.store()
+    if data and (weights or annotations):
+        raise UserError("--data is for figures of runs: leave it out with --weights, --annotations")
+    if weights:
+        from analysis.errors.evaluations import COCO, FOLDER, Evaluations
+
+        library = Evaluations.of(records, weights)
+        folder = records.runs / FOLDER / "figures"
+        return command.draw_from(name, COCO, library, out or folder)
+    if annotations:
+        return command.draw_annotations(name, annotations, records, out)
+    return command.draw(name, profile, records, store == "runs", out, data)
+
+
+def errors(
+    *,
+    store: Source = "results",
+    annotations: Path | None = None,
+    weights: Names = None,
+    where: Where = Where(),
+) -> int:
+    """Sort detection errors by kind, as TIDE defines them.
+
+    Args:
+        annotations: the boxes that a profile without embedded data is evaluated against
+        weights: of others' evaluated weights instead of runs: their names in runs/weights/
+    """
+    profile, records = where.found(), where.store()
+    if weights:
+        from analysis.errors import evaluations
+
+        return evaluations.write_errors(weights, records, annotations)
+    from analysis.errors import tables  # pandas takes a while, and --help needs none
+
+    return tables.write(profile, records, store == "runs", annotations)
+
+
+def report(*, store: Source = "results", out: Path | None = None, where: Where = Where()) -> int:
+    """Write everything as one HTML file to read.
+
+    Args:
+        out: a file (default: results/report/ and the profile's name, .html)
+    """
+    from analysis import report  # matplotlib takes a while, and --help needs none
+
+    path = report.write(where.found(), where.store(), store == "runs", out)
+    say(f"written: {path} ({path.stat().st_size / 1e6:.1f} MB)")
+    return 0
+
+
+def audit(
+    *,
+    store: Source = "results",
+    strict: Flag = False,
+    profile: str | None = None,
+    data: Path | None = None,
+    folders: Folders = Folders(),
+) -> int:
+    """Check the paper's claims, at every profile.
+
+    Args:
+        strict: write nothing; name what is committed and not what the records give (exit code 1)
+        profile: ignored, but checked for typos: every profile that has records is audited
+        data: COCO's folder, whose ground truth the matches of coco's runs are held to
+    """
+    from analysis.audit import command  # pandas takes a while, and --help needs none
+
+    if profile is not None:
+        profiles.get(profile)  # a misspelt name is a mistake here as everywhere
+    if strict and store != "results":
+        raise UserError("--strict is about the committed results: it takes no --store runs")
+    if strict:
+        return command.audit_strictly(folders.store(mend=False), data)
+    return command.audit(folders.store(), store, data)
+
+
+def register(*, where: Where = Where()) -> int:
+    """Settle how claims are read at a profile, before its first run."""
+    from analysis.claims import registration  # numpy and pandas take a while
+
+    path = registration.register(where.found(), where.store())
+    say(f"written: {path}; commit it before the first run")
+    return 0

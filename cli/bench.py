@@ -1,0 +1,81 @@
+"""``gfl bench loss|overhead|bootstrap``: speed and memory, measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from cli.options import Count, Flag, Folders, MaybeCount, Pixels
+from experiments import profiles
+from experiments.queue.worker import ROOT
+
+bench = App(name="bench", help="Measure speed and memory: the loss, inference, the bootstrap.")
+FOLDER = ROOT / "results" / "benchmarks"
+Out = Annotated[Path, Parameter(show_default=lambda _: "results/benchmarks")]
+Networks = Annotated[
+    list[str], Parameter(choices=tuple(profiles.PROFILES), consume_multiple=(1, None))
+]
+
+
+@bench.command
+def loss(
+    *,
+    quick: Flag = False,
+    threads: Count = 1,
+    repeat: Count = 5,
+    image: Pixels = (800, 1333),
+    no_memory: Flag = False,
+    out: Out = FOLDER,
+) -> int:
+    """Time assignment, loss and backward pass beside mmdet's heads, and write the table.
+
+    Args:
+        quick: B = 2 only
+        threads: on a CPU
+        repeat: turns a case
+        image: height and width in px
+        no_memory: measure time alone
+    """
+    from benchmarks.loss import measure_all  # seconds, which --help need not wait for
+
+    measure_all(quick, threads, repeat, image, memory=not no_memory, out=out)
+    return 0
+
+
+@bench.command
+def overhead(
+    *,
+    networks: Networks = ["laptop", "coco"],  # noqa: B006  only read
+    threads: Count = 1,
+    rounds: MaybeCount = None,
+    image: Pixels = (320, 512),
+    out: Out = FOLDER,
+    folders: Folders = Folders(),
+) -> int:
+    """Time and count what QFL and DFL add at inference, and write the table.
+
+    Args:
+        networks: profiles, whose network it is
+        threads: on a CPU
+        rounds: turns of each detector (default: 30; 15 without data)
+        image: height and width in px of pictures for a network without embedded data
+    """
+    from benchmarks.overhead import measure_all  # seconds, which --help need not wait for
+
+    measure_all(networks, threads, rounds, image, out, folders.store(mend=False))
+    return 0
+
+
+@bench.command
+def bootstrap(*, resamples: Count = 1000, threads: Count = 2, images: Count = 5000) -> int:
+    """Time the bootstrap at COCO's scale.
+
+    Args:
+        images: of the data set; objects are drawn in proportion
+    """
+    from benchmarks.bootstrap import measure  # seconds, which --help need not wait for
+
+    measure(resamples, threads, images)
+    return 0

@@ -1,0 +1,189 @@
+"""``gfl``: names the commands, parses their arguments, turns mistakes into one line.
+
+A command is a function: its parameters are the options, its docstring the help (cyclopts). Each is
+imported when it is called for.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from itertools import takewhile
+from pathlib import Path
+
+from cyclopts import App, CycloptsError, Group, Parameter
+from cyclopts.exceptions import MissingArgumentError, UnknownOptionError, UnusedCliTokensError
+
+from cli.remedies import worded
+from gfl import escape, terminal
+from gfl.errors import UserError, did_you_mean, disk_error
+from gfl.records import account
+from gfl.terminal import say
+
+ABOUT = "Train, print, draw and check the tables, figures and claims of the GFL paper."
+COMMANDS = {
+    "Results": {
+        "run": "cli.training:run",
+        "status": "cli.status:status",
+        "table": "cli.artefacts:table",
+        "figure": "cli.artefacts:figure",
+        "errors": "cli.artefacts:errors",
+        "audit": "cli.artefacts:audit",
+        "report": "cli.artefacts:report",
+    },
+    "Your own data and pictures": {
+        "own": "cli.own:own",
+        "detect": "cli.detect:detect",
+        "evaluate": "cli.evaluate:evaluate",
+    },
+    "Runs": {
+        "config": "cli.configfile:config",
+        "diff": "cli.records:diff",
+        "predict": "cli.predict:predict",
+        "test-dev": "cli.testdev:detect_test_dev",
+        "photos": "cli.photos:photos",
+    },
+    "Reference and settings": {
+        "promote": "cli.records:promote",
+        "tune": "cli.training:tune",
+        "register": "cli.artefacts:register",
+        "spread": "cli.spread:spread",
+        "bench": "cli.bench:bench",
+    },
+}
+FORMER = {"own": "train-own"}  # names that are answered by "did you mean"
+HELP = ("--help", "-h")
+
+
+def build() -> App:
+    """Return the command line."""
+    app = App(
+        name="gfl",
+        help=ABOUT,
+        help_flags=HELP,
+        help_format="markdown",
+        version_flags=[],
+        default_parameter=Parameter(negative_bool=(), negative_iterable=(), allow_repeating=True),
+        exit_on_error=False,
+        print_error=False,
+    )
+    for group, commands in COMMANDS.items():
+        ordered = Group.create_ordered(group)
+        for order, (name, path) in enumerate(commands.items()):
+            former = {"synonym": FORMER[name]} if name in FORMER else {}
+            app.command(path, name=name, group=ordered, sort_key=order, **former)
+    about = "Install completion for this shell."
+    app.register_install_completion_command(help=about, group=ordered)
+    app["--help"].group = ordered
+    return app
+
+
+def script() -> int:
+    """Run the command of this process, in UTF-8 mode whatever the locale is."""
+    terminal.as_utf8()
+    return main()
+
+
+def main(argv: Sequence[str] | None = None, worker: Sequence[str] | None = None) -> int:
+    """Run a command; return its exit code: 2 after a mistake of the user's, in one line.
+
+    ``worker`` replaces the training process, in tests.
+    """
+    terminal.prepare()
+    account.complete()
+    try:
+        code = _call(list(sys.argv[1:] if argv is None else argv), worker)
+        sys.stdout.flush()
+        return code
+    except UserError as err:
+        complain(err)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        terminal.abandon_output()
+        return 0
+    except OSError as err:
+        if (users := disk_error(err, Path("disk"))) is None:
+            raise
+        complain(users)
+    return 2
+
+
+def complain(err: Exception) -> None:
+    """Print the one line that says what ended a command."""
+    say(f"gfl: {escape.message(worded(err))}", error=True)
+
+
+def _call(argv: Sequence[str], worker: Sequence[str] | None) -> int:
+    app = build()
+    if not argv:
+        raise UserError("no command named; see gfl --help")
+    console = None
+    if set(HELP) & set(argv):
+        console = terminal.console()
+        app.resolved_commands()  # whose docstrings the list of commands quotes
+    try:
+        words = list(_spelt_out(app, argv))
+        command, bound, unparsed = app.parse_args(words, console=console)
+    except CycloptsError as err:
+        raise UserError(_worded(err, app, argv)) from None
+    if worker is not None and "worker" in unparsed:
+        bound.arguments["worker"] = worker
+    return command(*bound.args, **bound.kwargs) or 0
+
+
+def _spelt_out(app: App, argv: Sequence[str]) -> Iterator[str]:
+    """Yield the words with ~ as the home folder and with options' abbreviations in full.
+
+    A shell leaves the ~ in ``--data=~/coco``.
+
+    Raises:
+        UserError: an abbreviation could be of several options.
+    """
+    names = _options(app, argv)
+    words = iter(argv)
+    for word in words:
+        if word == "--":
+            yield word
+            break
+        name, equals, value = word.partition("=")
+        if not name.startswith("--"):
+            yield os.path.expanduser(word)
+            continue
+        found = [name] if name in names else [n for n in names if n.startswith(name)]
+        if len(found) > 1:
+            raise UserError(f"ambiguous option {name}: {' or '.join(found)}")
+        yield "".join([*(found or [name]), equals, os.path.expanduser(value)])
+    yield from words
+
+
+def _options(app: App, argv: Sequence[str]) -> list[str]:
+    """Return the options, in full, of the command that the words name; none of a hidden one."""
+    # Up to the first option: to cyclopts, --help is a command.
+    command = app.parse_commands(takewhile(lambda word: word[:1] != "-", argv))[1][-1]
+    arguments = ()
+    if command.default_command:
+        defaults = app.default_parameter
+        arguments = command.assemble_argument_collection(default_parameter=defaults)
+    shown = [name for argument in arguments if argument.show for name in argument.names]
+    return [name for name in (*shown, *command.help_flags) if name.startswith("--")]
+
+
+def _worded(err: CycloptsError, app: App, argv: Sequence[str]) -> str:
+    """Return what is wrong with the arguments, as one line."""
+    chain = app.parse_commands(argv)[0]
+    see = f"see {' '.join(['gfl', *chain])} --help"
+    match err:
+        case UnknownOptionError():
+            name = (err.token.keyword or err.token.value).partition("=")[0]
+            known = [option for option in _options(app, argv) if option not in HELP]
+            return f"unknown option {name!r}{did_you_mean(name, known)}"
+        case UnusedCliTokensError():
+            return f"unexpected argument {(err.unused_tokens or ['?'])[0]!r}; {see}"
+        case MissingArgumentError() if err.argument is not None:
+            return f"{' '.join(chain)}: {err.keyword or err.argument.name} needs a value; {see}"
+    err.verbose = False
+    text = " ".join(str(err).split())
+    text = text if text.endswith("...") else text.removesuffix(".")
+    return text[:1].lower() + text[1:]

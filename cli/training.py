@@ -1,0 +1,112 @@
+"""``gfl run`` and ``gfl tune``: the declared runs, trained and recorded."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+
+from cli import status
+from cli.options import SEEDS, MaybeCount, Seeds, Target, Training, Where, Worker, stoppable
+from cli.status import say_elsewhere, standing
+from experiments import matrix, tuning, tuning_report
+from experiments.matrix import Run
+from experiments.queue import estimates
+from experiments.queue.machine import Machine
+from experiments.queue.running import run_missing
+from experiments.queue.worker import TRAIN
+from experiments.stale import Today
+from gfl import terminal
+from gfl.experiment import Profile
+from gfl.records.record import Store
+from gfl.terminal import say
+
+
+def run(
+    target: Target,
+    /,
+    *,
+    seeds: Seeds = SEEDS,
+    training: Training = Training(),
+    max_iters: MaybeCount = None,
+    where: Where = Where(),
+    worker: Worker = TRAIN,
+) -> int:
+    """Train what this machine has not finished, print the table.
+
+    Args:
+        max_iters: stop each run here: a trial, recorded as capped, never a result
+    """
+    profile, store = where.found(), where.store(mend=not training.dry_run)
+    tables, runs = matrix.select(target, profile, seeds)
+    machine = training.machine(where, max_iters)
+    say_elsewhere(tables, profile)
+    if training.dry_run:
+        return _dry_run(runs, profile, store, machine, training.again)
+    matrix.check_writable(store.runs / profile.name, store.results / "tables" / profile.name)
+    code, failed = _train(runs, profile, store, machine, worker, training.again)
+    if code:
+        return code
+    from cli import artefacts  # numpy and rich, which a dry run need not wait for
+
+    code = artefacts.show_tables(tables, profile, store, local=True, write=max_iters is None)
+    for one in failed:
+        log = store.run_dir(profile.name, one.id, max_iters) / "train.log"
+        say(f"gfl: {one.name} failed; its log: {log}", error=True)
+    return 1 if failed else code
+
+
+def tune(*, training: Training = Training(), where: Where = Where(), worker: Worker = TRAIN) -> int:
+    """Run the sweeps behind the settings that the paper does not give."""
+    profile, store = where.found(), where.store(mend=not training.dry_run)
+    runs = tuning.runs(profile, store)
+    machine = training.machine(where)
+    if training.dry_run:
+        return _dry_run(runs, profile, store, machine, training.again)
+    matrix.check_writable(store.runs / profile.name, store.results / "tuning")
+    code, _ = _train(runs, profile, store, machine, worker, training.again)
+    if code:
+        return code
+    for sweep in tuning.sweeps(profile):
+        found = tuning.trials(sweep, profile, store)
+        for trial in found:
+            say(f"{trial.variant.name}: {standing(trial.run, store)}")
+        say(tuning_report.verdict(found))
+        say("written:", ", ".join(map(str, tuning_report.publish(sweep, profile, store))))
+    return 0
+
+
+def _train(
+    runs: Sequence[Run],
+    profile: Profile,
+    store: Store,
+    machine: Machine,
+    worker: Sequence[str],
+    again: bool,
+) -> tuple[int, list[Run]]:
+    """Train what is missing; return an exit code, not 0 if that was stopped, and what failed."""
+    from experiments.queue.display import Display
+
+    expected = None
+    if runs and machine.max_iters is None:
+        known = estimates.costs(profile, store)
+        each = [seconds for run in runs if (seconds := known.seconds(run)) is not None]
+        expected = statistics.fmean(each) if each else None
+    display = Display(terminal.console(), expected=expected)
+    code, failed = stoppable(lambda: run_missing(runs, store, machine, display, worker, again))
+    return code, failed or []
+
+
+def _dry_run(
+    runs: Sequence[Run], profile: Profile, store: Store, machine: Machine, again: bool
+) -> int:
+    today = Today()
+    stands = [standing(run, store, today) for run in runs]
+    costs = estimates.costs(profile, store)
+    say(status.bill(stands, costs, store, machine, again).line(profile))
+    for stand in stands:
+        if machine.max_iters is not None or not stand.is_done(again):
+            how = f"{stand}, " if stand.state != "missing" else ""
+            say(f"  {stand.run.id}  ({how}{', '.join(stand.run.rows)})")
+    for line in status.advice([] if again else stands, {run.id: run.name for run in runs}):
+        say(line)
+    return 0
