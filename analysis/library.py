@@ -194,17 +194,17 @@ class Library:
         return matches.read(self._folder(profile.name, record.id), record.predictions)
 
     def keeps_matches(self, record: RunRecord, profile: Profile) -> bool:
-        """Whether a run's matches are stored."""
+        """True if a run's matches are stored."""
         return self._has(record, profile, KEPT)
 
     def is_evaluated(self, record: RunRecord, profile: Profile) -> bool:
-        """Whether a run's matches are stored, or all that they are made of is there."""
+        """True if a run's matches are stored, or all that they are made of is there."""
         if self.keeps_matches(record, profile):
             return True
         return self.has_truth(profile) and self._has(record, profile, (schema.DETECTIONS,))
 
     def has_truth(self, profile: Profile) -> bool:
-        """Whether the ground truth is here: embedded, or as given."""
+        """True if the ground truth is here: embedded, or as given."""
         return profile.dataset is not None or self.truth is not None
 
     def deciding(self, profile: Profile) -> tuple[str, ...]:
@@ -248,7 +248,7 @@ class Library:
         return _ground_truth(_spec(profile)).copy()
 
     def has_images(self, profile: Profile) -> bool:
-        """Whether the profile's images are at hand."""
+        """True if the profile's images are at hand."""
         return profile.dataset is not None or (
             profile.photos is not None and self.photographs is not None
         )
@@ -324,7 +324,7 @@ def coco_results(detections: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _what(files: Sequence[str]) -> str:
-    """What is missing where one of these files is."""
+    """Name what is missing where one of these files is."""
     if schema.MATCHES in files:
         return "matches"
     return "predictions" if schema.LOCATIONS in files else "detections"

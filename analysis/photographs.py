@@ -13,7 +13,7 @@ from gfl.training import worker
 
 
 class NotInData(UserError):  # noqa: N818  not a fault of the code
-    """What a profile's data do not have, whatever runs there are."""
+    """A profile's data lack what is asked for, whatever runs there are."""
 
 
 def folder(profile: Profile, data: Path | None) -> Path | None:

@@ -1,4 +1,4 @@
-"""What all rooms print, as text."""
+"""Text that all rooms print: Markdown tables, and numbers with their uncertainty."""
 
 from __future__ import annotations
 
@@ -16,6 +16,16 @@ def table(rows: Iterable[tuple[str, ...]], left: Container[str] = ("",)) -> str:
 def escaped(text: str) -> str:
     """Keep a star from beginning emphasis."""
     return text.replace("*", "\\*")
+
+
+def mean(value: float, spread: float | None, digits: int) -> str:
+    """``74.4±0.8``, or the value alone where nothing is known of its spread."""
+    return f"{value:z.{digits}f}{plus_minus(spread, digits)}"
+
+
+def plus_minus(spread: float | None, digits: int) -> str:
+    """``±0.8``; nothing where it is not known."""
+    return "" if spread is None else f"±{spread:.{digits}f}"
 
 
 def signed(value: float, interval: tuple[float, float] | None, digits: int = 1) -> str:

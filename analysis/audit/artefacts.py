@@ -1,4 +1,4 @@
-"""What is made of records, made again in memory and held against the committed files.
+"""Audit of artefacts: each is made again from records and compared with the committed file.
 
 What is computed may be as another processor rounds it. Sweeps print the records' own numbers, and
 ``published.csv`` what is declared: these are the same everywhere.
@@ -97,18 +97,18 @@ def figures(profile: Profile, store: Store) -> Iterator[Finding]:
     for name, figure in FIGURES.items():
         path = folder / f"fig{name}.csv"
         try:
-            plate = figure.plate(library, profile)
+            drawn = figure.drawn(library, profile)
         except UserError as err:
             if path.exists():
                 yield Finding(path, "the file", "numbers", f"{NOTHING}: {err}")
         else:
-            yield from numbers(path, plate)
+            yield from numbers(path, drawn)
 
 
-def numbers(path: Path, plate: DrawnFigure) -> Iterator[Finding]:
-    """What a figure plots."""
+def numbers(path: Path, drawn: DrawnFigure) -> Iterator[Finding]:
+    """Compare the numbers that a figure plots."""
     noise = FITS if path.stem in FITTED else FIGURES
-    yield from compare(path, variants(lambda made: made.csv, plate, noise))
+    yield from compare(path, variants(lambda made: made.csv, drawn, noise))
 
 
 class _Swept(Store):
@@ -120,7 +120,7 @@ class _Swept(Store):
 
 
 def tuning(profile: Profile, store: Store) -> Iterator[Finding]:
-    """What is told of a profile's sweeps, of the records that are committed with it."""
+    """Compare the reports of a profile's sweeps with the records committed beside them."""
     folder = store.results / "tuning"
     if not (folder / profile.name).is_dir():
         return
@@ -154,20 +154,20 @@ def errors(profile: Profile, store: Store) -> Iterator[Finding]:
 def claims(store: Store, tell: Tell) -> Iterator[Finding]:
     """The verdicts on the paper's claims, of the runs of all profiles."""
     from analysis.claims import render
-    from analysis.claims.verdicts import trial
+    from analysis.claims.verdicts import judge
 
     try:
-        tried = trial(store, tell=tell)
+        found = judge(store, tell=tell)
     except UserError as err:
         yield Finding(store.results / CLAIMS, "the file", "claims", f"{NOTHING}: {err}")
         return
-    for name in render.files(tried):
-        texts = variants(lambda made, name=name: render.files(made)[name], tried, DOUBLES)
+    for name in render.files(found):
+        texts = variants(lambda made, name=name: render.files(made)[name], found, DOUBLES)
         yield from compare(store.results / name, texts, origin=_claimed_by)
 
 
 def _printed_by(table: str, line: Line) -> str:
-    """What gives a line of a printed table: its declaration has what the paper prints."""
+    """Name the source of a line of a printed table: the declaration has the paper's numbers."""
     words = "".join(line.cells[:1]).lstrip(" -")
     if PAPER in line.cells or words.startswith(f"{PAPER}:"):
         return declaration(table)
@@ -181,7 +181,7 @@ def _published_by(line: Line) -> str:
 
 
 def _claimed_by(line: Line) -> str:
-    """What gives a line of the claims: all but our verdicts comes of what is declared."""
+    """Name the source of a line of the claims: all but our verdicts is declared."""
     if not line.is_named:  # Markdown has both on a line
         return f"{RECORDS} and {DECLARATIONS}"
     is_ours = ", ours" in line.place or line.place.startswith("profiles")

@@ -22,7 +22,7 @@ from gfl.records.record import Store
 from gfl.terminal import say
 
 if TYPE_CHECKING:
-    from analysis.claims.verdicts import Trial
+    from analysis.claims.verdicts import Verdicts
 
 MOST = 20  # places of one file that are named
 # Measured: 3.5 minutes of processor time the first time, and about as much again if strict.
@@ -38,14 +38,14 @@ def audit(store: Store, source: Source, data: Path | None = None) -> int:
         UserError: a run's predictions are damaged, or the results cannot be written.
     """
     from analysis.claims import render, terminal
-    from analysis.claims.verdicts import trial
+    from analysis.claims.verdicts import judge
 
     tell = progress()
     check_writable(store.results)
     strict.check_data(store, data)
     tell(TIME)
     tell("the claims by the paper's own numbers, and then by the runs of each profile")
-    found = trial(store, source, tell)
+    found = judge(store, source, tell)
     terminal.show(found)
     for line in registrations(found, store):
         say(line)
@@ -62,7 +62,7 @@ def audit(store: Store, source: Source, data: Path | None = None) -> int:
     return 1 if findings else 0
 
 
-def registrations(found: Trial, store: Store) -> Iterator[str]:
+def registrations(found: Verdicts, store: Store) -> Iterator[str]:
     """Say of each profile whether its claims' readings came before its runs, and in what commit."""
     from analysis.claims import registration, wording
 
@@ -113,7 +113,7 @@ def said(findings: Iterable[Finding]) -> list[str]:
 
 
 def progress() -> Tell:
-    """What tells on stderr how far the work has come."""
+    """Return a function that reports progress on stderr."""
     start = time.monotonic()
 
     def tell(line: str) -> None:

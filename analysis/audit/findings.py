@@ -1,4 +1,4 @@
-"""What differs between a committed file and what the records give, cell by cell."""
+"""Differences between a committed file and what the records give, cell by cell."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Line:
     variants: tuple[tuple[str, ...], ...] = ()  # its cells as another processor may have them
 
     def has(self, cell: str, column: int) -> bool:
-        """Whether a cell is what the line has in a column."""
+        """True if the line has this cell in a column."""
         return any(cells[column] == cell for cells in (self.cells, *self.variants))
 
 
@@ -147,7 +147,7 @@ def csv_lines(text: str) -> list[Line]:
 
 
 def _is_name(column: str, cell: str) -> bool:
-    """Whether a cell says what its row is: a row of a table may be named by a number."""
+    """True if a cell names its row: a row of a table may be named by a number."""
     return column == "row" or (_number(cell) is None and column != "seeds")
 
 

@@ -1,4 +1,4 @@
-"""Whether records are what was written, and their figures what their detections give."""
+"""Audit of records: their checksums, and their metrics against their detections."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def evidence(profile: Profile, store: Store, tell: Tell) -> Iterator[Finding]:
 
 
 def _said(content: Mapping[str, Any]) -> Iterator[tuple[str, Metrics]]:
-    """Where a record says what the finished run's figures are, and what."""
+    """Find where a record states the finished run's metrics, and their values."""
     yield "metrics", content.get("metrics") or {}
     epochs = content.get("profile", {}).get("schedule", {}).get("epochs")
     last = (content.get("evals") or [{}])[-1]
@@ -97,7 +97,7 @@ def _said(content: Mapping[str, Any]) -> Iterator[tuple[str, Metrics]]:
 def _files(
     profile: Profile, id: str, content: Mapping[str, Any], store: Store
 ) -> Iterator[Finding]:
-    """Whether a run's committed predictions are the files that its record names."""
+    """Compare a run's committed predictions with the files that its record names."""
     folder = store.reference_predictions(profile.name, id)
     named: Mapping[str, str] = content.get("predictions") or {}
     needed = (MATCHES, OBJECTS) if keeps_matches(profile) else (DETECTIONS,)

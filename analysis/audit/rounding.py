@@ -1,4 +1,4 @@
-"""What another processor's rounding may change of a printed number, and nothing more.
+"""Tolerance for another processor's rounding in printed numbers, and for nothing more.
 
 Numbers are not compared within a tolerance: one that is printed in few digits would hide a changed
 digit or, at the turn from one to the next, fail for nothing. What is compared is text, and a text

@@ -1,4 +1,4 @@
-"""Whether what is committed under ``results/`` is what the committed records give."""
+"""The strict audit: ``results/`` compared with what the committed records give."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether stored matches are what the ground truth gives, where its folder is named."""
+"""Audit of stored matches against the ground truth, where its folder is named."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def ground_truth(profile: Profile, data: Path) -> Path:
 
 
 def _matched(folder: Path, stored: Evaluated, dataset: Mapping[str, Any]) -> Iterator[Finding]:
-    """What of a run's matches is not what its detections give."""
+    """Compare a run's matches with those that its detections give."""
     import pyarrow
     import pyarrow.parquet as pq
 

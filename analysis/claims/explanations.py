@@ -1,4 +1,4 @@
-"""Why shapes and photographs disagree on a claim: written after the runs, beside their verdicts."""
+"""Explanations where shapes and photographs disagree, written after the runs for their verdicts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was settled before a profile's first run that could decide a claim, and whether it stands.
+"""Readings of the claims, registered before a profile's first run that could decide one.
 
 ``results/registered/<profile>.json`` holds the profile, how many seeds each table has, and how each
 claim is read: its checks with their bounds, and what its data cannot show. It is written once,
@@ -29,7 +29,7 @@ FOLDER = "registered"
 
 @dataclass(frozen=True)
 class Registration:
-    """What a profile's file says."""
+    """The content of a profile's file."""
 
     written: str  # UTC, ISO 8601, to the minute
     profile: Mapping[str, Any]

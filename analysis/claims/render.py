@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator
 from analysis.claims import scales, wording
 from analysis.claims import verdict_on_paper as printed
 from analysis.claims.stored import as_json
-from analysis.claims.verdict_on_paper import PrintedCheck
-from analysis.claims.verdict_on_runs import Tried, TriedCheck
-from analysis.claims.verdicts import Trial
+from analysis.claims.verdict_on_paper import CheckOnPaper
+from analysis.claims.verdict_on_runs import CheckOnRuns, VerdictOnRuns
+from analysis.claims.verdicts import Verdicts
 from analysis.stats.bootstrap import RESAMPLES
 from analysis.stats.correction import SOURCES
 from analysis.text import escaped, table
@@ -21,33 +21,33 @@ LEFT = ("claim", "what is tested", "check")  # columns of words
 THIS_MACHINE = ".this-machine"  # a name that git ignores: what is committed is the reference's
 
 
-def files(trial: Trial) -> dict[str, str]:
+def files(verdicts: Verdicts) -> dict[str, str]:
     """The text of every file, by its name under ``results``; the same records give the same."""
-    end = "" if trial.source == "results" else THIS_MACHINE
-    made = {f"claims{end}.md": markdown(trial), f"claims{end}.json": as_json(trial)}
-    if scales.compares(trial):
-        made[f"{scales.NAME}{end}.md"] = scales.markdown(trial)
+    end = "" if verdicts.source == "results" else THIS_MACHINE
+    made = {f"claims{end}.md": markdown(verdicts), f"claims{end}.json": as_json(verdicts)}
+    if scales.compares(verdicts):
+        made[f"{scales.NAME}{end}.md"] = scales.markdown(verdicts)
     return made
 
 
-def markdown(trial: Trial) -> str:
+def markdown(verdicts: Verdicts) -> str:
     """The verdicts as a document: counts, the table of claims, each claim, the text's checks."""
     parts = [
         "# The paper's claims on trial\n",
-        "".join(f"- {line}\n" for line in wording.summary(trial)),
+        "".join(f"- {line}\n" for line in wording.summary(verdicts)),
         "## How it is decided\n",
-        *_method(trial),
+        *_method(verdicts),
         "## All claims\n",
-        table(_overview(trial), LEFT),
+        table(_overview(verdicts), LEFT),
         "## Claim by claim\n",
-        *(part for claim in trial.claims for part in _details(claim, trial)),
+        *(part for claim in verdicts.claims for part in _details(claim, verdicts)),
         "## The text against itself\n",
-        *_text_checks(trial),
+        *_text_checks(verdicts),
     ]
     return "\n".join(parts)
 
 
-def _method(trial: Trial) -> Iterator[str]:
+def _method(verdicts: Verdicts) -> Iterator[str]:
     yield (
         "**By the paper's own numbers**: a check holds if the printed figures lie within the "
         "claim's bounds by more than the noise of seeds; *holds in part* names where not. "
@@ -56,7 +56,7 @@ def _method(trial: Trial) -> Iterator[str]:
     photographs = (
         " or `photos`, small photographs of COCO on a frozen backbone, where APS, APM and APL go "
         "by the area of boxes, not of masks"
-        if profiles.PHOTOS.name in trial.profiles
+        if profiles.PHOTOS.name in verdicts.profiles
         else ""
     )
     yield (
@@ -68,24 +68,24 @@ def _method(trial: Trial) -> Iterator[str]:
         "missing. No verdict here is one on the paper's own experiments, which are of other data "
         "and larger networks.\n"
     )
-    for at in trial.profiles.values():
+    for at in verdicts.profiles.values():
         yield f"{wording.method(at)}\n"
         yield f"{wording.of_seeds(at)}\n"
         yield f"{wording.registered(at)}\n"
     yield f"Sources: {'; '.join(SOURCES)}. In `claims.json` {wording.PRECISION}.\n"
 
 
-def _overview(trial: Trial) -> Iterator[tuple[str, ...]]:
-    names = list(trial.profiles)
+def _overview(verdicts: Verdicts) -> Iterator[tuple[str, ...]]:
+    names = list(verdicts.profiles)
     yield ("claim", "what is tested", "paper", *(x for n in names for x in (n, f"{n}: effect")))
-    for claim in trial.claims:
+    for claim in verdicts.claims:
         cells = []
-        for at in trial.profiles.values():
-            found = at.tried[claim.id]
+        for at in verdicts.profiles.values():
+            found = at.on_runs[claim.id]
             check = found.deciding
             cells += [found.verdict, "—" if check is None else wording.effect(check)]
         link = f"[{claim.id}](#{anchor(claim.id)})"
-        yield (link, claim.says, trial.printed[claim.id].verdict, *cells)
+        yield (link, claim.says, verdicts.on_paper[claim.id].verdict, *cells)
 
 
 def anchor(heading: str) -> str:
@@ -93,27 +93,27 @@ def anchor(heading: str) -> str:
     return re.sub(r"[^\w -]", "", heading).replace(" ", "-")
 
 
-def _details(claim: Claim, trial: Trial) -> Iterator[str]:
+def _details(claim: Claim, verdicts: Verdicts) -> Iterator[str]:
     yield f"### {claim.id}\n"
     yield "".join(f"> {quote.text} — *{quote.place}*\n>\n" for quote in claim.quotes)[:-2]
     yield f"Tested: {escaped(claim.says)}. Refuted by: {escaped(claim.refuted_by)}.\n"
     if claim.note:
         yield f"{escaped(claim.note)}\n"
-    paper = trial.printed[claim.id]
+    paper = verdicts.on_paper[claim.id]
     yield f"- **By the paper's own numbers: {paper.verdict}**{_because(paper.where)}"
-    for name, at in trial.profiles.items():
-        found = at.tried[claim.id]
+    for name, at in verdicts.profiles.items():
+        found = at.on_runs[claim.id]
         yield f"- **By the {name} runs: {found.verdict}**{_ps(found)}{_because(found.why)}"
     yield ""
-    if not trial.profiles:
+    if not verdicts.profiles:
         yield table(_paper_rows(paper.checks), LEFT)
-    for name, at in trial.profiles.items():
-        rows = _rows(name, paper.checks, at.tried[claim.id].checks)
+    for name, at in verdicts.profiles.items():
+        rows = _rows(name, paper.checks, at.on_runs[claim.id].checks)
         yield table(rows, LEFT)
-        yield from _under(at.tried[claim.id].checks)
+        yield from _under(at.on_runs[claim.id].checks)
 
 
-def _ps(found: Tried) -> str:
+def _ps(found: VerdictOnRuns) -> str:
     if found.p is None:
         return ""
     one, all = wording.p_value(found.p), wording.p_value(found.p_corrected)
@@ -124,14 +124,14 @@ def _because(why: str) -> str:
     return f": {escaped(why.rstrip('.'))}." if why else "."
 
 
-def _paper_rows(checks: Iterable[PrintedCheck]) -> Iterator[tuple[str, ...]]:
+def _paper_rows(checks: Iterable[CheckOnPaper]) -> Iterator[tuple[str, ...]]:
     yield ("check", "claimed", "paper")
     for check in checks:
         yield (check.label, wording.bounds(check.bounds), _of_paper(check))
 
 
 def _rows(
-    name: str, paper: Iterable[PrintedCheck], ours: Iterable[TriedCheck]
+    name: str, paper: Iterable[CheckOnPaper], ours: Iterable[CheckOnRuns]
 ) -> Iterator[tuple[str, ...]]:
     """A check a row: what is claimed, what the paper prints, what the runs of a profile gave."""
     yield ("check", "claimed", "paper", f"{name} [95 %]", "p holds", "p fails", "seeds")
@@ -144,20 +144,20 @@ def _rows(
         yield (label, "; here ".join(claimed), "—" if one is None else _of_paper(one), *runs)
 
 
-def _of_paper(check: PrintedCheck) -> str:
+def _of_paper(check: CheckOnPaper) -> str:
     if check.value is None:
         return check.state
     return f"{wording.number_of_any_size(check.value)}, {check.state}"
 
 
-def _of_runs(check: TriedCheck) -> tuple[str, str, str, str]:
+def _of_runs(check: CheckOnRuns) -> tuple[str, str, str, str]:
     ps = (check.p.holds, check.p.fails) if check.p else (None, None)
     holds, fails = ("exact",) * 2 if check.is_exact else map(wording.p_value, ps)
     return wording.effect(check), holds, fails, wording.seeds(check)
 
 
-def _under(checks: tuple[TriedCheck, ...]) -> Iterator[str]:
-    """How quantities were measured, and of which runs."""
+def _under(checks: tuple[CheckOnRuns, ...]) -> Iterator[str]:
+    """Say how quantities were measured, and on which runs."""
     how: dict[str, list[str]] = {}
     for check in checks:
         if check.how:
@@ -172,12 +172,12 @@ def _under(checks: tuple[TriedCheck, ...]) -> Iterator[str]:
         yield "".join(lines)
 
 
-def _text_checks(trial: Trial) -> Iterator[str]:
+def _text_checks(verdicts: Verdicts) -> Iterator[str]:
     yield (
         "Numbers, words and captions of the paper that speak of one thing, and whether they say "
         "the same.\n"
     )
-    for check in trial.text_checks:
+    for check in verdicts.text_checks:
         yield f"### {check.id}: {check.finding}\n"
         quotes = (f"> {quote.text} — *{quote.place}*\n" for quote in (check.one, check.other))
         yield ">\n".join(quotes)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from analysis.claims import wording
 from analysis.claims.explanations import EXPLANATIONS, Explanation
-from analysis.claims.verdicts import AtProfile, Trial
+from analysis.claims.verdicts import AtProfile, Verdicts
 from analysis.measures.quantity import Measurement
 from analysis.measures.scale import SCALE
 from analysis.tables.notes import not_cocos
@@ -18,18 +18,18 @@ SHAPES, PHOTOGRAPHS = LAPTOP.name, PHOTOS.name
 UNWRITTEN = "Not explained yet."
 
 
-def compares(trial: Trial) -> bool:
-    """Whether there are runs at both scales."""
-    return {SHAPES, PHOTOGRAPHS} <= trial.profiles.keys()
+def compares(verdicts: Verdicts) -> bool:
+    """True if there are runs at both scales."""
+    return {SHAPES, PHOTOGRAPHS} <= verdicts.profiles.keys()
 
 
-def markdown(trial: Trial) -> str:
+def markdown(verdicts: Verdicts) -> str:
     """The page. What explains a disagreement is shown only beside the verdicts it was written for.
 
     Raises:
         KeyError: ``compares`` is not so.
     """
-    shapes, photographs = trial.profiles[SHAPES], trial.profiles[PHOTOGRAPHS]
+    shapes, photographs = verdicts.profiles[SHAPES], verdicts.profiles[PHOTOGRAPHS]
     parts = [
         "# Shapes and photographs, beside the paper\n",
         f"- *Shapes*, the {SHAPES} profile: {_data(shapes)}\n"
@@ -47,7 +47,7 @@ def markdown(trial: Trial) -> str:
         "correlation of how far the two are from their means over an object's positives.\n",
         table(_properties(shapes, photographs), ("", "of")),
         "## All claims\n",
-        table(_claims(trial, shapes, photographs), ("claim", "what is tested")),
+        table(_claims(verdicts, shapes, photographs), ("claim", "what is tested")),
     ]
     return "\n".join(parts)
 
@@ -80,21 +80,21 @@ def _number(number: float, digits: int) -> str:
     return f"{round(number, digits) + 0.0:.{digits}f}"
 
 
-def _claims(trial: Trial, *scales: AtProfile) -> Iterator[tuple[str, ...]]:
+def _claims(verdicts: Verdicts, *scales: AtProfile) -> Iterator[tuple[str, ...]]:
     yield ("claim", "what is tested", "paper", "shapes", "", "photographs", "")
-    for claim in trial.claims:
+    for claim in verdicts.claims:
         cells: list[str] = []
         for at in scales:
-            check = at.tried[claim.id].deciding
+            check = at.on_runs[claim.id].deciding
             effect = "" if check is None else wording.effect(check)
-            cells += [at.tried[claim.id].verdict, effect]
-        yield (claim.id, claim.says, trial.printed[claim.id].verdict, *cells)
+            cells += [at.on_runs[claim.id].verdict, effect]
+        yield (claim.id, claim.says, verdicts.on_paper[claim.id].verdict, *cells)
 
 
 def disagree(shapes: AtProfile, photographs: AtProfile) -> list[str]:
     """The claims that both scales tested, with two verdicts."""
     pairs = {
-        id: (found.verdict, photographs.tried[id].verdict) for id, found in shapes.tried.items()
+        id: (found.verdict, photographs.on_runs[id].verdict) for id, found in shapes.on_runs.items()
     }
     return [id for id, (a, b) in pairs.items() if a != b and "untested" not in (a, b)]
 
@@ -104,7 +104,7 @@ def _disagreements(shapes: AtProfile, photographs: AtProfile) -> Iterator[str]:
     if not found:
         yield "On no claim that both tested.\n"
     for id in found:
-        verdicts = shapes.tried[id].verdict, photographs.tried[id].verdict
+        verdicts = shapes.on_runs[id].verdict, photographs.on_runs[id].verdict
         why = EXPLANATIONS.get(id)
         told = UNWRITTEN
         if why is not None and (why.shapes, why.photographs) == verdicts:

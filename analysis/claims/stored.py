@@ -11,9 +11,9 @@ from typing import Any
 from analysis.claims import verdict_on_paper as printed
 from analysis.claims import wording
 from analysis.claims.registration import Registered
-from analysis.claims.verdict_on_paper import Printed, PrintedCheck
-from analysis.claims.verdict_on_runs import Tried, TriedCheck
-from analysis.claims.verdicts import AtProfile, SeedNoise, Trial
+from analysis.claims.verdict_on_paper import CheckOnPaper, VerdictOnPaper
+from analysis.claims.verdict_on_runs import CheckOnRuns, VerdictOnRuns
+from analysis.claims.verdicts import AtProfile, SeedNoise, Verdicts
 from analysis.library import Source
 from analysis.stats.correction import LEVEL, METHOD, SOURCES, P
 from experiments import profiles
@@ -23,7 +23,7 @@ from gfl.records.record import RecordError, read_json
 SCHEMA = 1
 
 
-def as_json(trial: Trial) -> str:
+def as_json(verdicts: Verdicts) -> str:
     """Everything that the verdicts say, with numbers at a stated precision."""
     content = {
         "schema": SCHEMA,
@@ -32,8 +32,8 @@ def as_json(trial: Trial) -> str:
         "level": LEVEL,
         "noise_of_the_paper": printed.TEXT,
         "precision": wording.PRECISION,
-        "profiles": {name: _profile(at) for name, at in trial.profiles.items()},
-        "claims": [_claim(claim, trial) for claim in trial.claims],
+        "profiles": {name: _profile(at) for name, at in verdicts.profiles.items()},
+        "claims": [_claim(claim, verdicts) for claim in verdicts.claims],
         "text_checks": [
             {
                 "id": check.id,
@@ -42,7 +42,7 @@ def as_json(trial: Trial) -> str:
                 "finding": check.finding,
                 "why": check.why,
             }
-            for check in trial.text_checks
+            for check in verdicts.text_checks
         ],
     }
     return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
@@ -69,19 +69,19 @@ def _profile(at: AtProfile) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _claim(claim: Claim, trial: Trial) -> dict[str, Any]:
+def _claim(claim: Claim, verdicts: Verdicts) -> dict[str, Any]:
     return {
         "id": claim.id,
         "says": claim.says,
         "refuted_by": claim.refuted_by,
         "note": claim.note,
         "quotes": [{"text": quote.text, "place": quote.place} for quote in claim.quotes],
-        "printed": _printed(trial.printed[claim.id]),
-        "ours": {name: _tried(at.tried[claim.id]) for name, at in trial.profiles.items()},
+        "printed": _on_paper(verdicts.on_paper[claim.id]),
+        "ours": {name: _on_runs(at.on_runs[claim.id]) for name, at in verdicts.profiles.items()},
     }
 
 
-def _printed(found: Printed) -> dict[str, Any]:
+def _on_paper(found: VerdictOnPaper) -> dict[str, Any]:
     checks = [
         {
             "label": check.label,
@@ -95,7 +95,7 @@ def _printed(found: Printed) -> dict[str, Any]:
     return {"verdict": found.verdict, "where": found.where, "checks": checks}
 
 
-def _tried(found: Tried) -> dict[str, Any]:
+def _on_runs(found: VerdictOnRuns) -> dict[str, Any]:
     deciding = found.deciding
     return {
         "verdict": found.verdict,
@@ -107,7 +107,7 @@ def _tried(found: Tried) -> dict[str, Any]:
     }
 
 
-def _check(check: TriedCheck) -> dict[str, Any]:
+def _check(check: CheckOnRuns) -> dict[str, Any]:
     low, high = check.interval or (None, None)
     return {
         "label": check.label,
@@ -131,7 +131,7 @@ def _rounded(value: float | None, digits: int = wording.DIGITS) -> float | None:
     return round(value, digits) + 0.0  # not -0.0
 
 
-def read(path: Path, source: Source = "results") -> Trial:
+def read(path: Path, source: Source = "results") -> Verdicts:
     """Return the verdicts that ``as_json`` wrote, with numbers in the digits that it keeps.
 
     What no file has is left out: a claim's declared checks, the noise of the paper's own numbers,
@@ -150,15 +150,15 @@ def read(path: Path, source: Source = "results") -> Trial:
         raise RecordError(repr(err)) from err
 
 
-def _trial(content: Mapping[str, Any], source: Source) -> Trial:
+def _trial(content: Mapping[str, Any], source: Source) -> Verdicts:
     claims = content["claims"]
-    printed = {one["id"]: _read_printed(one["printed"]) for one in claims}
+    printed = {one["id"]: _read_on_paper(one["printed"]) for one in claims}
     at = {
         name: _read_profile(name, at, {one["id"]: one["ours"][name] for one in claims})
         for name, at in content["profiles"].items()
     }
     texts = tuple(map(_read_text_check, content["text_checks"]))
-    return Trial(source, tuple(map(_read_claim, claims)), texts, printed, at)
+    return Verdicts(source, tuple(map(_read_claim, claims)), texts, printed, at)
 
 
 def _read_claim(one: Mapping[str, Any]) -> Claim:
@@ -184,29 +184,29 @@ def _read_profile(name: str, at: Mapping[str, Any], ours: Mapping[str, Any]) -> 
     registered = settled and Registered(
         settled["written"], settled["first"], tuple(settled["changed"])
     )
-    tried = {id: _read_tried(found) for id, found in ours.items()}
-    return AtProfile(profiles.get(name), at["records"], noise, tried, registered=registered)
+    on_runs = {id: _read_on_runs(found) for id, found in ours.items()}
+    return AtProfile(profiles.get(name), at["records"], noise, on_runs, registered=registered)
 
 
-def _read_printed(found: Mapping[str, Any]) -> Printed:
+def _read_on_paper(found: Mapping[str, Any]) -> VerdictOnPaper:
     checks = tuple(
-        PrintedCheck(
+        CheckOnPaper(
             one["label"], one["value"], _bounds(one["low"], one["high"]), math.nan, one["state"]
         )
         for one in found["checks"]
     )
-    return Printed(found["verdict"], found["where"], checks)
+    return VerdictOnPaper(found["verdict"], found["where"], checks)
 
 
-def _read_tried(found: Mapping[str, Any]) -> Tried:
+def _read_on_runs(found: Mapping[str, Any]) -> VerdictOnRuns:
     checks = tuple(map(_read_check, found["checks"]))
-    return Tried(
+    return VerdictOnRuns(
         found["verdict"], found["why"], checks, found["p"], found["p_corrected"], found["deciding"]
     )
 
 
-def _read_check(one: Mapping[str, Any]) -> TriedCheck:
-    return TriedCheck(
+def _read_check(one: Mapping[str, Any]) -> CheckOnRuns:
+    return CheckOnRuns(
         label=one["label"],
         bounds=_bounds(*one["bounds"]),
         value=one["value"],
@@ -220,5 +220,5 @@ def _read_check(one: Mapping[str, Any]) -> TriedCheck:
 
 
 def _bounds(low: float | None, high: float | None) -> tuple[float, float]:
-    """What is not bounded was kept as None."""
+    """Return bounds of which None is an infinite end."""
     return -math.inf if low is None else low, math.inf if high is None else high

@@ -44,8 +44,8 @@ _FEW = 4  # checks that are named; of more their number is told
 
 
 @dataclass(frozen=True)
-class PrintedCheck:
-    """What the paper's own numbers say of one check."""
+class CheckOnPaper:
+    """One check on the paper's own numbers."""
 
     label: str
     value: float | None
@@ -56,7 +56,7 @@ class PrintedCheck:
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """What the value may be but for noise."""
+        """The range of the value within noise."""
         if self.value is None:
             return None
         return self.value - self.noise, self.value + self.noise
@@ -66,39 +66,39 @@ class PrintedCheck:
 
 
 @dataclass(frozen=True)
-class Printed:
+class VerdictOnPaper:
     """A claim's verdict on the paper's own numbers; ``where`` it does not hold, or is not known."""
 
     verdict: Verdict
     where: str
-    checks: tuple[PrintedCheck, ...]
+    checks: tuple[CheckOnPaper, ...]
 
 
-def verdict(claim: Claim) -> Printed:
+def verdict(claim: Claim) -> VerdictOnPaper:
     """Return whether the paper's own numbers bear a claim out."""
     shown = [c for c in claim.checks if not (isinstance(c, Measured) and c.runs_only)]
     checks = tuple(of_check(check) for check in shown)
-    return Printed(_verdict({check.state for check in checks}), _where(checks), checks)
+    return VerdictOnPaper(_verdict({check.state for check in checks}), _where(checks), checks)
 
 
-def of_check(check: Check) -> PrintedCheck:
+def of_check(check: Check) -> CheckOnPaper:
     """Return what is printed of a check, and whether that is inside its bounds beyond noise."""
     value, noise = _printed(check)
     if value is None:
-        return PrintedCheck(check.label, None, check.bounds, noise, "not printed")
+        return CheckOnPaper(check.label, None, check.bounds, noise, "not printed")
     if isinstance(check, Identity):
         return _exact(check, value)
     side = _side(value, check.bounds)
     state = _state(side, value, check.bounds, noise)
-    return PrintedCheck(check.label, value, check.bounds, noise, state, side)
+    return CheckOnPaper(check.label, value, check.bounds, noise, state, side)
 
 
-def _exact(check: Identity, value: float) -> PrintedCheck:
-    """What is computed has no noise; a bound counts as inside."""
+def _exact(check: Identity, value: float) -> CheckOnPaper:
+    """Judge what is computed, which has no noise; a bound counts as inside."""
     low, high = check.bounds
     if low <= value <= high:
-        return PrintedCheck(check.label, value, check.bounds, 0.0, "holds", "as claimed")
-    return PrintedCheck(check.label, value, check.bounds, 0.0, "fails", "against")
+        return CheckOnPaper(check.label, value, check.bounds, 0.0, "holds", "as claimed")
+    return CheckOnPaper(check.label, value, check.bounds, 0.0, "fails", "against")
 
 
 def noise_of(contrast: Contrast) -> float:
@@ -150,7 +150,7 @@ def _verdict(states: set[State]) -> Verdict:
     return "does not hold" if "fails" in states else "not decidable"
 
 
-def _where(checks: Sequence[PrintedCheck]) -> str:
+def _where(checks: Sequence[CheckOnPaper]) -> str:
     """``fails: A -0.9; within noise: B +0.2 (as claimed); not printed: C``, but not what holds."""
     if all(check.state == "not printed" for check in checks):
         return "no number of it is printed"

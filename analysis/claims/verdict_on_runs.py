@@ -29,8 +29,8 @@ SPEED = (
 
 
 @dataclass(frozen=True)
-class TriedCheck:
-    """What the runs of a profile say of one check."""
+class CheckOnRuns:
+    """One check on the runs of a profile."""
 
     label: str
     bounds: Bounds  # between which the claim has it at this profile
@@ -62,18 +62,18 @@ class TriedCheck:
 
 
 @dataclass(frozen=True)
-class Tried:
+class VerdictOnRuns:
     """A claim's verdict on the runs of a profile."""
 
     verdict: Verdict
     why: str
-    checks: tuple[TriedCheck, ...]
+    checks: tuple[CheckOnRuns, ...]
     p: float | None = None  # None: nothing was tested
     p_corrected: float | None = None  # for all the claims tested at the profile
     decided_by: int | None = None  # of the checks, where it is kept; p-values are kept rounded
 
     @property
-    def deciding(self) -> TriedCheck | None:
+    def deciding(self) -> CheckOnRuns | None:
         """The check that the verdict hangs on: the least sure, or that which fails.
 
         None of what is untested.
@@ -95,19 +95,21 @@ class Tried:
         return bool(self.checks) and all(c.is_exact and not c.runs for c in self.checks)
 
 
-def try_all(claims: Sequence[Claim], evidence: Evidence, tell: Tell = quiet) -> dict[str, Tried]:
+def judge_all(
+    claims: Sequence[Claim], evidence: Evidence, tell: Tell = quiet
+) -> dict[str, VerdictOnRuns]:
     """Return every claim's verdict at a profile, by its id."""
-    checks: dict[str, tuple[TriedCheck, ...]] = {}
+    checks: dict[str, tuple[CheckOnRuns, ...]] = {}
     for done, claim in enumerate(claims, 1):
-        checks[claim.id] = tuple(try_check(check, evidence) for check in _ours(claim))
+        checks[claim.id] = tuple(judge_check(check, evidence) for check in _ours(claim))
         if done % 10 == 0:
             tell(f"{evidence.profile.name}: {done} of {len(claims)} claims")
-    return verdicts(checks, {c.id: c.blind.get(evidence.profile.name, "") for c in claims})
+    return decide(checks, {c.id: c.blind.get(evidence.profile.name, "") for c in claims})
 
 
-def try_check(check: Check, evidence: Evidence) -> TriedCheck:
+def judge_check(check: Check, evidence: Evidence) -> CheckOnRuns:
     """Return what the runs say of a check, or why they say nothing."""
-    empty = TriedCheck(check.label, bounds_at(check, evidence.profile.name))
+    empty = CheckOnRuns(check.label, bounds_at(check, evidence.profile.name))
     try:
         if isinstance(check, Contrast):
             return _contrasted(check, empty, evidence)
@@ -131,9 +133,9 @@ def bounds_at(check: Check, profile: str) -> Bounds:
     return check.at.get(profile, check.elsewhere or check.bounds)
 
 
-def verdicts(
-    checks: Mapping[str, tuple[TriedCheck, ...]], blind: Mapping[str, str]
-) -> dict[str, Tried]:
+def decide(
+    checks: Mapping[str, tuple[CheckOnRuns, ...]], blind: Mapping[str, str]
+) -> dict[str, VerdictOnRuns]:
     """Return the claims' verdicts of their checks, corrected for how many are tested.
 
     ``blind`` has the reason of those that a profile's data cannot show either way.
@@ -151,15 +153,15 @@ def verdicts(
     }
 
 
-def _refuted_outright(checks: Sequence[TriedCheck]) -> bool:
+def _refuted_outright(checks: Sequence[CheckOnRuns]) -> bool:
     return any(check.is_exact and not check.is_inside for check in checks)
 
 
 def _verdict(
-    checks: tuple[TriedCheck, ...], blind: str, p: P | None, corrected: float | None
-) -> Tried:
+    checks: tuple[CheckOnRuns, ...], blind: str, p: P | None, corrected: float | None
+) -> VerdictOnRuns:
     if blind:
-        return Tried("untested", blind, checks)
+        return VerdictOnRuns("untested", blind, checks)
     lacking = [check for check in checks if check.missing]
     if p is None or corrected is None:
         return _untested_or_exact(checks, lacking)
@@ -169,19 +171,21 @@ def _verdict(
     why = _WHY[found](checks)
     if lacking and found == "refuted":
         why += f"; not tested: {_labels(lacking)}"
-    return Tried(found, why, checks, correction.two_sided(p), corrected)
+    return VerdictOnRuns(found, why, checks, correction.two_sided(p), corrected)
 
 
-def _untested_or_exact(checks: tuple[TriedCheck, ...], lacking: Sequence[TriedCheck]) -> Tried:
+def _untested_or_exact(
+    checks: tuple[CheckOnRuns, ...], lacking: Sequence[CheckOnRuns]
+) -> VerdictOnRuns:
     if _refuted_outright(checks):
         wrong = next(check for check in checks if check.is_exact and not check.is_inside)
-        return Tried("refuted", f"{wrong.label}: {wrong.value:g}, which is exact", checks)
+        return VerdictOnRuns("refuted", f"{wrong.label}: {wrong.value:g}, which is exact", checks)
     if lacking or not checks:
-        return Tried("untested", _why_untested(checks), checks)
-    return Tried("supported", "exact: nothing is estimated", checks)
+        return VerdictOnRuns("untested", _why_untested(checks), checks)
+    return VerdictOnRuns("supported", "exact: nothing is estimated", checks)
 
 
-def _why_supported(checks: Sequence[TriedCheck]) -> str:
+def _why_supported(checks: Sequence[CheckOnRuns]) -> str:
     tested = [check for check in checks if check.p]
     if len(tested) == 1:
         return f"{tested[0].label} is clearly within the claim's bounds{_pooled(tested)}"
@@ -189,20 +193,20 @@ def _why_supported(checks: Sequence[TriedCheck]) -> str:
     return f"all {len(checks)} checks hold; the least sure is {weakest.label}{_pooled(tested)}"
 
 
-def _why_refuted(checks: Sequence[TriedCheck]) -> str:
+def _why_refuted(checks: Sequence[CheckOnRuns]) -> str:
     worst = min((c for c in checks if c.p), key=lambda c: c.p.fails if c.p else 1.0)
     return f"{worst.label} is clearly outside the claim's bounds{_pooled([worst])}"
 
 
-def _pooled(deciding: Sequence[TriedCheck]) -> str:
+def _pooled(deciding: Sequence[CheckOnRuns]) -> str:
     """Say so where a single seed decides: its noise is other rows'."""
     if any(len(check.seeds) == 1 for check in deciding):
         return "; rests on one seed, whose noise is taken from the rows that have several"
     return ""
 
 
-def _why_noise(checks: Sequence[TriedCheck]) -> str:
-    """How the checks stand one by one, before any correction."""
+def _why_noise(checks: Sequence[CheckOnRuns]) -> str:
+    """Count the checks inside and outside their bounds, each alone, before any correction."""
     tested = [(check, check.p) for check in checks if check.p]
     holds = sum(p.holds <= correction.LEVEL for _, p in tested)
     fails = sum(p.fails <= correction.LEVEL for _, p in tested)
@@ -216,11 +220,11 @@ def _why_noise(checks: Sequence[TriedCheck]) -> str:
     )
 
 
-def _why_untested(checks: Sequence[TriedCheck]) -> str:
+def _why_untested(checks: Sequence[CheckOnRuns]) -> str:
     """The reasons, each once, with the checks that it is true of."""
     if not checks:
         return "nothing that is measured here would show it"
-    reasons: dict[str, list[TriedCheck]] = defaultdict(list)
+    reasons: dict[str, list[CheckOnRuns]] = defaultdict(list)
     for check in checks:
         if check.missing:
             reasons[check.missing].append(check)
@@ -237,7 +241,7 @@ _WHY = {
 }
 
 
-def _labels(checks: Iterable[TriedCheck]) -> str:
+def _labels(checks: Iterable[CheckOnRuns]) -> str:
     return ", ".join(check.label for check in checks)
 
 
@@ -245,7 +249,7 @@ class _Untestable(UserError):  # noqa: N818  not a fault of the code
     """A check that no runs of this profile can show."""
 
 
-def _contrasted(check: Contrast, empty: TriedCheck, evidence: Evidence) -> TriedCheck:
+def _contrasted(check: Contrast, empty: CheckOnRuns, evidence: Evidence) -> CheckOnRuns:
     factors = _factors(check, evidence)
     metrics = {metric for _, metric in factors}
     needed = list(dict.fromkeys(experiment for experiment, _ in factors))
@@ -293,7 +297,7 @@ def _factors(check: Contrast, evidence: Evidence) -> dict[tuple[Experiment, str]
     return kept
 
 
-def _measured(check: Measured, empty: TriedCheck, evidence: Evidence) -> TriedCheck:
+def _measured(check: Measured, empty: CheckOnRuns, evidence: Evidence) -> CheckOnRuns:
     found = measure(find(check.quantity), evidence)
     tested = None if found.lacking else found.tested
     return replace(

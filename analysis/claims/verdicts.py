@@ -1,4 +1,4 @@
-"""All claims of the paper on trial: by its printed numbers, and by the runs of every profile."""
+"""The verdicts on all claims: by the paper's numbers, and by the runs of every profile."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from analysis.claims import registration
 from analysis.claims.registration import Registered
-from analysis.claims.verdict_on_paper import Printed, verdict
-from analysis.claims.verdict_on_runs import Tried, try_all
+from analysis.claims.verdict_on_paper import VerdictOnPaper, verdict
+from analysis.claims.verdict_on_runs import VerdictOnRuns, judge_all
 from analysis.library import Library, Source
 from analysis.measures.evidence import Evidence, by_seed, gather
 from analysis.measures.kept import measure
@@ -28,7 +28,7 @@ SHOWN_NOISE = ("AP", "AP50", "AP75", "APS", "APM", "APL")  # the figures that ta
 
 @dataclass(frozen=True)
 class SeedNoise:
-    """How far a figure spreads over seeds, pooled over the rows that have several."""
+    """The standard deviation of a metric over seeds, pooled over the rows that have several."""
 
     spread: float
     freedom: int
@@ -43,29 +43,29 @@ class AtProfile:
     profile: Profile
     records: Mapping[str, str]  # SHA-256 of every record, by the run's id
     noise: Mapping[str, SeedNoise]  # by metric
-    tried: Mapping[str, Tried]  # by claim
+    on_runs: Mapping[str, VerdictOnRuns]  # by claim
     scale: Mapping[str, Measurement] = field(default_factory=dict)  # what SCALE has, where it could
     registered: Registered | None = None
 
     @property
     def tested(self) -> int:
-        """How many claims share the correction."""
-        return sum(found.p is not None for found in self.tried.values())
+        """The number of claims that share the correction."""
+        return sum(found.p is not None for found in self.on_runs.values())
 
 
 @dataclass(frozen=True)
-class Trial:
+class Verdicts:
     """Every claim with its verdicts."""
 
     source: Source
     claims: tuple[Claim, ...]
     text_checks: tuple[TextCheck, ...]
-    printed: Mapping[str, Printed]  # by claim
+    on_paper: Mapping[str, VerdictOnPaper]  # by claim
     profiles: Mapping[str, AtProfile]
 
 
-def trial(store: Store, source: Source = "results", tell: Tell = quiet) -> Trial:
-    """Try every claim on the paper's own numbers, and on the runs of every profile that has some.
+def judge(store: Store, source: Source = "results", tell: Tell = quiet) -> Verdicts:
+    """Judge every claim by the paper's own numbers, and by the runs of every profile that has some.
 
     Raises:
         UserError: a run's predictions are damaged.
@@ -80,7 +80,7 @@ def trial(store: Store, source: Source = "results", tell: Tell = quiet) -> Trial
         evidence = gather(library, profile, tell)
         if evidence.records:
             found[profile.name] = _at(evidence, store, claims, tell)
-    return Trial(source, claims, tuple(TEXT_CHECKS), printed, found)
+    return Verdicts(source, claims, tuple(TEXT_CHECKS), printed, found)
 
 
 def _at(evidence: Evidence, store: Store, claims: tuple[Claim, ...], tell: Tell) -> AtProfile:
@@ -89,13 +89,13 @@ def _at(evidence: Evidence, store: Store, claims: tuple[Claim, ...], tell: Tell)
         for runs in evidence.records.values()
         for record in runs.values()
     }
-    tried = try_all(claims, evidence, tell)
+    on_runs = judge_all(claims, evidence, tell)
     profile, noise = evidence.profile, _noise(evidence)
     settled = registration.read(store, profile.name)
     records = [record for runs in evidence.records.values() for record in runs.values()]
     registered = settled and registration.beside(settled, profile, records)
     checksums = dict(sorted(checksums.items()))
-    return AtProfile(profile, checksums, noise, tried, _scale(evidence), registered)
+    return AtProfile(profile, checksums, noise, on_runs, _scale(evidence), registered)
 
 
 def _scale(evidence: Evidence) -> dict[str, Measurement]:
@@ -108,7 +108,7 @@ def _scale(evidence: Evidence) -> dict[str, Measurement]:
 
 
 def _checksum(store: Store, evidence: Evidence, id: str) -> str:
-    """What a record says of its own content, which was checked when it was read."""
+    """Return a record's own checksum, which was verified when it was read."""
     name = evidence.profile.name
     reference = evidence.library.source == "results"
     path = store.reference_path(name, id) if reference else store.run_dir(name, id) / "record.json"

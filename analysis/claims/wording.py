@@ -1,4 +1,4 @@
-"""How verdicts and their numbers are written, the same on the terminal and in the file."""
+"""Wording of verdicts and their numbers, the same on the terminal and in the file."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import math
 from collections import Counter
 from collections.abc import Iterable
 
-from analysis.claims.verdict_on_runs import TriedCheck
-from analysis.claims.verdicts import AtProfile, Trial
+from analysis.claims.verdict_on_runs import CheckOnRuns
+from analysis.claims.verdicts import AtProfile, Verdicts
 from analysis.stats.correction import LEVEL, METHOD, Bounds, Verdict
 
 PRINTED: tuple[str, ...] = ("holds", "holds in part", "does not hold", "not decidable")
@@ -67,7 +67,7 @@ def _plain(value: float) -> str:
     return f"{value:.6g}"
 
 
-def effect(check: TriedCheck) -> str:
+def effect(check: CheckOnRuns) -> str:
     """``+0.83 [+0.31, +1.35]``, the value with its interval, or the value of an identity."""
     if check.value is None:
         return "—"
@@ -82,7 +82,7 @@ def effect(check: TriedCheck) -> str:
 
 
 def form(label: str, measured: bool) -> tuple[int, bool]:
-    """How many decimals a check's number has, and whether its sign is shown.
+    """Return the number of decimals of a check's number, and whether its sign is shown.
 
     What is measured in a run, a correlation or a share, is small, and has a sign to show only if
     it is a difference of two.
@@ -90,7 +90,7 @@ def form(label: str, measured: bool) -> tuple[int, bool]:
     return (3, " − " in label) if measured else (2, True)
 
 
-def seeds(check: TriedCheck) -> str:
+def seeds(check: CheckOnRuns) -> str:
     """``0 1 2``."""
     return " ".join(map(str, check.seeds)) or "—"
 
@@ -101,15 +101,15 @@ def counts(verdicts: Iterable[str], order: Iterable[str]) -> str:
     return ", ".join(f"{found[verdict]} {verdict}" for verdict in order)
 
 
-def summary(trial: Trial) -> list[str]:
+def summary(verdicts: Verdicts) -> list[str]:
     """The counts, a line each: the paper's own numbers, then every profile's runs."""
-    paper = counts((found.verdict for found in trial.printed.values()), PRINTED)
-    lines = [f"{len(trial.claims)} claims. By the paper's own numbers: {paper}."]
-    for name, at in trial.profiles.items():
-        ours = counts((found.verdict for found in at.tried.values()), OURS)
+    paper = counts((found.verdict for found in verdicts.on_paper.values()), PRINTED)
+    lines = [f"{len(verdicts.claims)} claims. By the paper's own numbers: {paper}."]
+    for name, at in verdicts.profiles.items():
+        ours = counts((found.verdict for found in at.on_runs.values()), OURS)
         lines.append(f"By the runs of the {name} profile: {ours}.")
-    findings = counts((c.finding for c in trial.text_checks), ("agree", "disagree", "unclear"))
-    lines.append(f"{len(trial.text_checks)} checks of the text against itself: {findings}.")
+    findings = counts((c.finding for c in verdicts.text_checks), ("agree", "disagree", "unclear"))
+    lines.append(f"{len(verdicts.text_checks)} checks of the text against itself: {findings}.")
     return lines
 
 
@@ -119,7 +119,7 @@ def method(at: AtProfile) -> str:
 
 
 def registered(at: AtProfile) -> str:
-    """Whether the claims' readings came before the runs, and which of them changed since."""
+    """Say whether the claims' readings came before the runs, and which have changed since."""
     name, found = at.profile.name, at.registered
     if found is None:
         return f"The readings at {name} were not registered before its runs."
@@ -132,7 +132,7 @@ def registered(at: AtProfile) -> str:
 
 
 def of_seeds(at: AtProfile) -> str:
-    """Where the noise of seeds is from."""
+    """Describe the noise of seeds and its source."""
     if not at.noise:
         return "No row has runs of several seeds: intervals are of the images alone."
     some = next(iter(at.noise.values()))

@@ -66,7 +66,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Repair:
-    """How much less the errors of each kind cost in one run than in another, by kind and IoU."""
+    """The difference between two runs in the cost of each kind of error, by kind and IoU."""
 
     name: str
     ours: Experiment
@@ -94,7 +94,7 @@ class Report:
     without: tuple[str, ...]
 
     def repairs(self) -> Iterator[Repair]:
-        """What the pairs of ``REPAIRS`` differ in, seed by seed."""
+        """Compare the pairs of ``REPAIRS``, seed by seed."""
         by = {line.experiment: line for line in self.lines}
         for name, ours, base in REPAIRS:
             if ours not in by or base not in by:

@@ -13,7 +13,7 @@ from analysis.stats import uncertainty
 from analysis.stats.uncertainty import Estimate, Figure
 from analysis.tables.notes import NOT_PAPERS, not_cocos
 from analysis.tables.render import numbers
-from analysis.text import signed
+from analysis.text import mean, signed
 from experiments.matrix import check_writable
 from experiments.tables.declare import EXTRA
 from gfl import escape
@@ -171,8 +171,7 @@ def _repaired(report: Report) -> Iterator[str]:
 def _text(figure: Figure | None, digits: int) -> str:
     if figure is None or math.isnan(figure.mean):
         return NONE
-    spread = "" if figure.spread is None else f"±{figure.spread:.{digits}f}"
-    return f"{figure.mean:z.{digits}f}{spread}"
+    return mean(figure.mean, figure.spread, digits)
 
 
 def _difference(found: Estimate | None) -> str:

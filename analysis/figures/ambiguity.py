@@ -58,7 +58,7 @@ def distances(frames: dict[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 def by_gap(frames: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """How wide a learned distribution is and how often it has two peaks, by the modes' gap.
+    """Tabulate width and two-peakedness of learned distributions by the gap of the modes.
 
     Besides the gaps there are two groups: sharp sides, and all sides with two modes.
     """

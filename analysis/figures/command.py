@@ -64,15 +64,15 @@ def draw_from(names: str, profile: Profile, library: Library, folder: Path, mark
     code, wanted = 0, parts(names)
     for figure in wanted:
         try:
-            plate = figure.plate(library, profile)
+            drawn = figure.drawn(library, profile)
         except UserError as err:
             if len(wanted) == 1:
                 raise
             code = code if isinstance(err, NotInData) else 2
             lacking.append(f"figure {figure.name} is not drawn: {err}")
         else:
-            _write(figure, plate, folder, mark)
-            if figure.is_sketch(profile) and plate.photographed is None:
+            _write(figure, drawn, folder, mark)
+            if figure.is_sketch(profile) and drawn.photographed is None:
                 sketches.append(figure.name)
     if sketches:
         say(_without_images(sketches, profile))
@@ -107,6 +107,6 @@ def draw_annotations(
     return 0
 
 
-def _write(figure: FigureOf, plate: DrawnFigure, folder: Path, mark: str) -> None:
-    paths = plate.save(folder, f"fig{figure.name}{mark}")
+def _write(figure: FigureOf, drawn: DrawnFigure, folder: Path, mark: str) -> None:
+    paths = drawn.save(folder, f"fig{figure.name}{mark}")
     say(f"figure {figure.name}:", ", ".join(map(str, paths)))

@@ -35,7 +35,7 @@ class Output:
 
 
 def outputs(experiment: Experiment) -> tuple[Output, ...]:
-    """What the head of an experiment predicts: class, quality where it has a branch, box."""
+    """List the outputs of an experiment's head: class, quality where it has a branch, box."""
     usage = USAGES[experiment.quality]
     measure = QUALITY_NAMES.get(usage.label or "", "")
     joint = usage.use == "joint"
@@ -53,13 +53,13 @@ def outputs(experiment: Experiment) -> tuple[Output, ...]:
 
 
 def score(experiment: Experiment) -> str:
-    """What NMS ranks by: the factors whose product it is."""
+    """Return the score that NMS ranks by, as a product of factors."""
     found = outputs(experiment)
     return " × ".join(output.name for output in found if output.name != "box")
 
 
 def box_weight(experiment: Experiment) -> str:
-    """What the box loss of a positive is weighted by; nothing, where it is not."""
+    """Return the weight of a positive's box loss; empty where it has none."""
     usage = USAGES[experiment.quality]
     measure = QUALITY_NAMES.get(usage.label or "", "")
     return {"one": "", "label": measure, "score": "predicted score"}[usage.box_weight]
@@ -159,7 +159,7 @@ class Sketch:
         self.arrow(before[-1], last, colour, "-|>" if tip else "-")
 
     def dot(self, at: Point, colour: str = style.INK) -> None:
-        """Where a line is tapped."""
+        """Draw a dot where a line is tapped."""
         self.axes.plot(*at, marker="o", ms=2.6, color=colour, zorder=2)
 
     def bars(self, at: Point, size: Point, heights: Sequence[float], colour: str) -> None:

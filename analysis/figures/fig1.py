@@ -66,7 +66,7 @@ def _row(sketch: Sketch, bottom: float, experiment: Experiment) -> None:
 
 
 def _label(sketch: Sketch, at: Point, output: Output, colour: str) -> None:
-    """What an output is trained towards: a vector over the classes, or one number."""
+    """Draw the label of an output: a vector over the classes, or one number."""
     x, y = at
     if output.channels == "C":
         heights = ONE_HOT if output.name == "class" else SOFT

@@ -119,7 +119,7 @@ def _patches(
 
 
 def _patch(axes: Axes, image: np.ndarray, row: dict[str, float]) -> None:
-    """What surrounds a predicted box, with its scores under it."""
+    """Draw the surroundings of a predicted box, with its scores under it."""
     x, y = (row["x1"] + row["x2"]) / 2, (row["y1"] + row["y2"]) / 2
     longest = max(row["x2"] - row["x1"], row["y2"] - row["y1"])
     half = max(longest * (1 + 2 * MARGIN), LEAST_WINDOW) / 2

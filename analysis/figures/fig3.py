@@ -148,7 +148,7 @@ def numbers(found: Best, i: int, rule: str) -> pd.DataFrame:
 
 
 def _places(found: Best, i: int, side: int) -> np.ndarray:
-    """Where the bins of a side's distribution are, px of the image."""
+    """Return the places of the bins of a side's distribution, px of the image."""
     assert found.p is not None
     assert found.delta is not None
     origin = found.frame[("x", "y")[side % 2]].iloc[i]

@@ -101,13 +101,13 @@ def fig5b(library: Library, profile: Profile) -> DrawnFigure:
 
 
 def above(targets: np.ndarray, ns: Sequence[int]) -> pd.DataFrame:
-    """How many of the targets lie above each n, strides."""
+    """Count the targets above each n, strides."""
     counts = [int((targets > n).sum()) for n in ns]
     return _rows("above n", ns, [math.inf] * len(ns), counts, targets.size)
 
 
 def histogram(targets: np.ndarray) -> pd.DataFrame:
-    """How many of the targets lie in each bin of a quarter stride."""
+    """Count the targets in each bin of a quarter stride."""
     edges = np.arange(0, math.ceil(max(targets.max(), *NS)) + 1 + BIN, BIN)
     counts = np.histogram(targets, edges)[0]
     return _rows("histogram", edges[:-1], edges[1:], counts, targets.size)
@@ -135,23 +135,23 @@ def fig5c(library: Library, profile: Profile) -> DrawnFigure:
         evaluated = library.evaluated(GFL, profile)
         assert evaluated is not None  # whoever has no ground truth has what was known of it
         found = positives.of_stored(frame, evaluated.objects)
-        return _plate5c(found, f"photographs of profile {profile.name}, validation", (run,))
+        return _distances(found, f"photographs of profile {profile.name}, validation", (run,))
     if profile.dataset is None:
         raise UserError(
             f"figure 5c at profile {profile.name} needs COCO's boxes: add "
             "--annotations <COCO>/annotations/instances_train2017.json"
         )
     found = positives.of_ground_truth(library.ground_truth(profile), profile)
-    return _plate5c(found, f"embedded data of profile {profile.name}, validation")
+    return _distances(found, f"embedded data of profile {profile.name}, validation")
 
 
 @fig5c.on_annotations
 def _fig5c(files: Sequence[Path]) -> DrawnFigure:
     found = positives.of_annotations(files, profiles.COCO)
-    return _plate5c(found, ", ".join(escape.matplotlib(path.name) for path in files))
+    return _distances(found, ", ".join(escape.matplotlib(path.name) for path in files))
 
 
-def _plate5c(found: Positives, source: str, runs: tuple[str, ...] = ()) -> DrawnFigure:
+def _distances(found: Positives, source: str, runs: tuple[str, ...] = ()) -> DrawnFigure:
     flat = found.targets.ravel()
     bars, shares = histogram(flat), above(flat, NS)
     page = style.canvas(height=2.8)

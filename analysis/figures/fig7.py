@@ -227,7 +227,7 @@ def _own(axes: Axes, rows: pd.DataFrame, machine: str, profile: Profile) -> None
 
 
 def _legend() -> list[Line2D]:
-    """What the shapes of the paper's points mean."""
+    """Explain the shapes of the paper's points."""
 
     def point(mark: str, label: str, face: str = OTHERS) -> Line2D:
         return Line2D([], [], marker=mark, ls="", mfc=face, mec=OTHERS, label=label)

@@ -56,7 +56,7 @@ def fig9(library: Library, profile: Profile) -> DrawnFigure:
     if profile.dataset is None:
         note += f"; {PAPERS}, .84 and .14 of IoU"
     found = [(look, values.to_numpy(float)) for look, values in labels]
-    return _plate(found, note, (library.id(GFL, profile),))
+    return _labels(found, note, (library.id(GFL, profile),))
 
 
 @fig9.on_annotations
@@ -70,10 +70,10 @@ def _fig9(files: Sequence[Path]) -> DrawnFigure:
         f"{len(found.centerness):,} positives under ATSS; no IoU without a model. "
         f"{PAPERS[0].upper()}{PAPERS[1:]}"
     )
-    return _plate([(style.CENTERNESS, found.centerness)], note)
+    return _labels([(style.CENTERNESS, found.centerness)], note)
 
 
-def _plate(
+def _labels(
     labels: Sequence[tuple[Look, np.ndarray]], note: str, runs: tuple[str, ...] = ()
 ) -> DrawnFigure:
     page = style.canvas(height=2.4)

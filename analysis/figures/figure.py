@@ -1,4 +1,4 @@
-"""What a figure is: a function of records, the numbers it plots, the runs it used, its files."""
+"""Figures as functions of records, with the numbers they plot, their runs and their files."""
 
 from __future__ import annotations
 
@@ -127,15 +127,15 @@ class FigureOf:
     draw_files: DrawFiles | None = field(default=None, repr=False)
 
     def caption_at(self, profile: Profile) -> str:
-        """What the published figure shows at a profile."""
+        """Return the caption of the published figure at a profile."""
         return self.caption if profile.dataset is not None else self.elsewhere or self.caption
 
     def is_sketch(self, profile: Profile) -> bool:
-        """Whether it is published without the images that it shows: they are not ours."""
+        """True if it is published without the images that it shows: they are not ours."""
         return self.on_images and profile.dataset is None
 
     def obstacle(self, profile: Profile) -> str:
-        """Why no run of a profile can give the figure; empty where one can."""
+        """Return why no run of a profile can give the figure; empty where one can."""
         if not self.needs or profile.dataset is not None:
             return ""
         return f"it needs {self.needs}, which embedded data alone have"
@@ -146,9 +146,9 @@ class FigureOf:
         Raises:
             UserError: records are missing; names which, and the command that makes them.
         """
-        return self.plate(library, profile).figure
+        return self.drawn(library, profile).figure
 
-    def plate(self, library: Library, profile: Profile) -> DrawnFigure:
+    def drawn(self, library: Library, profile: Profile) -> DrawnFigure:
         """Return the figure with its numbers and its runs.
 
         Raises:

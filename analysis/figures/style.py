@@ -1,4 +1,4 @@
-"""How every figure looks: one place for sizes, type, and the colour of a method.
+"""The style of every figure: sizes, type, and the colour of each method.
 
 A figure is drawn at its final size, so that a point here is a point on the page. Type is DejaVu
 Sans, which comes with matplotlib: the same letters on every machine. Colours are in the spirit of
@@ -30,7 +30,7 @@ TRUTH, PREDICTION = "#FFFFFF", "#3DDC84"  # boxes on images; outline them in ink
 
 @dataclass(frozen=True)
 class Look:
-    """What stands for a method in every figure."""
+    """The look of a method in every figure."""
 
     label: str
     colour: str

@@ -30,7 +30,7 @@ class Best:
 
     @property
     def has_truth(self) -> bool:
-        """Whether it is known where the sides may lie, and not only their labels."""
+        """True if the distributions of the sides are known, and not only their labels."""
         return f"distribution_{SIDES[0]}" in self.frame
 
     @property
@@ -40,17 +40,17 @@ class Best:
 
     @property
     def gap_px(self) -> np.ndarray:
-        """How far apart the two right answers are; NaN where there is one."""
+        """The distance between a side's two modes, px; NaN where it has one."""
         return np.array([[gap(d) for d in row] for row in self._labels()])
 
     @property
     def truth(self) -> Atoms:
-        """Where the labels may lie, in px of the image; rows are objects times sides."""
+        """The known distributions of the sides, px of the image; rows are objects times sides."""
         return Atoms.of([truth(d) for row in self._labels() for d in row])
 
     @property
     def learned(self) -> Atoms:
-        """Where the sides are predicted to lie, in px of the image; rows as ``truth``'s."""
+        """The predicted distributions of the sides, px of the image; rows as ``truth``'s."""
         if self.p is not None and self.n is not None and self.delta is not None:
             bins = np.broadcast_to(np.arange(self.n + 1) * self.delta, self.p.shape)
             return self._placed(Atoms(bins.reshape(-1, self.n + 1), self.p.reshape(-1, self.n + 1)))

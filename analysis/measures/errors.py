@@ -18,7 +18,7 @@ HOW = "AP50 without the errors of that kind less AP50, as TIDE has it (analysis.
 
 
 def lost_to(kind: str) -> OfRun:
-    """What AP50 gains by the oracle of a kind of errors."""
+    """Return the measure of what AP50 gains by the oracle of a kind of errors."""
 
     def lost(evidence: Evidence, experiment: Experiment, seed: int) -> Replicated:
         judged = evidence.library.errors(experiment, evidence.profile, seed, FOREGROUND)
@@ -31,7 +31,7 @@ def lost_to(kind: str) -> OfRun:
 
 
 def matches_of(judged: Sorted, images: np.ndarray, without: str | None) -> Matches:
-    """What an oracle leaves, as matches of which nothing but AP50 can be read."""
+    """Return the detections that an oracle leaves, as matches from which only AP50 can be read."""
     keep, true, category, objects = after(judged, without)
     categories = np.unique(judged.objects.category)
     counts = np.zeros((len(AREAS), len(images), len(categories)), dtype=np.int32)

@@ -1,4 +1,4 @@
-"""What the runs of a profile give the claims: records, and each run's figures with replicates."""
+"""The runs of a profile, for measures and claims: records, and metrics with their replicates."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def measure(quantity: Quantity, evidence: Evidence) -> Measurement:
 
 
 def _inputs(quantity: Quantity, evidence: Evidence) -> list[Any]:
-    """What decides a measurement beside code: the data, what its runs predicted, and its own."""
+    """Return what a measurement depends on besides code: data, predictions and its own inputs."""
     runs = [
         _predictions(evidence, experiment, seed)
         for experiment in quantity.experiments

@@ -1,4 +1,4 @@
-"""What boxes alone say of training: the positives under ATSS, their targets and centerness.
+"""Training targets from boxes alone: the positives under ATSS, their distances and centerness.
 
 No image is read and no model needed. On a COCO annotation file the images have the sizes that it
 tells, resized as the coco profile resizes them, with that profile's strides. Of data that are not
@@ -113,7 +113,7 @@ def _coco(path: Path, profile: Profile) -> Iterator[Boxes]:
 
 
 def _is_trained_on(annotation: Mapping[str, Any], image: Mapping[str, Any]) -> bool:
-    """Whether mmdet's CocoDataset takes the annotation for an object: ``parse_data_info`` there."""
+    """True if mmdet's CocoDataset takes the annotation for an object: ``parse_data_info`` there."""
     x, y, w, h = annotation["bbox"]
     inside_w = min(x + w, image["width"]) - max(x, 0)
     inside_h = min(y + h, image["height"]) - max(y, 0)

@@ -1,4 +1,4 @@
-"""How a quantity is declared and measured: a value, its replicates over images, its runs.
+"""Declaration and measurement of a quantity: a value, its replicates over images, its runs.
 
 A quantity is declared by a decorator on the function that measures it: ``quantity`` on one that
 measures a single run, ``custom_quantity`` on one that combines runs in a way of its own.

@@ -86,7 +86,7 @@ def _property(
     over: str,
     seeds: Seeds = located,
 ) -> Property:
-    """What is measured on the runs of an experiment."""
+    """Return a property that is measured on the runs of an experiment."""
     measure = single(of, of_run, over, seeds)
     return Property(name, label, digits, Quantity(f"scale-{name}", label, (of,), measure, __name__))
 

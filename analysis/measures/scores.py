@@ -64,7 +64,7 @@ def _promoted(evidence: Evidence) -> Measurement:
 
 
 def overtakes(frame: pd.DataFrame) -> np.ndarray:
-    """Which stored background a positive of its image beats by class score and not by score.
+    """Mark the stored background that overtakes a positive of its image on the way to NMS.
 
     Both are of one category and get to NMS, which ranks within a category.
     """

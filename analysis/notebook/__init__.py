@@ -1,4 +1,4 @@
-"""What only the notebooks call: figures and pictures as they show them, sliders, equations.
+"""Functions that only the notebooks call: figures and pictures, sliders, equations.
 
 Imports ``analysis.figures``.
 """

@@ -1,4 +1,4 @@
-"""What the notebooks call: the records to read, and figures as a notebook shows them."""
+"""Display in notebooks: the records to read, and figures as a notebook shows them."""
 
 from __future__ import annotations
 
@@ -66,11 +66,11 @@ def show(name: str, library: Library, profile: Profile) -> Shown:
         raise UserError(f"unknown figure {name!r}{did_you_mean(name, FIGURES)}")
     title = f"Figure {name}" if name[0].isdigit() else name.capitalize()
     try:
-        plate = figure.plate(library, profile)
+        drawn = figure.drawn(library, profile)
     except (MissingRuns, NotInData) as reason:
         return Shown(f"**{title}** is not drawn: {reason}", None, None)
     caption = figure.caption_at(profile)
-    return Shown(f"**{title}.** {caption}", png(plate.figure), plate.numbers)
+    return Shown(f"**{title}.** {caption}", png(drawn.figure), drawn.numbers)
 
 
 def picture(figure: Figure | None) -> Image | Markdown:

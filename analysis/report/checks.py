@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from analysis.claims import wording
-from analysis.claims.verdict_on_paper import PrintedCheck
-from analysis.claims.verdict_on_runs import TriedCheck
+from analysis.claims.verdict_on_paper import CheckOnPaper
+from analysis.claims.verdict_on_runs import CheckOnRuns
 from analysis.report.drawn import Scale, Strip, scale, strip
 from gfl.records.record import RUN_ID
 
@@ -53,39 +53,39 @@ class Row:
 class Pair:
     """A check on the paper's side and on ours; one of them may be missing."""
 
-    printed: PrintedCheck | None
-    tried: TriedCheck | None
+    on_paper: CheckOnPaper | None
+    on_runs: CheckOnRuns | None
 
     @property
     def label(self) -> str:
-        one = self.printed or self.tried
+        one = self.on_paper or self.on_runs
         return "" if one is None else one.label
 
     @property
     def is_measured(self) -> bool:
-        return self.tried is not None and bool(self.tried.how)
+        return self.on_runs is not None and bool(self.on_runs.how)
 
     @property
     def bounds(self) -> Bounds:
         """Those of our runs where there are some: the paper's may be of its own scale."""
-        one = self.tried or self.printed
+        one = self.on_runs or self.on_paper
         low, high = (-math.inf, math.inf) if one is None else one.bounds
         return low if math.isfinite(low) else None, high if math.isfinite(high) else None
 
     @property
     def published(self) -> float | None:
-        return None if self.printed is None else self.printed.value
+        return None if self.on_paper is None else self.on_paper.value
 
     def numbers(self) -> Iterator[float]:
-        """What must have room on a scale."""
-        tried = self.tried
-        ends = (tried.interval if tried else None) or (None, None)
-        values = (self.published, tried.value if tried else None, *ends, *self.bounds)
+        """The numbers that a scale must have room for."""
+        ours = self.on_runs
+        ends = (ours.interval if ours else None) or (None, None)
+        values = (self.published, ours.value if ours else None, *ends, *self.bounds)
         yield from (value for value in values if value is not None)
 
 
 def joined(
-    printed: Sequence[PrintedCheck], ours: Sequence[TriedCheck], slugs: set[str], why: str
+    printed: Sequence[CheckOnPaper], ours: Sequence[CheckOnRuns], slugs: set[str], why: str
 ) -> tuple[Scale | None, list[Row]]:
     """Both sides' checks, joined by label, on one scale."""
     ours_by = {one.label: one for one in ours}
@@ -99,21 +99,21 @@ def joined(
 
 
 def _alike(pairs: Sequence[Pair], scales: Sequence[Scale | None]) -> bool:
-    """Whether one scale serves all: a correlation beside 5 AP would be a point."""
+    """True if one scale serves all: a correlation beside 5 AP would be a point."""
     kinds = {pair.is_measured for pair in pairs}
     spans = [s.high - s.low for s in scales if s]
     return kinds == {False} or (len(kinds) == 1 and bool(spans) and max(spans) < 15 * min(spans))
 
 
 def _row(pair: Pair, on: Scale | None, slugs: set[str], why: str) -> Row:
-    tried = pair.tried or TriedCheck(pair.label, (-math.inf, math.inf))
-    value, interval, published = tried.value, tried.interval, pair.published
+    ours = pair.on_runs or CheckOnRuns(pair.label, (-math.inf, math.inf))
+    value, interval, published = ours.value, ours.interval, pair.published
     digits, sign = wording.form(pair.label, pair.is_measured)
     ends = () if interval is None else (number(end, digits, sign) for end in interval)
-    holds, fails = (tried.p.holds, tried.p.fails) if tried.p else (None, None)
-    state = pair.printed.state if pair.printed else ""
-    note = tried.missing or tried.how
-    is_whole = tried.is_exact or interval is None
+    holds, fails = (ours.p.holds, ours.p.fails) if ours.p else (None, None)
+    state = pair.on_paper.state if pair.on_paper else ""
+    note = ours.missing or ours.how
+    is_whole = ours.is_exact or interval is None
     return Row(
         label=pair.label,
         printed=as_printed(published, sign),
@@ -121,10 +121,10 @@ def _row(pair: Pair, on: Scale | None, slugs: set[str], why: str) -> Row:
         bounds=bounds_text(pair.bounds),
         ours=of_any_size(value) if is_whole else number(value, digits, sign),
         interval="" if interval is None else f"[{', '.join(ends)}]",
-        p_holds="exact" if tried.is_exact else p_text(holds),
-        p_fails="exact" if tried.is_exact else p_text(fails),
-        seeds=", ".join(map(str, tried.seeds)),
-        runs=tuple(_by_experiment(tried.runs, slugs)),
+        p_holds="exact" if ours.is_exact else p_text(holds),
+        p_fails="exact" if ours.is_exact else p_text(fails),
+        seeds=", ".join(map(str, ours.seeds)),
+        runs=tuple(_by_experiment(ours.runs, slugs)),
         strip=None if on is None else strip(on, pair.bounds, published, value, interval),
         note="" if note in why else note,
     )
@@ -161,7 +161,7 @@ def as_printed(value: float | None, sign: bool) -> str:
 
 
 def bounds_text(bounds: Sequence[float | None]) -> str:
-    """What the claim asks of the number, in words."""
+    """Return the bounds that the claim sets, in words."""
     low, high = bounds
     if low is not None and low == high:
         return f"{low:g}".replace("-", "−")

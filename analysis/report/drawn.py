@@ -1,4 +1,4 @@
-"""What the page draws itself, as numbers of an SVG: a loss curve, an interval on its scale."""
+"""SVG coordinates of what the page draws itself: loss curves, and intervals on a scale."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ POINTS = 80  # that a curve is drawn with, at most
 
 @dataclass(frozen=True)
 class Tick:
-    """Where a label stands on an axis."""
+    """A label and its place on an axis."""
 
     at: float
     label: str
@@ -98,7 +98,7 @@ class Scale:
     width: int = 200
 
     def x(self, value: float) -> float:
-        """Where a number stands; what is beyond either end stands at the end."""
+        """Return the x coordinate of a number, clipped to the scale."""
         share = (value - self.low) / (self.high - self.low)
         return round(4 + (self.width - 8) * min(max(share, 0.0), 1.0), 1)
 

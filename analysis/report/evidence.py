@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from analysis.claims import stored
-from analysis.claims.verdict_on_paper import TEXT, Printed
-from analysis.claims.verdict_on_runs import Tried
-from analysis.claims.verdicts import AtProfile, Trial
+from analysis.claims.verdict_on_paper import TEXT, VerdictOnPaper
+from analysis.claims.verdict_on_runs import VerdictOnRuns
+from analysis.claims.verdicts import AtProfile, Verdicts
 from analysis.report.checks import Row, joined, p_text
 from analysis.report.drawn import Scale
 from analysis.report.table_views import identifier
@@ -33,7 +33,7 @@ OURS = {
     "untested": ("–", "none"),
 }
 FINDINGS = {"agree": ("✓", "good"), "disagree": ("✕", "bad"), "unclear": ("?", "open")}
-NOT_RUN = Tried("untested", "no run at this profile", ())
+NOT_RUN = VerdictOnRuns("untested", "no run at this profile", ())
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,8 @@ class Evidence:
 
     claim: Claim
     number: int
-    on_paper: Printed
-    on_runs: Tried
+    on_paper: VerdictOnPaper
+    on_runs: VerdictOnRuns
     checks: tuple[Row, ...]
     scale: Scale | None
 
@@ -78,7 +78,7 @@ class Evidence:
 
     @property
     def p_order(self) -> str:
-        """What the list sorts by; empty of what was not tested."""
+        """The key that the list sorts by; empty for an untested claim."""
         found = self.on_runs.p_corrected
         return "" if found is None else repr(float(found))
 
@@ -111,7 +111,7 @@ class Shown:
         return ", ".join(f"{name} {one.spread:.2f}" for name, one in found.items())
 
     def counts(self, side: str) -> list[tuple[Chip, int]]:
-        """How often each verdict was given, in the order of the verdicts; zeros too."""
+        """Count the claims by verdict, in the order of the verdicts, zeros included."""
         known = PRINTED if side == "printed" else OURS
         found = Counter(getattr(one, side).text for one in self.claims)
         return [(chip(text, known), found[text]) for text in known]
@@ -122,7 +122,7 @@ class Shown:
         return [(chip(a, PRINTED), [found[a, b] for b in OURS]) for a in PRINTED]
 
     def by_equations(self, verdict: str) -> int:
-        """How many claims have this verdict on our side by the equations alone."""
+        """Count the claims with this verdict on our side by the equations alone."""
         return sum(one.on_runs.is_of_equations for one in self.of(verdict))
 
     def of(self, verdict: str) -> list[Evidence]:
@@ -135,7 +135,7 @@ def chip(text: str, known: Mapping[str, tuple[str, str]]) -> Chip:
     return Chip(text, sign, kind)
 
 
-def read(path: Path, profile: str, store: Store, own: bool, shown: Collection[str]) -> Trial:
+def read(path: Path, profile: str, store: Store, own: bool, shown: Collection[str]) -> Verdicts:
     """Read the verdicts on a profile's records; ``shown`` are the ids of those in the tables.
 
     Raises:
@@ -143,24 +143,24 @@ def read(path: Path, profile: str, store: Store, own: bool, shown: Collection[st
     """
     audit = f"make audit{' STORE=runs' if own else ''} writes it anew"
     try:
-        trial = stored.read(path, "runs" if own else "results")
+        verdicts = stored.read(path, "runs" if own else "results")
     except FileNotFoundError:
         raise UserError(f"{path} is not there: {audit}") from None
     except RecordError as err:
         raise UserError(f"{path} is not what audit writes ({err}): {audit}") from err
-    if other := _other_records(trial, profile, store, own, shown):
+    if other := _other_records(verdicts, profile, store, own, shown):
         raise UserError(f"{path} {other}: {audit}")
-    return trial
+    return verdicts
 
 
 def _other_records(
-    trial: Trial, profile: str, store: Store, own: bool, shown: Collection[str]
+    verdicts: Verdicts, profile: str, store: Store, own: bool, shown: Collection[str]
 ) -> str:
     """Say in what verdicts are of other records than those at hand: changed, come or gone."""
-    tried = trial.profiles[profile].records if profile in trial.profiles else {}
-    if wrong := [id for id in tried if tried[id] != _checksum(store, profile, id, own)]:
+    judged = verdicts.profiles[profile].records if profile in verdicts.profiles else {}
+    if wrong := [id for id in judged if judged[id] != _checksum(store, profile, id, own)]:
         return f"is of other records of {', '.join(sorted(wrong))}"
-    new = sorted({*shown} - tried.keys())
+    new = sorted({*shown} - judged.keys())
     return f"does not try {', '.join(new)}" if new else ""
 
 
@@ -173,17 +173,17 @@ def _checksum(store: Store, profile: str, id: str, own: bool) -> str:
         return ""
 
 
-def show(trial: Trial, profile: str, slugs: set[str]) -> Shown:
+def show(verdicts: Verdicts, profile: str, slugs: set[str]) -> Shown:
     """Return verdicts as a profile's page shows them; ``slugs`` are the experiments it has."""
-    claims = (evidence(trial, i, profile, slugs) for i in range(len(trial.claims)))
-    texts = ((check, chip(check.finding, FINDINGS)) for check in trial.text_checks)
-    return Shown(tuple(claims), tuple(texts), trial.profiles.get(profile))
+    claims = (evidence(verdicts, i, profile, slugs) for i in range(len(verdicts.claims)))
+    texts = ((check, chip(check.finding, FINDINGS)) for check in verdicts.text_checks)
+    return Shown(tuple(claims), tuple(texts), verdicts.profiles.get(profile))
 
 
-def evidence(trial: Trial, index: int, profile: str, slugs: set[str]) -> Evidence:
+def evidence(verdicts: Verdicts, index: int, profile: str, slugs: set[str]) -> Evidence:
     """Return one claim as a profile's page shows it."""
-    claim, at = trial.claims[index], trial.profiles.get(profile)
-    on_paper = trial.printed[claim.id]
-    on_runs = NOT_RUN if at is None else at.tried[claim.id]
+    claim, at = verdicts.claims[index], verdicts.profiles.get(profile)
+    on_paper = verdicts.on_paper[claim.id]
+    on_runs = NOT_RUN if at is None else at.on_runs[claim.id]
     scale, rows = joined(on_paper.checks, on_runs.checks, slugs, on_runs.why)
     return Evidence(claim, index + 1, on_paper, on_runs, tuple(rows), scale)

@@ -15,7 +15,7 @@ Read = Sequence[Mapping[str, str]]
 
 @dataclass(frozen=True)
 class Cell:
-    """What a cell says, what it is sorted by if that is another thing, and what stands under it."""
+    """A cell's text, the key that it sorts by if that is another, and the text under it."""
 
     text: str
     order: str = ""
@@ -34,12 +34,12 @@ class Listed:
     rows: tuple[tuple[str, tuple[Cell, ...]], ...]  # a row's name and its cells
 
     def is_numeric(self, column: int) -> bool:
-        """Whether a column after the first has numbers alone."""
+        """True if a column after the first has only numbers."""
         return all(cells[column - 1].numeric for _, cells in self.rows)
 
 
 def errors_by_kind(path: Path) -> list[Listed]:
-    """What the errors of each kind cost, at each IoU; then what QFL and DFL repair of them."""
+    """List the cost of each kind of error at each IoU, then what QFL and DFL repair."""
     rows = [row for row in read(path) if row["measure"] in ("AP", "gain")]
     ious = list(dict.fromkeys(row["iou"] for row in rows))
     made = []

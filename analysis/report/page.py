@@ -26,7 +26,7 @@ OPTIMIZERS = {"adamw": "AdamW", "sgd": "SGD"}
 
 @dataclass(frozen=True)
 class Step:
-    """What makes a part of the page anew."""
+    """A command that makes a part of the page again."""
 
     part: str
     command: str
@@ -50,7 +50,7 @@ def html(profile: Profile, store: Store, own: bool) -> str:
                    for r in cell.records.values()}.values())  # fmt: skip
     claims = store.results / f"claims{mark}.json"
     ids, slugs = {record.id for record in papers}, {card.slug for card in cards}
-    trial = evidence.read(claims, profile.name, store, own, ids)
+    verdicts = evidence.read(claims, profile.name, store, own, ids)
     drawn = list(pictures.pictures(profile, store, own))
     return _render(
         made_of=made_of(profile.name, store, own),
@@ -58,7 +58,7 @@ def html(profile: Profile, store: Store, own: bool) -> str:
         facts=list(_facts(profile, papers, len(records) - len(papers))),
         own=own,
         held=len(papers),
-        trial=evidence.show(trial, profile.name, slugs),
+        verdicts=evidence.show(verdicts, profile.name, slugs),
         tables=views,
         steps_of_gap=table_views.STEPS,
         pictures=drawn,
@@ -172,7 +172,7 @@ def _steps(
     drawn: Sequence[pictures.Picture],
     own: bool,
 ) -> Iterator[Step]:
-    """How every part is made again, as the declarations have it."""
+    """List the commands that make each part again, from the declarations."""
     where, options = pictures.options(profile, False), pictures.options(profile, own)
     whose = options.removeprefix(where)
     for view in views:

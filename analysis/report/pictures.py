@@ -41,7 +41,7 @@ class Picture:
 
 
 def options(profile: Profile, own: bool) -> str:
-    """What makes ``make`` do this profile's, or this machine's."""
+    """Return the options by which ``make`` takes this profile, or this machine's runs."""
     where = "" if profile.name == "laptop" else f" PROFILE={profile.name}"
     return where + (" STORE=runs" if own else "")
 

@@ -45,7 +45,7 @@ class Card:
 
 @dataclass(frozen=True)
 class Environment:
-    """What the runs were made with: each value, and by how many runs."""
+    """The versions and machines of the runs: each value, and the number of runs that have it."""
 
     versions: tuple[tuple[str, tuple[tuple[str, int], ...]], ...]
     hardware: tuple[tuple[str, tuple[tuple[str, int], ...]], ...]

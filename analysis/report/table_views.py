@@ -8,9 +8,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
+from analysis.stats.uncertainty import Figure
 from analysis.tables import agreement, fill
 from analysis.tables.fill import Filled, Records
-from analysis.tables.layout import DELTA, Line, Sheet, sheet
+from analysis.tables.layout import NONE, Line, Published, sheet
+from analysis.text import mean, plus_minus
 from experiments import diff
 from experiments.tables.declare import FPS, Column, Group, Table
 from gfl.experiment import Profile
@@ -22,7 +24,7 @@ STEPS = (0.3, 1.0, 2.0, 4.0)
 
 @dataclass(frozen=True)
 class Gap:
-    """By how much ours is off the paper; ``half`` is half its 95 % interval, or None."""
+    """The difference of ours from the paper's; ``half`` is half its 95 % interval, or None."""
 
     value: float
     half: float | None
@@ -167,7 +169,7 @@ class _Side:
         table, made = self.table, sheet(self.table, self.profile, self.filled, self.own)
         runs = [f for f in self.filled if fill.is_run(table, self.profile, f.cell)]
         blocks = tuple(
-            Block(block.title, tuple(self._rows(group, made, block.lines)))
+            Block(block.title, tuple(self._rows(group, block.lines)))
             for group, block in zip(table.groups, made.blocks, strict=True)
         )
         seeds = self._seeds(runs)
@@ -209,36 +211,27 @@ class _Side:
     def _records(self, filled: Filled) -> Records:
         return filled.records("ours" if self.own else "reference")
 
-    def _rows(self, group: Group, made: Sheet, lines: Sequence[Line]) -> Iterator[Row]:
+    def _rows(self, group: Group, lines: Sequence[Line]) -> Iterator[Row]:
         """Pair the cells of a group with the lines that the printed table has for them."""
-        starts = iter(line for line in lines if line.row)
-        paper = iter(line for line in lines if line.source == "paper")
+        starts = iter(line for line in lines if line.name)
         ours = iter(line for line in lines if line.source == ("ours" if self.own else "reference"))
-        cells = [f for f in self.filled if f.cell.group == group]
-        names = [name for name in made.figures if name != DELTA][1:]
-        for cell in cells:
+        for cell in (f for f in self.filled if f.cell.group == group):
             run = fill.is_run(self.table, self.profile, cell.cell)
             if cell.cell.row.is_extra and not run:
                 continue
             line = next(starts)
-            printed = None if cell.cell.row.is_extra else next(paper)
             found = next(ours) if run else None
-            texts, own_texts = (
-                dict(zip(made.figures, some.figures, strict=True)) if some else {}
-                for some in (printed, found)
-            )
             base = fill.baseline_of(self.filled, self.table, cell.cell)
             yield Row(
                 id=self._use(cell).id if run else "",
                 name=cell.cell.row.name,
-                mark=line.row.removeprefix(cell.cell.row.name),
+                mark=line.mark,
                 marks=line.marks,
                 is_extra=cell.cell.row.is_extra,
                 is_baseline=base is None and self._is_baseline(cell),
-                seeds=own_texts.get("n", ""),
+                seeds=found.figures[0] if found else "",
                 figures=tuple(
-                    self._figures(column, cell, base, texts.get(name, ""), own_texts.get(name, ""))
-                    for column, name in zip(self.table.columns, names, strict=True)
+                    self._figures(column, cell, base, run) for column in self.table.columns
                 ),
             )
 
@@ -246,9 +239,7 @@ class _Side:
         others = (self.table.baseline_of(f.cell) for f in self.filled)
         return any(other == cell.cell for other in others)
 
-    def _figures(
-        self, column: Column, cell: Filled, base: Filled | None, paper: str, ours: str
-    ) -> Figures:
+    def _figures(self, column: Column, cell: Filled, base: Filled | None, is_run: bool) -> Figures:
         records = self._records(cell)
         value, found = cell.cell.published[column.name], fill.figure(records, column.metric)
         other = base.cell.published[column.name] if base else None
@@ -262,14 +253,15 @@ class _Side:
         elif compared and published is not None and differs is not None:
             ends = differs.interval
             gap = Gap(differs.value - published, ends and (ends[1] - ends[0]) / 2)
-        mean, sign, spread = ours.partition("±")
+        starred = column.name in cell.cell.row.starred
+        paper = "" if cell.cell.row.is_extra else Published(value, column.digits, starred).text
         return Figures(
             name=column.name,
             paper=paper,
             paper_value=value,
             paper_delta=signed(published) if compared and published is not None else "",
-            ours=mean,
-            spread=sign + spread,
+            ours=_mean(found, column.digits) if is_run else "",
+            spread=plus_minus(found.spread, column.digits) if is_run and found else "",
             ours_value=found.mean if found else None,
             ours_delta=signed(differs.value) if compared and differs else "",
             gap=gap,
@@ -293,7 +285,7 @@ class _Side:
 
 
 def command(table: Table, profile: Profile, seeds: Sequence[int]) -> str:
-    """What trains a table's rows at these seeds; empty where the profile cannot."""
+    """Return the command that trains a table's rows at these seeds; empty where none can."""
     if not table.runs_at(profile.name):
         return ""
     parts = [f"make reproduce-{table.name}"]
@@ -302,6 +294,10 @@ def command(table: Table, profile: Profile, seeds: Sequence[int]) -> str:
     parts += ["DATA=/path/to/coco"] if profile.dataset is None else []
     parts += [f"GPUS={profile.gpus}"] if profile.gpus > 1 else []
     return " ".join(parts)
+
+
+def _mean(found: Figure | None, digits: int) -> str:
+    return NONE if found is None else mean(found.mean, None, digits)
 
 
 def _text(value: object) -> str:

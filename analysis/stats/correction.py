@@ -117,7 +117,7 @@ def holm(ps: Sequence[float]) -> list[float]:
 
 
 def verdict(p: P, corrected: float, level: float = LEVEL) -> Verdict:
-    """What is concluded of a tested claim."""
+    """Return the verdict on a tested claim."""
     if corrected > level:
         return "within noise"
     return "supported" if p.holds < p.fails else "refuted"

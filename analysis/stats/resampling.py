@@ -19,7 +19,7 @@ AP50, AP75 = 0, 5  # positions among the thresholds of the IoU
 
 
 def resamples(images: int, count: int, rng: np.random.Generator) -> Int[np.ndarray, "R I"]:
-    """How often each image is in each of ``count`` samples of as many images, with replacement.
+    """Draw ``count`` bootstrap samples of images, as the number of times that each image is drawn.
 
     Source: Efron, "Bootstrap Methods: Another Look at the Jackknife", Annals of Statistics 7
     (1979): the multiplicities of a bootstrap sample are multinomial.
@@ -121,7 +121,7 @@ class _Sums:
 
 @dataclass(frozen=True)
 class _Curve:
-    """Where the found detections of a class, an area and a threshold stand."""
+    """The positions of the found detections of a class, an area and a threshold."""
 
     found: np.ndarray  # [k] positions among the class's detections
     inside: np.ndarray  # [k] how many detections of the area are up to there
@@ -174,7 +174,7 @@ class _Area:
 
 
 def _reached(recall: np.ndarray) -> np.ndarray:
-    """How many of the recall levels are at most ``recall``.
+    """Count the recall levels that are at most ``recall``.
 
     The levels are 0.01 apart: those below the nearest are reached, those above it are not, and the
     nearest itself is compared as pycocotools' binary search compares it.

@@ -73,7 +73,7 @@ class Estimate:
 
     @property
     def sign(self) -> int:
-        """Of the value: 1, 0 or -1."""
+        """The sign of the value: 1, 0 or -1."""
         return (self.value > 0) - (self.value < 0)
 
     @property

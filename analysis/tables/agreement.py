@@ -1,4 +1,4 @@
-"""Whether this machine's runs agree with the reference's: to the bit, or within seed noise."""
+"""Agreement of this machine's runs with the reference: to the bit, or within seed noise."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Kind = Literal["bit", "noise", "differs", "unknown"]
 
 @dataclass(frozen=True)
 class Verdict:
-    """How this machine's run compares with the reference's run of the same id."""
+    """This machine's run compared with the reference run of the same id."""
 
     run: str
     kind: Kind
@@ -37,7 +37,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Bound:
-    """How far two runs of one id may lie apart by seed noise alone, at a family-wise level.
+    """The bound on the difference of two runs of one id under seed noise, at a family-wise level.
 
     The same run on other hardware is as good as another seed, so the difference of two such AP
     has √2 times the standard deviation over seeds. That deviation is itself estimated, with

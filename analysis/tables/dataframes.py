@@ -141,7 +141,7 @@ def _numbers(
 
 
 def _reading(expected: float | None, gap: Estimate) -> tuple[str, str]:
-    """What a difference says beside the paper's, and how sure that is."""
+    """Compare the sign of a difference with the paper's, and say how certain it is."""
     if expected is None:
         sign = NOT_PUBLISHED
     else:

@@ -62,12 +62,12 @@ def _filled(cell: Cell, experiment: Experiment, profile: Profile, store: Store) 
 
 
 def is_run(table: Table, profile: Profile, cell: Cell) -> bool:
-    """Whether the cell can have a run at this profile at all."""
+    """True if the cell can have a run at this profile at all."""
     return cell.experiment is not None and table.runs_at(profile.name)
 
 
 def sources(with_own: bool) -> tuple[str, ...]:
-    """Where records come from: the reference and, if asked, this machine."""
+    """The sources of records: the reference and, if asked, this machine."""
     return ("reference", "ours") if with_own else ("reference",)
 
 

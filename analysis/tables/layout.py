@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from analysis.stats.uncertainty import Figure
+from analysis import text
+from analysis.stats.uncertainty import Estimate, Figure
 from analysis.tables import fill
 from analysis.tables.fill import Filled, Records
 from analysis.tables.notes import NOT_PAPERS, Footnotes, notes
-from analysis.text import signed
-from experiments.tables.declare import AP, EXTRA, Column, Table
+from experiments.tables.declare import AP, EXTRA, Table
 from gfl.experiment import Profile
 
 NONE = "—"  # nothing is recorded
@@ -19,14 +19,80 @@ DELTA = "ΔAP"
 
 
 @dataclass(frozen=True)
+class Published:
+    """A number that the paper prints; None for its n/a."""
+
+    value: float | None
+    digits: int
+    is_starred: bool = False
+
+    @property
+    def text(self) -> str:
+        if self.value is None:
+            return NOT_PUBLISHED
+        return f"{self.value:.{self.digits}f}{'*' if self.is_starred else ''}"
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A metric's mean over seeds with its spread; None where nothing is recorded."""
+
+    found: Figure | None
+    digits: int
+
+    @property
+    def text(self) -> str:
+        if self.found is None:
+            return NONE
+        return text.mean(self.found.mean, self.found.spread, self.digits)
+
+
+@dataclass(frozen=True)
+class Delta:
+    """A difference to the row's baseline, of ``seeds`` of a row that has ``of`` seeds."""
+
+    found: Estimate | None  # None: not recorded
+    of: int = 0
+
+    @property
+    def text(self) -> str:
+        if self.found is None:
+            return NONE
+        printed = text.signed(self.found.value, self.found.interval)
+        fewer = len(self.found.seeds) < self.of
+        return f"{printed} ({len(self.found.seeds)} of {self.of} seeds)" if fewer else printed
+
+
+Value = Published | Mean | Delta | None  # None: the cell is empty
+
+
+@dataclass(frozen=True)
 class Line:
     """One printed line: a row, as one source has it. The paper has none of others' rows."""
 
-    row: str  # its name with its footnote's marks; empty below the row's first line
-    key: str  # the same, of the name that no other row has
+    name: str  # of the row; empty below the row's first line
+    row_key: str  # the same, of the name that no other row has
+    mark: str  # of its footnote, and of a row that is not the paper's; empty with the name
     marks: tuple[str, ...]
     source: str  # "paper", "reference", "ours"
-    figures: tuple[str, ...]  # the number of seeds is the first
+    seeds: int | None  # None: there are none to count
+    values: tuple[Value, ...]
+
+    @property
+    def row(self) -> str:
+        """The name with its mark."""
+        return self.name + self.mark
+
+    @property
+    def key(self) -> str:
+        """The name that no other row has, with its mark."""
+        return self.row_key + self.mark
+
+    @property
+    def figures(self) -> tuple[str, ...]:
+        """The texts of the line's columns, the number of seeds first."""
+        seeds = "" if self.seeds is None else str(self.seeds)
+        return (seeds, *("" if value is None else value.text for value in self.values))
 
 
 @dataclass(frozen=True)
@@ -56,12 +122,12 @@ class Sheet:
 
     @property
     def lead(self) -> int:
-        """How many cells of a line come before its figures."""
+        """The number of cells before a line's figures."""
         return 1 + len(self.marks) + self.has_sources
 
     @property
     def header(self) -> tuple[str, ...]:
-        """What stands above ``cells``."""
+        """The column headings over ``cells``."""
         if self.has_sources:
             return (self.heading, *self.marks, "", *self.figures)
         return (self.heading, *self.marks, *self.figures[1:])
@@ -75,7 +141,7 @@ class Sheet:
 
 @dataclass(frozen=True)
 class _Layout:
-    """What every line of a table is made with."""
+    """The context that every line of a table shares."""
 
     table: Table
     profile: Profile
@@ -89,32 +155,34 @@ class _Layout:
         row = cell.cell.row
         base = fill.baseline_of(self.filled, self.table, cell.cell)
         mark = self.footnotes.mark(row.note) + (NOT_PAPERS if row.is_extra else "")
-        lead = (row.name + mark, row.key + mark, row.marks)
+        lead = (row.name, row.key, mark, row.marks)
+        below = ("", "", "", tuple("" for _ in row.marks))
         if not row.is_extra:
             paper = self.interleaved(self.published(cell), _published_delta(cell, base))
-            yield Line(*lead, "paper", ("", *paper))
-            lead = ("", "", tuple("" for _ in row.marks))
+            yield Line(*lead, "paper", None, tuple(paper))
+            lead = below
         if not fill.is_run(self.table, self.profile, cell.cell):
             return
         for source in fill.sources(self.with_own):
             records = cell.records(source)
             base_records = base.records(source) if base else None
-            texts = (_text(fill.figure(records, c.metric), c) for c in self.table.columns)
-            seeds = str(len(records)) if records else ""
-            figures = (seeds, *self.interleaved(texts, _delta(records, base_records)))
-            yield Line(*lead, source, figures)
-            lead = ("", "", tuple("" for _ in row.marks))
+            means = (
+                Mean(fill.figure(records, column.metric), column.digits)
+                for column in self.table.columns
+            )
+            values = tuple(self.interleaved(means, _delta(records, base_records)))
+            yield Line(*lead, source, len(records) or None, values)
+            lead = below
 
-    def published(self, cell: Filled) -> Iterator[str]:
+    def published(self, cell: Filled) -> Iterator[Published]:
         for column in self.table.columns:
-            value = cell.cell.published[column.name]
-            star = "*" if column.name in cell.cell.row.starred else ""
-            yield NOT_PUBLISHED if value is None else f"{value:.{column.digits}f}{star}"
+            is_starred = column.name in cell.cell.row.starred
+            yield Published(cell.cell.published[column.name], column.digits, is_starred)
 
-    def interleaved(self, texts: Iterator[str], delta: str) -> Iterator[str]:
-        """The texts of the columns, with the difference of AP after AP."""
-        for column, text in zip(self.table.columns, texts, strict=True):
-            yield text
+    def interleaved(self, values: Iterable[Value], delta: Value) -> Iterator[Value]:
+        """The values of the columns, with the difference of AP after AP."""
+        for column, value in zip(self.table.columns, values, strict=True):
+            yield value
             if column == AP and self.deltas:
                 yield delta
 
@@ -146,7 +214,7 @@ def sheet(table: Table, profile: Profile, filled: Sequence[Filled], with_own: bo
 
 
 def _legend(table: Table, profile: Profile, filled: Sequence[Filled]) -> Iterator[tuple[str, str]]:
-    """What the paper's own signs mean, where it uses them, and the one of rows that it lacks."""
+    """Explain the paper's own signs, where it uses them, and the mark of rows that it lacks."""
     if table.star:
         yield "*", table.star
     if any(value is None for row in table.rows for value in row.published):
@@ -159,25 +227,10 @@ def _legend(table: Table, profile: Profile, filled: Sequence[Filled]) -> Iterato
         )
 
 
-def _text(found: Figure | None, column: Column) -> str:
-    if found is None:
-        return NONE
-    spread = "" if found.spread is None else f"±{found.spread:.{column.digits}f}"
-    return f"{found.mean:.{column.digits}f}{spread}"
-
-
-def _published_delta(cell: Filled, base: Filled | None) -> str:
+def _published_delta(cell: Filled, base: Filled | None) -> Delta | None:
     difference = fill.published_difference(cell, base)
-    return "" if difference is None else f"{difference:+.1f}"
+    return None if difference is None else Delta(Estimate(difference, None))
 
 
-def _delta(records: Records, base: Records | None) -> str:
-    if base is None:
-        return ""
-    found = fill.difference(records, base)
-    if found is None:
-        return NONE
-    fewer = len(found.seeds) < len(records)
-    return signed(found.value, found.interval) + (
-        f" ({len(found.seeds)} of {len(records)} seeds)" if fewer else ""
-    )
+def _delta(records: Records, base: Records | None) -> Delta | None:
+    return None if base is None else Delta(fill.difference(records, base), len(records))

@@ -1,4 +1,4 @@
-"""What stands under a table: what its figures are, where they come from, what they do not say."""
+"""Notes under a table: definitions of its figures, their sources and their limits."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def notes(
 
 
 def not_cocos(profile: Profile) -> str:
-    """What a small profile's runs see in the place of COCO; empty for COCO."""
+    """Name the data that a small profile uses in place of COCO; empty for COCO."""
     if profile.dataset is not None:
         return f"Not COCO: the embedded shapes data, at {profile.dataset.image_size} px."
     if (spec := profile.photos) is not None:
@@ -77,7 +77,7 @@ def not_cocos(profile: Profile) -> str:
 
 
 def _figures(table: Table, run: Sequence[Filled], with_own: bool) -> Iterator[str]:
-    """What ± and ΔAP are."""
+    """Define ± and ΔAP."""
     text = "n: seeds; ±: their standard deviation."
     pairs = [(cell, base) for cell in run if (base := fill.baseline_of(run, table, cell.cell))]
     if pairs:
@@ -104,7 +104,7 @@ def _baselines(table: Table, pairs: Sequence[tuple[Filled, Filled]]) -> str:
 
 
 def _orders(table: Table, run: Sequence[Filled], with_own: bool) -> Iterator[str]:
-    """How the rows stand by AP beside the paper's order, by group: a line for each source."""
+    """Rank the rows by AP beside the paper's order, by group: a line for each source."""
     said = judged = False
     for group in table.groups:
         cells = [cell for cell in run if cell.cell.group == group]

@@ -1,4 +1,4 @@
-"""Whether the rows of a table stand in the paper's order, and how sure that is."""
+"""The ranking of a table's rows against the paper's, with its uncertainty."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Order:
-    """How the rows that have results stand by AP, and how that agrees with the paper."""
+    """The ranking by AP of the rows that have results, and its agreement with the paper's."""
 
     ranking: str  # "both > QFL > DFL = none"
     rows: int

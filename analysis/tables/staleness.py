@@ -1,4 +1,4 @@
-"""What a printed table says of runs that other code than today's has trained.
+"""Warnings under a printed table about runs trained by code other than today's.
 
 Only on the terminal and in this machine's own files: what is committed must not depend on the
 working tree of who made it.

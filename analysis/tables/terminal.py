@@ -99,7 +99,7 @@ def pages(made: Sheet, block: Block, width: int) -> list[Grid]:
 def _cuts(
     figures: _Part, first: _Part, later: _Part, width: int, gap: int
 ) -> list[tuple[int, int]]:
-    """Where to cut the columns into pages, at least one on each."""
+    """Find the cuts between pages of columns, at least one column a page."""
     starts, left = [0], width - sum(gap + size for size in first.widths)
     for i, size in enumerate(figures.widths):
         if size > left and i > starts[-1]:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import recorded
 
-from analysis.claims.verdict_on_paper import Printed, PrintedCheck
+from analysis.claims.verdict_on_paper import CheckOnPaper, VerdictOnPaper
 from analysis.claims.verdict_on_paper import Verdict as OnPaper
-from analysis.claims.verdict_on_runs import Tried, TriedCheck
-from analysis.claims.verdicts import AtProfile, SeedNoise, Trial
+from analysis.claims.verdict_on_runs import CheckOnRuns, VerdictOnRuns
+from analysis.claims.verdicts import AtProfile, SeedNoise, Verdicts
 from analysis.stats.correction import P, Verdict
 from experiments import matrix, profiles
 from experiments.claims.declare import ABOVE, Claim, Quote, TextCheck
@@ -59,7 +59,7 @@ def fill(store: Store) -> tuple[str, ...]:
     return tuple(ids)
 
 
-def claims(store: Store, ids: tuple[str, ...]) -> Trial:
+def claims(store: Store, ids: tuple[str, ...]) -> Verdicts:
     """Three claims, one of each kind of verdict."""
     paths = {id: store.reference_path("laptop", id) for id in ids}
     sums = {id: json.loads(path.read_text())["sha256"] for id, path in paths.items()}
@@ -73,16 +73,16 @@ def claims(store: Store, ids: tuple[str, ...]) -> Trial:
         id, label = f"claim-{i}{EVIL}", f"QFL − none, AP {EVIL}"
         quote = Quote(f"QFL is better {EVIL}", "Section 4")
         declared.append(Claim(id, (quote,), f"What claim-{i} says {EVIL}", "a lower AP", (), EVIL))
-        check = PrintedCheck(label, 0.7, ABOVE, 0.3, "holds")
-        printed[id] = Printed(paper, EVIL, (check,))
+        check = CheckOnPaper(label, 0.7, ABOVE, 0.3, "holds")
+        printed[id] = VerdictOnPaper(paper, EVIL, (check,))
         ends = None if value is None else (value - 1, value + 1)
         runs = (*ids[:2], EVIL)
         missing = "" if p else f"no run {EVIL}"
-        one = TriedCheck(label, ABOVE, value, ends, p, (0, 1), runs, missing)
-        tried[id] = Tried(ours, EVIL, (one,), p and min(p.holds, p.fails), p and p.holds)
+        one = CheckOnRuns(label, ABOVE, value, ends, p, (0, 1), runs, missing)
+        tried[id] = VerdictOnRuns(ours, EVIL, (one,), p and min(p.holds, p.fails), p and p.holds)
     noise = {"AP": SeedNoise(0.5, 1, 3, None)}
     text = TextCheck(
         "same-row", Quote(f"39.2 {EVIL}", "Table 1(a)"), Quote("39.2", "Table 3"), "agree", "one"
     )
     at = AtProfile(LAPTOP, sums, noise, tried)
-    return Trial("results", tuple(declared), (text,), printed, {"laptop": at})
+    return Verdicts("results", tuple(declared), (text,), printed, {"laptop": at})

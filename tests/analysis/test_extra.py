@@ -21,7 +21,7 @@ from analysis.audit import artefacts, strict
 from analysis.claims import verdict_on_paper
 from analysis.claims.render import files
 from analysis.claims.stored import as_json
-from analysis.claims.verdicts import trial
+from analysis.claims.verdicts import judge
 from analysis.errors.runs import row_name
 from analysis.figures import FIGURES
 from analysis.library import Library
@@ -85,8 +85,8 @@ def papers(profile: Profile, store: Store) -> dict[str, Any]:
         "noise": found.noise,
         "spread over seeds": spread.over_seeds(library.records(profile)),
         "by the paper's numbers": {claim.id: verdict_on_paper.verdict(claim) for claim in CLAIMS},
-        "verdicts": files(trial(store)),
-        "figures": {name: FIGURES[name].plate(library, profile).csv for name in ("5a", "7")},
+        "verdicts": files(judge(store)),
+        "figures": {name: FIGURES[name].drawn(library, profile).csv for name in ("5a", "7")},
         "orders": {n: [x for x in s.notes if x.startswith("Rows by AP")] for n, s in made.items()},
         "lines": {n: [x for x in lines(s) if not is_own(n, x[0])] for n, s in made.items()},
         "commands": [
@@ -313,5 +313,5 @@ def test_a_profile_with_nothing_but_others_rows_is_not_tried(
 ) -> None:
     declare("table-1c", monkeypatch)
     refer(store, SMOKE, of_extra=True)
-    assert trial(store).profiles == {}
+    assert judge(store).profiles == {}
     assert strict.recorded(store) == [SMOKE]  # which has a table to hold to its records

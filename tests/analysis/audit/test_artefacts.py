@@ -13,8 +13,7 @@ import pytest
 
 from analysis.audit import artefacts, command, strict
 from analysis.audit.findings import Finding
-from analysis.claims import render, terminal
-from analysis.claims import verdicts as trial
+from analysis.claims import render, terminal, verdicts
 from analysis.figures import FIGURES
 from analysis.pool import quiet
 from cli.main import main
@@ -188,7 +187,7 @@ def claimed(store: Store, monkeypatch: pytest.MonkeyPatch) -> Store:
         "claims.json": '{"claims": [{"id": "joint-beats-all", "ours": {"p": 0.012}}]}\n',
     }
     made = SimpleNamespace(profiles={})  # none of which has a registration to speak of
-    monkeypatch.setattr(trial, "trial", lambda store, source="results", tell=quiet: made)
+    monkeypatch.setattr(verdicts, "judge", lambda store, source="results", tell=quiet: made)
     monkeypatch.setattr(render, "files", lambda trial: texts)
     monkeypatch.setattr(terminal, "show", lambda trial: print("the claims"))
     return store

@@ -286,7 +286,7 @@ def test_errors_and_what_claims_measure_on_them_are_the_same_either_way(
         records = {e: {0: runs[0]} for e, runs in evidence.records.items()}
         return replace(evidence, records=records)
 
-    background = errors._lost_to("background")
+    background = errors.lost_to("background")
     stored = [background(gather(library, COCO), e, 0) for e in (QFL, Experiment())]
     kept = gather_errors(COCO, library)
     without_matches(at_coco)

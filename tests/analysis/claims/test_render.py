@@ -1,4 +1,4 @@
-"""The files and the terminal's table of a small trial made by hand."""
+"""The files and the terminal's table of a few verdicts made by hand."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from analysis.claims import wording
 from analysis.claims.render import files
 from analysis.claims.stored import as_json, read
 from analysis.claims.terminal import show
-from analysis.claims.verdict_on_paper import Printed, PrintedCheck
-from analysis.claims.verdict_on_runs import Tried, TriedCheck
-from analysis.claims.verdicts import AtProfile, SeedNoise, Trial
+from analysis.claims.verdict_on_paper import CheckOnPaper, VerdictOnPaper
+from analysis.claims.verdict_on_runs import CheckOnRuns, VerdictOnRuns
+from analysis.claims.verdicts import AtProfile, SeedNoise, Verdicts
 from analysis.stats.correction import P
 from experiments.claims.declare import Claim, Identity, Quote, TextCheck
 from experiments.profiles import LAPTOP
@@ -27,32 +27,34 @@ ABOVE = (0.0, math.inf)
 
 
 @pytest.fixture
-def made() -> Trial:
-    better = TriedCheck(
+def made() -> Verdicts:
+    better = CheckOnRuns(
         "A − B | AP*", ABOVE, 0.8300000001, (0.31, 1.35), P(1e-9, 1.0), (0, 1), ("a-s0", "b-s0")
     )
-    lacking = TriedCheck("C − D", ABOVE, missing="C is not there: gfl run C")
-    exact = TriedCheck("the least of it", (-1e-9, 1e-9), 3e-17, how="of the equations alone")
+    lacking = CheckOnRuns("C − D", ABOVE, missing="C is not there: gfl run C")
+    exact = CheckOnRuns("the least of it", (-1e-9, 1e-9), 3e-17, how="of the equations alone")
     claims = [
         _claim("clear", "A is <b>better</b> than B"),
         _claim("open", "C is better than D"),
         _claim("exact", "it is so"),
     ]
     tried = {
-        "clear": Tried("supported", "A − B is clear", (better,), 2e-9, 2e-9),
-        "open": Tried("untested", lacking.missing, (lacking,)),
-        "exact": Tried("supported", "true by definition", (exact,)),
+        "clear": VerdictOnRuns("supported", "A − B is clear", (better,), 2e-9, 2e-9),
+        "open": VerdictOnRuns("untested", lacking.missing, (lacking,)),
+        "exact": VerdictOnRuns("supported", "true by definition", (exact,)),
     }
     paper = {
-        "clear": Printed("holds", "", (PrintedCheck("A − B | AP*", 1.0, ABOVE, 0.3, "holds"),)),
-        "open": Printed("not decidable", "no number of it is printed", ()),
-        "exact": Printed("holds", "", ()),
+        "clear": VerdictOnPaper(
+            "holds", "", (CheckOnPaper("A − B | AP*", 1.0, ABOVE, 0.3, "holds"),)
+        ),
+        "open": VerdictOnPaper("not decidable", "no number of it is printed", ()),
+        "exact": VerdictOnPaper("holds", "", ()),
     }
     noise = {"AP": SeedNoise(0.6, 20, 10, 0.4)}
     at = AtProfile(LAPTOP, {"a-s0": "ab12"}, noise, tried)
     one, other = Quote("It is 1.", "Table 1"), Quote("It is 2.", "Section 4")
     text = TextCheck("one-or-two", one, other, "disagree", "1 is not 2")
-    return Trial("results", tuple(claims), (text,), paper, {"laptop": at})
+    return Verdicts("results", tuple(claims), (text,), paper, {"laptop": at})
 
 
 def _claim(id: str, says: str) -> Claim:
@@ -60,7 +62,7 @@ def _claim(id: str, says: str) -> Claim:
     return Claim(id, (Quote("It *is* so.", "Section 4"),), says, "it is not", (check,))
 
 
-def test_the_json_is_the_schema_that_the_report_reads(made: Trial) -> None:
+def test_the_json_is_the_schema_that_the_report_reads(made: Verdicts) -> None:
     content = json.loads(files(made)["claims.json"])
     assert content["schema"] == 1
     assert content["profiles"]["laptop"]["records"] == {"a-s0": "ab12"}
@@ -83,14 +85,14 @@ def test_the_json_is_the_schema_that_the_report_reads(made: Trial) -> None:
 
 
 def test_the_json_is_read_back_as_the_objects_it_was_written_of(
-    made: Trial, tmp_path: Path
+    made: Verdicts, tmp_path: Path
 ) -> None:
     path = tmp_path / "claims.json"
     path.write_text(as_json(made))
     found = read(path)
     assert as_json(found) == as_json(made)
     assert found.profiles["laptop"].tested == 1
-    clear, exact = (found.profiles["laptop"].tried[id] for id in ("clear", "exact"))
+    clear, exact = (found.profiles["laptop"].on_runs[id] for id in ("clear", "exact"))
     assert clear.checks[0].bounds == ABOVE
     assert clear.deciding == clear.checks[0]
     assert exact.is_of_equations
@@ -103,9 +105,9 @@ def test_the_committed_json_is_read_back_to_the_byte() -> None:
 
 
 def test_of_equal_p_values_the_check_that_was_said_to_decide_decides() -> None:
-    one, other = (TriedCheck(name, ABOVE, -1.0, p=P(1.0, 0.0)) for name in "ab")
-    assert Tried("refuted", "", (one, other)).deciding == one
-    assert Tried("refuted", "", (one, other), decided_by=1).deciding == other
+    one, other = (CheckOnRuns(name, ABOVE, -1.0, p=P(1.0, 0.0)) for name in "ab")
+    assert VerdictOnRuns("refuted", "", (one, other)).deciding == one
+    assert VerdictOnRuns("refuted", "", (one, other), decided_by=1).deciding == other
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"schema": 2}', '{"schema": 1, "claims": [{}]}'])
@@ -116,22 +118,22 @@ def test_what_is_not_such_a_file_is_refused(text: str, tmp_path: Path) -> None:
         read(path)
 
 
-def test_the_last_digits_of_a_machine_do_not_show(made: Trial) -> None:
+def test_the_last_digits_of_a_machine_do_not_show(made: Verdicts) -> None:
     """Another machine's numbers differ by an ulp or by a few: the files do not."""
-    found = made.profiles["laptop"].tried["clear"]
+    found = made.profiles["laptop"].on_runs["clear"]
     other = replace(found.checks[0], value=0.8300000002, p=P(3e-9, 1.0), interval=(0.31, 1.3500001))
-    tried = {**made.profiles["laptop"].tried, "clear": replace(found, checks=(other,), p=3e-9)}
-    at = replace(made.profiles["laptop"], tried=tried)
+    tried = {**made.profiles["laptop"].on_runs, "clear": replace(found, checks=(other,), p=3e-9)}
+    at = replace(made.profiles["laptop"], on_runs=tried)
     assert files(replace(made, profiles={"laptop": at})) == files(made)
 
 
-def test_this_machines_verdicts_have_a_name_that_git_ignores(made: Trial) -> None:
+def test_this_machines_verdicts_have_a_name_that_git_ignores(made: Verdicts) -> None:
     assert set(files(made)) == {"claims.md", "claims.json"}
     own = files(replace(made, source="runs"))
     assert set(own) == {"claims.this-machine.md", "claims.this-machine.json"}
 
 
-def test_the_document_has_every_claim_with_both_verdicts(made: Trial) -> None:
+def test_the_document_has_every_claim_with_both_verdicts(made: Verdicts) -> None:
     text = files(made)["claims.md"]
     assert "By the paper's own numbers: 2 holds, 0 holds in part" in text
     assert "By the runs of the laptop profile: 2 supported, 0 refuted" in text
@@ -145,7 +147,7 @@ def test_the_document_has_every_claim_with_both_verdicts(made: Trial) -> None:
     assert all(row.endswith("|") for row in rows)
 
 
-def test_the_terminal_has_a_row_for_every_claim(made: Trial) -> None:
+def test_the_terminal_has_a_row_for_every_claim(made: Verdicts) -> None:
     out = io.StringIO()
     show(made, Console(file=out, width=120))
     lines = out.getvalue().splitlines()

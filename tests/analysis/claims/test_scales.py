@@ -9,9 +9,9 @@ import pytest
 
 from analysis.claims import explanations, render, scales
 from analysis.claims.explanations import EXPLANATIONS, Explanation
-from analysis.claims.verdict_on_paper import Printed
-from analysis.claims.verdict_on_runs import Tried
-from analysis.claims.verdicts import AtProfile, Trial
+from analysis.claims.verdict_on_paper import VerdictOnPaper
+from analysis.claims.verdict_on_runs import VerdictOnRuns
+from analysis.claims.verdicts import AtProfile, Verdicts
 from analysis.measures.quantity import Measurement
 from analysis.measures.scale import SCALE, deviation, lost_by_ranking
 from experiments.claims import CLAIMS
@@ -45,16 +45,16 @@ def test_deviations_are_from_an_objects_own_mean() -> None:
     assert deviation(frame, "iou") == pytest.approx([-0.1, 0, 0.1, -0.1, 0.1])
 
 
-def _trial(shapes: str, photographs: str) -> Trial:
+def _trial(shapes: str, photographs: str) -> Verdicts:
     measured = Measurement(0.8741, (0.87, 0.88), None, (), (0,), "positives")
     profiles = {}
     for profile, verdict, at in (
         (LAPTOP, shapes, {"iou": measured}),
         (PHOTOS, photographs, {}),
     ):
-        tried = {CLAIM.id: Tried(verdict, "", ())}  # pyright: ignore[reportArgumentType]
+        tried = {CLAIM.id: VerdictOnRuns(verdict, "", ())}  # pyright: ignore[reportArgumentType]
         profiles[profile.name] = AtProfile(profile, {}, {}, tried, at)
-    return Trial("results", (CLAIM,), (), {CLAIM.id: Printed("holds", "", ())}, profiles)
+    return Verdicts("results", (CLAIM,), (), {CLAIM.id: VerdictOnPaper("holds", "", ())}, profiles)
 
 
 def test_an_explanation_stands_only_beside_the_verdicts_it_was_written_for(
@@ -78,7 +78,7 @@ def test_what_one_scale_has_not_tested_is_no_disagreement() -> None:
 def test_the_page_is_made_where_there_are_both() -> None:
     made = _trial("supported", "refuted")
     assert "scales.md" in render.files(made)
-    alone = Trial("results", made.claims, (), made.printed, {"laptop": made.profiles["laptop"]})
+    alone = Verdicts("results", made.claims, (), made.on_paper, {"laptop": made.profiles["laptop"]})
     assert "scales.md" not in render.files(alone)
 
 

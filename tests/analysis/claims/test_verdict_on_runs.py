@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis.claims.verdict_on_runs import Tried, try_all
+from analysis.claims.verdict_on_runs import VerdictOnRuns, judge_all
 from analysis.library import Library
 from analysis.measures.evidence import Evidence
 from analysis.stats.bootstrap import Replicates
@@ -72,8 +72,8 @@ def claim(*checks: Check, id: str = "one") -> Claim:
     return Claim(id, (Quote("It is so.", "Section 4"),), "it is so", "it is not", checks)
 
 
-def tried(*checks: Check, of: Evidence) -> Tried:
-    return try_all([claim(*checks)], of)["one"]
+def tried(*checks: Check, of: Evidence) -> VerdictOnRuns:
+    return judge_all([claim(*checks)], of)["one"]
 
 
 @pytest.fixture
@@ -210,7 +210,7 @@ def test_a_speed_from_records_is_no_evidence(aps: APs, tmp_path: Path) -> None:
 
 def test_what_a_profiles_data_cannot_show_is_untested(aps: APs, tmp_path: Path) -> None:
     blind = replace(claim(above("QFL − none", QFL, NONE)), blind={"laptop": "no such targets"})
-    found = try_all([blind], evidence(aps, tmp_path))["one"]
+    found = judge_all([blind], evidence(aps, tmp_path))["one"]
     assert (found.verdict, found.why) == ("untested", "no such targets")
     assert found.p is None
 
@@ -218,7 +218,7 @@ def test_what_a_profiles_data_cannot_show_is_untested(aps: APs, tmp_path: Path) 
 def test_an_identity_is_decided_outright_and_not_counted(aps: APs, tmp_path: Path) -> None:
     identity = Identity("QFL's minimum", "qfl-lower-elsewhere", (-1e-9, 1e-9))
     impossible = replace(identity, bounds=(1.0, 2.0))
-    found = try_all(
+    found = judge_all(
         [
             claim(identity, id="true"),
             claim(impossible, id="false"),
@@ -241,8 +241,8 @@ def test_more_claims_ask_for_more_of_each(aps: APs, tmp_path: Path) -> None:
     found = evidence({**aps, "DFL": {0: 40.0}, "QFL": {0: 41.0}}, tmp_path)
     alone = [claim(above("QFL − none", QFL, NONE), id="clear")]
     many = [claim(above("DFL − none", DFL, NONE), id=f"other {i}") for i in range(20)]
-    assert try_all(alone, found)["clear"].verdict == "supported"
-    assert try_all([*alone, *many], found)["clear"].verdict == "within noise"
+    assert judge_all(alone, found)["clear"].verdict == "supported"
+    assert judge_all([*alone, *many], found)["clear"].verdict == "within noise"
 
 
 def test_a_claim_without_checks_is_untested(aps: APs, tmp_path: Path) -> None:
@@ -259,6 +259,6 @@ def test_runs_that_do_not_differ_are_rarely_said_to(tmp_path: Path) -> None:
         rows = {row: {s: 40 + rng.normal(scale=spread) for s in range(3)} for row in ROWS}
         shifts = {row: rng.normal(scale=images) for row in rows}  # of the images at hand
         seen = {row: {s: ap + shifts[row] for s, ap in of.items()} for row, of in rows.items()}
-        found = try_all(claims, evidence(seen, tmp_path, spread, images))
+        found = judge_all(claims, evidence(seen, tmp_path, spread, images))
         wrong += any(one.verdict != "within noise" for one in found.values())
     assert wrong / trials <= LEVEL + 2 * math.sqrt(LEVEL * (1 - LEVEL) / trials)

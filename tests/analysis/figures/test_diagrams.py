@@ -11,17 +11,17 @@ from gfl.head import AblationHead
 from gfl.quality import USAGES
 
 
-def column(plate, **where):
-    rows = plate.numbers
+def column(drawn, **where):
+    rows = drawn.numbers
     for name, value in where.items():
         rows = rows[rows[name] == value]
     return rows
 
 
 def test_every_use_of_quality_is_in_figure_6_under_table_1as_name(library, smoke, words_of):
-    plate = fig6.plate(library, smoke)
-    assert set(plate.numbers.quality) == set(USAGES)
-    written = "\n".join(words_of(plate.figure))
+    drawn = fig6.drawn(library, smoke)
+    assert set(drawn.numbers.quality) == set(USAGES)
+    written = "\n".join(words_of(drawn.figure))
     for row in TABLE_1A.rows:
         assert f") {row.name}" in written
 
@@ -29,8 +29,8 @@ def test_every_use_of_quality_is_in_figure_6_under_table_1as_name(library, smoke
 @pytest.mark.parametrize("quality", list(USAGES))
 def test_branches_weights_and_scores_of_figure_6_are_the_usages(library, smoke, quality):
     usage = USAGES[quality]
-    rows = column(fig6.plate(library, smoke), quality=quality)
-    branch = column(fig6.plate(library, smoke), quality=quality, channels="1")
+    rows = column(fig6.drawn(library, smoke), quality=quality)
+    branch = column(fig6.drawn(library, smoke), quality=quality, channels="1")
     assert len(branch) == (usage.use == "branch")
     (score,) = set(rows.score)
     assert score.split(" × ")[1:] == list(branch.output)  # what multiplies the class
@@ -46,8 +46,8 @@ def test_figure_6_follows_what_the_head_reads(library, smoke, monkeypatch, words
 
 
 def test_channels_of_figure_4_are_those_of_the_head(library, smoke, words_of):
-    plate = fig4.plate(library, smoke)
-    assert set(plate.numbers.row) == {"conventional", "GFL"}
+    drawn = fig4.drawn(library, smoke)
+    assert set(drawn.numbers.row) == {"conventional", "GFL"}
     for name, experiment in (("conventional", Experiment()), ("GFL", GFL)):
         general = experiment.boxes == "general"
         head = AblationHead(
@@ -56,13 +56,13 @@ def test_channels_of_figure_4_are_those_of_the_head(library, smoke, words_of):
             n=experiment.n if general else None, delta=experiment.delta if general else None,
             beta=experiment.beta,
         )  # fmt: skip
-        drawn = dict(column(plate, row=name)[["output", "channels"]].to_numpy())
+        outputs = dict(column(drawn, row=name)[["output", "channels"]].to_numpy())
         numbers = {"C": 80, "1": 1, "4": 4, "4(n+1)": 4 * (experiment.n + 1)}
         layers = [head.gfl_cls, head.gfl_reg]
         if hasattr(head, "gfl_quality"):
             layers.insert(1, head.gfl_quality)
-        assert [numbers[c] for c in drawn.values()] == [layer.out_channels for layer in layers]
-    written = "\n".join(words_of(plate.figure))
+        assert [numbers[c] for c in outputs.values()] == [layer.out_channels for layer in layers]
+    written = "\n".join(words_of(drawn.figure))
     for shape in ("H×W×C", "H×W×1", "H×W×4", "H×W×4(n+1)"):
         assert shape in written.splitlines()
 
@@ -75,11 +75,11 @@ def test_channels_of_every_representation():
 
 
 def test_figure_1_multiplies_at_test_only_where_quality_is_separate(library, smoke, words_of):
-    plate = fig1.plate(library, smoke)
-    assert list(dict.fromkeys(plate.numbers.score)) == ["class × IoU", "class-IoU"]
-    words = words_of(plate.figure)
+    drawn = fig1.drawn(library, smoke)
+    assert list(dict.fromkeys(drawn.numbers.score)) == ["class × IoU", "class-IoU"]
+    words = words_of(drawn.figure)
     assert words.count("×") == 1
-    (quality,) = column(plate, output="IoU").to_dict("records")
+    (quality,) = column(drawn, output="IoU").to_dict("records")
     assert quality["trained_at"] == "positives only"
-    (joint,) = column(plate, output="class-IoU").to_dict("records")
+    (joint,) = column(drawn, output="class-IoU").to_dict("records")
     assert joint["trained_at"] == "all locations"

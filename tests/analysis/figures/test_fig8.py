@@ -34,10 +34,10 @@ def test_a_tie_goes_to_the_first_image(library):
 
 
 def test_boxes_are_the_distances_times_the_stride(library, smoke):
-    plate = fig8.plate(library, smoke)
-    first = plate.numbers.iloc[0]
+    drawn = fig8.drawn(library, smoke)
+    first = drawn.numbers.iloc[0]
     # The first positive lies at (20, 24); its sides are 2 strides of 4 px away.
     corners = [first[f"truth_{c}_px"] for c in ("x1", "y1", "x2", "y2")]
     assert corners == [12, 16, 28, 32]
     assert first.mean_iou_minus_centerness == pytest.approx(0.5)
-    assert plate.runs == ("atss-joint-general-dfl-s0-00000000",)
+    assert drawn.runs == ("atss-joint-general-dfl-s0-00000000",)

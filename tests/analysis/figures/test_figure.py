@@ -4,7 +4,7 @@ import pytest
 from matplotlib._pylab_helpers import Gcf
 
 from analysis.figures import FIGURES, style
-from analysis.figures import figure as plate
+from analysis.figures import figure as registry
 from analysis.figures.figure import DrawnFigure
 from gfl.errors import UserError
 
@@ -13,7 +13,7 @@ OURS = ("1", "4", "5a", "5b", "5c", "6", "8", "9")
 
 @pytest.mark.parametrize("name", OURS)
 def test_the_same_records_give_the_same_bytes(library, smoke, name):
-    drawn, again = (FIGURES[name].plate(library, smoke) for _ in range(2))
+    drawn, again = (FIGURES[name].drawn(library, smoke) for _ in range(2))
     files = drawn.files()
     assert files == again.files()
     assert files == drawn.files()  # also of a figure that is saved a second time
@@ -30,7 +30,7 @@ def test_no_text_overlaps_is_cut_off_or_too_small(library, smoke, defects_of, na
 
 def test_drawing_leaves_no_state_behind(library, smoke):
     with matplotlib.rc_context({"font.size": 31}):
-        FIGURES["5a"].plate(library, smoke).files()
+        FIGURES["5a"].drawn(library, smoke).files()
         assert matplotlib.rcParams["font.size"] == 31
     assert not Gcf.figs
 
@@ -39,7 +39,7 @@ def test_every_figure_of_the_paper_has_one_name_and_a_caption():
     assert list(FIGURES)[:3] == sorted(FIGURES)[:3]
     assert all(figure.caption.endswith(".") for figure in FIGURES.values())
     with pytest.raises(ValueError, match="two figures are named '5a'"):
-        plate.figure("5a", "again")(lambda library, profile: None)
+        registry.figure("5a", "again")(lambda library, profile: None)
 
 
 def test_what_is_saved_is_named_and_numbers_are_as_they_are(tmp_path):

@@ -19,7 +19,7 @@ from PIL import Image
 from analysis import photographs
 from analysis.audit import artefacts
 from analysis.claims.stored import as_json
-from analysis.claims.verdicts import AtProfile, Trial
+from analysis.claims.verdicts import AtProfile, Verdicts
 from analysis.figures import FIGURES, fig3, fig5c, fig9
 from analysis.figures.figure import photographed_name
 from analysis.library import Library
@@ -136,18 +136,18 @@ def test_a_run_that_is_missing_is_a_failure_and_what_no_run_gives_is_none(
 
 
 def test_5c_is_of_the_stored_positives(store: Store, words_of) -> None:
-    plate = fig5c.plate(Library(store), PHOTOS)
+    drawn = fig5c.drawn(Library(store), PHOTOS)
     objects = [gt for gt in photographed.OBJECTS if gt != photographed.UNMATCHED]
-    bars = plate.numbers[plate.numbers.panel == "histogram"]
+    bars = drawn.numbers[drawn.numbers.panel == "histogram"]
     assert bars.targets.sum() == 4 * 5 * len(objects)
     # Each object is 128 px wide when prepared: l + r is 16 strides, five times an object.
     targets = Library(store).locations(GFL, PHOTOS).frame.filter(like="target_").dropna()
     np.testing.assert_allclose(targets.target_left + targets.target_right, 16, rtol=2**-11)
     for start, count in zip(bars.from_strides, bars.targets, strict=True):
         assert count == ((targets >= start) & (targets < start + 0.25)).to_numpy().sum()
-    said = " ".join(" ".join(words_of(plate.figure)).split())
+    said = " ".join(" ".join(words_of(drawn.figure)).split())
     assert "3 images, 6 objects (1 without a positive), 25 positives" in said
-    assert plate.runs == (Library(store).id(GFL, PHOTOS),)
+    assert drawn.runs == (Library(store).id(GFL, PHOTOS),)
 
 
 def test_9_names_what_the_paper_prints_for_real_images(store: Store, words_of) -> None:
@@ -172,9 +172,9 @@ def test_labels_are_the_objects_in_pixels_of_the_prepared_photographs(store: Sto
 
 
 def test_3_shows_nothing_that_nobody_knows(store: Store, words_of) -> None:
-    plate = fig3.plate(Library(store), PHOTOS)
-    assert not {"kind", "known"} & {*plate.numbers.columns}
-    said = " ".join(words_of(plate.figure))
+    drawn = fig3.drawn(Library(store), PHOTOS)
+    assert not {"kind", "known"} & {*drawn.numbers.columns}
+    said = " ".join(words_of(drawn.figure))
     for word in ("known", "sharp sides", "true gap"):
         assert word not in said
     assert "known" not in FIGURES["3"].caption_at(PHOTOS)
@@ -182,7 +182,7 @@ def test_3_shows_nothing_that_nobody_knows(store: Store, words_of) -> None:
 
 
 def test_2as_numbers_have_the_patches_first(store: Store) -> None:
-    numbers = FIGURES["2a"].plate(Library(store), PHOTOS).numbers
+    numbers = FIGURES["2a"].drawn(Library(store), PHOTOS).numbers
     assert numbers.image_id.is_unique
     assert numbers.quality_score.is_monotonic_decreasing
     assert (numbers.true_iou < 0.1).all()
@@ -191,9 +191,9 @@ def test_2as_numbers_have_the_patches_first(store: Store) -> None:
 
 def test_no_figure_has_text_over_text(store: Store, data: Path, defects_of) -> None:
     for name in (*ON_IMAGES, "5c", "9"):
-        plate = FIGURES[name].plate(Library(store, photographs=data), PHOTOS)
-        assert defects_of(plate.figure) == []
-        assert plate.photographed is None or defects_of(plate.photographed) == []
+        drawn = FIGURES[name].drawn(Library(store, photographs=data), PHOTOS)
+        assert defects_of(drawn.figure) == []
+        assert drawn.photographed is None or defects_of(drawn.photographed) == []
 
 
 def test_a_notebook_shows_no_photograph_and_says_what_cannot_be_drawn(
@@ -246,7 +246,7 @@ def test_the_report_says_why_and_without_what(store: Store, tmp_path: Path) -> N
     sums = {id: json.loads(store.reference_path("photos", id).read_text())["sha256"] for id in ids}
     at = AtProfile(PHOTOS, sums, {}, {})
     (store.results / "claims.json").write_text(
-        as_json(Trial("results", (), (), {}, {"photos": at}))
+        as_json(Verdicts("results", (), (), {}, {"photos": at}))
     )
     folder = store.results / "figures" / "photos"
     folder.mkdir(parents=True, exist_ok=True)

@@ -32,7 +32,7 @@ OF_PREDICTIONS = ("2b", "3", "ambiguity", "calibration")
 
 @functools.cache
 def drawn(name: str) -> DrawnFigure:
-    return FIGURES[name].plate(LIBRARY, profiles.LAPTOP)
+    return FIGURES[name].drawn(LIBRARY, profiles.LAPTOP)
 
 
 @pytest.mark.parametrize("name", list(FIGURES))

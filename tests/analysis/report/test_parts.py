@@ -13,7 +13,7 @@ from PIL import Image
 from reported import LAPTOP, fill
 
 from analysis.claims import stored
-from analysis.claims.verdict_on_runs import TriedCheck
+from analysis.claims.verdict_on_runs import CheckOnRuns
 from analysis.report import bundle, evidence, pictures, speed
 from analysis.report.checks import as_printed, bounds_text, joined, number, p_text
 from analysis.report.drawn import Scale, curve, scale, strip
@@ -110,10 +110,10 @@ def test_numbers_as_they_are_printed() -> None:
 
 
 def test_checks_of_one_kind_share_a_scale() -> None:
-    def check(label: str, value: float, how: str = "") -> TriedCheck:
-        return TriedCheck(label, ABOVE, value, p=P(0.5, 0.5), how=how)
+    def check(label: str, value: float, how: str = "") -> CheckOnRuns:
+        return CheckOnRuns(label, ABOVE, value, p=P(0.5, 0.5), how=how)
 
-    def scale_of(*ours: TriedCheck) -> Scale | None:
+    def scale_of(*ours: CheckOnRuns) -> Scale | None:
         return joined([], ours, set(), why="")[0]
 
     assert scale_of(check("a", 0.1), check("b", 9.0)) is not None  # both AP
@@ -124,14 +124,14 @@ def test_checks_of_one_kind_share_a_scale() -> None:
 def test_the_deciding_checks_are_those_of_the_document() -> None:
     """Every claim's effect in the report is the one that claims.md shows."""
     results = Path(__file__).parents[3] / "results"
-    trial = stored.read(results / "claims.json")
+    verdicts = stored.read(results / "claims.json")
     lines = (results / "claims.md").read_text(encoding="utf-8").splitlines()
     rows = [cells for cells in map(_cells, lines) if len(cells) >= 6]
     at_laptop = rows[0].index("laptop: effect")
     shown = {c[1].partition("]")[0][1:]: c[at_laptop] for c in rows if len(c) == len(rows[0])}
-    assert len(trial.claims) > 50
-    for index, claim in enumerate(trial.claims):
-        found = evidence.evidence(trial, index, "laptop", set())
+    assert len(verdicts.claims) > 50
+    for index, claim in enumerate(verdicts.claims):
+        found = evidence.evidence(verdicts, index, "laptop", set())
         effect = "—" if found.lead is None else f"{found.lead.ours} {found.lead.interval}".strip()
         assert effect == shown[claim.id].replace("-", "−"), claim.id
         runs = [run for check in found.on_runs.checks for run in check.runs]
@@ -145,7 +145,7 @@ def _cells(line: str) -> list[str]:
 
 def test_a_small_share_is_not_none_and_differences_have_a_sign() -> None:
     def ours(label: str, value: float, how: str = "measured") -> str:
-        one = TriedCheck(label, ABOVE, value, (value, value), P(0.5, 0.5), how=how)
+        one = CheckOnRuns(label, ABOVE, value, (value, value), P(0.5, 0.5), how=how)
         return joined([], [one], set(), why="")[1][0].ours
 
     assert ours("a share", 0.0001) == "0.0001"
@@ -156,7 +156,7 @@ def test_a_small_share_is_not_none_and_differences_have_a_sign() -> None:
 
 
 def test_what_is_neither_tested_nor_exact_is_not_called_exact() -> None:
-    one = TriedCheck("a", ABOVE, 0.5, how="so", missing="one seed")
+    one = CheckOnRuns("a", ABOVE, 0.5, how="so", missing="one seed")
     (check,) = joined([], [one], set(), why="")[1]
     assert (check.p_holds, check.ours) == ("—", "0.50")
 
