@@ -35,7 +35,7 @@ PYTHON = VENV / "bin" / "python"
 STATE = VENV / "setup.json"
 LOCK = VENV / "setup.lock"
 SUPPORTED = ((3, 11), (3, 12))
-LAYOUT = 2  # raised when this file starts to lay .venv out differently
+LAYOUT = 3  # raised when this file starts to lay .venv out differently
 HEADLESS = "opencv-python-headless"
 GIB = 2**30
 SLOPPY = (
@@ -216,7 +216,8 @@ def write_script(path: Path, module: str, function: str) -> None:
         "' '''",
         "import sys",
         f"from {module} import {function}",
-        f"sys.exit({function}())",
+        'if __name__ == "__main__":',  # not in a process that multiprocessing spawns
+        f"    sys.exit({function}())",
     )
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     path.chmod(0o755)

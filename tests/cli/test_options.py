@@ -1,3 +1,4 @@
+import os
 import re
 import subprocess
 import sys
@@ -122,3 +123,21 @@ def test_the_script_calls_the_command(tmp_path: Path) -> None:
     done = subprocess.run([script, "run"], cwd=tmp_path, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "gfl: run: TARGET needs a value; see gfl run --help\n"
+
+
+def test_a_process_that_the_script_spawns_does_not_run_the_command_again(tmp_path: Path) -> None:
+    (tmp_path / "spawns.py").write_text(
+        "from concurrent.futures import ProcessPoolExecutor\n"
+        "from multiprocessing import get_context\n\n"
+        "def command():\n"
+        "    print('command')\n"
+        "    with ProcessPoolExecutor(1, get_context('spawn')) as pool:\n"
+        "        return pool.submit(abs, -3).result()\n"
+    )
+    script = tmp_path / "gfl"
+    setup_env.write_script(script, "spawns", "command")
+    paths = {"PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(
+        [script], capture_output=True, text=True, env=os.environ | paths, timeout=60
+    )
+    assert (done.returncode, done.stdout) == (3, "command\n")
