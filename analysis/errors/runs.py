@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from analysis.errors.tide import SPECIAL, Errors, errors
 from analysis.library import Library, MissingRuns
 from analysis.stats import uncertainty
-from analysis.stats.uncertainty import Estimate, Figure
+from analysis.stats.uncertainty import Estimate, SeedMean
 from analysis.tables import fill
 from analysis.tables.notes import NOT_PAPERS
 from experiments.named import DFL, GENERAL, GFL, NO_QUALITY, PLAIN, QFL
@@ -40,19 +40,19 @@ class Line:
     rows: list[str] = field(default_factory=list)
     found: dict[float, dict[int, Errors]] = field(default_factory=dict)
 
-    def ap(self, iou: float) -> Figure | None:
-        return uncertainty.figure({seed: made.ap for seed, made in self._at(iou).items()})
+    def ap(self, iou: float) -> SeedMean | None:
+        return uncertainty.seed_mean({seed: made.ap for seed, made in self._at(iou).items()})
 
-    def gain(self, kind: str, iou: float) -> Figure | None:
-        return uncertainty.figure(self.gains(kind, iou))
+    def gain(self, kind: str, iou: float) -> SeedMean | None:
+        return uncertainty.seed_mean(self.gains(kind, iou))
 
-    def count(self, kind: str, iou: float) -> Figure | None:
-        return uncertainty.figure(
+    def count(self, kind: str, iou: float) -> SeedMean | None:
+        return uncertainty.seed_mean(
             {seed: float(made.count[kind]) for seed, made in self._at(iou).items()}
         )
 
-    def detections(self, iou: float) -> Figure | None:
-        return uncertainty.figure(
+    def detections(self, iou: float) -> SeedMean | None:
+        return uncertainty.seed_mean(
             {seed: float(made.detections) for seed, made in self._at(iou).items()}
         )
 

@@ -10,7 +10,7 @@ from typing import Any
 from analysis.errors.runs import ALL, IOUS, Line, Report, gather
 from analysis.library import Library
 from analysis.stats import uncertainty
-from analysis.stats.uncertainty import Estimate, Figure
+from analysis.stats.uncertainty import Estimate, SeedMean
 from analysis.tables.notes import NOT_PAPERS, not_cocos
 from analysis.tables.render import numbers
 from analysis.text import mean, signed
@@ -82,8 +82,8 @@ def tidy_csv(report: Report) -> str:
     return escape.csv_file([FIELDS, *([line.get(name, "") for name in FIELDS] for line in lines)])
 
 
-def _figures(line: Line, iou: float) -> Iterator[tuple[str, str, Figure]]:
-    found: list[tuple[str, str, Figure | None]] = [("AP", "", line.ap(iou))]
+def _figures(line: Line, iou: float) -> Iterator[tuple[str, str, SeedMean]]:
+    found: list[tuple[str, str, SeedMean | None]] = [("AP", "", line.ap(iou))]
     found.append(("detections", "", line.detections(iou)))
     found += [("count", kind, line.count(kind, iou)) for kind in ALL]
     found += [("gain", kind, line.gain(kind, iou)) for kind in ALL]
@@ -130,8 +130,8 @@ def _table(
     report: Report,
     iou: float,
     first: str,
-    lead: Callable[[Line, float], Figure | None],
-    each: Callable[[Line, str, float], Figure | None],
+    lead: Callable[[Line, float], SeedMean | None],
+    each: Callable[[Line, str, float], SeedMean | None],
     digits: int,
 ) -> str:
     rows: list[tuple[str, ...]] = [("rows", "n", first, *ALL)]
@@ -168,7 +168,7 @@ def _repaired(report: Report) -> Iterator[str]:
     )
 
 
-def _text(figure: Figure | None, digits: int) -> str:
+def _text(figure: SeedMean | None, digits: int) -> str:
     if figure is None or math.isnan(figure.mean):
         return NONE
     return mean(figure.mean, figure.spread, digits)

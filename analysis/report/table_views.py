@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
-from analysis.stats.uncertainty import Figure
+from analysis.stats.uncertainty import SeedMean
 from analysis.tables import agreement, fill
 from analysis.tables.fill import Filled, Records
 from analysis.tables.layout import NONE, Line, Published, sheet
@@ -241,7 +241,7 @@ class _Side:
 
     def _figures(self, column: Column, cell: Filled, base: Filled | None, is_run: bool) -> Figures:
         records = self._records(cell)
-        value, found = cell.cell.published[column.name], fill.figure(records, column.metric)
+        value, found = cell.cell.published[column.name], fill.mean(records, column.metric)
         other = base.cell.published[column.name] if base else None
         published = None if value is None or other is None else value - other
         differs = fill.difference(records, self._records(base), column.metric) if base else None
@@ -296,7 +296,7 @@ def command(table: Table, profile: Profile, seeds: Sequence[int]) -> str:
     return " ".join(parts)
 
 
-def _mean(found: Figure | None, digits: int) -> str:
+def _mean(found: SeedMean | None, digits: int) -> str:
     return NONE if found is None else mean(found.mean, None, digits)
 
 

@@ -23,7 +23,7 @@ METHOD = (
 
 
 @dataclass(frozen=True)
-class Figure:
+class SeedMean:
     """A mean over seeds; ``spread`` is their standard deviation, None of a single one."""
 
     mean: float
@@ -116,13 +116,13 @@ class Estimate:
         return float(stdtr(self.freedom, -distance / self.error))
 
 
-def figure(values: Mapping[int, float]) -> Figure | None:
+def seed_mean(values: Mapping[int, float]) -> SeedMean | None:
     """The mean of values by seed with their standard deviation (n - 1); None of no value."""
     if not values:
         return None
     numbers = list(values.values())
     spread = statistics.stdev(numbers) if len(numbers) > 1 else None
-    return Figure(statistics.fmean(numbers), spread, tuple(values))
+    return SeedMean(statistics.fmean(numbers), spread, tuple(values))
 
 
 def paired(ours: Mapping[int, float], base: Mapping[int, float]) -> Estimate | None:
@@ -137,7 +137,7 @@ def paired(ours: Mapping[int, float], base: Mapping[int, float]) -> Estimate | N
     NIST/SEMATECH e-Handbook of Statistical Methods, sections 1.3.5.2 and 7.3.1.
     """
     differences = {seed: ours[seed] - base[seed] for seed in sorted(ours.keys() & base.keys())}
-    found = figure(differences)
+    found = seed_mean(differences)
     if found is None:
         return None
     if found.spread is None:

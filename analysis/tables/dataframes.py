@@ -77,7 +77,7 @@ def orders(table: Table, filled: Sequence[Filled], source: str = "reference") ->
         found = order([(cell, cell.records(source)) for cell in cells])
         if found is None:
             continue
-        known = [cell for cell in cells if fill.figure(cell.records(source), "AP")]
+        known = [cell for cell in cells if fill.mean(cell.records(source), "AP")]
         signs = [pair.found.sign for pair in found.pairs]
         clear = [pair.found.sign for pair in found.pairs if pair.found.is_clear]
         lines[" ".join(filter(None, (table.title, group.name)))] = {
@@ -120,7 +120,7 @@ def _numbers(
 ) -> dict[tuple[str, str], float | int | str | None]:
     base = fill.baseline_of(filled, table, cell.cell)
     records = cell.records(source)
-    own = fill.figure(records, "AP")
+    own = fill.mean(records, "AP")
     gap = fill.difference(records, base.records(source)) if base else None
     expected = fill.published_difference(cell, base)
     low, high = gap.interval if gap and gap.interval else (None, None)

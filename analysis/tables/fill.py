@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from analysis.stats import uncertainty
-from analysis.stats.uncertainty import Estimate, Figure
+from analysis.stats.uncertainty import Estimate, SeedMean
 from experiments.profiles import TUNING_SEED
 from experiments.tables.declare import AP, Cell, Table
 from gfl.experiment import Experiment, Profile, schedule_of
@@ -77,9 +77,9 @@ def published_difference(cell: Filled, base: Filled | None) -> float | None:
     return None if value is None or other is None else round(value - other, AP.digits)
 
 
-def figure(records: Records, metric: str) -> Figure | None:
+def mean(records: Records, metric: str) -> SeedMean | None:
     """The mean of a metric over the seeds that have it."""
-    return uncertainty.figure(values(records, metric))
+    return uncertainty.seed_mean(values(records, metric))
 
 
 def difference(records: Records, base: Records, metric: str = "AP") -> Estimate | None:

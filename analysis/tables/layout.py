@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from analysis import text
-from analysis.stats.uncertainty import Estimate, Figure
+from analysis.stats.uncertainty import Estimate, SeedMean
 from analysis.tables import fill
 from analysis.tables.fill import Filled, Records
 from analysis.tables.notes import NOT_PAPERS, Footnotes, notes
@@ -37,7 +37,7 @@ class Published:
 class Mean:
     """A metric's mean over seeds with its spread; None where nothing is recorded."""
 
-    found: Figure | None
+    found: SeedMean | None
     digits: int
 
     @property
@@ -167,7 +167,7 @@ class _Layout:
             records = cell.records(source)
             base_records = base.records(source) if base else None
             means = (
-                Mean(fill.figure(records, column.metric), column.digits)
+                Mean(fill.mean(records, column.metric), column.digits)
                 for column in self.table.columns
             )
             values = tuple(self.interleaved(means, _delta(records, base_records)))

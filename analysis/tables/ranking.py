@@ -83,7 +83,7 @@ def order(cells: Sequence[tuple[Filled, Records]]) -> Order | None:
     prints no AP of are left out.
     """
     cells = [(cell, records) for cell, records in cells if _published(cell) is not None]
-    known = [(cell, records) for cell, records in cells if fill.figure(records, "AP")]
+    known = [(cell, records) for cell, records in cells if fill.mean(records, "AP")]
     if len(known) < 2:
         return None
     found = [(cell.cell.row.key, _ap(records)) for cell, records in known]
@@ -111,7 +111,7 @@ def _published(cell: Filled) -> float | None:
 
 
 def _ap(records: Records) -> float:
-    found = fill.figure(records, "AP")
+    found = fill.mean(records, "AP")
     assert found is not None
     return found.mean
 

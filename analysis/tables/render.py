@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from analysis.stats.uncertainty import Estimate, Figure
+from analysis.stats.uncertainty import Estimate, SeedMean
 from analysis.tables import fill
 from analysis.tables.fill import Filled, Records
 from analysis.tables.layout import DELTA, Sheet
@@ -70,20 +70,20 @@ def _published(cell: Filled, base: Filled | None) -> Iterator[tuple[str, float |
 
 def _found(
     table: Table, records: Records, base: Records | None
-) -> Iterator[tuple[str, Figure | Estimate]]:
+) -> Iterator[tuple[str, SeedMean | Estimate]]:
     for column in table.columns:
-        if found := fill.figure(records, column.metric):
+        if found := fill.mean(records, column.metric):
             yield column.name, found
     if base is not None and (difference := fill.difference(records, base)):
         yield DELTA, difference
 
 
-def numbers(found: Figure | Estimate) -> dict[str, str]:
+def numbers(found: SeedMean | Estimate) -> dict[str, str]:
     """The fields of a figure or a difference: value, spread or interval, and seeds."""
     seeds = " ".join(map(str, found.seeds))
-    value = found.mean if isinstance(found, Figure) else found.value
+    value = found.mean if isinstance(found, SeedMean) else found.value
     fields = {"value": _number(value), "n": str(len(found.seeds)), "seeds": seeds}
-    if isinstance(found, Figure):
+    if isinstance(found, SeedMean):
         return fields if found.spread is None else fields | {"sd": _number(found.spread)}
     if found.interval is None:
         return fields

@@ -10,12 +10,12 @@ from scipy.stats import norm, ttest_1samp, ttest_rel
 from analysis.stats.bootstrap import Replicates, replicate
 from analysis.stats.uncertainty import (
     Estimate,
-    Figure,
     Noise,
+    SeedMean,
     contrast,
-    figure,
     paired,
     paired_images,
+    seed_mean,
     seed_noise,
 )
 from analysis.text import signed
@@ -32,9 +32,9 @@ def by_seed(values) -> dict[int, float]:
 
 
 def test_a_figure_is_the_mean_and_the_sample_deviation() -> None:
-    assert figure({0: 30.0, 3: 31.0, 7: 35.0}) == Figure(32.0, math.sqrt(14 / 2), (0, 3, 7))
-    assert figure({5: 30.0}) == Figure(30.0, None, (5,))
-    assert figure({}) is None
+    assert seed_mean({0: 30.0, 3: 31.0, 7: 35.0}) == SeedMean(32.0, math.sqrt(14 / 2), (0, 3, 7))
+    assert seed_mean({5: 30.0}) == SeedMean(30.0, None, (5,))
+    assert seed_mean({}) is None
 
 
 def test_an_interval_is_students_t_by_hand() -> None:

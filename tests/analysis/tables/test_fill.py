@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis.stats.uncertainty import Figure
+from analysis.stats.uncertainty import SeedMean
 from analysis.tables import agreement, fill, render
 from analysis.tables.layout import sheet
 from cli.main import main
@@ -72,17 +72,17 @@ def lines(store: Store) -> list[tuple[str, ...]]:
 def test_a_figure_is_a_mean_with_its_spread(store: Store) -> None:
     for seed, ap in enumerate((30.0, 31.0, 35.0)):
         refer(store, a_record("QFL", seed, ap))
-    found = fill.figure(filled(store, "QFL").reference, "AP")
+    found = fill.mean(filled(store, "QFL").reference, "AP")
     assert found is not None
     assert found.mean == 32.0
     assert found.spread == pytest.approx(math.sqrt((4 + 1 + 9) / 2))
     assert found.seeds == (0, 1, 2)
-    assert fill.figure(filled(store, "QFL").own, "AP") is None
+    assert fill.mean(filled(store, "QFL").own, "AP") is None
 
 
 def test_one_seed_has_no_spread(store: Store) -> None:
     own(store, a_record("QFL", 4, 30.0))
-    assert fill.figure(filled(store, "QFL").own, "AP") == Figure(30.0, None, (4,))
+    assert fill.mean(filled(store, "QFL").own, "AP") == SeedMean(30.0, None, (4,))
 
 
 def test_a_difference_is_paired_over_the_seeds_that_both_have(store: Store) -> None:
