@@ -27,6 +27,18 @@ EXPLANATIONS: Mapping[str, Explanation] = {
         "of a side, in strides: {off}; AP50 lost to badly placed boxes: {lost-localisation}. QFL "
         "brings nothing clear at either scale.",
     ),
+    "background-quality-high": Explanation(
+        "supported", "within noise",
+        "A predicted IoU is as high as boxes are good: of positives themselves few reach 0.9 on "
+        "photographs, where the mean is lower (IoU of a positive's box: {iou}). The background "
+        "that is predicted best comes close to the best positives at both scales.",
+    ),
+    "negatives-ahead": Explanation(
+        "within noise", "supported",
+        "Background gets ahead of a positive where a positive scores low. Photographs have such "
+        "positives (mean class score: {class-score}; AP50 lost to missed objects: "
+        "{lost-missed}); on shapes both are told apart too well for it to be seen.",
+    ),
     "centerness-labels-smaller": Explanation(
         "supported", "refuted",
         "Centerness labels follow from geometry and are alike: {centerness}, .64 in the paper. "
