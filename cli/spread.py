@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from cli.options import Folders
 from experiments import profiles
 from experiments.tables.table1 import SIX
+from gfl.errors import UserError
 from gfl.records.record import RunRecord, Store
 from gfl.terminal import say
 
@@ -15,7 +16,7 @@ def over_seeds(records: Iterable[RunRecord]) -> dict[str, float]:
     """Return the standard deviation over seeds of each column, pooled over rows, AP.
 
     Raises:
-        ValueError: no row has two seeds.
+        UserError: no row has two seeds.
     """
     from analysis.stats.uncertainty import seed_noise  # numpy and scipy, which --help needs not
 
@@ -30,7 +31,7 @@ def over_seeds(records: Iterable[RunRecord]) -> dict[str, float]:
             for row in rows.values()
         )
         if noise is None:
-            raise ValueError("no row has two seeds, so nothing spreads over them")
+            raise UserError("no row has two seeds, so nothing spreads over them")
         found[column.name] = noise.spread
     return found
 

@@ -9,6 +9,6 @@ from experiments.tables.declare import Row
 from gfl.experiment import Experiment
 
 ROWS: dict[str, tuple[Row, ...]] = {
-    # Between the paper's best β and the next larger ones, 2.5 and 4.
+    # Between the paper's 2.5 and 4.
     "table-1c": (Row("3", Experiment(quality="joint", beta=3.0)),),
 }

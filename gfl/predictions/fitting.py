@@ -19,12 +19,12 @@ from gfl.data.weights import Checkpoint, normalisation
 from gfl.errors import UserError
 from gfl.escape import counted
 from gfl.experiment import Experiment
-from gfl.hosts import ABLATED_HOSTS, HOSTS
+from gfl.hosts import ABLATED_HOSTS, HOSTS, Dense, HostName
 
 WIDEST = 120  # columns of a name in a message
 BINS = "bbox_head.integral.project"  # GFL's distances, a constant in mmdet
 
-# By host, a pattern of other names and what they are here. Only the host's own names are taken:
+# By detector, a pattern of other names and what they are here. Only the host's own names are taken:
 # ATSS's and FCOS's tensors have the same shapes and mean other things.
 NAMES: dict[str, tuple[tuple[str, str], ...]] = {
     "atss": (
@@ -101,10 +101,16 @@ def _named_alike(state: Mapping[str, Tensor], experiment: Experiment) -> list[st
 
 
 def _patterns(experiment: Experiment) -> tuple[tuple[str, str], ...]:
-    patterns = NAMES.get(experiment.host, ())
+    patterns = NAMES.get(_detector(experiment.host), ())
     if experiment.host in ABLATED_HOSTS and experiment.quality != "centerness-branch":
         return patterns[:1]  # centerness is no other quality
     return patterns
+
+
+def _detector(host: HostName) -> str:
+    """The published detector whose tensors mmdet names: a record of another setting is no other."""
+    record = HOSTS[host]
+    return record.assigner if isinstance(record, Dense) else host
 
 
 def _renamed(name: str, patterns: Sequence[tuple[str, str]]) -> str:
@@ -162,7 +168,8 @@ def _hints(
     signs = [what for sign, what in SIGNS if any(re.match(sign, name) for name in given)]
     wanted = [what for sign, what in SIGNS if any(re.match(sign, n) for n in _stock(model, row))]
     if signs and signs[0] not in wanted:
-        hints.append(f"this looks like {signs[0]}; the row has {wanted[0]}")
+        row_has = f"; the row has {wanted[0]}" if wanted else ""
+        hints.append(f"this looks like {signs[0]}{row_has}")
     elif not signs and not any(name.startswith("bbox_head.") for name in given):
         hints.append("this looks like a backbone alone: there is no bbox_head")
     ours = model.state_dict()
@@ -177,7 +184,8 @@ def _stock(model: nn.Module, row: Experiment) -> list[str]:
     """The names of a row's model as mmdet has them, for the signs."""
     if row.host not in ABLATED_HOSTS or row.boxes == "general" or row.quality == "joint":
         return list(model.state_dict())
-    return [n.replace("bbox_head.gfl_", f"bbox_head.{row.host}_") for n in model.state_dict()]
+    stock = f"bbox_head.{_detector(row.host)}_"
+    return [name.replace("bbox_head.gfl_", stock) for name in model.state_dict()]
 
 
 def _classes(state: Mapping[str, Tensor], ours: Mapping[str, Tensor], row: Experiment) -> str:

@@ -24,6 +24,8 @@ from torch import Tensor, nn
 from experiments import matrix, profiles
 from gfl.data.weights import Checkpoint
 from gfl.errors import UserError
+from gfl.experiment import Experiment
+from gfl.hosts import ABLATED_HOSTS, HOSTS, HostName
 from gfl.predictions import fitting, trained
 from gfl.records.record import Request
 
@@ -271,6 +273,26 @@ def test_centerness_is_taken_for_no_other_quality() -> None:
     missing, left = refusal("table-1a/IoU-branch/ATSS", dict(stock(STOCK[ATSS]).state_dict()))
     assert missing.startswith("2 missing: bbox_head.gfl_quality.weight")
     assert left.startswith("2 left over: bbox_head.atss_centerness.weight")
+
+
+@pytest.mark.parametrize(("host", "row", "head"), [("atss", ATSS, "ATSS"), ("fcos", FCOS, "FCOS")])
+def test_a_detector_of_ones_own_takes_the_weights_of_what_it_is_a_setting_of(
+    host: HostName, row: str, head: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another top-k, declared by a record: the tensors are named as the published detector's."""
+    state = dict(stock(STOCK[row]).state_dict())
+    model, mine = fit(row, state).model, Experiment(host=host)
+    object.__setattr__(mine, "host", "mine")
+    monkeypatch.setattr(fitting, "HOSTS", {**HOSTS, "mine": HOSTS[host]})
+    monkeypatch.setattr(fitting, "ABLATED_HOSTS", (*ABLATED_HOSTS, "mine"))
+
+    def fitted(state: State) -> dict[str, Tensor]:
+        checkpoint = Checkpoint(Path("file.pth"), "0" * 64, state, None, None)
+        return fitting.fitted(checkpoint, model, mine)
+
+    assert fitted(state).keys() == model.state_dict().keys()
+    with pytest.raises(UserError, match=f"a RetinaNet head; the row has an {head} head"):
+        fitted(dict(stock(STOCK[RETINANET]).state_dict()))
 
 
 def test_bins_are_the_rows() -> None:

@@ -37,6 +37,7 @@ from gfl.records.record import Request, RunRecord
 from gfl.training import loaders
 from gfl.training.checkpoint import load
 
+NO_ROOM = {"event": "error", "message": loaders.NO_ROOM, "user": True, "lacks": None}
 STEPS = own_folder.SPLITS["train"] // 2  # an epoch, of batches of two
 
 # Arguments: a JSON list of sessions: folder, options of the tmpfs on /dev/shm (or none), and what
@@ -171,7 +172,7 @@ def test_a_loader_that_is_killed_ends_the_run_which_goes_on_afterwards(ended, fo
 def test_a_loader_without_room_dies_of_a_bus_error_and_the_run_says_so(ended, folders):
     assert ended["bus"] == [2]
     (error,) = events(folders / "bus", "error")
-    assert error == {"event": "error", "message": loaders.NO_ROOM, "user": True}
+    assert error == NO_ROOM
     assert "--shm-size" in error["message"]
 
 
@@ -219,7 +220,7 @@ def test_a_loader_that_finds_no_room_ends_the_run(small, folders):
     """Where its batch was dropped, and waited for, before."""
     assert small["full"] == 2
     (error,) = events(folders / "full", "error")
-    assert error == {"event": "error", "message": loaders.NO_ROOM, "user": True}
+    assert error == NO_ROOM
     assert "unable to allocate shared memory" in (folders / "full/log").read_text()
 
 

@@ -343,7 +343,7 @@ def test_who_reads_features_that_are_not_there_computes_them(root: Path) -> None
     stored.kept.cache_clear()
     (into / stored.INDEX).unlink()
     assert stored.kept(root, NETWORK, SPEC.size).values.tobytes() == before
-    with pytest.raises(UserError, match="the photographs are not prepared; prepare them: python"):
+    with pytest.raises(UserError, match="are not prepared; prepare them: gfl photos"):
         stored.kept(root / "nowhere", NETWORK, SPEC.size)
 
 
