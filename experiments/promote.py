@@ -23,7 +23,7 @@ from gfl.records.record import RunRecord, Store, seeds_of
 
 @dataclass(frozen=True)
 class Outcome:
-    """A line per promoted run, and one per rejected run with the reason."""
+    """Lines for promoted runs, and for rejected ones with the reason."""
 
     promoted: tuple[str, ...]
     refused: tuple[str, ...]

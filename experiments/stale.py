@@ -22,7 +22,7 @@ AGAIN = "--again (make: AGAIN=1)"
 
 
 class Today:
-    """The code and versions that would train a run now, determined once."""
+    """Current code and versions, which would train a run now; determined once."""
 
     @cached_property
     def code(self) -> Code:

@@ -15,7 +15,7 @@ Lack = Literal["cuda", "coco", "photographs"]
 
 
 class UserError(Exception):
-    """An error the user can fix: names the thing, its value, and what to do.
+    """Error the user can fix: names the thing, its value, and what to do.
 
     ``lacks`` names a missing value that a command's option supplies; the command says which.
     """

@@ -25,7 +25,7 @@ Lasting = Literal["1x", "2x-ms"]
 
 @dataclass(frozen=True)
 class Experiment:
-    """A value for every factor of the ablation study; the defaults are the ATSS baseline.
+    """Values of all factors of the ablation study; the defaults are the ATSS baseline.
 
     Raises:
         UserError: a value is unknown or the combination is impossible.
@@ -159,7 +159,7 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Profile:
-    """A scale at which the declared matrix is run: data, model and schedule.
+    """Scale at which the declared matrix is run: data, model and schedule.
 
     Raises:
         UserError: it combines photographs with several devices.

@@ -112,7 +112,7 @@ DrawFiles = Callable[[Sequence[Path]], DrawnFigure]
 
 @dataclass
 class FigureOf:
-    """A figure of the paper, or an additional one: call it with a library and a profile.
+    """Figure of the paper, or an additional one: call it with a library and a profile.
 
     ``on_annotations`` registers a function that draws it from COCO annotation files, for figures
     that need no run.

@@ -40,7 +40,7 @@ def opened(profile: str | None = None, source: Source | None = None) -> tuple[Li
 
 @dataclass(frozen=True)
 class Shown:
-    """A figure of the paper in a notebook: its picture, with its caption below.
+    """Figure of the paper in a notebook: its picture, with its caption below.
 
     If runs are missing, or the profile's data cannot produce it, there is no picture, and the text
     says why. Photographs are omitted from figures, because notebooks are shared.

@@ -33,7 +33,7 @@ class SeedMean:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value with its 95 % interval, and the basis of the interval.
+    """Value with its 95 % interval, and the basis of the interval.
 
     ``interval`` is None if unknown: a difference of one pair of runs does not show what another
     seed would give. If the variances of seeds and images are known, the error over the standard

@@ -69,7 +69,7 @@ class Distributions:
 
 @dataclass(frozen=True, eq=False)
 class Detection:
-    """A detected object."""
+    """Detected object."""
 
     category: str
     label: int  # of the category

@@ -32,7 +32,7 @@ def beginning() -> dict[str, Any]:
 
 
 class DivergedError(Exception):
-    """The loss is no longer a number."""
+    """Loss that is no longer finite."""
 
 
 class HistoryHook(Hook):

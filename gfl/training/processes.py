@@ -77,7 +77,7 @@ class ChannelsLastDataParallel(MMDistributedDataParallel):
 
 @LOOPS.register_module()
 class CappedTrainLoop(EpochBasedTrainLoop):
-    """The first steps of the whole schedule, and an evaluation.
+    """Training loop over the first steps of the whole schedule, with an evaluation.
 
     Args:
         cap: number of optimizer steps.
