@@ -22,7 +22,7 @@ def quiet(line: str) -> None:
 
 @contextmanager
 def workers(jobs: int, start: Callable[..., None], *given: Any) -> Iterator[Map]:
-    """Yield a ``map`` over a process per core, each initialized by ``start(*given)``.
+    """Yield a ``map`` over a process per core, each initialised by ``start(*given)``.
 
     It runs in this process if there are too few jobs, or cores.
     """

@@ -137,7 +137,7 @@ def _sizes(case: Case) -> list[tuple[int, int]]:
 
 
 def _outputs(case: Case) -> list[list[Tensor]]:
-    """Draw outputs of a head at initialization: scores about 0.01."""
+    """Draw outputs of a head at initialisation: scores about 0.01."""
     random = torch.Generator().manual_seed(0)
 
     def draw(channels: int) -> list[Tensor]:

@@ -98,7 +98,7 @@ def of_run(
 def at_random(experiment: Experiment, profile: Profile, pictures: Sequence[Picture]) -> Detector:
     """Return a detector with torch's initial weights and a normal number of detections.
 
-    Batch normalization has the first picture's statistics, and the outputs are scaled to a common
+    Batch normalisation has the first picture's statistics, and the outputs are scaled to a common
     spread. On average CANDIDATES scores per picture pass the score threshold, so that detectors
     differ in their network and not in what they have learned.
     """
@@ -176,7 +176,7 @@ def _batch(model: Any, picture: Picture) -> dict[str, Any]:
 
 @torch.no_grad()
 def _normalise(model: Any, inputs: Tensor) -> None:
-    """Set batch normalization to a picture's statistics, which keeps a random network's scale."""
+    """Set batch normalisation to a picture's statistics, which keeps a random network's scale."""
     layers = [module for module in model.modules() if isinstance(module, _BatchNorm)]
     for layer in layers:
         layer.momentum = 1.0

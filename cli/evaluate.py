@@ -186,7 +186,7 @@ def _check_categories(trained: Trained, checkpoint: Checkpoint, content: Mapping
 
 
 def _plain(name: str) -> str:
-    """Normalize a class name: mmdet 1.x wrote traffic_light."""
+    """Normalise a class name: mmdet 1.x wrote traffic_light."""
     return name.replace("_", " ").casefold()
 
 

@@ -26,7 +26,7 @@ class Variant:
     """Profile with other values in its ``Schedule``, its ``Model`` or its own fields.
 
     A variant that is not eligible is never chosen: it is too slow for the profile, but shows
-    whether the curve has flattened.
+    whether the curve has flattened where the profile stops.
     """
 
     name: str

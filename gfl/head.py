@@ -246,7 +246,7 @@ class AblationHead(BaseDenseHead):
         value = label if joint else torch.ones_like(label)
         guided = self.usage.use == "guide"
         if blocks.is_faster_in_blocks(logits) and not guided:
-            expected = 1 / n_pos * valid  # if the sum of the losses is optimized
+            expected = 1 / n_pos * valid  # if the sum of the losses is optimised
             summed = blocks.loss_by_block(self._loss_of_class, logits, where, value, expected)
             return (summed * valid).sum() / n_pos
         target = torch.zeros_like(logits, dtype=label.dtype)

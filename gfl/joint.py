@@ -117,7 +117,7 @@ class PlainSSDHead(_Float32Losses, SSDHead):
 class JointRetinaHead(Float32RetinaHead):
     """RetinaNet whose class score is the IoU; ``loss_cls`` is a ``JointLoss``.
 
-    Inferred: QFL replaces focal loss, with RetinaNet's own normalizer, the number of positives;
+    Inferred: QFL replaces focal loss, with RetinaNet's own normaliser, the number of positives;
     anchors of IoU 0.4 to 0.5 have no loss, as in RetinaNet, through the label weights.
     """
 
@@ -155,7 +155,7 @@ class JointRetinaHead(Float32RetinaHead):
 class JointFoveaHead(FoveaHead):
     """FoveaBox whose class score is the IoU; ``loss_cls`` is a ``JointLoss``.
 
-    Inferred: QFL replaces its focal loss (gamma 1.5, alpha 0.4), with FoveaBox's own normalizer,
+    Inferred: QFL replaces its focal loss (gamma 1.5, alpha 0.4), with FoveaBox's own normaliser,
     positives plus images.
     """
 

@@ -139,7 +139,7 @@ def _predicted(evidence: Evidence, experiment: Experiment, seed: int) -> Replica
     IOU_BRANCH,
 )
 def _recall(evidence: Evidence) -> Measurement:
-    """Measure recall; labels and their tenth depend only on the assignment, equal in every run."""
+    """Measure recall; labels and their tenth are equal in every run, set by the assignment."""
     frame = positives(evidence, PLAIN, located(evidence, [PLAIN])[0])
     objects = frame.groupby("gt_id").agg(image=("image_id", "first"), best=("centerness", "max"))
     lowest = objects.loc[objects.best <= objects.best.quantile(TENTH)]

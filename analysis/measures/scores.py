@@ -108,7 +108,7 @@ def _unruly(evidence: Evidence, experiment: Experiment, seed: int) -> Replicated
 
 
 def unruly(predicted: np.ndarray, positive: np.ndarray) -> Callable[[np.ndarray], float]:
-    """Return weighted negatives above the median positive's quality, per positive."""
+    """Return, for weighted rows, the negatives above the median positive's quality per positive."""
     order = np.argsort(predicted[positive], kind="stable")
     rising, negative = predicted[positive][order], predicted[~positive]
 

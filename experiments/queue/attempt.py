@@ -30,7 +30,7 @@ class Setting:
     machine: Machine
     worker: Sequence[str]
     jobs: int  # runs at a time
-    again: bool = False  # discard rather than keep or resume what other code trained
+    again: bool = False  # neither keep nor resume runs of other code
 
     def run_dir(self, run: Run) -> Path:
         return self.store.run_dir(run.profile.name, run.id, self.machine.max_iters)

@@ -66,7 +66,7 @@ NAMES = (*WHOLE, *TABLES)
 
 
 def normal(name: str) -> str:
-    """Normalize a name: ``1a``, ``table1a``, ``Table 1(a)`` and ``table-1a`` are the same."""
+    """Normalise a name: ``1a``, ``table1a``, ``Table 1(a)`` and ``table-1a`` are the same."""
     number = re.fullmatch(r"(?:tables?)?[\s_-]*(\d+)(\(?)([a-z]?)(\)?)", name.strip().lower())
     if number is None or bool(number[2]) != bool(number[4]):
         return name

@@ -107,7 +107,7 @@ def _on_resnet(host: SSD, experiment: Experiment, profile: Profile) -> Parts:
     All of it is inferred: the published one is VGG-16 at 512 px, thirty times the cost of a row's
     network here. The levels have SSD512's strides and anchors in proportion to the image. Its
     first level, with anchors of 4 % of the image, is omitted: no drawn object is that small. So is
-    the L2 norm of its first features, needed only because VGG's are not normalized.
+    the L2 norm of its first features, needed only because VGG's are not normalised.
     """
     model, size = profile.model, profile.scale[0]
     first = model.first_level - 2

@@ -88,7 +88,7 @@ def is_in(x: object, ids: set[int]) -> bool:
 
 
 def key(x: object) -> Key | None:
-    """Return a normalized identifier: 7 for 7, 7.0, "7" and "007"; other text unchanged."""
+    """Return a normalised identifier: 7 for 7, 7.0, "7" and "007"; other text unchanged."""
     if isinstance(x, int):
         return int(x)
     if isinstance(x, float):

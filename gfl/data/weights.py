@@ -96,7 +96,7 @@ def read(path: Path) -> Checkpoint:
 
 
 def _refused(err: Exception, path: Path) -> str:
-    """Summarize why torch rejected a file: its own message is a page long, or says nothing."""
+    """Summarise why torch rejected a file: its own message is a page long, or says nothing."""
     found = re.search(r"\bGLOBAL ([\w.]+) (?:was|whose)\b", str(err))
     if found is None or not isinstance(err, pickle.UnpicklingError):
         return f"not a PyTorch checkpoint, or damaged ({_kind(path)})"
@@ -155,7 +155,7 @@ def _config(meta: Mapping[str, Any]) -> str | None:
 
 
 def normalisation(text: str) -> dict[str, Any] | None:
-    """Return the ``mean``, ``std`` and ``rgb`` of an mmdet configuration's image normalization.
+    """Return the ``mean``, ``std`` and ``rgb`` of an mmdet configuration's image normalisation.
 
     The text is parsed, not executed: 3.x's ``data_preprocessor``, 2.x's ``img_norm_cfg``. None if
     the values are not literals.

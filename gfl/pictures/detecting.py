@@ -150,7 +150,7 @@ def has_distributions(run: Trained) -> bool:
 def detect(run: Trained, picture: Picture, threshold: float = 0.0) -> list[Detection]:
     """Return what scores at least ``threshold``, best first, at most what evaluation keeps.
 
-    The picture passes through the run's own evaluation pipeline: resized, normalized and padded.
+    The picture passes through the run's own evaluation pipeline: resized, normalised and padded.
 
     Raises:
         UserError: resizing leaves nothing of the picture.

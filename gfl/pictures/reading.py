@@ -20,7 +20,7 @@ DRAWN = ".boxes.png"  # this command's own output
 def listed(given: Iterable[Path]) -> tuple[list[Path], list[str]]:
     """Return the files to read, each once, in order, and complaints about some names.
 
-    A folder stands for the pictures directly in it, recognized by suffix, without hidden files and
+    A folder stands for the pictures directly in it, recognised by suffix, without hidden files and
     this command's own output.
     """
     endings = _endings()

@@ -120,7 +120,7 @@ def _ssd_extra(found: re.Match[str]) -> str:
 
 
 def preprocessing(checkpoint: Checkpoint, settings: Mapping[str, Any]) -> str | None:
-    """Report if the file's configuration normalizes images differently from the row; else None."""
+    """Report if the file's configuration normalises images differently from the row; else None."""
     theirs = None if checkpoint.config is None else normalisation(checkpoint.config)
     ours = settings["model"]["data_preprocessor"]
     here = {"mean": ours["mean"], "std": ours["std"], "rgb": ours["bgr_to_rgb"]}

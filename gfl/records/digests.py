@@ -83,7 +83,7 @@ def of_source(source: bytes) -> str:
 
 
 def _written(value: Any) -> str:
-    """Serialize a syntax tree identically on every version of Python, unlike ``ast.dump``."""
+    """Serialise a syntax tree identically on every version of Python, unlike ``ast.dump``."""
     if isinstance(value, list):
         return "[" + ",".join(_written(v) for v in value if not _is_remark(v)) + "]"
     if not isinstance(value, ast.AST):

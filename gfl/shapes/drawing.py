@@ -149,7 +149,7 @@ def clutter(canvas: np.ndarray, draws: Draws) -> None:
 
 
 def paint_plank(canvas: np.ndarray, cover: np.ndarray, draws: Draws) -> None:
-    """Paint an occluder: dull, with a grain along it, so that it is recognizable."""
+    """Paint an occluder: dull, with a grain along it, so that it is recognisable."""
     height, width = cover.shape
     rows, columns = cover.any(axis=1).sum(), cover.any(axis=0).sum()
     period = max(3.0, 0.3 * float(min(rows, columns)))

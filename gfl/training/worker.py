@@ -85,7 +85,7 @@ def _events() -> Tell:
 
 
 def _choose_device(request: Request) -> None:
-    """Decide, before torch initializes, whether this process sees a CUDA device.
+    """Decide, before torch initialises, whether this process sees a CUDA device.
 
     Raises:
         UserError: CUDA was requested, or the profile is made for it, and there is none, or there
