@@ -1,5 +1,5 @@
-"""Records in, artefacts out; nothing here trains.
+"""Artefacts made from records; nothing here trains.
 
-At the root what all rooms use: records and predictions (library), images, the pool of processes.
+The root holds what all rooms use: records and predictions (library), images, the process pool.
 Imports ``gfl`` and ``experiments``.
 """

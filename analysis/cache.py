@@ -1,8 +1,8 @@
-"""Results that took long, kept on disk under one rule: same inputs and same code, same result.
+"""Disk cache of slow results under one rule: same inputs and same code, same result.
 
 An entry's name is a digest of its inputs and of the meaning of the module that makes it and of all
 modules of this project that it imports. Comments, layout, docstrings and the text of exceptions are
-no part of the meaning; nor is a module that the maker does not import. Entries lie beside the
+not part of the meaning; nor is a module that the maker does not import. Entries lie beside the
 embedded data, which git ignores, and may be deleted at any time.
 """
 
@@ -28,9 +28,9 @@ from gfl.training import worker
 ROOT = Path(__file__).parents[1]
 FOLDER = "cache"
 PACKAGES = ("numpy", "scipy", "pandas", "pycocotools")
-# Modules that train, declare, name and find runs, and those that say how many cores there are. What
-# they contribute to a result is in its inputs: the ids and checksums of the runs, the profile. So a
-# changed training loop or table discards nothing that was measured on stored predictions.
+# Modules that train, declare, name and find runs, and those that count cores. Their contribution to
+# a result is in its inputs: the runs' ids and checksums, the profile. So a changed training loop or
+# table discards nothing that was measured on stored predictions.
 OF_INPUTS = frozenset(
     {
         "experiments.profiles",
@@ -45,7 +45,7 @@ OF_INPUTS = frozenset(
 
 @dataclass(frozen=True)
 class Entry:
-    """One result's file; reading gives None where it is not kept, or not as it was written."""
+    """File of one result; reading returns None if it is missing or altered."""
 
     path: Path
 
@@ -57,7 +57,7 @@ class Entry:
         return None
 
     def keep_json(self, content: Any) -> None:
-        """Keep what JSON can hold, unless the checkout cannot be written."""
+        """Store JSON content, unless the checkout is read-only."""
         with suppress(OSError):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             write_json(self.path, {"sha256": digest(content), "content": content}, indent=None)
@@ -69,7 +69,7 @@ class Entry:
         return None
 
     def keep_arrays(self, **arrays: Any) -> None:
-        """Keep arrays, unless the checkout cannot be written."""
+        """Store arrays, unless the checkout is read-only."""
         with suppress(OSError):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with replacing(self.path) as file:
@@ -77,12 +77,12 @@ class Entry:
 
 
 def json_entry(kind: str, inputs: Any, *makers: str, folder: Path | None = None) -> Entry:
-    """Return the entry of a result that is JSON, by its inputs and the modules that make it."""
+    """Return the entry of a JSON result, by its inputs and the modules that make it."""
     return Entry(_path(kind, "json", inputs, makers, folder))
 
 
 def array_entry(kind: str, inputs: Any, *makers: str, folder: Path | None = None) -> Entry:
-    """Return the entry of a result that is arrays, by its inputs and the modules that make it."""
+    """Return the entry of an array result, by its inputs and the modules that make it."""
     return Entry(_path(kind, "npz", inputs, makers, folder))
 
 
@@ -104,9 +104,9 @@ def code(*modules: str, root: Path = ROOT) -> str:
 
 
 def modules_of(*modules: str, root: Path = ROOT) -> set[str]:
-    """Return the modules below ``root`` that these import, they and their packages included.
+    """Return the modules below ``root`` that these import, with themselves and their packages.
 
-    Not followed: what is imported for types alone, and ``OF_INPUTS``.
+    Imports for types only are not followed, nor is ``OF_INPUTS``.
 
     Raises:
         ModuleNotFoundError: there is no such module.
@@ -163,7 +163,7 @@ def _is_module(name: str, root: Path) -> bool:
 
 @cache
 def _imports(name: str, root: Path) -> tuple[str, ...]:
-    """The modules below ``root`` that a module imports itself, and the packages they lie in."""
+    """Return the modules below ``root`` that a module itself imports, and their packages."""
     path = _file(name, root)
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
     found = {name, *_named(ast.parse(path.read_text(encoding="utf-8")), package)}
@@ -173,7 +173,7 @@ def _imports(name: str, root: Path) -> tuple[str, ...]:
 
 
 def _named(node: ast.AST, package: str) -> Iterator[str]:
-    """The names that import statements name, but those for types alone."""
+    """Yield the names in import statements, except imports for types only."""
     if isinstance(node, ast.Import):
         yield from (alias.name for alias in node.names)
     elif isinstance(node, ast.ImportFrom):

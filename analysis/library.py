@@ -1,8 +1,8 @@
-"""The only door of the figures to what runs left: records, predictions, and the images themselves.
+"""Read-only access to records, predictions and images, for figures and claims.
 
 ``Library(store, "results")`` reads the committed reference, which every clone has;
-``Library(store, "runs")`` this machine's own. Nothing is trained or predicted here. What the
-columns of the predictions mean stands in ``gfl.predictions``.
+``Library(store, "runs")`` the local runs. Nothing is trained or predicted here.
+``gfl.predictions`` documents the columns of the predictions.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ SPLIT = "val"
 
 
 class MissingRuns(UserError):  # noqa: N818  not a fault of the code
-    """Runs, or their predictions, that are not there; says which and the command to make them."""
+    """Missing runs, or predictions of runs; names them and the command to make them."""
 
     def __init__(self, runs: Sequence[str], message: str) -> None:
         super().__init__(message)
@@ -50,7 +50,7 @@ class MissingRuns(UserError):  # noqa: N818  not a fault of the code
 
 @dataclass(frozen=True)
 class Locations:
-    """A run's ``locations.parquet``."""
+    """Content of a run's ``locations.parquet``."""
 
     frame: pd.DataFrame  # all columns but those of P(x)
     n: int | None  # bins of a General distribution, less one
@@ -64,7 +64,7 @@ class Library:
 
     store: Store
     source: Source = "results"
-    truth: Mapping[str, Any] | None = None  # an annotation file's content, of data not embedded
+    truth: Mapping[str, Any] | None = None  # annotation file's content, of data not embedded
     photographs: Path | None = None  # the folder of images that are not embedded
 
     def id(self, experiment: Experiment, profile: Profile, seed: int = 0) -> str:
@@ -82,8 +82,7 @@ class Library:
     def records(self, profile: Profile) -> list[RunRecord]:
         """Return the records of the finished runs of the paper's rows, in the order of their ids.
 
-        Runs of other rows (``extra``) are not among them; those that hyper-parameters
-        were tuned with are.
+        Excludes runs of additional rows (``extra``); includes those for tuning hyper-parameters.
         """
         slugs = {experiment.slug for experiment in catalogue.experiments(profile)}
         ids = [id for id in self._ids(profile.name) if _slug(id) in slugs]
@@ -101,7 +100,7 @@ class Library:
 
         Raises:
             MissingRuns: names all that are missing, or that lack one of the ``files`` of
-                predictions that a run of its kind has.
+                predictions required for their kind.
         """
         found: list[RunRecord] = []
         untrained: list[str] = []
@@ -125,17 +124,17 @@ class Library:
         """Return a run's final detections.
 
         Raises:
-            MissingRuns: they are not there.
+            MissingRuns: they are missing.
             UserError: the file is damaged.
         """
         return self._table(experiment, profile, seed, schema.DETECTIONS).to_pandas()
 
     def locations(self, experiment: Experiment, profile: Profile, seed: int = 0) -> Locations:
-        """Return a run's locations: all positives and a random sample; FCOS and ATSS have them.
+        """Return a run's locations: all positives, a random sample; only of FCOS and ATSS.
 
         Raises:
-            MissingRuns: they are not there.
-            UserError: the file is damaged, or the run is of another host.
+            MissingRuns: they are missing.
+            UserError: the file is damaged, or the run has another host.
         """
         table = self._table(experiment, profile, seed, schema.LOCATIONS)
         meta, p = schema.metadata(table), schema.densities(table)
@@ -145,19 +144,19 @@ class Library:
     def results(
         self, experiment: Experiment, profile: Profile, seed: int = 0
     ) -> list[dict[str, Any]]:
-        """Return a run's final detections as COCO's results, bit for bit those evaluated.
+        """Return a run's final detections as COCO's results, bit for bit as evaluated.
 
         Raises:
-            MissingRuns: they are not there.
+            MissingRuns: they are missing.
             UserError: the file is damaged.
         """
         return coco_results(self.detections(experiment, profile, seed))
 
     def matches(self, experiment: Experiment, profile: Profile, seed: int = 0) -> Matches:
-        """Return the matches of a run's detections, as stored or made of the ground truth.
+        """Return the matches of a run's detections, stored or recomputed from the ground truth.
 
         Raises:
-            MissingRuns: neither they are there nor what they are made of.
+            MissingRuns: both they and their sources are missing.
             UserError: a file is damaged.
         """
         from gfl.predictions import matching
@@ -169,7 +168,7 @@ class Library:
     def errors(
         self, experiment: Experiment, profile: Profile, seed: int = 0, iou: float = FOREGROUND
     ) -> Sorted:
-        """Return a run's detections sorted into kinds of errors, stored or made, as ``matches``."""
+        """Return a run's detections by kind of error, stored or recomputed like ``matches``."""
         if (stored := self.evaluated(experiment, profile, seed)) is not None:
             return stored.errors(iou)
         truth = self._boxes(profile)
@@ -178,7 +177,7 @@ class Library:
     def evaluated(
         self, experiment: Experiment, profile: Profile, seed: int = 0
     ) -> Evaluated | None:
-        """Return what a run's evaluation knew; None where that is to be made of the ground truth.
+        """Return a run's stored evaluation; None if the ground truth is to be used instead.
 
         Raises:
             MissingRuns: it is not stored, and the ground truth is not here.
@@ -194,21 +193,21 @@ class Library:
         return matches.read(self._folder(profile.name, record.id), record.predictions)
 
     def keeps_matches(self, record: RunRecord, profile: Profile) -> bool:
-        """True if a run's matches are stored."""
+        """Return True if a run's matches are stored."""
         return self._has(record, profile, KEPT)
 
     def is_evaluated(self, record: RunRecord, profile: Profile) -> bool:
-        """True if a run's matches are stored, or all that they are made of is there."""
+        """Return True if a run's matches are stored or can be recomputed."""
         if self.keeps_matches(record, profile):
             return True
         return self.has_truth(profile) and self._has(record, profile, (schema.DETECTIONS,))
 
     def has_truth(self, profile: Profile) -> bool:
-        """True if the ground truth is here: embedded, or as given."""
+        """Return True if the ground truth is here: embedded, or given."""
         return profile.dataset is not None or self.truth is not None
 
     def deciding(self, profile: Profile) -> tuple[str, ...]:
-        """The files that give a run's figures here."""
+        """Return the files that determine a run's metrics here."""
         return (schema.DETECTIONS,) if self.has_truth(profile) else KEPT
 
     def _boxes(self, profile: Profile) -> Truth:
@@ -217,7 +216,7 @@ class Library:
         return _truth(profile.dataset)
 
     def dataset(self, profile: Profile) -> dict[str, Any]:
-        """Return the validation set's annotation file, as runs are evaluated against it.
+        """Return the validation set's annotation file, as used in the evaluation of runs.
 
         Raises:
             UserError: the profile's data are not embedded, and no annotation file was given.
@@ -228,16 +227,16 @@ class Library:
         return embedded.coco(spec, SPLIT, _annotations(spec))
 
     def checksums(self, record: RunRecord, profile: Profile) -> dict[str, str]:
-        """Return the SHA-256 of those of a run's predictions that are there, by name, as they are.
+        """Return the SHA-256 of a run's existing predictions, by file name.
 
-        Not as the record says: who reads them finds out.
+        Actual checksums; verified against the record on read.
         """
         folder = self._folder(profile.name, record.id)
         paths = [folder / name for name in sorted(record.predictions)]
         return {path.name: sha256(path) for path in paths if path.is_file()}
 
     def ground_truth(self, profile: Profile) -> pd.DataFrame:
-        """Return the boxes of the embedded validation set, with what is known about their sides.
+        """Return the boxes of the embedded validation set, with the known facts about their sides.
 
         Columns: image_id, gt_id, category_id; x1 y1 x2 y2 in px of the image; kind_left ... (sharp,
         blurred, shadow, occluded) and distribution_left ..., JSON as in the annotation file.
@@ -248,16 +247,16 @@ class Library:
         return _ground_truth(_spec(profile)).copy()
 
     def has_images(self, profile: Profile) -> bool:
-        """True if the profile's images are at hand."""
+        """Return True if the profile's images are available."""
         return profile.dataset is not None or (
             profile.photos is not None and self.photographs is not None
         )
 
     def image(self, profile: Profile, image_id: int) -> np.ndarray:
-        """Return an image of the validation set as runs see it, uint8 [height, width, 3], RGB.
+        """Return a validation image as runs see it, uint8 [height, width, 3], RGB.
 
         Raises:
-            UserError: the images are neither embedded nor at hand, or there is no such one.
+            UserError: the images are neither embedded nor available, or there is no such one.
         """
         if profile.photos is not None and self.photographs is not None:
             return photographs.read(self.photographs, profile.photos, image_id)
@@ -291,7 +290,7 @@ class Library:
         folder = self._folder(profile.name, record.id)
         if not files:
             return True
-        # Of the runs that were predicted for, only those of FCOS and ATSS have locations.
+        # Of runs with predictions, only those of FCOS and ATSS have locations.
         named, may_lack = record.predictions, (schema.LOCATIONS,)
         may_lack = may_lack if schema.DETECTIONS in named else ()
         needed = [name for name in files if name in named or name not in may_lack]
@@ -300,7 +299,7 @@ class Library:
     def _missing(
         self, untrained: list[str], unpredicted: list[str], files: Sequence[str], profile: Profile
     ) -> str:
-        """One line: what is missing, and what to type."""
+        """Return one line: what is missing, and the command that makes it."""
         here = self.source == "runs"
         parts, commands = [], []
         options = f"--profile {profile.name}"
@@ -324,7 +323,7 @@ def coco_results(detections: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _what(files: Sequence[str]) -> str:
-    """Name what is missing where one of these files is."""
+    """Name what is missing without one of these files."""
     if schema.MATCHES in files:
         return "matches"
     return "predictions" if schema.LOCATIONS in files else "detections"
@@ -364,7 +363,7 @@ def _ground_truth(spec: embedded.ShapesSpec) -> pd.DataFrame:
     for index, on_image in enumerate(_annotations(spec)):
         for one in on_image:
             x, y, width, height = one["bbox"]
-            # Numbered as shapes.write numbers them: from 1, image after image.
+            # Numbered as in shapes.write: from 1, image after image.
             row = {"image_id": index + 1, "gt_id": len(rows) + 1, "category_id": one["category_id"]}
             row |= {"x1": x, "y1": y, "x2": x + width, "y2": y + height}
             row |= {f"kind_{side}": one["sides"][side]["kind"] for side in SIDES}
@@ -377,9 +376,9 @@ def _ground_truth(spec: embedded.ShapesSpec) -> pd.DataFrame:
 
 
 def _annotations(spec: embedded.ShapesSpec) -> list[list[dict[str, Any]]]:
-    """Return each image's annotations, which come of drawing it: kept, as 1000 take half a minute.
+    """Return each image's annotations, cached: drawing 1000 images for them takes half a minute.
 
-    A file that is not what was written is made anew.
+    A corrupt file is made again.
     """
     entry = cache.json_entry("annotations", [asdict(spec), SPLIT], embedded.__name__)
     if (known := entry.json()) is not None:

@@ -1,4 +1,4 @@
-"""Images that are not embedded: where this machine has them, and one as the network sees it."""
+"""Images that are not embedded: their folder on this machine, and one as the network sees it."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from gfl.training import worker
 
 
 class NotInData(UserError):  # noqa: N818  not a fault of the code
-    """A profile's data lack what is asked for, whatever runs there are."""
+    """Data that a profile lacks, whatever runs there are."""
 
 
 def folder(profile: Profile, data: Path | None) -> Path | None:
-    """Return the folder of a profile's photographs: ``data``, or what is prepared here, or None.
+    """Return the folder of a profile's photographs: ``data``, or the set prepared here, or None.
 
     Raises:
-        UserError: ``data`` has no photographs, or the profile has no use for them.
+        UserError: ``data`` has no photographs, or the profile does not use them.
     """
     if profile.photos is None:
         if data is not None:
@@ -37,14 +37,14 @@ def folder(profile: Profile, data: Path | None) -> Path | None:
 
 
 def read(root: Path, spec: photos.PhotosSpec, image_id: int) -> np.ndarray:
-    """Return a photograph as it is prepared, uint8 [height, width, 3], RGB.
+    """Return a prepared photograph, uint8 [height, width, 3], RGB.
 
     Raises:
-        UserError: it is not there, or not an image.
+        UserError: it is missing, or not an image.
     """
     import cv2
 
-    path = root / photos.SPLIT / f"{image_id:012}.jpg"  # as COCO names them
+    path = root / photos.SPLIT / f"{image_id:012}.jpg"  # COCO's file names
     image = cv2.imread(str(path)) if path.is_file() else None
     if image is None:
         raise UserError(f"{path}: missing, or not an image")

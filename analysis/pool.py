@@ -1,4 +1,4 @@
-"""Work on several runs at a time, in processes of their own."""
+"""Parallel work on several runs, in separate processes."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from typing import Any
 from experiments.queue.machine import usable_cores
 
 Map = Callable[[Callable[..., Any], Iterable[Any]], Iterator[Any]]
-Tell = Callable[[str], None]  # how far the work has come
-LEAST = 4  # jobs that a process of its own is started for: that takes a second or two
+Tell = Callable[[str], None]  # receives progress messages
+LEAST = 4  # jobs that justify a process, whose start takes a second or two
 
 
 def quiet(line: str) -> None:
-    """Tell nothing."""
+    """Ignore progress."""
 
 
 @contextmanager
 def workers(jobs: int, start: Callable[..., None], *given: Any) -> Iterator[Map]:
-    """Give a ``map`` over as many processes as there are cores, each begun by ``start(*given)``.
+    """Yield a ``map`` over a process per core, each initialised by ``start(*given)``.
 
-    It maps here where the jobs are too few, or the cores.
+    It runs in this process if there are too few jobs, or cores.
     """
     count = min(usable_cores(), jobs // LEAST)
     if count < 2:
@@ -41,5 +41,5 @@ def workers(jobs: int, start: Callable[..., None], *given: Any) -> Iterator[Map]
 
 
 def _begin(start: Callable[..., None], given: tuple[Any, ...]) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     start(*given)

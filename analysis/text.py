@@ -1,4 +1,4 @@
-"""Text that all rooms print: Markdown tables, and numbers with their uncertainty."""
+"""Text shared by all rooms: Markdown tables, and numbers with their uncertainty."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ def table(rows: Iterable[tuple[str, ...]], left: Container[str] = ("",)) -> str:
 
 
 def escaped(text: str) -> str:
-    """Keep a star from beginning emphasis."""
+    """Escape stars, which would begin emphasis."""
     return text.replace("*", "\\*")
 
 
 def mean(value: float, spread: float | None, digits: int) -> str:
-    """``74.4±0.8``, or the value alone where nothing is known of its spread."""
+    """Format ``74.4±0.8``, or the value alone if its spread is unknown."""
     return f"{value:z.{digits}f}{plus_minus(spread, digits)}"
 
 
 def plus_minus(spread: float | None, digits: int) -> str:
-    """``±0.8``; nothing where it is not known."""
+    """Format ``±0.8``; empty if unknown."""
     return "" if spread is None else f"±{spread:.{digits}f}"
 
 
 def signed(value: float, interval: tuple[float, float] | None, digits: int = 1) -> str:
-    """``+0.8 [-1.3, +2.9]``, or the value alone where no interval is known."""
+    """Format ``+0.8 [-1.3, +2.9]``, or the value alone if no interval is known."""
     text = f"{value:+z.{digits}f}"
     if interval is None:
         return text

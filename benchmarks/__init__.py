@@ -1,4 +1,4 @@
-"""Speed and memory: our head beside stock mmdet's, inference, the bootstrap (``gfl bench``).
+"""Speed and memory: this head beside stock mmdet's, inference, the bootstrap (``gfl bench``).
 
-Imports ``gfl``, ``experiments`` and ``analysis``; ``cli`` alone imports it.
+Imports ``gfl``, ``experiments`` and ``analysis``; only ``cli`` imports it.
 """

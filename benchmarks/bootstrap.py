@@ -1,8 +1,8 @@
 """Time and memory of the bootstrap at COCO's scale.
 
 Draws a data set of the size of val2017 (5000 images, 80 classes, about 36 000 objects) and 100
-detections an image, matches them with pycocotools, and evaluates 1000 resamples of the images in
-two threads. The bound is 60 s and 4 GB for the resamples; the time of matching is printed, too.
+detections per image, matches them with pycocotools, and evaluates 1000 resamples of the images in
+two threads. The limit is 60 s and 4 GB for the resamples; the time of matching is printed, too.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ CROWDS = 0.01  # of the objects
 
 @dataclass(frozen=True)
 class Scale:
-    """The size of the data set that is drawn."""
+    """Size of the generated data set."""
 
     images: int = 5000
     classes: int = 80
     objects: int = 36_000
-    detections: int = 100  # an image
+    detections: int = 100  # per image
 
 
 def drawn(scale: Scale, rng: np.random.Generator) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Draw a COCO data set and results: each object is seen up to three times, the rest is wrong.
+    """Draw a COCO data set and results: each object found up to three times, the rest errors.
 
-    The classes' shares fall as 1/rank: the most frequent has a fifth of all, as COCO's persons.
+    The classes' shares fall as 1/rank: the most frequent has a fifth of all, like COCO's persons.
     """
     shares = 1 / np.arange(1, scale.classes + 1)
     shares /= shares.sum()

@@ -1,6 +1,6 @@
-"""The steps that are timed: from a head's outputs through its losses back to them.
+"""Timed steps: from a head's outputs through its losses and back.
 
-The towers' convolutions are the same code in both heads and are left out: both get the same
+The towers' convolutions are the same code in both heads and are excluded: both get the same
 output tensors, drawn at random, and the same objects.
 """
 
@@ -43,10 +43,10 @@ OURS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 CHANNELS = {"GFLHead": 68, "ATSSHead": 4, "FCOSHead": 4}  # of the box predictions
 CLASSES = 80
-FEATURES = 32  # of the towers, which are built but never run
+FEATURES = 32  # of the towers, built but never run
 STRIDES = (8, 16, 32, 64, 128)
-DIVISOR = 32  # images are padded to a multiple of it
-AGREEMENT = 1e-4  # relative difference of the losses that is allowed
+DIVISOR = 32  # images are padded to a multiple of this
+AGREEMENT = 1e-4  # allowed relative difference of the losses
 
 Losses = dict[str, Tensor]
 Step = Callable[[], tuple[Losses, tuple[Tensor, ...]]]
@@ -54,24 +54,24 @@ Step = Callable[[], tuple[Losses, tuple[Tensor, ...]]]
 
 @dataclass(frozen=True)
 class Case:
-    """One line of the table; an image is (height, width) in px before it is padded."""
+    """One line of the table; an image is (height, width) in px before padding."""
 
     head: str  # a key of STOCK
     batch: int
-    objects: int  # in each image
+    objects: int  # per image
     image: tuple[int, int] = (800, 1333)
     device: str = "cpu"
 
 
 def steps(case: Case) -> tuple[Step, Step]:
-    """Return a step from the outputs and back for our head and the stock one, on one batch."""
+    """Return a forward and backward step for our head and the stock one, on one batch."""
     outputs, objects = _outputs(case), _objects(case)
     metas = [{"img_shape": case.image, "pad_shape": _padded(case)}] * case.batch
     ours = AblationHead(
         CLASSES, FEATURES, FEATURES, 1, STRIDES, **OURS[case.head], train_cfg={}, test_cfg=None
     ).to(case.device)
     stock = _stock(case.head).to(case.device)
-    # Ours is handed None where there is no branch for the quality; stock has no such argument.
+    # Our head takes None in place of a missing quality branch; stock has no such argument.
     all_outputs = outputs if len(outputs) == 3 else [*outputs, None]
     leaves = [level for levels in outputs for level in levels]
 
@@ -88,7 +88,7 @@ def steps(case: Case) -> tuple[Step, Step]:
 
 
 def check(ours: Losses, stock: Losses) -> None:
-    """Assert that the two heads' losses agree; what they name otherwise is known."""
+    """Assert that the two heads' losses agree, apart from known differences in names."""
     renamed = {k.replace("centerness", "quality"): v for k, v in stock.items()}
     assert ours.keys() == renamed.keys(), (ours, stock)
     for name, value in ours.items():
@@ -97,7 +97,7 @@ def check(ours: Losses, stock: Losses) -> None:
 
 def assignment(case: Case) -> Callable[[], Tensor]:
     """Return our assignment alone: ATSS, or FCOS for FCOSHead."""
-    # No outputs: they would lift the peak of memory before the assignment begins.
+    # No outputs: they would raise peak memory before the assignment begins.
     objects = _objects(case)
     host = dense("fcos" if case.head == "FCOSHead" else "atss")
     levels = PriorGenerator(STRIDES, host.offset).grid_priors(_sizes(case), device=case.device)
@@ -113,13 +113,13 @@ def assignment(case: Case) -> Callable[[], Tensor]:
 
 
 def quiet() -> None:
-    """Hold back what mmdet's own code warns of while it runs; no result depends on it."""
+    """Suppress warnings of mmdet's own code; they affect no result."""
     warnings.filterwarnings("ignore", "DeprecationWarning: `num_anchors`", UserWarning)
     warnings.filterwarnings("ignore", "torch.meshgrid", UserWarning)
 
 
 def _stock(name: str) -> nn.Module:
-    """mmdet's head as its own configuration of the published detector has it."""
+    """Return mmdet's head with its own configuration of the published detector."""
     model = Config.fromfile(CONFIGS / STOCK[name]).model
     tower = {"in_channels": FEATURES, "feat_channels": FEATURES, "stacked_convs": 1}
     rest = {"train_cfg": model.get("train_cfg"), "test_cfg": model.test_cfg}
@@ -137,7 +137,7 @@ def _sizes(case: Case) -> list[tuple[int, int]]:
 
 
 def _outputs(case: Case) -> list[list[Tensor]]:
-    """Draw what a head predicts near its start: scores about 0.01, as initialised."""
+    """Draw outputs of a head at initialisation: scores about 0.01."""
     random = torch.Generator().manual_seed(0)
 
     def draw(channels: int) -> list[Tensor]:
@@ -145,7 +145,7 @@ def _outputs(case: Case) -> list[list[Tensor]]:
         return [torch.randn(shape, generator=random) for shape in shapes]
 
     outputs = [[level.sub_(4.6) for level in draw(CLASSES)]]
-    # FCOSHead's forward leaves no negative distance; ours cuts them off later, at the positives.
+    # FCOSHead's forward clips negative distances; ours clips them later, at the positives.
     boxes = draw(CHANNELS[case.head])
     outputs.append([level.abs_() for level in boxes] if case.head == "FCOSHead" else boxes)
     if case.head != "GFLHead":

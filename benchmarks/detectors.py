@@ -1,4 +1,4 @@
-"""Whole detectors to time at inference, and how large they are: parameters, multiply-adds."""
+"""Complete detectors for timing inference, and their size: parameters, multiply-adds."""
 
 from __future__ import annotations
 
@@ -28,38 +28,38 @@ from gfl.records.record import Store, run_id
 from gfl.shapes import embedded
 from gfl.training import checkpoint
 
-CANDIDATES = 1000  # scores that pass the threshold of random weights, in all pictures' mean
+CANDIDATES = 1000  # scores that pass the threshold of random weights, averaged over pictures
 SEED = 0
-# The last layers for classes and for boxes, by which name comes first, and how far random weights'
-# outputs are to spread: scores apart from each other and from 1, boxes that overlap and differ.
+# The last layers for classes and for boxes, the first name found, and the target spread of random
+# weights' outputs: scores distinct and below 1, boxes that overlap and differ.
 OUTPUTS = (
     (("gfl_cls", "retina_cls", "conv_cls", "cls_convs"), 1.0),
     (("gfl_reg", "retina_reg", "conv_reg", "reg_convs"), 0.5),
 )
 
 Picture = np.ndarray  # uint8 [height, width, 3], RGB
-Step = Callable[[int], int]  # detects in a picture of that number; how many it found
+Step = Callable[[int], int]  # detects in a picture by number; returns the number found
 
 
 @dataclass(frozen=True)
 class Detector:
-    """A detector with the pictures it is timed on, as its preprocessor makes them."""
+    """Detector with the pictures it is timed on, preprocessed."""
 
     model: Any
     batches: tuple[dict[str, Any], ...]  # one picture each
 
     @torch.no_grad()
     def detect(self, picture: int) -> int:
-        """Forward pass, decoding and NMS; return how many detections there are."""
+        """Run forward pass, decoding and NMS; return the number of detections."""
         (found,) = self.model.predict(**self.batches[picture], rescale=False)
         return len(found.pred_instances)
 
     def detections(self) -> float:
-        """Return the mean number of detections over pictures."""
+        """Mean number of detections per picture."""
         return float(np.mean([self.detect(i) for i in range(len(self.batches))]))
 
     def candidates(self) -> float:
-        """Return the mean number of boxes that enter NMS, over pictures."""
+        """Mean number of boxes per picture that enter NMS."""
         with _before_nms(self.model.bbox_head) as seen:
             self.detections()
         return float(np.mean([len(scores) for scores in seen]))
@@ -67,7 +67,7 @@ class Detector:
 
 @dataclass(frozen=True)
 class Size:
-    """Counts; a multiply-add is one of a convolution, beside which all others are a trace."""
+    """Counts; multiply-adds are those of convolutions, next to which all others are negligible."""
 
     head_parameters: int
     parameters: int
@@ -76,7 +76,7 @@ class Size:
 
 
 def draw_pictures(profile: Profile, count: int, size: tuple[int, int]) -> list[Picture]:
-    """Return the first images of the embedded validation set, or noise of that height and width."""
+    """Return the first images of the embedded validation set, or noise of height and width."""
     if profile.dataset is not None:
         spec = replace(profile.dataset, val=max(count, profile.dataset.val))
         return [embedded.render(spec, "val", index)[0] for index in range(count)]
@@ -87,7 +87,7 @@ def draw_pictures(profile: Profile, count: int, size: tuple[int, int]) -> list[P
 def of_run(
     experiment: Experiment, profile: Profile, store: Store, pictures: Sequence[Picture]
 ) -> Detector | None:
-    """Return the detector of this machine's run at seed 0; None where its weights are not here."""
+    """Return the detector of the local run at seed 0; None without its weights."""
     folder = store.run_dir(profile.name, run_id(experiment, profile, 0))
     if not (Path(folder) / checkpoint.FINAL).is_file():
         return None
@@ -96,11 +96,11 @@ def of_run(
 
 
 def at_random(experiment: Experiment, profile: Profile, pictures: Sequence[Picture]) -> Detector:
-    """Return a detector with torch's own initial weights, that says as much as any other.
+    """Return a detector with torch's initial weights and a normal number of detections.
 
-    Batch normalisation has the first picture's statistics, and the outputs are brought to a common
-    spread. The score threshold is the one that CANDIDATES of the pictures' scores pass, in the
-    mean, so that what differs is the network and not what it has learned to say.
+    Batch normalisation has the first picture's statistics, and the outputs are scaled to a common
+    spread. On average CANDIDATES scores per picture pass the score threshold, so that detectors
+    differ in their network and not in what they have learned.
     """
     torch.manual_seed(SEED)
     model = _build(experiment, profile)
@@ -164,7 +164,7 @@ def _batches(model: Any, pictures: Sequence[Picture]) -> tuple[dict[str, Any], .
 
 
 def _batch(model: Any, picture: Picture) -> dict[str, Any]:
-    """Return the preprocessor's output for a picture, BGR as mmdet's pipeline gives it."""
+    """Return the preprocessor's output for a picture, in BGR as from mmdet's pipeline."""
     bgr = torch.from_numpy(np.ascontiguousarray(picture[..., ::-1].transpose(2, 0, 1)))
     shape = picture.shape[:2]
     sample = DetDataSample(
@@ -176,7 +176,7 @@ def _batch(model: Any, picture: Picture) -> dict[str, Any]:
 
 @torch.no_grad()
 def _normalise(model: Any, inputs: Tensor) -> None:
-    """Give batch normalisation the statistics of a picture: a network at random keeps its scale."""
+    """Set batch normalisation to a picture's statistics, which keeps a random network's scale."""
     layers = [module for module in model.modules() if isinstance(module, _BatchNorm)]
     for layer in layers:
         layer.momentum = 1.0
@@ -188,13 +188,13 @@ def _normalise(model: Any, inputs: Tensor) -> None:
 
 @torch.no_grad()
 def _spread(model: Any, inputs: Tensor) -> None:
-    """Scale the last layers so that their outputs for a picture spread as OUTPUTS has it."""
+    """Scale the last layers so that their outputs for a picture have the spread in OUTPUTS."""
     head = model.bbox_head
     found = head(model.extract_feat(inputs))
     for levels, (names, wanted) in zip(found, OUTPUTS, strict=False):
         last = next(getattr(head, name) for name in names if hasattr(head, name))
         layers = [module for module in last.modules() if isinstance(module, nn.Conv2d)]
-        # One layer for all levels, or one a level.
+        # One layer for all levels, or one per level.
         groups = [levels] if len(layers) == 1 else [[level] for level in levels]
         for layer, group in zip(layers, groups, strict=True):
             spread = torch.cat([level.flatten() for level in group]).std()
@@ -204,7 +204,7 @@ def _spread(model: Any, inputs: Tensor) -> None:
 
 @contextlib.contextmanager
 def _before_nms(head: Any, stop: bool = False) -> Iterator[list[Tensor]]:
-    """Collect the class scores of the boxes that enter NMS, picture by picture; ``stop`` there."""
+    """Collect the class scores of boxes that enter NMS, picture by picture; ``stop`` ends there."""
     seen: list[Tensor] = []
     inherited = head._bbox_post_process
 

@@ -1,4 +1,4 @@
-"""Our head beside stock mmdet's: every case is measured, and the table written."""
+"""Benchmark of this head beside stock mmdet's: all cases, and the table."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from gfl.files import write_text
 from gfl.terminal import say
 
 BATCHES, OBJECTS = (2, 16), (1, 10, 100)
-ALONE = (16, 100)  # images and objects of the assignment's own line
+ALONE = (16, 100)  # images and objects for the line of the assignment alone
 
 
 def measure_all(
     quick: bool, threads: int, repeat: int, image: tuple[int, int], *, memory: bool, out: Path
 ) -> None:
-    """Measure, write the table into a folder and print it; ``quick``: two images alone."""
+    """Measure, write the table into a folder and print it; ``quick``: only two images."""
     cases.quiet()
     batches = BATCHES[:1] if quick else BATCHES
     for device in _devices():

@@ -1,4 +1,4 @@
-"""Seconds of two steps, taken in turns, and the memory that a step needs on top."""
+"""Seconds of two alternating steps, and the additional memory of a step."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ from torch.utils import benchmark
 from benchmarks.cases import Case, assignment, check, quiet, steps
 
 MIB = 2**20
-SHORT_BATCH, SHORT_TURNS = 2, 3  # a short step is disturbed more, and three cost little
-PEAK_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes in what getrusage counts
+SHORT_BATCH, SHORT_TURNS = 2, 3  # a short step is noisier, and three are cheap
+PEAK_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes per unit of getrusage
 Side = Literal["ours", "stock", "assignment"]
 
 
 @dataclass(frozen=True)
 class Result:
-    """One line of the table: medians, and stock / ours of each pair of steps taken in turn."""
+    """One line of the table: medians, and stock / ours of each alternating pair of steps."""
 
     ours: float  # seconds
     stock: float
-    ratio: float  # of a pair: above 1, ours is the faster
-    low: float  # quartiles of it
+    ratio: float  # of a pair: above 1, ours is faster
+    low: float  # quartiles of the ratio
     high: float
-    ours_mib: float | None = None  # peak on top of the outputs; None where not measured
+    ours_mib: float | None = None  # peak beyond the outputs; None if not measured
     stock_mib: float | None = None
 
 
 def compare(ours: Sequence[float], stock: Sequence[float]) -> Result:
-    """Return medians of both, and of their ratio pair by pair, with its quartiles."""
+    """Return the medians of both, and of their pairwise ratio, with its quartiles."""
     ratios = [b / a for a, b in zip(ours, stock, strict=True)]
     low, middle, high = (
         statistics.quantiles(ratios, n=4, method="inclusive") if len(ratios) > 1 else ratios * 3
@@ -51,7 +51,7 @@ def measure(case: Case, repeat: int, threads: int, pool: Executor | None) -> Res
     """Assert that the two heads' losses agree, then time them, and measure memory in ``pool``."""
     torch.set_num_threads(threads)
     ours, stock = steps(case)
-    check(ours()[0], stock()[0])  # and each is warm
+    check(ours()[0], stock()[0])  # also warms up both
     turns = repeat * (SHORT_TURNS if case.batch <= SHORT_BATCH else 1)
     taken = [(_time(ours, case, threads), _time(stock, case, threads)) for _ in range(turns)]
     result = compare(*zip(*taken, strict=True))
@@ -63,7 +63,7 @@ def measure(case: Case, repeat: int, threads: int, pool: Executor | None) -> Res
 
 
 def measure_assignment(case: Case, repeat: int, threads: int, pool: Executor | None) -> Result:
-    """Time our assignment alone; there is no stock step beside it."""
+    """Time our assignment alone; it has no stock counterpart."""
     torch.set_num_threads(threads)
     step = assignment(case)
     step()
@@ -74,26 +74,26 @@ def measure_assignment(case: Case, repeat: int, threads: int, pool: Executor | N
 
 
 def clock(device: str, threads: int) -> Callable[[], float]:
-    """CPU time where one thread works, which other processes hardly change; else wall time."""
+    """Return CPU time for one thread, nearly independent of other processes; else wall time."""
     return time.process_time if device == "cpu" and threads == 1 else benchmark.timer
 
 
 def _time(step: Callable[[], object], case: Case, threads: int) -> float:
-    # Not benchmark.Timer, which runs a step twice before each time that it is timed.
+    # Not benchmark.Timer, which runs a step twice before each timing.
     now = clock(case.device, threads)
     start = now()
     result = step()
     seconds = now() - start
-    del result  # hundreds of megabytes, given back outside of what is timed
+    del result  # hundreds of megabytes, freed outside the timing
     return seconds
 
 
 @contextmanager
 def fresh_processes() -> Iterator[Executor]:
-    """Processes that take one task each and have imported everything, but done nothing yet.
+    """Yield processes for one task each that have imported everything, but done nothing yet.
 
-    The peak of a process only ever rises, so each measurement needs its own. A forked process
-    begins at what is in memory, one that is started anew inherits its parent's peak (Linux).
+    A process's peak only ever rises, so each measurement needs its own. A forked process begins at
+    its current memory; a spawned one inherits its parent's peak (Linux).
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["benchmarks.measure"])
@@ -102,11 +102,11 @@ def fresh_processes() -> Iterator[Executor]:
 
 
 def peak(case: Case, side: Side, threads: int) -> float:
-    """Return the MiB of a first step's peak above what was there before: outputs and objects."""
+    """Return the MiB of a first step's peak beyond prior memory: outputs and objects."""
     torch.set_num_threads(threads)
     quiet()
     tiny = replace(case, batch=1, objects=1, image=(32, 32))
-    _step(tiny, side)()  # loads what is loaded at the first use
+    _step(tiny, side)()  # triggers lazy loading
     step = _step(case, side)
     if case.device == "cuda":
         torch.cuda.synchronize()
@@ -120,14 +120,14 @@ def peak(case: Case, side: Side, threads: int) -> float:
 
 
 def _resident_from_now() -> float:
-    """Return the bytes resident, and on Linux let the peak begin there.
+    """Return the resident bytes and, on Linux, reset the peak to them.
 
-    What was freed before would otherwise hide a step that needs less than that.
+    Memory freed earlier would otherwise hide a step that needs less.
     """
     try:
         Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
         pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
-    except OSError:  # no Linux: the peak until now
+    except OSError:  # not Linux: the peak so far
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * PEAK_UNIT
     return pages * resource.getpagesize()
 

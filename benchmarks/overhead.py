@@ -1,7 +1,7 @@
-"""The cost of QFL and DFL at inference.
+"""Cost of QFL and DFL at inference.
 
 Each detector with the joint representation, with distributions or with both is timed beside the
-same detector without, in one process, picture by picture in turn; and their heads are counted.
+same detector without, in one process, alternating picture by picture; and their heads are counted.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from benchmarks.detectors import Detector, Picture
 
 RESAMPLES, SEED = 2000, 0
-PAPERS = (800, 1333)  # px, of the paper's pictures, at which its network is counted
+PAPERS = (800, 1333)  # px, size of the paper's pictures, for counts of its network
 SQUARE = (512, 512)  # px, SSD512's only size
-ROUNDS = {True: 30, False: 15}  # by whether the profile is an embedded one
+ROUNDS = {True: 30, False: 15}  # by whether the profile is embedded
 PICTURES = {True: 8, False: 1}
 
 PLAIN = Experiment()
 HOSTS: tuple[HostName, ...] = ("foveabox", "retinanet", "ssd512")
-# By name: the detector with something more, and the one without. The first says how far equals are.
+# By name: the detector with an addition, and the one without. The first compares equals.
 ATSS: dict[str, tuple[Experiment, Experiment]] = {
     "same": (PLAIN, PLAIN),
     "joint": (Experiment(quality="joint"), PLAIN),
@@ -58,12 +58,12 @@ def measure_all(
 ) -> None:
     """Measure the networks of profiles, write the table into a folder and print it.
 
-    ``image`` is the size of pictures for a network without embedded data, ``store`` has the
-    trained weights.
+    ``image`` is the picture size for a network without embedded data; ``store`` has the trained
+    weights.
     """
     import torch
 
-    from benchmarks import cases, overhead_report, report  # seconds of imports
+    from benchmarks import cases, overhead_report, report  # imports take seconds
 
     cases.quiet()
     torch.set_num_threads(threads)
@@ -81,7 +81,7 @@ def measure_all(
 
 
 def counted(profile: Profile) -> Iterator[Line]:
-    """Count parameters and multiply-adds of every pair, of the head and of all."""
+    """Count parameters and multiply-adds of every pair, of the head and in total."""
     from benchmarks import detectors
 
     for group in GROUPS:
@@ -100,7 +100,7 @@ def counted(profile: Profile) -> Iterator[Line]:
 def timed(
     profile: Profile, store: Store, threads: int, rounds: int | None, small: tuple[int, int]
 ) -> Iterator[Line]:
-    """Time every pair: with trained weights if all of a group are here, and with random ones."""
+    """Time every pair, with random weights and, if all of a group are here, with trained ones."""
     from benchmarks import detectors
     from benchmarks.measure import clock
 
@@ -147,16 +147,16 @@ def in_turns(
     rounds: int,
     now: Callable[[], float],
 ) -> dict[str, tuple[list[float], list[float]]]:
-    """Seconds a picture in each round, by pair: with, and without.
+    """Return seconds per picture in each round, by pair: with, and without.
 
-    All detectors see a picture before any sees the next, and who begins changes from one to the
-    next, so that what else the machine does falls on all alike. Of pairs with one base, it is timed
-    once; a pair of one detector is timed against itself.
+    All detectors see a picture before any sees the next, and the starting one rotates, so that
+    other load on the machine affects all alike. A base shared by several pairs is timed once; a
+    pair of one detector is timed against itself.
     """
     turns = {("base", id(base)): base for _, base in pairs.values()}
     turns |= {("ours", pair): ours for pair, (ours, _) in pairs.items()}
     for detector in turns.values():
-        detector.detect(0)  # warm
+        detector.detect(0)  # warm-up
     names = list(turns)
     seconds = {name: [0.0] * rounds for name in names}
     for turn in range(rounds):
@@ -175,8 +175,8 @@ def in_turns(
 def compare(ours: Sequence[float], base: Sequence[float]) -> Ratio:
     """Return the median of the rounds' ratios, and its bootstrap interval over rounds.
 
-    Rounds are drawn with replacement, and the interval is the percentiles of their medians. Source:
-    Efron, "Bootstrap Methods: Another Look at the Jackknife", Annals of Statistics 7 (1979).
+    Rounds are resampled, and the interval consists of percentiles of the medians. Source: Efron,
+    "Bootstrap Methods: Another Look at the Jackknife", Annals of Statistics 7 (1979).
     """
     ratios = np.array(ours) / np.array(base)
     random = np.random.default_rng(SEED)

@@ -1,4 +1,4 @@
-"""The cost of QFL and DFL at inference, as Markdown to read and tidy CSV."""
+"""Report of the cost of QFL and DFL at inference, as Markdown and tidy CSV."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ the boxes that enter NMS) is left out.
 
 
 def tidy_csv(lines: Sequence[Line]) -> str:
-    """Return a line for each pair and each thing that is timed or counted."""
+    """Return a line for each pair and each timed or counted quantity."""
     rows: list[Sequence[object]] = [FIELDS]
     for line in lines:
         cells = [line.what, line.pair, line.network, line.weights, line.image]
@@ -74,12 +74,12 @@ def tidy_csv(lines: Sequence[Line]) -> str:
 
 
 def summary(line: Line) -> str:
-    """Return a line to print while the others are timed."""
+    """Return a line to print while measurement continues."""
     return f"{line.network} {line.weights} {line.pair}: {_ratio(line)}"
 
 
 def markdown(lines: Sequence[Line], setting: Setting) -> str:
-    """Return the whole file: what was measured and on what, the times, the counts."""
+    """Return the whole file: subject and setting, times, counts."""
     clock = "wall time" if setting.threads > 1 else "CPU time of the process (one thread)"
     about = ABOUT.format(confidence=CONFIDENCE, clock=clock, candidates=CANDIDATES)
     hardware = f"{escape.markdown(setting.cpu)}, {setting.cores} cores, {setting.threads} used"

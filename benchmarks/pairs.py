@@ -1,4 +1,4 @@
-"""Measurements of a detector with something more, beside the same detector without."""
+"""Measurements of a detector with an addition, beside the same detector without."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ CONFIDENCE = 0.95  # of the interval over rounds
 
 @dataclass(frozen=True)
 class Ratio:
-    """Time with over time without: above 1, it costs."""
+    """Time with over time without: above 1, the addition costs."""
 
-    ours: float  # seconds a picture, the median over rounds
+    ours: float  # seconds per picture, the median over rounds
     base: float
-    ratio: float  # the median over rounds of each round's
+    ratio: float  # the median over rounds of each round's ratio
     low: float  # 95 % bootstrap interval over rounds
     high: float
     rounds: int
@@ -21,7 +21,7 @@ class Ratio:
 
 @dataclass(frozen=True)
 class Line:
-    """One pair at one network: its time, or one thing that is counted."""
+    """One pair at one network: its time, or one counted quantity."""
 
     what: str
     pair: str
@@ -30,6 +30,6 @@ class Line:
     ours: float
     base: float
     ratio: float
-    weights: str = ""  # of what is timed: trained, or random
+    weights: str = ""  # of the timed detectors: trained, or random
     timed: Ratio | None = None
     boxes: tuple[float, float, float, float] | None = None  # candidates and detections, ours, base

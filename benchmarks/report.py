@@ -1,4 +1,4 @@
-"""The table of ratios as Markdown and CSV, with the hardware it was measured on."""
+"""Table of ratios as Markdown and CSV, with the hardware it was measured on."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from benchmarks.cases import Case
 from benchmarks.measure import SHORT_TURNS, Result
 from gfl import escape
 
-FASTER, OBJECTS, BATCH = 1.5, 10, 16  # what is asked for: so fast, with so many objects, so large
-SLOWEST = 1 / 1.05  # and nowhere slower by more than 5 %
+FASTER, OBJECTS, BATCH = 1.5, 10, 16  # target speed-up, for so many objects and this batch
+SLOWEST = 1 / 1.05  # and nowhere more than 5 % slower
 ASSIGNMENT_MIB = 2048
 FIELDS = (
     "head", "batch", "objects", "device", "ours_s", "stock_s", "ratio", "ratio_q1", "ratio_q3",
@@ -36,7 +36,7 @@ Memory is the peak on top of the outputs, {memory}.
 
 @dataclass(frozen=True)
 class Setting:
-    """The hardware, the versions and the settings of a measurement."""
+    """Hardware, versions and settings of a measurement."""
 
     device: str  # "cpu" or "cuda"
     gpu: str | None
@@ -46,11 +46,11 @@ class Setting:
     torch: str
     commit: str
     repeat: int
-    busy: float | None  # processes that wanted a core when it began, where the system tells
+    busy: float | None  # processes competing for a core at the start, if the system reports it
 
     @property
     def slug(self) -> str:
-        """The name of the file: the hardware in lower case and hyphens."""
+        """File name: the hardware in lower case with hyphens."""
         threads = f"{self.threads} thread{'s' if self.threads > 1 else ''}"
         name = self.gpu or f"{self.cpu} {self.cores} cores {threads}"
         return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
@@ -78,7 +78,7 @@ def setting(device: str, threads: int, repeat: int) -> Setting:
 
 
 def shortfalls(lines: Sequence[Line]) -> list[str]:
-    """Name every case that is slower than it should be."""
+    """List every case slower than its target."""
     found = []
     for case, result in lines:
         name = f"{case.head}, B = {case.batch}, {_objects(case)}: {result.ratio:.2f}"
@@ -90,7 +90,7 @@ def shortfalls(lines: Sequence[Line]) -> list[str]:
 
 
 def markdown(lines: Sequence[Line], alone: Sequence[Line], setting: Setting) -> str:
-    """Return the whole file: hardware, what was measured, the table, what falls short."""
+    """Return the whole file: hardware, method, table, missed targets."""
     height, width = lines[0][0].image
     cuda = setting.device == "cuda"
     wall = cuda or setting.threads > 1
@@ -126,7 +126,7 @@ def markdown(lines: Sequence[Line], alone: Sequence[Line], setting: Setting) -> 
 
 
 def table_csv(lines: Sequence[Line], alone: Sequence[Line]) -> str:
-    """Return the same numbers, a case a line; the assignment alone has no stock figures."""
+    """Return the same numbers, one case per line; the assignment alone has no stock values."""
     rows: list[Sequence[object]] = [FIELDS]
     for case, r in lines:
         seconds = [f"{x:.4f}" for x in (r.ours, r.stock, r.ratio, r.low, r.high)]

@@ -1,4 +1,4 @@
-"""The one command, ``gfl``: its arguments, its output, its exit codes; the rest is called.
+"""Command line ``gfl``: arguments, output, exit codes; all work is done by other packages.
 
 The top floor: may import every package, and nothing imports it.
 """

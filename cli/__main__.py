@@ -1,4 +1,4 @@
-"""``python -m cli``: the command ``gfl`` where its script is not installed."""
+"""Entry point ``python -m cli``: the command ``gfl`` where its script is not installed."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""``gfl table|figure|errors|audit|report|register``: what is made of records."""
+"""``gfl table|figure|errors|audit|report|register``: artefacts made from records."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ def table(
 def show_tables(
     tables: Sequence[Table], profile: Profile, store: Store, *, local: bool, write: bool
 ) -> int:
-    """Print tables; return an exit code: 2 if one of them could not be, which the others survive.
+    """Print tables; return 2 if any of them failed, else 0, after printing the others.
 
-    ``local``: this machine's runs beside the paper's numbers and the reference.
+    ``local``: local runs beside the paper's numbers and the reference.
     """
     code = 0
     for one in tables:
@@ -61,7 +61,7 @@ def show_tables(
 
 
 def _show(table: Table, profile: Profile, store: Store, local: bool, write: bool) -> None:
-    from analysis.tables import terminal  # rich takes a while, and --help needs none
+    from analysis.tables import terminal  # imports rich, slow and not needed for --help
 
     filled = fill.fill_all(table, profile, store)
     made = sheet(table, profile, filled, local)
@@ -76,7 +76,7 @@ def _show(table: Table, profile: Profile, store: Store, local: bool, write: bool
         return
     folder = store.results / "tables" / profile.name
     check_writable(folder)
-    # This machine's table has a name that git ignores: the committed one is the reference's.
+    # The local table's name is git-ignored: the committed one is the reference's.
     stem = table.name + (".this-machine" if local else "")
     files = {
         folder / f"{stem}.md": render.markdown(made, [*verdicts, *(changed if local else [])]),
@@ -108,7 +108,7 @@ def figure(
             ignores
         weights: of others' evaluated weights instead of runs: their names in runs/weights/
     """
-    from analysis.figures import command  # matplotlib takes a while, and --help needs none
+    from analysis.figures import command  # imports matplotlib, slow and not needed for --help
 
     profile, records = where.found(), where.store()
     if data and (weights or annotations):
@@ -142,7 +142,7 @@ def errors(
         from analysis.errors import evaluations
 
         return evaluations.write_errors(weights, records, annotations)
-    from analysis.errors import tables  # pandas takes a while, and --help needs none
+    from analysis.errors import tables  # imports pandas, slow and not needed for --help
 
     return tables.write(profile, records, store == "runs", annotations)
 
@@ -153,7 +153,7 @@ def report(*, store: Source = "results", out: Path | None = None, where: Where =
     Args:
         out: a file (default: results/report/ and the profile's name, .html)
     """
-    from analysis import report  # matplotlib takes a while, and --help needs none
+    from analysis import report  # imports matplotlib, slow and not needed for --help
 
     path = report.write(where.found(), where.store(), store == "runs", out)
     say(f"written: {path} ({path.stat().st_size / 1e6:.1f} MB)")
@@ -175,10 +175,10 @@ def audit(
         profile: ignored, but checked for typos: every profile that has records is audited
         data: COCO's folder, whose ground truth the matches of coco's runs are held to
     """
-    from analysis.audit import command  # pandas takes a while, and --help needs none
+    from analysis.audit import command  # imports pandas, slow and not needed for --help
 
     if profile is not None:
-        profiles.get(profile)  # a misspelt name is a mistake here as everywhere
+        profiles.get(profile)  # a misspelt name is an error here as everywhere
     if strict and store != "results":
         raise UserError("--strict is about the committed results: it takes no --store runs")
     if strict:
@@ -188,7 +188,7 @@ def audit(
 
 def register(*, where: Where = Where()) -> int:
     """Settle how claims are read at a profile, before its first run."""
-    from analysis.claims import registration  # numpy and pandas take a while
+    from analysis.claims import registration  # imports numpy and pandas, slow
 
     path = registration.register(where.found(), where.store())
     say(f"written: {path}; commit it before the first run")

@@ -1,4 +1,4 @@
-"""``gfl bench loss|overhead|bootstrap``: speed and memory, measured."""
+"""``gfl bench loss|overhead|bootstrap``: measurements of speed and memory."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def loss(
         image: height and width in px
         no_memory: measure time alone
     """
-    from benchmarks.loss import measure_all  # seconds, which --help need not wait for
+    from benchmarks.loss import measure_all  # takes seconds, not needed for --help
 
     measure_all(quick, threads, repeat, image, memory=not no_memory, out=out)
     return 0
@@ -62,7 +62,7 @@ def overhead(
         rounds: turns of each detector (default: 30; 15 without data)
         image: height and width in px of pictures for a network without embedded data
     """
-    from benchmarks.overhead import measure_all  # seconds, which --help need not wait for
+    from benchmarks.overhead import measure_all  # takes seconds, not needed for --help
 
     measure_all(networks, threads, rounds, image, out, folders.store(mend=False))
     return 0
@@ -75,7 +75,7 @@ def bootstrap(*, resamples: Count = 1000, threads: Count = 2, images: Count = 50
     Args:
         images: of the data set; objects are drawn in proportion
     """
-    from benchmarks.bootstrap import measure  # seconds, which --help need not wait for
+    from benchmarks.bootstrap import measure  # takes seconds, not needed for --help
 
     measure(resamples, threads, images)
     return 0

@@ -1,4 +1,4 @@
-"""``gfl config``: a run's resolved configuration as a Python file that mmdet's own tools take.
+"""``gfl config``: a run's resolved configuration as a Python file for mmdet's own tools.
 
 Those are ``tools/train.py`` and ``tools/test.py``.
 """
@@ -21,9 +21,9 @@ from gfl.shapes import embedded
 from gfl.terminal import say
 from gfl.training.worker import LOADERS, embedded_root, photos_root
 
-# The second folder has what makes mmcv's operators known before a configuration is read.
+# The second folder registers mmcv's operators before a configuration is read.
 PATH = "PYTHONPATH=.:gfl/ops/startup"
-LINE = 94  # characters, with what stands around a value
+LINE = 94  # characters, including the text around a value
 NOT_DONE = """\
 What the stock tool does not do: go on exactly where a run was stopped (its --resume starts the
 epoch's data anew), write a record or predictions, measure the speed, compute in one thread on the
@@ -61,15 +61,15 @@ def config(
 
 
 def text(run: Run, command: str, data_root: str | None) -> str:
-    """Return the file: comments that say what it is, then one assignment a setting.
+    """Return the file: explanatory comments, then one assignment per setting.
 
-    ``data_root`` is COCO's folder; without one the path in the file is to be filled in.
+    ``data_root`` is COCO's folder; without it the path in the file is left to be filled in.
     """
     root = _root(run, data_root)
     settings = configuration.for_stock_tool(
         configuration.build(run.experiment, run.profile, run.seed),
         data_root=root,
-        # A folder of its own: in this project's its checkpoints would be taken for ours.
+        # A folder of its own: in this project's, its checkpoints would pass for this project's.
         work_dir=Path("work_dirs") / run.id,
         workers=0 if run.profile.is_small and run.profile.device == "cpu" else LOADERS,
         gpus=run.profile.gpus,
@@ -92,7 +92,7 @@ def text(run: Run, command: str, data_root: str | None) -> str:
 
 
 def _tool(name: str, gpus: int, arguments: str) -> str:
-    """Return the command of a stock tool, which is found, not imported: that would take seconds."""
+    """Return a stock tool's command; finds mmdet without the import, which would take seconds."""
     spec = importlib.util.find_spec("mmdet")
     folder = Path(spec.origin).parent if spec and spec.origin else Path("mmdet")
     path = folder / ".mim/tools" / name
@@ -126,7 +126,7 @@ def _missing_data(run: Run, root: Path, data_root: str | None) -> str:
 
 
 def _literal(value: object, key: str = "", depth: int = 0) -> str:
-    """Return a value as Python writes it, on lines of its own where one is too long."""
+    """Return a value as a Python literal, on several lines if it is too long for one."""
     line = escape.python(value)
     if len(line) + len(key) + 4 * depth <= LINE or not isinstance(value, (dict, list, tuple)):
         return line

@@ -1,9 +1,9 @@
-"""``gfl detect image.jpg [folder …] --run RUN``: detect in one's own pictures.
+"""``gfl detect image.jpg [folder …] --run RUN``: detect in the user's own pictures.
 
-Each picture is written beside the original, or into a folder, with what was found in it; --json
-says it to programs, one object a line, and draws nothing unless a folder is named. A file that is
-no sound picture is named, and the rest done. ``--weights FILE --as ROW`` detects with weights that
-others trained.
+Each picture is written beside the original, or into a folder, with its detections; --json prints
+them for programs, one object per line, and draws nothing unless a folder is given. Files that are
+not valid pictures are reported, and the others processed. ``--weights FILE --as ROW`` detects with
+third-party weights.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from gfl.pictures.reading import Picture
     from gfl.predictions.trained import Trained
 
-FLOOR = 0.05  # of the scores that an evaluation keeps, as in mmdet's configurations
-LONGEST = 30  # columns of a class's name
-DIGITS = 6  # of the numbers in JSON: more than a float32 knows of pixels
+FLOOR = 0.05  # least score that an evaluation keeps, as in mmdet's configurations
+LONGEST = 30  # columns of a class name
+DIGITS = 6  # of the numbers in JSON: beyond float32's precision in pixels
 
 
 @Parameter(name="*")
@@ -91,7 +91,7 @@ def detect(
     run_dir = None if run is None else find(run, where, seeds)
     if output.out is not None:
         matrix.check_writable(output.out)
-    from gfl.pictures import detecting, fonts, reading  # seconds, which a mistake need not wait for
+    from gfl.pictures import detecting, fonts, reading  # takes seconds: after the checks
 
     files, complaints = reading.listed(map(Path, picture))
     for complaint in complaints:
@@ -127,7 +127,7 @@ def detect(
 
 
 def _check_named(run: str | None, weights: Path | None, row: str | None) -> None:
-    """Refuse a file or folder that is named for what is to detect and is not there."""
+    """Reject a missing file or folder given as the detector."""
     if weights is not None:
         _others(run, weights, row)
     elif run is not None and not Path(run, "request.json").is_file() and matrix.is_path(run):
@@ -137,10 +137,10 @@ def _check_named(run: str | None, weights: Path | None, row: str | None) -> None
 def _others(
     run: str | None, weights: Path | None, row: str | None
 ) -> tuple[matrix.Run, Path] | None:
-    """Return the row and the file of others' weights, if they are what is to detect.
+    """Return the row and the file of third-party weights, if these are the detector.
 
     Raises:
-        UserError: neither they nor a run are named, or both.
+        UserError: neither they nor a run are given, or both.
     """
     if weights is None and row is None:
         if run is None:
@@ -154,9 +154,9 @@ def _others(
 def _with_weights(
     row: matrix.Run, path: Path, device: Literal["cpu", "cuda"]
 ) -> tuple[Trained, dict[str, Any]]:
-    """Return a row's detector with others' weights, and what JSON says of them.
+    """Return a row's detector with third-party weights, and their description for JSON.
 
-    Its classes are those that the file names; without any, COCO's.
+    Its classes are those the file names; without any, COCO's.
     """
     from gfl.data import weights
     from gfl.experiment import ABLATED_HOSTS
@@ -171,7 +171,7 @@ def _with_weights(
 
 
 def find(name: str, where: Where, seeds: Sequence[int]) -> Path:
-    """Return the folder of the run that is meant: by its folder, its id, or as a table's cell.
+    """Return the folder of a run, given by its folder, its id, or a table's cell.
 
     Raises:
         UserError: there is no such run, or it has no trained weights here.
@@ -179,7 +179,7 @@ def find(name: str, where: Where, seeds: Sequence[int]) -> Path:
     if Path(name, "request.json").is_file():
         return Path(name)
     profile, store = where.found(), where.store()
-    if RUN_ID.fullmatch(name):  # what lies here is known, whether or not it is declared today
+    if RUN_ID.fullmatch(name):  # runs found here are known, whether or not they are still declared
         for folder in (profile.name, *_folders(store)):
             if store.run_dir(folder, name).joinpath("final.pth").is_file():
                 return store.run_dir(folder, name)
@@ -195,10 +195,10 @@ def find(name: str, where: Where, seeds: Sequence[int]) -> Path:
 
 
 def drawn_as(files: Sequence[Path], out: Path | None) -> list[Path]:
-    """Return where each picture is drawn: ``<stem>.boxes.png``, its own and no input's name.
+    """Return the output path of each picture: ``<stem>.boxes.png``, unique and no input's name.
 
-    Of several with one stem the first has that name, the others a number as well. Upper and lower
-    case are the same name, as they are on some disks.
+    Of several with one stem the first gets that name, the others an added number. Names that
+    differ only in case are equal, as they are on some disks.
     """
     taken = {_key(file) for file in files}
     outputs = []
@@ -215,7 +215,7 @@ def drawn_as(files: Sequence[Path], out: Path | None) -> list[Path]:
 
 
 def _one(run: Trained, file: Path, path: Path | None, output: Output) -> dict[str, Any]:
-    """Detect in one picture, draw what was found if ``path`` says where; return JSON's."""
+    """Detect in one picture, draw the result if ``path`` is given, and return it for JSON."""
     from gfl.pictures import detecting, reading
 
     picture = reading.read(file)
@@ -299,5 +299,5 @@ def _command(run: matrix.Run) -> str:
 
 
 def _key(path: Path) -> str:
-    """Return what two names of one file have in common, without following the file itself."""
+    """Return a key shared by different names of one file, without following a final link."""
     return str(path.parent.resolve() / path.name).casefold()

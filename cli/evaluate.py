@@ -1,4 +1,4 @@
-"""``gfl evaluate``: weights that others trained, evaluated as a row's model."""
+"""``gfl evaluate``: evaluation of third-party weights as a row's model."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def evaluate(
         _say(remark)
     folder = folders.store().runs / evaluation.FOLDER
     matrix.check_writable(folder)
-    from gfl.data.weights import read  # seconds, which a refused request need not wait for
+    from gfl.data.weights import read  # takes seconds, after checks of the arguments
 
     checkpoint = read(path)
     tensors = escape.counted(len(checkpoint.state), "tensor")
@@ -97,7 +97,7 @@ def evaluate(
 
 
 def weights_of(weights: Path | None, row: str | None) -> tuple[Run, Path]:
-    """Return the row that --as names, at the coco profile, and the file that --weights does.
+    """Return the coco profile's row given by --as, and the file given by --weights.
 
     Raises:
         UserError: one of them is missing, or no such row is declared.
@@ -124,10 +124,10 @@ def loaded(
     classes: Sequence[str] | None = None,
     head: str | None = None,
 ) -> Trained:
-    """Return a row's detector with others' weights; say so if they want other images.
+    """Return a row's detector with third-party weights; report if they expect other images.
 
     Raises:
-        UserError: they are not of that detector.
+        UserError: they do not fit that detector.
     """
     import torch
 
@@ -158,7 +158,7 @@ def _content(root: Path) -> Mapping[str, Any]:
 def _check_images(folder: Path, content: Mapping[str, Any]) -> None:
     from gfl.data.images import ImageError
     from gfl.data.own.image_check import (
-        examine,  # numpy and Pillow, which a mistake need not wait for
+        examine,  # imports numpy and Pillow, after checks of the arguments
     )
 
     found = examine(folder, [folder / image["file_name"] for image in content["images"]])
@@ -170,7 +170,7 @@ def _check_images(folder: Path, content: Mapping[str, Any]) -> None:
 
 
 def _check_categories(trained: Trained, checkpoint: Checkpoint, content: Mapping[str, Any]) -> None:
-    """Refuse data of other classes than the row's; note another order, here or in the weights."""
+    """Reject data of other classes than the row's; note another order, here or in the weights."""
     classes = trained.classes
     there = tuple(category["name"] for category in content["categories"])
     if sorted(there) != sorted(classes):
@@ -186,12 +186,12 @@ def _check_categories(trained: Trained, checkpoint: Checkpoint, content: Mapping
 
 
 def _plain(name: str) -> str:
-    """mmdet 1.x wrote traffic_light."""
+    """Normalise a class name: mmdet 1.x wrote traffic_light."""
     return name.replace("_", " ").casefold()
 
 
 def lines(made: Evaluation) -> list[str]:
-    """Return an evaluation beside the paper's row, as it is printed."""
+    """Return the printed lines of an evaluation beside the paper's row."""
     table, cell = _cell(made.row)
     columns = [column for column in table.columns if column.name != FPS.name]
     paper = [cell.published[column.name] for column in columns]

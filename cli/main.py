@@ -1,7 +1,7 @@
-"""``gfl``: names the commands, parses their arguments, turns mistakes into one line.
+"""Entry point of ``gfl``: lists the commands, parses their arguments, prints errors as one line.
 
 A command is a function: its parameters are the options, its docstring the help (cyclopts). Each is
-imported when it is called for.
+imported when it is called.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ COMMANDS = {
         "bench": "cli.bench:bench",
     },
 }
-FORMER = {"own": "train-own"}  # names that are answered by "did you mean"
+FORMER = {"own": "train-own"}  # former names, suggested by "did you mean"
 HELP = ("--help", "-h")
 
 
@@ -80,13 +80,13 @@ def build() -> App:
 
 
 def script() -> int:
-    """Run the command of this process, in UTF-8 mode whatever the locale is."""
+    """Run this process's command, in UTF-8 mode whatever the locale."""
     terminal.as_utf8()
     return main()
 
 
 def main(argv: Sequence[str] | None = None, worker: Sequence[str] | None = None) -> int:
-    """Run a command; return its exit code: 2 after a mistake of the user's, in one line.
+    """Run a command; return its exit code: 2 after a user error, printed in one line.
 
     ``worker`` replaces the training process, in tests.
     """
@@ -111,7 +111,7 @@ def main(argv: Sequence[str] | None = None, worker: Sequence[str] | None = None)
 
 
 def complain(err: Exception) -> None:
-    """Print the one line that says what ended a command."""
+    """Print, in one line, the error that ended a command."""
     say(f"gfl: {escape.message(worded(err))}", error=True)
 
 
@@ -122,7 +122,7 @@ def _call(argv: Sequence[str], worker: Sequence[str] | None) -> int:
     console = None
     if set(HELP) & set(argv):
         console = terminal.console()
-        app.resolved_commands()  # whose docstrings the list of commands quotes
+        app.resolved_commands()  # the list of commands quotes their docstrings
     try:
         words = list(_spelt_out(app, argv))
         command, bound, unparsed = app.parse_args(words, console=console)
@@ -134,12 +134,12 @@ def _call(argv: Sequence[str], worker: Sequence[str] | None) -> int:
 
 
 def _spelt_out(app: App, argv: Sequence[str]) -> Iterator[str]:
-    """Yield the words with ~ as the home folder and with options' abbreviations in full.
+    """Yield the words with ~ expanded to the home folder and abbreviated options in full.
 
     A shell leaves the ~ in ``--data=~/coco``.
 
     Raises:
-        UserError: an abbreviation could be of several options.
+        UserError: an abbreviation is ambiguous.
     """
     names = _options(app, argv)
     words = iter(argv)
@@ -159,8 +159,8 @@ def _spelt_out(app: App, argv: Sequence[str]) -> Iterator[str]:
 
 
 def _options(app: App, argv: Sequence[str]) -> list[str]:
-    """Return the options, in full, of the command that the words name; none of a hidden one."""
-    # Up to the first option: to cyclopts, --help is a command.
+    """Return the options, in full, of the command in the words; none of a hidden one."""
+    # Only the words before the first option: to cyclopts, --help is a command.
     command = app.parse_commands(takewhile(lambda word: word[:1] != "-", argv))[1][-1]
     arguments = ()
     if command.default_command:
@@ -171,7 +171,7 @@ def _options(app: App, argv: Sequence[str]) -> list[str]:
 
 
 def _worded(err: CycloptsError, app: App, argv: Sequence[str]) -> str:
-    """Return what is wrong with the arguments, as one line."""
+    """Describe an error in the arguments, as one line."""
     chain = app.parse_commands(argv)[0]
     see = f"see {' '.join(['gfl', *chain])} --help"
     match err:

@@ -1,4 +1,4 @@
-"""The options that commands share, by the types of their parameters."""
+"""Options shared by commands, defined by their parameters' types."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ TARGET = "all, table-1 (or 1, table1), table-1a, table-3/QFL, an experiment, or 
 
 
 def whole(token: Token, least: int) -> int:
-    """Return the whole number of at least ``least`` that a word is.
+    """Return a word as a whole number of at least ``least``.
 
     Raises:
-        UserError: it is none.
+        UserError: it is not one.
     """
     if not re.fullmatch(r"\d+", token.value) or int(token.value) < least:
         raise UserError(
@@ -53,7 +53,7 @@ def several(least: int) -> Convert:
 
 
 def number(expected: str, is_right: Callable[[float], bool]) -> Convert:
-    """Return a converter to a number; ``expected`` describes it to who gives another."""
+    """Return a converter to a number; ``expected`` describes valid ones in the error."""
 
     def convert(_: Any, tokens: Sequence[Token]) -> float:
         try:
@@ -88,7 +88,7 @@ Seeds = Annotated[
         converter=several(0), consume_multiple=(1, None), show_default=False, help="(default: 0)"
     ),
 ]
-# The training process, which tests replace.
+# The training process, replaced in tests.
 Worker = Annotated[Sequence[str], Parameter(parse=False)]
 
 
@@ -101,7 +101,7 @@ class Folders:
     results: Annotated[Path | None, Parameter(show=False)] = None
 
     def store(self, mend: bool = True) -> Store:
-        """Return the records; ``mend``: files that an interrupted process left may be removed."""
+        """Return the records' store; ``mend``: files of an interrupted process may be removed."""
         return Store(self.runs or _beside("runs"), self.results or _beside("results"), mend=mend)
 
 
@@ -154,16 +154,16 @@ class Training:
     dry_run: Flag = False
 
     def machine(self, where: Where, max_iters: int | None = None) -> Machine:
-        """Return this machine's part in the runs."""
+        """Return the machine settings for the runs."""
         check_data(self.data, where.found())
         return Machine(self.data, self.device, where.gpus, max_iters, self.jobs)
 
 
 def check_data(data: str | None, profile: Profile) -> None:
-    """Refuse a folder of data for a profile that needs none.
+    """Reject a data folder for a profile that needs none.
 
     Raises:
-        UserError: one is named.
+        UserError: one is given.
     """
     if data and profile.dataset is not None:
         raise UserError(
@@ -172,12 +172,12 @@ def check_data(data: str | None, profile: Profile) -> None:
 
 
 def stoppable(work: Callable[[], T]) -> tuple[int, T | None]:
-    """Train; return an exit code, and the result if training was neither stopped nor broke.
+    """Train; return an exit code, and the result if training was neither stopped nor failed.
 
     Stopping it by any signal stops its workers; running the command again resumes.
     """
     for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup's wish is kept
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup's setting is respected
             signal.signal(number, _interrupt)
     try:
         return 0, work()
@@ -195,6 +195,6 @@ def _interrupt(number: int, frame: object) -> None:
 
 
 def _beside(name: str) -> Path:
-    """Return a folder of the checkout, from wherever the command is given."""
+    """Return a folder of the checkout, independent of the current folder."""
     path = ROOT / name
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

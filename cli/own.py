@@ -25,8 +25,8 @@ from gfl.experiment import Experiment
 from gfl.records.record import METRICS
 from gfl.terminal import legible, say
 
-WIDEST = 40  # columns of a class's name
-MOST_CLASSES = 30  # whose figures are printed, each in a line
+WIDEST = 40  # columns of a class name
+MOST_CLASSES = 30  # with printed metrics, one line each
 
 
 @Parameter(name="*")
@@ -158,7 +158,7 @@ def described(data: OwnData) -> list[str]:
 
 
 def figures(metrics: Sequence[tuple[str, Mapping[str, float | None]]]) -> list[str]:
-    """Return COCO's twelve metrics, in percent, under their names: a line for each name."""
+    """Return COCO's twelve metrics, in percent, under their names: a line per name."""
     names = [legible(escape.shortened(name, WIDEST)) for name, _ in metrics]
     width = max(map(escape.width, names))
     lines = [" " * width + "".join(f"{name:>7}" for name in METRICS)]

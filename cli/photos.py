@@ -1,4 +1,4 @@
-"""``gfl photos``: the photographs of COCO 2017 val, prepared once."""
+"""``gfl photos``: one-time preparation of COCO 2017 val's photographs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``gfl predict``: what finished runs predict for the validation images, stored."""
+"""``gfl predict``: stores finished runs' predictions for the validation images."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def predict(
 
 
 def _finished(runs: Sequence[Run], store: Store) -> list[RunRecord]:
-    """Return the runs' records; a capped run lies in another folder and does not count.
+    """Return the runs' records; a capped run has another folder and does not count.
 
     Raises:
         UserError: a run is not finished here.
@@ -96,7 +96,7 @@ def _predict(one: Run, record: RunRecord, store: Store, request: Request) -> str
 
 
 def _device(wanted: str, record: RunRecord) -> Any:
-    """Return the device that the run was trained on, unless it is absent or another is wanted."""
+    """Return the device the run was trained on, unless it is absent or another is requested."""
     if wanted != "auto":
         return wanted
     if record.hardware.get("device", "cpu") == "cpu":

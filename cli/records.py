@@ -1,4 +1,4 @@
-"""``gfl diff`` and ``gfl promote``: two records compared, and local records made the reference."""
+"""``gfl diff`` and ``gfl promote``: comparison of two records, and promotion to the reference."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def promote(
         say(f"refused: {line}", error=True)
     if not outcome.promoted:
         return 1 if outcome.refused else 0
-    from cli import artefacts  # numpy and rich, which a refusal need not wait for
+    from cli import artefacts  # imports numpy and rich, after the checks
 
     code = artefacts.show_tables(tables, profile, store, local=False, write=True)
     return 1 if outcome.refused else code

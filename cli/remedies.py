@@ -1,4 +1,4 @@
-"""Options that supply what an error of ``gfl`` says is missing: the core knows none of them."""
+"""Options that supply what an error of ``gfl`` reports missing: the core knows none of them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ REMEDIES: dict[Lack, str] = {
 
 
 def worded(err: Exception) -> str:
-    """Return an error's message, with the option that helps."""
+    """Return an error's message, with the option that resolves it."""
     lacks = err.lacks if isinstance(err, UserError) else None
     return f"{err}{REMEDIES[lacks]}" if lacks else str(err)

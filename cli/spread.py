@@ -1,4 +1,4 @@
-"""``gfl spread``: metrics' spread over seeds beside AP's, behind ``verdict_on_paper.COLUMNS``."""
+"""``gfl spread``: seed spread of metrics relative to AP's, for ``verdict_on_paper.COLUMNS``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def over_seeds(records: Iterable[RunRecord]) -> dict[str, float]:
     Raises:
         UserError: no row has two seeds.
     """
-    from analysis.stats.uncertainty import seed_noise  # numpy and scipy, which --help needs not
+    from analysis.stats.uncertainty import seed_noise  # imports scipy, not needed for --help
 
     rows: dict[str, dict[int, RunRecord]] = {}
     for record in records:
@@ -37,13 +37,13 @@ def over_seeds(records: Iterable[RunRecord]) -> dict[str, float]:
 
 
 def beside_ap(spreads: dict[str, float]) -> dict[str, float]:
-    """Return each column's spread over AP's, in tenths and at least 1."""
+    """Return each column's spread relative to AP's, in tenths and at least 1."""
     return {name: max(1.0, round(spread / spreads["AP"], 1)) for name, spread in spreads.items()}
 
 
 def reference(store: Store) -> list[RunRecord]:
-    """The committed records of the laptop profile, without the sweeps'."""
-    from analysis.library import Library  # pandas takes a while, and --help needs none
+    """Return the committed records of the laptop profile, without the sweeps'."""
+    from analysis.library import Library  # imports pandas, slow and not needed for --help
 
     records = Library(store).records(profiles.LAPTOP)
     return [record for record in records if record.seed != profiles.TUNING_SEED]

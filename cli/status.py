@@ -1,4 +1,4 @@
-"""``gfl status``: the state of every run, table by table, and what the missing ones will cost."""
+"""``gfl status``: state of every run, table by table, and the cost of the missing ones."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def status(
     """
     profile, store = where.found(), where.store(mend=False)
     tables, runs = matrix.select(target, profile, seeds)
-    # Planned for all tables: a run that other tables share is printed with all of its cells.
+    # Planned for all tables: a run shared with other tables is printed with all of its cells.
     wanted = {run.id: run.name for run in runs}
     every = matrix.plan(catalogue.TABLES.values(), profile, sorted({run.seed for run in runs}))
     today = Today()
@@ -83,26 +83,26 @@ def say_elsewhere(tables: Sequence[Table], profile: Profile) -> None:
 
 @dataclass(frozen=True)
 class Standing:
-    """The state of one run on this machine."""
+    """State of one run on this machine."""
 
     run: Run
     state: str  # of STATES
-    detail: str  # its AP, why it failed, how far it came
+    detail: str  # its AP, the reason of its failure, or its progress
     record: RunRecord | None
-    epochs_done: int  # of one that is not finished
-    made: Made | None = None  # what says by which code; None: nothing is trained
+    epochs_done: int  # of an unfinished run
+    made: Made | None = None  # names the code that trained it; None: nothing is trained
     staleness: Staleness = field(default_factory=Staleness)
 
     def __str__(self) -> str:
         return ", ".join(filter(None, (self.state, self.detail, "stale" if self.staleness else "")))
 
     def is_done(self, again: bool = False) -> bool:
-        """Return whether nothing is left to train; ``again``: by today's code and versions."""
+        """Return whether nothing is left to train; ``again``: by current code and versions."""
         return self.state == "finished" and (not again or self.staleness.is_current)
 
 
 def standing(run: Run, store: Store, today: Today | None = None) -> Standing:
-    """Look at a run's record, checkpoints and lock, and at the code that trained it."""
+    """Inspect a run's record, checkpoints and lock, and the code that trained it."""
     found = _standing(run, store)
     made = found.record
     if found.epochs_done:
@@ -122,24 +122,24 @@ def _standing(run: Run, store: Store) -> Standing:
     far = f"{epochs} of {schedule_of(run.experiment, run.profile).epochs} epochs" if epochs else ""
     if is_locked(run_dir):
         return Standing(run, "training", far, None, epochs)
-    if record is not None:  # made anew, from the start
+    if record is not None:  # to be retrained from the start
         return Standing(run, "failed", record.message, record, 0)
     return Standing(run, "partial" if epochs else "missing", far, None, epochs)
 
 
 @dataclass(frozen=True)
 class Bill:
-    """The cost of the runs that are not finished."""
+    """Cost of the unfinished runs."""
 
     runs: int
-    extra: int  # those of the runs that no row of the paper's shows
+    extra: int  # those of the runs that no row of the paper prints
     todo: int
     jobs: int
-    timed: int | None  # of them, those like a recorded run; None: trials, which no record is like
+    timed: int | None  # number of those like a recorded run; None: trials, which resemble no record
     seconds: float  # of the timed ones
     source: str  # of the times
-    bytes: int  # the data set's among them
-    data_bytes: int  # of the data set, as far as it is not there
+    bytes: int  # includes the data set's
+    data_bytes: int  # of the data set, less what exists already
     free: int
 
     def line(self, profile: Profile) -> str:
@@ -176,7 +176,7 @@ class Bill:
 def bill(
     stands: Sequence[Standing], costs: Costs, store: Store, machine: Machine, again: bool = False
 ) -> Bill:
-    """Add up what the missing runs will cost; records say nothing of a trial's time."""
+    """Add up the cost of the missing runs; records do not predict a trial's time."""
     profile = costs.profile
     trial = machine.max_iters is not None
     todo = [s for s in stands if trial or not s.is_done(again)]
@@ -200,7 +200,7 @@ def bill(
 
 
 def lines(tables: Sequence[Table], stands: Sequence[Standing], several_seeds: bool) -> list[str]:
-    """Return a line for each cell and seed, table by table; it ends with the run's other cells."""
+    """Return a line per cell and seed, table by table, ending with the run's other cells."""
     found = []
     for table in tables:
         cells = [(row, s) for s in stands for row in s.run.rows if row.startswith(f"{table.name}/")]
@@ -224,7 +224,7 @@ def lines(tables: Sequence[Table], stands: Sequence[Standing], several_seeds: bo
 
 
 def advice(stands: Sequence[Standing], names: Mapping[str, str]) -> list[str]:
-    """Return lines that say which runs other code or versions trained, and how to train them again.
+    """Return lines on runs that other code or versions trained, and how to retrain them.
 
     ``names`` maps ids to the runs' names.
     """
@@ -251,7 +251,7 @@ def _cells(row: str, stand: Standing, several_seeds: bool, is_extra: bool) -> tu
 
 
 def content(stands: Sequence[Standing], bill: Bill, costs: Costs) -> dict[str, Any]:
-    """Return the same for programs, as JSON takes it."""
+    """Return the content for JSON."""
     return {
         "profile": costs.profile.name,
         "runs": [

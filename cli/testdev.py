@@ -1,4 +1,4 @@
-"""``gfl test-dev``: the file that COCO's server evaluates."""
+"""``gfl test-dev``: the results file for COCO's evaluation server."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def detect_test_dev(
         )
     root = coco_root(data)
     coco.check_test_dev(root)
-    from gfl.predictions import testdev  # seconds, which a refused request need not wait for
+    from gfl.predictions import testdev  # takes seconds, after the checks
 
     written = testdev.write(
         one.experiment,

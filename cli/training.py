@@ -1,4 +1,4 @@
-"""``gfl run`` and ``gfl tune``: the declared runs, trained and recorded."""
+"""``gfl run`` and ``gfl tune``: train and record the declared runs."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def run(
     code, failed = _train(runs, profile, store, machine, worker, training.again)
     if code:
         return code
-    from cli import artefacts  # numpy and rich, which a dry run need not wait for
+    from cli import artefacts  # imports numpy and rich, not needed for a dry run
 
     code = artefacts.show_tables(tables, profile, store, local=True, write=max_iters is None)
     for one in failed:
@@ -83,7 +83,7 @@ def _train(
     worker: Sequence[str],
     again: bool,
 ) -> tuple[int, list[Run]]:
-    """Train what is missing; return an exit code, not 0 if that was stopped, and what failed."""
+    """Train missing runs; return an exit code, nonzero if that was stopped, and the failures."""
     from experiments.queue.display import Display
 
     expected = None

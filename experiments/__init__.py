@@ -1,4 +1,4 @@
-"""What is run: tables, claims and profiles as data, and the queue that trains what is missing.
+"""Tables, claims and profiles as data, and the queue that trains missing runs.
 
-Imports ``gfl`` alone.
+Imports only ``gfl``.
 """

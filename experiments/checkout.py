@@ -1,8 +1,8 @@
-"""Git's view of this project: its commit, whether the code differs from it, older code.
+"""Git's view of this project: its commit, uncommitted changes, older code.
 
-Asked only where the project is a repository of its own: a clone, a worktree, a submodule. In a
-folder of another repository (a zip unpacked there, a vendored copy, tracked or not) the commit is
-that repository's, by which nobody finds this code again: such code counts as having no commit.
+Used only if the project is a repository of its own: a clone, a worktree, a submodule. In a folder
+of another repository (a zip unpacked there, a vendored copy, tracked or not) the commit would be
+that repository's, which does not identify this code: such code counts as having no commit.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from pathlib import Path
 from gfl.records import digests
 from gfl.records.digests import ROOT
 
-# What can change a run; a commit is clean for it when these are.
+# Code that can change a run; a commit is clean for it when these are.
 CODE = ("gfl", "experiments", "cli", "pyproject.toml", "constraints.txt", "environment.yml")
 
 
-# Where git would look instead, as it says itself (git rev-parse --local-env-vars).
+# Variables that redirect git, by its own list (git rev-parse --local-env-vars).
 ELSEWHERE = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY")
 
 
 def code_state(root: Path = ROOT) -> tuple[str | None, bool]:
-    """The commit of the code that trains, and whether that code differs from it."""
+    """Return the commit of the code that trains, and whether that code differs from it."""
     if not is_repository(root):
         return None, True
     head = _git(root, "rev-parse", "--verify", "--quiet", "HEAD")
@@ -35,7 +35,7 @@ def code_state(root: Path = ROOT) -> tuple[str | None, bool]:
 
 
 def problem(root: Path = ROOT) -> str:
-    """Why git does not tell the project's commit, where the user can mend it; else empty."""
+    """Explain why git does not report the project's commit, if the user can fix it; else empty."""
     top = _git(root, "rev-parse", "--show-toplevel")
     if top is None or is_repository(root):
         return ""
@@ -58,7 +58,7 @@ def has_commit(commit: str, root: Path = ROOT) -> bool:
 
 
 def is_repository(root: Path = ROOT) -> bool:
-    """Return whether the project's folder is the top level of a repository that git may read."""
+    """Return whether the project's folder is the top level of a repository git may read."""
     top = _git(root, "rev-parse", "--show-toplevel")
     if top is None or top.returncode:
         return False
@@ -66,7 +66,7 @@ def is_repository(root: Path = ROOT) -> bool:
 
 
 def last_change(path: Path, root: Path = ROOT) -> tuple[str, str] | None:
-    """The commit that last changed a file and when it was made, UTC; None where git cannot say."""
+    """Return a file's last commit and its time, UTC; None if git does not know."""
     if not is_repository(root):
         return None
     log = ("log", "-1", "--date=format-local:%Y-%m-%d %H:%M", "--format=%h %cd", "--", str(path))
@@ -79,7 +79,7 @@ def last_change(path: Path, root: Path = ROOT) -> tuple[str, str] | None:
 
 @cache
 def code_at(commit: str, root: Path = ROOT) -> digests.Code | None:
-    """The digests of the code at a commit; None where this repository does not have it."""
+    """Return the digests of the code at a commit; None if this repository lacks it."""
     if not has_commit(commit, root):
         return None
     tree = _git(root, "ls-tree", "-r", "-z", "--full-tree", commit, "--", digests.PACKAGE)
@@ -91,13 +91,13 @@ def code_at(commit: str, root: Path = ROOT) -> digests.Code | None:
         if digests.counts(name := os.fsdecode(path)):
             blobs[name] = described.split(b" ")[2]
     sources = _contents(root, list(blobs.values()))
-    if not sources.keys() >= set(blobs.values()):  # a partial clone, away from its origin
+    if not sources.keys() >= set(blobs.values()):  # a partial clone without access to its origin
         return None
     return {name: digests.of_source(sources[blob]) for name, blob in blobs.items()}
 
 
 def _contents(root: Path, blobs: list[bytes]) -> dict[bytes, bytes]:
-    """The contents of files, by git's name of each; of those that are there."""
+    """Return the contents of the available files, by their git object names."""
     read = _git(root, "cat-file", "--batch", given=b"\n".join(blobs) + b"\n")
     contents, rest = {}, read.stdout if read else b""
     while rest:
@@ -113,7 +113,7 @@ def _contents(root: Path, blobs: list[bytes]) -> dict[bytes, bytes]:
 def _git(
     root: Path, *words: str, given: bytes | None = None
 ) -> subprocess.CompletedProcess[bytes] | None:
-    """Run git on the project's folder, in English and off the network; None: there is no git."""
+    """Run git on the project's folder, in English and offline; None if git is not installed."""
     environment = {
         **{name: value for name, value in os.environ.items() if name not in ELSEWHERE},
         "LC_ALL": "C",

@@ -1,7 +1,7 @@
-"""The predictions of the reference: what decides every run's figures, and what is drawn.
+"""Predictions in the reference: those that determine every run's metrics, and those drawn.
 
-Figures draw the locations of one row of a kind: seed 0 of ATSS. What claims measure on them is of
-three seeds, because it differs between seeds by more than between images.
+Figures draw the locations of seed 0 of one ATSS row per kind. Claims measure three seeds, because
+their measurements vary more between seeds than between images.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from gfl.experiment import Experiment, Profile
 from gfl.predictions.schema import DETECTIONS, LOCATIONS, MATCHES, OBJECTS, keeps_matches
 
 SEEDS = (0, 1, 2)  # of the rows whose locations are measured; figures draw the first
-FEWER_SEEDS = (0, 1)  # where files are larger, as of photographs: the fewest that tell their spread
-# Every way of using quality, Table 1a: their detections are drawn.
+FEWER_SEEDS = (0, 1)  # for larger files, as of photographs: the fewest that show a spread
+# Every way of using quality in Table 1a, whose detections are drawn.
 QUALITIES = tuple(
     Experiment(quality=quality)
     for quality in (
@@ -24,7 +24,7 @@ QUALITIES = tuple(
         "joint",
     )
 )
-# Of data that are not embedded: the three of them that predict what a score stands for.
+# For data that are not embedded: the three of them whose scores estimate a defined quality.
 FEWER_QUALITIES = tuple(
     Experiment(quality=quality) for quality in ("centerness-branch", "iou-branch", "joint")
 )
@@ -39,18 +39,17 @@ SHOWN = (
 
 
 def with_detections(profile: Profile) -> tuple[Experiment, ...]:
-    """The uses of quality whose final detections are drawn."""
+    """Return the uses of quality whose final detections are drawn."""
     return FEWER_QUALITIES if keeps_matches(profile) else QUALITIES
 
 
 def committed(experiment: Experiment, profile: Profile, seed: int) -> tuple[str, ...]:
-    """The files of a run's predictions that belong to the reference.
+    """Return the prediction files of a run that belong to the reference.
 
-    Its detections, of which everything that the record says can be computed again; its locations,
-    three times as large, only where figures draw them or claims measure on them. Of data that are
-    not embedded its matches do what detections do, and detections are kept where they are drawn;
-    the distribution that labels are drawn from is not known there, which is what a Gaussian's
-    locations are held to.
+    Detections, from which everything in the record can be recomputed; and locations, three times
+    as large, only where figures draw or claims measure them. For data that are not embedded,
+    matches replace detections, which are kept only where drawn; the distribution of the labels is
+    unknown there, and with it the comparison that needs a Gaussian's locations.
     """
     if not keeps_matches(profile):
         files: tuple[str, ...] = (DETECTIONS,)

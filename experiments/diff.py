@@ -1,7 +1,7 @@
-"""The differences between two runs: factors, resolved settings, the code, how they were made.
+"""Differences between two runs: factors, resolved settings, code, circumstances.
 
-Two records of one id differ only in the code and in how they were made. They are this machine's and
-the reference's, or are given as files, such as the record kept of a run that was trained again.
+Two records with the same id differ only in the code and the circumstances. They are the local and
+the reference record, or given as files, such as the kept record of a run that was trained again.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from gfl.errors import UserError
 from gfl.records import digests
 from gfl.records.record import RUN_ID, RecordError, RunRecord, Store
 
-WIDEST = 56  # characters of a value that are shown to a person
-ABSENT = "—"  # a setting that only the other run has
+WIDEST = 56  # characters of a displayed value
+ABSENT = "—"  # for a setting that only the other run has
 LOCAL, REFERENCE = "local", "reference"  # places of records
 WHOSE = {LOCAL: "this machine's record", REFERENCE: "the reference's record"}
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A factor or setting, and its value in either run; ``ABSENT`` where it has none."""
+    """Factor or setting with its value in either run; ``ABSENT`` if it has none."""
 
     path: str
     a: Any
@@ -36,26 +36,26 @@ class Difference:
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two runs that are compared: a declared one, or one that a file records."""
+    """One of two compared runs: declared, or recorded in a file."""
 
     id: str
     profile: str
     seed: int
     cells: Sequence[str]
     record: RunRecord | None
-    place: str  # of its record: LOCAL, REFERENCE or a file; empty: there is none
-    run: Run | None  # None: named by its file
+    place: str  # of its record: LOCAL, REFERENCE or a file; empty without one
+    run: Run | None  # None: given by its file
 
     @property
     def title(self) -> str:
-        """The run, its cells and whose record is compared."""
+        """Title of the run: its name, cells and the compared record's place."""
         cells = "; ".join(filter(None, [self.profile, ", ".join(self.cells)]))
         return f"{self.id}  ({cells})" + (
             f", {WHOSE.get(self.place, self.place)}" if self.place else ""
         )
 
     def content(self) -> dict[str, Any]:
-        """Return the same for programs."""
+        """Return the content for JSON."""
         named = {"id": self.id, "profile": self.profile, "seed": self.seed}
         named |= {"cells": list(self.cells)}
         return named | {"recorded": self.record is not None, "record": self.place}
@@ -63,18 +63,18 @@ class Side:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two runs and all that differs between them."""
+    """Two runs and all their differences."""
 
     a: Side
     b: Side
     factors: Sequence[Difference]
     settings: Sequence[Difference]
-    code: Sequence[Difference]  # digests by file; empty, too, where they are not known
-    code_unknown: str  # why not
-    records: Sequence[Difference]  # empty, too, where there is no record
+    code: Sequence[Difference]  # digests by file; also empty if unknown
+    code_unknown: str  # reason why they are unknown
+    records: Sequence[Difference]  # also empty without a record
 
     def content(self) -> dict[str, Any]:
-        """For programs: a path to its value on each side, absent where there is none."""
+        """Return the content for JSON: the value at each path on each side, if it has one."""
         parts = {"factors": self.factors, "settings": self.settings}
         parts |= {"code": self.code, "records": self.records}
         found = {
@@ -88,7 +88,7 @@ class Comparison:
         return sides | found | {"code_unknown": self.code_unknown}
 
     def lines(self) -> list[str]:
-        """For a person."""
+        """Return lines for a person."""
         found = [f"a: {self.a.title}", f"b: {self.b.title}", ""]
         lacking = [name for name, side in zip("ab", (self.a, self.b), strict=True)
                    if side.record is None]  # fmt: skip
@@ -131,7 +131,7 @@ def compare(a: Side, b: Side, store: Store) -> Comparison:
 
 
 def side(name: str, profile: str, seed: int, gpus: int, store: Store) -> Side:
-    """Return what a name stands for: a run as in ``find``, or a record's file or folder.
+    """Return the run that a name means, as in ``find``, or of a record's file or folder.
 
     Raises:
         UserError: there is none.
@@ -151,7 +151,7 @@ def side(name: str, profile: str, seed: int, gpus: int, store: Store) -> Side:
 
 
 def of_run(run: Run, store: Store) -> Side:
-    """Return a declared run with its record: this machine's if there is one, or the reference's."""
+    """Return a declared run with its local record or, failing that, the reference's."""
     name = run.profile.name
     own = store.own(name, run.id)
     record = own or store.reference(name, run.id)
@@ -160,7 +160,7 @@ def of_run(run: Run, store: Store) -> Side:
 
 
 def _apart(a: Side, b: Side, store: Store) -> tuple[Side, Side]:
-    """Return this machine's record and the reference's, if both exist, of a run named twice."""
+    """Return the local record and the reference's, if both exist, of a run named twice."""
     if a.run is None or b.run is None or a.place != LOCAL:
         return a, b
     reference = store.reference(b.profile, b.id)
@@ -176,7 +176,7 @@ def _declared(named: Side, store: Store) -> Run:
 
 
 def _code(a: RunRecord, b: RunRecord) -> tuple[list[Difference], str]:
-    """The files of ``gfl/`` that differ, by digest, or why that is not known."""
+    """Return the files of ``gfl/`` whose digests differ, or why these are unknown."""
     (left, no_left), (right, no_right) = stale.code_of(a), stale.code_of(b)
     if left is None or right is None:
         return [], "; ".join(
@@ -195,12 +195,12 @@ def differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[Difference]:
 
 
 def find(name: str, profile: str, seed: int, gpus: int, store: Store) -> Run:
-    """The one run that is meant: by ``laptop:`` and a name before it, a name, or an id.
+    """Return the run that a name means: ``laptop:`` and a name, a name, or an id.
 
-    An id is looked up in ``profile`` first, then in every other, the sweeps' too.
+    An id is looked up in ``profile`` first, then in every other, including the sweeps'.
 
     Raises:
-        UserError: there is none, or the name is of several.
+        UserError: there is none, or several have the name.
     """
     head, colon, rest = name.partition(":")
     if colon:
@@ -214,12 +214,12 @@ def find(name: str, profile: str, seed: int, gpus: int, store: Store) -> Run:
 
 
 def _every(names: Sequence[str] | Mapping, seed: int, gpus: int, store: Store) -> Iterator[Run]:
-    """The runs of these profiles at a seed, on as many devices as said or as is usual."""
+    """Yield the runs of these profiles at a seed, on the given number of devices or the usual."""
     for name in names:
         for count in dict.fromkeys((gpus, profiles.PROFILES[name].gpus)):
             try:
                 profile = profiles.get(name, count)
-            except UserError:  # its batch cannot be shared by so many
+            except UserError:  # its batch cannot be divided among so many
                 continue
             if seed != profiles.TUNING_SEED:
                 yield from matrix.plan(catalogue.TABLES.values(), profile, [seed])

@@ -1,4 +1,4 @@
-"""The runs that a table needs, and those of them that this machine lacks."""
+"""Runs of a table, and those of them still missing locally."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gfl.errors import UserError, did_you_mean
 from gfl.experiment import Experiment, Profile
 from gfl.records.record import RUN_ID, RunRecord, Store, run_id
 
-WEIGHTS = (".pth", ".pt", ".ckpt")  # how files of weights are called
+WEIGHTS = (".pth", ".pt", ".ckpt")  # suffixes of weight files
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class Run:
     profile: Profile
     seed: int
     rows: tuple[str, ...]  # "table-3/QFL"
-    is_extra: bool = False  # no row of the paper's shows it
-    # What its folder needs before it is trained, by name: one's own data in normal form.
+    is_extra: bool = False  # no row of the paper prints it
+    # Files that its folder needs before training, by name: the user's data in normal form.
     files: Mapping[str, bytes] = field(default_factory=dict, compare=False, repr=False)
 
     @property
@@ -38,16 +38,16 @@ class Run:
 
 
 def plan(shown: Iterable[Table], profile: Profile, seeds: Sequence[int]) -> list[Run]:
-    """The runs behind tables, each once, one seed after the other.
+    """Return the runs of tables, each once, seed by seed.
 
     Raises:
-        UserError: the seed is the one that hyper-parameters are tuned on.
+        UserError: the seed is the one used for tuning hyper-parameters.
     """
     if TUNING_SEED in seeds:
         raise UserError(f"seed {TUNING_SEED} is for tuning: what was chosen on it proves nothing")
     run_here = [table for table in shown if table.runs_at(profile.name)]
     cells = [(table, cell) for table in run_here for cell in table.cells() if cell.experiment]
-    # Behind the paper's, so that its runs have their own names and come first.
+    # After the paper's rows, so that the paper's runs keep their names and come first.
     cells += [(table, cell) for table in run_here for cell in table.extra_cells()]
     runs: dict[str, Run] = {}
     for seed in dict.fromkeys(seeds):
@@ -63,7 +63,7 @@ def plan(shown: Iterable[Table], profile: Profile, seeds: Sequence[int]) -> list
 def select(target: str, profile: Profile, seeds: Sequence[int]) -> tuple[list[Table], list[Run]]:
     """Return the runs of a name, and the tables that print them.
 
-    The name is ``all``, a table's, ``table/row``, an experiment's, or one run's id.
+    The name is ``all``, a table's, ``table/row``, an experiment's, or a run id.
 
     Raises:
         UserError: nothing of that name is declared.
@@ -93,10 +93,10 @@ def select(target: str, profile: Profile, seeds: Sequence[int]) -> tuple[list[Ta
 
 
 def single(target: str, profile: Profile, seeds: Sequence[int]) -> Run:
-    """Return the one run that a name stands for.
+    """Return the one run of a name.
 
     Raises:
-        UserError: nothing of that name is declared or run at the profile, or several runs are.
+        UserError: no run of that name is declared or run at the profile, or several are.
     """
     shown, runs = select(target, profile, seeds)
     if not runs:
@@ -111,7 +111,7 @@ def single(target: str, profile: Profile, seeds: Sequence[int]) -> Run:
 
 
 def elsewhere(table: Table, profile: Profile) -> str:
-    """Say where a table's rows are run, if not at this profile; else empty."""
+    """Name the profiles that run a table's rows, if not this one; else empty."""
     if table.profiles is None or table.runs_at(profile.name):
         return ""
     return f"{table.title}: its rows are run at --profile {' or '.join(table.profiles)} only"
@@ -131,7 +131,7 @@ def _select_row(
 
 
 def _names(cell: Cell) -> tuple[str, ...]:
-    """Return a cell's names: its row's, and its group's within it."""
+    """Return the names of a cell: its row's, and its group's within it."""
     return (cell.row.key, cell.key) if cell.group.name else (cell.key,)
 
 
@@ -142,14 +142,14 @@ def _shows(run: Run, where: str) -> bool:
 def _no_such_run(target: str, slug: str, runs: list[Run], profile: Profile) -> str:
     same = [run.id for run in runs if run.experiment.slug == slug]
     near = did_you_mean(target, [run.id for run in runs])
-    if near.startswith("; known"):  # all of them, too many for a line
+    if near.startswith("; known"):  # all known names, too many for a line
         near = "; gfl status lists them"
     hint = f"; its id is now {same[0]}" if same else near
     return f"no run {target!r} at the {profile.name} profile{hint}"
 
 
 def is_path(target: str) -> bool:
-    """Return whether a name that no table has is meant as a file or folder."""
+    """Return whether a name that no table has looks like a file or folder."""
     first = target.partition("/")[0]
     return (
         target.startswith(("/", ".", "~"))
@@ -163,7 +163,7 @@ def _is_like_table(name: str) -> bool:
 
 
 def path_problem(target: str) -> str:
-    """Say why a file or folder is no run that could be meant."""
+    """Explain why a file or folder is not a run."""
     path, said = Path(target).expanduser(), escape.terminal(target)
     if path.is_file():
         if path.with_name("request.json").is_file():
@@ -181,7 +181,7 @@ def path_problem(target: str) -> str:
 
 
 def near(path: Path) -> str:
-    """Name the file or folder that a missing one may be a misspelling of."""
+    """Suggest an existing file or folder close to a missing one."""
     there = next((parent for parent in path.parents if parent.is_dir()), None)
     if there is None:
         return ""
@@ -194,7 +194,7 @@ def near(path: Path) -> str:
 
 
 def missing(runs: Iterable[Run], store: Store) -> list[Run]:
-    """The runs that this machine has not finished."""
+    """Return the runs without a finished local record."""
     return [run for run in runs if not is_finished(store.own(run.profile.name, run.id))]
 
 
@@ -203,7 +203,7 @@ def is_finished(record: RunRecord | None) -> bool:
 
 
 def check_writable(*folders: Path) -> None:
-    """Try each folder before an hour is spent.
+    """Check that each folder is writable before training starts.
 
     Raises:
         UserError: a file cannot be written there.

@@ -1,4 +1,4 @@
-"""GFL on a data set of one's own: what is trained, where it lies, and the training itself.
+"""GFL on a data set of one's own: planning, folder, and training.
 
 In Python, with the same defaults as ``gfl own``:
 
@@ -7,8 +7,8 @@ In Python, with the same defaults as ``gfl own``:
     result = own.train(own.plan(data, own.Settings(epochs=24)), "runs/own/mine")
     result.record.metrics["AP"], result.folder
 
-The same calls go on where training was stopped, and give the result at once when it is over.
-Such a run is no row of any table: its profile is not a declared one, and its id says ``own``.
+The same calls resume interrupted training, and return the result at once when it is finished.
+Such a run is not a row of any table: its profile is not a declared one, and its id says ``own``.
 """
 
 from __future__ import annotations
@@ -41,16 +41,16 @@ Scale = Literal["laptop", "coco"]
 PROFILE = "own"
 FOLDER = ROOT / "runs" / PROFILE
 LAPTOP_SIZE = 256  # px: photographs at the laptop profile's 128 px show little
-# Half the laptop profile's batch: own data are few, and in a trial on 400 embedded images twice as
-# many steps were worth 10 AP.
+# Half the laptop profile's batch: own data are few, and in a trial on 400 embedded images doubling
+# the number of steps gained 10 AP.
 LAPTOP_BATCH, LAPTOP_LR = 4, 5e-3
 IMAGES_PER_GPU = 4
-# How many images are seen in training where nobody says how many epochs: a quarter of an hour on
-# a laptop's core, half of COCO's first epochs on a GPU. Inferred, as the bounds in epochs are.
+# Images seen in training by default: a quarter of an hour on a laptop's core, half of COCO's first
+# epoch on a GPU. Inferred, like the limits in epochs.
 IMAGES_SEEN: dict[Scale, int] = {"laptop": 12_000, "coco": 60_000}
 EPOCHS: dict[Scale, tuple[int, int]] = {"laptop": (3, 100), "coco": (12, 72)}
-LARGEST_SEED = (1 << 32) - 1  # that numpy takes
-EVALUATIONS = 6  # over a run, and one at its end
+LARGEST_SEED = (1 << 32) - 1  # limit of numpy
+EVALUATIONS = 6  # during a run, and one at its end
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class Settings:
 
 
 class FolderStore(Store):
-    """A store of one run, at a folder of its own."""
+    """Store of a single run, at a folder of its own."""
 
     def run_dir(self, profile: str, id: str, max_iters: int | None = None) -> Path:
         """Return the folder itself."""
@@ -108,7 +108,7 @@ class FolderStore(Store):
 
 @dataclass(frozen=True)
 class Plan:
-    """A run on one's own data, and the machine's part in it."""
+    """Run on the user's data, with the machine's settings for it."""
 
     run: Run
     data: OwnData
@@ -133,7 +133,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Result:
-    """A run on one's own data that is over: its folder and record."""
+    """Finished run on the user's data: its folder and record."""
 
     folder: Path
     record: RunRecord
@@ -141,14 +141,14 @@ class Result:
 
     @property
     def detections(self) -> Path:
-        """The file of all detections on the validation images, under ``detections``."""
+        """File of all detections on the validation images, under ``detections``."""
         return self.folder / "predictions.json"
 
     def of_each_class(self) -> dict[str, dict[str, float | None]]:
-        """Return COCO's figures, in percent, of each class alone.
+        """Return COCO's metrics, in percent, of each class alone.
 
         Raises:
-            UserError: the run's detections, or the boxes, cannot be read any more.
+            UserError: the run's detections, or the boxes, can no longer be read.
         """
         from gfl.data.json_values import read_json
         from gfl.training.evaluate import class_metrics
@@ -159,10 +159,10 @@ class Result:
 
 
 def plan(data: OwnData, settings: Settings = Settings()) -> Plan:
-    """Settle what is trained.
+    """Resolve the settings of a training run.
 
     Raises:
-        UserError: a value is not one that a detector can be trained with.
+        UserError: a value is invalid for training a detector.
     """
     experiment, gpus, seed = _experiment(settings.experiment), settings.gpus, settings.seed
     scale = settings.scale
@@ -196,7 +196,7 @@ def plan(data: OwnData, settings: Settings = Settings()) -> Plan:
 
 
 def default_folder(data: OwnData) -> Path:
-    """Return where a run lies if nobody says where: ``runs/own/`` and the data's name."""
+    """Return a run's default folder: ``runs/own/`` and the data's name."""
     return FOLDER / escape.file_name(data.root.name)
 
 
@@ -207,21 +207,21 @@ def train(
     worker: Sequence[str] = TRAIN,
     again: bool = False,
 ) -> Result:
-    """Train into a folder, going on from its newest checkpoint; done before, only read the result.
+    """Train into a folder, resuming from its newest checkpoint; if finished, read the result.
 
-    What happens is shown as it happens. ``again`` trains anew what other code or versions than
-    today's have trained, and keeps it in a folder beside this one.
+    Reports events as they happen. ``again`` retrains a run made by code or versions other than
+    the current ones, and keeps the old one in a folder beside this one.
 
     Raises:
-        UserError: the folder holds something else, or the user can mend what stopped the run.
-        WorkerError: the training process ended before the run did; its log says more.
+        UserError: the folder holds something else, or the user can fix what stopped the run.
+        WorkerError: the training process ended before the run did; see its log.
     """
     from experiments.queue.display import Display
 
     folder = Path(out).expanduser() if out is not None else default_folder(plan.data)
     check_folder(plan, folder)
     matrix.check_writable(folder.parent)
-    # In a notebook as in a log, a line at a time: what is drawn anew would be kept each time.
+    # In a notebook as in a log, a line at a time: live updates would each be kept.
     lines = terminal.console().is_jupyter
     screen = terminal.console(force_jupyter=False, force_terminal=False if lines else None)
     store = FolderStore(folder, ROOT / "results")
@@ -234,7 +234,7 @@ def train(
 
 
 def folder_of(id: str, runs: Path) -> Path | None:
-    """Return where the run of one's own of an id lies below the folder of all runs, if it does."""
+    """Return the folder of a user's run, by its id, below the folder of all runs, if it exists."""
     for path in sorted((runs / PROFILE).glob("*/request.json")):
         try:
             found = Request.load(path.parent).id
@@ -246,10 +246,10 @@ def folder_of(id: str, runs: Path) -> Path | None:
 
 
 def check_folder(plan: Plan, folder: Path) -> None:
-    """Refuse a folder that is not this run's, so that nothing in it is lost.
+    """Reject a folder that is not this run's, so that nothing in it is lost.
 
     Raises:
-        UserError: it holds another run, or anything else, or is where the tables' runs lie.
+        UserError: it holds another run, or anything else, or belongs to the tables' runs.
     """
     place = folder.resolve()
     kept = [ROOT / "results", ROOT / "data", *(ROOT / "runs" / name for name in profiles.PROFILES)]
@@ -273,12 +273,12 @@ def check_folder(plan: Plan, folder: Path) -> None:
 
 
 def check_devices(plan: Plan) -> None:
-    """Refuse what training would: CUDA asked for, or needed, where torch finds none or too few.
+    """Reject what training would: CUDA requested or required, but too few devices in torch.
 
-    Imports torch where the plan needs CUDA, which takes seconds.
+    Imports torch if the plan needs CUDA, which takes seconds.
 
     Raises:
-        UserError: there are fewer devices than the plan is for.
+        UserError: there are fewer devices than planned.
     """
     device, gpus = plan.machine.device, plan.machine.gpus
     wanted = plan.profile.device if device == "auto" else device
@@ -306,7 +306,7 @@ def _has_content(folder: Path) -> bool:
 
 
 def _changed(before: Request, run: Run) -> str:
-    """Return the differences of two runs, as far as fits a line."""
+    """Return the differences of two runs, as many as fit in a line."""
     then = {"": asdict(before.experiment), "seed": before.seed} | asdict(before.profile)
     now = {"": asdict(run.experiment), "seed": run.seed} | asdict(run.profile)
     found = [f"{d.path.strip('.')} {d.a}, now {d.b}" for d in differences(then, now)]
@@ -330,7 +330,7 @@ def _experiment(named: str | Experiment) -> Experiment:
 
 
 def _sides(size: int | Sequence[int] | None, base: Profile) -> tuple[int, int]:
-    """Return the long and the short side that images are scaled to."""
+    """Return the long and short side to which images are scaled."""
     if size is None:
         return (LAPTOP_SIZE, LAPTOP_SIZE) if base is LAPTOP else base.scale
     sides = [size] if isinstance(size, int) else list(size)
@@ -348,7 +348,7 @@ def _model(base: Model, scale: Scale, long: int, pretrained: bool | None) -> Mod
             "the laptop scale's small network has no pretrained weights: leave --pretrained out, "
             "or take --scale coco"
         )
-    # Where images are larger than the laptop profile's, as many levels more as they are doubled.
+    # One more level for each doubling of the image size beyond the laptop profile's.
     more = max(0, math.ceil(math.log2(long / LAPTOP.scale[0])))
     return replace(base, levels=base.levels + more)
 
@@ -357,7 +357,7 @@ def _schedule(
     base: Schedule, scale: Scale, epochs: int, batch: int, lr: float | None, images: int
 ) -> Schedule:
     if lr is None:
-        # On the published network in proportion to the batch, as the paper's protocol has it.
+        # On the published network in proportion to the batch, as in the paper's protocol.
         lr = LAPTOP_LR if scale == "laptop" else base.lr * batch / base.batch
     steps = epochs * math.ceil(images / batch)
     return replace(

@@ -1,4 +1,4 @@
-"""The scales at which the declared tables are run; ``coco`` is the paper's protocol."""
+"""Scales at which the declared tables are run; ``coco`` is the paper's protocol."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ SMOKE = Profile(
 )
 
 # Levels P2 to P4: anchors of 32, 64 and 128 px for objects of 12 to 118 px, so that distances in
-# strides spread as they do on COCO. The rate is the sweep's (results/tuning/laptop.md); levels,
-# channels, batch and epochs are what fits fifteen minutes, set in trials of plain ATSS.
+# strides spread as they do on COCO. The rate comes from the sweep (results/tuning/laptop.md);
+# levels, channels, batch and epochs are what fits fifteen minutes, set in trials of plain ATSS.
 LAPTOP = Profile(
     name="laptop",
     model=Model(depth=18, base_channels=32, first_level=2, levels=3, channels=32, stacked_convs=2),
@@ -71,10 +71,10 @@ COCO = Profile(
     device="cuda",
 )
 
-# Photographs, small: the neck and the head are trained on a frozen network's features. One class,
-# persons: of COCO's 80 it alone has at least 1,000 boxes among the 1,693 images that train. Levels
-# P2 to P5: with anchors of 32 to 256 px, distances in strides are as far as COCO's (99 % under 9.7;
-# centerness .61 ± .19, of COCO's .64 ± .18). The sweep: results/tuning/photos.md.
+# Small photographs: neck and head are trained on a frozen network's features. One class, persons:
+# the only one of COCO's 80 with at least 1,000 boxes in the 1,693 training images. Levels P2 to P5:
+# with anchors of 32 to 256 px, distances in strides resemble COCO's (99 % under 9.7; centerness
+# .61 ± .19, COCO's .64 ± .18). The sweep: results/tuning/photos.md.
 PHOTOS = Profile(
     name="photos",
     model=Model(
@@ -96,9 +96,9 @@ PHOTOS = Profile(
     eval_batch=16,
 )
 
-# How many seeds each table has, settled before the first run; ``analysis register`` keeps them.
-# Five where the paper's main factors are: the difference of two rows is then known to about
-# 0.3 AP (standard error, seeds and images together).
+# Number of seeds per table, fixed before the first run; ``analysis register`` records them. Five
+# for the paper's main factors: the difference of two rows is then known to about 0.3 AP (standard
+# error, seeds and images together).
 SEEDS: dict[str, dict[str, int]] = {
     "photos": {
         "table-1a": 5, "table-1b": 3, "table-1c": 3,
@@ -107,7 +107,7 @@ SEEDS: dict[str, dict[str, int]] = {
     }
 }  # fmt: skip
 
-TUNING_SEED = 100  # of the sweeps behind these numbers (tuning.py); no table may use it
+TUNING_SEED = 100  # of the sweeps behind these numbers (tuning.py); tables must not use it
 
 PAPER_SCALE = COCO.name  # the only profile with the published network and images
 
@@ -115,13 +115,13 @@ PROFILES: dict[str, Profile] = {p.name: p for p in (SMOKE, LAPTOP, PHOTOS, GPU, 
 
 
 def get(name: str, gpus: int | None = None) -> Profile:
-    """Look a profile up, for ``gpus`` devices if given.
+    """Look up a profile, for ``gpus`` devices if given.
 
-    ``coco`` on other than the paper's 8 has 2 images a device and a learning rate to match; the
-    others share their batch out.
+    ``coco`` on other than the paper's 8 has 2 images per device and a proportional learning rate;
+    the others divide their batch.
 
     Raises:
-        UserError: there is no such profile, or its batch cannot be shared out.
+        UserError: there is no such profile, or its batch cannot be divided.
     """
     if (profile := PROFILES.get(name)) is None:
         raise UserError(f"unknown profile {name!r}{did_you_mean(name, PROFILES)}")

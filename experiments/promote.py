@@ -1,4 +1,4 @@
-"""Makes this machine's runs the reference that is committed under ``results/``."""
+"""Promotion of local runs to the reference committed under ``results/``."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from gfl.records.record import RunRecord, Store, seeds_of
 
 @dataclass(frozen=True)
 class Outcome:
-    """A line for each run that became the reference, and for each that may not, with the reason."""
+    """Lines for promoted runs, and for rejected ones with the reason."""
 
     promoted: tuple[str, ...]
     refused: tuple[str, ...]
 
 
 def objection(record: RunRecord) -> str | None:
-    """Return why a record may not be the reference; None if it may."""
+    """Return the reason why a record may not become the reference; None if it may."""
     if record.max_iters is not None:  # copied here by hand: a capped run has its own folder
         return f"capped after {record.max_iters} iterations"
     if record.state != "finished":
@@ -47,12 +47,12 @@ def objection(record: RunRecord) -> str | None:
 
 
 def promote(shown: Iterable[Table], profile: Profile, store: Store) -> Outcome:
-    """Copy the records of finished, uncapped runs of a clean commit, whatever their seed.
+    """Copy the records of finished, uncapped runs of a clean commit, at any seed.
 
-    With each the predictions that belong to the reference (``experiments.committed_predictions``).
+    With the predictions that belong to the reference (``experiments.committed_predictions``).
 
     Raises:
-        UserError: this machine has no run of these tables, or the results cannot be written.
+        UserError: there is no local run of these tables, or the results cannot be written.
     """
     check_writable(store.results / "runs" / profile.name)
     promoted, refused = [], []
@@ -75,15 +75,15 @@ def promote(shown: Iterable[Table], profile: Profile, store: Store) -> Outcome:
 
 
 def _promote(run: Run, record: RunRecord, store: Store) -> list[str]:
-    """Make a record the reference, and its predictions with it; say so.
+    """Make a record and its predictions the reference; return messages.
 
     Raises:
-        UserError: its predictions are not what it says.
+        UserError: its predictions do not match the record.
     """
     profile, id = run.profile.name, run.id
     before, path = store.reference(profile, id), store.reference_path(profile, id)
     if before is not None and not record.predictions:
-        # Not made on this machine: those of the same record stay.
+        # Not made locally: the predictions of the same record stay.
         record = before if replace(before, predictions={}) == record else record
     lines = []
     if record.predictions and record is not before:
@@ -120,7 +120,7 @@ def _copy_predictions(run: Run, record: RunRecord, store: Store) -> list[str]:
 
 
 def _remove_others(folder: Path, record: RunRecord) -> list[str]:
-    """Delete the predictions of the record before, if they are not this one's."""
+    """Delete the previous record's predictions, if they differ from this one's."""
     if not folder.exists():
         return []
     names = [path.name for path in folder.iterdir()]
@@ -132,7 +132,7 @@ def _remove_others(folder: Path, record: RunRecord) -> list[str]:
 
 
 def other_gpus(profile: Profile, store: Store) -> str:
-    """Say which runs of the profile are recorded for another number of GPUS; empty: none."""
+    """Report runs of the profile recorded for another number of GPUS; empty if there are none."""
     own = ((store.own, id) for id in store.own_ids(profile.name))
     reference = ((store.reference, id) for id in store.reference_ids(profile.name))
     by_id = {id: record for read, id in (*reference, *own) if (record := read(profile.name, id))}

@@ -1,7 +1,7 @@
-"""Stale runs: those that other code of ``gfl/`` or other packages' versions have trained.
+"""Stale runs: trained by other code of ``gfl/`` or other package versions than the current ones.
 
-A run's id hashes its configuration, not the code: after a loss is edited, the id is still the same
-and the record is another loss's. Records name their code since schema 3; of older ones git tells.
+A run's id hashes its configuration, not the code: after a loss is edited, the id is unchanged and
+the record belongs to another loss. Records name their code since schema 3; for older ones git does.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from gfl.records import digests
 from gfl.records.digests import THEN, Code
 from gfl.records.record import Request, RunRecord
 
-Made = RunRecord | Request  # what says by which code it was made
+Made = RunRecord | Request  # both name the code that made them
 AGAIN = "--again (make: AGAIN=1)"
 
 
 class Today:
-    """The code and versions that would train a run now, looked up once."""
+    """Current code and versions, which would train a run now; determined once."""
 
     @cached_property
     def code(self) -> Code:
@@ -35,23 +35,23 @@ class Today:
 
 @dataclass(frozen=True)
 class Staleness:
-    """The differences between the code and versions that trained a run and the current ones."""
+    """Differences between the code and versions that trained a run and the current ones."""
 
     files: Sequence[str] = ()  # changed, new or gone since
     versions: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # then and now
-    unknown: str = ""  # why the code cannot be compared; empty: it was
+    unknown: str = ""  # why the code cannot be compared; empty if it was
 
     def __bool__(self) -> bool:
-        """Return whether something is known to differ."""
+        """Return True if a difference is known."""
         return bool(self.files or self.versions)
 
     @property
     def is_current(self) -> bool:
-        """Return whether it is known that nothing differs."""
+        """Return True if it is known that nothing differs."""
         return not (self or self.unknown)
 
     def sentence(self, made: Made) -> str:
-        """``trained by 4179fea; gfl/losses.py has changed since``."""
+        """Describe it: ``trained by 4179fea; gfl/losses.py has changed since``."""
         trained = f"trained by {by(made)}"
         if self.versions:
             others = [f"{name} {then} (here {now})" for name, (then, now) in self.versions.items()]
@@ -63,7 +63,7 @@ class Staleness:
         return trained
 
     def content(self) -> dict[str, Any]:
-        """Return the same for programs; ``stale`` is null where that is not known."""
+        """Return the content for JSON; ``stale`` is null if unknown."""
         versions = {name: {"then": a, "now": b} for name, (a, b) in self.versions.items()}
         return {
             "stale": None if self.unknown and not self else bool(self),
@@ -74,7 +74,7 @@ class Staleness:
 
 
 def compare(made: Made, today: Today) -> Staleness:
-    """Compare what trained a run with the current code and versions."""
+    """Compare the code and versions that trained a run with the current ones."""
     then, unknown = code_of(made)
     files = () if then is None else tuple(digests.changed(then, today.code))
     shared = [name for name in made.versions if name in today.versions]
@@ -84,7 +84,7 @@ def compare(made: Made, today: Today) -> Staleness:
 
 
 def code_of(made: Made) -> tuple[Code | None, str]:
-    """The digests of the code that trained a run, or None and why they are not known."""
+    """Return the digests of the code that trained a run, or None and why they are unknown."""
     if made.code:
         return made.code, ""
     if made.commit is None:
@@ -97,16 +97,16 @@ def code_of(made: Made) -> tuple[Code | None, str]:
 
 
 def by(made: Made) -> str:
-    """The code that trained a run: ``4179fea``, ``4179fea with changes``."""
+    """Name the code that trained a run: ``4179fea``, ``4179fea with changes``."""
     if made.commit is None:
         return "code without a commit"
     return made.commit[:7] + (" with changes" if made.dirty else "")
 
 
 def reasons(found: Iterable[tuple[str, Made, Staleness]]) -> list[tuple[str, int]]:
-    """Return lines that say what trained the runs, given by name, that may not be current.
+    """Describe the origin of the given runs, by name, that may not be current.
 
-    Runs with the same reason share a line; it comes with their number.
+    Runs with the same reason share a line; each line comes with their number.
     """
     said: dict[str, list[str]] = {}
     for name, made, staleness in found:
@@ -116,19 +116,19 @@ def reasons(found: Iterable[tuple[str, Made, Staleness]]) -> list[tuple[str, int
 
 
 def advice(found: Iterable[tuple[str, Made, Staleness]]) -> list[str]:
-    """Return the lines of ``reasons``, each with the option that trains its runs again."""
+    """Return the lines of ``reasons``, each with the option that retrains its runs."""
     return [
         f"{line}; {AGAIN} trains {'it' if n == 1 else 'them'} anew" for line, n in reasons(found)
     ]
 
 
 def changes(files: Sequence[str]) -> str:
-    """``gfl/losses.py has changed``."""
+    """Describe changed files: ``gfl/losses.py has changed``."""
     return f"{few(files)} {'has' if len(files) == 1 else 'have'} changed"
 
 
 def few(names: Sequence[str], separator: str = ", ") -> str:
-    """The first names, and how many more there are."""
+    """Return the first names, and the number of the others."""
     return escape.some(names, separator=separator)
 
 

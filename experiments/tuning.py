@@ -1,9 +1,8 @@
-"""The sweeps behind the numbers that the paper does not give, at a seed that no table uses.
+"""Sweeps for the numbers that the paper does not give, at a seed that no table uses.
 
-A profile's hyper-parameters are tuned on plain ATSS alone. The one other sweep that chooses is of a
-weight that a single counterpart has, a Gaussian's likelihood, so that no baseline can tell it.
-Sweeps are declared in ``SWEEPS``, trained by ``gfl tune`` and published in
-``results/tuning/``.
+A profile's hyper-parameters are tuned on plain ATSS only. The one other sweep that selects is for a
+Gaussian's likelihood weight, which only that counterpart has and no baseline can supply. Sweeps are
+declared in ``SWEEPS``, trained by ``gfl tune`` and published in ``results/tuning/``.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ BASELINE = Experiment()
 
 @dataclass(frozen=True)
 class Variant:
-    """A profile with other values of fields of its ``Schedule``, its ``Model`` or its own.
+    """Profile with other values in its ``Schedule``, its ``Model`` or its own fields.
 
     A variant that is not eligible is never chosen: it is too slow for the profile, but shows
     whether the curve has flattened where the profile stops.
@@ -37,7 +36,7 @@ class Variant:
     every: int = 1  # epochs between evaluations
 
     def of(self, profile: Profile) -> Profile:
-        """Return the profile as this variant has it, evaluated as often as the sweep wants."""
+        """Return this variant of the profile, evaluated as often as the sweep requires."""
         parts = {"schedule": Schedule, "model": Model}
         own = {f.name for f in fields(Profile)} - {"name", "dataset", *parts}
         changed = {name: value for name, value in self.changes.items() if name in own}
@@ -61,18 +60,18 @@ def as_it_is(profile: Profile, variant: Variant) -> Profile:
 
 @dataclass(frozen=True)
 class Sweep:
-    """One kind of number, varied on one row, and the words of its file.
+    """One kind of number, varied on one row, and the text of its file.
 
     Raises:
-        ValueError: a variant that may be chosen differs in more than a Gaussian's weight.
+        ValueError: an eligible variant differs in more than a Gaussian's weight.
     """
 
-    title: str  # with the profile's name to be filled in
+    title: str  # with a placeholder for the profile's name
     on: str
-    row: str  # what was trained after it: "a table", or the one row it is of
+    row: str  # what was trained afterwards: "a table", or the one row it applies to
     variants: tuple[Variant, ...]
-    experiment: Experiment = BASELINE  # as it was chosen
-    suffix: str = ""  # of its files' names
+    experiment: Experiment = BASELINE  # with the chosen value
+    suffix: str = ""  # of its file names
     left: str = ""  # what was not varied
     note: str = ""
 
@@ -85,12 +84,12 @@ class Sweep:
                 raise ValueError(f"{variant.name}: only a Gaussian's weight may be chosen")
 
     def of(self, variant: Variant) -> Experiment:
-        """The experiment that a variant trains."""
+        """Return the experiment that a variant trains."""
         return variant.experiment or self.experiment
 
 
 def of_profile(*variants: Variant, note: str = "") -> Sweep:
-    """The sweep of a profile's hyper-parameters."""
+    """Return the sweep of a profile's hyper-parameters."""
     return Sweep(
         note=note,
         title="How the `{profile}` profile's hyper-parameters were chosen",
@@ -169,11 +168,11 @@ SWEEPS: dict[str, tuple[Sweep, ...]] = {
 
 @dataclass(frozen=True)
 class Trial:
-    """A variant, its run, and its record once there is one."""
+    """Variant, its run, and its record once there is one."""
 
     variant: Variant
     run: Run
-    chosen: bool  # it is what the profile, or the row, has
+    chosen: bool  # the profile, or the row, uses it
     record: RunRecord | None
 
     @property
@@ -183,7 +182,7 @@ class Trial:
 
 
 def sweeps(profile: Profile) -> tuple[Sweep, ...]:
-    """The sweeps declared for a profile.
+    """Return the sweeps declared for a profile.
 
     Raises:
         UserError: there is none.
@@ -208,5 +207,5 @@ def trials(sweep: Sweep, profile: Profile, store: Store) -> list[Trial]:
 
 
 def runs(profile: Profile, store: Store) -> list[Run]:
-    """The runs of every sweep of a profile."""
+    """Return the runs of every sweep of a profile."""
     return [t.run for sweep in sweeps(profile) for t in trials(sweep, profile, store)]

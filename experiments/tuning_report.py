@@ -1,4 +1,4 @@
-"""A sweep as files in ``results/tuning/``: its rule, its outcome, and every variant."""
+"""Report of a sweep in ``results/tuning/``: its rule, its outcome, and every variant."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from gfl.experiment import Profile
 from gfl.files import write_text
 from gfl.records.record import RecordError, RunRecord, Store
 
-# The fields that a sweep varies or leaves as they were set by hand, as a reader calls them.
+# Readable names of the fields that a sweep varies or that were set by hand.
 LABELS = {
     "lr": "learning rate",
     "levels": "levels",
@@ -29,7 +29,7 @@ LABELS = {
     "warmup_iters": "warm-up",
     "clip_grad": "clipping",
 }
-# Of what only some sweeps vary.
+# Fields that only some sweeps vary.
 FURTHER = {
     "likelihood_weight": "the likelihood's weight",
     "first_level": "the levels' strides",
@@ -42,9 +42,9 @@ COLUMNS = (
 
 
 def publish(sweep: Sweep, profile: Profile, store: Store) -> list[Path]:
-    """Write what the sweep found, and keep the records that a clean commit made.
+    """Write a sweep's outcome, and keep the records made by a clean commit.
 
-    A sweep of which a part was made by other code has a name that git ignores.
+    A sweep partly made by other code gets a name that git ignores.
     """
     folder = store.results / "tuning"
     check_writable(folder)
@@ -66,7 +66,7 @@ def contents(sweep: Sweep, profile: Profile, store: Store) -> dict[str, str]:
 
 
 def _keep(record: RunRecord, path: Path) -> None:
-    """Write a record unless it stands there: one of an older schema stays as it is."""
+    """Write a record unless it exists: one of an older schema stays unchanged."""
     with contextlib.suppress(FileNotFoundError, RecordError):
         if replace(RunRecord.load(path), schema=record.schema) == record:
             return
@@ -74,7 +74,7 @@ def _keep(record: RunRecord, path: Path) -> None:
 
 
 def verdict(found: Sequence[Trial]) -> str:
-    """Return a sentence: whether the runs have what the rule chooses."""
+    """Return a sentence on whether the runs use the value that the rule chooses."""
     done = [trial for trial in found if trial.ap is not None]
     if len(done) < len(found):
         words = f"{len(done)} of {len(found)} variants have finished"
@@ -96,7 +96,7 @@ def verdict(found: Sequence[Trial]) -> str:
 
 
 def table_runs(sweep: Sweep, profile: Profile, store: Store) -> list[RunRecord]:
-    """Every record that the sweep's outcome is for, of no sweep, here and in the reference."""
+    """Return every record that uses the sweep's outcome, other than sweeps', from both places."""
     records = [store.own(profile.name, id) for id in store.own_ids(profile.name)]
     records += [store.reference(profile.name, id) for id in store.reference_ids(profile.name)]
     shown = [record for record in records if record and record.seed != TUNING_SEED]
@@ -106,7 +106,7 @@ def table_runs(sweep: Sweep, profile: Profile, store: Store) -> list[RunRecord]:
 
 
 def chronology(found: Sequence[Trial], shown: Sequence[RunRecord], row: str) -> str:
-    """Return whether the sweep came before the runs that the tables print, by the records."""
+    """State whether the sweep preceded the runs that the tables print, by the records."""
     trained = [trial.record for trial in found if trial.record]
     if not trained:
         return "No variant is recorded yet."
@@ -133,7 +133,7 @@ def _start(record: RunRecord) -> datetime:
 
 
 def varied(sweep: Sweep) -> str:
-    """Return the hyper-parameters that the sweep chose among, and those that it did not."""
+    """Name the hyper-parameters that the sweep varied, and those it did not."""
     swept = dict.fromkeys(n for v in sweep.variants if v.eligible for n in _changed(v))
     shown = dict.fromkeys(n for v in sweep.variants for n in _changed(v) if n not in swept)
     said = f"The sweep varied {_names(swept)}"
@@ -204,7 +204,7 @@ def _line(trial: Trial, profile: Profile) -> dict[str, Any]:
 
 
 def _changes(varied: Profile, profile: Profile) -> str:
-    """``lr 0.002 -> 0.001``, of every field that differs."""
+    """List the fields that differ: ``lr 0.002 -> 0.001``."""
     found = []
     for old, new in ((profile, varied), (profile.schedule, varied.schedule),
                      (profile.model, varied.model)):  # fmt: skip

@@ -1,9 +1,9 @@
-"""Which locations are positive, and for which object: all images, levels and boxes at once.
+"""Assignment of locations to objects, batched over images, levels and boxes.
 
-``assign_batch`` is what a head calls. It pads ground truth to the same number of boxes in every
-image, flattens the levels once, and asks the host's assigner, a function of ``ASSIGNERS``. An
-assigner is given what the head predicts, too: ATSS and FCOS need none of it. Needs torch and
-jaxtyping alone.
+Heads call ``assign_batch``. It pads ground truth to the same number of boxes in every image,
+flattens the levels once, and calls the host's assigner, a function of ``ASSIGNERS``. Assigners
+receive the head's predictions as well; ATSS and FCOS ignore them. Needs only torch and
+jaxtyping.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from gfl.geometry import iou
 from gfl.hosts import Dense
 from gfl.losses import at_least_float32
 
-REACH = 8  # strides: how far the farthest side is at most, FCOS's 64 px at stride 8
+REACH = 8  # strides: upper limit of the farthest side's distance, FCOS's 64 px at stride 8
 
 
 class Scene(NamedTuple):
@@ -37,11 +37,11 @@ class Scene(NamedTuple):
 
 
 class Outputs(NamedTuple):
-    """Predictions of a batch, for an assigner that depends on them; it runs without gradient."""
+    """Predictions of a batch, without gradient, for assigners that depend on them."""
 
     logits: Float[Tensor, "B N C"]
-    raw: Float[Tensor, "B N channels"]  # as the regression tower predicts boxes
-    quality: Float[Tensor, "B N"] | None  # logits of the quality branch, where there is one
+    raw: Float[Tensor, "B N channels"]  # output of the regression tower
+    quality: Float[Tensor, "B N"] | None  # logits of the quality branch, if there is one
     representation: Representation
 
     def boxes(self, priors: Float[Tensor, "N 4"]) -> Float[Tensor, "B N 4"]:
@@ -51,7 +51,7 @@ class Outputs(NamedTuple):
 
 
 class Positives(NamedTuple):
-    """The positive locations of a batch, with what each is to predict."""
+    """Positive locations of a batch, with the targets of each."""
 
     image: Int[Tensor, "P"]
     location: Int[Tensor, "P"]
@@ -62,7 +62,7 @@ class Positives(NamedTuple):
 
 
 class Targets(NamedTuple):
-    """A batch, assigned."""
+    """Assignment of a batch."""
 
     positives: Positives
     valid: Bool[Tensor, "B N"]  # which locations count at all
@@ -103,7 +103,7 @@ def _scene(
 ) -> Scene:
     priors = torch.cat(list(levels))
     padded = priors.new_tensor([meta["pad_shape"][1::-1] for meta in batch_img_metas])
-    # As mmdet's ATSS, leave out locations beyond an image's own padding to the size divisor.
+    # Exclude locations beyond an image's own padding to the size divisor, as mmdet's ATSS does.
     valid = (priors[:, :2] < padded[:, None]).all(-1) | host.padding_counts
     boxes, real = pad_boxes([gt.bboxes.to(priors.dtype) for gt in batch_gt_instances])
     labels = pad_sequence([gt.labels for gt in batch_gt_instances], batch_first=True)
@@ -113,7 +113,7 @@ def _scene(
 def pad_boxes(
     boxes: Sequence[Float[Tensor, "_ 4"]],
 ) -> tuple[Float[Tensor, "B G 4"], Bool[Tensor, "B G"]]:
-    """Batch the images' boxes, padded with zeros to the most any has, and say which are real."""
+    """Pad the images' boxes with zeros to the largest count, and return a mask of real ones."""
     padded = pad_sequence(list(boxes), batch_first=True)
     counts = torch.tensor([len(image) for image in boxes], device=padded.device)
     return padded, torch.arange(padded.shape[1], device=padded.device) < counts[:, None]
@@ -130,13 +130,13 @@ def atss(
 ) -> Int[Tensor, "B N"]:
     """Assign locations to objects by ATSS (Zhang et al. 2020, Algorithm 1), as mmdet does.
 
-    Every object's candidates are the `topk` locations of each level that are nearest to its
-    centre; positive are those whose anchor's IoU reaches the mean plus the standard deviation
-    of all the candidates' IoUs and whose centre lies in the object. A location positive for
-    several objects goes to that of the highest IoU.
+    An object's candidates are the `topk` locations of each level nearest to its centre. Positive
+    are those whose anchor's IoU reaches the mean plus the standard deviation of all its
+    candidates' IoUs and whose centre lies in the object. A location positive for several objects
+    goes to the one with the highest IoU.
 
-    Of equally distant locations the lower is nearer, of equal IoUs the lower object's is higher,
-    so the result depends neither on the device nor on the other images of the batch.
+    Ties go to the lower index, of locations at equal distance and of objects with equal IoU, so
+    the result depends neither on the device nor on the other images of the batch.
 
     Args:
         anchors: xyxy px, all levels flattened, one to a location; in each level they lie on
@@ -146,15 +146,15 @@ def atss(
             the others are never candidates.
         gt_boxes: xyxy px, padded.
         gt_valid: False where padded.
-        topk: candidates an object has in each level (all, where the level has fewer).
+        topk: candidates per object and level (all, where the level has fewer).
 
     Returns:
-        The index of each location's object, -1 where it is negative.
+        Each location's object index, -1 if negative.
 
-    Source: mmdet `ATSSAssigner` behind `ATSSHead`, and equal to it except where its outcome is
-    an accident: the order of equal distances, which `topk` leaves open, and objects all of
-    whose candidates have one IoU. That IoU is then the threshold, and here they reach it; in
-    mmdet the rounding of the mean decides, which varies with the number of objects.
+    Source: mmdet's `ATSSAssigner` behind `ATSSHead`. Equal to it except where its outcome is
+    arbitrary: the order of equal distances, which `topk` leaves undefined, and objects whose
+    candidates all have the same IoU. That IoU is then the threshold, and here they reach it; in
+    mmdet it depends on the rounding of the mean, which varies with the number of objects.
     """
     centres = _centres(anchors)
     grid = _grid(centres, level_sizes, valid)
@@ -164,7 +164,7 @@ def atss(
     overlap = iou(candidates, objects)
     positive = (overlap >= _threshold(overlap, exists)[..., None]) & exists & gt_valid[..., None]
     positive &= _contains(objects, _centres(candidates))
-    # Of several objects the one of the highest IoU.
+    # If several objects match, the highest IoU wins.
     return _best(-overlap, positive, location, len(anchors))
 
 
@@ -178,11 +178,10 @@ def fcos(
 ) -> Int[Tensor, "B N"]:
     """Assign locations to objects as FCOS with center sampling does (Tian et al. 2019).
 
-    Positive for an object are the locations inside it that lie less than `radius` strides from
-    its centre along both axes and whose farthest side of the object is at most 8 strides away,
-    and not less than 8 strides of the level below (the first level takes all that is nearer, the
-    last all that is farther). Of several objects a location goes to the smallest, the first of
-    equals.
+    A location is positive for an object if it lies inside it, less than `radius` strides from
+    its centre along both axes, with the farthest side at most 8 strides away and at least 8
+    strides of the level below (the first level has no lower limit, the last no upper one). Of
+    several objects a location goes to the smallest, and to the first of equals.
 
     Args:
         priors: (x, y, stride, stride) px of all levels flattened; in each level they lie on a
@@ -190,12 +189,12 @@ def fcos(
         level_sizes: locations of each level.
         gt_boxes: xyxy px, padded.
         gt_valid: False where padded.
-        radius: of the centre, strides.
+        radius: of center sampling, strides.
 
     Returns:
-        The index of each location's object, -1 where it is negative.
+        Each location's object index, -1 if negative.
 
-    Source: mmdet `FCOSHead.get_targets` with `center_sampling`, and equal to it. mmdet compares
+    Source: mmdet's `FCOSHead.get_targets` with `center_sampling`, and equal to it. mmdet compares
     every location with every object; but none is positive outside a window of five columns and
     rows around the object's centre.
     """
@@ -206,7 +205,7 @@ def fcos(
     points, strides = priors[location, :2], priors[location, 2:]
     objects = gt_boxes[:, :, None, None].expand(*location.shape, 4)
     middle = _centres(objects)
-    # The centre's square, cut off at the object's sides; in mmdet's order, to round as it does.
+    # The centre square, clipped to the object; in mmdet's order of operations, to round alike.
     lower = (middle - strides * radius).maximum(objects[..., :2])
     upper = (middle + strides * radius).minimum(objects[..., 2:])
     positive = torch.cat((points - lower, upper - points), -1).amin(-1) > 0
@@ -220,7 +219,7 @@ def fcos(
 
 
 def _ranges(strides: Float[Tensor, " L"]) -> tuple[Float[Tensor, " L"], Float[Tensor, " L"]]:
-    """Least and greatest distance to the farthest side on each level, px: FCOS's, by stride."""
+    """Return FCOS's range of the farthest side's distance on each level, px."""
     most = REACH * strides
     nearest = most.roll(1)
     nearest[0], most[-1] = -1, torch.inf
@@ -228,12 +227,12 @@ def _ranges(strides: Float[Tensor, " L"]) -> tuple[Float[Tensor, " L"], Float[Te
 
 
 class _Grid(NamedTuple):
-    """Where each level's locations are; the last axis of a pair is (x, y)."""
+    """Layout of each level's locations; the last axis of a pair is (x, y)."""
 
     first: Int[Tensor, " L"]  # index of the level's first location
     columns: Int[Tensor, " L"]
     origin: Float[Tensor, "L 2"]  # centre of the first location, px
-    pitch: Float[Tensor, "L 2"]  # px from one location to the next, 1 where there is none
+    pitch: Float[Tensor, "L 2"]  # px between neighbouring locations, 1 if there is only one
     extent: Int[Tensor, "B L 2"]  # columns and rows inside each image
 
 
@@ -245,7 +244,7 @@ def _grid(
     level = torch.arange(len(sizes), device=centres.device).repeat_interleave(
         sizes, output_size=len(centres)
     )
-    # The first row counts the columns, the first column counts the rows.
+    # The first row gives the number of columns, the first column that of rows.
     edge = centres[:, [1, 0]] == centres[first][level][:, [1, 0]]
     shape = first.new_zeros(len(sizes), 2).index_add_(0, level, edge.long())
     extent = first.new_zeros(len(valid), len(sizes), 2)
@@ -256,7 +255,7 @@ def _grid(
 
 
 class _Window(NamedTuple):
-    """Columns and rows (S of each) around each object's centre, moved to stay on the grid."""
+    """Columns and rows (S of each) around each object's centre, shifted to stay on the grid."""
 
     column: Int[Tensor, "B G L S"]
     row: Int[Tensor, "B G L S"]
@@ -264,7 +263,7 @@ class _Window(NamedTuple):
     row_exists: Bool[Tensor, "B G L S"]
 
     def locations(self, grid: _Grid) -> tuple[Int[Tensor, "B G L K"], Bool[Tensor, "B G L K"]]:
-        """Return the window's locations, in their own order, and which of them exist."""
+        """Return the window's locations, in their own order, and a mask of those that exist."""
         start = grid.first[:, None, None] + (self.row * grid.columns[:, None])[..., :, None]
         exists = self.row_exists[..., :, None] & self.column_exists[..., None, :]
         return (start + self.column[..., None, :]).flatten(-2), exists.flatten(-2)
@@ -286,11 +285,11 @@ def _window(grid: _Grid, targets: Float[Tensor, "B G 2"], half: int) -> _Window:
 def _nearest(
     centres: Float[Tensor, "N 2"], grid: _Grid, targets: Float[Tensor, "B G 2"], topk: int
 ) -> tuple[Int[Tensor, "B G K"], Bool[Tensor, "B G K"]]:
-    """Find the topk nearest locations of each level, nearest first, and which of them exist.
+    """Find the topk nearest locations of each level, nearest first, with a mask of real ones.
 
-    Only a window of k + 2 columns and rows around the object's centre is searched. It has them
-    all: of a location in any other column, at least k locations of the same row are nearer, each
-    by a column or more, and likewise for rows. Rounding reverses none of this, because
+    Only a window of k + 2 columns and rows around the object's centre is searched. It contains
+    them all: for a location in any other column, at least k locations of the same row are nearer,
+    each by a column or more, and likewise for rows. Rounding reverses none of this, because
     subtraction, square, sum and root are monotone, and makes equal only the distances of objects
     over a thousand strides away.
     """
@@ -300,8 +299,8 @@ def _nearest(
     dy = centres[first + window.row * grid.columns[:, None], 1] - targets[:, :, None, None, 1]
     distance = (dx.pow(2)[..., None, :] + dy.pow(2)[..., :, None]).sqrt().flatten(-2)
     location, exists = window.locations(grid)
-    # Not topk: its choice among equal distances is undefined. The window is in the order of
-    # the locations, so a stable sort takes the lower of two.
+    # Not topk, whose choice among equal distances is undefined. The window is in the order of the
+    # locations, so a stable sort prefers the lower one.
     distance, order = distance.where(exists, torch.inf).sort(dim=-1, stable=True)
     location = location.gather(-1, order[..., :topk]).flatten(-2)
     return location, distance[..., :topk].isfinite().flatten(-2)
@@ -310,10 +309,10 @@ def _nearest(
 def _threshold(
     overlap: Float[Tensor, "B G K"], exists: Bool[Tensor, "B G K"]
 ) -> Float[Tensor, "B G"]:
-    """Mean plus unbiased standard deviation of the IoUs that exist, NaN if there is but one.
+    """Return the mean plus unbiased standard deviation of the real IoUs, NaN if there is only one.
 
-    NaN makes a sole candidate negative, as in mmdet. In float64, because the last bit of a
-    float32 sum depends on its order; then rounded and added as mmdet's are.
+    NaN makes a sole candidate negative, as in mmdet. Computed in float64, because the last bit of
+    a float32 sum depends on its order; then rounded and added in mmdet's order.
     """
     values, count = overlap.double(), exists.sum(-1)
     mean = values.where(exists, 0).sum(-1) / count
@@ -328,7 +327,7 @@ def _best(
     location: Int[Tensor, "B G K"],
     locations: int,
 ) -> Int[Tensor, "B {locations}"]:
-    """Give each location the object of the lowest cost, the first of equals, or -1."""
+    """Give each location the object of lowest cost, the first of equals, or -1."""
     batch, objects, _ = cost.shape
     where, cost = location.flatten(1), cost.where(positive, torch.inf).flatten(1)
     best = cost.new_full((batch, locations), torch.inf).scatter_reduce(1, where, cost, "amin")
@@ -344,7 +343,7 @@ def _centres(boxes: Float[Tensor, "*S 4"]) -> Float[Tensor, "*S 2"]:
 
 
 def _contains(boxes: Float[Tensor, "*S 4"], points: Float[Tensor, "*S 2"]) -> Bool[Tensor, "*S"]:
-    """Tell which points lie more than 0.01 px (mmdet's margin) inside their box."""
+    """Find the points that lie more than 0.01 px (mmdet's margin) inside their box."""
     sides = torch.cat((points - boxes[..., :2], boxes[..., 2:] - points), dim=-1)
     return sides.amin(-1) > 0.01
 
@@ -358,8 +357,8 @@ def _assign_fcos(scene: Scene, outputs: Outputs, radius: float) -> Int[Tensor, "
     return fcos(scene.priors, scene.level_sizes, scene.boxes, scene.real, radius)
 
 
-# By the name that a host's record gives: from a batch, what is predicted for it and the assigner's
-# settings to the index of each location's object, -1 where it is negative.
+# By the name in a host's record: functions of a batch, its predictions and the assigner's settings
+# that return each location's object index, -1 if negative.
 ASSIGNERS: dict[str, Callable[..., Int[Tensor, "B N"]]] = {
     "atss": _assign_atss,
     "fcos": _assign_fcos,

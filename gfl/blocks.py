@@ -1,9 +1,8 @@
-"""Classification losses of very many locations on a CPU, a block at a time.
+"""Classification losses over very many locations on a CPU, block by block.
 
-At COCO's size a tensor of all logits is 57 MB for eight images. Memory of that size comes fresh
-from the system at every operation and goes back after it, which costs ten times the arithmetic;
-a block stays in the processor's cache. The operations and their order are those of the whole
-tensor, to the bit.
+At COCO's size the logits of eight images take 57 MB. The system allocates and frees such memory at
+every operation, which costs ten times the arithmetic; a block stays in the processor's cache. The
+operations and their order are the same as on the whole tensor, and so is every bit of the result.
 """
 
 from __future__ import annotations
@@ -18,9 +17,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 FEW = 2**20  # elements up to which the whole tensor is as fast
-BLOCK = 2**17  # elements: 512 KiB a tensor, so that a loss's few tensors fit in a core's cache
-# A block is a multiple of so many rows: torch computes what is left over of its vectors by other
-# instructions, whose last bit differs, and leftovers must be only where the whole tensor has them.
+BLOCK = 2**17  # elements: 512 KiB per tensor, so that a loss's few tensors fit in a core's cache
+# Block sizes are multiples of this: torch computes the remainder of its vectors with other
+# instructions, whose last bit differs, so remainders must fall where the whole tensor has them.
 ALIGNED = 64
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -40,11 +39,11 @@ def loss_by_block(
 ) -> Float[Tensor, "B N"]:
     """Return each location's loss, summed over the classes.
 
-    ``loss`` takes logits and targets and works element by element. ``where`` says at which image,
-    location and class the target is ``value``, in ascending order of image and location; it is 0
-    everywhere else and has no gradient. ``expected`` is the gradient that the result will most
-    likely get: while a block is in the cache, its logits' gradient is computed for that. Should
-    another come, they are computed anew.
+    ``loss`` takes logits and targets and works element by element. ``where`` gives the image,
+    location and class at which the target is ``value``, in ascending order of image and location;
+    it is 0 everywhere else and has no gradient. ``expected`` is the most likely gradient of the
+    result: the logits' gradient is computed for it while a block is in the cache, and computed
+    again if a different one arrives.
     """
     image, location, label = where
     row = image * logits.shape[1] + location
@@ -55,7 +54,7 @@ def loss_by_block(
 
 
 class _ByBlock(torch.autograd.Function):
-    """Forgets each block once its sums and gradient are there."""
+    """Discards each block once its sums and gradient are computed."""
 
     @staticmethod
     def forward(
@@ -77,7 +76,7 @@ class _ByBlock(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Float[Tensor, " M"]) -> tuple[Tensor | None, ...]:
         logits, row, label, value, expected = ctx.saved_tensors
-        gradient, ctx.gradient = ctx.gradient, None  # whoever gets it may write to it
+        gradient, ctx.gradient = ctx.gradient, None  # the recipient may write to it
         if gradient is None or not torch.equal(grad, expected):
             _, gradient = _sums_and_gradient(ctx.loss, logits, (row, label, value), grad)
         return gradient, None, None, None, None, None
@@ -108,7 +107,7 @@ def _sums_and_gradient(
 def _targets(
     logits: Tensor, rows: int, row: Tensor, label: Tensor, value: Tensor
 ) -> Iterator[Tensor]:
-    """Yield each block's targets; a single zero, which broadcasts, where there is no other."""
+    """Yield each block's targets; a single zero, which broadcasts, for blocks without positives."""
     ends = torch.searchsorted(row, torch.arange(0, len(logits) + rows, rows)).tolist()
     for first, (start, end) in zip(range(0, len(logits), rows), pairwise(ends), strict=False):
         if start == end:

@@ -1,8 +1,8 @@
-"""How the position of a box is represented at a location (section 3, Table 2a).
+"""Representations of a box's position at a location (section 3, Table 2a).
 
-A representation says how many channels the regression tower predicts at a location and how they
-become a box. A prior is a location with its stride, ``(x, y, stride, stride)`` in px, as mmdet's
-point generators give it; ATSS's anchor is the square of side 8 strides around it.
+A representation defines how many channels the regression tower predicts at a location and how they
+decode to a box. A prior is a location with its stride, ``(x, y, stride, stride)`` in px, as in
+mmdet's point generators; ATSS's anchor is the square of side 8 strides around it.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ LAST_BIN_MARGIN = 0.1
 
 
 class PriorGenerator:
-    """Locations of predictions: a point in every cell of every level, with its stride.
+    """Locations of predictions: one point in every cell of every level, with its stride.
 
     Args:
         strides: of the levels, px.
-        offset: of the point from the cell's upper left corner, in strides.
+        offset: of the point from its cell's upper left corner, in strides.
     """
 
     def __init__(self, strides: Sequence[int], offset: float) -> None:
@@ -74,9 +74,9 @@ def anchors_at(priors: Float[Tensor, "*P 4"]) -> Float[Tensor, "*P 4"]:
 
 
 class AnchorDelta(nn.Module):
-    """ATSS's Dirac delta: one number a side, as offset and log scale of the anchor (Eq. 3).
+    """ATSS's Dirac delta: one number per side, as offset and log scale of the anchor (Eq. 3).
 
-    The encoding is R-CNN's with ATSS's standard deviations, as mmdet's ``DeltaXYWHBBoxCoder``.
+    The encoding is R-CNN's with ATSS's standard deviations, as in mmdet's ``DeltaXYWHBBoxCoder``.
     """
 
     channels = 4
@@ -111,14 +111,14 @@ class Distance(nn.Module):
 
 
 class Gaussian(nn.Module):
-    """A normal distribution of each distance, in strides: four means and four log variances.
+    """Normal distribution of each distance, in strides: four means and four log variances.
 
-    Trained at the sides themselves and not by GIoU; the mean is what is detected (the paper's
-    first arXiv version, appendix, after He et al. 2019 and Choi et al. 2019).
+    Trained by likelihood of the sides instead of GIoU; detections use the mean (the paper's first
+    arXiv version, appendix, after He et al. 2019 and Choi et al. 2019).
     """
 
     channels = 8
-    bound = 10.0  # of the log variance: from 1/150 of a stride to 150; no training comes near it
+    bound = 10.0  # of the log variance: 1/150 of a stride to 150; no training comes near it
 
     def moments(
         self, raw: Float[Tensor, "*P 8"]
@@ -139,7 +139,7 @@ class Gaussian(nn.Module):
         priors: Float[Tensor, "*P 4"],
         targets: Float[Tensor, "*P 4"],
     ) -> Float[Tensor, "*P"]:
-        """Return the negative log likelihood, the mean over the four sides, less its constant.
+        """Return the negative log likelihood without its constant, averaged over the four sides.
 
         ``targets`` are boxes, xyxy in px. (x - y)^2 / (2 sigma^2) + log(sigma^2) / 2.
         """
@@ -155,7 +155,7 @@ class Gaussian(nn.Module):
 
 
 class General(nn.Module):
-    """The paper's General distribution: a softmax over n + 1 bins a side (Eq. 4 and 5).
+    """The paper's General distribution: a softmax over n + 1 bins per side (Eq. 4 and 5).
 
     Bin i stands for a distance of ``i * delta`` strides, so that y_n = n * delta.
     """
@@ -176,7 +176,7 @@ class General(nn.Module):
         self, raw: Float[Tensor, "*P channels"], priors: Float[Tensor, "*P 4"]
     ) -> Float[Tensor, "*P 4"]:
         """Return boxes, xyxy in px, whose sides are the distributions' means (Eq. 5)."""
-        # Not a matrix product: autocast would compute that in bfloat16, to 3 digits.
+        # Not a matrix product, which autocast would compute in bfloat16, with 3 digits.
         return boxes_at(priors, (self.density(raw) * self.bins).sum(-1))
 
     def dfl(
@@ -196,7 +196,7 @@ class General(nn.Module):
 
 Representation = AnchorDelta | Distance | Gaussian | General
 
-# The Dirac deltas that hosts were published with, by the name that a host's record gives.
+# The Dirac deltas that hosts were published with, by the name in a host's record.
 DIRACS: dict[str, type[AnchorDelta] | type[Distance]] = {
     "anchor-delta": AnchorDelta,
     "distance": Distance,
@@ -206,11 +206,11 @@ DIRACS: dict[str, type[AnchorDelta] | type[Distance]] = {
 def representation(
     boxes: str, dirac: type[AnchorDelta] | type[Distance], n: int | None, delta: float | None
 ) -> Representation:
-    """Return the representation of a name.
+    """Return the representation of the given name.
 
-    ``dirac`` is what a detector has been published with; ``n`` and ``delta`` are a General
-    distribution's. Raises ValueError for a name that is none and for a General distribution
-    without the two.
+    ``dirac`` is the detector's published one; ``n`` and ``delta`` belong to the General
+    distribution. Raises ValueError for an unknown name and for a General distribution without
+    the two.
     """
     if boxes == "dirac":
         return dirac()
@@ -224,7 +224,7 @@ def representation(
 
 
 class BoxDecoder:
-    """A representation behind the interface by which mmdet's heads decode their predictions."""
+    """Adapter of a representation to the interface by which mmdet's heads decode predictions."""
 
     def __init__(self, representation: Representation) -> None:
         self.representation = representation

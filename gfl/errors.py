@@ -1,4 +1,4 @@
-"""Mistakes of a user, in one line; the command line prints it and exits with 2."""
+"""User errors of one line; the command line prints them and exits with 2."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ Lack = Literal["cuda", "coco", "photographs"]
 
 
 class UserError(Exception):
-    """A mistake the user can mend: names the thing, its value, and what to do.
+    """Error the user can fix: names the thing, its value, and what to do.
 
-    ``lacks`` is what is missing where a command's option supplies it; the command says which.
+    ``lacks`` names a missing value that a command's option supplies; the command says which.
     """
 
     def __init__(self, message: str, lacks: Lack | None = None) -> None:
@@ -26,18 +26,18 @@ class UserError(Exception):
 
 
 def did_you_mean(value: str, choices: Iterable[str]) -> str:
-    """Return ``; did you mean 'x'?`` for a near miss, else the first few of what is known."""
+    """Return ``; did you mean 'x'?`` for a near miss, else the first few known values."""
     known = sorted(choices) if isinstance(choices, Set) else list(choices)
     near = difflib.get_close_matches(value, known, n=1)
     return f"; did you mean {near[0]!r}?" if near else f"; known: {escape.some(known)}"
 
 
 def disk_error(err: BaseException, where: Path) -> UserError | None:
-    """Return what the user can mend if ``err`` is of a full disk or a file that is not theirs.
+    """Return a ``UserError`` if ``err`` comes from a full disk or missing file permissions.
 
     ``where`` names the place if the error does not.
     """
-    for cause in (err, err.__context__):  # torch hides a failed write in an error of its own
+    for cause in (err, err.__context__):  # torch wraps a failed write in an error of its own
         if isinstance(cause, OSError):
             place = cause.filename or where
             if cause.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -49,7 +49,7 @@ def disk_error(err: BaseException, where: Path) -> UserError | None:
 
 @contextmanager
 def told_of_disk(where: Path) -> Iterator[None]:
-    """Raise ``disk_error``'s ``UserError`` in the place of an error that is one of the disk's."""
+    """Raise ``disk_error``'s ``UserError`` in place of a disk error."""
     try:
         yield
     except OSError as err:

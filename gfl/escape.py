@@ -1,7 +1,7 @@
-"""Text from outside, made harmless for the medium it is written to: one function per medium.
+"""Escaping of external text for the medium it is written to: one function per medium.
 
-Names of classes and files, paths, messages of other programs: none of them may end a line, control
-a terminal, end a table's cell, become a formula or run as code. Ordinary text in any script is
+Names of classes and files, paths, messages of other programs: none may end a line, control a
+terminal, end a table cell, become a formula or run as code. Ordinary text in any script is
 unchanged. Needs only the standard library.
 """
 
@@ -18,13 +18,13 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-JOINERS = "\u200c\u200d"  # invisible, but Persian, Indic scripts and emoji are spelt with them
+JOINERS = "\u200c\u200d"  # invisible, but part of the spelling of Persian, Indic scripts and emoji
 NUMBER = re.compile(r"[+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?%?|inf|nan)")
-FORMULA = "=+-@＝＋－＠"  # spreadsheets take the full-width forms, too
+FORMULA = "=+-@＝＋－＠"  # spreadsheets accept the full-width forms, too
 MOST_NAMED = 5  # cases in a message
-LONGEST_NAME = 200  # bytes of a file's name; file systems take 255, and endings are added
+LONGEST_NAME = 200  # bytes of a file name; file systems allow 255, and suffixes are added
 
-# What CommonMark and GitHub read as more than text, besides the characters that always are.
+# Markup of CommonMark and GitHub besides the characters that are always escaped.
 MARKDOWN = re.compile(
     r"""(?P<always>[`*|~$])
     |(?P<backslash>\\(?=[!-/:-@\[-`{-~]|$))
@@ -43,8 +43,8 @@ ITEM = re.compile(r"^([0-9]+)([.)])(?=\s|$)")  # of a numbered list
 def terminal(text: str) -> str:
     """Return text as one line that a terminal displays and does not interpret.
 
-    Control characters, line ends, marks that turn the direction of writing and halves of surrogate
-    pairs are spelt as Python spells them.
+    Control characters, line ends, marks that change the direction of writing and unpaired
+    surrogates are written as Python escapes.
     """
     if text.isascii() and text.isprintable():
         return text
@@ -52,27 +52,27 @@ def terminal(text: str) -> str:
 
 
 def lines(text: str) -> str:
-    """Return text of several lines, each as ``terminal`` has it."""
+    """Return text of several lines, each escaped by ``terminal``."""
     return "\n".join(terminal(line) for line in text.expandtabs().split("\n"))
 
 
 def message(text: str) -> str:
-    """Return an error's text: of its line ends only those before an indented line are kept.
+    """Return an error's text, keeping only line ends that precede an indented line.
 
-    So a name with a line end in it stays within its line.
+    So a name that contains a line end stays within its line.
     """
     return "\n  ".join(terminal(part) for part in text.split("\n  "))
 
 
 def width(text: str) -> int:
-    """Return how many columns of a terminal a text takes."""
+    """Return the number of terminal columns a text takes."""
     return sum(map(_columns, text))
 
 
 def shortened(text: str, limit: int) -> str:
-    """Return text as ``terminal`` has it, cut to ``limit`` columns with an ellipsis."""
+    """Return text escaped by ``terminal``, cut to ``limit`` columns with an ellipsis."""
     shown = terminal(text)
-    # Marks without a width are counted too: a thousand of them on one letter are no name.
+    # Zero-width marks are counted too: a thousand of them on one letter are no name.
     if width(shown) <= limit and len(shown) <= 4 * limit:
         return shown
     left, kept = limit - 1, []
@@ -90,7 +90,7 @@ def some(
     separator: str = ", ",
     columns: int | None = None,
 ) -> str:
-    """Return the first few of a list as text, each cut to ``columns``, and how many more there are.
+    """Return the first few items of a list, each cut to ``columns``, and the number of the others.
 
     ``a, b, c, d, e and 3 more``.
     """
@@ -106,14 +106,14 @@ def counted(number: int, noun: str, plural: str = "", form: str = "") -> str:
 
 
 def padded(text: str, columns: int) -> str:
-    """Return text with spaces after it, up to so many columns of a terminal."""
+    """Pad text with spaces to the given number of terminal columns."""
     return text + " " * (columns - width(text))
 
 
 def markdown(text: str) -> str:
-    """Return text as one line of Markdown that shows it: in a paragraph, an item, a table's cell.
+    """Escape text as one line of Markdown for a paragraph, a list item or a table cell.
 
-    Escaped is only what CommonMark or GitHub would read as something else.
+    Escapes only what CommonMark or GitHub would interpret.
     """
     shown = re.sub(r"\s+", " ", terminal(text)).strip()
     escaped = MARKDOWN.sub(lambda found: "\\" + found[0], shown)
@@ -121,9 +121,9 @@ def markdown(text: str) -> str:
 
 
 def csv_field(value: T) -> T | str:
-    """Return a field of a CSV file that no spreadsheet takes for a formula; numbers stay numbers.
+    """Return a CSV field that no spreadsheet takes for a formula; numbers stay numbers.
 
-    Quoting is left to the ``csv`` module. Values that are not text are unchanged.
+    Quoting is left to the ``csv`` module. Values other than text are unchanged.
     """
     if not isinstance(value, str):
         return value
@@ -134,14 +134,14 @@ def csv_field(value: T) -> T | str:
 
 
 def csv_file(rows: Iterable[Iterable[object]]) -> str:
-    """Return rows as a CSV file's content, every field as ``csv_field`` has it."""
+    """Return rows as a CSV file's content, every field escaped by ``csv_field``."""
     out = io.StringIO()
     csv.writer(out, lineterminator="\n").writerows(map(csv_field, row) for row in rows)
     return out.getvalue()
 
 
 def html(value: T) -> T | str:
-    """Return text without characters that HTML forbids or that change a page invisibly.
+    """Drop characters that HTML forbids or that change a page invisibly.
 
     Markup is escaped later. Line ends stay: HTML treats them as spaces.
     """
@@ -151,7 +151,7 @@ def html(value: T) -> T | str:
 
 
 def matplotlib(text: str) -> str:
-    """Return text as a figure shows it: a dollar sign begins no formula; cut to fit a title."""
+    """Escape text for a figure: a dollar sign begins no formula; cut to fit a title."""
     return shortened(text, 60).replace("$", r"\$")
 
 
@@ -159,19 +159,19 @@ def python(value: object) -> str:
     """Return a value as a Python literal that mmengine reads back unchanged.
 
     Before mmengine parses a configuration it replaces ``{{ name }}`` anywhere in the file. Two
-    braces meet in strings only, where a brace is never part of an escape.
+    adjacent braces occur in strings only, where a brace is never part of an escape.
     """
     return repr(value).replace("{{", r"{\x7b")
 
 
 def comment(line: str) -> str:
-    """Return a line as a Python comment; it holds no template of mmengine's either."""
+    """Return a line as a Python comment, without templates of mmengine."""
     shown = re.sub(r"\{(?=\{)", "{ ", terminal(line))
     return f"# {shown}".rstrip()
 
 
 def shell(word: str) -> str:
-    """Return a word as bash and zsh read it back, printable on one line."""
+    """Quote a word for bash and zsh, printable on one line."""
     if terminal(word) == word and "{{" not in word:
         return shlex.quote(word)
     return "$'" + "".join(map(_in_shell, word)) + "'"
@@ -190,7 +190,7 @@ def file_name(text: str) -> str:
 
 
 def json(text: str) -> str:
-    """Return JSON that UTF-8 can hold: halves of surrogate pairs are spelt, and read back."""
+    """Return JSON encodable as UTF-8: unpaired surrogates are escaped, and read back."""
     return re.sub("[\ud800-\udfff]", lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
@@ -215,6 +215,6 @@ def _in_shell(c: str) -> str:
         return "\\" + c
     if c != "{" and _is_shown(c):
         return c
-    escaped = "\udc80" <= c <= "\udcff"  # a byte of a file's name that is not UTF-8
+    escaped = "\udc80" <= c <= "\udcff"  # a byte of a file name that is not UTF-8
     coded = c.encode("utf-8", "surrogateescape" if escaped else "surrogatepass")
     return "".join(f"\\x{byte:02x}" for byte in coded)

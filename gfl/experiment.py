@@ -1,7 +1,6 @@
-"""What may vary between runs: the factors of an experiment and the scale it is run at.
+"""Factors of an experiment, and the scale at which it is run.
 
-Pure data: importing this module costs neither torch nor mmdet, so that ``status`` and
-``--help`` answer at once.
+Pure data, without torch or mmdet, so that ``status`` and ``--help`` answer at once.
 """
 
 from __future__ import annotations
@@ -26,23 +25,23 @@ Lasting = Literal["1x", "2x-ms"]
 
 @dataclass(frozen=True)
 class Experiment:
-    """One value of every factor of the ablation study; the defaults are the ATSS baseline.
+    """Values of all factors of the ablation study; the defaults are the ATSS baseline.
 
     Raises:
         UserError: a value is unknown or the combination is impossible.
     """
 
-    host: HostName = "atss"  # whose anchors, assignment and base losses (section 4)
-    quality: Quality = "centerness-branch"  # how localization quality is used (Table 1a, Fig. 6)
-    boxes: Boxes = "dirac"  # what a distance is represented by (Table 2a)
+    host: HostName = "atss"  # source of anchors, assignment and base losses (section 4)
+    quality: Quality = "centerness-branch"  # use of localization quality (Table 1a, Fig. 6)
+    boxes: Boxes = "dirac"  # representation of a distance (Table 2a)
     dfl: bool = False  # Distribution Focal Loss on top of GIoU, Eq. 6 (Tables 2a and 3)
     y_n: float = 16.0  # a General distribution's last bin, strides (Table 2b)
     delta: float = 1.0  # the width of a bin, strides (Table 2c)
     beta: float = 2.0  # QFL's focusing parameter, Eq. 2 (Table 1c)
-    # Of a Gaussian's loss (Table 2a). Inferred: as DFL's, the other loss at the sides themselves.
+    # Weight of a Gaussian's loss (Table 2a). Inferred from DFL's, the other loss on the sides.
     likelihood_weight: float = 0.25
     backbone: Backbone = "r50"  # Table 4's; r50 is the profile's own network, whatever its depth
-    lasting: Lasting = "1x"  # the profile's schedule, or twice it with multi-scale training
+    lasting: Lasting = "1x"  # the profile's schedule, or twice that with multi-scale training
 
     def __post_init__(self) -> None:
         hints = get_type_hints(Experiment)
@@ -69,7 +68,7 @@ class Experiment:
             raise UserError(f"likelihood_weight={self.likelihood_weight}: a weight is above 0")
 
     def out_of_effect(self) -> str:
-        """Say which factor is set and changes nothing; empty if none is."""
+        """Name a factor that is set but has no effect; empty if there is none."""
         for name, factor, needed in (
             ("beta", "quality", "joint"),
             ("y_n", "boxes", "general"),
@@ -83,7 +82,7 @@ class Experiment:
         return ""
 
     def _check_host(self) -> None:
-        """Table 4 is of ATSS; RetinaNet, FoveaBox and SSD512 stand in Table 1b only."""
+        """Restrict Table 4 to ATSS; and RetinaNet, FoveaBox and SSD512 to Table 1b."""
         if self.host != "atss" and (self.backbone, self.lasting) != ("r50", "1x"):
             raise UserError(
                 f"backbone={self.backbone!r}, lasting={self.lasting!r} are GFL's in Table 4, which "
@@ -109,12 +108,12 @@ class Experiment:
 
     @property
     def n(self) -> int:
-        """A General distribution has n + 1 bins, 0, delta, ..., y_n = n delta (Eq. 4)."""
+        """Number of bins less one of a General distribution, y_n / delta (Eq. 4)."""
         return round(self.y_n / self.delta)
 
     @property
     def slug(self) -> str:
-        """The factors in effect, readable: ``atss-joint-general-dfl``."""
+        """Readable name of the factors in effect: ``atss-joint-general-dfl``."""
         parts = [self.host, self.quality, self.boxes]
         if self.boxes == "general":
             parts += ["dfl"] if self.dfl else []
@@ -131,9 +130,9 @@ class Experiment:
 
 @dataclass(frozen=True)
 class Model:
-    """The scale of the detector that every experiment of a profile shares."""
+    """Scale of the detector, shared by every experiment of a profile."""
 
-    depth: int | None  # of the ResNet; None: ``frozen`` is in its place
+    depth: int | None  # of the ResNet; None: ``frozen`` replaces it
     base_channels: int = 64  # of its first stage; 64 is the published network
     pretrained: str | None = None  # torchvision's ImageNet weights, or from scratch
     first_level: int = 3  # P3: the finest level has stride 2**3
@@ -145,25 +144,25 @@ class Model:
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and with what a run is trained."""
+    """Length, batch and optimizer of training."""
 
     epochs: int
-    batch: int  # images a step, over all devices
+    batch: int  # images per step, over all devices
     lr: float
     optimizer: Literal["sgd", "adamw"] = "sgd"
     weight_decay: float = 1e-4
     warmup_iters: int = 500
-    milestones: tuple[int, ...] = ()  # epochs at which the rate falls tenfold; none: cosine to 0
+    milestones: tuple[int, ...] = ()  # epochs at which the rate falls tenfold; (): cosine to 0
     clip_grad: float | None = None
     precision: Literal["float32", "bfloat16"] = "float32"
 
 
 @dataclass(frozen=True)
 class Profile:
-    """A scale at which the declared matrix is run: data, model and schedule.
+    """Scale at which the declared matrix is run: data, model and schedule.
 
     Raises:
-        UserError: it is of photographs, and of several devices.
+        UserError: it combines photographs with several devices.
     """
 
     name: str
@@ -174,9 +173,9 @@ class Profile:
     eval_interval: int = 1  # epochs between evaluations; the last epoch is always evaluated
     eval_batch: int = 1
     gpus: int = 1
-    device: Literal["cpu", "cuda"] = "cpu"  # where the profile is meant to run
-    own: OwnSpec | None = None  # a data set of one's own, in COCO's format; never of a table
-    photos: PhotosSpec | None = None  # a part of COCO, prepared, with a frozen network's features
+    device: Literal["cpu", "cuda"] = "cpu"  # intended device
+    own: OwnSpec | None = None  # the user's data, in COCO's format; never part of a table
+    photos: PhotosSpec | None = None  # part of COCO, prepared, with a frozen network's features
 
     def __post_init__(self) -> None:
         if self.photos is not None and self.gpus > 1:
@@ -187,29 +186,29 @@ class Profile:
 
     @property
     def is_small(self) -> bool:
-        """Whether a run takes one core of a CPU: on drawn images, and on kept features."""
+        """Return True if a run takes one CPU core: on drawn images, and on stored features."""
         return self.dataset is not None or self.photos is not None
 
     @property
     def is_coco(self) -> bool:
-        """Whether it is run on COCO itself."""
+        """Return True for COCO itself."""
         return not self.is_small and self.own is None
 
     @property
     def has_published_network(self) -> bool:
-        """Whether the network is the published one, with its weights; recipes are made for it."""
+        """Return True for the published network with its weights; recipes are made for it."""
         return self.model.pretrained is not None
 
 
 def recipe_of(experiment: Experiment, profile: Profile) -> Recipe:
-    """Return the host's recipe where the profile has the published network, else ATSS's."""
+    """Return the host's recipe if the profile has the published network, else ATSS's."""
     return HOSTS[experiment.host].recipe if profile.has_published_network else Recipe()
 
 
 def schedule_of(experiment: Experiment, profile: Profile) -> Schedule:
-    """Return the profile's schedule or twice it, on COCO 24 epochs with steps 16 and 22.
+    """Return the profile's schedule or twice that, on COCO 24 epochs with steps 16 and 22.
 
-    A host with a published schedule of its own has that, its batch and rate in proportion to the
+    A host with a published schedule of its own keeps it, with batch and rate in proportion to the
     devices.
     """
     if (own := recipe_of(experiment, profile).training) is not None:

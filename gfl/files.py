@@ -1,4 +1,4 @@
-"""Files that are whole or not there."""
+"""Atomic writing of files and folders, and checksums."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from typing import BinaryIO
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Open a temporary file beside ``path`` that takes its place when the block ends well.
+    """Open a temporary file beside ``path`` that replaces it if the block succeeds.
 
-    Who reads meanwhile, and who reads after a crash, finds the old file or the new one. Several
-    processes may write the same path at once. Its name may be as long as the file system takes.
+    Readers see either the old file or the new one, even during the write or after a crash. Several
+    processes may write the same path at once. Names may be as long as the file system allows.
     """
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.")
     try:
@@ -34,12 +34,12 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def whole_folder(root: Path) -> Iterator[Path]:
-    """A sibling folder that takes ``root``'s place when the block ends well, and is removed else.
+    """Yield a sibling folder that replaces ``root`` if the block succeeds, else is removed.
 
     For one process at a time.
     """
     partial = root.with_name(f".{root.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)  # left by a process that was killed
+    shutil.rmtree(partial, ignore_errors=True)  # left by a killed process
     try:
         partial.mkdir()
         yield partial
@@ -51,7 +51,7 @@ def whole_folder(root: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> Path:
-    """Write ``text`` as it is, whole or not at all, and return ``path``."""
+    """Write ``text`` unchanged and atomically, and return ``path``."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as file:
         file.write(text.encode())
@@ -59,6 +59,6 @@ def write_text(path: Path, text: str) -> Path:
 
 
 def sha256(path: Path) -> str:
-    """Return the checksum of a file's bytes, in hexadecimal digits."""
+    """Return the SHA-256 of a file's bytes, in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

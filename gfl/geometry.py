@@ -1,4 +1,4 @@
-"""Overlap of boxes, pair by pair, xyxy; mmdet's values, so that its heads can be our oracles."""
+"""Overlap of boxes, pair by pair, xyxy; with mmdet's values, so that its heads can be oracles."""
 
 from __future__ import annotations
 
@@ -52,6 +52,6 @@ def _overlap_and_union(
 def _area(
     top_left: Float[Tensor, "*S 2"], bottom_right: Float[Tensor, "*S 2"]
 ) -> Float[Tensor, "*S"]:
-    """Return the area, 0 where the corners have crossed."""
+    """Return the area, 0 if the corners have crossed."""
     size = (bottom_right - top_left).clamp(min=0)
     return size[..., 0] * size[..., 1]

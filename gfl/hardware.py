@@ -1,4 +1,4 @@
-"""The machine that a process runs on, as records describe it."""
+"""Description of the machine for records."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ if TYPE_CHECKING:
 
 
 def cores() -> int:
-    """Return the number of cores that this process may use; a container's share is not known."""
+    """Return the number of cores this process may use; a container's share is unknown."""
     here = hasattr(os, "sched_getaffinity")  # not on macOS
     return len(os.sched_getaffinity(0)) if here else os.cpu_count() or 1
 
 
 def cpu_name() -> str:
-    """Return the processor's model, as the system names it."""
+    """Return the processor's model, as the system reports it."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
             names = [line.partition(":")[2].strip() for line in file if "model name" in line]
@@ -27,7 +27,7 @@ def cpu_name() -> str:
 
 
 def described(device: torch.device) -> dict[str, Any]:
-    """Return what a record says of the machine that computed on a device."""
+    """Return a record's description of the machine that computed on a device."""
     import torch
 
     return {

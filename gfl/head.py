@@ -1,14 +1,14 @@
 r"""One dense head for the whole ablation study: assigner x quality x boxes (Fig. 4 and 6).
 
-``gfl.quality`` and ``gfl.boxes`` hold what a variant changes, ``gfl.hosts`` how FCOS and ATSS
-differ, ``gfl.assign`` their assignment; this file is what all of them share. Its oracles are
-mmdet's ``GFLHead``, ``ATSSHead`` and ``FCOSHead``: same weights and batch, same losses, gradients
-and detections.
+``gfl.quality`` and ``gfl.boxes`` hold what a variant changes, ``gfl.hosts`` the differences of FCOS
+and ATSS, ``gfl.assign`` their assignment; this module is what all share. Its oracles are mmdet's
+``GFLHead``, ``ATSSHead`` and ``FCOSHead``: same weights and batch, same losses, gradients and
+detections.
 
-Where the paper, the authors' code (GF: implus/GFocal) and mmdet 3 (M3) disagree about GFL, which is
-built on ATSS, every choice that this project makes is M3's, except the DCN of Table 4's rows. On
-FCOS every choice is that of M3's FCOSHead (locations in the middle of their cells, N_pos at least 1
-in the batch, a sum of weights of at least 1e-6):
+Where the paper, the authors' code (GF: implus/GFocal) and mmdet 3 (M3) disagree about GFL on ATSS,
+this project always follows M3, except for the DCN of Table 4's rows. On FCOS it follows M3's
+FCOSHead (locations in the middle of their cells, N_pos at least 1 in the batch, a sum of weights of
+at least 1e-6):
 
 ========================  ======================  ======================  =========================
 item                      paper                   GF                      M3
@@ -52,7 +52,7 @@ from mmdet.models.dense_heads.base_dense_head import BaseDenseHead  # noqa: E402
 from mmdet.registry import MODELS  # noqa: E402
 from mmdet.utils import reduce_mean  # noqa: E402
 
-# Names that mmdet's heads give to what is the same here: model-zoo checkpoints load.
+# mmdet's names of the shared modules: model-zoo checkpoints load.
 STOCK_NAMES = {
     "atss_cls": "gfl_cls", "atss_reg": "gfl_reg", "atss_centerness": "gfl_quality",
     "conv_cls": "gfl_cls", "conv_reg": "gfl_reg", "conv_centerness": "gfl_quality",
@@ -62,7 +62,7 @@ STOCK_CONSTANTS = ("integral.project",)
 
 @MODELS.register_module()
 class AblationHead(BaseDenseHead):
-    """The head of every FCOS and ATSS row of Tables 1 to 4.
+    """Head of every FCOS and ATSS row of Tables 1 to 4.
 
     Args:
         num_classes: C.
@@ -73,12 +73,12 @@ class AblationHead(BaseDenseHead):
         quality: a key of ``gfl.quality.USAGES``.
         boxes: ``"dirac"``, ``"gaussian"`` or ``"general"``.
         dfl: adds Distribution Focal Loss, Eq. 6.
-        n: bins of a General distribution, less one; None for others.
-        delta: width of its bins, strides; None for others.
-        beta: QFL's exponent, Eq. 2; None where there is no QFL.
+        n: bins of a General distribution, less one; None for other representations.
+        delta: width of its bins, strides; None for other representations.
+        beta: QFL's exponent, Eq. 2; None without QFL.
         host: a key of ``gfl.hosts.HOSTS`` whose record is ``Dense``.
-        likelihood_weight: of a Gaussian's loss; None for others.
-        train_cfg: settings of the assigner, in place of the host's own.
+        likelihood_weight: weight of a Gaussian's loss; None for other representations.
+        train_cfg: settings of the assigner, overriding the host's own.
         test_cfg: mmdet's: ``nms_pre``, ``score_thr``, ``nms``, ``max_per_img``.
     """
 
@@ -121,11 +121,11 @@ class AblationHead(BaseDenseHead):
         self.dfl, self.beta = dfl, math.nan if beta is None else beta
         self.likelihood_weight = math.nan if likelihood_weight is None else likelihood_weight
         self.train_cfg, self.test_cfg = train_cfg or {}, test_cfg
-        # mmdet's inherited prediction reads these four.
+        # Read by the prediction inherited from mmdet.
         self.prior_generator = PriorGenerator(strides, self.host.offset)
         self.bbox_coder = BoxDecoder(self.representation)
         self.use_sigmoid_cls = True
-        self.loss_cls = None  # ours is a function
+        self.loss_cls = None  # a function here
         self._make_layers(in_channels, feat_channels, stacked_convs)
         self.register_load_state_dict_pre_hook(_rename_stock_weights)
 
@@ -141,7 +141,7 @@ class AblationHead(BaseDenseHead):
     def forward(
         self, features: tuple[Tensor, ...]
     ) -> tuple[list[Tensor], list[Tensor], list[Tensor] | None]:
-        """Return class logits, box predictions and quality logits (or None) of each level."""
+        """Return each level's class logits, box predictions and quality logits (or None)."""
         cls_features = [self.cls_convs(feature) for feature in features]
         reg_features = [self.reg_convs(feature) for feature in features]
         logits = [self.gfl_cls(feature) for feature in cls_features]
@@ -159,7 +159,7 @@ class AblationHead(BaseDenseHead):
         bbox_preds: list[Float[Tensor, "B channels _ _"]],
         quality_scores: list[Float[Tensor, "B 1 _ _"]] | None,
     ) -> Outputs:
-        """Return what ``forward`` returns as one tensor each over all locations."""
+        """Return ``forward``'s outputs as one tensor each over all locations."""
         quality = None if quality_scores is None else flatten(quality_scores).squeeze(-1)
         return Outputs(flatten(cls_scores), flatten(bbox_preds), quality, self.representation)
 
@@ -172,9 +172,9 @@ class AblationHead(BaseDenseHead):
         batch_img_metas: list[dict[str, Any]],
         batch_gt_instances_ignore: list[Any] | None = None,
     ) -> dict[str, Float[Tensor, ""]]:
-        """Return the terms of Eq. 11 for a batch, and the quality branch's where there is one.
+        """Return a batch's terms of Eq. 11, and the quality branch's loss if there is one.
 
-        Ground truth to be ignored has no effect, as in mmdet's ATSS and GFL configurations.
+        Ignored ground truth has no effect, as in mmdet's ATSS and GFL configurations.
         """
         outputs = self.outputs(cls_scores, bbox_preds, quality_scores)
         logits, raw, quality, _ = outputs
@@ -209,11 +209,11 @@ class AblationHead(BaseDenseHead):
         positives: Positives,
         weight: Float[Tensor, "P"],
     ) -> dict[str, Float[Tensor, ""]]:
-        """Return L_B and, where there is one, L_D: means weighted by quality."""
+        """Return L_B and, if used, L_D: means weighted by quality."""
         weight_sum = reduce_mean(weight.sum()).clamp(min=self.host.least_weight_sum)
         losses = {}
         if isinstance(self.representation, Gaussian):
-            # In GIoU's place: the paper's first version names no weight.
+            # Replaces GIoU: the paper's first version gives no weight.
             likelihood = self.representation.likelihood_loss(raw, positives.priors, positives.boxes)
             box_loss = self.likelihood_weight * likelihood
         else:
@@ -225,7 +225,7 @@ class AblationHead(BaseDenseHead):
         return losses
 
     def _quality(self, predicted: Float[Tensor, "P 4"], positives: Positives) -> Float[Tensor, "P"]:
-        """Return the quality of each positive, its label: centerness or IoU (ones for neither)."""
+        """Return each positive's quality label: centerness or IoU (ones for neither)."""
         if self.usage.label == "iou":
             return iou(predicted, positives.boxes)
         if self.usage.label == "centerness":
@@ -246,14 +246,14 @@ class AblationHead(BaseDenseHead):
         value = label if joint else torch.ones_like(label)
         guided = self.usage.use == "guide"
         if blocks.is_faster_in_blocks(logits) and not guided:
-            expected = 1 / n_pos * valid  # where what is optimised is the sum of the losses
+            expected = 1 / n_pos * valid  # if the sum of the losses is optimised
             summed = blocks.loss_by_block(self._loss_of_class, logits, where, value, expected)
             return (summed * valid).sum() / n_pos
         target = torch.zeros_like(logits, dtype=label.dtype)
         target[where] = value
         loss = self._loss_of_class(logits, target)
         if guided:
-            # Each positive's own class; its other classes are negatives like any other.
+            # Guide each positive's own class; its other classes are ordinary negatives.
             loss = loss.index_put(where, guide(loss[where], label))
         return (loss.sum(-1) * valid).sum() / n_pos
 
@@ -266,7 +266,7 @@ class AblationHead(BaseDenseHead):
 
 
 def _tower(in_channels: int, channels: int, convs: int, bias: bool) -> nn.Sequential:
-    """Return convolutions with GroupNorm and ReLU, FCOS's tower."""
+    """Return FCOS's tower: convolutions with GroupNorm and ReLU."""
     return nn.Sequential(
         *(
             ConvModule(
@@ -290,7 +290,7 @@ def flatten(levels: list[Float[Tensor, "B D _ _"]]) -> Float[Tensor, "B N D"]:
 def _rename_stock_weights(
     module: nn.Module, state_dict: dict[str, Tensor], prefix: str, *_: object
 ) -> None:
-    """Give the weights of mmdet's ATSS, GFL and FCOS heads the names they have here, in place."""
+    """Rename the weights of mmdet's ATSS, GFL and FCOS heads to this head's names, in place."""
     for name in STOCK_CONSTANTS:
         state_dict.pop(prefix + name, None)
     for stock, ours in STOCK_NAMES.items():

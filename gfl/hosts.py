@@ -1,9 +1,9 @@
-"""The detectors that the paper puts its losses into (section 4, Table 1b): one record each.
+"""Host detectors for the paper's losses (section 4, Table 1b): one record each.
 
-A record is a detector as it was published: how it assigns, what its losses weigh, where it predicts
-and how it was trained on COCO. Names and numbers alone, so that importing this costs neither torch
-nor mmdet: ``gfl.head`` and ``gfl.assign`` read the records of ``Dense``, and ``gfl.config`` turns
-all of them into mmdet's keys.
+A record is a detector as published: assignment, loss weights, locations and training on COCO. It
+holds only names and numbers, so that importing this module costs neither torch nor mmdet:
+``gfl.head`` and ``gfl.assign`` read the records of ``Dense``, and ``gfl.config`` turns all of them
+into mmdet's keys.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ HostName = Literal["atss", "fcos", "retinanet", "foveabox", "ssd512"]
 
 @dataclass(frozen=True, kw_only=True)
 class Focal:
-    """Parameters of focal loss, Eq. 1, where quality is not joined with classification."""
+    """Parameters of focal loss, Eq. 1, used where quality and classification are separate."""
 
     gamma: float
     alpha: float
@@ -25,11 +25,11 @@ class Focal:
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """A schedule of the detector's own, published for a number of devices."""
+    """Schedule of the detector's own, published for a number of devices."""
 
     epochs: int
     milestones: tuple[int, ...]  # epochs at which the rate falls tenfold
-    batch: int  # images a step, over all devices
+    batch: int  # images per step, over all devices
     devices: int
     lr: float
     weight_decay: float
@@ -40,56 +40,56 @@ class Training:
 class Recipe:
     """Training at the paper's scale where it differs from ATSS's, the protocol of section 4."""
 
-    caffe_weights: str | None = None  # the backbone's, in place of torchvision's
-    bias_lr: float = 1.0  # the biases' rate, in multiples of the others'
-    bias_decay: float = 1.0  # the biases' weight decay, likewise
-    warmup_start: float = 0.001  # of the rate
+    caffe_weights: str | None = None  # backbone weights, replacing torchvision's
+    bias_lr: float = 1.0  # learning rate of biases, relative to the others'
+    bias_decay: float = 1.0  # weight decay of biases, likewise
+    warmup_start: float = 0.001  # fraction of the rate
     training: Training | None = None  # None: the paper's protocol
 
 
 @dataclass(frozen=True, kw_only=True)
 class Host:
-    """Properties that every detector has."""
+    """Properties of every detector."""
 
     title: str  # in the paper's tables
-    extra_levels_from: Literal["C5", "P5"] | None  # input of P6; None: there is no FPN
+    extra_levels_from: Literal["C5", "P5"] | None  # input of P6; None: no FPN
     relu_before_extra_levels: bool = False
-    candidates: int = 1000  # detections of a level that come to NMS, at most
-    smallest_box: int | None = 0  # px; None: not filtered by size
-    score_threshold: float = 0.05  # class scores below it do not come to NMS
+    candidates: int = 1000  # most detections per level that reach NMS
+    smallest_box: int | None = 0  # px; None: no filtering by size
+    score_threshold: float = 0.05  # lower class scores do not reach NMS
     nms_iou: float
-    detections: int = 100  # of an image, at most
+    detections: int = 100  # most detections per image
     recipe: Recipe = Recipe()
 
     @property
     def anchors(self) -> int:
-        """How many boxes are predicted at a location of the first level."""
+        """Number of boxes predicted at a location of the first level."""
         return 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dense(Host):
-    """A detector with one prediction a location, trained by ``gfl.head.AblationHead``."""
+    """Detector with one prediction per location, trained by ``gfl.head.AblationHead``."""
 
     assigner: str  # a key of ``gfl.assign.ASSIGNERS``
     assignment: Mapping[str, Any]  # the assigner's settings; part of the configuration
     offset: float  # of a location from its cell's upper left corner, strides
     dirac: Literal["anchor-delta", "distance"]  # representation of a box, as published
     lambda_0: float  # weight of GIoU loss, Eq. 11
-    lambda_1: float = 0.25  # of DFL, Eq. 11: of the mean over the four sides, as GF and M3 have it
+    lambda_1: float = 0.25  # of DFL, Eq. 11: of the mean over the four sides, as in GF and M3
     focal: Focal = Focal(gamma=2.0, alpha=0.25)
     least_weight_sum: float  # lower bound of the divisor of the box loss
     tower_bias: bool  # whether the towers' convolutions have a bias before GroupNorm
     padding_counts: bool  # whether locations beyond an image's own padding are negatives
-    one_per_image: bool  # N_pos counts at least one positive in every image, or in the batch
+    one_per_image: bool  # whether N_pos is at least one in every image, or only in the batch
 
 
 @dataclass(frozen=True, kw_only=True)
 class RetinaNet(Host):
-    """A detector with several anchors a location, trained by mmdet's head."""
+    """Detector with several anchors per location, trained by mmdet's head."""
 
-    positive_iou: float  # least IoU of an anchor with its object
-    negative_iou: float  # greatest of a negative; between the two an anchor has no loss
+    positive_iou: float  # least IoU of a positive anchor with its object
+    negative_iou: float  # greatest IoU of a negative; anchors in between have no loss
     anchor_side: int  # of the smallest anchor of a level, strides
     anchors_per_octave: int
     ratios: tuple[float, ...]
@@ -104,12 +104,12 @@ class RetinaNet(Host):
 
 @dataclass(frozen=True, kw_only=True)
 class FoveaBox(Host):
-    """A detector that divides objects among its levels by size, trained by mmdet's head."""
+    """Detector that assigns objects to levels by size, trained by mmdet's head."""
 
-    sigma: float  # part of an object's sides within which a location is positive
+    sigma: float  # fraction of an object's sides within which a location is positive
     base_edge: int  # of a level, strides
     edges: tuple[int, int]  # sizes of a level's objects, base edges
-    least_edge: int  # px; the first level takes all that is smaller than its range, too
+    least_edge: int  # px; the first level has no lower limit, either
     most_edge: int  # base edges, of the last level
     lambda_0: float  # weight of smooth L1 loss
     smooth_l1_beta: float
@@ -118,10 +118,10 @@ class FoveaBox(Host):
 
 @dataclass(frozen=True, kw_only=True)
 class SSD(Host):
-    """A detector with default boxes, softmax and hard negatives, trained by mmdet's head."""
+    """Detector with default boxes, softmax and hard negatives, trained by mmdet's head."""
 
-    image_size: int  # to which COCO's images are squeezed, px
-    # Of the default boxes; sizes in percent of the image.
+    image_size: int  # px; COCO's images are squeezed to this square
+    # Aspect ratios and sizes of the default boxes; sizes in percent of the image.
     ratios: tuple[tuple[int, ...], ...]  # of each level
     sizes: tuple[int, int]  # from the second level to the last
     first_size: int  # of the first level
@@ -132,14 +132,14 @@ class SSD(Host):
 
     @property
     def anchors(self) -> int:
-        return 2 + 2 * len(self.ratios[0])  # two squares; each ratio upright and lying
+        return 2 + 2 * len(self.ratios[0])  # two squares; each ratio upright and flat
 
 
 HOSTS: Mapping[str, Host] = {
     "atss": Dense(
         title="ATSS",
         assigner="atss",
-        assignment={"topk": 9},  # candidates of a level
+        assignment={"topk": 9},  # candidates per level
         offset=0.0,
         dirac="anchor-delta",
         lambda_0=2.0,
@@ -156,7 +156,7 @@ HOSTS: Mapping[str, Host] = {
     "fcos": Dense(
         title="FCOS",
         assigner="fcos",
-        assignment={"radius": 1.5},  # of the centre, strides
+        assignment={"radius": 1.5},  # of center sampling, strides
         offset=0.5,
         dirac="distance",
         lambda_0=1.0,
@@ -203,8 +203,8 @@ HOSTS: Mapping[str, Host] = {
         smallest_box=None,
         nms_iou=0.5,
     ),
-    # mmdet's ssd512_coco. It repeats COCO five times in each of its 24 epochs; here COCO is as it
-    # is, and its passes are counted.
+    # mmdet's ssd512_coco. It repeats COCO five times in each of its 24 epochs; here COCO is not
+    # repeated, and its passes are counted.
     "ssd512": SSD(
         title="SSD512",
         image_size=512,
@@ -234,7 +234,7 @@ HOSTS: Mapping[str, Host] = {
     ),
 }
 
-# The detectors of which every row of Tables 1 to 3 is trained.
+# The detectors for which every row of Tables 1 to 3 is trained.
 ABLATED_HOSTS = tuple(name for name, host in HOSTS.items() if isinstance(host, Dense))
 
 
@@ -242,7 +242,7 @@ def dense(name: str) -> Dense:
     """Return the record of a detector that ``gfl.head`` trains.
 
     Raises:
-        ValueError: the name is unknown, or the detector has a head of mmdet's.
+        ValueError: the name is unknown, or the detector uses mmdet's head.
     """
     host = HOSTS.get(name)
     if not isinstance(host, Dense):

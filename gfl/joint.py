@@ -1,8 +1,8 @@
-"""RetinaNet, FoveaBox and SSD512 with the joint representation: only what differs (Table 1b).
+"""RetinaNet, FoveaBox and SSD512 with the joint representation: only the differences (Table 1b).
 
-The plain hosts are mmdet's heads. How the authors put QFL into them was never published: what
-stands here is inferred, and said so in each class. In all three, a positive's label is the IoU of
-its decoded box, detached, with the object it is matched to, at the object's class; 0 elsewhere.
+The plain hosts are mmdet's heads. The authors never published how they combined these with QFL:
+this module is inferred, as each class states. In all three, a positive's label is the detached IoU
+of its decoded box with its matched object, at the object's class; 0 elsewhere.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from mmdet.models.dense_heads.base_dense_head import BaseDenseHead  # noqa: E402
 from mmdet.models.losses import smooth_l1_loss  # noqa: E402
 from mmdet.registry import MODELS  # noqa: E402
 
-PRIOR = 0.01  # of a class at the start, as RetinaNet and FoveaBox have it
+PRIOR = 0.01  # initial probability of a class, as in RetinaNet and FoveaBox
 
 
 @MODELS.register_module()
 class JointLoss(nn.Module):
-    """QFL of class scores that stand for quality, in the place of a head's classification loss.
+    """QFL of joint class and quality scores, replacing a head's classification loss.
 
     Args:
         beta: QFL's exponent, Eq. 2.
-        use_sigmoid: what mmdet's heads ask of a classification loss; QFL is of sigmoids.
+        use_sigmoid: required by mmdet's heads of a classification loss; QFL uses sigmoids.
 
     Raises:
         ValueError: ``use_sigmoid`` is False.
@@ -67,7 +67,7 @@ class JointLoss(nn.Module):
 
 
 class _Float32Losses(BaseDenseHead):
-    """Takes a head's loss in float32, where autocast made its predictions bfloat16.
+    """Computes a head's loss in float32 where autocast made its predictions bfloat16.
 
     mmdet's own losses would be computed, and rounded, in bfloat16 on a CPU.
     """
@@ -104,10 +104,10 @@ class Float32FoveaHead(_Float32Losses, FoveaHead):
 class PlainSSDHead(_Float32Losses, SSDHead):
     """mmdet's SSDHead, able to predict, with its losses in float32.
 
-    The prediction that all of mmdet's heads inherit asks ``self.loss_cls`` whether it has an
-    activation of its own; SSDHead, which calls cross entropy as a function, has no such attribute.
-    As a class attribute of a subclass the answer mends it without changing mmdet's class for
-    whoever else uses it; it is neither a weight nor in a state dict.
+    The prediction that mmdet's heads inherit asks ``self.loss_cls`` whether it has a custom
+    activation; SSDHead, which calls cross entropy as a function, has no such attribute. A class
+    attribute of this subclass supplies the answer without changing mmdet's class for other users;
+    it is neither a weight nor in a state dict.
     """
 
     loss_cls = None
@@ -117,8 +117,8 @@ class PlainSSDHead(_Float32Losses, SSDHead):
 class JointRetinaHead(Float32RetinaHead):
     """RetinaNet whose class score is the IoU; ``loss_cls`` is a ``JointLoss``.
 
-    Inferred: QFL in the place of focal loss, with RetinaNet's own normaliser, the number of
-    positives; anchors of IoU 0.4 to 0.5 have no loss, as in RetinaNet, through the label weights.
+    Inferred: QFL replaces focal loss, with RetinaNet's own normaliser, the number of positives;
+    anchors of IoU 0.4 to 0.5 have no loss, as in RetinaNet, through the label weights.
     """
 
     def loss_by_feat_single(
@@ -155,8 +155,8 @@ class JointRetinaHead(Float32RetinaHead):
 class JointFoveaHead(FoveaHead):
     """FoveaBox whose class score is the IoU; ``loss_cls`` is a ``JointLoss``.
 
-    Inferred: QFL in the place of its focal loss (gamma 1.5, alpha 0.4), with FoveaBox's own
-    normaliser, positives plus images.
+    Inferred: QFL replaces its focal loss (gamma 1.5, alpha 0.4), with FoveaBox's own normaliser,
+    positives plus images.
     """
 
     def loss_by_feat(
@@ -190,9 +190,9 @@ class JointFoveaHead(FoveaHead):
 class JointSSDHead(_Float32Losses, SSDHead):
     """SSD whose class score is the IoU.
 
-    Inferred: softmax over the classes and background, with three hard negatives a positive,
-    becomes one sigmoid a class with QFL over all anchors, divided by the number of positives; the
-    scores start at 0.01, because of the many negatives that now count.
+    Inferred: softmax over the classes and background, with three hard negatives per positive,
+    becomes one sigmoid per class with QFL over all anchors, divided by the number of positives;
+    the scores start at 0.01, because of the many negatives that now count.
 
     Args:
         loss_cls: a ``JointLoss``.
@@ -263,7 +263,7 @@ class JointSSDHead(_Float32Losses, SSDHead):
 
 
 def _rows(level: Tensor, channels: int) -> Float[Tensor, "N {channels}"]:
-    """Return one level's predictions, an anchor a row."""
+    """Return one level's predictions, one anchor per row."""
     return level.permute(0, 2, 3, 1).reshape(-1, channels)
 
 
@@ -275,17 +275,17 @@ def _anchor_quality(
     targets: Float[Tensor, "N 4"],
     positive: Bool[Tensor, "N"],
 ) -> Float[Tensor, "P"]:
-    """Return the positives' IoU, of boxes coded against their anchors, with their object's."""
+    """Return the positives' IoU, of boxes encoded against their anchors, with their objects'."""
     anchors = anchors[positive]
     boxes = head.bbox_coder.decode(anchors, predicted[positive])
     return iou(boxes, head.bbox_coder.decode(anchors, targets[positive]))
 
 
 def _about_origin(log_sides: Float[Tensor, "P 4"]) -> Float[Tensor, "P 4"]:
-    """Return FoveaBox's boxes about their own location, in base edges.
+    """Return FoveaBox's boxes relative to their own location, in base edges.
 
-    IoU is the same in any unit and about any point. The target is the object's own box unless a
-    side is nearer than 1/16 or farther than 16 base edges, where FoveaBox cuts what it learns.
+    IoU is independent of unit and origin. The target is the object's own box unless a side is
+    nearer than 1/16 or farther than 16 base edges, where FoveaBox clips its targets.
     """
     left, top, right, bottom = log_sides.exp().unbind(-1)
     return torch.stack((-left, -top, right, bottom), -1)

@@ -1,8 +1,8 @@
 """The paper's four losses, Eq. 1, 2, 6 and 7: pure, unreduced functions of tensors.
 
 They take logits, never probabilities, so that they stay exact where a sigmoid or a softmax
-saturates, and compute in at least float32 whatever the autocast dtype is. None of them looks at
-a tensor's values from Python: on CUDA that would make the training step wait for the device.
+saturates, and compute in at least float32 whatever the autocast dtype. None reads a tensor's
+values from Python: on CUDA that would make the training step wait for the device.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-# Of the shape of the logits, or of one that broadcasts to it.
+# Targets of the logits' shape, or of one that broadcasts to it.
 Hard = Float[Tensor, "*#S"] | Int[Tensor, "*#S"] | Bool[Tensor, "*#S"]
 
 
@@ -21,8 +21,8 @@ def focal_loss(
 ) -> Float[Tensor, "*S"]:
     """Return focal loss per element, Eq. 1: ``-(1 - p_t)^gamma log(p_t)``.
 
-    ``targets`` are 0 or 1. ``alpha`` weighs targets of 1 by alpha and of 0 by 1 - alpha (Lin et
-    al., "Focal Loss for Dense Object Detection", Eq. 5); the paper leaves it out of Eq. 1, but its
+    ``targets`` are 0 or 1. ``alpha`` weights targets of 1 by alpha and of 0 by 1 - alpha (Lin et
+    al., "Focal Loss for Dense Object Detection", Eq. 5); the paper omits it in Eq. 1, but its
     baselines FCOS and ATSS train with .25.
 
     Raises ValueError for a negative gamma.
@@ -48,7 +48,7 @@ def quality_focal_loss(
     ``quality`` y is in [0, 1]: 0 for a negative, the localization quality at the ground truth's
     class. beta = 0 is plain cross entropy. The absolute value is the paper's and mmdet's; the
     authors' code raises y - s itself to beta, which is negative or NaN for beta other than 2 or 4.
-    Where s = y the modulating factor has, for 0 < beta <= 1, no derivative: it counts as 0 there.
+    For 0 < beta <= 1 the modulating factor has no derivative at s = y: it counts as 0 there.
 
     The gradient reaches ``quality`` too: detach it where it is a label.
 
@@ -57,7 +57,7 @@ def quality_focal_loss(
     _check_exponent("beta", beta)
     logits = at_least_float32(logits)
     quality = quality.to(logits.dtype)
-    # -(1 - y) log(1 - s) - y log(s) with one transcendental a element; exact at y = 0, which is
+    # -(1 - y) log(1 - s) - y log(s) with one transcendental per element; exact at y = 0, which is
     # all but a few hundred of 28 million elements. Up to 40, softplus is not the identity even in
     # float64 (torch's default threshold of 20 is off by 2e-9 there).
     cross_entropy = F.softplus(logits, threshold=40) - quality * logits
@@ -69,12 +69,12 @@ def quality_focal_loss(
 def distribution_focal_loss(
     logits: Float[Tensor, "*S bins"], target: Float[Tensor, "*S"]
 ) -> Float[Tensor, "*S"]:
-    """Return distribution focal loss, Eq. 6, of bins 0 ... n = bins - 1 against a position.
+    """Return distribution focal loss, Eq. 6, of bins 0 ... n = bins - 1 for a position.
 
     ``target`` is in units of bins, y / delta: bin i stands for y_i = i delta, and Eq. 6's weights,
     which sum to delta, are divided by it. A target of exactly n has weight 1 on bin n. Targets
-    outside [0, n] count as the nearest end (mmdet and the authors cut at n - 0.1, before the loss);
-    a NaN target gives a NaN loss.
+    outside [0, n] are clamped to the nearest end (mmdet and the authors clamp at n - 0.1, before
+    the loss); a NaN target gives a NaN loss.
 
     Raises ValueError for fewer than two bins.
     """
@@ -128,7 +128,7 @@ def _abs_power(x: Float[Tensor, "*S"], exponent: float) -> Float[Tensor, "*S"]:
 
 
 def at_least_float32(x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-    """Return the tensor, in float32 where its type is a half: losses and coordinates need it."""
+    """Convert half precision to float32, which losses and coordinates need."""
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 

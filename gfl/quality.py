@@ -1,4 +1,4 @@
-"""Localization quality: what it is and how a detector uses it (section 3, Fig. 6, Table 1a)."""
+"""Localization quality: its definitions and uses by a detector (section 3, Fig. 6, Table 1a)."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-# Exponent of the quality by which guided rows weigh a positive (Wu and Li 2019, their best).
+# Exponent of the quality by which guided rows weight a positive (Wu and Li 2019, their best).
 GUIDE_EXPONENT = 1.5
 
 
 @dataclass(frozen=True)
 class Usage:
-    """One of the ways of using quality that Fig. 6 compares, as the head reads it."""
+    """One of Fig. 6's ways of using quality, as the head reads it."""
 
-    label: Literal["centerness", "iou"] | None  # what the quality of a positive is
-    # Where it goes: nowhere, into a branch of its own (and the score, times the class's), into the
-    # weight of a positive's classification loss, or into the classification score itself.
+    label: Literal["centerness", "iou"] | None  # definition of a positive's quality
+    # Destination: nowhere, a branch of its own (which multiplies the class score), the weight of a
+    # positive's classification loss, or the classification score itself.
     use: Literal["nowhere", "branch", "guide", "joint"]
-    # What a positive's box loss is weighted by: nothing, its label, or the predicted score.
+    # Weight of a positive's box loss: one, its label, or the predicted score.
     box_weight: Literal["one", "label", "score"]
 
 
-# The box loss of the four rows that the paper defines by their scores alone is weighted by
-# nothing. That is inferred for the first and the guided ones; the public code of an IoU branch on
-# FCOS (AdelaiDet) does so, and a weight of the IoU itself let training collapse (GFocal, issue 3).
+# The box loss of the four rows that the paper defines by their scores alone is unweighted. That
+# is inferred for the first and the guided ones; the public code of an IoU branch on FCOS
+# (AdelaiDet) does so, and weighting by the IoU itself made training collapse (GFocal, issue 3).
 USAGES = {
     "none": Usage(None, "nowhere", "one"),
     "centerness-branch": Usage("centerness", "branch", "label"),  # FCOS and ATSS as published
@@ -51,11 +51,11 @@ def centerness(points: Float[Tensor, "*P 2"], boxes: Float[Tensor, "*P 4"]) -> F
 def guide(
     losses: Float[Tensor, "P"], quality: Float[Tensor, "P"], exponent: float = GUIDE_EXPONENT
 ) -> Float[Tensor, "P"]:
-    """Weigh the positives' classification losses by their quality, leaving the sum as it was.
+    """Weight the positives' classification losses by their quality, preserving the sum.
 
-    w_i = q_i^eta * sum(L) / sum(q^eta L), and no gradient through the weight: the classification
-    half of IoU-balanced loss (Wu and Li 2019, arXiv:1908.05641) as its authors' code has it. Where
-    the qualities are all 0, or there is no positive, the weights are 1.
+    w_i = q_i^eta * sum(L) / sum(q^eta L), with no gradient through the weight: the classification
+    half of IoU-balanced loss (Wu and Li 2019, arXiv:1908.05641) as in its authors' code. If all
+    qualities are 0, or there is no positive, the weights are 1.
     """
     plain = losses.detach()
     raised = quality.detach() ** exponent

@@ -1,6 +1,6 @@
-"""Import this and mmdet knows everything of ours: `custom_imports=dict(imports=["gfl.register"])`.
+"""Registration of this project with mmdet: `custom_imports=dict(imports=["gfl.register"])`.
 
-It imports the whole of mmdet, because parts of it greet whoever imports them first.
+Importing it imports all of mmdet, because parts of it print messages at first import.
 """
 
 import contextlib
@@ -11,14 +11,14 @@ from collections.abc import Iterator
 from gfl import ops
 from gfl.records import account
 
-# What other packages say when they are imported. None of it is about anything the user did or
-# should do; whatever is not listed here is let through.
+# Messages of other packages at import. None concerns anything the user did or should do; anything
+# not listed here is let through.
 _LINES = frozenset({"Could not import OneDL. Skipping OneDL datasets."})
 _WARNINGS: tuple[tuple[type[Warning], str, str], ...] = (
     (DeprecationWarning, r"`torch\.jit\.(script|interface)` is deprecated", r"torch\.jit\._script"),
     (ImportWarning, r"``MultiScaleDeformableAttention`` has been moved", r"mmcv\.cnn"),
     (UserWarning, r"faster_coco_eval is not installed", r"mmdet\.evaluation"),
-    # Python 3.11's and 3.12's complaint when it first compiles a file; "module" is then its path.
+    # Python 3.11's and 3.12's warning when it first compiles a file; "module" is then its path.
     (DeprecationWarning, r"invalid escape sequence", r".*[/\\]mmdet[/\\]"),
     (SyntaxWarning, r"invalid escape sequence", r".*[/\\]mmdet[/\\]"),
 )
@@ -26,7 +26,7 @@ _WARNINGS: tuple[tuple[type[Warning], str, str], ...] = (
 
 @contextlib.contextmanager
 def _without_warnings() -> Iterator[None]:
-    """Ignore the warnings listed above, and put the user's filters back."""
+    """Ignore the warnings listed above, and restore the user's filters."""
     with warnings.catch_warnings():
         for category, message, module in _WARNINGS:
             warnings.filterwarnings("ignore", message, category, module)
@@ -35,7 +35,7 @@ def _without_warnings() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _without_lines() -> Iterator[None]:
-    """Hold back what is printed, then print what is not listed above."""
+    """Buffer the output, then print the lines not listed above."""
     printed = io.StringIO()
     try:
         with contextlib.redirect_stdout(printed):
@@ -50,7 +50,7 @@ with _without_warnings():
     account.complete()
     ops.install()
 
-    # Before stdout is held back: sympy, which this imports, keeps the stdout that it finds.
+    # Before stdout is redirected: sympy, imported by this, keeps the stdout it finds.
     import mmdet.models
 
     with _without_lines():

@@ -1,6 +1,6 @@
-"""What every command does with its terminal: any encoding, any width, a pipe that is closed early.
+"""Terminal handling of every command: any encoding, any width, a pipe closed early.
 
-Needs the standard library alone; rich is imported where a console is wanted.
+Needs only the standard library; rich is imported only for a console.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 LEGIBLE = "gfl.legible"  # the error handler of the streams' codecs
-# As wide as what they stand for, where that can be: columns stay in line.
+# As wide as what they replace, where possible, to keep columns aligned.
 STAND_INS = {
     "—": "-", "–": "-", "−": "-", "‑": "-", "…": "...", "’": "'", "‘": "'", "“": '"', "”": '"',
     "×": "x", "±": "+-", "·": ".", "✓": "yes", "✕": "x", "→": "->", "≈": "~", "≥": ">=", "≤": "<=",
@@ -32,23 +32,23 @@ STAND_INS = {
 
 
 def prepare() -> None:
-    """Make standard output and error take any text, whatever their encoding.
+    """Make standard output and error accept any text, whatever their encoding.
 
-    What the encoding lacks is written as something legible. A traceback does not steer the
-    terminal with what stands in its message.
+    Unsupported characters get legible substitutes. Tracebacks cannot send control sequences from
+    their messages to the terminal.
     """
     codecs.register_error(LEGIBLE, _legible)
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # not in a notebook, which takes any text
+        if isinstance(stream, io.TextIOWrapper):  # not in a notebook, which accepts any text
             stream.reconfigure(errors=LEGIBLE)
     sys.excepthook = _trace
 
 
 def as_utf8() -> None:
-    """Start this process's command again in UTF-8 mode if it runs in another locale.
+    """Restart this process's command in UTF-8 mode if it runs in another locale.
 
-    For ``__main__``, first: names of files, and files, are UTF-8 whatever the locale says. Only
-    the terminal keeps its encoding. In a locale of UTF-8, as nearly always, nothing happens.
+    To be called first in ``__main__``: file names and files are UTF-8 whatever the locale. Only the
+    terminal keeps its encoding. In a UTF-8 locale, the usual case, nothing happens.
     """
     if is_utf8():
         return
@@ -58,20 +58,20 @@ def as_utf8() -> None:
 
 
 def is_utf8() -> bool:
-    """Return whether names of files, and files without a named encoding, are taken for UTF-8."""
+    """Return whether file names, and files without a stated encoding, are decoded as UTF-8."""
     names = (sys.getfilesystemencoding(), locale.getpreferredencoding(False))
     return all(codecs.lookup(name).name == "utf-8" for name in names)
 
 
 def legible(text: str) -> str:
-    """Return text as standard output will show it, to lay it out by its width."""
+    """Return text as standard output will show it, for layout by width."""
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     codecs.register_error(LEGIBLE, _legible)
     return text.encode(encoding, LEGIBLE).decode(encoding)
 
 
 def say(*parts: object, error: bool = False, flush: bool = False) -> None:
-    """Print lines for a person, with control characters spelt out."""
+    """Print lines for a person, with control characters escaped."""
     text = escape.lines(" ".join(map(str, parts)))
     print(text, file=sys.stderr if error else sys.stdout, flush=error or flush)
 
@@ -88,9 +88,9 @@ def write_utf8(text: str) -> None:
 
 
 def console(file: TextIO | None = None, **settings: Any) -> Console:
-    """Return a rich console that takes brackets, colons and numbers in text for text.
+    """Return a rich console that does not interpret brackets, colons and numbers in text.
 
-    It leaves ``| head`` to the command, which ends it as any other does.
+    It leaves ``| head`` to the command, which handles it like any other.
     """
     from rich.console import Console
 
@@ -123,7 +123,7 @@ def _stand_in(c: str) -> str:
         return STAND_INS[c]
     kind, *_ = (unicodedata.decomposition(c) or " ").split(" ")
     plain = unicodedata.normalize("NFKD", c)
-    if kind in ("<super>", "<sub>") and plain.isascii():  # the marks of footnotes
+    if kind in ("<super>", "<sub>") and plain.isascii():  # footnote marks
         return ("^" if kind == "<super>" else "_") + plain
     return c.encode("ascii", "backslashreplace").decode()
 

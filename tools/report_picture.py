@@ -1,4 +1,4 @@
-"""Draw the README's picture of the report: its first screen, and a table with the runs of a figure.
+"""Picture of the report for the README: its first screen, and a table with the runs of a cell.
 
 Needs a Chromium and the test requirements: ``python tools/report_picture.py``.
 """
@@ -16,7 +16,7 @@ from playwright.sync_api import Page, sync_playwright
 ROOT = Path(__file__).resolve().parent.parent
 REPORT = ROOT / "results" / "report" / "laptop.html"
 WIDTH, HEIGHT, GAP = 1280, 860, 16
-COLOURS = 96  # of the palette: a third of the size, and nobody sees it
+COLOURS = 96  # of the palette: a third of the size, without a visible difference
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -43,7 +43,7 @@ def main() -> int:
 
 
 def _table(page: Page) -> Image.Image:
-    """Table 1(a) in the dark, with the runs of its last row on ATSS."""
+    """Return Table 1(a) in dark mode, with the runs of its last row on ATSS."""
     page.emulate_media(color_scheme="dark")
     page.locator("#table-1a").evaluate("e => e.scrollIntoView()")
     page.locator("section.table:has(#table-1a) .box").nth(1).locator("tr").last.locator(

@@ -36,27 +36,27 @@ def execute(path: Path, timeout: int) -> nbformat.NotebookNode:
     Raises CellExecutionError at the first cell that fails, with its traceback.
     """
     notebook = nbformat.read(path, as_version=4)
-    # Without folders to look in, "python3" is this interpreter, whatever kernels are installed.
+    # Without folders to search, "python3" is this interpreter, whatever kernels are installed.
     specs = KernelSpecManager(kernel_dirs=[])
     manager = AsyncKernelManager(kernel_name="python3", kernel_spec_manager=specs)
     client = NotebookClient(
         notebook, km=manager, timeout=timeout, record_timing=False, store_widget_state=False,
         extra_arguments=["--log-level=ERROR"], resources={"metadata": {"path": str(path.parent)}},
     )  # fmt: skip
-    # As `make lab` does: gfl is importable from notebooks/ in any environment.
+    # As in `make lab`: gfl is importable from notebooks/ in any environment.
     client.execute(env={**os.environ, "PYTHONPATH": str(ROOT)}, cleanup_kc=True)
     return cleaned(notebook)
 
 
 def cleaned(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """Return the notebook without what would differ at the next execution, or need a kernel."""
+    """Return the notebook without anything that varies between executions, or needs a kernel."""
     notebook.metadata = {"kernelspec": PYTHON, "language_info": {"name": "python"}}
     for i, cell in enumerate(notebook.cells):
         cell.id = f"cell-{i}"
         cell.metadata = {}
         for output in cell.get("outputs", ()):
             data: dict[str, Any] = output.get("data", {})
-            if WIDGET in data and "image/png" in data:  # which can be shown in its place
+            if WIDGET in data and "image/png" in data:  # a picture can replace it
                 del data[WIDGET]
             if "text/plain" in data:
                 data["text/plain"] = ADDRESS.sub("", data["text/plain"])

@@ -35,7 +35,7 @@ PYTHON = VENV / "bin" / "python"
 STATE = VENV / "setup.json"
 LOCK = VENV / "setup.lock"
 SUPPORTED = ((3, 11), (3, 12))
-LAYOUT = 3  # raised when this file starts to lay .venv out differently
+LAYOUT = 3  # incremented when this file changes the layout of .venv
 HEADLESS = "opencv-python-headless"
 GIB = 2**30
 SLOPPY = (
@@ -55,7 +55,7 @@ CHECKED = (
 
 
 def read_requirements(groups: set[str]) -> tuple[list[str], str]:
-    """Return what to install for these groups, and the key of everything that decides it."""
+    """Return the packages to install for these groups, and a key of all their inputs."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
     wanted = [*project["dependencies"], *extras["test"]]
@@ -86,7 +86,7 @@ def write_state(state: dict) -> None:
 
 
 def venv_version(imports: str = "sys") -> tuple[int, ...] | None:
-    """Return the (major, minor) of .venv's Python, None where it does not start."""
+    """Return the (major, minor) of .venv's Python, None if it does not start."""
     code = f"import sys, {imports}; print(*sys.version_info[:2])"
     try:
         done = subprocess.run(
@@ -102,14 +102,14 @@ def site_packages() -> Path:
 
 
 def installed() -> list[str]:
-    """List what stands at the top of site-packages: cheap, and shows a deleted package."""
+    """List the top level of site-packages: cheap, and reveals a deleted package."""
     with contextlib.suppress(OSError):
         return sorted(p for p in os.listdir(site_packages()) if not p.startswith(("_", "~")))
     return []
 
 
 def is_current(state: dict, args: argparse.Namespace) -> bool:
-    """Say whether nothing is left to do."""
+    """Return True if nothing is left to do."""
     version = tuple(state.get("python", ()))
     return (
         bool(state.get("done"))
@@ -126,7 +126,7 @@ def is_current(state: dict, args: argparse.Namespace) -> bool:
 
 @contextlib.contextmanager
 def locked() -> Iterator[int]:
-    """Let one set-up at a time touch .venv; a second waits for the first."""
+    """Lock .venv against concurrent set-ups; a second one waits."""
     VENV.mkdir(exist_ok=True)
     with LOCK.open("w", encoding="utf-8") as lock:
         try:
@@ -135,12 +135,12 @@ def locked() -> Iterator[int]:
             if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
                 print("waiting for another set-up of .venv to end", flush=True)
                 fcntl.flock(lock, fcntl.LOCK_EX)
-            # else: a file system without locks, where nobody can be waited for
+            # else: a file system without locks, where waiting is impossible
         yield lock.fileno()
 
 
 def is_whole(dist_info: Path) -> bool:
-    """Say whether every file that a package's RECORD lists is there at its length."""
+    """Return True if every file in a package's RECORD exists at its length."""
     try:
         with (dist_info / "RECORD").open(newline="", encoding="utf-8") as record:
             for name, _, size in csv.reader(record):
@@ -152,7 +152,7 @@ def is_whole(dist_info: Path) -> bool:
 
 
 def forget_damaged() -> None:
-    """Make pip install again what was cut off or lost: it trusts a .dist-info blindly."""
+    """Make pip reinstall damaged or incomplete packages: it trusts a .dist-info blindly."""
     for dist_info in site_packages().glob("*.dist-info"):
         if dist_info.name.startswith("opencv_python-"):
             continue  # shares its files with the headless build, which overwrites them
@@ -161,7 +161,7 @@ def forget_damaged() -> None:
 
 
 def clear_venv() -> None:
-    """Empty .venv, but keep the lock that this process holds."""
+    """Empty .venv, except for the lock that this process holds."""
     for entry in VENV.iterdir():
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)
@@ -170,9 +170,9 @@ def clear_venv() -> None:
 
 
 def create(torch_index: str) -> None:
-    """Start .venv anew; raise SetupError where the disk cannot hold it."""
+    """Create .venv anew; raise SetupError if the disk is too small."""
     clear_venv()
-    # Installed size plus the wheels, which pip downloads before it unpacks the first.
+    # Installed size plus the wheels, which pip downloads before unpacking any.
     need = 9 if sys.platform == "linux" and not torch_index else 3
     free = shutil.disk_usage(VENV).free / GIB
     if free < need:
@@ -183,24 +183,24 @@ def create(torch_index: str) -> None:
 
 
 def install(steps: Steps, requirements: list[str], torch_index: str) -> None:
-    """Install everything into .venv and prove that it starts."""
+    """Install everything into .venv and check that it starts."""
     pip = (PYTHON, "-I", "-m", "pip", "install", "--no-compile")
     if torch_index:
         torch = [r for r in requirements if r.startswith("torch")]
-        # --no-deps: that index has torch's dependencies too, but not at our versions.
+        # --no-deps: that index has torch's dependencies too, but not in our versions.
         steps.run("torch", *pip, "--no-deps", "--index-url", torch_index, *torch)
         write_state(read_state() | {"torch_index": torch_index})
     steps.run("packages", *pip, *requirements)
-    # mmdet pulls in both builds of OpenCV; the other one needs libGL, which servers lack.
+    # mmdet requires both builds of OpenCV; the other one needs libGL, which servers lack.
     headless = next(site_packages().glob(HEADLESS.replace("-", "_") + "-*.dist-info"))
     if not is_whole(headless):
         steps.run("opencv, headless", *pip, "--force-reinstall", "--no-deps", HEADLESS)
-    # The project itself: importable from anywhere, and its commands, without a build.
+    # The project itself: importable from anywhere, with its commands, without a build.
     (site_packages() / "gfl-reproduction.pth").write_text(f"{ROOT}\n", encoding="locale")
     for name, target in read_scripts().items():
         write_script(VENV / "bin" / name, *target.split(":"))
-    # Python compiles the rest on first use, far less work. Here once, unheard: these packages'
-    # sources draw SyntaxWarnings, which are errors in tests.
+    # Python compiles the rest at first use, far less work. Here once, silently: these packages'
+    # sources cause SyntaxWarnings, which are errors in tests.
     steps.run("byte-compiling", "sh", "-c", COMPILE, PYTHON, site_packages(), *SLOPPY)
     steps.run("checking", PYTHON, "-I", "-W", "ignore", "-c", f"import {CHECKED}")
 
@@ -208,7 +208,7 @@ def install(steps: Steps, requirements: list[str], torch_index: str) -> None:
 def write_script(path: Path, module: str, function: str) -> None:
     """Write a command that calls a function in .venv's Python.
 
-    By way of sh, as pip does it: a line of #! takes neither spaces nor long paths.
+    Through sh, as pip does it: a shebang allows neither spaces nor long paths.
     """
     lines = (
         "#!/bin/sh",
@@ -224,7 +224,7 @@ def write_script(path: Path, module: str, function: str) -> None:
 
 
 def build(args: argparse.Namespace, state: dict, lock: int) -> None:
-    """Bring .venv to what the arguments ask for."""
+    """Bring .venv to the state that the arguments request."""
     version = venv_version("pip, ssl")
     index = args.torch_index or state.get("torch_index", "")
     fresh = (
@@ -239,7 +239,7 @@ def build(args: argparse.Namespace, state: dict, lock: int) -> None:
     else:
         print("completing .venv (log: .venv/setup.log)", flush=True)
         forget_damaged()
-    if fresh or args.repair or key != state.get("key"):  # a group more leaves the rest usable
+    if fresh or args.repair or key != state.get("key"):  # a further group leaves the rest usable
         state = {"done": False, "key": key, "groups": sorted(groups)}
         write_state(state | ({} if fresh else {"torch_index": index}))
     (VENV / "tmp").mkdir(exist_ok=True)
@@ -254,7 +254,7 @@ def build(args: argparse.Namespace, state: dict, lock: int) -> None:
 
 
 def explain(error: SetupError | OSError) -> int:
-    """Print what went wrong, and the lines of the log that show it; return the exit code."""
+    """Print the error, and the log lines that show it; return the exit code."""
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         error = SetupError("the disk is full: free some space")
     sys.stdout.flush()
@@ -272,9 +272,9 @@ def main() -> int:
     parser.add_argument("--python-given", action="store_true", help="PYTHON= was on the line")
     parser.add_argument("--repair", action="store_true", help="check every installed file")
     args = parser.parse_args()
-    if isinstance(sys.stdout, io.TextIOWrapper):  # paths and pip's lines, in whatever encoding
+    if isinstance(sys.stdout, io.TextIOWrapper):  # paths and pip's output, in any encoding
         sys.stdout.reconfigure(errors="backslashreplace")
-    # As with Ctrl-C, the running step is ended too.
+    # End the running step as well, as Ctrl-C does.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     account.complete()
     try:
@@ -282,7 +282,7 @@ def main() -> int:
             return 0
         with locked() as lock:
             state = read_state()
-            if not is_current(state, args):  # the set-up waited for may have done it
+            if not is_current(state, args):  # another set-up may have done it
                 build(args, state, lock)
     except KeyboardInterrupt:
         print("\nset-up interrupted: run make again to go on", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Run set-up's commands: a line a step on the terminal, their output in the log."""
+"""Runner of set-up's commands: a line per step on the terminal, their output in the log."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 LOG = VENV / "setup.log"
 
-# The first line of pip's output that matches says what went wrong.
+# The first line of pip's output that matches gives the reason of a failure.
 REASONS = (
     (r"No space left on device|Errno 28", "the disk is full: free some space"),
     (
@@ -31,7 +31,7 @@ REASONS = (
 
 
 class SetupError(Exception):
-    """Set-up cannot go on: why, in one line, and the lines of the log that show it."""
+    """Failure of set-up: the reason, in one line, and the log lines that show it."""
 
     def __init__(self, message: str, lines: Sequence[str] = ()) -> None:
         super().__init__(message)
@@ -39,7 +39,7 @@ class SetupError(Exception):
 
 
 def explained(step: str, said: str) -> SetupError:
-    """Name the likely reason for a step's failure by what the step said."""
+    """Return the likely reason of a step's failure, from its output."""
     lines = [line.strip()[:160] for line in said.splitlines() if line.strip()]
     for sign, reason in REASONS:
         for line in lines:
@@ -53,11 +53,11 @@ class Steps:
 
     def __init__(self, lock: int) -> None:
         self.log = LOG.open("w", encoding="utf-8", errors="backslashreplace")
-        self.lock = lock  # inherited, so that a pip left behind by a kill -9 still holds it
+        self.lock = lock  # inherited, so that a pip orphaned by kill -9 still holds it
         self.live = sys.stdout.isatty()
 
     def run(self, name: str, *command: str | Path) -> None:
-        """Run one command; raise SetupError with the likely reason where it fails."""
+        """Run one command; raise SetupError with the likely reason if it fails."""
         self.log.write(f"== {name}: {' '.join(map(str, command))}\n")
         self.log.flush()
         began, start = time.monotonic(), self.log.tell()
@@ -96,13 +96,13 @@ class Steps:
 
 
 def clean_environment() -> dict[str, str]:
-    """Return the user's environment (proxy, index, cache) less what would lead pip astray."""
+    """Return the user's environment (proxy, index, cache) without settings that mislead pip."""
     env = dict(os.environ)
     for name in ("PYTHONPATH", "PYTHONHOME", "PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_USER"):
         env.pop(name, None)
-    # Built in isolation onedl-mmcv sees no torch and is pure Python; otherwise it would compile.
+    # Built in isolation, onedl-mmcv sees no torch and is pure Python; otherwise it would compile.
     env.pop("PIP_NO_BUILD_ISOLATION", None)
-    # Set by name, not by path: pip splits these values at spaces.
+    # By name, not by path: pip splits these values at spaces.
     env.update(PIP_CONSTRAINT="constraints.txt", PIP_BUILD_CONSTRAINT="constraints.txt")
     env.update(PIP_DISABLE_PIP_VERSION_CHECK="1", PIP_PROGRESS_BAR="off", PIP_NO_INPUT="1")
     env["TMPDIR"] = str(VENV / "tmp")  # /tmp is often too small for torch's wheels

@@ -1,4 +1,4 @@
-"""``gfl audit``: the claims on trial, and what is committed held to its records.
+"""``gfl audit``: verdicts on the claims, and committed files checked against their records.
 
-Imports every room whose files it makes again.
+Imports every room whose files it regenerates.
 """

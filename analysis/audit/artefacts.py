@@ -1,7 +1,7 @@
-"""Audit of artefacts: each is made again from records and compared with the committed file.
+"""Audit of artefacts: each is regenerated from records and compared with the committed file.
 
-What is computed may be as another processor rounds it. Sweeps print the records' own numbers, and
-``published.csv`` what is declared: these are the same everywhere.
+Computed values may differ by another processor's rounding. Sweeps print the records' own numbers,
+and ``published.csv`` the declared ones: these are identical everywhere.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ PAPER, REFERENCE = "paper", "reference"  # the sources of a table's lines
 
 
 def tables(profile: Profile, store: Store) -> Iterator[Finding]:
-    """Every printed table of a profile, and what no table has made there."""
+    """Compare every printed table of a profile, and report files that no table produces."""
     folder = store.results / "tables" / profile.name
     made: dict[Path, tuple[Sequence[str], Table]] = {}
     for table in declared.TABLES.values():
@@ -54,7 +54,7 @@ def tables(profile: Profile, store: Store) -> Iterator[Finding]:
 def _printed(
     table: Table, profile: Profile, filled: Sequence[filling.Filled]
 ) -> dict[str, Sequence[str]]:
-    """A table's texts, by the ending of their files."""
+    """Return a table's texts, by file suffix."""
 
     def markdown(cells: Sequence[filling.Filled]) -> str:
         return render.markdown(sheet(table, profile, cells, False), [])
@@ -66,7 +66,7 @@ def _printed(
 
 
 def published_csv() -> str:
-    """Every number that the paper prints in its tables, as declared."""
+    """Return every number that the paper prints in its tables, as declared."""
     rows: list[tuple[object, ...]] = [("table", "group", "row", "column", "value")]
     for table in declared.TABLES.values():
         for cell in table.cells():
@@ -77,19 +77,19 @@ def published_csv() -> str:
 
 
 def published(store: Store) -> Iterator[Finding]:
-    """The published numbers: also those of rows without a run, which no printed table has."""
+    """Compare the published numbers, including rows without a run, which no printed table has."""
     yield from compare(store.results / PUBLISHED, published_csv(), origin=_published_by)
 
 
 def figures(profile: Profile, store: Store) -> Iterator[Finding]:
-    """The numbers of every figure of a profile that has figures, and strange files there.
+    """Compare the numbers of every figure of a profile with figures; report unknown files.
 
-    A picture is not compared, since the version of a font changes it: what it plots is.
+    Pictures are not compared, since they vary with font versions: the plotted numbers are.
     """
     folder = store.results / "figures" / profile.name
     if not folder.is_dir():
         return
-    from analysis.figures import FIGURES  # matplotlib takes a while
+    from analysis.figures import FIGURES  # imports matplotlib, slow
 
     library = Library(store)
     stems = {f"fig{name}" for name in FIGURES}
@@ -112,7 +112,7 @@ def numbers(path: Path, drawn: DrawnFigure) -> Iterator[Finding]:
 
 
 class _Swept(Store):
-    """A store whose own runs are the committed ones of the sweeps."""
+    """Store whose local runs are the committed ones of the sweeps."""
 
     def own(self, profile: str, id: str, max_iters: int | None = None) -> RunRecord | None:
         path = self.results / "tuning" / profile / f"{id}.json"
@@ -131,7 +131,7 @@ def tuning(profile: Profile, store: Store) -> Iterator[Finding]:
 
 
 def errors(profile: Profile, store: Store) -> Iterator[Finding]:
-    """The detection errors by kind, where they are committed."""
+    """Compare the detection errors by kind, where committed."""
     folder = store.results / "errors"
     if not folder.is_dir():
         return
@@ -152,7 +152,7 @@ def errors(profile: Profile, store: Store) -> Iterator[Finding]:
 
 
 def claims(store: Store, tell: Tell) -> Iterator[Finding]:
-    """The verdicts on the paper's claims, of the runs of all profiles."""
+    """Compare the verdicts on the paper's claims, from the runs of all profiles."""
     from analysis.claims import render
     from analysis.claims.verdicts import judge
 
@@ -167,11 +167,11 @@ def claims(store: Store, tell: Tell) -> Iterator[Finding]:
 
 
 def _printed_by(table: str, line: Line) -> str:
-    """Name the source of a line of a printed table: the declaration has the paper's numbers."""
+    """Name the source of a line of a printed table: the declaration for the paper's numbers."""
     words = "".join(line.cells[:1]).lstrip(" -")
     if PAPER in line.cells or words.startswith(f"{PAPER}:"):
         return declaration(table)
-    if words.startswith(f"{REFERENCE}:"):  # its order of rows, held against the paper's
+    if words.startswith(f"{REFERENCE}:"):  # its ranking of rows, compared with the paper's
         return f"{RECORDS} and {declaration(table)}"
     return RECORDS
 
@@ -182,21 +182,21 @@ def _published_by(line: Line) -> str:
 
 def _claimed_by(line: Line) -> str:
     """Name the source of a line of the claims: all but our verdicts is declared."""
-    if not line.is_named:  # Markdown has both on a line
+    if not line.is_named:  # in Markdown a line has both
         return f"{RECORDS} and {DECLARATIONS}"
     is_ours = ", ours" in line.place or line.place.startswith("profiles")
     return RECORDS if is_ours else DECLARATIONS
 
 
 def declaration(table: str) -> str:
-    """The file that has a table's published numbers."""
+    """Return the file that declares a table's published numbers."""
     if table not in declared.TABLES:
         return f"{DECLARATIONS}/tables/catalogue.py"
     return f"{DECLARATIONS}/tables/table{table.removeprefix('table-')[:1]}.py"
 
 
 def _strange(folder: Path, known: Iterable[str]) -> Iterator[Finding]:
-    """Files that nothing makes; those of this machine alone are not committed."""
+    """Report files that nothing produces; local ones are not committed."""
     for path in sorted(folder.glob("*")):
         if path.name not in set(known) and ".this-machine." not in path.name:
             yield Finding(path, "the file", "is there", "nothing makes it")

@@ -1,4 +1,4 @@
-"""``gfl audit``: the paper's claims on trial, and what is committed held to it."""
+"""``gfl audit``: verdicts on the paper's claims, and checks of committed results."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from gfl.terminal import say
 if TYPE_CHECKING:
     from analysis.claims.verdicts import Verdicts
 
-MOST = 20  # places of one file that are named
-# Measured: 3.5 minutes of processor time the first time, and about as much again if strict.
+MOST = 20  # reported places per file
+# Measured: 3.5 minutes of processor time the first time, and about as much again with --strict.
 TIME = "every profile that has records; the first time this takes about 3 to 6 minutes on two cores"
 
 
 def audit(store: Store, source: Source, data: Path | None = None) -> int:
     """Print every claim's verdicts and write ``claims.md`` and ``claims.json``; exit code.
 
-    With ``data``, a folder of COCO, also hold the committed matches to its ground truth.
+    With ``data``, COCO's folder, also check the committed matches against its ground truth.
 
     Raises:
         UserError: a run's predictions are damaged, or the results cannot be written.
@@ -63,7 +63,7 @@ def audit(store: Store, source: Source, data: Path | None = None) -> int:
 
 
 def registrations(found: Verdicts, store: Store) -> Iterator[str]:
-    """Say of each profile whether its claims' readings came before its runs, and in what commit."""
+    """Report, per profile, whether its claims' readings preceded its runs, and the commit."""
     from analysis.claims import registration, wording
 
     for name, at in found.profiles.items():
@@ -76,7 +76,7 @@ def registrations(found: Verdicts, store: Store) -> Iterator[str]:
 
 
 def audit_strictly(store: Store, data: Path | None = None) -> int:
-    """Name every place under ``results`` that is not what its records give; 1 if there is one.
+    """Report every place under ``results`` that differs from its records; 1 if there is one.
 
     Nothing is written.
 
@@ -97,7 +97,7 @@ def audit_strictly(store: Store, data: Path | None = None) -> int:
 
 
 def said(findings: Iterable[Finding]) -> list[str]:
-    """A line for each place, file by file, and how many there are."""
+    """Return a line per place, file by file, and their number."""
     findings = list(findings)
     counts = Counter(finding.file for finding in findings)
     lines: list[str] = []

@@ -1,4 +1,4 @@
-"""Differences between a committed file and what the records give, cell by cell."""
+"""Differences between a committed file and its regeneration from records, cell by cell."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from typing import Any
 
 NOTHING = "nothing"
 RECORDS = "the records"
-LONGEST = 100  # characters of a cell that are shown
+LONGEST = 100  # displayed characters of a cell
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A place of a committed file that is not what the records give."""
+    """Place in a committed file that differs from the records."""
 
     file: Path
     place: str
     committed: str
     expected: str
-    by: str = RECORDS  # what it is expected by
+    by: str = RECORDS  # the source of the expected value
 
     @property
     def text(self) -> str:
@@ -35,25 +35,25 @@ class Finding:
 
 @dataclass(frozen=True)
 class Line:
-    """A line of a file: a row of cells with their columns' names, or one of plain text."""
+    """Line of a file: a row of cells with their columns' names, or plain text."""
 
     place: str
     cells: tuple[str, ...]
     columns: tuple[str, ...] = ()
-    is_named: bool = False  # its place is its own: no other line has it, here or by the records
-    variants: tuple[tuple[str, ...], ...] = ()  # its cells as another processor may have them
+    is_named: bool = False  # `place` is unique in both files
+    variants: tuple[tuple[str, ...], ...] = ()  # its cells with another processor's rounding
 
     def has(self, cell: str, column: int) -> bool:
-        """True if the line has this cell in a column."""
+        """Return True if the line has this cell in a column."""
         return any(cells[column] == cell for cells in (self.cells, *self.variants))
 
 
 Parse = Callable[[str], list[Line]]
-Origin = Callable[[Line], str]  # what gives a line
+Origin = Callable[[Line], str]  # source of a line
 
 
 def of_records(line: Line) -> str:
-    """The origin of what nobody declares."""
+    """Name the source of anything not declared."""
     return RECORDS
 
 
@@ -63,11 +63,11 @@ def compare(
     parse: Parse | None = None,
     origin: Origin = of_records,
 ) -> Iterator[Finding]:
-    """Hold a committed file against the text that the records give for it, cell by cell.
+    """Compare a committed file with the text expected from the records, cell by cell.
 
-    Of several texts the first is what they give here; each cell may be any one's, see
-    ``rounding.variants``. The file's ending says how it is read, unless ``parse`` does. ``origin``
-    says of a line what gives it, if that is not the records.
+    Of several texts the first is the one made here; each cell may match any of them, see
+    ``rounding.variants``. The file's suffix selects the parser, unless ``parse`` is given.
+    ``origin`` names a line's source, if it is not the records.
     """
     texts = (expected,) if isinstance(expected, str) else tuple(expected)
     try:
@@ -94,7 +94,7 @@ def compare(
 
 
 def _with_variants(lines: list[Line], others: Sequence[list[Line]]) -> list[Line]:
-    """Add to each line what it is in the other texts, of those that have the same lines."""
+    """Add to each line its cells in those other texts that have the same lines."""
     shape = [len(line.cells) for line in lines]
     alike = [other for other in others if [len(line.cells) for line in other] == shape]
     return [
@@ -104,10 +104,10 @@ def _with_variants(lines: list[Line], others: Sequence[list[Line]]) -> list[Line
 
 
 def markdown_lines(text: str) -> list[Line]:
-    """Markdown: tables row by row under their headings, and every other line.
+    """Parse Markdown: tables row by row with their headings, and every other line.
 
-    Where a row's first cell is empty, the row above gave its name; cells under an empty heading
-    are names too.
+    If a row's first cell is empty, the row above gave its name; cells under an empty heading are
+    names too.
     """
     lines: list[Line] = []
     title, name, header = "", "", ()
@@ -134,7 +134,7 @@ def markdown_lines(text: str) -> list[Line]:
 
 
 def csv_lines(text: str) -> list[Line]:
-    """CSV: a row is named by its number in the file and by those of its cells that are words."""
+    """Parse CSV: a row is named by its number in the file and by its cells that are words."""
     rows = [tuple(row) for row in csv.reader(io.StringIO(text))]
     header = rows[0] if rows else ()
     lines = [Line("header", header, header)]
@@ -147,12 +147,12 @@ def csv_lines(text: str) -> list[Line]:
 
 
 def _is_name(column: str, cell: str) -> bool:
-    """True if a cell names its row: a row of a table may be named by a number."""
+    """Return True if a cell names its row: a table's row may be named by a number."""
     return column == "row" or (_number(cell) is None and column != "seeds")
 
 
 def json_lines(text: str) -> list[Line]:
-    """JSON: a line for each value, named by the way to it; objects with an id by that."""
+    """Parse JSON: a line per value, named by its path; objects with an id by that."""
     values = _values(json.loads(text), "")
     return [Line(place, (value,), is_named=True) for place, value in values]
 
@@ -197,7 +197,7 @@ def _cells(file: Path, old: Line, new: Line, by: str) -> Iterator[Finding]:
 def _pairs(
     committed: Sequence[Line], expected: Sequence[Line]
 ) -> Iterator[tuple[Line | None, Line | None]]:
-    """Pair the lines of two files; where one has more, what both have stays together."""
+    """Pair the lines of two files; if one has more, common lines stay paired."""
     if all(line.is_named for line in (*committed, *expected)):
         old, new = ({line.place: line for line in lines} for lines in (committed, expected))
         yield from ((old.get(place), new.get(place)) for place in dict.fromkeys([*new, *old]))
@@ -222,7 +222,7 @@ def _number(text: str) -> float | None:
 
 
 def _line(committed: str, expected: str) -> tuple[str, str, str]:
-    """The first line that differs, of files whose cells do not: in quotes or spaces."""
+    """Return the first difference of files with equal cells: in quotes or spaces."""
     lines = [text.splitlines(keepends=True) for text in (committed, expected)]
     for number, (one, other) in enumerate(zip_longest(*lines, fillvalue=""), 1):
         if one != other:
@@ -231,7 +231,7 @@ def _line(committed: str, expected: str) -> tuple[str, str, str]:
 
 
 def _around(one: str, other: str) -> tuple[str, str]:
-    """Two texts as they are, or long ones cut to where they begin to differ."""
+    """Return two texts unchanged, or long ones cut to their first difference."""
     if max(len(one), len(other)) <= LONGEST:
         return one, other
     pairs = zip_longest(one, other)

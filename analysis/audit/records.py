@@ -24,9 +24,9 @@ Metrics = Mapping[str, float | None]
 
 
 def checksums(folder: Path, cells: Callable[[str], str] = lambda id: "") -> Iterator[Finding]:
-    """Find records of a folder that are not what was written; ``cells`` says what one stands for.
+    """Find records in a folder that changed after writing; ``cells`` names a record's cells.
 
-    A checksum does not tell which of a record's numbers was altered. ``evidence`` does.
+    A checksum does not show which of a record's numbers was altered. ``evidence`` does.
     """
     for path in sorted(folder.glob("*.json")):
         place = "the record" + cells(path.stem)
@@ -48,7 +48,7 @@ def _unlike_its_checksum(path: Path, place: str) -> Finding | None:
 
 
 def standing_for(profile: Profile, store: Store) -> Callable[[str], str]:
-    """Return what says which cells of the tables a run of some id stands for."""
+    """Return a function from a run id to the table cells that the run supplies."""
     seeds = [s for s in seeds_of(store.reference_ids(profile.name)) if s != TUNING_SEED]
     cells = {run.id: run.rows for run in plan(catalogue.TABLES.values(), profile, seeds)}
 
@@ -59,10 +59,10 @@ def standing_for(profile: Profile, store: Store) -> Callable[[str], str]:
 
 
 def evidence(profile: Profile, store: Store, tell: Tell) -> Iterator[Finding]:
-    """Compute every record's twelve figures anew of its committed detections, by pycocotools.
+    """Recompute every record's twelve metrics from its committed detections, by pycocotools.
 
-    Each must be the record's to the last digit, so that one altered there is found although its
-    checksum was made anew. Where the images are not embedded they are computed of the matches.
+    Each must equal the record's to the last digit, which exposes an altered one even if its
+    checksum was renewed. For images that are not embedded they are computed from the matches.
     """
     decisive = MATCHES if keeps_matches(profile) else DETECTIONS
     cells = standing_for(profile, store)
@@ -86,7 +86,7 @@ def evidence(profile: Profile, store: Store, tell: Tell) -> Iterator[Finding]:
 
 
 def _said(content: Mapping[str, Any]) -> Iterator[tuple[str, Metrics]]:
-    """Find where a record states the finished run's metrics, and their values."""
+    """Yield the places where a record states the finished run's metrics, with their values."""
     yield "metrics", content.get("metrics") or {}
     epochs = content.get("profile", {}).get("schedule", {}).get("epochs")
     last = (content.get("evals") or [{}])[-1]
@@ -112,7 +112,7 @@ def _files(
 
 
 def _stray(profile: Profile, store: Store) -> Iterator[Finding]:
-    """Predictions of runs that have no record."""
+    """Report predictions of runs without a record."""
     ids = set(store.reference_ids(profile.name))
     for folder in sorted((store.results / "predictions" / profile.name).glob("*")):
         if folder.name not in ids:
@@ -122,7 +122,7 @@ def _stray(profile: Profile, store: Store) -> Iterator[Finding]:
 def _evaluated(
     profile: Profile, store: Store, ids: Sequence[str], tell: Tell
 ) -> dict[str, Metrics | str]:
-    """The twelve figures by id, or why there are none: several runs at a time."""
+    """Return the twelve metrics by id, or why there are none: several runs in parallel."""
     folders = [store.reference_predictions(profile.name, id) for id in ids]
     found: dict[str, Metrics | str] = {}
     dataset = None if keeps_matches(profile) else Library(store).dataset(profile)
@@ -134,7 +134,7 @@ def _evaluated(
     return found
 
 
-_truth: Any = None  # of this process, as pycocotools has it; None: matches are stored
+_truth: Any = None  # per process, as pycocotools' object; None: matches are stored
 
 
 def _start(dataset: Mapping[str, Any] | None) -> None:
@@ -145,7 +145,7 @@ def _start(dataset: Mapping[str, Any] | None) -> None:
 
     _truth = COCO()
     _truth.dataset = dataset
-    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints what it does
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
         _truth.createIndex()
 
 
@@ -153,7 +153,7 @@ def _evaluate(folder: Path) -> Metrics | str:
     import pyarrow
     import pyarrow.parquet as pq
 
-    from gfl.predictions import matches  # pycocotools takes a while
+    from gfl.predictions import matches  # imports pycocotools, slow
     from gfl.training.evaluate import coco_metrics
 
     path = folder / (MATCHES if _truth is None else DETECTIONS)

@@ -1,8 +1,8 @@
 """Tolerance for another processor's rounding in printed numbers, and for nothing more.
 
-Numbers are not compared within a tolerance: one that is printed in few digits would hide a changed
-digit or, at the turn from one to the next, fail for nothing. What is compared is text, and a text
-may also be what the same numbers print when all are a little higher, or a little lower.
+Numbers are not compared within a tolerance: it would hide a changed digit in a number printed with
+few digits or, at a rounding boundary, report a spurious difference. Texts are compared instead, and
+a text may also equal what the same numbers print when all are slightly higher, or slightly lower.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from gfl.experiment import Experiment, Profile
 from gfl.records.record import RunRecord
 
 T = TypeVar("T")
-# Relative. Doubles that are summed in another order, or go through another exp: 1e-13 was the most
-# that instruction sets from SSE2 to AVX-512, and MKL's and OpenBLAS's kernels for them, differed.
+# Relative. For doubles summed in another order, or another exp: instruction sets from SSE2 to
+# AVX-512, with MKL's and OpenBLAS's kernels for them, differed by at most 1e-13.
 DOUBLES = 1e-9
-# Some figures' numbers are means of float32 numbers, which differed by 2e-9 at most.
+# Some figures' numbers are means of float32 numbers, which differed by at most 2e-9.
 FIGURES = 1e-8
-# Those of a fit keep something of the optimizer's path: the simulation's differed by 5e-8.
+# Fitted numbers depend slightly on the optimizer's path: the simulation's differed by 5e-8.
 FITS = 1e-7
 DECLARED = (Experiment, Profile, Cell, Claim, TextCheck)  # given, not computed
 
 
 def variants(render: Callable[[T], str], made: T, noise: float) -> tuple[str, str, str]:
-    """Return a text as rendered here, then of all numbers a little higher, and a little lower."""
+    """Render a text as here, then with all numbers slightly higher, and slightly lower."""
     return render(made), render(moved(made, 1 + noise)), render(moved(made, 1 - noise))
 
 
 def moved(made: T, factor: float) -> T:
-    """Return a copy in which every float of a frame, dataclass or container is times a factor."""
+    """Return a copy with every float of a frame, dataclass or container scaled by a factor."""
     return _moved(made, factor)
 
 
@@ -44,7 +44,7 @@ def _moved(made: Any, factor: float) -> Any:
         return made
     if isinstance(made, float):
         return made * factor
-    if isinstance(made, RunRecord):  # of what else it has, nothing is computed from
+    if isinstance(made, RunRecord):  # nothing is computed from its other fields
         return replace(made, **{k: _moved(getattr(made, k), factor) for k in ("metrics", "fps")})
     if isinstance(made, pd.DataFrame):
         floats = made.select_dtypes("float")

@@ -1,4 +1,4 @@
-"""The strict audit: ``results/`` compared with what the committed records give."""
+"""Strict audit: ``results/`` compared with what the committed records give."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that is held against the records, for each profile that has some."""
+    """One comparison with the records, for each profile that has some."""
 
-    what: str  # as the progress calls it
+    what: str  # its name in progress messages
     find: Callable[[Profile, Store, Tell], Iterator[Finding]]
 
 
@@ -48,7 +48,7 @@ CHECKS = (
 
 
 def recorded(store: Store) -> list[Profile]:
-    """The profiles that have committed records, or something made of records, as they were run."""
+    """Return the profiles with committed records, or artefacts of records, as they were run."""
     found = []
     for name in profiles.PROFILES:
         ids = store.reference_ids(name)
@@ -60,20 +60,20 @@ def recorded(store: Store) -> list[Profile]:
 
 
 def as_it_stands(store: Store) -> Store:
-    """The committed results alone, with the records as they are, whatever their checksums say.
+    """Return the committed results alone, with records accepted whatever their checksums.
 
-    A number altered in a record is then named where it stands for something, and not only as a
-    record that is missing.
+    A number altered in a record is then reported where it appears, and not only as a missing
+    record.
     """
     nobodys = store.results / "runs of nobody"
-    # What it would tell of a damaged record is a finding already.
+    # Messages about damaged records are findings already.
     return Store(nobodys, store.results, tell=quiet, mend=False, verify=False)
 
 
 def find(store: Store, tell: Tell, data: Path | None = None) -> Iterator[Finding]:
-    """Hold all that is committed against the records, and name each place that differs.
+    """Compare everything committed with the records, and report each difference.
 
-    And stored matches to the ground truth in ``data``, a folder of COCO, if it is named.
+    Also compare stored matches with the ground truth in ``data``, COCO's folder, if given.
     """
     store = as_it_stands(store)
     tell("published numbers")
@@ -85,20 +85,20 @@ def find(store: Store, tell: Tell, data: Path | None = None) -> Iterator[Finding
 
 
 def check_data(store: Store, data: Path | None) -> None:
-    """Raise a UserError, at once, where ``data`` lacks what a profile's matches are held to."""
+    """Raise a UserError, at once, if ``data`` lacks the ground truth of a profile's matches."""
     if data is not None:
         for profile in recorded(store):
             truth.check(profile, data)
 
 
 def held(store: Store, tell: Tell, data: Path | None) -> Iterator[Finding]:
-    """Hold the matches of every profile without embedded data to the ground truth in ``data``."""
+    """Check every profile's matches, except on embedded data, against the truth in ``data``."""
     for profile in recorded(store):
         yield from truth.held(profile, store, data, tell)
 
 
 def of_profile(profile: Profile, store: Store, tell: Tell) -> Iterator[Finding]:
-    """Hold against a profile's records all that is made of them alone."""
+    """Compare everything made from a single profile's records with these."""
     for check in CHECKS:
         tell(f"{profile.name}: {check.what}")
         yield from check.find(profile, store, tell)

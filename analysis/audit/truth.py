@@ -1,4 +1,4 @@
-"""Audit of stored matches against the ground truth, where its folder is named."""
+"""Audit of stored matches against the ground truth, if its folder is given."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ BY = "the ground truth"
 
 
 def held(profile: Profile, store: Store, data: Path | None, tell: Tell) -> Iterator[Finding]:
-    """Hold the objects of every run with matches to the ground truth, and what detections give.
+    """Check the objects of every run with matches against the ground truth, and its detections.
 
-    Says what was held and what was not. Nothing of embedded data, whose matches are not stored.
+    Reports the coverage. Skips embedded data, whose matches are not stored.
 
     Raises:
-        UserError: the annotation file is not there, or cannot be evaluated against.
+        UserError: the annotation file is missing, or unusable for evaluation.
     """
     if not schema.keeps_matches(profile):
         return
@@ -64,18 +64,18 @@ def held(profile: Profile, store: Store, data: Path | None, tell: Tell) -> Itera
 
 
 def check(profile: Profile, data: Path) -> None:
-    """Raise a UserError if a profile's ground truth is wanted and not there."""
+    """Raise a UserError if a profile's ground truth is required and missing."""
     if schema.keeps_matches(profile) and not (path := ground_truth(profile, data)).is_file():
         raise UserError(f"{path} is not there: DATA is COCO's folder, with its annotations")
 
 
 def ground_truth(profile: Profile, data: Path) -> Path:
-    """The annotation file that a profile's runs are evaluated against, in a folder of COCO."""
+    """Return the annotation file, in COCO's folder, of a profile's evaluation."""
     return coco.annotation_file(data, "val2017")
 
 
 def _matched(folder: Path, stored: Evaluated, dataset: Mapping[str, Any]) -> Iterator[Finding]:
-    """Compare a run's matches with those that its detections give."""
+    """Compare a run's matches with those recomputed from its detections."""
     import pyarrow
     import pyarrow.parquet as pq
 
@@ -92,7 +92,7 @@ def _matched(folder: Path, stored: Evaluated, dataset: Mapping[str, Any]) -> Ite
 def _different(
     file: Path, committed: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]
 ) -> Iterator[Finding]:
-    """The rows that differ, column by column."""
+    """Report the rows that differ, column by column."""
     rows = [len(columns["image_id"]) for columns in (committed, expected)]
     if rows[0] != rows[1]:
         yield Finding(file, "its rows", str(rows[0]), str(rows[1]), BY)

@@ -1,4 +1,4 @@
-"""Explanations where shapes and photographs disagree, written after the runs for their verdicts."""
+"""Explanations of disagreements between shapes and photographs, written after the runs."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from analysis.stats.correction import Verdict
 
 @dataclass(frozen=True)
 class Explanation:
-    """A reading of two verdicts, for as long as they are these.
+    """Explanation of two verdicts, valid only for these.
 
-    In ``text`` the name of a property in braces stands for its value on shapes and on photographs.
+    In ``text`` a property's name in braces stands for its value on shapes and on photographs.
     """
 
     shapes: Verdict

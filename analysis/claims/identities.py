@@ -1,8 +1,8 @@
-"""Properties of the paper's equations, computed: what is identical needs no run and no test.
+"""Properties of the paper's equations, computed: identities need neither runs nor tests.
 
-Each is a number that a claim has between its bounds, mostly a greatest difference that is to be 0.
-All in double precision on grids that hold the ends of every range; "lower elsewhere" is by how
-much a loss falls below its value at the solution that the paper names.
+Each is a number with bounds from a claim, mostly a greatest difference that must be 0. All are in
+double precision on grids that include the ends of every range; "lower elsewhere" is the amount by
+which a loss falls below its value at the paper's solution.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from gfl.losses import (
 BETAS = tuple(row.experiment.beta for row in TABLE_1C.rows if row.experiment)
 FOCUSED = tuple(beta for beta in BETAS if beta > 0)
 LABELS = torch.linspace(0, 1, 21, dtype=torch.float64)
-# A probability's logit of 60 is 1 in double precision; the logarithm of nothing is taken as -80.
+# The probability of a logit of 60 is 1 in double precision; the logarithm of 0 is taken as -80.
 LAST_LOGIT, LOG_OF_0 = 60.0, -80.0
 WEIGHTS = (0.01, 0.5, 1.0, 3.0)
 PAIRS = ((0.0, 1.0), (3.0, 4.0), (2.0, 7.0))  # y_l, y_r of Eq. 7
@@ -36,7 +36,7 @@ N = GFL.n
 
 
 def _estimates(label: float) -> Float[Tensor, "S"]:
-    """σ from 0 to 1, the label among them."""
+    """Return σ from 0 to 1, including the label."""
     grid = torch.linspace(0, 1, 401, dtype=torch.float64)
     return torch.cat([grid, grid.new_tensor([label])])
 
@@ -63,12 +63,12 @@ def _qfl_lower_elsewhere() -> float:
 
 
 def _factor(distance: Tensor, label: float, beta: float) -> Tensor:
-    """QFL over its cross entropy, at estimates so far above the label."""
+    """Return QFL over its cross entropy, at estimates at a given distance above the label."""
     return _qfl(label + distance, label, beta) / _qfl(label + distance, label, 0.0)
 
 
 def _factors() -> Iterator[tuple[float, list[Tensor]]]:
-    """By β above 0, the factors of every label at distances 0, .01, ... from it, up and down."""
+    """Yield, by β above 0, the factors of every label at distances 0, .01, ... either way."""
     for beta in FOCUSED:
         found = []
         for label in LABELS[1:-1].tolist():
@@ -100,7 +100,7 @@ def _weighted_optimum_moves() -> float:
 
 @cache
 def _dfl_solution() -> tuple[Tensor, Tensor]:
-    """Targets over the whole range, and log P(x) with Eq. 6's solution at each."""
+    """Return targets over the whole range, and log P(x) of Eq. 6's solution at each."""
     targets = torch.linspace(0, N, 10 * N + 4, dtype=torch.float64)
     right = (targets - targets.floor())[:, None]
     left = targets.long().clamp(max=N - 1)
@@ -114,7 +114,7 @@ def _dfl_lower_elsewhere() -> float:
     targets, best = _dfl_solution()
     random = torch.Generator().manual_seed(0)
     noise = torch.randn(64, *best.shape, generator=random, dtype=torch.float64)
-    # Near the solution, and anywhere.
+    # Near the solution, and anywhere else.
     others = torch.cat([best.clamp_min(-8) + scale * noise for scale in (0.01, 1.0)] + [3 * noise])
     gap = distribution_focal_loss(best, targets) - distribution_focal_loss(
         others, targets.expand(len(others), -1)
@@ -129,7 +129,7 @@ def _dfl_mean_off() -> float:
 
 
 def _shapes() -> dict[str, tuple[float, float]]:
-    """Mean and DFL of each distribution of Fig. 5(b)."""
+    """Return mean and DFL of each distribution of Fig. 5(b)."""
     bins = torch.arange(N + 1, dtype=torch.float64).numpy()
     return {name: (float(p @ bins), dfl(p)) for name, p in one_mean().items()}
 
@@ -145,7 +145,7 @@ def _shapes_dfl_gap() -> float:
 
 
 def _pairs() -> Iterator[tuple[float, float, Tensor, Tensor]]:
-    """y_l, y_r, labels between them, and p_r of Eq. 7's solution at each."""
+    """Yield y_l, y_r, labels between them, and p_r of Eq. 7's solution at each."""
     for left, right in PAIRS:
         share = LABELS
         yield left, right, left + (right - left) * share, share
@@ -173,7 +173,7 @@ def _gfl_estimate_off() -> float:
 
 
 def _as_gfl(logits: Tensor, y: Tensor, beta: float) -> Tensor:
-    """Eq. 7 between 0 and 1, as Eq. 8 and 9 have it."""
+    """Return Eq. 7 between 0 and 1, as in Eq. 8 and 9."""
     log = torch.nn.functional.logsigmoid
     return generalized_focal_loss(log(-logits), log(logits), 0.0, 1.0, y, beta)
 
@@ -199,7 +199,7 @@ def _gfl_minus_qfl() -> float:
 
 
 def _gfl_minus_dfl() -> float:
-    """Eq. 6 is written out: ``distribution_focal_loss`` is built on Eq. 7."""
+    """Compare with Eq. 6 written out, since ``distribution_focal_loss`` is built on Eq. 7."""
     gaps = []
     for left in range(N):
         y, p = left + LABELS, torch.linspace(0.01, 0.99, 50, dtype=torch.float64)[:, None]

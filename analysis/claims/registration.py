@@ -1,8 +1,8 @@
 """Readings of the claims, registered before a profile's first run that could decide one.
 
-``results/registered/<profile>.json`` holds the profile, how many seeds each table has, and how each
-claim is read: its checks with their bounds, and what its data cannot show. It is written once,
-while no run of a table is recorded; a later change of a reading is named in every audit.
+``results/registered/<profile>.json`` holds the profile, the number of seeds per table, and each
+claim's reading: its checks with their bounds, and what its data cannot show. It is written once,
+while no run of a table is recorded; every audit reports later changes of a reading.
 """
 
 from __future__ import annotations
@@ -29,30 +29,30 @@ FOLDER = "registered"
 
 @dataclass(frozen=True)
 class Registration:
-    """The content of a profile's file."""
+    """Content of a profile's file."""
 
     written: str  # UTC, ISO 8601, to the minute
     profile: Mapping[str, Any]
-    seeds: Mapping[str, int]  # of each table
+    seeds: Mapping[str, int]  # per table
     readings: Mapping[str, Any]  # by claim
 
 
 @dataclass(frozen=True)
 class Registered:
-    """A registration beside what came of it."""
+    """Registration compared with the current state."""
 
     written: str
-    first: str  # when the first run of a table was started
-    changed: tuple[str, ...]  # what is read otherwise today
+    first: str  # start of a table's first run
+    changed: tuple[str, ...]  # readings that differ today
 
 
 def path(store: Store, profile: str) -> Path:
-    """Return where a profile's registration is."""
+    """Return the path of a profile's registration."""
     return store.results / FOLDER / f"{profile}.json"
 
 
 def register(profile: Profile, store: Store) -> Path:
-    """Write what holds today.
+    """Write the current state.
 
     Raises:
         UserError: the profile has no number of seeds, its runs have begun, or it is registered.
@@ -92,13 +92,13 @@ def read(store: Store, profile: str) -> Registration | None:
 def beside(
     registration: Registration, profile: Profile, records: Sequence[RunRecord]
 ) -> Registered:
-    """Return a registration beside today's readings and the profile's runs."""
+    """Return a registration compared with current readings and the profile's runs."""
     changed = tuple(changes(registration, profile))
     return Registered(registration.written, first_start(records), changed)
 
 
 def changes(registration: Registration, profile: Profile) -> Iterator[str]:
-    """Name what is not as it was registered: the profile, the seeds, claims."""
+    """Name everything changed since registration: the profile, the seeds, claims."""
     if registration.profile != _plain(asdict(profile)):
         yield "the profile"
     if dict(registration.seeds) != dict(SEEDS.get(profile.name, {})):
@@ -110,12 +110,12 @@ def changes(registration: Registration, profile: Profile) -> Iterator[str]:
 
 
 def readings(profile: Profile) -> dict[str, Any]:
-    """Return how each claim is read at a profile, as JSON gives it back."""
+    """Return each claim's reading at a profile, as it reads back from JSON."""
     return _plain({claim.id: _reading(claim, profile.name) for claim in CLAIMS})
 
 
 def first_start(records: Sequence[RunRecord]) -> str:
-    """Return when the first of runs was started, UTC."""
+    """Return the earliest start of the runs, UTC."""
     starts = (datetime.fromisoformat(record.started).astimezone(UTC) for record in records)
     return min(starts).strftime("%Y-%m-%d %H:%M")
 

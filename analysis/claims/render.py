@@ -1,4 +1,4 @@
-"""The verdicts as files: ``claims.md`` and ``scales.md`` to read, ``claims.json`` to keep."""
+"""Verdicts as files: ``claims.md`` and ``scales.md`` to read, ``claims.json`` for programs."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from experiments import profiles
 from experiments.claims.declare import Claim
 
 LEFT = ("claim", "what is tested", "check")  # columns of words
-THIS_MACHINE = ".this-machine"  # a name that git ignores: what is committed is the reference's
+THIS_MACHINE = ".this-machine"  # git-ignored name: the committed files are the reference's
 
 
 def files(verdicts: Verdicts) -> dict[str, str]:
-    """The text of every file, by its name under ``results``; the same records give the same."""
+    """Return the text of every file, by name under ``results``; a function of the records only."""
     end = "" if verdicts.source == "results" else THIS_MACHINE
     made = {f"claims{end}.md": markdown(verdicts), f"claims{end}.json": as_json(verdicts)}
     if scales.compares(verdicts):
@@ -31,7 +31,7 @@ def files(verdicts: Verdicts) -> dict[str, str]:
 
 
 def markdown(verdicts: Verdicts) -> str:
-    """The verdicts as a document: counts, the table of claims, each claim, the text's checks."""
+    """Render the verdicts: counts, the table of claims, each claim, the text's checks."""
     parts = [
         "# The paper's claims on trial\n",
         "".join(f"- {line}\n" for line in wording.summary(verdicts)),
@@ -89,7 +89,7 @@ def _overview(verdicts: Verdicts) -> Iterator[tuple[str, ...]]:
 
 
 def anchor(heading: str) -> str:
-    """The name by which a page on GitHub links to a heading: without its dots."""
+    """Return GitHub's anchor of a heading: without its dots."""
     return re.sub(r"[^\w -]", "", heading).replace(" ", "-")
 
 
@@ -133,7 +133,7 @@ def _paper_rows(checks: Iterable[CheckOnPaper]) -> Iterator[tuple[str, ...]]:
 def _rows(
     name: str, paper: Iterable[CheckOnPaper], ours: Iterable[CheckOnRuns]
 ) -> Iterator[tuple[str, ...]]:
-    """A check a row: what is claimed, what the paper prints, what the runs of a profile gave."""
+    """Yield a row per check: the claim, the paper's number, the result of a profile's runs."""
     yield ("check", "claimed", "paper", f"{name} [95 %]", "p holds", "p fails", "seeds")
     printed = {check.label: check for check in paper}
     tried = {check.label: check for check in ours}
@@ -157,7 +157,7 @@ def _of_runs(check: CheckOnRuns) -> tuple[str, str, str, str]:
 
 
 def _under(checks: tuple[CheckOnRuns, ...]) -> Iterator[str]:
-    """Say how quantities were measured, and on which runs."""
+    """Describe how quantities were measured, and on which runs."""
     how: dict[str, list[str]] = {}
     for check in checks:
         if check.how:

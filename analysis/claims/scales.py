@@ -1,4 +1,4 @@
-"""``scales.md``: each claim at both scales, shapes and photographs, beside the paper, and why."""
+"""``scales.md``: each claim on shapes and photographs, beside the paper, with explanations."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ UNWRITTEN = "Not explained yet."
 
 
 def compares(verdicts: Verdicts) -> bool:
-    """True if there are runs at both scales."""
+    """Return True if there are runs at both scales."""
     return {SHAPES, PHOTOGRAPHS} <= verdicts.profiles.keys()
 
 
 def markdown(verdicts: Verdicts) -> str:
-    """The page. What explains a disagreement is shown only beside the verdicts it was written for.
+    """Render the page, with explanations only beside the verdicts they were written for.
 
     Raises:
-        KeyError: ``compares`` is not so.
+        KeyError: ``compares`` is False.
     """
     shapes, photographs = verdicts.profiles[SHAPES], verdicts.profiles[PHOTOGRAPHS]
     parts = [
@@ -66,7 +66,7 @@ def _properties(*scales: AtProfile) -> Iterator[tuple[str, ...]]:
 
 
 def value(found: Measurement | None, digits: int) -> str:
-    """``0.653 [0.645, 0.661]``; a dash where it was not measured."""
+    """Format a measurement: ``0.653 [0.645, 0.661]``; a dash if there is none."""
     if found is None:
         return "—"
     text = _number(found.value, digits)
@@ -92,7 +92,7 @@ def _claims(verdicts: Verdicts, *scales: AtProfile) -> Iterator[tuple[str, ...]]
 
 
 def disagree(shapes: AtProfile, photographs: AtProfile) -> list[str]:
-    """The claims that both scales tested, with two verdicts."""
+    """Return the claims tested at both scales with different verdicts."""
     pairs = {
         id: (found.verdict, photographs.on_runs[id].verdict) for id, found in shapes.on_runs.items()
     }
@@ -113,7 +113,7 @@ def _disagreements(shapes: AtProfile, photographs: AtProfile) -> Iterator[str]:
 
 
 def _filled(why: Explanation, shapes: AtProfile, photographs: AtProfile) -> str:
-    """The text with measured numbers: ``{iou}`` becomes "0.87 on shapes, 0.65 on photographs"."""
+    """Insert measured numbers: ``{iou}`` becomes "0.87 on shapes, 0.65 on photographs"."""
     numbers = {}
     for name, property in SCALE.items():
         pair = (value(at.scale.get(name), property.digits) for at in (shapes, photographs))

@@ -1,4 +1,4 @@
-"""``claims.json``: the verdicts as they are kept, and read back as the same objects."""
+"""``claims.json``: the verdicts stored, and read back as the same objects."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SCHEMA = 1
 
 
 def as_json(verdicts: Verdicts) -> str:
-    """Everything that the verdicts say, with numbers at a stated precision."""
+    """Return the content of all verdicts, with numbers at a stated precision."""
     content = {
         "schema": SCHEMA,
         "correction": METHOD,
@@ -125,21 +125,21 @@ def _check(check: CheckOnRuns) -> dict[str, Any]:
 
 
 def _rounded(value: float | None, digits: int = wording.DIGITS) -> float | None:
-    """None for what JSON cannot hold: no value, no bound."""
+    """Round, with None for what JSON cannot represent: no value, no bound."""
     if value is None or not math.isfinite(value):
         return None
     return round(value, digits) + 0.0  # not -0.0
 
 
 def read(path: Path, source: Source = "results") -> Verdicts:
-    """Return the verdicts that ``as_json`` wrote, with numbers in the digits that it keeps.
+    """Return the verdicts that ``as_json`` wrote, at the stored precision of numbers.
 
-    What no file has is left out: a claim's declared checks, the noise of the paper's own numbers,
-    and what was measured for ``scales.md``.
+    Omits what the file lacks: a claim's declared checks, the noise of the paper's own numbers,
+    and the measurements for ``scales.md``.
 
     Raises:
-        RecordError: the file is not JSON, or not what ``as_json`` writes.
-        FileNotFoundError: there is none.
+        RecordError: the file is not JSON, or not written by ``as_json``.
+        FileNotFoundError: it is missing.
     """
     content = read_json(path)
     if (schema := content.get("schema")) != SCHEMA:
@@ -220,5 +220,5 @@ def _read_check(one: Mapping[str, Any]) -> CheckOnRuns:
 
 
 def _bounds(low: float | None, high: float | None) -> tuple[float, float]:
-    """Return bounds of which None is an infinite end."""
+    """Return bounds, with None as an infinite end."""
     return -math.inf if low is None else low, math.inf if high is None else high

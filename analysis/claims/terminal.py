@@ -1,4 +1,4 @@
-"""The verdicts on the terminal."""
+"""Output of the verdicts on the terminal."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ STYLES = {
 
 
 def show(verdicts: Verdicts, console: Console | None = None) -> None:
-    """Print every claim with its verdicts and what they rest on; the counts below."""
+    """Print every claim with its verdicts and their basis; the counts below."""
     console = console or screen()
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("claim", no_wrap=True)

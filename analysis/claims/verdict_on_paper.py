@@ -1,8 +1,8 @@
-"""A claim on the paper's own numbers: what is printed, held against the noise between seeds.
+"""Verdict on a claim from the paper's own numbers, given the noise between seeds.
 
-The paper prints one figure a row and no spread, so a difference of a few tenths may be chance.
-What is known of that chance stands in ``NOISE`` and ``COLUMNS``. The verdict takes nothing else
-into account: neither who is right nor what our runs gave.
+The paper prints one number per row and no spread, so a difference of a few tenths may be chance.
+All that is known of that chance is in ``NOISE`` and ``COLUMNS``. The verdict considers nothing
+else: neither who is right nor the results of our runs.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ State = Literal["holds", "fails", "within noise", "not printed"]
 Verdict = Literal["holds", "holds in part", "does not hold", "not decidable"]
 Side = Literal["as claimed", "against", "equal", ""]
 
-# AP: how far two seeds of one COCO run differ by mmdet's maintainers (mmdet#3496, #3624) and the
-# authors (GFocal#8). detectron2#457 has 0.5 once, called more than normal.
+# AP: difference between two seeds of one COCO run, according to mmdet's maintainers (mmdet#3496,
+# #3624) and the authors (GFocal#8). detectron2#457 has 0.5 once, called more than normal.
 NOISE = 0.3
-# Of the other columns no spread is published. Inferred: as many times AP's as the standard
-# deviations over seeds, pooled over rows, are in the reference of the laptop profile (gfl spread),
-# in tenths and at least 1: AP is a mean over ten thresholds and all sizes, and AP50 lies near 97
-# there, where little room is left to vary.
+# No spread is published for the other columns. Inferred: the ratio to AP's of the standard
+# deviations over seeds, pooled over rows, in the laptop profile's reference (gfl spread), in tenths
+# and at least 1: AP is a mean over ten thresholds and all sizes, and AP50 there is near 97, with
+# little room to vary.
 COLUMNS = {"AP": 1.0, "AP50": 1.0, "AP75": 1.2, "AP_S": 1.4, "AP_M": 1.1, "AP_L": 1.0}
-# Of a speed no spread is known at all, so it has the rounding of two figures alone.
+# No spread at all is known for speeds; only the rounding of two numbers remains.
 FPS_NOISE = 0.1
 TEXT = (
     f"Two seeds of one run differ by up to {NOISE} AP at COCO's scale, the top of what mmdet's "
@@ -39,8 +39,8 @@ TEXT = (
     "factors f the noise is that of a difference times sqrt(sum of f² / 2). A check holds or fails "
     "if what is printed is inside or outside its bounds by more than this noise."
 )
-_EXACT = 1e-9  # printed tenths are no binary fractions
-_FEW = 4  # checks that are named; of more their number is told
+_EXACT = 1e-9  # printed tenths are not binary fractions
+_FEW = 4  # named checks; beyond this, their number is given
 
 
 @dataclass(frozen=True)
@@ -52,11 +52,11 @@ class CheckOnPaper:
     bounds: Bounds
     noise: float
     state: State
-    side: Side = ""  # of the printed value, whatever its noise
+    side: Side = ""  # of the printed value, ignoring its noise
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """The range of the value within noise."""
+        """Range of the value within noise."""
         if self.value is None:
             return None
         return self.value - self.noise, self.value + self.noise
@@ -67,7 +67,7 @@ class CheckOnPaper:
 
 @dataclass(frozen=True)
 class VerdictOnPaper:
-    """A claim's verdict on the paper's own numbers; ``where`` it does not hold, or is not known."""
+    """Verdict on a claim from the paper's numbers; ``where`` it fails or is unknown."""
 
     verdict: Verdict
     where: str
@@ -75,14 +75,14 @@ class VerdictOnPaper:
 
 
 def verdict(claim: Claim) -> VerdictOnPaper:
-    """Return whether the paper's own numbers bear a claim out."""
+    """Return whether the paper's own numbers support a claim."""
     shown = [c for c in claim.checks if not (isinstance(c, Measured) and c.runs_only)]
     checks = tuple(of_check(check) for check in shown)
     return VerdictOnPaper(_verdict({check.state for check in checks}), _where(checks), checks)
 
 
 def of_check(check: Check) -> CheckOnPaper:
-    """Return what is printed of a check, and whether that is inside its bounds beyond noise."""
+    """Return a check's printed value, and whether it is inside its bounds beyond noise."""
     value, noise = _printed(check)
     if value is None:
         return CheckOnPaper(check.label, None, check.bounds, noise, "not printed")
@@ -94,7 +94,7 @@ def of_check(check: Check) -> CheckOnPaper:
 
 
 def _exact(check: Identity, value: float) -> CheckOnPaper:
-    """Judge what is computed, which has no noise; a bound counts as inside."""
+    """Judge a computed value, which has no noise; a bound counts as inside."""
     low, high = check.bounds
     if low <= value <= high:
         return CheckOnPaper(check.label, value, check.bounds, 0.0, "holds", "as claimed")
@@ -102,9 +102,9 @@ def _exact(check: Identity, value: float) -> CheckOnPaper:
 
 
 def noise_of(contrast: Contrast) -> float:
-    """The noise of a sum of figures: sqrt(Σ f²/2) times that of a difference, which has f = 1, -1.
+    """Return the noise of a weighted sum: sqrt(Σ f²/2) times that of a difference (f = 1, -1).
 
-    Figures of different columns have their own: sqrt(Σ (f noise)²/2).
+    With different columns, each has its own noise: sqrt(Σ (f noise)²/2).
     """
     terms = ((factor, at.column) for factor, at in contrast.terms)
     return math.sqrt(sum((factor * _of_column(column)) ** 2 for factor, column in terms) / 2)
@@ -134,9 +134,9 @@ def _side(value: float, bounds: Bounds) -> Side:
 
 
 def _state(side: Side, value: float, bounds: Bounds, noise: float) -> State:
-    """Inside or outside by more than the noise."""
+    """Return the state: inside or outside by more than the noise."""
     low, high = bounds
-    room = min(value - low, high - value)  # inside: to the nearer bound; below 0 outside
+    room = min(value - low, high - value)  # distance to the nearer bound; below 0 outside
     if side == "as claimed" and room > noise + _EXACT:
         return "holds"
     return "fails" if -room > noise + _EXACT else "within noise"
@@ -151,7 +151,7 @@ def _verdict(states: set[State]) -> Verdict:
 
 
 def _where(checks: Sequence[CheckOnPaper]) -> str:
-    """``fails: A -0.9; within noise: B +0.2 (as claimed); not printed: C``, but not what holds."""
+    """List failures: ``fails: A -0.9; within noise: B +0.2 (as claimed); not printed: C``."""
     if all(check.state == "not printed" for check in checks):
         return "no number of it is printed"
     parts = []
@@ -167,7 +167,7 @@ def _where(checks: Sequence[CheckOnPaper]) -> str:
 
 
 def _some(names: Iterable[str]) -> str:
-    """All of them if they are few; else the first ones and how many more."""
+    """List all names if there are few; else the first ones and the number of the others."""
     names = list(names)
     if len(names) <= _FEW + 1:
         return ", ".join(names)

@@ -1,4 +1,4 @@
-"""A claim on this project's runs: what they say of each check, and the verdict of them together."""
+"""Verdict on a claim from this project's runs: the result of each check, and of all together."""
 
 from __future__ import annotations
 
@@ -33,25 +33,25 @@ class CheckOnRuns:
     """One check on the runs of a profile."""
 
     label: str
-    bounds: Bounds  # between which the claim has it at this profile
+    bounds: Bounds  # the claim's, at this profile
     value: float | None = None
     interval: tuple[float, float] | None = None
     p: P | None = None  # None: not tested, or exact
     seeds: tuple[int, ...] = ()
     runs: tuple[str, ...] = ()
-    missing: str = ""  # why it is not tested, and what to type
-    how: str = ""  # of a quantity: what was measured
+    missing: str = ""  # why it is not tested, and the command that helps
+    how: str = ""  # of a quantity: the measurement
 
     @property
     def is_exact(self) -> bool:
-        """Known without a test."""
+        """True if known without a test."""
         return self.value is not None and self.p is None and not self.missing
 
     @property
     def is_inside(self) -> bool:
-        """The value is between the bounds; whether clearly so is another matter.
+        """True if the value is between the bounds, whether significantly or not.
 
-        A single bound is no part of it: 0 is not above 0.
+        A single bound is excluded: 0 is not above 0.
         """
         if self.value is None:
             return False
@@ -63,20 +63,20 @@ class CheckOnRuns:
 
 @dataclass(frozen=True)
 class VerdictOnRuns:
-    """A claim's verdict on the runs of a profile."""
+    """Verdict on a claim from the runs of a profile."""
 
     verdict: Verdict
     why: str
     checks: tuple[CheckOnRuns, ...]
     p: float | None = None  # None: nothing was tested
-    p_corrected: float | None = None  # for all the claims tested at the profile
-    decided_by: int | None = None  # of the checks, where it is kept; p-values are kept rounded
+    p_corrected: float | None = None  # for all claims tested at the profile
+    decided_by: int | None = None  # index of the check, where stored; p-values are stored rounded
 
     @property
     def deciding(self) -> CheckOnRuns | None:
-        """The check that the verdict hangs on: the least sure, or that which fails.
+        """Check that decides the verdict: the least certain, or the one that fails.
 
-        None of what is untested.
+        None if it is untested.
         """
         if self.decided_by is not None:
             return self.checks[self.decided_by]
@@ -91,7 +91,7 @@ class VerdictOnRuns:
 
     @property
     def is_of_equations(self) -> bool:
-        """Decided without an estimate: what is computed of the equations needs no run."""
+        """True if decided without an estimate: computed equations need no run."""
         return bool(self.checks) and all(c.is_exact and not c.runs for c in self.checks)
 
 
@@ -108,7 +108,7 @@ def judge_all(
 
 
 def judge_check(check: Check, evidence: Evidence) -> CheckOnRuns:
-    """Return what the runs say of a check, or why they say nothing."""
+    """Return the runs' result for a check, or why there is none."""
     empty = CheckOnRuns(check.label, bounds_at(check, evidence.profile.name))
     try:
         if isinstance(check, Contrast):
@@ -121,13 +121,13 @@ def judge_check(check: Check, evidence: Evidence) -> CheckOnRuns:
 
 
 def _ours(claim: Claim) -> list[Check]:
-    """The checks that our runs could show, or all if they could none."""
+    """Return the checks that our runs could show, or all if there are none."""
     some = [c for c in claim.checks if not (isinstance(c, Contrast) and c.paper_only)]
     return some or list(claim.checks)
 
 
 def bounds_at(check: Check, profile: str) -> Bounds:
-    """Return between which bounds the claim has the figure on a profile's data."""
+    """Return the claim's bounds at a profile's data."""
     if isinstance(check, Identity) or profile == PAPER_SCALE:
         return check.bounds
     return check.at.get(profile, check.elsewhere or check.bounds)
@@ -136,9 +136,9 @@ def bounds_at(check: Check, profile: str) -> Bounds:
 def decide(
     checks: Mapping[str, tuple[CheckOnRuns, ...]], blind: Mapping[str, str]
 ) -> dict[str, VerdictOnRuns]:
-    """Return the claims' verdicts of their checks, corrected for how many are tested.
+    """Return the claims' verdicts from their checks, corrected for the number of tests.
 
-    ``blind`` has the reason of those that a profile's data cannot show either way.
+    ``blind`` gives reasons for claims that a profile's data cannot decide.
     """
     ps = {
         id: correction.of_claim([c.p for c in some if c.p], not any(c.missing for c in some))
@@ -199,7 +199,7 @@ def _why_refuted(checks: Sequence[CheckOnRuns]) -> str:
 
 
 def _pooled(deciding: Sequence[CheckOnRuns]) -> str:
-    """Say so where a single seed decides: its noise is other rows'."""
+    """Report that a single seed decides, with noise estimated from other rows."""
     if any(len(check.seeds) == 1 for check in deciding):
         return "; rests on one seed, whose noise is taken from the rows that have several"
     return ""
@@ -221,7 +221,7 @@ def _why_noise(checks: Sequence[CheckOnRuns]) -> str:
 
 
 def _why_untested(checks: Sequence[CheckOnRuns]) -> str:
-    """The reasons, each once, with the checks that it is true of."""
+    """List the reasons, each once, with its checks."""
     if not checks:
         return "nothing that is measured here would show it"
     reasons: dict[str, list[CheckOnRuns]] = defaultdict(list)
@@ -246,7 +246,7 @@ def _labels(checks: Iterable[CheckOnRuns]) -> str:
 
 
 class _Untestable(UserError):  # noqa: N818  not a fault of the code
-    """A check that no runs of this profile can show."""
+    """Check that no runs of this profile can show."""
 
 
 def _contrasted(check: Contrast, empty: CheckOnRuns, evidence: Evidence) -> CheckOnRuns:
@@ -273,7 +273,7 @@ def _contrasted(check: Contrast, empty: CheckOnRuns, evidence: Evidence) -> Chec
 
 
 def _factors(check: Contrast, evidence: Evidence) -> dict[tuple[Experiment, str], float]:
-    """The factor of each figure that the check sums up; cells of one run are one.
+    """Return the factor of each number in the check's sum; cells of the same run are merged.
 
     Raises:
         UserError: the check's cells have no runs at this profile.

@@ -1,4 +1,4 @@
-"""The verdicts on all claims: by the paper's numbers, and by the runs of every profile."""
+"""Verdicts on all claims: by the paper's numbers, and by the runs of every profile."""
 
 from __future__ import annotations
 
@@ -23,33 +23,33 @@ from gfl.errors import UserError
 from gfl.experiment import Profile
 from gfl.records.record import Store, read_json
 
-SHOWN_NOISE = ("AP", "AP50", "AP75", "APS", "APM", "APL")  # the figures that tables print
+SHOWN_NOISE = ("AP", "AP50", "AP75", "APS", "APM", "APL")  # the metrics that tables print
 
 
 @dataclass(frozen=True)
 class SeedNoise:
-    """The standard deviation of a metric over seeds, pooled over the rows that have several."""
+    """Standard deviation of a metric over seeds, pooled over the rows that have several."""
 
     spread: float
     freedom: int
     rows: int
-    bartlett: float | None  # p of Bartlett's test that the rows spread equally
+    bartlett: float | None  # p of Bartlett's test for equal variances
 
 
 @dataclass(frozen=True)
 class AtProfile:
-    """The verdicts on the runs of one profile, and what they rest on."""
+    """Verdicts on the runs of one profile, and their basis."""
 
     profile: Profile
-    records: Mapping[str, str]  # SHA-256 of every record, by the run's id
+    records: Mapping[str, str]  # SHA-256 of every record, by run id
     noise: Mapping[str, SeedNoise]  # by metric
     on_runs: Mapping[str, VerdictOnRuns]  # by claim
-    scale: Mapping[str, Measurement] = field(default_factory=dict)  # what SCALE has, where it could
+    scale: Mapping[str, Measurement] = field(default_factory=dict)  # SCALE, if measurable
     registered: Registered | None = None
 
     @property
     def tested(self) -> int:
-        """The number of claims that share the correction."""
+        """Number of claims that share the correction."""
         return sum(found.p is not None for found in self.on_runs.values())
 
 
@@ -65,7 +65,7 @@ class Verdicts:
 
 
 def judge(store: Store, source: Source = "results", tell: Tell = quiet) -> Verdicts:
-    """Judge every claim by the paper's own numbers, and by the runs of every profile that has some.
+    """Judge every claim by the paper's own numbers, and by the runs of every profile with some.
 
     Raises:
         UserError: a run's predictions are damaged.
@@ -99,7 +99,7 @@ def _at(evidence: Evidence, store: Store, claims: tuple[Claim, ...], tell: Tell)
 
 
 def _scale(evidence: Evidence) -> dict[str, Measurement]:
-    """The properties of a profile's data that could be measured."""
+    """Return the measurable properties of a profile's data."""
     found = {}
     for name, property in SCALE.items():
         with suppress(UserError):
@@ -108,7 +108,7 @@ def _scale(evidence: Evidence) -> dict[str, Measurement]:
 
 
 def _checksum(store: Store, evidence: Evidence, id: str) -> str:
-    """Return a record's own checksum, which was verified when it was read."""
+    """Return a record's stored checksum, verified when it was read."""
     name = evidence.profile.name
     reference = evidence.library.source == "results"
     path = store.reference_path(name, id) if reference else store.run_dir(name, id) / "record.json"
@@ -126,7 +126,7 @@ def _noise(evidence: Evidence) -> dict[str, SeedNoise]:
 
 
 def _bartlett(rows: list[list[float]]) -> float | None:
-    """The p-value of Bartlett's test that all rows have one variance.
+    """Return the p-value of Bartlett's test that all rows have equal variance.
 
     Source: Bartlett, "Properties of Sufficiency and Statistical Tests", Proceedings of the Royal
     Society A 160 (1937); scipy.stats.bartlett.

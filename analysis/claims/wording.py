@@ -1,4 +1,4 @@
-"""Wording of verdicts and their numbers, the same on the terminal and in the file."""
+"""Wording of verdicts and their numbers, shared by terminal and files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from analysis.stats.correction import LEVEL, METHOD, Bounds, Verdict
 PRINTED: tuple[str, ...] = ("holds", "holds in part", "does not hold", "not decidable")
 OURS: tuple[Verdict, ...] = ("supported", "refuted", "within noise", "untested")
 DIGITS, P_DIGITS = 4, 4  # of numbers in the JSON; of p-values everywhere
-EXACT_DIGITS = 9  # of what the equations give
+EXACT_DIGITS = 9  # for results of equations
 PRECISION = (
     f"numbers are rounded to {DIGITS} decimals, p-values to {P_DIGITS}, so that the last digits of "
     "a machine's arithmetic do not show"
@@ -21,20 +21,20 @@ PRECISION = (
 
 
 def number(value: float | None, digits: int = 2, signed: bool = True) -> str:
-    """``+0.83``; a dash for nothing; never ``-0.00``."""
+    """Format a number: ``+0.83``; a dash for None; never ``-0.00``."""
     if value is None:
         return "—"
     if math.isinf(value):
         return "∞" if value > 0 else "-∞"
-    value = round(value, DIGITS)  # as the JSON has it, of which the report is made
+    value = round(value, DIGITS)  # as in the JSON, from which the report is made
     rounded = round(value, digits) + 0.0
-    if digits > 2 and value and not rounded:  # a small share is not none
+    if digits > 2 and value and not rounded:  # a small share is not zero
         digits, rounded = DIGITS, value
     return f"{rounded:+.{digits}f}" if signed and rounded else f"{rounded:.{digits}f}"
 
 
 def number_of_any_size(value: float, signed: bool = True) -> str:
-    """``+0.83``, and ``1e-05`` for what two decimals do not show; 0 for what is 0 but for noise."""
+    """Format ``+0.83``, or ``1e-05`` if two decimals would hide it; 0 for 0 up to noise."""
     value = round(value, EXACT_DIGITS) + 0.0
     if value == 0:
         return "0"
@@ -42,7 +42,7 @@ def number_of_any_size(value: float, signed: bool = True) -> str:
 
 
 def p_value(p: float | None) -> str:
-    """``0.0123``, ``< 0.0001``."""
+    """Format a p-value: ``0.0123``, ``< 0.0001``."""
     if p is None:
         return "—"
     least = 10.0**-P_DIGITS
@@ -50,7 +50,7 @@ def p_value(p: float | None) -> str:
 
 
 def bounds(pair: Bounds, digits: int = 2) -> str:
-    """``above 0``, ``at most 0.5``, ``-0.5 to +0.5``, ``0`` for all that rounds to it."""
+    """Format bounds: ``above 0``, ``at most 0.5``, ``-0.5 to +0.5``, ``0`` if both round to it."""
     low, high = pair
     if math.isinf(low) and math.isinf(high):
         return "any"
@@ -68,7 +68,7 @@ def _plain(value: float) -> str:
 
 
 def effect(check: CheckOnRuns) -> str:
-    """``+0.83 [+0.31, +1.35]``, the value with its interval, or the value of an identity."""
+    """Format ``+0.83 [+0.31, +1.35]``, a value with its interval, or an identity's value."""
     if check.value is None:
         return "—"
     digits, signed = form(check.label, bool(check.how))
@@ -82,27 +82,27 @@ def effect(check: CheckOnRuns) -> str:
 
 
 def form(label: str, measured: bool) -> tuple[int, bool]:
-    """Return the number of decimals of a check's number, and whether its sign is shown.
+    """Return a check's number of decimals, and whether its sign is shown.
 
-    What is measured in a run, a correlation or a share, is small, and has a sign to show only if
-    it is a difference of two.
+    A quantity measured in a run, such as a correlation or a share, is small, and its sign matters
+    only if it is a difference of two.
     """
     return (3, " − " in label) if measured else (2, True)
 
 
 def seeds(check: CheckOnRuns) -> str:
-    """``0 1 2``."""
+    """List the seeds: ``0 1 2``."""
     return " ".join(map(str, check.seeds)) or "—"
 
 
 def counts(verdicts: Iterable[str], order: Iterable[str]) -> str:
-    """``21 supported, 3 refuted, ...``."""
+    """Format counts: ``21 supported, 3 refuted, ...``."""
     found = Counter(verdicts)
     return ", ".join(f"{found[verdict]} {verdict}" for verdict in order)
 
 
 def summary(verdicts: Verdicts) -> list[str]:
-    """The counts, a line each: the paper's own numbers, then every profile's runs."""
+    """Return the counts, a line each: the paper's own numbers, then every profile's runs."""
     paper = counts((found.verdict for found in verdicts.on_paper.values()), PRINTED)
     lines = [f"{len(verdicts.claims)} claims. By the paper's own numbers: {paper}."]
     for name, at in verdicts.profiles.items():
@@ -114,12 +114,12 @@ def summary(verdicts: Verdicts) -> list[str]:
 
 
 def method(at: AtProfile) -> str:
-    """The correction, with how many claims it is for."""
+    """Describe the correction, with its number of claims."""
     return f"{METHOD} Tested at {at.profile.name}: {at.tested} claims, at {LEVEL:.0%}."
 
 
 def registered(at: AtProfile) -> str:
-    """Say whether the claims' readings came before the runs, and which have changed since."""
+    """State whether the claims' readings preceded the runs, and which have changed since."""
     name, found = at.profile.name, at.registered
     if found is None:
         return f"The readings at {name} were not registered before its runs."
@@ -132,7 +132,7 @@ def registered(at: AtProfile) -> str:
 
 
 def of_seeds(at: AtProfile) -> str:
-    """Describe the noise of seeds and its source."""
+    """Describe the seed noise and its source."""
     if not at.noise:
         return "No row has runs of several seeds: intervals are of the images alone."
     some = next(iter(at.noise.values()))

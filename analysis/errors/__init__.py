@@ -1,4 +1,4 @@
-"""Detection errors by kind, as TIDE defines them: of runs, and of weights that others trained.
+"""Detection errors by kind, as TIDE defines them: of runs, and of third-party weights.
 
 Imports ``analysis.stats`` and ``analysis.tables``.
 """

@@ -1,6 +1,6 @@
-"""Others' evaluated weights, in the place of runs: what errors, intervals and figures read.
+"""Evaluated third-party weights in place of runs: the source of errors, intervals and figures.
 
-They are read from ``runs/weights/`` and only where they are named, never among the project's runs.
+They are read from ``runs/weights/``, only by name, and never among the project's runs.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from gfl.predictions.evaluation import FILE, FOLDER, KIND, SPLIT, Evaluation
 from gfl.records.record import METRICS, RunRecord, Store
 from gfl.terminal import say
 
-SEED = 0  # of the runs whose models they are
+SEED = 0  # of the runs of the same models
 COCO = profiles.get(PAPER_SCALE)
 
 
 @dataclass(frozen=True)
 class Evaluations(Library):
-    """Evaluations, each in the place of the coco profile's run whose model it is."""
+    """Evaluations, each in place of the coco profile's run of the same model."""
 
     by_run: Mapping[str, Evaluation] = field(default_factory=dict)
 
@@ -43,7 +43,7 @@ class Evaluations(Library):
         """Read evaluations by their names or folders.
 
         Raises:
-            UserError: one is not there or damaged, two are of one row, or not all of one data set.
+            UserError: one is missing or damaged, two share a row, or their data sets differ.
         """
         found: dict[str, Evaluation] = {}
         for name in names:
@@ -56,7 +56,7 @@ class Evaluations(Library):
         return cls(store, "runs", by_run=found)
 
     def id(self, experiment: Experiment, profile: Profile, seed: int = 0) -> str:
-        """Return the evaluation's name, which says that it is others'."""
+        """Return the evaluation's name, which marks it as third-party."""
         id = super().id(experiment, profile, seed)
         return self.by_run[id].name if id in self.by_run else id
 
@@ -86,7 +86,7 @@ class Evaluations(Library):
 
 
 def _folder(store: Store, name: str) -> Path:
-    """Return where an evaluation lies."""
+    """Return the folder of an evaluation."""
     where = store.runs / FOLDER
     if Path(name).name == name:
         if (where / name).is_dir():
@@ -104,12 +104,12 @@ def _folder(store: Store, name: str) -> Path:
 
 
 def write_errors(names: Sequence[str], store: Store, annotations: Path | None = None) -> int:
-    """Print the errors by kind of evaluated weights, and their figures with intervals; exit code.
+    """Print the errors by kind of evaluated weights, and their metrics with intervals; exit code.
 
-    ``annotations`` says where the boxes that they were evaluated against lie now.
+    ``annotations`` is the present location of the boxes they were evaluated against.
 
     Raises:
-        UserError: an evaluation, its detections or those boxes are not there, or are others.
+        UserError: an evaluation, its detections or those boxes are missing, or differ.
     """
     library = Evaluations.of(store, names)
     path = annotations or _annotations(library)
@@ -140,7 +140,7 @@ def _annotations(library: Evaluations) -> Path:
 
 
 def _dataset(path: Path, library: Evaluations) -> dict:
-    """Return the boxes that all were evaluated against, and no others."""
+    """Return the boxes of all evaluations, rejecting any others."""
     if not path.is_file():
         raise UserError(f"{path} is missing: --annotations names it where it is now")
     checksum = sha256(path)

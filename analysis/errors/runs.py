@@ -1,4 +1,4 @@
-"""Errors by kind of every run of the declared tables, and what QFL and DFL repair of them."""
+"""Errors by kind of every run of the declared tables, and QFL's and DFL's effect on them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from gfl.predictions.error_kinds import FOREGROUND, KINDS, KINDS_AT
 IOUS = KINDS_AT
 ALL = (*KINDS, *SPECIAL)
 
-# What is asked, the run that has it, the run that lacks it and nothing else.
+# The question, the run with the change, and the run that lacks only that.
 REPAIRS = (
     ("QFL: joint against centerness-branch", QFL, PLAIN),
     ("QFL: joint against no quality", QFL, NO_QUALITY),
@@ -34,7 +34,7 @@ REPAIRS = (
 
 @dataclass
 class Line:
-    """One experiment, the rows of the tables that it stands in, and its errors by IoU and seed."""
+    """One experiment, its rows in the tables, and its errors by IoU and seed."""
 
     experiment: Experiment
     rows: list[str] = field(default_factory=list)
@@ -57,7 +57,7 @@ class Line:
         )
 
     def gains(self, kind: str, iou: float) -> dict[int, float]:
-        """By seed."""
+        """Return the gains by seed."""
         return {seed: made.gain[kind] for seed, made in self._at(iou).items()}
 
     def _at(self, iou: float) -> Mapping[int, Errors]:
@@ -66,15 +66,15 @@ class Line:
 
 @dataclass(frozen=True)
 class Repair:
-    """The difference between two runs in the cost of each kind of error, by kind and IoU."""
+    """Difference between two runs in the cost of each kind of error, by kind and IoU."""
 
     name: str
     ours: Experiment
     base: Experiment
-    gains: Mapping[tuple[float, str], Estimate]  # ours - base: under 0, it repairs
+    gains: Mapping[tuple[float, str], Estimate]  # ours - base: below 0, it repairs
 
     def text(self, iou: float) -> str:
-        """The kinds that cost clearly less or more: whose interval excludes 0."""
+        """List the kinds with a significant change: their interval excludes 0."""
         clear = [(kind, self.gains[iou, kind]) for kind in ALL if (iou, kind) in self.gains]
         parts = [
             f"{kind} {'less' if d.value < 0 else 'more'} ({d.value:+.2f})"
@@ -88,7 +88,7 @@ class Repair:
 
 @dataclass(frozen=True)
 class Report:
-    """All lines of a profile, and runs that have records and no detections."""
+    """All lines of a profile, and runs with records but without detections."""
 
     lines: tuple[Line, ...]
     without: tuple[str, ...]
@@ -110,10 +110,10 @@ class Report:
 
 
 def gather(profile: Profile, library: Library) -> Report:
-    """Sort the errors of every run of the declared tables that has detections, or their matches.
+    """Classify the errors of every run of the declared tables with detections or matches.
 
     Raises:
-        UserError: none has.
+        UserError: there is none.
     """
     lines: dict[Experiment, Line] = {}
     without: list[str] = []
@@ -145,7 +145,7 @@ def gather(profile: Profile, library: Library) -> Report:
 
 
 def line(experiment: Experiment, seeds: Sequence[int], profile: Profile, library: Library) -> Line:
-    """Sort the errors of an experiment's runs; seeds without detections are left out."""
+    """Classify the errors of an experiment's runs; seeds without detections are omitted."""
     sorted_out = Line(experiment, found={iou: {} for iou in IOUS})
     for seed in seeds:
         try:
@@ -158,7 +158,7 @@ def line(experiment: Experiment, seeds: Sequence[int], profile: Profile, library
 
 
 def row_name(table: Table, cell: Cell) -> str:
-    """The cell as one says it: ``1a ATSS joint w/ QFL``, ``2b n 12``; marked if not the paper's."""
+    """Return a cell's name: ``1a ATSS joint w/ QFL``, ``2b n 12``; marked if additional."""
     row = cell.row.key
     number = f"{table.heading} " if table.heading and row.replace(".", "").isdigit() else ""
     mark = NOT_PAPERS if cell.row.is_extra else ""

@@ -1,4 +1,4 @@
-"""The errors of every run as Markdown to read and tidy CSV: ``gfl errors``."""
+"""Errors of every run as Markdown and tidy CSV: ``gfl errors``."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ FIELDS: tuple[str, ...] = (
 
 
 def write(profile: Profile, store: Store, own: bool, annotations: Path | None = None) -> int:
-    """Print the errors of the reference's runs, or this machine's, and write them; exit code.
+    """Print the errors of the reference's or the local runs, and write them; return the exit code.
 
     ``annotations`` are those of a profile without embedded data, for runs without matches.
 
     Raises:
-        UserError: no run has detections, or what they are held against is not there.
+        UserError: no run has detections, or their ground truth is missing.
     """
     library = Library(store, "runs" if own else "results", _truth(profile, annotations))
     report = gather(profile, library)
@@ -46,7 +46,7 @@ def write(profile: Profile, store: Store, own: bool, annotations: Path | None = 
     say(text)
     folder = store.results / "errors"
     check_writable(folder)
-    # This machine's has a name that git ignores: the committed one is the reference's.
+    # The local file's name is git-ignored: the committed one is the reference's.
     stem = profile.name + (".this-machine" if own else "")
     files = {folder / f"{stem}.md": text, folder / f"{stem}.csv": tidy_csv(report)}
     for path, content in files.items():
@@ -56,16 +56,16 @@ def write(profile: Profile, store: Store, own: bool, annotations: Path | None = 
 
 
 def _truth(profile: Profile, annotations: Path | None) -> dict[str, Any] | None:
-    """The annotation file's content, if one is needed and named."""
+    """Return the annotation file's content, if needed and given."""
     if profile.dataset is not None or annotations is None:
         return None
     return photos.validation(read(annotations), profile.photos)
 
 
 def tidy_csv(report: Report) -> str:
-    """A number a line: AP, detections, and of each kind the count and the gain of its oracle.
+    """Return a number per line: AP, detections, and each kind's count and oracle gain.
 
-    With a ``base``: what ``experiment``'s gain is more than the base's, with its 95 % interval.
+    With a ``base``: ``experiment``'s gain less the base's, with its 95 % interval.
     """
     lines: list[dict[str, str]] = []
     for line in report.lines:
@@ -105,7 +105,7 @@ with every row of the tables that it is.
 
 
 def markdown(report: Report, profile: Profile) -> str:
-    """The tables to read: gains and counts, at each IoU, then the repairs."""
+    """Render the tables: gains and counts, at each IoU, then the repairs."""
     parts = [f"# Detection errors by kind ({profile.name} profile)\n"]
     parts.append(ABOUT.format(background=BACKGROUND))
     if data := not_cocos(profile):

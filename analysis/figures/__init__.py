@@ -1,4 +1,4 @@
-"""The paper's figures and three beyond it, each a function of a library and a profile.
+"""The paper's figures and three more, each a function of a library and a profile.
 
 Imports ``analysis.measures`` and ``analysis.stats``.
 """

@@ -1,4 +1,4 @@
-"""Beyond the paper's figures: whether learned distributions are those of the labels."""
+"""Additional figure: learned distributions compared with the labels' true ones."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ METHODS = {
     if row.experiment
 }
 GAPS = (0.0, 1.0, 1.5, 2.0, 2.5, 3.0, np.inf)  # strides between the two modes
-FEW = 5  # sides: a group of fewer is in the numbers and not in the picture
+FEW = 5  # sides: smaller groups are in the numbers but not in the picture
 
 
 def mean_of(frame: pd.DataFrame, column: str) -> Estimate:
-    """The mean over sides, with its interval over images."""
+    """Return the mean over sides, with its interval over images."""
     values = frame[column].to_numpy(float)
     return over_images(frame.image_id.to_numpy(), lambda rows: float(values[rows].mean()))
 
 
 def distances(frames: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """The mean Wasserstein-1 distance per representation and kind of boundary, px."""
+    """Return the mean Wasserstein-1 distance per representation and kind of boundary, px."""
     rows = []
     for name, frame in frames.items():
         for kind in KINDS:
@@ -60,7 +60,7 @@ def distances(frames: dict[str, pd.DataFrame]) -> pd.DataFrame:
 def by_gap(frames: dict[str, pd.DataFrame]) -> pd.DataFrame:
     """Tabulate width and two-peakedness of learned distributions by the gap of the modes.
 
-    Besides the gaps there are two groups: sharp sides, and all sides with two modes.
+    Two more groups: sharp sides, and all sides with two modes.
     """
     rows = []
     for name, frame in frames.items():

@@ -1,4 +1,4 @@
-"""Beyond the paper's figures: whether a detection's score says what its box overlaps."""
+"""Additional figure: calibration of a detector's score against its box's overlap."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from gfl.experiment import Experiment, Profile
 if TYPE_CHECKING:
     from analysis.library import Library
 
-FEW = 20  # detections: a bin of fewer is in the numbers and not in the picture
+FEW = 20  # detections: smaller bins are in the numbers but not in the picture
 
 
 def calibration_error(frame: pd.DataFrame) -> Estimate:
-    """The expected calibration error of final detections: see ``Reliability.error``.
+    """Return the expected calibration error of final detections: see ``Reliability.error``.
 
-    Ten bins of equal width of the score that NMS ranks by, against the IoU with the ground truth
-    of the detection's category that it overlaps most, 0 where there is none.
+    Ten bins of equal width of the score that NMS ranks by, against the highest IoU with ground
+    truth of the detection's category, 0 without any.
     """
     score, iou = frame.score.to_numpy(float), frame.iou.to_numpy(float)
     return over_images(
@@ -33,7 +33,7 @@ def calibration_error(frame: pd.DataFrame) -> Estimate:
 
 
 def curve(experiment: Experiment, frame: pd.DataFrame) -> pd.DataFrame:
-    """The reliability of a run's final detections, a bin a row, with its calibration error."""
+    """Return the reliability of a run's detections, a bin per row, with its calibration error."""
     found = reliability(frame.score.to_numpy(float), frame.iou.to_numpy(float))
     error = calibration_error(frame)
     return pd.DataFrame(

@@ -19,9 +19,9 @@ from gfl.terminal import say
 
 
 def parts(name: str) -> list[FigureOf]:
-    """The figure of a name, the lettered parts of a whole one, or ``all``.
+    """Return the figure of a name, the lettered parts of a whole one, or ``all``.
 
-    ``2b``, ``fig2b``, ``figure-2b`` and ``Figure 2(b)`` are one name.
+    ``2b``, ``fig2b``, ``figure-2b`` and ``Figure 2(b)`` are the same name.
 
     Raises:
         UserError: there is no such figure.
@@ -44,21 +44,21 @@ def draw(
     out: Path | None = None,
     data: Path | None = None,
 ) -> int:
-    """Draw what ``names`` means from the reference's records, or this machine's; exit code.
+    """Draw the named figures from reference or local records; return the exit code.
 
-    All that can be drawn is; then the others are named with what they lack, which is a failure
+    Draws everything possible; then lists the others with what they lack, which is a failure
     unless no run could help. ``data`` is the folder of images that are not embedded.
     """
     images = photographs.folder(profile, data)
     library = Library(store, "runs" if own else "results", photographs=images)
     folder = out or store.results / "figures" / profile.name
-    # This machine's figure has a name that git ignores: the committed one is the reference's.
+    # The local figure's name is git-ignored: the committed one is the reference's.
     mark = MARK if own and out is None else ""
     return draw_from(names, profile, library, folder, mark)
 
 
 def draw_from(names: str, profile: Profile, library: Library, folder: Path, mark: str = "") -> int:
-    """Draw what ``names`` means from a library, into a folder; see ``draw``."""
+    """Draw the named figures from a library, into a folder; see ``draw``."""
     lacking: list[str] = []
     sketches: list[str] = []
     code, wanted = 0, parts(names)
@@ -82,7 +82,7 @@ def draw_from(names: str, profile: Profile, library: Library, folder: Path, mark
 
 
 def _without_images(names: Sequence[str], profile: Profile) -> str:
-    """Say which figures are drawn without the images that they are of."""
+    """List the figures drawn without the images they refer to."""
     one = len(names) == 1
     figures = f"figure {names[0]} is" if one else f"figures {', '.join(names)} are"
     if profile.photos is None:
@@ -94,7 +94,7 @@ def _without_images(names: Sequence[str], profile: Profile) -> str:
 def draw_annotations(
     names: str, files: Sequence[Path], store: Store, out: Path | None = None
 ) -> int:
-    """Draw the figures that need boxes only of COCO annotation files, taken together."""
+    """Draw the figures that need only boxes, from COCO annotation files taken together."""
     wanted = parts(names)
     if names == "all":
         wanted = [figure for figure in wanted if figure.draw_files]

@@ -1,4 +1,4 @@
-"""Boxes and arrows, in inches, and what they say: read from the factors that the head reads."""
+"""Boxes and arrows of diagrams, in inches, with labels derived from the head's factors."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True)
 class Output:
-    """One of a head's predictions at every location, and how it is trained."""
+    """One of a head's predictions at every location, and its training."""
 
     name: str
     channels: str  # a number, or a formula of C and n
     loss: str
     label: str
-    over: str  # which locations have a label
+    over: str  # the locations with a label
 
     @property
     def shape(self) -> str:
@@ -35,7 +35,7 @@ class Output:
 
 
 def outputs(experiment: Experiment) -> tuple[Output, ...]:
-    """List the outputs of an experiment's head: class, quality where it has a branch, box."""
+    """List the outputs of an experiment's head: class, quality if it has a branch, box."""
     usage = USAGES[experiment.quality]
     measure = QUALITY_NAMES.get(usage.label or "", "")
     joint = usage.use == "joint"
@@ -59,14 +59,14 @@ def score(experiment: Experiment) -> str:
 
 
 def box_weight(experiment: Experiment) -> str:
-    """Return the weight of a positive's box loss; empty where it has none."""
+    """Return the weight of a positive's box loss; empty if unweighted."""
     usage = USAGES[experiment.quality]
     measure = QUALITY_NAMES.get(usage.label or "", "")
     return {"one": "", "label": measure, "score": "predicted score"}[usage.box_weight]
 
 
 def box_channels(experiment: Experiment) -> str:
-    """The regression branch's channels at a location, as the representation counts them."""
+    """Return the regression branch's channels at a location, counted by the representation."""
     dirac = DIRACS[dense(experiment.host).dirac]
     one, two = (representation(experiment.boxes, dirac, n, 1.0).channels for n in (1, 2))
     each = two - one  # per bin
@@ -78,7 +78,7 @@ def box_channels(experiment: Experiment) -> str:
 
 
 def facts(experiments: Sequence[tuple[str, Experiment]]) -> list[dict[str, str]]:
-    """The rows of a diagram's table: one an output of each experiment."""
+    """Return the rows of a diagram's table: one per output of each experiment."""
     return [
         {
             "row": name,
@@ -98,12 +98,12 @@ def facts(experiments: Sequence[tuple[str, Experiment]]) -> list[dict[str, str]]
 
 
 def with_quality(quality: Any) -> Experiment:
-    """The baseline with another use of quality."""
+    """Return the baseline with another use of quality."""
     return replace(Experiment(), quality=quality)
 
 
 class Sketch:
-    """An empty page to draw on, the origin at its lower left, one unit an inch."""
+    """Empty page to draw on, with the origin at its lower left, one unit per inch."""
 
     def __init__(self, width: float, height: float) -> None:
         self.figure = Figure(figsize=(width, height))
@@ -112,7 +112,7 @@ class Sketch:
         self.axes.set_axis_off()
 
     def text(self, at: Point, text: str, **settings: Any) -> None:
-        """Write, centred unless told otherwise."""
+        """Write text, centred by default."""
         plain = {"ha": "center", "va": "center", "fontsize": style.SMALL, "linespacing": 1.15}
         self.axes.text(*at, text, **(plain | settings))
 
@@ -126,7 +126,7 @@ class Sketch:
         is_label: bool = False,
         **settings: Any,
     ) -> None:
-        """A box around its centre ``at``; a label's is dashed."""
+        """Draw a box around its centre ``at``; a label's is dashed."""
         (x, y), (w, h) = at, size
         patch = FancyBboxPatch(
             (x - w / 2, y - h / 2), w, h, boxstyle="round,pad=0,rounding_size=0.04",
@@ -137,13 +137,13 @@ class Sketch:
             self.text(at, text, zorder=3, **settings)
 
     def panel(self, at: Point, size: Point) -> None:
-        """A pale ground for what belongs together; ``at`` is its lower left."""
+        """Draw a pale background for a group; ``at`` is its lower left."""
         self.axes.add_patch(Rectangle(at, *size, fc=style.PANEL, ec="none", zorder=0))
 
     def arrow(
         self, start: Point, end: Point, colour: str = style.INK, tip: str = "-|>", line: Any = "-"
     ) -> None:
-        """A straight arrow."""
+        """Draw a straight arrow."""
         self.axes.add_patch(
             FancyArrowPatch(
                 start, end, arrowstyle=tip, mutation_scale=5.5, shrinkA=0, shrinkB=0,
@@ -152,18 +152,18 @@ class Sketch:
         )  # fmt: skip
 
     def path(self, *points: Point, colour: str = style.INK, tip: bool = True) -> None:
-        """An arrow around corners."""
+        """Draw an arrow around corners."""
         *before, last = points
         self.axes.plot(*zip(*before, strict=True), color=colour, lw=0.9, zorder=1.5,
                        solid_capstyle="projecting")  # fmt: skip
         self.arrow(before[-1], last, colour, "-|>" if tip else "-")
 
     def dot(self, at: Point, colour: str = style.INK) -> None:
-        """Draw a dot where a line is tapped."""
+        """Draw a dot where a line branches off."""
         self.axes.plot(*at, marker="o", ms=2.6, color=colour, zorder=2)
 
     def bars(self, at: Point, size: Point, heights: Sequence[float], colour: str) -> None:
-        """A small histogram: ``at`` is the lower left, a height of 1 the whole ``size``."""
+        """Draw a small histogram: ``at`` is the lower left, a height of 1 the whole ``size``."""
         (x, y), (w, h) = at, size
         step = w / len(heights)
         for i, height in enumerate(heights):

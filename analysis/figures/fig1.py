@@ -1,4 +1,4 @@
-"""Figure 1: quality as a branch of its own against the joint representation, training and test."""
+"""Figure 1: a separate quality branch against the joint representation, training and test."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ROWS = (
     ("joint: classification-IoU", with_quality("joint")),
 )
 HEIGHTS = (1.34, 1.04)  # of the rows, inches
-SPLIT = 4.05  # where training ends and test begins
+SPLIT = 4.05  # border between training and test
 SIZE = (0.68, 0.33)
 ONE_HOT, SOFT = (0.0, 0.0, 1.0, 0.0, 0.0), (0.0, 0.0, 0.75, 0.0, 0.0)
 
@@ -66,7 +66,7 @@ def _row(sketch: Sketch, bottom: float, experiment: Experiment) -> None:
 
 
 def _label(sketch: Sketch, at: Point, output: Output, colour: str) -> None:
-    """Draw the label of an output: a vector over the classes, or one number."""
+    """Draw an output's label: a vector over the classes, or one number."""
     x, y = at
     if output.channels == "C":
         heights = ONE_HOT if output.name == "class" else SOFT
@@ -78,7 +78,7 @@ def _label(sketch: Sketch, at: Point, output: Output, colour: str) -> None:
 
 
 def _score(sketch: Sketch, sources: list[Point], y: float) -> None:
-    """The sources, multiplied where there are several, ranked by NMS."""
+    """Draw the sources, multiplied if there are several, ranked by NMS."""
     times = SPLIT + 1.2
     if len(sources) > 1:
         for source in sources:

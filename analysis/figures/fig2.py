@@ -1,4 +1,4 @@
-"""Figure 2: what a branch's quality says of the background, and beside the class score."""
+"""Figure 2: a branch's predicted quality on background, and against the class score."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
     from analysis.library import Library
 
 PATCHES = 8
-MARGIN = 0.6  # of the predicted box's longer side, shown around it
+MARGIN = 0.6  # visible margin, relative to the predicted box's longer side
 LEAST_WINDOW = 28.0  # px
 BRIGHT = [withStroke(linewidth=2.2, foreground=style.INK)]
 
 
 def decoded(frame: pd.DataFrame) -> pd.DataFrame:
-    """The predicted boxes of locations, px of the network's input."""
+    """Return the predicted boxes of locations, px of the network's input."""
     x, y, stride = frame.x, frame.y, frame.stride
     sides = {
         "x1": x - stride * frame.mean_left, "y1": y - stride * frame.mean_top,
@@ -84,7 +84,7 @@ WHICH = (
 
 
 def _surest(every: pd.DataFrame, shown: int, runs: tuple[str, ...]) -> Figure:
-    """Both scores of each image's surest background; filled: those shown where images can be."""
+    """Plot both scores of each image's most confident background; filled: those with patches."""
     page = style.canvas(height=2.4)
     axes, look = page.subplots(), style.LOOKS["iou-branch"]
     for some, fill in ((every.iloc[shown:], "none"), (every.head(shown), look.colour)):
@@ -103,7 +103,7 @@ def _surest(every: pd.DataFrame, shown: int, runs: tuple[str, ...]) -> Figure:
 def _patches(
     library: Library, profile: Profile, found: pd.DataFrame, runs: tuple[str, ...]
 ) -> Figure:
-    """The images around the surest background of all."""
+    """Draw the images around the most confident background of all."""
     page = style.canvas(style.COLUMN, 2.4)
     panels = page.subplots(2, PATCHES // 2).flat
     for axes, row in zip(panels, found.to_dict("records"), strict=False):
@@ -119,7 +119,7 @@ def _patches(
 
 
 def _patch(axes: Axes, image: np.ndarray, row: dict[str, float]) -> None:
-    """Draw the surroundings of a predicted box, with its scores under it."""
+    """Draw the surroundings of a predicted box, with its scores below."""
     x, y = (row["x1"] + row["x2"]) / 2, (row["y1"] + row["y2"]) / 2
     longest = max(row["x2"] - row["x1"], row["y2"] - row["y1"])
     half = max(longest * (1 + 2 * MARGIN), LEAST_WINDOW) / 2
@@ -144,17 +144,17 @@ def _patch(axes: Axes, image: np.ndarray, row: dict[str, float]) -> None:
 
 
 def _short(value: float) -> str:
-    """``.094``, as the paper prints them."""
+    """Format ``.094``, in the paper's style."""
     return f"{value:.3f}".removeprefix("0")
 
 
-POINTS = 1500  # of the random sample, in the scatter
+POINTS = 1500  # of the random sample, in the scatter plot
 BINS = np.linspace(0, 1, 41)
 
 
 @dataclass(frozen=True)
 class Scores:
-    """A run's locations as Fig. 2b shows them: both scores, and the score that NMS ranks by."""
+    """Scores of a run's locations in Fig. 2b: both scores, and the score that NMS ranks by."""
 
     name: str  # a key of style.LOOKS
     frame: pd.DataFrame
@@ -164,7 +164,7 @@ SETS = {"all positives": FLAGS["positives"], "random locations": FLAGS["random"]
 
 
 def correlations(scores: Scores) -> dict[str, Estimate]:
-    """Spearman's rank correlation of final score and true IoU, by set of locations."""
+    """Return Spearman's rank correlation of final score and true IoU, by set of locations."""
     found = {}
     for name, flag in SETS.items():
         some = scores.frame.loc[scores.frame[flag]]
@@ -213,7 +213,7 @@ def fig2b(library: Library, profile: Profile) -> DrawnFigure:
 
 
 def _sample(scores: Scores) -> pd.DataFrame:
-    """As many random locations as positives, the first by a seeded shuffle."""
+    """Sample as many random locations as positives, the first of a seeded shuffle."""
     parts = []
     frame = scores.frame.assign(quality=predicted_quality(scores.frame))
     for name, flag in SETS.items():
@@ -259,7 +259,7 @@ def _scatter(axes: Axes, points: pd.DataFrame) -> None:
 
 
 def _margins(above: Axes, beside: Axes, points: pd.DataFrame) -> None:
-    """The shares of the same points: by class score above, by predicted quality beside."""
+    """Plot the marginal shares of the points: class score above, predicted quality beside."""
     for quality, some in points.groupby("quality", sort=False):
         look = style.LOOKS[str(quality)]
         x, y = (

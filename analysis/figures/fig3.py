@@ -1,6 +1,6 @@
-"""Figure 3: distributions where the sides are, over those that the labels were drawn from.
+"""Figure 3: learned distributions of the sides, over those the labels were drawn from.
 
-Where nobody knows the latter, as of photographs, the label and the prediction alone.
+Where the latter are unknown, as for photographs, only the label and the prediction.
 """
 
 from __future__ import annotations
@@ -30,20 +30,19 @@ from gfl.shapes.side_labels import SIDES
 if TYPE_CHECKING:
     from analysis.library import Library
 
-LEAST_SCORE, LEAST_SIDE = 0.5, 4.0  # of the objects to pick from; the side in strides
-EACH = 2  # objects a rule picks
+LEAST_SCORE, LEAST_SIDE = 0.5, 4.0  # of eligible objects; the side in strides
+EACH = 2  # objects per rule
 LEARNED, KNOWN = style.LOOKS["general-dfl"].colour, style.INK
 OUTLINE = [withStroke(linewidth=2.0, foreground=style.INK)]
 
 
 def picked(found: Best) -> list[tuple[str, int]]:
-    """The rules' names and the objects that they pick, by index; no image twice.
+    """Return the rules' names and the objects they pick, by index; no image twice.
 
     Among objects found with a score of at least 0.5 whose box is at least 4 strides wide and high:
-    sharpest is the lowest entropy of P(x), mean over the sides; flattest is the highest of one
-    side; most two-peaked has the deepest valley between two peaks, or, where P(x) has two peaks
-    nowhere and it is known where sides may lie, the two nearest answers that are furthest apart
-    in strides.
+    sharpest has the lowest entropy of P(x), averaged over the sides; flattest the highest of one
+    side; most two-peaked the deepest valley between two peaks or, if no P(x) has two peaks and
+    the sides' distributions are known, the two nearest answers furthest apart in strides.
     """
     assert found.p is not None
     size = np.minimum(found.frame.x2 - found.frame.x1, found.frame.y2 - found.frame.y1).to_numpy()
@@ -129,7 +128,7 @@ def _drawn(
 
 
 def numbers(found: Best, i: int, rule: str) -> pd.DataFrame:
-    """P(x) of an object's four sides, a bin a row, with where the bin is in the image."""
+    """Return P(x) of an object's four sides, a bin per row, with the bin's place in the image."""
     assert found.p is not None
     assert found.delta is not None
     row = found.frame.iloc[i]
@@ -148,7 +147,7 @@ def numbers(found: Best, i: int, rule: str) -> pd.DataFrame:
 
 
 def _places(found: Best, i: int, side: int) -> np.ndarray:
-    """Return the places of the bins of a side's distribution, px of the image."""
+    """Return the positions of a side's bins, px of the image."""
     assert found.p is not None
     assert found.delta is not None
     origin = found.frame[("x", "y")[side % 2]].iloc[i]
@@ -159,7 +158,7 @@ def _places(found: Best, i: int, side: int) -> np.ndarray:
 def _object(
     page: Figure, where: SubplotSpec, found: Best, i: int, image: np.ndarray | None, rule: str
 ) -> None:
-    """The image around an object, with the horizontal sides' P(x) above and the others' beside."""
+    """Draw the image around an object: horizontal sides' P(x) above, the others' beside."""
     row, stride = found.frame.iloc[i], found.stride[i]
     inner = where.subgridspec(2, 2, width_ratios=(3, 1), height_ratios=(1, 3), wspace=0, hspace=0)
     main = page.add_subplot(inner[1, 0])
@@ -176,7 +175,7 @@ def _object(
             Rectangle((box[0], box[1]), box[2] - box[0], box[3] - box[1], fill=False, ec=colour,
                       lw=1.1, path_effects=OUTLINE)
         )  # fmt: skip
-    # A photograph ends where it ends: what P(x) has beyond its edge is shown too.
+    # A photograph has an edge: what P(x) has beyond it is shown too.
     _about(main, label, predicted, stride, image if found.has_truth else None)
     for k, side in enumerate(SIDES):
         axes, upright = (above, True) if k % 2 == 0 else (beside, False)
@@ -204,7 +203,7 @@ def _about(
     stride: float,
     image: np.ndarray | None,
 ) -> None:
-    """A square around both boxes, three strides wider than they are."""
+    """Limit the axes to a square around both boxes, with a margin of three strides."""
     low = [min(label[k], predicted[k]) - 3 * stride for k in (0, 1)]
     high = [max(label[k], predicted[k]) + 3 * stride for k in (2, 3)]
     x, y = ((low[k] + high[k]) / 2 for k in (0, 1))
@@ -220,7 +219,7 @@ def _distribution(
 
 
 def _known(axes: Axes, known: dict[str, Any], stride: float, upright: bool) -> None:
-    """Stems at a point or two modes, a curve per stride for a fade."""
+    """Plot stems for a point or two modes, a curve per stride for a fade."""
     stroke = [withStroke(linewidth=2.2, foreground="white")]
     if known["type"] == "gaussian":
         z = np.linspace(-4, 4, 81)

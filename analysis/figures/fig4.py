@@ -1,4 +1,4 @@
-"""Figure 4: a conventional dense head beside GFL's: what is predicted, and how it is trained."""
+"""Figure 4: a conventional dense head beside GFL's: predictions and training."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _half(sketch: Sketch, left: float, experiment: Experiment, profile: Profile)
 
 
 def _training(sketch: Sketch, at: Point, output: Output, kind: str, experiment: Experiment) -> None:
-    """The loss of an output, where it is counted, and what it pulls towards."""
+    """Draw an output's loss, its locations, and its target."""
     (left, y), colour = at, _colour(kind, experiment)
     right, end = left + PREDICTED + SIZE[0] / 2, left + LABEL - 0.06
     sketch.arrow((right, y), (end, y), tip="-")
@@ -96,7 +96,7 @@ def _training(sketch: Sketch, at: Point, output: Output, kind: str, experiment: 
 
 
 def _colour(kind: str, experiment: Experiment) -> str:
-    """The method's, of what differs between the two heads."""
+    """Return the method's colour, for what differs between the two heads."""
     if (kind, experiment.boxes) == ("box", "dirac"):
         return style.INK
     if kind == "class" and experiment.quality != "joint":

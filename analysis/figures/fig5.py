@@ -1,4 +1,4 @@
-"""Figure 5: the two losses, and the distances that a distribution has to reach."""
+"""Figure 5: the two losses, and the distances that a distribution must cover."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 QUALITY = 0.5  # y of 5a
 BETAS = tuple(r.experiment.beta for r in TABLE_1C.rows if r.experiment)
 NS = tuple(r.experiment.n for r in TABLE_2B.rows if r.experiment)
-# From cross entropy to the strongest focus: darker, and other dashes.
+# From cross entropy to the strongest focus: darker, with different dashes.
 BETA_LOOKS = (
     ("#A9A9A9", (0, (1, 1))), ("#D9A441", (0, (4, 1.5))), (style.LOOKS["joint"].colour, "-"),
     ("#4178A8", (0, (4, 1.5, 1, 1.5))), ("#16264C", (0, (2, 1))),
@@ -43,7 +43,7 @@ BIN = 0.25  # strides, of 5c's histogram
 
 
 def qfl(betas: Sequence[float], points: int = 199) -> pd.DataFrame:
-    """QFL at y = 0.5 over the estimate σ, 1/200 to 199/200, for each β (Eq. 2)."""
+    """Return QFL at y = 0.5 over the estimate σ, 1/200 to 199/200, for each β (Eq. 2)."""
     sigma = torch.arange(1, points + 1, dtype=torch.float64) / (points + 1)
     label = torch.full_like(sigma, QUALITY)
     losses = [quality_focal_loss(sigma.logit(), label, beta) for beta in betas]
@@ -133,7 +133,7 @@ def fig5c(library: Library, profile: Profile) -> DrawnFigure:
     if profile.photos is not None:
         frame, run = library.locations(GFL, profile).frame, library.id(GFL, profile)
         evaluated = library.evaluated(GFL, profile)
-        assert evaluated is not None  # whoever has no ground truth has what was known of it
+        assert evaluated is not None  # without ground truth, its stored evaluation exists
         found = positives.of_stored(frame, evaluated.objects)
         return _distances(found, f"photographs of profile {profile.name}, validation", (run,))
     if profile.dataset is None:
@@ -182,7 +182,7 @@ def _mark_median(axes: Axes, median: float) -> None:
 
 
 def _share_above(axes: Axes, targets: np.ndarray, shares: pd.DataFrame) -> None:
-    """The share of targets above x, on a logarithmic axis, with a mark at each n."""
+    """Plot the share of targets above x, on a logarithmic axis, with a mark at each n."""
     rising = np.sort(targets)
     share = 100 * (1 - np.arange(1, len(rising) + 1) / len(rising))
     thin = np.unique(np.linspace(0, len(rising) - 2, 2000).astype(int))

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 ROWS = [(row.name, row.experiment) for row in TABLE_1A.rows if row.experiment]
 COLUMNS, WIDTH, HEIGHT = 3, style.PAGE / 3, 1.76
-FEATURES, PREDICTED, TRAINED = 0.16, 0.76, 1.73  # where the three columns of a panel are, inches
-CLASS, QUALITY, BOX = 1.29, 0.87, 0.45  # and its three rows
+FEATURES, PREDICTED, TRAINED = 0.16, 0.76, 1.73  # positions of a panel's three columns, inches
+CLASS, QUALITY, BOX = 1.29, 0.87, 0.45  # and of its three rows
 SIZE, LABEL = (0.62, 0.31), (0.66, 0.2)
 
 
@@ -66,7 +66,7 @@ def _panel(sketch: Sketch, corner: Point, title: str, experiment: Experiment) ->
         sketch.block(at(PREDICTED, y), SIZE, text, fill, look.colour if is_used else style.INK)
         if y != QUALITY:
             sketch.arrow(at(FEATURES + 0.085, y), at(PREDICTED - SIZE[0] / 2, y))
-    for _ in branch:  # it is a convolution on the regression tower
+    for _ in branch:  # a convolution on the regression tower
         middle = (FEATURES + 0.085 + PREDICTED - SIZE[0] / 2) / 2
         end = at(PREDICTED - SIZE[0] / 2, QUALITY)
         sketch.path(at(middle, BOX), at(middle, QUALITY), end)
@@ -75,7 +75,7 @@ def _panel(sketch: Sketch, corner: Point, title: str, experiment: Experiment) ->
 
 
 def _losses(sketch: Sketch, corner: Point, experiment: Experiment) -> None:
-    """The column of losses, with the label of quality between them and where it goes."""
+    """Draw the column of losses, with the quality label between them and its destination."""
     usage, look = USAGES[experiment.quality], style.LOOKS[experiment.quality]
 
     def at(x: float, y: float) -> Point:
@@ -97,7 +97,7 @@ def _losses(sketch: Sketch, corner: Point, experiment: Experiment) -> None:
     sketch.block(
         at(TRAINED, QUALITY), LABEL, QUALITY_NAMES[usage.label], edge=look.colour, is_label=True
     )
-    if usage.label == "iou":  # of the box predicted there
+    if usage.label == "iou":  # of the predicted box
         tap = TRAINED - 0.25
         sketch.dot(at(tap, BOX), look.colour)
         sketch.arrow(at(tap, BOX), at(tap, QUALITY - LABEL[1] / 2), look.colour)

@@ -1,4 +1,4 @@
-"""Figure 7: speed against accuracy, the paper's and this project's own, each in its own panel."""
+"""Figure 7: speed against accuracy, the paper's and this project's, in separate panels."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from gfl.records.record import RunRecord
 if TYPE_CHECKING:
     from analysis.library import Library
 
-FAST = 160  # ms: the first axes end here, the second go on
-LINES = {  # the methods that the paper joins by a line, which leaves out plain ResNeXt-101
+FAST = 160  # ms: the first axes end here, the second continue
+LINES = {  # the methods joined by a line in the paper, without plain ResNeXt-101
     "GFL": style.LOOKS["general-dfl"].colour,
     "ATSS": style.LOOKS["centerness-branch"].colour,
     "SAPD": style.LOOKS["iou-branch"].colour,
@@ -44,11 +44,11 @@ OWN = (
     "(b) forward pass and NMS at batch 1; other data, other networks and another machine than (a). "
     "What else the machine did is not recorded"
 )
-MARKERS = (("DCN", "^"), ("X-101", "s"), ("HG", "D"), ("R-", "o"))  # by backbone, the first found
+MARKERS = (("DCN", "^"), ("X-101", "s"), ("HG", "D"), ("R-", "o"))  # by backbone, the first match
 
 
 def published() -> pd.DataFrame:
-    """Table 4's rows: ms per image is 1000 / FPS, NaN where the paper has none."""
+    """Return Table 4's rows: ms per image is 1000 / FPS, NaN where the paper has none."""
     rows = []
     for row in TABLE.rows:
         numbers = dict(zip((c.name for c in TABLE.columns), row.published, strict=True))
@@ -71,7 +71,7 @@ def published() -> pd.DataFrame:
 
 
 def measured(records: Sequence[RunRecord]) -> pd.DataFrame:
-    """This project's runs that have a speed."""
+    """Return this project's runs with a measured speed."""
     frame = pd.DataFrame(
         {
             "source": "this project",
@@ -92,7 +92,7 @@ def measured(records: Sequence[RunRecord]) -> pd.DataFrame:
 
 
 def hardware(record: RunRecord) -> str:
-    """``AMD EPYC, 1 thread``, or a GPU's name."""
+    """Describe the hardware: ``AMD EPYC, 1 thread``, or a GPU's name."""
     device, threads = str(record.hardware.get("device", "cpu")), record.hardware.get("threads")
     if device != "cpu":
         return device
@@ -106,7 +106,7 @@ def _cost_and_gain(frame: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _method(record: RunRecord) -> str:
-    """GFL, or the detector whose head was trained: the slug's first part."""
+    """Return GFL, or the detector whose head was trained: the slug's first part."""
     factors = record.experiment
     names = ("host", "quality", "boxes", "dfl")
     if all(factors.get(name) == getattr(GFL, name) for name in names):
@@ -141,7 +141,7 @@ def fig7(library: Library, profile: Profile) -> DrawnFigure:
     panels[1].legend(handles=_legend(), loc="lower left", bbox_to_anchor=(-0.02, 0.0),
                      handlelength=1.2, handletextpad=0.5, labelspacing=0.3)  # fmt: skip
     ids = tuple(own.run) if len(own) else ()
-    ends = [id.rsplit("-", 1)[1] for id in ids]  # 8 digits each: there are many
+    ends = [id.rsplit("-", 1)[1] for id in ids]  # only their 8 digits: there are many
     style.footer(page, ends, _note(own, profile))
     for axes, (low, high) in zip(panels, ((0, FAST), (FAST, np.inf)), strict=False):
         _name(axes, paper.loc[(paper.ms_per_image > low) & (paper.ms_per_image <= high)])
@@ -151,7 +151,7 @@ def fig7(library: Library, profile: Profile) -> DrawnFigure:
 def _note(own: pd.DataFrame, profile: Profile) -> str:
     if own.empty:
         return f"{PAPERS}. No run of profile {profile.name} has a speed"
-    atss = own[own.method == "ATSS"]  # whose networks differ by a branch of one channel
+    atss = own[own.method == "ATSS"]  # their networks differ by a branch of one channel
     spread = (
         f": ATSS's networks, nearly the same, took {atss.ms_per_image.min():.0f} to "
         f"{atss.ms_per_image.max():.0f} ms"
@@ -192,7 +192,7 @@ def _is_plain_x101(frame: pd.DataFrame) -> pd.Series:
 
 
 def _name(axes: Axes, rows: pd.DataFrame) -> None:
-    """Name every method that no line stands for, once; the lines at their last point."""
+    """Name every method without a line, once; lines at their last point."""
     rows = rows.sort_values(["ap_percent", "ms_per_image"], ascending=[False, True])
     joined = rows.method.isin(LINES)
     named = pd.concat([rows.loc[~joined], rows.loc[joined].groupby("method").head(1)])
@@ -221,13 +221,13 @@ def _own(axes: Axes, rows: pd.DataFrame, machine: str, profile: Profile) -> None
     axes.set_title("(b) this project's runs")
     low, high = rows.ap_percent.min(), rows.ap_percent.max()
     room = max(high - low, 1.0)
-    axes.set_ylim(low - 0.3 * room, high + 0.05 * room)  # below the points: the legend's room
+    axes.set_ylim(low - 0.3 * room, high + 0.05 * room)  # below the points: space for the legend
     axes.legend(loc="lower left", ncols=2, handletextpad=0.1, labelspacing=0.2, columnspacing=0.8,
                 bbox_to_anchor=(-0.04, -0.01))  # fmt: skip
 
 
 def _legend() -> list[Line2D]:
-    """Explain the shapes of the paper's points."""
+    """Explain the marker shapes of the paper's points."""
 
     def point(mark: str, label: str, face: str = OTHERS) -> Line2D:
         return Line2D([], [], marker=mark, ls="", mfc=face, mec=OTHERS, label=label)

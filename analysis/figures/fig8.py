@@ -1,4 +1,4 @@
-"""Figure 8: what centerness and IoU say of the same positives."""
+"""Figure 8: centerness and IoU of the same positives."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from gfl.experiment import Profile
 if TYPE_CHECKING:
     from analysis.library import Library
 
-SHOWN, LEAST = 2, 4  # objects, and positives of a level that one must have
+SHOWN, LEAST = 2, 4  # objects, and required positives of a level
 OBJECT = ["image_id", "gt_id", "level"]
 CORNERS = ("x1", "y1", "x2", "y2")
 SIDES = ("left", "top", "right", "bottom")
-# The strokes of the two boxes, one upon the other: where they coincide, both are seen, in grey too.
+# Strokes of the two boxes, overlaid: where they coincide, both are visible, in grey too.
 TRUTH = (
     {"color": style.INK, "lw": 2.8, "ls": "-"},
     {"color": style.TRUTH, "lw": 1.5, "ls": "-"},
@@ -38,7 +38,7 @@ RULE = (
 
 
 def chosen(positives: pd.DataFrame) -> pd.DataFrame:
-    """The positives of the objects of the greatest mean gap, the greatest first; ``gap`` says it.
+    """Return the positives of the objects with the greatest mean ``gap``, the greatest first.
 
     Ties go to the first image, object and level.
     """
@@ -103,9 +103,9 @@ def _with_boxes(points: pd.DataFrame) -> pd.DataFrame:
 
 
 def _picture(axes: Axes, image: np.ndarray | None, points: pd.DataFrame) -> None:
-    """The image around the object, its two boxes, the level's locations, and the positives.
+    """Draw the image around the object, its two boxes, the level's locations, and the positives.
 
-    Without the image, whose size nobody tells, the locations within the object.
+    Without the image, whose size is then unknown, only the locations within the object.
     """
     window.show(axes, image)
     axes.set_aspect("equal")
@@ -132,7 +132,7 @@ def _picture(axes: Axes, image: np.ndarray | None, points: pd.DataFrame) -> None
 
 
 def _labels(axes: Axes, points: pd.DataFrame) -> None:
-    """Each positive's centerness and IoU, in a cell where it lies among the others."""
+    """Write each positive's centerness and IoU, in a cell at its position among the others."""
     columns = ((points.x - points.x.min()) / points.stride).round().astype(int)
     rows = ((points.y - points.y.min()) / points.stride).round().astype(int)
     side = max(columns.max(), rows.max(), 2) + 1

@@ -27,7 +27,7 @@ PAPERS = "the paper prints, over all of COCO, mean .64 and std .18 of centerness
 
 
 def histogram(label: str, values: np.ndarray) -> pd.DataFrame:
-    """The share of labels in each bin, with the mean and standard deviation of all of them."""
+    """Return the share of labels in each bin, with their mean and standard deviation."""
     counts, _ = np.histogram(values, BINS)
     return pd.DataFrame(
         {
@@ -93,5 +93,5 @@ def _labels(
 
 
 def _short(value: float) -> str:
-    """``.64``, as the paper prints them."""
+    """Format ``.64``, in the paper's style."""
     return f"{value:.3f}".removeprefix("0")

@@ -1,4 +1,4 @@
-"""Figures as functions of records, with the numbers they plot, their runs and their files."""
+"""Figures as functions of records, with their plotted numbers, runs and files."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
     from analysis.library import Library
 
 
-MARK = ".this-machine"  # of files that git ignores
+MARK = ".this-machine"  # of git-ignored files
 
 
 @dataclass(frozen=True)
 class DrawnFigure:
-    """A figure as drawn, the numbers that it plots (tidy), and the ids of the runs it used.
+    """Drawn figure, its plotted numbers (tidy), and the ids of its runs.
 
     ``figure`` may be published. ``photographed`` shows the same numbers on photographs, which
-    their photographers license: its files have a name that git ignores, wherever they lie.
+    their photographers license: its files have git-ignored names in any folder.
     """
 
     figure: Figure
@@ -49,26 +49,26 @@ class DrawnFigure:
         numbers: pd.DataFrame,
         runs: tuple[str, ...],
     ) -> DrawnFigure:
-        """A figure drawn on embedded images; else its sketch, and the figure where images are."""
+        """Draw on embedded images; else draw the sketch, and the figure if images exist."""
         drawn = draw() if library.has_images(profile) else None
         if drawn is not None and profile.dataset is not None:
             return cls(drawn, numbers, runs)
         return cls(sketch(), numbers, runs, drawn)
 
     def files(self) -> dict[str, bytes]:
-        """The figure as PNG and PDF and its numbers as CSV, by extension: no date, no version."""
+        """Return PNG, PDF and the numbers as CSV, by extension: without date or version."""
         return {**_images(self.figure), "csv": self.csv.encode()}
 
     @property
     def csv(self) -> str:
-        """The numbers as they are written, in six digits."""
+        """Return the numbers as written, to six digits."""
         numbers = self.numbers.copy()
         for name in numbers.select_dtypes(exclude="number"):
             numbers[name] = numbers[name].map(escape.csv_field)
         return numbers.to_csv(index=False, float_format="%.6g", lineterminator="\n")
 
     def save(self, folder: Path, stem: str) -> list[Path]:
-        """Write ``<stem>.png``, ``.pdf`` and ``.csv``, and what shows photographs; return paths."""
+        """Write ``<stem>.png``, ``.pdf`` and ``.csv``, and those with photographs; return paths."""
         folder.mkdir(parents=True, exist_ok=True)
         contents = {f"{stem}.{kind}": content for kind, content in self.files().items()}
         if self.photographed is not None:
@@ -81,13 +81,13 @@ class DrawnFigure:
 
 
 def photographed_name(stem: str) -> str:
-    """The name of the files that show photographs, of the reference's figure or this machine's."""
+    """Return the stem of files with photographs, for the reference's figure or the local one."""
     whose = "-runs" if stem.endswith(MARK) else ""
     return f"{stem.removesuffix(MARK)}{whose}-photographs{MARK}"
 
 
 def _images(figure: Figure) -> dict[str, bytes]:
-    """A figure as PNG and PDF, by extension."""
+    """Return a figure as PNG and PDF, by extension."""
     with style.applied():
         png, pdf = io.BytesIO(), io.BytesIO()
         FigureCanvasAgg(figure)
@@ -99,7 +99,7 @@ def _images(figure: Figure) -> dict[str, bytes]:
 
 
 def _settle(figure: Figure) -> None:
-    """Lay a figure out once for all: the layout's next pass would move things a little."""
+    """Fix a figure's layout: another pass of the layout would move things slightly."""
     if figure.get_layout_engine() is not None:
         for _ in range(2):  # the second pass knows the sizes of the first one's tick labels
             figure.draw_without_rendering()
@@ -112,18 +112,18 @@ DrawFiles = Callable[[Sequence[Path]], DrawnFigure]
 
 @dataclass
 class FigureOf:
-    """A figure of the paper, or beyond it: called with a library and a profile, it is drawn.
+    """Figure of the paper, or an additional one: call it with a library and a profile.
 
-    ``on_annotations`` makes a function of the paths of COCO annotation files the figure of these:
-    of one that needs no run at all.
+    ``on_annotations`` registers a function that draws it from COCO annotation files, for figures
+    that need no run.
     """
 
     name: str
     caption: str
     draw: Draw
-    elsewhere: str = ""  # the caption where data are not embedded, if it is another
+    elsewhere: str = ""  # the caption for data that are not embedded, if different
     on_images: bool = False
-    needs: str = ""  # what it needs that embedded data alone have
+    needs: str = ""  # requirement that only embedded data meet
     draw_files: DrawFiles | None = field(default=None, repr=False)
 
     def caption_at(self, profile: Profile) -> str:
@@ -131,11 +131,11 @@ class FigureOf:
         return self.caption if profile.dataset is not None else self.elsewhere or self.caption
 
     def is_sketch(self, profile: Profile) -> bool:
-        """True if it is published without the images that it shows: they are not ours."""
+        """Return True if published without the images it shows, which are not ours."""
         return self.on_images and profile.dataset is None
 
     def obstacle(self, profile: Profile) -> str:
-        """Return why no run of a profile can give the figure; empty where one can."""
+        """Return why no run of a profile can produce the figure; empty if one can."""
         if not self.needs or profile.dataset is not None:
             return ""
         return f"it needs {self.needs}, which embedded data alone have"
@@ -144,7 +144,7 @@ class FigureOf:
         """Return the figure.
 
         Raises:
-            UserError: records are missing; names which, and the command that makes them.
+            UserError: records are missing; names them, and the command that makes them.
         """
         return self.drawn(library, profile).figure
 
@@ -152,8 +152,8 @@ class FigureOf:
         """Return the figure with its numbers and its runs.
 
         Raises:
-            NotInData: the profile's data cannot give it, whatever runs there are.
-            UserError: as a call.
+            NotInData: the profile's data cannot produce it, whatever runs there are.
+            UserError: as for a call.
         """
         if reason := self.obstacle(profile):
             raise NotInData(f"{reason}: take --profile laptop or gpu")
@@ -176,12 +176,12 @@ class FigureOf:
             return self.draw_files(files)
 
     def on_annotations(self, draw_files: DrawFiles) -> DrawFiles:
-        """Declare how the figure is drawn of annotation files."""
+        """Register the function that draws the figure from annotation files."""
         self.draw_files = draw_files
         return draw_files
 
 
-FIGURES: dict[str, FigureOf] = {}  # in the order in which they were declared
+FIGURES: dict[str, FigureOf] = {}  # in the order of declaration
 
 
 def figure(

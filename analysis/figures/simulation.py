@@ -1,13 +1,13 @@
-"""Beyond the paper's figures: what a disturbed feature does to each representation of a distance.
+"""Additional figure: effect of a disturbed feature on each representation of a distance.
 
-arXiv's first version has such a simulation in its appendix (Fig. 10) and tells a fixed feature
-vector, a disturbance of norm 0.1 and the targets 1.5, 2.5 and 3.5. The rest is inferred: a linear
-layer, as a head's last one is, on a feature of norm 1, fitted to one distance without disturbance
-and then asked with it.
+arXiv's first version has such a simulation in its appendix (Fig. 10), with a fixed feature vector,
+a disturbance of norm 0.1 and the targets 1.5, 2.5 and 3.5. The rest is inferred: a linear layer,
+like a head's last one, on a feature of norm 1, fitted to one distance without disturbance and then
+evaluated with it.
 
-Near its minimum GIoU has a kink, across which Adam's last steps jump to and fro: where they end,
-1e-5 strides off, is an accident of a processor's rounding. So the fit is finished by Newton's
-method, and every number is of the layer that has the distance exactly.
+Near its minimum GIoU has a kink, across which Adam's last steps oscillate: their end point, 1e-5
+strides off, depends on a processor's rounding. So Newton's method finishes the fit, and every
+number belongs to the layer with the exact distance.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ if TYPE_CHECKING:
 TARGETS = (1.5, 2.5, 3.5)  # the appendix's, strides
 SWEEP = tuple(np.arange(0.5, 6.01, 0.25).tolist())  # strides
 NORM = 0.1  # of the disturbance; the feature's is 1
-CHANNELS = 256  # of the feature, as of a head's towers
+CHANNELS = 256  # of the feature, as in a head's towers
 FEATURES = 4  # features and initial weights, each fitted to every target
-DISTURBANCES = 256  # of each
+DISTURBANCES = 256  # per feature
 STEPS, RATE = 600, 0.05  # Adam; the rate falls to 0 along a cosine
-NEWTON = 4  # steps from there; each squares the misfit, 1e-5 strides at first
-START = 0.1  # strides, of a distance that begins at 0: below 0 it counts as 0, without a slope
+NEWTON = 4  # further steps; each squares the misfit, 1e-5 strides at first
+START = 0.1  # strides, initial distance instead of 0: below 0 it counts as 0, with no gradient
 LIKELIHOOD = Experiment().likelihood_weight
 GIOU, DFL = dense("atss").lambda_0, dense("atss").lambda_1
 SEED = 0
@@ -50,7 +50,7 @@ SEED = 0
 
 @dataclass(frozen=True)
 class Method:
-    """A representation as Table 2a trains it."""
+    """Representation as trained for Table 2a."""
 
     name: str
     boxes: Representation
@@ -82,12 +82,12 @@ def methods() -> list[Method]:
 
 
 def _square(targets: Float[Tensor, "S"]) -> Float[Tensor, "S 4"]:
-    """Boxes all of whose sides lie so many strides from the location 0, 0 of stride 1."""
+    """Return boxes with all sides at the given strides from the location 0, 0 of stride 1."""
     return targets[:, None] * targets.new_tensor([-1.0, -1.0, 1.0, 1.0])
 
 
 def simulate(method: Method, targets: Sequence[float]) -> pd.DataFrame:
-    """Fit every (feature, target), then disturb the feature; one row a target, in strides.
+    """Fit every (feature, target), then disturb the feature; one row per target, in strides.
 
     ``error`` is the root mean square of prediction less target over disturbances, sides and
     features, and ``worst`` the mean over features and sides of the first-order change in the
@@ -101,7 +101,7 @@ def simulate(method: Method, targets: Sequence[float]) -> pd.DataFrame:
     wanted = torch.tensor(targets, dtype=torch.float64).repeat(FEATURES)
     feature = _of_norm(normal(FEATURES, CHANNELS), 1).repeat_interleave(len(targets), 0)
     noise = _of_norm(normal(DISTURBANCES, CHANNELS), NORM)
-    initial = 0.01 * normal(FEATURES, method.boxes.channels, CHANNELS)  # as heads begin
+    initial = 0.01 * normal(FEATURES, method.boxes.channels, CHANNELS)  # as in heads
     weight, bias = _fit(method, feature, wanted, initial.repeat_interleave(len(targets), 0))
     clean = _raw(weight, bias, feature)
     moved = clean + torch.einsum("scd,nd->nsc", weight, noise)
@@ -121,10 +121,10 @@ def simulate(method: Method, targets: Sequence[float]) -> pd.DataFrame:
 def _fit(
     method: Method, feature: Tensor, wanted: Tensor, initial: Tensor
 ) -> tuple[Float[Tensor, "S channels D"], Float[Tensor, "S channels"]]:
-    """A layer of its own for every row, weights and bias; all are fitted at once.
+    """Fit a separate layer for every row, weights and bias, all at once.
 
-    A gradient step changes a channel's weights along the feature alone, and by as much as its
-    bias: so these steps are all there is to fit, whatever the feature's size.
+    A gradient step changes a channel's weights only along the feature, and by as much as its bias:
+    so these steps are all there is to fit, whatever the feature's size.
     """
     priors, boxes = _priors(wanted), _square(wanted)
     bias = torch.zeros(initial.shape[:2], dtype=torch.float64)
@@ -144,7 +144,7 @@ def _fit(
     for _ in range(NEWTON):
         raw = start + 2 * step
         misfit = _decoded(method, raw) - wanted[:, None]
-        # The shortest of the steps that lead there, where there are more channels than sides.
+        # The shortest step to the solution, if there are more channels than sides.
         step -= torch.einsum("sck,sk->sc", torch.linalg.pinv(_slopes(method, raw)), misfit) / 2
     return initial + step[..., None] * feature[:, None], bias + step
 
@@ -154,13 +154,13 @@ def _raw(weight: Tensor, bias: Tensor, feature: Tensor) -> Float[Tensor, "S chan
 
 
 def _decoded(method: Method, raw: Float[Tensor, "*S channels"]) -> Float[Tensor, "*S 4"]:
-    """The predicted distances to the four sides, strides."""
+    """Return the predicted distances to the four sides, strides."""
     priors = _priors(raw[..., 0])
     return distances(priors, method.boxes.double().decode(raw, priors))
 
 
 def _slopes(method: Method, raw: Float[Tensor, "S channels"]) -> Float[Tensor, "S 4 channels"]:
-    """The derivatives of the predicted distances by the raw values."""
+    """Return the derivatives of the predicted distances by the raw values."""
     return torch.func.vmap(torch.func.jacrev(lambda one: _decoded(method, one)))(raw)
 
 

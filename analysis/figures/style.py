@@ -1,9 +1,9 @@
-"""The style of every figure: sizes, type, and the colour of each method.
+"""Style of every figure: sizes, type, and the colour of each method.
 
-A figure is drawn at its final size, so that a point here is a point on the page. Type is DejaVu
-Sans, which comes with matplotlib: the same letters on every machine. Colours are in the spirit of
-Okabe and Ito's palette for the colour-blind, moved apart in lightness, so that they also differ in
-grey; lines differ in their dashes and points in their shape as well.
+Figures are drawn at their final size, so that a point here is a point on the page. Type is DejaVu
+Sans, which comes with matplotlib: the same letters on every machine. Colours follow Okabe and Ito's
+palette for the colour-blind, spread in lightness, so that they also differ in grey; lines differ in
+their dashes and points in their shape as well.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 COLUMN, PAGE = 3.25, 6.75  # widths of a column and of both, inches
-TEXT, SMALL, TITLE, FOOT = 7.5, 7.0, 8.0, 5.0  # points; only the footer is under 7
+TEXT, SMALL, TITLE, FOOT = 7.5, 7.0, 8.0, 5.0  # points; only the footer is below 7
 DPI = 300
 
 INK, MUTED, FAINT = "#222222", "#6B6B6B", "#C8C8C8"
-PANEL = "#F3F3F0"  # fills a part of a diagram
+PANEL = "#F3F3F0"  # fills parts of a diagram
 TRUTH, PREDICTION = "#FFFFFF", "#3DDC84"  # boxes on images; outline them in ink
 
 
 @dataclass(frozen=True)
 class Look:
-    """The look of a method in every figure."""
+    """Look of a method in every figure."""
 
     label: str
     colour: str
@@ -39,7 +39,7 @@ class Look:
 
     @property
     def plot(self) -> dict[str, Any]:
-        """The arguments of ``Axes.plot``, of a line without its marker."""
+        """Arguments of ``Axes.plot``, for a line without its marker."""
         return {"color": self.colour, "linestyle": self.line, "label": self.label}
 
 
@@ -92,9 +92,9 @@ RC: dict[Any, Any] = {
     "lines.linewidth": 1.3,
     "lines.markersize": 4.0,
     "patch.linewidth": 0.6,
-    "figure.dpi": 150,  # in a notebook; files have DPI
+    "figure.dpi": 150,  # in a notebook; files use DPI
     "savefig.dpi": DPI,
-    "pdf.fonttype": 42,  # letters, not outlines: text can be searched
+    "pdf.fonttype": 42,  # letters, not outlines: text is searchable
     "svg.hashsalt": "gfl",
     "path.simplify": True,
 }
@@ -102,26 +102,26 @@ RC: dict[Any, Any] = {
 
 @contextmanager
 def applied() -> Iterator[None]:
-    """Draw and save in this style; what was set before is set again afterwards."""
+    """Draw and save in this style; restores the previous settings afterwards."""
     with matplotlib.rc_context():
-        matplotlib.rcdefaults()  # neither a user's matplotlibrc nor a notebook's settings
+        matplotlib.rcdefaults()  # without a user's matplotlibrc or a notebook's settings
         matplotlib.rcParams.update(RC)
         yield
 
 
 def canvas(width: float = COLUMN, height: float = 2.2) -> Figure:
-    """An empty figure of a size in inches, whose parts make room for one another."""
+    """Return an empty figure of a size in inches, with automatic layout."""
     return Figure(figsize=(width, height), layout="constrained")
 
 
 def footer(figure: Figure, runs: Sequence[str], note: str = "") -> None:
-    """Print the ids of the runs (and a note) under a figure, in small type, in room of its own.
+    """Print the ids of the runs (and a note) under a figure, in small type, in reserved space.
 
-    Label the axes, not the figure: a ``supxlabel`` would lie there too.
+    Label the axes, not the figure: a ``supxlabel`` would overlap it.
     """
     text = (("runs: " if len(runs) > 1 else "run: ") + ", ".join(runs)) if runs else ""
     width, height = figure.get_size_inches()
-    columns = int((width - 0.1) * 72 / (FOOT * 0.6))  # the mean width of a letter is .6 of its size
+    columns = int((width - 0.1) * 72 / (FOOT * 0.6))  # mean letter width: .6 of its size
     lines = [
         line
         for part in (note, text)

@@ -1,4 +1,4 @@
-"""Names beside points, where they hide neither a point nor one another."""
+"""Names placed beside points, without overlap of points or one another."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from matplotlib.transforms import Bbox
 from analysis.figures import style
 
 AWAY = (5.0, 8.0, 12.0, 17.0, 23.0)  # points from the point, tried in this order
-LEADER = 7.0  # points: a name further away has a line to its point
+LEADER = 7.0  # points: a more distant name has a line to its point
 TURNS = (
     0,
     180,
@@ -39,13 +39,13 @@ def beside(
 ) -> list[Annotation]:
     """Write a name and colour beside each ``(x, y, name, colour)``, clear of all ``avoid`` points.
 
-    The first free place is taken, near ones first, so the same points give the same picture; where
-    there is none, the nearest. To be called when nothing of the figure will change any more.
+    The first free place is taken, near ones first, so the same points give the same picture; if
+    there is none, the nearest. Call it once nothing else in the figure will change.
     """
     figure = axes.get_figure(root=True)
     assert figure is not None
     FigureCanvasAgg(figure)
-    figure.draw_without_rendering()  # lets the layout settle
+    figure.draw_without_rendering()  # runs the layout
     per_point = figure.dpi / 72
     taken = [_around(axes.transData.transform(p), 3.2 * per_point) for p in avoid]
     placed = []

@@ -1,4 +1,4 @@
-"""The part of an image that a figure shows: a square about what is drawn there."""
+"""Visible part of an image in a figure: a square around what is drawn."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from analysis.figures import style
 
 
 def show(axes: Axes, image: np.ndarray | None) -> None:
-    """Show an image in its own pixels, or the plain ground that stands for one."""
-    axes.set_facecolor(style.FAINT)  # a white box is seen on it
+    """Show an image in its own pixels, or a plain background in its place."""
+    axes.set_facecolor(style.FAINT)  # makes a white box visible
     if image is not None:
         height, width = image.shape[:2]
         axes.imshow(image, extent=(0, width, height, 0), interpolation="nearest", aspect="auto")
 
 
 def square(axes: Axes, x: float, y: float, half: float, image: np.ndarray | None) -> None:
-    """Limit axes to a square about (x, y), moved into the image where that is large enough."""
+    """Limit axes to a square around (x, y), shifted into the image if that is large enough."""
     if image is not None:
         height, width = image.shape[:2]
         half = min(half, max(width, height) / 2)

@@ -1,5 +1,5 @@
-"""Quantities that no table prints, measured on what runs predicted: distributions, labels, scores.
+"""Quantities that no table prints, measured on runs' predictions: distributions, labels, scores.
 
-For claims and figures. Imports ``analysis.stats`` and ``analysis.errors``; of some figures still
-what they measure.
+For claims and figures. Imports ``analysis.stats`` and ``analysis.errors``; from some figures still
+their measurements.
 """

@@ -1,4 +1,4 @@
-"""The background among a run's stored locations, and the quality that is predicted there."""
+"""Background among a run's stored locations, and the quality predicted there."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import pandas as pd
 
 from gfl.predictions.schema import BACKGROUND_SCORE
 
-NOWHERE = 0.1  # the predicted box of a background location overlaps every object by less than this
+NOWHERE = 0.1  # IoU with every object is below this for a background location's predicted box
 
 
 def background(frame: pd.DataFrame, *, one_an_image: bool = False) -> pd.DataFrame:
-    """Return the locations of background, as Fig. 2(a) shows it, in the file's order.
+    """Return the background locations of Fig. 2(a), in the file's order.
 
     Not positive, a class score under 0.3, and a predicted box with less than 0.1 IoU with any
-    object. ``one_an_image``: the one of the highest predicted quality in each image, the first of
+    object. ``one_an_image``: the one with the highest predicted quality in each image, the first of
     equals, by falling quality.
     """
     some = ~frame.positive & (frame.class_score < BACKGROUND_SCORE) & (frame.iou < NOWHERE)
@@ -26,5 +26,5 @@ def background(frame: pd.DataFrame, *, one_an_image: bool = False) -> pd.DataFra
 
 
 def predicted_quality(frame: pd.DataFrame) -> np.ndarray:
-    """Return the predicted quality; of the joint representation it is the class score itself."""
+    """Return the predicted quality; for the joint representation it is the class score itself."""
     return frame.quality_score.fillna(frame.class_score).to_numpy(float)

@@ -1,4 +1,4 @@
-"""Each object's best positive: where its sides were learned to lie, beside where they may lie."""
+"""Each object's best positive: learned distributions of its sides, beside the known ones."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from gfl.experiment import Experiment, Profile
 from gfl.shapes.side_labels import SIDES
 
 RULE = "an object's positive location of the highest score"
-TOWARD = np.array([-1.0, -1.0, 1.0, 1.0])  # which way a distance leads from the location
+TOWARD = np.array([-1.0, -1.0, 1.0, 1.0])  # direction of a distance from the location
 
 
 @dataclass(frozen=True)
 class Best:
-    """Best positives in the order of their objects; everything about sides is [objects, 4]."""
+    """Best positives in the order of their objects; arrays about sides are [objects, 4]."""
 
     frame: pd.DataFrame  # locations joined with ground_truth; x, y in px of the image
     stride: np.ndarray  # [objects], px of the image
@@ -30,27 +30,27 @@ class Best:
 
     @property
     def has_truth(self) -> bool:
-        """True if the distributions of the sides are known, and not only their labels."""
+        """Return True if the distributions of the sides are known, and not only their labels."""
         return f"distribution_{SIDES[0]}" in self.frame
 
     @property
     def kind(self) -> np.ndarray:
-        """sharp, blurred, shadow or occluded."""
+        """Kind of each side: sharp, blurred, shadow or occluded."""
         return self._sides("kind").astype(str)
 
     @property
     def gap_px(self) -> np.ndarray:
-        """The distance between a side's two modes, px; NaN where it has one."""
+        """Distance between a side's two modes, px; NaN if it has one."""
         return np.array([[gap(d) for d in row] for row in self._labels()])
 
     @property
     def truth(self) -> Atoms:
-        """The known distributions of the sides, px of the image; rows are objects times sides."""
+        """Known distributions of the sides, px of the image; rows are objects times sides."""
         return Atoms.of([truth(d) for row in self._labels() for d in row])
 
     @property
     def learned(self) -> Atoms:
-        """The predicted distributions of the sides, px of the image; rows as ``truth``'s."""
+        """Predicted distributions of the sides, px of the image; rows as in ``truth``."""
         if self.p is not None and self.n is not None and self.delta is not None:
             bins = np.broadcast_to(np.arange(self.n + 1) * self.delta, self.p.shape)
             return self._placed(Atoms(bins.reshape(-1, self.n + 1), self.p.reshape(-1, self.n + 1)))
@@ -59,12 +59,12 @@ class Best:
         return self._placed(Atoms.normal(mean, sigma) if is_gaussian else Atoms.points(mean))
 
     def distances(self, places: Atoms) -> Atoms:
-        """Places in px of the image as distances from the locations, in strides."""
+        """Convert places in px of the image to distances from the locations, in strides."""
         at = (places.at - self._origin()) * np.tile(TOWARD, len(self.frame))[:, None]
         return Atoms(at / self._stride(), places.mass)
 
     def _placed(self, strides: Atoms) -> Atoms:
-        """Distances in strides as places in px of the image."""
+        """Convert distances in strides to places in px of the image."""
         toward = np.tile(TOWARD, len(self.frame))[:, None]
         return Atoms(self._origin() + toward * strides.at * self._stride(), strides.mass)
 
@@ -88,8 +88,8 @@ def best(library: Library, experiment: Experiment, profile: Profile, seed: int =
     """Return the best positive of every object that has one.
 
     Raises:
-        MissingRuns: the run or its predictions are not there.
-        NotInData: the data are not embedded: nobody knows their sides' distributions.
+        MissingRuns: the run or its predictions are missing.
+        NotInData: the data are not embedded, so their sides' distributions are unknown.
     """
     if profile.dataset is None:
         raise NotInData(f"the {profile.name} profile's data say nothing of where a side may lie")
@@ -105,14 +105,14 @@ def best_labelled(
     The objects are those of the stored positives, so no ground truth is needed.
 
     Raises:
-        MissingRuns: the run or its predictions are not there.
+        MissingRuns: the run or its predictions are missing.
     """
     locations = library.locations(experiment, profile, seed)
     return best_of(locations, labels(locations.frame), px=1.0)
 
 
 def labels(frame: pd.DataFrame) -> pd.DataFrame:
-    """The boxes that locations' positives are trained towards, one an object, px of the input."""
+    """Return the target boxes of locations' positives, one per object, px of the input."""
     own = frame.loc[frame.positive].drop_duplicates("gt_id")
     corners = {
         f"{axis}{end}": own[axis] + toward * own.stride * own[f"target_{side}"]
@@ -124,9 +124,9 @@ def labels(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def best_of(locations: Locations, objects: pd.DataFrame, px: float) -> Best:
-    """Return the best positives among locations; ``px`` of the network's input are one px there.
+    """Return the best positives among locations; ``px`` is network input px per px there.
 
-    Of equal scores the first in the file's order is taken.
+    Ties go to the first in the file's order.
     """
     frame = locations.frame.reset_index(drop=True)
     positive = frame.loc[frame.positive].sort_values("score", ascending=False, kind="stable")

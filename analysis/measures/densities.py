@@ -1,7 +1,7 @@
-"""Distributions of where a side of a box lies: how far apart two are, and how many peaks one has.
+"""Distributions of a side's position: distances between them, and their peaks.
 
-A distribution is a row of atoms: positions and the mass at each. Many are compared at once, one a
-row; rows of fewer atoms are filled up with atoms without mass.
+A distribution is a row of atoms: positions and the mass at each. Many are compared at once, one per
+row; shorter rows are padded with atoms without mass.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtri
 
-NORMAL_ATOMS = 64  # that stand for a normal distribution: its W1 to them is 0.024 sigma
-PEAK_MASS = 0.1  # the least of a bin that is a peak
-VALLEY = 0.5  # of the lower peak: some bin between two peaks has less
+NORMAL_ATOMS = 64  # approximating a normal distribution: W1 error 0.024 sigma
+PEAK_MASS = 0.1  # least mass of a bin that is a peak
+VALLEY = 0.5  # of the lower peak: some bin between two peaks has less than this
 
 
 @dataclass(frozen=True)
 class Atoms:
-    """Distributions, one a row: ``at`` and ``mass`` are [rows, atoms]; a row's mass sums to 1."""
+    """Distributions, one per row: ``at`` and ``mass`` are [rows, atoms]; a row's mass sums to 1."""
 
     at: np.ndarray
     mass: np.ndarray
 
     @classmethod
     def of(cls, rows: Sequence[tuple[Sequence[float], Sequence[float]]]) -> Atoms:
-        """Make rows of unequal length, each positions and masses, into one array."""
+        """Combine rows of unequal length, each positions and masses, into one array."""
         width = max((len(at) for at, _ in rows), default=1)
         at, mass = np.zeros((len(rows), width)), np.zeros((len(rows), width))
         for i, (positions, masses) in enumerate(rows):
@@ -39,12 +39,12 @@ class Atoms:
 
     @classmethod
     def points(cls, at: np.ndarray) -> Atoms:
-        """All the mass of each row at one position: the Dirac delta."""
+        """Return rows with all mass at one position: the Dirac delta."""
         return cls(at[:, None], np.ones((len(at), 1)))
 
     @classmethod
     def normal(cls, mean: np.ndarray, sigma: np.ndarray) -> Atoms:
-        """Normal distributions, as atoms of equal mass at the quantiles between them."""
+        """Return normal distributions, as atoms of equal mass at the quantiles between them."""
         at = mean[:, None] + sigma[:, None] * _normal_quantiles()
         return cls(at, np.full(at.shape, 1 / NORMAL_ATOMS))
 
@@ -54,23 +54,23 @@ class Atoms:
 
     @property
     def deviation(self) -> np.ndarray:
-        """Each row's standard deviation."""
+        """Standard deviation of each row."""
         return np.sqrt((np.square(self.at - self.mean[:, None]) * self.mass).sum(1))
 
     @property
     def median(self) -> np.ndarray:
-        """The point from which each row is least far away, by the Wasserstein-1 distance."""
+        """Point nearest to each row, by the Wasserstein-1 distance."""
         order = np.argsort(self.at, 1, kind="stable")
         share = np.cumsum(np.take_along_axis(self.mass, order, 1), 1)
         middle = np.argmax(share >= 0.5 - 1e-9, 1)
         return np.take_along_axis(self.at, order, 1)[np.arange(len(order)), middle]
 
     def on_bins(self, n: int, delta: float) -> np.ndarray:
-        """Return each row on bins 0, delta, ... n delta: [rows, n + 1], what DFL aims at.
+        """Return each row on bins 0, delta, ... n delta: [rows, n + 1], DFL's optimum.
 
-        The mass of an atom is split linearly between the two bins beside it, the minimum of Eq. 6;
-        the expectation of Eq. 6 over labels drawn from these atoms has this minimum. Atoms outside
-        count as at the nearest end.
+        An atom's mass is split linearly between the two adjacent bins, the minimum of Eq. 6; the
+        expectation of Eq. 6 over labels drawn from these atoms has this minimum. Atoms outside
+        are moved to the nearest end.
         """
         position = np.clip(self.at / delta, 0, n)
         left = np.minimum(position.astype(int), n - 1)
@@ -87,7 +87,7 @@ def _normal_quantiles() -> np.ndarray:
 
 
 def truth(distribution: Mapping[str, Any]) -> tuple[list[float], list[float]]:
-    """Return the atoms of a label's distribution as the annotation has it, px of the image."""
+    """Return the atoms of a label's distribution from the annotation, px of the image."""
     kind = distribution["type"]
     if kind == "point":
         return [distribution["at"]], [1.0]
@@ -102,7 +102,7 @@ def truth(distribution: Mapping[str, Any]) -> tuple[list[float], list[float]]:
 def wasserstein(one: Atoms, other: Atoms) -> np.ndarray:
     """Return the Wasserstein-1 distance of each row to its partner, in the positions' unit.
 
-    The integral of |F - G| over the line, F and G being the cumulated masses; exact for atoms.
+    The integral of |F - G| over the line, with F and G the cumulative masses; exact for atoms.
     Source: Vallender, "Calculation of the Wasserstein distance between probability distributions
     on the line", Theory of Probability and Its Applications 18 (1974).
     """
@@ -115,7 +115,7 @@ def wasserstein(one: Atoms, other: Atoms) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Peaks:
-    """The two foremost peaks of a P(x): their bins, and the depth of the valley between them."""
+    """Two main peaks of a P(x): their bins, and the depth of the valley between them."""
 
     first: int
     second: int
@@ -123,11 +123,11 @@ class Peaks:
 
 
 def two_peaks(p: np.ndarray) -> Peaks | None:
-    """Return the deepest pair of peaks of a distribution over bins, None where there is but one.
+    """Return the deepest pair of peaks of a distribution over bins, None if there is only one.
 
-    Two bins are peaks where each has ``PEAK_MASS`` or more and some bin between them has less than
-    ``VALLEY`` of the lower of the two. So two neighbouring bins, which is what a single side
-    between them gives, are never two peaks, and peaks are two bins apart or more.
+    Two bins are peaks if each has ``PEAK_MASS`` or more and some bin between them has less than
+    ``VALLEY`` of the lower of the two. So two neighbouring bins, which a single side between them
+    produces, are never two peaks, and peaks are at least two bins apart.
     """
     best: Peaks | None = None
     heavy = np.flatnonzero(p >= PEAK_MASS)
@@ -148,7 +148,7 @@ def entropy(p: np.ndarray) -> np.ndarray:
 
 
 def gap(distribution: Mapping[str, Any]) -> float:
-    """Return how far apart the two right answers of a side are, px; NaN where there are not two."""
+    """Return the distance between a side's two valid answers, px; NaN without two."""
     if distribution["type"] != "modes":
         return math.nan
     first, second = distribution["at"]

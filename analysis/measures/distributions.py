@@ -1,4 +1,4 @@
-"""Quantities of Fig. 3 and 5(b): learned distributions beside those that labels are drawn from."""
+"""Quantities of Fig. 3 and 5(b): learned distributions compared with the labels' own."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from experiments.named import DFL, GAUSSIAN, GENERAL, GFL, PLAIN
 from gfl.experiment import Experiment
 from gfl.shapes.side_labels import AMBIGUOUS, SHARP, SIDES
 
-WIDE_GAP = 2.0  # strides between two modes: from there on two peaks are two bins apart or more
+WIDE_GAP = 2.0  # strides between two modes: from here on two peaks are at least two bins apart
 AT_BEST = f"sides at {RULE}"
 ALL_SIDES = "over the four sides of all positives"
 
 
 def _sides(evidence: Evidence, experiment: Experiment, seed: int) -> pd.DataFrame:
-    """A side a row, ``measures.sides`` has what is known of each."""
+    """Return a side per row, with the facts about each from ``measures.sides``."""
 
     def make() -> pd.DataFrame:
         found = best(evidence.library, experiment, evidence.profile, seed)
@@ -41,7 +41,7 @@ def _sides(evidence: Evidence, experiment: Experiment, seed: int) -> pd.DataFram
 
 
 def _between(column: str, one: Callable, other: Callable) -> OfRun:
-    """The mean of a column over some sides minus that over others."""
+    """Return a column's mean over some sides minus that over others."""
 
     def apart(evidence: Evidence, experiment: Experiment, seed: int) -> Replicated:
         frame = _sides(evidence, experiment, seed)
@@ -75,7 +75,7 @@ def _far_modes(frame: pd.DataFrame) -> pd.Series:
 
 
 def _distance(which: Callable[[pd.DataFrame], pd.Series]) -> OfRun:
-    """The mean Wasserstein-1 distance of learned and true distribution over some sides, px."""
+    """Return the mean Wasserstein-1 distance of learned and true distribution of sides, px."""
 
     def distance(evidence: Evidence, experiment: Experiment, seed: int) -> Replicated:
         frame = _sides(evidence, experiment, seed)
@@ -94,7 +94,7 @@ def _distance(which: Callable[[pd.DataFrame], pd.Series]) -> OfRun:
 def _spread_truth(evidence: Evidence, experiment: Experiment, seed: int) -> Replicated:
     frame = _sides(evidence, experiment, seed)
     learned, true = (frame[f"{w}deviation_strides"].to_numpy() for w in ("", "true_"))
-    correlation = rank_correlation(learned, np.round(true, 9))  # equal ones are ties
+    correlation = rank_correlation(learned, np.round(true, 9))  # equal ones become ties
     return of_weights(evidence, frame.image_id.to_numpy(), correlation)
 
 
@@ -118,10 +118,10 @@ def spread_error(evidence: Evidence, experiment: Experiment, seed: int) -> Repli
 
 
 def widths(p: np.ndarray, delta: float) -> np.ndarray:
-    """The standard deviation of each distribution over bins, strides.
+    """Return the standard deviation of each distribution over bins, strides.
 
-    Not as E[x²] - E[x]²: of that rounding alone is left where all mass is on one bin, and ranks
-    are made of it.
+    Not as E[x²] - E[x]², which leaves only rounding error if all mass is on one bin, and ranks
+    are made from it.
     """
     rows = p.reshape(-1, p.shape[-1])
     bins = np.broadcast_to(np.arange(p.shape[-1]) * delta, rows.shape)
@@ -152,7 +152,7 @@ def _nearest_mass(evidence: Evidence, experiment: Experiment, seed: int) -> Repl
 
 
 def nearest_mass(p: np.ndarray, target: np.ndarray, delta: float) -> np.ndarray:
-    """P(y_i) + P(y_i+1) of the bins beside each target, Eq. 6; beyond the last bin the last two."""
+    """Return P(y_i) + P(y_i+1) of the bins beside each target, Eq. 6; beyond, the last two."""
     left = np.clip((target / delta).astype(int), 0, p.shape[-1] - 2)[..., None]
     return (np.take_along_axis(p, left, -1) + np.take_along_axis(p, left + 1, -1))[..., 0]
 

@@ -1,4 +1,4 @@
-"""AP50 lost to kinds of errors (``analysis.errors``), with replicates over images."""
+"""AP50 lost to each kind of error (``analysis.errors``), with replicates over images."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HOW = "AP50 without the errors of that kind less AP50, as TIDE has it (analysis.
 
 
 def lost_to(kind: str) -> OfRun:
-    """Return the measure of what AP50 gains by the oracle of a kind of errors."""
+    """Return the measure of AP50's gain by a kind's oracle."""
 
     def lost(evidence: Evidence, experiment: Experiment, seed: int) -> Replicated:
         judged = evidence.library.errors(experiment, evidence.profile, seed, FOREGROUND)
@@ -31,7 +31,7 @@ def lost_to(kind: str) -> OfRun:
 
 
 def matches_of(judged: Sorted, images: np.ndarray, without: str | None) -> Matches:
-    """Return the detections that an oracle leaves, as matches from which only AP50 can be read."""
+    """Return the detections that an oracle leaves, as matches that determine only AP50."""
     keep, true, category, objects = after(judged, without)
     categories = np.unique(judged.objects.category)
     counts = np.zeros((len(AREAS), len(images), len(categories)), dtype=np.int32)
@@ -51,7 +51,7 @@ def matches_of(judged: Sorted, images: np.ndarray, without: str | None) -> Match
 
 
 def ap50(matches: Matches, weights: np.ndarray) -> Replicated:
-    """AP50 in percent, and that of every weighting of the images."""
+    """Return AP50 in percent, and that of every weighting of the images."""
     every = np.concatenate([np.ones((1, weights.shape[1]), dtype=int), weights])
     figures = evaluate(matches, every)[:, METRICS.index("AP50")]
     return float(figures[0]), figures[1:]

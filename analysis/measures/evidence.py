@@ -1,4 +1,4 @@
-"""The runs of a profile, for measures and claims: records, and metrics with their replicates."""
+"""Runs of a profile, for measures and claims: records, and metrics with their replicates."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Records = Mapping[Experiment, Mapping[int, RunRecord]]
-Seeded = Mapping[int, tuple[float, np.ndarray]]  # a figure and its replicates, by seed
+Seeded = Mapping[int, tuple[float, np.ndarray]]  # a metric and its replicates, by seed
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """The finished runs of a profile's tables, by experiment and seed."""
+    """Finished runs of a profile's tables, by experiment and seed."""
 
     library: Library
     profile: Profile
     records: Records
-    figures: Mapping[Experiment, Mapping[int, Replicates]]  # of those whose detections are there
+    figures: Mapping[Experiment, Mapping[int, Replicates]]  # of those with detections
     noise: Mapping[str, Noise] = field(default_factory=dict)  # of a metric over seeds, pooled
     _made: dict[Hashable, Any] = field(default_factory=dict, compare=False, repr=False)
 
@@ -48,7 +48,7 @@ class Evidence:
         """Return the seeds that all experiments have.
 
         Raises:
-            MissingRuns: there is none; names the runs of seed 0 that are missing.
+            MissingRuns: there is none; names the missing runs of seed 0.
             UserError: there is none, though each has runs.
         """
         common = set.intersection(*(set(self.figures.get(e, ())) for e in needed))
@@ -65,24 +65,24 @@ class Evidence:
         return {s: some for s, some in found.items() if not np.isnan(some[0])}
 
     def once(self, key: Hashable, make: Callable[[], T]) -> T:
-        """Return what ``make`` makes, which is made once."""
+        """Return the result of ``make``, called once per key."""
         if key not in self._made:
             self._made[key] = make()
         return self._made[key]
 
     def locations(self, experiment: Experiment, seed: int) -> Locations:
-        """Return the locations of a run, which are read once.
+        """Return the locations of a run, read once.
 
         Raises:
-            MissingRuns: they are not there.
-            UserError: the file is damaged, or the run is of another host.
+            MissingRuns: they are missing.
+            UserError: the file is damaged, or the run has another host.
         """
         key = "locations", experiment, seed
         return self.once(key, lambda: self.library.locations(experiment, self.profile, seed))
 
     @cached_property
     def images(self) -> np.ndarray:
-        """The ids of the images that runs are evaluated on, rising.
+        """Ids of the images that runs are evaluated on, ascending.
 
         Raises:
             UserError: they are not embedded, and no run has matches that name them.
@@ -97,7 +97,7 @@ class Evidence:
 
     @cached_property
     def weights(self) -> np.ndarray:
-        """The weights of the replicates, [R, images]: how often each image is drawn."""
+        """Weights of the replicates, [R, images]: how often each image is drawn."""
         from analysis.stats.resampling import resamples
 
         rng = np.random.default_rng(bootstrap.SEED)
@@ -105,9 +105,9 @@ class Evidence:
 
 
 def gather(library: Library, profile: Profile, tell: Tell = quiet) -> Evidence:
-    """Read the runs that the tables declare at a profile; evaluate what was not evaluated before.
+    """Read the runs that the tables declare at a profile; evaluate those not yet evaluated.
 
-    Runs of data that are not embedded have replicates where their matches are stored.
+    Runs on data that are not embedded have replicates if their matches are stored.
 
     Raises:
         UserError: a file of detections or of matches is damaged.
@@ -118,13 +118,13 @@ def gather(library: Library, profile: Profile, tell: Tell = quiet) -> Evidence:
 
 
 def noise(records: Records) -> dict[str, Noise]:
-    """The standard deviation of each metric over seeds, pooled over the rows of several seeds."""
+    """Return the standard deviation of each metric over seeds, pooled over rows with several."""
     pooled = {metric: seed_noise(by_seed(records, metric)) for metric in METRICS}
     return {metric: found for metric, found in pooled.items() if found is not None}
 
 
 def by_seed(records: Records, metric: str) -> list[dict[int, float]]:
-    """A metric's values by seed, a row an experiment."""
+    """Return a metric's values by seed, a row per experiment."""
     rows = (
         {seed: record.metrics[metric] for seed, record in runs.items()} for runs in records.values()
     )

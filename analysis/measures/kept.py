@@ -1,4 +1,4 @@
-"""Measurements, made once for the same code, the same predictions and the same inputs."""
+"""Cached measurements, keyed by code, predictions and inputs."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ TESTED: Mapping[str, type[Any]] = {"estimate": Estimate, "seen": Seen}
 
 
 def measure(quantity: Quantity, evidence: Evidence) -> Measurement:
-    """Return a quantity of a profile's runs, as it was measured before if nothing changed.
+    """Return a quantity of a profile's runs, from the cache if nothing changed.
 
-    Runs of other experiments than the quantity's may be added: it is not measured anew for them.
+    Additional runs of experiments outside the quantity do not invalidate it.
 
     Raises:
-        UserError: its runs, or what they predicted, are not there.
+        UserError: its runs, or their predictions, are missing.
     """
     entry = cache.json_entry(quantity.name, _inputs(quantity, evidence), quantity.module)
     if (known := entry.json()) is not None:
@@ -34,7 +34,7 @@ def measure(quantity: Quantity, evidence: Evidence) -> Measurement:
 
 
 def _inputs(quantity: Quantity, evidence: Evidence) -> list[Any]:
-    """Return what a measurement depends on besides code: data, predictions and its own inputs."""
+    """Return a measurement's dependencies besides code: data, predictions and its own inputs."""
     runs = [
         _predictions(evidence, experiment, seed)
         for experiment in quantity.experiments
@@ -46,7 +46,7 @@ def _inputs(quantity: Quantity, evidence: Evidence) -> list[Any]:
 
 
 def _predictions(evidence: Evidence, experiment: Any, seed: int) -> Any:
-    """A run's id and the checksums of its predictions."""
+    """Return a run's id and the checksums of its predictions."""
     record = evidence.record(experiment, seed)
     checksums = evidence.once(
         ("checksums", record.id), lambda: evidence.library.checksums(record, evidence.profile)
@@ -55,7 +55,7 @@ def _predictions(evidence: Evidence, experiment: Any, seed: int) -> Any:
 
 
 def _images(evidence: Evidence) -> str | None:
-    """A digest of the images and the ground truth given for them; None where they are not known."""
+    """Return a digest of the images and their given ground truth; None if they are unknown."""
     with suppress(UserError):
         return evidence.once(
             "images' digest",
@@ -71,7 +71,7 @@ def _plain(found: Measurement) -> dict[str, Any]:
 
 
 def _measurement(content: Mapping[str, Any]) -> Measurement:
-    """Make it again; a float is the same after JSON, a tuple is a list."""
+    """Rebuild a measurement; a float survives JSON, a tuple becomes a list."""
     values = {key: _tuple(value) for key, value in content.items() if key != "kind"}
     if content["kind"] is not None:
         fields = {key: _tuple(value) for key, value in content["tested"].items()}

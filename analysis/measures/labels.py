@@ -25,15 +25,15 @@ from experiments.named import GFL, IOU_BRANCH, PLAIN
 from gfl.experiment import Experiment
 from gfl.shapes.side_labels import SIDES
 
-LOW = 0.4  # the paper: most IoU labels are larger
-VERY_LOW = 0.1  # a centerness label under it approaches 0
-TENTH = 0.1  # of the objects: those of the lowest centerness labels
+LOW = 0.4  # the paper: most IoU labels are above it
+VERY_LOW = 0.1  # below it, a centerness label approaches 0
+TENTH = 0.1  # fraction of objects with the lowest centerness labels
 FOUND = 0.5  # IoU at which a detection finds an object
 OF_GFL = "over all positives of the GFL run on the validation images"
 
 
 def positives(evidence: Evidence, experiment: Experiment, seed: int) -> pd.DataFrame:
-    """The positive locations of a run."""
+    """Return the positive locations of a run."""
     frame = evidence.locations(experiment, seed).frame
     return frame.loc[frame.positive]
 
@@ -70,9 +70,9 @@ def _effect(evidence: Evidence, experiment: Experiment, seed: int) -> Replicated
 
 
 def effect_size(sums: np.ndarray) -> np.ndarray:
-    """Return Cohen's d for groups of one size: the means' difference over the pooled deviation.
+    """Return Cohen's d for groups of equal size: the means' difference over the pooled deviation.
 
-    ``sums``, last axis: the count, and of both groups the sums of values and of their squares.
+    ``sums``, last axis: the count, and for both groups the sums of values and of their squares.
     Source: Cohen, Statistical Power Analysis for the Behavioral Sciences (1988), section 2.2.
     """
     n, a, aa, b, bb = np.moveaxis(sums, -1, 0)
@@ -139,7 +139,7 @@ def _predicted(evidence: Evidence, experiment: Experiment, seed: int) -> Replica
     IOU_BRANCH,
 )
 def _recall(evidence: Evidence) -> Measurement:
-    """Labels and their tenth are the same in every run: they depend on the assignment alone."""
+    """Measure recall; labels and their tenth are equal in every run, set by the assignment."""
     frame = positives(evidence, PLAIN, located(evidence, [PLAIN])[0])
     objects = frame.groupby("gt_id").agg(image=("image_id", "first"), best=("centerness", "max"))
     lowest = objects.loc[objects.best <= objects.best.quantile(TENTH)]

@@ -1,4 +1,4 @@
-"""Distributions of one mean, which a box loss cannot tell apart, and their DFL: Fig. 5(b)."""
+"""Distributions with the same mean, equal to a box loss, and their DFL: Fig. 5(b)."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import torch
 from experiments.named import GFL
 from gfl.losses import distribution_focal_loss
 
-MEAN = 6.3  # strides: between two bins, as nearly every target is
+MEAN = 6.3  # strides: between two bins, like nearly every target
 
 
 def tilted(shape: np.ndarray, mean: float) -> np.ndarray:
-    """The distribution over bins 0, 1, ... nearest to ``shape`` that has the mean.
+    """Return the distribution over bins 0, 1, ... with the given mean nearest to ``shape``.
 
-    Nearest in relative entropy: p_i proportional to shape_i * exp(t i), t found by halving.
+    Nearest in relative entropy: p_i proportional to shape_i * exp(t i), t found by bisection.
     """
     bins = np.arange(len(shape))
     low, high = -50.0, 50.0
@@ -31,7 +31,7 @@ def tilted(shape: np.ndarray, mean: float) -> np.ndarray:
 
 
 def one_mean(mean: float = MEAN, n: int = GFL.n) -> dict[str, np.ndarray]:
-    """Three distributions over bins 0 ... n with the same mean, narrow to two-peaked."""
+    """Return three distributions over bins 0 ... n with the same mean, narrow to two-peaked."""
     bins = np.arange(n + 1)
 
     def bell(centre: float, width: float) -> np.ndarray:
@@ -43,12 +43,12 @@ def one_mean(mean: float = MEAN, n: int = GFL.n) -> dict[str, np.ndarray]:
 
 
 def dfl(distribution: np.ndarray, mean: float = MEAN) -> float:
-    """DFL of a distribution over bins against a target, Eq. 6."""
+    """Return the DFL of a distribution over bins for a target, Eq. 6."""
     target = torch.tensor(mean, dtype=torch.float64)
     return float(distribution_focal_loss(torch.from_numpy(distribution).log(), target))
 
 
 def least_dfl(mean: float = MEAN) -> float:
-    """DFL's minimum: all the mass on the target's two neighbours, split linearly."""
+    """Return DFL's minimum: all mass on the target's two neighbours, split linearly."""
     right = mean - math.floor(mean)
     return -(1 - right) * math.log(1 - right) - right * math.log(right)

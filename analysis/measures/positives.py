@@ -1,8 +1,8 @@
-"""Training targets from boxes alone: the positives under ATSS, their distances and centerness.
+"""Training targets from boxes alone: positives under ATSS, their distances and centerness.
 
-No image is read and no model needed. On a COCO annotation file the images have the sizes that it
-tells, resized as the coco profile resizes them, with that profile's strides. Of data that are not
-embedded, a run's stored positives give the same without the annotations.
+No image is read and no model needed. Images of a COCO annotation file have the sizes given there,
+resized as by the coco profile, with that profile's strides. For data that are not embedded, a run's
+stored positives give the same without the annotations.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from gfl.quality import centerness
 from gfl.shapes.side_labels import SIDES
 
 ATSS = dense("atss")
-BATCH = 16  # images assigned at once; the result depends on it in nothing
+BATCH = 16  # images assigned at once; does not affect the result
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Boxes:
 class Positives:
     """All positives of a set of images."""
 
-    images: int  # that have an object
+    images: int  # with an object
     objects: int
     unmatched: int  # objects without a positive: no anchor's IoU reaches their threshold
     targets: np.ndarray  # [P, 4] distances to l, t, r, b, strides
@@ -59,7 +59,7 @@ def of_annotations(files: Sequence[Path], profile: Profile) -> Positives:
     """Assign the boxes of COCO annotation files, taken together, at the scale of a profile.
 
     Raises:
-        UserError: a file is missing or not COCO's, or there is no box in any.
+        UserError: a file is missing or not COCO's, or none has a box.
     """
     return _assigned((image for path in files for image in _coco(path, profile)), profile)
 
@@ -76,10 +76,10 @@ def of_ground_truth(frame: pd.DataFrame, profile: Profile) -> Positives:
 
 
 def of_stored(frame: pd.DataFrame, objects: Objects) -> Positives:
-    """Take the positives that a run left, of the images whose locations it stored.
+    """Return a run's stored positives, of the images with stored locations.
 
-    ``frame`` is its locations, ``objects`` what its evaluation counted. Targets are rounded as
-    ``gfl.predictions`` rounds them, by at most a part in 4096.
+    ``frame`` is its locations, ``objects`` the objects of its evaluation. Targets are rounded as
+    in ``gfl.predictions``, by at most a part in 4096.
 
     Raises:
         UserError: no location is positive.
@@ -113,7 +113,7 @@ def _coco(path: Path, profile: Profile) -> Iterator[Boxes]:
 
 
 def _is_trained_on(annotation: Mapping[str, Any], image: Mapping[str, Any]) -> bool:
-    """True if mmdet's CocoDataset takes the annotation for an object: ``parse_data_info`` there."""
+    """Return True if mmdet's CocoDataset (``parse_data_info``) keeps it as an object."""
     x, y, w, h = annotation["bbox"]
     inside_w = min(x + w, image["width"]) - max(x, 0)
     inside_h = min(y + h, image["height"]) - max(y, 0)
@@ -124,7 +124,7 @@ def _is_trained_on(annotation: Mapping[str, Any], image: Mapping[str, Any]) -> b
 def _resized(
     width: float, height: float, boxes: np.ndarray, profile: Profile
 ) -> tuple[int, int, np.ndarray]:
-    """Size and boxes after mmdet's ``Resize`` with ``keep_ratio``: rounded, then clipped."""
+    """Return size and boxes after mmdet's ``Resize`` with ``keep_ratio``: rounded, then clipped."""
     long, short = max(profile.scale), min(profile.scale)
     scale = min(long / max(width, height), short / min(width, height))
     new = int(width * scale + 0.5), int(height * scale + 0.5)
@@ -134,7 +134,7 @@ def _resized(
 
 
 def _assigned(images: Iterable[Boxes], profile: Profile) -> Positives:
-    """Assign images of one padded size together; the order of the positives is by that size."""
+    """Assign images by padded size, in batches; this also orders the positives."""
     alike: dict[tuple[int, int], list[Boxes]] = defaultdict(list)
     for image in images:
         alike[_padded(image.height), _padded(image.width)].append(image)
@@ -158,7 +158,7 @@ def _assigned(images: Iterable[Boxes], profile: Profile) -> Positives:
 def _batch(
     size: tuple[int, int], batch: Sequence[Boxes], levels: Sequence[int]
 ) -> tuple[Tensor, Tensor, int]:
-    """Targets [P, 4] in strides and centerness [P] of the positives, and of how many objects."""
+    """Return targets [P, 4] in strides, centerness [P], and the number of matched objects."""
     cells = [[-(-side // stride) for side in size] for stride in levels]
     priors = torch.cat(PriorGenerator(levels, ATSS.offset).grid_priors(cells))
     valid = (priors[:, :2] < torch.tensor(size[::-1])).all(-1).expand(len(batch), -1)

@@ -1,4 +1,4 @@
-"""All quantities that claims may name, by name."""
+"""Registry of all quantities that claims may name."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def find(name: str) -> Quantity:
     """Return the quantity of a name.
 
     Raises:
-        KeyError: there is none; names the nearest.
+        KeyError: there is none; suggests the nearest.
     """
     if name not in QUANTITIES:
         raise KeyError(f"no quantity {name!r}{did_you_mean(name, QUANTITIES)}")

@@ -1,7 +1,7 @@
 """Declaration and measurement of a quantity: a value, its replicates over images, its runs.
 
-A quantity is declared by a decorator on the function that measures it: ``quantity`` on one that
-measures a single run, ``custom_quantity`` on one that combines runs in a way of its own.
+A decorator on the measuring function declares a quantity: ``quantity`` if it measures a single run,
+``custom_quantity`` if it combines runs in its own way.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ ONE_TRAINING = (
 
 @dataclass(frozen=True)
 class Measurement:
-    """A quantity's value, and how far to trust it.
+    """Value of a quantity, and its uncertainty.
 
-    ``tested`` is None of what is so by definition.
+    ``tested`` is None for what holds by definition.
     """
 
     value: float
@@ -39,29 +39,29 @@ class Measurement:
     tested: Tested | None
     runs: tuple[str, ...]
     seeds: tuple[int, ...]
-    how: str  # what was measured on what, in a line
+    how: str  # what was measured on what, in one line
     lacking: str = ""  # why it decides nothing
 
 
 @dataclass(frozen=True)
 class Seen:
-    """The highest of what was looked at: what is seen is there, what is not seen may be."""
+    """Highest observation: what was seen exists, what was not seen may exist."""
 
     highest: float
-    most: float = 1.0  # that there can be at all
+    most: float = 1.0  # the possible maximum
 
     def p_above(self, bound: float) -> float:
-        """0 if something above the bound was seen."""
+        """Return 0 if something above the bound was seen."""
         return 0.0 if self.highest > bound else 1.0
 
     def p_below(self, bound: float) -> float:
-        """0 if nothing can be above the bound."""
+        """Return 0 if nothing can exceed the bound."""
         return 0.0 if bound >= self.most else 1.0
 
 
 Measure = Callable[[Evidence], Measurement]
 Replicated = tuple[float, np.ndarray]  # a value, and that of each resample of the images
-OfRun = Callable[[Evidence, Experiment, int], Replicated]  # of an experiment's run of a seed
+OfRun = Callable[[Evidence, Experiment, int], Replicated]  # on an experiment's run of a seed
 Seeds = Callable[[Evidence, Sequence[Experiment]], Sequence[int]]
 
 
@@ -71,25 +71,25 @@ def _nothing(evidence: Evidence) -> Any:
 
 @dataclass(frozen=True)
 class Quantity:
-    """A number that no table prints, declared where it is measured.
+    """Number that no table prints, declared where it is measured.
 
-    ``experiments`` are those whose runs it is measured on; ``inputs`` returns what else decides
-    its value, as JSON can hold it. Both name a measurement that is kept (``measures.kept``).
+    ``experiments`` are those whose runs it is measured on; ``inputs`` returns its other
+    dependencies, as JSON content. Both are part of the cache key (``measures.kept``).
     """
 
     name: str
     definition: str
     experiments: tuple[Experiment, ...]
     measure: Measure = field(repr=False, compare=False)
-    module: str  # that measures it
+    module: str  # of the measuring function
     inputs: Callable[[Evidence], Any] = field(default=_nothing, repr=False, compare=False)
 
 
-QUANTITIES: dict[str, Quantity] = {}  # by name; ``measures.quantities`` imports all that declare
+QUANTITIES: dict[str, Quantity] = {}  # by name; ``measures.quantities`` imports all modules
 
 
 def declare(one: Quantity) -> None:
-    """Make a quantity known by its name.
+    """Register a quantity by its name.
 
     Raises:
         ValueError: another has this name.
@@ -110,8 +110,8 @@ def quantity(
 ) -> Callable[[OfRun], OfRun]:
     """Declare the quantity that a function measures on a run of ``of``, less that of ``minus``.
 
-    ``over`` says on what, in the verdict; ``seeds`` finds those whose runs have the files that the
-    function reads, ``located`` if not given.
+    ``over`` describes the sample, for the verdict; ``seeds`` finds those whose runs have the
+    files that the function reads, by default ``located``.
     """
 
     def decorate(of_run: OfRun) -> OfRun:
@@ -147,10 +147,10 @@ def of_sums(
     columns: Sequence[np.ndarray],
     combine: Callable[[np.ndarray], np.ndarray],
 ) -> Replicated:
-    """Return a statistic that sums over rows decide, with its replicates.
+    """Return a statistic of sums over rows, with its replicates.
 
-    ``columns`` are numbers of the rows; ``combine`` makes the statistic of their sums, the last
-    axis. What is in one image is drawn together.
+    ``columns`` are numbers per row; ``combine`` computes the statistic from their sums, on the last
+    axis. Rows of one image are resampled together.
     """
     at, size = np.searchsorted(evidence.images, image_id), len(evidence.images)
     sums = np.stack(
@@ -165,7 +165,7 @@ def of_weights(
 ) -> Replicated:
     """Return a statistic of weighted rows, with its replicates; it is called once for each.
 
-    A row has the weight of its image: how often that is drawn.
+    A row's weight is the number of times its image is drawn.
     """
     at = np.searchsorted(evidence.images, image_id)
     replicates = [statistic(weights[at]) for weights in evidence.weights]
@@ -193,7 +193,7 @@ def detected(evidence: Evidence, experiments: Sequence[Experiment]) -> list[int]
 
 
 def evaluated(evidence: Evidence, experiments: Sequence[Experiment]) -> list[int]:
-    """Return the seeds at which every experiment has its matches, or what they are made of."""
+    """Return the seeds at which every experiment has its matches, or their sources."""
     return _common(evidence, experiments, *evidence.library.deciding(evidence.profile))
 
 
@@ -226,10 +226,10 @@ def combined(
     seeds: Sequence[int],
     how: str,
 ) -> Measurement:
-    """Return the sum of runs' quantities with factors, seed by seed, on the same resamples.
+    """Return the weighted sum of runs' quantities, seed by seed, on the same resamples.
 
-    The noise of seeds is that of the seeds at hand. Of one seed none is known, so that nothing is
-    decided.
+    The seed noise is estimated from the seeds available. With one seed it is unknown, and nothing
+    is decided.
     """
     values = [
         {seed: of_run(evidence, experiment, seed) for seed in seeds}
@@ -248,7 +248,7 @@ def combined(
 def seen(
     evidence: Evidence, highest: float, experiment: Experiment, seeds: Sequence[int], how: str
 ) -> Measurement:
-    """Return the highest of what an experiment's runs have: no interval, it is no estimate."""
+    """Return the highest value in an experiment's runs: not an estimate, so without interval."""
     runs = tuple(evidence.record(experiment, seed).id for seed in seeds)
     return Measurement(highest, None, Seen(highest), runs, tuple(seeds), how)
 

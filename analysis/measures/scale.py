@@ -1,6 +1,6 @@
-"""Properties of a profile's data that decide what a quality estimate or a distribution can gain.
+"""Properties of a profile's data that limit the benefit of a quality estimate or distribution.
 
-They belong to no claim and get no verdict: they explain why shapes and photographs disagree.
+They belong to no claim and get no verdict: they explain disagreements of shapes and photographs.
 """
 
 from __future__ import annotations
@@ -42,22 +42,22 @@ QUALITIES = (
     ("iou-branch", "IoU-branch", IOU_BRANCH),
     ("joint", "joint w/ QFL", QFL),
 )
-CROWD = 4  # objects of an image
+CROWD = 4  # objects in an image
 POSITIVES = "positives of plain ATSS"
 
 
 @dataclass(frozen=True)
 class Property:
-    """A quantity of the comparison, and how it is printed."""
+    """Quantity for the comparison, and its format."""
 
-    name: str  # that an explanation cites it by
+    name: str  # cited in explanations
     label: str
     digits: int
     quantity: Quantity
 
 
 def _metric(name: str) -> Property:
-    """Plain ATSS's value of a metric, over its seeds."""
+    """Return plain ATSS's value of a metric, over its seeds."""
 
     def measure(evidence: Evidence) -> Measurement:
         values = evidence.values(PLAIN, name)
@@ -69,7 +69,7 @@ def _metric(name: str) -> Property:
         return Measurement(found.value, found.interval, found, runs, found.seeds, "plain ATSS")
 
     def noise(evidence: Evidence) -> list[float] | None:
-        """Return the pooled noise, which is of other rows' runs too."""
+        """Return the pooled noise, which other rows' runs also determine."""
         found = evidence.noise.get(name)
         return None if found is None else [found.spread, found.freedom]
 
@@ -86,7 +86,7 @@ def _property(
     over: str,
     seeds: Seeds = located,
 ) -> Property:
-    """Return a property that is measured on the runs of an experiment."""
+    """Return a property measured on the runs of an experiment."""
     measure = single(of, of_run, over, seeds)
     return Property(name, label, digits, Quantity(f"scale-{name}", label, (of,), measure, __name__))
 
@@ -100,7 +100,7 @@ def _mean_of(values: Callable[[pd.DataFrame], np.ndarray]) -> OfRun:
 
 
 def _spread(column: str) -> OfRun:
-    """The standard deviation among the positives of one object."""
+    """Return the standard deviation among the positives of one object."""
 
     def of_run(evidence: Evidence, experiment: Experiment, seed: int) -> Replicated:
         frame = positives(evidence, experiment, seed)
@@ -115,15 +115,15 @@ def _spread(column: str) -> OfRun:
 
 
 def deviation(frame: pd.DataFrame, column: str) -> np.ndarray:
-    """Return how far each positive is from the mean of its object's positives."""
+    """Return each positive's deviation from the mean of its object's positives."""
     values = frame[column].astype(float)
     return (values - values.groupby(frame.gt_id).transform("mean")).to_numpy()
 
 
 def _within(one: str, other: str, objects: tuple[float, float] = (1, math.inf)) -> OfRun:
-    """Pearson's correlation among the positives of one object, pooled over objects.
+    """Return Pearson's correlation among the positives of one object, pooled over objects.
 
-    ``objects``: of images with so many objects that have positives, both ends included.
+    ``objects``: range of the number of objects with positives in an image, both ends included.
     """
 
     def of_run(evidence: Evidence, experiment: Experiment, seed: int) -> Replicated:
@@ -139,7 +139,7 @@ def _within(one: str, other: str, objects: tuple[float, float] = (1, math.inf)) 
 
 
 def _ranks(one: str, other: str) -> OfRun:
-    """Spearman's correlation over all positives."""
+    """Return Spearman's correlation over all positives."""
 
     def of_run(evidence: Evidence, experiment: Experiment, seed: int) -> Replicated:
         frame = positives(evidence, experiment, seed)
@@ -156,10 +156,10 @@ def _picked(evidence: Evidence, experiment: Experiment, seed: int) -> Replicated
 
 
 def lost_by_ranking(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return, an object a row, the IoU lost since its highest score is not of its best box.
+    """Return, an object per row, the IoU lost because its highest score is not its best box's.
 
-    The IoU of the best box among the object's positives less that of the positive whose score is
-    highest, the first of equals. Columns: image_id, lost.
+    The IoU of the best box among the object's positives less that of the positive with the highest
+    score, the first of equals. Columns: image_id, lost.
     """
     frame = frame.reset_index(drop=True)
     by_object = frame.groupby("gt_id")

@@ -1,4 +1,4 @@
-"""Quantities of Fig. 2: what predicted scores say of the true IoU, at positives and background."""
+"""Quantities of Fig. 2: relation of predicted scores to true IoU, at positives and background."""
 
 from __future__ import annotations
 
@@ -64,9 +64,9 @@ def _promoted(evidence: Evidence) -> Measurement:
 
 
 def overtakes(frame: pd.DataFrame) -> np.ndarray:
-    """Mark the stored background that overtakes a positive of its image on the way to NMS.
+    """Mark the stored background that outranks a positive of its image before NMS.
 
-    Both are of one category and get to NMS, which ranks within a category.
+    Both are of one category and reach NMS, which ranks within a category.
     """
     found = []
     positives = dict(iter(frame.loc[frame.positive].groupby("image_id")))
@@ -78,7 +78,7 @@ def overtakes(frame: pd.DataFrame) -> np.ndarray:
         behind = rows.class_score.to_numpy()[:, None] < other.class_score.to_numpy()
         ahead = rows.score.to_numpy()[:, None] > other.score.to_numpy()
         alike = rows.category_id.to_numpy()[:, None] == other.category_id.to_numpy()
-        get_there = rows.class_score.to_numpy()[:, None] >= SCORE_THRESHOLD  # so the other does too
+        get_there = rows.class_score.to_numpy()[:, None] >= SCORE_THRESHOLD  # and so has the other
         found.append((behind & ahead & alike & get_there).any(1))
     return np.concatenate([np.zeros(0, bool), *found])
 
@@ -108,7 +108,7 @@ def _unruly(evidence: Evidence, experiment: Experiment, seed: int) -> Replicated
 
 
 def unruly(predicted: np.ndarray, positive: np.ndarray) -> Callable[[np.ndarray], float]:
-    """Negatives with a higher quality than the median positive, per positive, of weighted rows."""
+    """Return, for weighted rows, the negatives above the median positive's quality per positive."""
     order = np.argsort(predicted[positive], kind="stable")
     rising, negative = predicted[positive][order], predicted[~positive]
 
@@ -124,7 +124,7 @@ def unruly(predicted: np.ndarray, positive: np.ndarray) -> Callable[[np.ndarray]
 
 
 def _separate(where: str) -> OfRun:
-    """The rank correlation of class score and predicted quality."""
+    """Return the rank correlation of class score and predicted quality."""
 
     def correlation(evidence: Evidence, experiment: Experiment, seed: int) -> Replicated:
         frame = evidence.locations(experiment, seed).frame
@@ -136,7 +136,7 @@ def _separate(where: str) -> OfRun:
 
 
 def _score_iou(where: str) -> OfRun:
-    """The rank correlation of the score that ranks with the true IoU."""
+    """Return the rank correlation of the ranking score with the true IoU."""
 
     def correlation(evidence: Evidence, experiment: Experiment, seed: int) -> Replicated:
         frame = evidence.locations(experiment, seed).frame
@@ -163,14 +163,14 @@ def _scores_apart(evidence: Evidence) -> Measurement:
 
 
 def _calibration(where: str) -> OfRun:
-    """The expected calibration error of the quality against the true IoU, in ten bins."""
+    """Return the expected calibration error of the quality against the true IoU, in ten bins."""
 
     def error(evidence: Evidence, experiment: Experiment, seed: int) -> Replicated:
         frame = evidence.locations(experiment, seed).frame
         frame = frame.loc[frame[FLAGS[where]]]
         predicted, true = predicted_quality(frame), frame.iou.to_numpy(float)
         bin = bin_of(predicted)
-        # A row's gap counts in its bin; sums over a bin make its mean gap times its count.
+        # A row's gap counts in its bin; sums over a bin equal its mean gap times its count.
         columns = [np.where(bin == k, predicted - true, 0.0) for k in range(BINS)]
         columns.append(np.ones(len(true)))
         return of_sums(

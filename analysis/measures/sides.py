@@ -1,4 +1,4 @@
-"""The sides of each object's best positive: learned beside known distributions, a side a row."""
+"""Sides of each object's best positive: learned against known distributions, a side per row."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from gfl.shapes.side_labels import SIDES
 
 
 def sides(name: str, found: Best) -> pd.DataFrame:
-    """A side a row: how far its learned distribution is from the labels', its peaks, its width.
+    """Return a side per row: distance of learned and label distribution, peaks, width.
 
-    ``point_px`` is how far the nearest point is, nearer than which no Dirac delta gets;
-    ``binned_px`` how far DFL's minimum is, on bins of the location's stride.
+    ``point_px`` is the distance of the nearest point, the lower limit of a Dirac delta;
+    ``binned_px`` that of DFL's minimum, on bins of the location's stride.
     """
     labels, learned = found.truth, found.learned
     stride = np.repeat(found.stride, 4)

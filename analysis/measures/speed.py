@@ -1,7 +1,7 @@
-"""Inference time with and without the joint representation and distributions, side by side.
+"""Inference time with and without the joint representation and distributions.
 
-Of the committed benchmark, ``gfl bench overhead``: each detector in turn, on the network
-of the profile, with the weights of its runs where the benchmark had them.
+From the committed benchmark, ``gfl bench overhead``: alternating detectors, on the profile's
+network, with the weights of its runs if the benchmark had them.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def _files(evidence: Evidence) -> list[Path]:
 
 
 def timed(path: Path, pair: str, evidence: Evidence) -> list[dict[str, str]]:
-    """The lines of a pair's time on the profile's network, of trained weights if there are some."""
+    """Return a pair's times on the profile's network, with trained weights if there are any."""
     with path.open(encoding="utf-8", newline="") as file:
         rows = [
             row
@@ -71,7 +71,7 @@ def timed(path: Path, pair: str, evidence: Evidence) -> list[dict[str, str]]:
 
 
 def _benchmarks(evidence: Evidence) -> list[str]:
-    """The checksums of the committed benchmarks."""
+    """Return the checksums of the committed benchmarks."""
     return [sha256(path) for path in _files(evidence)]
 
 

@@ -1,4 +1,4 @@
-"""Functions that only the notebooks call: figures and pictures, sliders, equations.
+"""Functions used only by notebooks: figures and pictures, sliders, equations.
 
 Imports ``analysis.figures``.
 """

@@ -1,4 +1,4 @@
-"""Every difference of AP that the tables print, the paper's and ours, in one picture."""
+"""Plot of every AP difference that the tables print, the paper's and ours."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from analysis.tables.dataframes import OURS, PAPER
 from analysis.tables.layout import DELTA
 
 PAPERS, FOUND = style.LOOKS["dirac"].colour, style.LOOKS["general-dfl"].colour
-LINE, AROUND = 0.165, 0.36  # inches a row takes, and what is between two panels
+LINE, AROUND = 0.165, 0.36  # inches per row, and between two panels
 
 
 def gaps(compared: Mapping[str, pd.DataFrame]) -> Figure | None:
     """Draw the ΔAP of each row of several tables (``dataframes.compared``, by the table's title).
 
-    A square is the paper's, a dot ours with its 95 % interval, hollow where one seed gives
-    none. Rows without a run of ours, and baselines, are left out; None where all are.
+    A square is the paper's, a dot ours with its 95 % interval, hollow if a single seed gives none.
+    Rows without a run of ours, and baselines, are omitted; None if all are.
     """
     shown = {title: _with_gap(frame) for title, frame in compared.items()}
     shown = {title: frame for title, frame in shown.items() if len(frame)}
@@ -48,7 +48,7 @@ def _with_gap(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _panel(axes: Axes, frame: pd.DataFrame) -> None:
-    """The rows of a table from top to bottom."""
+    """Draw the rows of a table from top to bottom."""
     y = range(len(frame))
     ours, theirs = frame[(OURS, DELTA)], frame[(PAPER, DELTA)]
     single = frame[(OURS, "from")].isna().to_numpy()

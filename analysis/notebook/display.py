@@ -1,4 +1,4 @@
-"""Display in notebooks: the records to read, and figures as a notebook shows them."""
+"""Display in notebooks: selection of records, and figures as notebook output."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from gfl.records.record import Store
 
 
 def opened(profile: str | None = None, source: Source | None = None) -> tuple[Library, Profile]:
-    """Return the records and predictions to read, and the profile they are of.
+    """Return the records and predictions to read, and their profile.
 
-    Without arguments, those of the environment's ``STORE`` and ``PROFILE`` (``make lab
-    PROFILE=gpu STORE=runs``), else the committed ones of the laptop profile.
+    By default those of the environment's ``STORE`` and ``PROFILE`` (``make lab PROFILE=gpu
+    STORE=runs``), else the committed ones of the laptop profile.
 
     Raises:
         UserError: there is no such profile or place.
@@ -40,15 +40,15 @@ def opened(profile: str | None = None, source: Source | None = None) -> tuple[Li
 
 @dataclass(frozen=True)
 class Shown:
-    """A figure of the paper in a notebook: its picture, with its caption below.
+    """Figure of the paper in a notebook: its picture, with its caption below.
 
-    Where runs are missing, or the profile's data cannot give it, there is no picture, and the text
-    says why. Of photographs there is the figure without them: a notebook is passed around.
+    If runs are missing, or the profile's data cannot produce it, there is no picture, and the text
+    says why. Photographs are omitted from figures, because notebooks are shared.
     """
 
     text: str
     picture: bytes | None  # PNG
-    numbers: pd.DataFrame | None  # what it plots
+    numbers: pd.DataFrame | None  # the plotted ones
 
     def _ipython_display_(self, **_: Any) -> None:
         if self.picture is not None:
@@ -60,7 +60,7 @@ def show(name: str, library: Library, profile: Profile) -> Shown:
     """Draw a figure of ``analysis.figures`` by its name.
 
     Raises:
-        UserError: no figure has this name, or a file that it needs is damaged.
+        UserError: no figure has this name, or a required file is damaged.
     """
     if (figure := FIGURES.get(name)) is None:
         raise UserError(f"unknown figure {name!r}{did_you_mean(name, FIGURES)}")
@@ -74,5 +74,5 @@ def show(name: str, library: Library, profile: Profile) -> Shown:
 
 
 def picture(figure: Figure | None) -> Image | Markdown:
-    """Return a figure for a notebook to show; of None a line that there is nothing to draw."""
+    """Return a figure as notebook output; for None, a line saying there is nothing to draw."""
     return Markdown("Nothing to draw: no runs.") if figure is None else Image(png(figure))

@@ -1,7 +1,7 @@
-"""The paper's equations as pictures: FL, QFL and DFL with their gradients, and what DFL decides.
+"""The paper's equations as pictures: FL, QFL and DFL with their gradients, and DFL's optimum.
 
-Every curve is computed by ``gfl.losses``, the code that trains, in float64; gradients are
-autograd's, by the logit and not by the probability, because a logit is what a network predicts.
+Every curve is computed by ``gfl.losses``, the training code, in float64; gradients are autograd's,
+with respect to the logit and not the probability, because networks predict logits.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from analysis.figures import style
 from gfl.losses import distribution_focal_loss, focal_loss, quality_focal_loss
 
 BINS = torch.arange(17, dtype=torch.float64)  # the paper's n = 16, delta = 1
-# How each of several curves is drawn: lightness falls and the dashes differ.
+# Style of each of several curves: falling lightness and different dashes.
 CURVES: tuple[tuple[str, Any], ...] = (
     ("#5FB4E5", (0, (1, 1))),
     ("#E69F00", (0, (4, 1.5))),
@@ -26,7 +26,7 @@ CURVES: tuple[tuple[str, Any], ...] = (
     ("#B93A00", (0, (4, 1.5, 1, 1.5))),
     ("#222222", (0, (6, 1.5, 1, 1.5, 1, 1.5))),
 )
-# What a softmax may look like before training; all are full of the wrong bins.
+# Possible softmax outputs before training, all with mass in the wrong bins.
 STARTS: dict[str, Tensor] = {
     "flat": torch.zeros_like(BINS),
     "two peaks": -(((BINS - 2) * (BINS - 13)).square()) / 200,
@@ -48,7 +48,7 @@ def probabilities() -> Tensor:
 
 
 def slopes(loss: Callable[[Tensor], Tensor], logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Return an elementwise loss and its derivative by the logits."""
+    """Return an elementwise loss and its derivative with respect to the logits."""
     logits = logits.detach().requires_grad_()
     value = loss(logits)
     (slope,) = torch.autograd.grad(value.sum(), logits)
@@ -56,7 +56,7 @@ def slopes(loss: Callable[[Tensor], Tensor], logits: Tensor) -> tuple[Tensor, Te
 
 
 def pull(loss: Callable[..., Tensor], p: float, y: float, exponent: float) -> float:
-    """Return the size of a loss's derivative by the logit, where the estimate is ``p``."""
+    """Return the magnitude of a loss's derivative by the logit, at the estimate ``p``."""
     logit = torch.tensor(p, dtype=torch.float64).logit()
     target = torch.tensor(y, dtype=torch.float64)
     return float(slopes(lambda z: loss(z, target, float(exponent)), logit)[1].abs())
@@ -101,7 +101,7 @@ def descend(logits: Tensor, y: float, loss: Callable[[Tensor, Tensor], Tensor]) 
 
 
 def undetermined(y: float = 5.3) -> Figure:
-    """Draw what three starts become by regression alone, by DFL, by both: Fig. 5(b), learned."""
+    """Draw the outcome of three starts under regression, DFL, and both: Fig. 5(b), learned."""
     with style.applied():
         figure = style.canvas(style.PAGE, 3.7)
         grid = figure.subplots(len(STARTS), len(LOSSES), sharex=True, sharey=True, squeeze=False)
@@ -117,10 +117,10 @@ def undetermined(y: float = 5.3) -> Figure:
 
 
 def ambiguous(low: float = 4.0, high: float = 9.3, share: float = 0.4) -> Figure:
-    """Draw what DFL and a Gaussian learn of a side whose label is ``low`` or else ``high``.
+    """Draw what DFL and a Gaussian learn for a side with label ``low`` or else ``high``.
 
     ``share`` of the labels are ``high``. DFL's best softmax for labels drawn from a distribution
-    is that distribution, each label shared out between its two bins; a Gaussian's best mean and
+    is that distribution, each label split between its two bins; a Gaussian's best mean and
     variance are the labels' own.
     """
     labels = torch.tensor([low, high], dtype=torch.float64)
@@ -158,7 +158,7 @@ def _curve(
 def _loss_and_slope(
     p: Tensor, drawn: dict[str, tuple[Tensor, Tensor]], name: str, title: str
 ) -> Figure:
-    """Two panels, the loss and its gradient by the logit, with one legend beside them."""
+    """Draw two panels, the loss and its gradient by the logit, with one legend beside them."""
     with style.applied():
         figure = style.canvas(style.PAGE, 2.3)
         left, right = figure.subplots(1, 2)
@@ -174,7 +174,7 @@ def _loss_and_slope(
 
 
 def _bars(axes: Axes, probability: Tensor, y: float) -> None:
-    """A distribution as bars, with the target and the distribution's mean."""
+    """Draw a distribution as bars, with the target and the distribution's mean."""
     mean = float(probability @ BINS)
     axes.bar(BINS.numpy(), probability.numpy(), 0.7, color=style.LOOKS["general-dfl"].colour)
     axes.axvline(y, color=style.INK, linewidth=0.8, linestyle=":")

@@ -1,4 +1,4 @@
-"""A picture with sliders, for notebooks: live in JupyterLab, and still a picture elsewhere."""
+"""Pictures with sliders, for notebooks: live in JupyterLab, static elsewhere."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from matplotlib.figure import Figure
 
 from analysis.figures import style
 
-DPI = 130  # of pictures in notebooks: a page's width is 880 px
+DPI = 130  # of pictures in notebooks: the page width is 880 px
 
 
 @dataclass(frozen=True)
 class Slider:
-    """A number that the reader sets: from ``low`` to ``high`` in steps, at first ``start``."""
+    """Number set by the reader: from ``low`` to ``high`` in steps, initially ``start``."""
 
     label: str
     low: float
@@ -28,7 +28,7 @@ class Slider:
     start: float
 
     def widget(self) -> ipywidgets.FloatSlider:
-        """The slider itself; it draws when it is let go, not while it is moved."""
+        """Return the slider widget, which triggers drawing on release, not during motion."""
         return ipywidgets.FloatSlider(
             self.start, min=self.low, max=self.high, step=self.step, description=self.label,
             continuous_update=False,
@@ -36,11 +36,10 @@ class Slider:
 
 
 class Explorer:
-    """A figure that is drawn again at every move of its sliders.
+    """Figure that is redrawn at every move of its sliders.
 
-    ``draw`` is called with the sliders' values, in their order. What Jupyter is given is the
-    widget and, for where no widget can be (a committed notebook, read on the web), the picture as
-    it is at the start.
+    ``draw`` is called with the sliders' values, in their order. Jupyter receives the widget and,
+    where widgets are unavailable (a committed notebook, read on the web), the initial picture.
     """
 
     def __init__(self, draw: Callable[..., Figure], *sliders: Slider) -> None:
@@ -49,13 +48,13 @@ class Explorer:
         self.picture = ipywidgets.Image(value=self.png(), format="png")
         self.box = ipywidgets.VBox(
             [*self.sliders, self.picture],
-            layout={"align_items": "flex-start"},  # else the picture is stretched to the page
+            layout={"align_items": "flex-start"},  # otherwise the picture is stretched to the page
         )
         for slider in self.sliders:
             slider.observe(self._update, names="value")
 
     def png(self) -> bytes:
-        """The picture at the sliders' present values."""
+        """Return the picture at the sliders' current values."""
         return png(self.draw(*(slider.value for slider in self.sliders)))
 
     def _update(self, _: object) -> None:
@@ -69,7 +68,7 @@ class Explorer:
 
 
 def png(figure: Figure) -> bytes:
-    """Return a figure as the bytes of a PNG, the same for the same figure."""
+    """Return a figure as PNG bytes, identical for identical figures."""
     out = io.BytesIO()
     with style.applied():
         FigureCanvasAgg(figure)

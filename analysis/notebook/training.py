@@ -1,4 +1,4 @@
-"""A single run seen from near: how its loss fell and its AP rose, and what it found, on sheets."""
+"""Close-up of a single run: loss and AP curves, and sheets of its detections."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from gfl.pictures.drawing import Style
 from gfl.pictures.reading import Picture
 from gfl.records.record import RunRecord
 
-# The parts of Eq. 11's loss by the name that the head gives them.
+# Parts of Eq. 11's loss by their names in the head.
 PARTS = {
     "loss_cls": ("classification (QFL)", IOU),
     "loss_bbox": ("boxes (GIoU)", CENTERNESS),
     "loss_dfl": ("distributions (DFL)", LOOKS["general-dfl"]),
     "loss_quality": ("quality", LOOKS["none"]),
 }
-POINTS = 12  # of a curve that are averaged: a step's batch is small
+POINTS = 12  # averaged points of a curve: a step's batch is small
 GAP = 12  # px between pictures
 
 
@@ -62,7 +62,7 @@ def losses(record: RunRecord) -> Figure:
 
 
 def doubt(one: Detection) -> float:
-    """Return the entropy, in nats, of P(x) at the least sure of a detection's sides; 0: no P(x)."""
+    """Return the entropy, in nats, of P(x) at a detection's least certain side; 0 without P(x)."""
     if one.distributions is None or one.distributions.p is None:
         return 0.0
     return float(entr(one.distributions.p).sum(axis=1).max())
@@ -71,9 +71,9 @@ def doubt(one: Detection) -> float:
 def sure_and_doubtful(
     pictures: Sequence[Picture], found: Sequence[Sequence[Detection]], count: int
 ) -> list[Image.Image]:
-    """Return panels of P(x): the ``count`` detections of least doubt, then as many of the most.
+    """Return panels of P(x): the ``count`` most certain detections, then as many of the least.
 
-    Of every picture only the best detection takes part: others may be of the same object.
+    Only each picture's best detection is considered: others may be of the same object.
     """
     pairs = [
         (doubt(several[0]), i)
@@ -94,7 +94,7 @@ def sure_and_doubtful(
 
 
 def shown(images: Sequence[Image.Image], columns: int = 3) -> display.Image:
-    """Return a sheet of pictures for a notebook to show, as one PNG."""
+    """Return a sheet of pictures as notebook output, as one PNG."""
     content = io.BytesIO()
     beside(images, columns).save(content, format="PNG")
     return display.Image(content.getvalue())
@@ -103,7 +103,7 @@ def shown(images: Sequence[Image.Image], columns: int = 3) -> display.Image:
 def beside(images: Sequence[Image.Image], columns: int = 3, width: int = 900) -> Image.Image:
     """Return pictures on one white sheet, ``width`` px wide, in rows of ``columns``.
 
-    Without any picture the sheet says that there is none.
+    Without any picture the sheet says so.
     """
     if not images:
         sheet = Image.new("RGB", (width, 3 * GAP), "white")

@@ -1,4 +1,4 @@
-"""``gfl report``: one profile's results as one HTML file that needs nothing else.
+"""``gfl report``: one profile's results as one self-contained HTML file.
 
 Imports ``analysis.tables``, ``analysis.figures`` and the wording of the claims.
 """
@@ -13,7 +13,7 @@ from gfl.experiment import Profile
 from gfl.files import write_text
 from gfl.records.record import Store
 
-LARGEST = 15_000_000  # bytes; a page is mailed around
+LARGEST = 15_000_000  # bytes; the page should fit in an e-mail
 
 
 def write(profile: Profile, store: Store, own: bool, out: Path | None = None) -> Path:
@@ -22,7 +22,7 @@ def write(profile: Profile, store: Store, own: bool, out: Path | None = None) ->
     Raises:
         UserError: the claims are missing or of other records, or the page is too large.
     """
-    # This machine's report has a name that git ignores: the committed one is the reference's.
+    # The local report's name is git-ignored: the committed one is the reference's.
     name = f"{profile.name}{'.this-machine' if own else ''}.html"
     text = html(profile, store, own)
     if (size := len(text.encode())) > LARGEST:

@@ -1,4 +1,4 @@
-"""DataTables, as the package itables brings it, made fit to stand inside a page."""
+"""DataTables, from the package itables, adapted for inlining in a page."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ BUNDLE = "html/dt_bundle.js"
 
 
 def datatables() -> str:
-    """Return the bundle as a script that needs no import: it leaves ``window.DataTable``.
+    """Return the bundle as a script without imports, which defines ``window.DataTable``.
 
-    It is a module, which a page opened from disk cannot import from a file beside it; what it
-    exports by default is DataTables. The licences of what is bundled stand at its end.
+    The original is a module, which a page opened from disk cannot import from a file beside it; its
+    default export is DataTables. The licences of the bundle's parts are at its end.
 
     Raises:
         UserError: itables is not installed, or has another bundle than the one known here.
     """
-    spec = find_spec("itables")  # importing it would load more than is needed
+    spec = find_spec("itables")  # importing it would load more than needed
     if spec is None or not spec.submodule_search_locations:
         raise UserError("the report needs the package itables: make setup")
     path = Path(spec.submodule_search_locations[0]) / BUNDLE
@@ -35,15 +35,15 @@ def datatables() -> str:
 
 
 def inert(script: str) -> str:
-    """Spell what would end or nest a script element so that a page's parser does not see it.
+    """Escape whatever a page's parser would read as the end or nesting of a script element.
 
-    In strings and regular expressions ``\\x3C`` is the same character; elsewhere ``<script`` and
-    ``<!--`` do not stand in a script.
+    In strings and regular expressions ``\\x3C`` is the same character; ``<script`` and ``<!--`` do
+    not occur elsewhere in a script.
     """
     return re.sub(r"<(?=/?script|!--)", r"\\x3C", script, flags=re.IGNORECASE)
 
 
 def source(script: str) -> str:
-    """Return the hash by which a Content-Security-Policy lets this script run, and no other."""
+    """Return the hash by which a Content-Security-Policy allows this script, and no other."""
     digest = hashlib.sha256(script.encode()).digest()
     return f"'sha256-{base64.b64encode(digest).decode()}'"

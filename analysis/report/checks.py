@@ -1,4 +1,4 @@
-"""The checks of a claim: what the paper prints and what the runs gave, joined on one scale."""
+"""Checks of a claim: the paper's numbers and the runs' results, joined on one scale."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ STATES = {
 
 @dataclass(frozen=True)
 class Seeds:
-    """The runs of one experiment that a check is made of."""
+    """Runs of one experiment that a check uses."""
 
     slug: str
     seeds: tuple[str, ...]
-    href: str  # empty where the page has no such runs
+    href: str  # empty if the page has no such runs
 
 
 @dataclass(frozen=True)
@@ -46,12 +46,12 @@ class Row:
     seeds: str
     runs: tuple[Seeds, ...]
     strip: Strip | None
-    note: str  # what was measured, or why it was not
+    note: str  # what was measured, or why not
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A check on the paper's side and on ours; one of them may be missing."""
+    """A check on the paper's side and on ours; one may be missing."""
 
     on_paper: CheckOnPaper | None
     on_runs: CheckOnRuns | None
@@ -67,7 +67,7 @@ class Pair:
 
     @property
     def bounds(self) -> Bounds:
-        """Those of our runs where there are some: the paper's may be of its own scale."""
+        """Bounds of our runs if there are any: the paper's may apply only to its own scale."""
         one = self.on_runs or self.on_paper
         low, high = (-math.inf, math.inf) if one is None else one.bounds
         return low if math.isfinite(low) else None, high if math.isfinite(high) else None
@@ -77,7 +77,7 @@ class Pair:
         return None if self.on_paper is None else self.on_paper.value
 
     def numbers(self) -> Iterator[float]:
-        """The numbers that a scale must have room for."""
+        """Yield the numbers that a scale must cover."""
         ours = self.on_runs
         ends = (ours.interval if ours else None) or (None, None)
         values = (self.published, ours.value if ours else None, *ends, *self.bounds)
@@ -87,7 +87,7 @@ class Pair:
 def joined(
     printed: Sequence[CheckOnPaper], ours: Sequence[CheckOnRuns], slugs: set[str], why: str
 ) -> tuple[Scale | None, list[Row]]:
-    """Both sides' checks, joined by label, on one scale."""
+    """Join both sides' checks by label, on one scale."""
     ours_by = {one.label: one for one in ours}
     printed_by = {one.label: one for one in printed}
     labels = dict.fromkeys([*printed_by, *ours_by])
@@ -99,7 +99,7 @@ def joined(
 
 
 def _alike(pairs: Sequence[Pair], scales: Sequence[Scale | None]) -> bool:
-    """True if one scale serves all: a correlation beside 5 AP would be a point."""
+    """Return True if one scale suits all: beside 5 AP, a correlation would be a point."""
     kinds = {pair.is_measured for pair in pairs}
     spans = [s.high - s.low for s in scales if s]
     return kinds == {False} or (len(kinds) == 1 and bool(spans) and max(spans) < 15 * min(spans))
@@ -141,19 +141,19 @@ def _by_experiment(runs: Sequence[str], slugs: set[str]) -> Iterator[Seeds]:
 
 
 def number(value: float | None, digits: int = 2, sign: bool = False) -> str:
-    """A number as ``results/claims.md`` has it, with a true minus; nothing is a dash."""
+    """Format a number as in ``results/claims.md``, with a true minus; None is a dash."""
     return wording.number(value, digits, sign).replace("-", "−")
 
 
 def of_any_size(value: float | None) -> str:
-    """A number that has no interval, as ``results/claims.md`` has it."""
+    """Format a number without an interval, as in ``results/claims.md``."""
     if value is None:
         return "—"
     return wording.number_of_any_size(value, signed=False).replace("-", "−")
 
 
 def as_printed(value: float | None, sign: bool) -> str:
-    """A number with the digits that it has: a difference of printed figures."""
+    """Format a number with its own digits, for a difference of printed numbers."""
     if value is None:
         return "—"
     text = f"{round(value, 4) + 0.0:{'+' if sign and value else ''}g}"
@@ -161,7 +161,7 @@ def as_printed(value: float | None, sign: bool) -> str:
 
 
 def bounds_text(bounds: Sequence[float | None]) -> str:
-    """Return the bounds that the claim sets, in words."""
+    """Return the claim's bounds, in words."""
     low, high = bounds
     if low is not None and low == high:
         return f"{low:g}".replace("-", "−")
@@ -173,7 +173,7 @@ def bounds_text(bounds: Sequence[float | None]) -> str:
 
 
 def p_text(p: float | None) -> str:
-    """As printed in journals: no more digits than say something."""
+    """Format a p-value as in journals: with significant digits only."""
     if p is None:
         return "—"
     if p < 0.001:

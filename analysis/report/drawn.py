@@ -1,4 +1,4 @@
-"""SVG coordinates of what the page draws itself: loss curves, and intervals on a scale."""
+"""SVG coordinates of the page's own drawings: loss curves, and intervals on a scale."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import numpy as np
 
 from gfl.records.record import RunRecord
 
-SMOOTH = 12  # points of a curve that are averaged: a step's batch is small
-POINTS = 80  # that a curve is drawn with, at most
+SMOOTH = 12  # averaged points of a curve: a step's batch is small
+POINTS = 80  # limit of a curve's points
 
 
 @dataclass(frozen=True)
 class Tick:
-    """A label and its place on an axis."""
+    """Label and its place on an axis."""
 
     at: float
     label: str
@@ -24,7 +24,7 @@ class Tick:
 
 @dataclass(frozen=True)
 class Curve:
-    """The training loss of a row's runs, a line a seed."""
+    """Training loss of a row's runs, a line per seed."""
 
     width: int
     height: int
@@ -33,11 +33,11 @@ class Curve:
     lines: tuple[str, ...]  # points of a polyline
     x: tuple[Tick, ...]
     y: tuple[Tick, ...]
-    text: str  # for who cannot see it
+    text: str  # alt text
 
 
 def curve(records: Mapping[int, RunRecord], width: int = 320, height: int = 120) -> Curve | None:
-    """The curve of runs by seed; None where no run kept one."""
+    """Return the curve of runs by seed; None if no run has one."""
     losses = {seed: _losses(record) for seed, record in records.items()}
     losses = {seed: points for seed, points in losses.items() if len(points) > 1}
     if not losses:
@@ -67,7 +67,7 @@ def curve(records: Mapping[int, RunRecord], width: int = 320, height: int = 120)
 
 
 def _losses(record: RunRecord) -> np.ndarray:
-    """Iteration and loss, smoothed and thinned out."""
+    """Return iteration and loss, smoothed and thinned out."""
     pairs = [(p["iter"], p["loss"]) for p in record.curve if p.get("loss") is not None]
     points = np.array(pairs, dtype=float).reshape(-1, 2)
     if len(points) < 2:
@@ -82,7 +82,7 @@ def _losses(record: RunRecord) -> np.ndarray:
 
 
 def _step(most: float, count: int) -> float:
-    """A round number of which ``count`` or fewer make up ``most``: 1, 2 or 5 and zeros."""
+    """Return a round step, at most ``count`` of which make up ``most``: 1, 2 or 5 and zeros."""
     if not most > 0:
         return 1.0
     power = 10.0 ** math.floor(math.log10(most / count))
@@ -91,7 +91,7 @@ def _step(most: float, count: int) -> float:
 
 @dataclass(frozen=True)
 class Scale:
-    """A stretch of numbers on a strip of pixels."""
+    """Interval of numbers on a strip of pixels."""
 
     low: float
     high: float
@@ -104,7 +104,7 @@ class Scale:
 
     @property
     def ticks(self) -> tuple[Tick, ...]:
-        """Round numbers within."""
+        """Return the round numbers within."""
         step = _step(self.high - self.low, 4)
         first = math.ceil(self.low / step - 1e-9)
         count = math.floor(self.high / step + 1e-9) - first + 1
@@ -114,10 +114,10 @@ class Scale:
 
 @dataclass(frozen=True)
 class Strip:
-    """One check: what is claimed, what the paper prints, what was found and how surely."""
+    """One check: the claim, the paper's number, the result and its uncertainty."""
 
     width: int
-    claimed: tuple[float, float]  # the stretch that the claim allows
+    claimed: tuple[float, float]  # the range that the claim allows
     zero: float | None
     printed: float | None
     value: float | None
@@ -125,7 +125,7 @@ class Strip:
 
 
 def scale(values: Iterable[float | None]) -> Scale | None:
-    """A scale with room for all of these and, if it is near, for 0."""
+    """Return a scale that covers all of these and, if it is near, 0."""
     finite = [v for v in values if v is not None and math.isfinite(v)]
     if not finite:
         return None
@@ -145,7 +145,7 @@ def strip(
     value: float | None,
     interval: tuple[float, float] | None,
 ) -> Strip:
-    """Place a check on a scale; a bound of None is none."""
+    """Place a check on a scale; a bound of None is absent."""
     low, high = (on.low if bounds[0] is None else bounds[0]), bounds[1]
     return Strip(
         width=on.width,

@@ -1,4 +1,4 @@
-"""The claims with their verdicts, as a profile's page shows them."""
+"""Claims with their verdicts, for a profile's page."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from experiments.claims.declare import Claim, TextCheck
 from gfl.errors import UserError
 from gfl.records.record import RecordError, Store, read_json
 
-# Every verdict with its sign, so that colour is never alone, and the class that colours it.
+# Every verdict with its sign, so that colour is never the only cue, and its colour class.
 PRINTED = {
     "holds": ("✓", "good"),
     "holds in part": ("◐", "part"),
@@ -38,7 +38,7 @@ NOT_RUN = VerdictOnRuns("untested", "no run at this profile", ())
 
 @dataclass(frozen=True)
 class Chip:
-    """A verdict with its sign."""
+    """Verdict with its sign."""
 
     text: str
     sign: str
@@ -78,20 +78,20 @@ class Evidence:
 
     @property
     def p_order(self) -> str:
-        """The key that the list sorts by; empty for an untested claim."""
+        """Sort key of the list; empty for an untested claim."""
         found = self.on_runs.p_corrected
         return "" if found is None else repr(float(found))
 
     @property
     def lead(self) -> Row | None:
-        """The check that the verdict on our runs hangs on."""
+        """Check that decides the verdict on our runs."""
         deciding = self.on_runs.deciding
         return next((row for row in self.checks if deciding and row.label == deciding.label), None)
 
 
 @dataclass(frozen=True)
 class Shown:
-    """All verdicts as one profile's page shows them."""
+    """All verdicts for one profile's page."""
 
     claims: tuple[Evidence, ...]
     text_checks: tuple[tuple[TextCheck, Chip], ...]
@@ -106,7 +106,7 @@ class Shown:
 
     @property
     def seed_noise(self) -> str:
-        """The spread over seeds of each metric."""
+        """Spread of each metric over seeds."""
         found = {} if self.at is None else self.at.noise
         return ", ".join(f"{name} {one.spread:.2f}" for name, one in found.items())
 
@@ -117,7 +117,7 @@ class Shown:
         return [(chip(text, known), found[text]) for text in known]
 
     def crossed(self) -> list[tuple[Chip, list[int]]]:
-        """Claims by their verdict on the paper's numbers and, across, on our runs."""
+        """Return claims by their verdict on the paper's numbers and, across, on our runs."""
         found = Counter((one.printed.text, one.ours.text) for one in self.claims)
         return [(chip(a, PRINTED), [found[a, b] for b in OURS]) for a in PRINTED]
 
@@ -126,7 +126,7 @@ class Shown:
         return sum(one.on_runs.is_of_equations for one in self.of(verdict))
 
     def of(self, verdict: str) -> list[Evidence]:
-        """The claims with this verdict on our runs."""
+        """Return the claims with this verdict on our runs."""
         return [one for one in self.claims if one.ours.text == verdict]
 
 
@@ -139,7 +139,7 @@ def read(path: Path, profile: str, store: Store, own: bool, shown: Collection[st
     """Read the verdicts on a profile's records; ``shown`` are the ids of those in the tables.
 
     Raises:
-        UserError: there are none, they are of other records, or not what audit writes.
+        UserError: there are none, they are of other records, or not written by audit.
     """
     audit = f"make audit{' STORE=runs' if own else ''} writes it anew"
     try:
@@ -156,7 +156,7 @@ def read(path: Path, profile: str, store: Store, own: bool, shown: Collection[st
 def _other_records(
     verdicts: Verdicts, profile: str, store: Store, own: bool, shown: Collection[str]
 ) -> str:
-    """Say in what verdicts are of other records than those at hand: changed, come or gone."""
+    """Describe differences between the verdicts' records and those here: changed, new or gone."""
     judged = verdicts.profiles[profile].records if profile in verdicts.profiles else {}
     if wrong := [id for id in judged if judged[id] != _checksum(store, profile, id, own)]:
         return f"is of other records of {', '.join(sorted(wrong))}"
@@ -174,14 +174,14 @@ def _checksum(store: Store, profile: str, id: str, own: bool) -> str:
 
 
 def show(verdicts: Verdicts, profile: str, slugs: set[str]) -> Shown:
-    """Return verdicts as a profile's page shows them; ``slugs`` are the experiments it has."""
+    """Return verdicts for a profile's page; ``slugs`` are its experiments."""
     claims = (evidence(verdicts, i, profile, slugs) for i in range(len(verdicts.claims)))
     texts = ((check, chip(check.finding, FINDINGS)) for check in verdicts.text_checks)
     return Shown(tuple(claims), tuple(texts), verdicts.profiles.get(profile))
 
 
 def evidence(verdicts: Verdicts, index: int, profile: str, slugs: set[str]) -> Evidence:
-    """Return one claim as a profile's page shows it."""
+    """Return one claim for a profile's page."""
     claim, at = verdicts.claims[index], verdicts.profiles.get(profile)
     on_paper = verdicts.on_paper[claim.id]
     on_runs = NOT_RUN if at is None else at.on_runs[claim.id]

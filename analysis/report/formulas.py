@@ -1,4 +1,4 @@
-"""The few LaTeX commands of the paper's source that quotes have, as characters."""
+"""LaTeX commands in quotes from the paper's source, converted to characters."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ LOW = str.maketrans("0123456789+-ilnr", "₀₁₂₃₄₅₆₇₈₉₊₋ᵢ
 
 
 def plain(text: str) -> str:
-    """A quote without LaTeX: ``$|y - \\sigma|^\\beta$`` is |y - σ|ᵝ; other text stays as it is."""
+    """Convert a quote's LaTeX: ``$|y - \\sigma|^\\beta$`` is |y - σ|ᵝ; other text is unchanged."""
     text = COMMAND.sub(lambda match: COMMANDS[match[0]], text)
-    text = re.sub(r"_\{\\\{(.*?)\\\}\}", r"{\1}", text)  # of an indicator: 1{c > 0}
+    text = re.sub(r"_\{\\\{(.*?)\\\}\}", r"{\1}", text)  # an indicator: 1{c > 0}
     text = re.sub(r"(?<!\w)([yλ𝒮])_(?:\{([\w+-]+)\}|(\w)(?!\w))", _lowered, text)
     text = re.sub(r"_\{(\w+)\}", r"_\1", text)
     text = re.sub(r"\\frac\{([^{}]*)\}\{([^{}]*)\}", r"\1/\2", text)
@@ -32,7 +32,7 @@ def plain(text: str) -> str:
 
 
 def _lowered(match: re.Match[str]) -> str:
-    """An index as small characters, where all of it has them."""
+    """Return an index as subscript characters, if all of it has them."""
     index = match[2] or match[3]
     low = index.translate(LOW)
     return match[1] + (low if all(a != b for a, b in zip(index, low, strict=True)) else f"_{index}")

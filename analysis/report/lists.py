@@ -1,4 +1,4 @@
-"""Tables that are files already: the errors by kind."""
+"""Tables that exist as files: the errors by kind."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ Read = Sequence[Mapping[str, str]]
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell's text, the key that it sorts by if that is another, and the text under it."""
+    """Text of a cell, its sort key if different, and the text below it."""
 
     text: str
     order: str = ""
     under: str = ""
-    clear: bool = False  # the interval leaves 0 out
+    clear: bool = False  # the interval excludes 0
     numeric: bool = True
 
 
 @dataclass(frozen=True)
 class Listed:
-    """A table ready to show."""
+    """Table ready for display."""
 
     id: str
     title: str
@@ -34,7 +34,7 @@ class Listed:
     rows: tuple[tuple[str, tuple[Cell, ...]], ...]  # a row's name and its cells
 
     def is_numeric(self, column: int) -> bool:
-        """True if a column after the first has only numbers."""
+        """Return True if a column after the first has only numbers."""
         return all(cells[column - 1].numeric for _, cells in self.rows)
 
 
@@ -52,7 +52,7 @@ def errors_by_kind(path: Path) -> list[Listed]:
 
 
 def read(path: Path) -> Read:
-    """The rows of a CSV file; none where there is no such file."""
+    """Return the rows of a CSV file; empty if it is missing."""
     if not path.is_file():
         return []
     with path.open(encoding="utf-8", newline="") as file:
@@ -60,7 +60,7 @@ def read(path: Path) -> Read:
 
 
 def _pivoted(rows: Read, iou: str, repairs: bool) -> Listed:
-    """A line a run or a pair of runs, a column a kind."""
+    """Pivot to a line per run or pair of runs, a column per kind."""
     points = f"AP{100 * float(iou):.0f}"
     kinds = list(dict.fromkeys(row["kind"] or points for row in rows))
     lines: dict[str, dict[str, Cell]] = {}

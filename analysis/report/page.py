@@ -1,4 +1,4 @@
-"""One profile's page, put together: everything that it shows, and the text of the file."""
+"""Assembly of one profile's page: its content, and the text of the file."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ OPTIMIZERS = {"adamw": "AdamW", "sgd": "SGD"}
 
 @dataclass(frozen=True)
 class Step:
-    """A command that makes a part of the page again."""
+    """Command that regenerates a part of the page."""
 
     part: str
     command: str
@@ -34,9 +34,9 @@ class Step:
 
 
 def html(profile: Profile, store: Store, own: bool) -> str:
-    """Return the page of a profile's reference, or of this machine's runs.
+    """Return the page of a profile's reference or local runs.
 
-    The same input gives the same text: nothing tells when it was made.
+    The same input gives the same text: the page contains no time of creation.
 
     Raises:
         UserError: ``results/claims.json`` is missing or is of other records.
@@ -74,8 +74,8 @@ def html(profile: Profile, store: Store, own: bool) -> str:
 def made_of(profile: str, store: Store, own: bool) -> str:
     """Return one checksum of every file of results or runs that a page shows.
 
-    A test holds the committed page's against the committed files: it is a tenth of a second, where
-    making the page again takes several.
+    A test compares the committed page's with the committed files': this takes a tenth of a second,
+    regenerating the page several.
     """
     mark = MARK if own else ""
     results = store.results
@@ -99,7 +99,7 @@ def made_of(profile: str, store: Store, own: bool) -> str:
 
 
 def _render(**content: Any) -> str:
-    """Fill the template: every string of it is escaped, and only our own scripts may run."""
+    """Fill the template: every string is escaped, and only our own scripts may run."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -129,7 +129,7 @@ def _own(name: str) -> str:
 def _facts(
     profile: Profile, records: Sequence[RunRecord], others: int
 ) -> Iterator[tuple[str, str]]:
-    """The scale of the runs, for the head of the page; ``others`` are not of the paper's rows."""
+    """Yield the scale of the runs, for the page header; ``others`` are not of the paper's rows."""
     data, schedule, model = profile.dataset, profile.schedule, profile.model
     size = " × ".join(map(str, sorted(profile.scale, reverse=True)))
     if (photographs := profile.photos) is not None:
@@ -172,7 +172,7 @@ def _steps(
     drawn: Sequence[pictures.Picture],
     own: bool,
 ) -> Iterator[Step]:
-    """List the commands that make each part again, from the declarations."""
+    """Yield the commands that regenerate each part, from the declarations."""
     where, options = pictures.options(profile, False), pictures.options(profile, own)
     whose = options.removeprefix(where)
     for view in views:

@@ -1,4 +1,4 @@
-"""The drawn figures as they stand in the page: lossless WebP in the page's own text."""
+"""Figures embedded in the page: lossless WebP in the page's own text."""
 
 from __future__ import annotations
 
@@ -16,38 +16,38 @@ from analysis.figures.figure import MARK, FigureOf
 from gfl.experiment import Profile
 from gfl.records.record import Store
 
-EFFORT = 4  # of WebP's 0 to 6; above it files shrink by little and take several times as long
+EFFORT = 4  # of WebP's 0 to 6; higher values shrink files little and take several times as long
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure: what it shows, and its file's content or how to make it."""
+    """Figure with its description, and its file's content or how to make it."""
 
     id: str
     title: str  # "Figure 2(b)"
     caption: str
-    data: str  # a data: address; empty where it is not drawn
+    data: str  # a data: URL; empty if it is not drawn
     width: int
     height: int
-    numbers: str  # the file of the numbers that it plots
+    numbers: str  # the file of its plotted numbers
     command: str
-    obstacle: str = ""  # why no run of the profile can give it
-    note: str = ""  # what it is drawn without, and what draws that
+    obstacle: str = ""  # why no run of the profile can produce it
+    note: str = ""  # what it is drawn without, and the command that adds it
 
     @property
     def wide(self) -> bool:
-        """As wide as a page, not a column of it."""
+        """True if it spans the page, not a column."""
         return self.width > 1.4 * self.height
 
 
 def options(profile: Profile, own: bool) -> str:
-    """Return the options by which ``make`` takes this profile, or this machine's runs."""
+    """Return the ``make`` options that select this profile, or local runs."""
     where = "" if profile.name == "laptop" else f" PROFILE={profile.name}"
     return where + (" STORE=runs" if own else "")
 
 
 def pictures(profile: Profile, store: Store, own: bool) -> Iterator[Picture]:
-    """Every declared figure, drawn or not."""
+    """Yield every declared figure, drawn or not."""
     mark = MARK if own else ""
     for name, figure in FIGURES.items():
         path = store.results / "figures" / profile.name / f"fig{name}{mark}.png"
@@ -79,7 +79,7 @@ def _without_images(figure: FigureOf, profile: Profile, own: bool) -> str:
 
 
 def title(name: str) -> str:
-    """``Figure 2(b)`` of ``2b``, ``Calibration`` of a figure that the paper has not."""
+    """Return ``Figure 2(b)`` for ``2b``, ``Calibration`` for an additional figure."""
     match = re.fullmatch(r"(\d+)([a-z]?)", name)
     if match is None:
         return name.capitalize()
@@ -89,7 +89,7 @@ def title(name: str) -> str:
 def _data(path: Path) -> tuple[str, tuple[int, int]]:
     out = io.BytesIO()
     with Image.open(path) as image:
-        # The figures are opaque; what is transparent would be lost on a dark page.
+        # Figures are opaque; transparent parts would vanish on a dark page.
         image.convert("RGB").save(out, "webp", lossless=True, quality=80, method=EFFORT)
         size = image.size
     return f"data:image/webp;base64,{base64.b64encode(out.getvalue()).decode()}", size

@@ -1,4 +1,4 @@
-"""The runs behind the page: each row's once, with every place that shows it."""
+"""Runs behind the page: each row's once, with every place that shows it."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from experiments.queue.progress import duration
 from gfl.escape import counted
 from gfl.records.record import RunRecord
 
-# The figures of a record that stand in its row; the recalls are left to the record itself.
+# Metrics of a record shown in its row; the recalls are left to the record itself.
 METRICS = ("AP", "AP50", "AP75", "APS", "APM", "APL")
 NAMES = {"APS": "AP_S", "APM": "AP_M", "APL": "AP_L"}
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run, as its record has it."""
+    """One run, from its record."""
 
     id: str
     seed: int
@@ -45,7 +45,7 @@ class Card:
 
 @dataclass(frozen=True)
 class Environment:
-    """The versions and machines of the runs: each value, and the number of runs that have it."""
+    """Versions and machines of the runs: each value, and its number of runs."""
 
     versions: tuple[tuple[str, tuple[tuple[str, int], ...]], ...]
     hardware: tuple[tuple[str, tuple[tuple[str, int], ...]], ...]
@@ -57,7 +57,7 @@ class Environment:
 
 
 def cards(shown: Iterable[Shown]) -> list[Card]:
-    """A card an experiment, in the order in which the tables first show it."""
+    """Return a card per experiment, in the order of first appearance in the tables."""
     cells: dict[str, list[Shown]] = {}
     for cell in shown:
         experiment = cell.filled.cell.experiment
@@ -96,12 +96,12 @@ def _run(record: RunRecord) -> Run:
 
 
 def commit(record: RunRecord) -> str:
-    """The code's commit, short, and whether the code differed from it."""
+    """Return the code's commit, abbreviated, and whether the code differed from it."""
     return (record.commit or "none")[:10] + (" with changes" if record.dirty else "")
 
 
 def machine(record: RunRecord) -> str:
-    """``cpu: AMD EPYC, 1 thread``, or a GPU's name and how many."""
+    """Describe the machine: ``cpu: AMD EPYC, 1 thread``, or a GPU's name and number."""
     hardware = record.hardware
     device, threads = str(hardware.get("device", "cpu")), hardware.get("threads")
     if device != "cpu":
@@ -111,7 +111,7 @@ def machine(record: RunRecord) -> str:
 
 
 def environment(records: Sequence[RunRecord]) -> Environment:
-    """Count what the records say of how they were made."""
+    """Count the records' versions and machines."""
     starts = sorted(record.started for record in records)
     return Environment(
         versions=_counted([record.versions for record in records]),

@@ -1,4 +1,4 @@
-"""The benchmarks as their Markdown tells them: title, paragraphs, and tables that sort."""
+"""Benchmarks parsed from their Markdown: title, paragraphs, and sortable tables."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NUMBER = re.compile(r"[-+]?[\d,]*\.?\d+")
 
 @dataclass(frozen=True)
 class Part:
-    """A paragraph or a table."""
+    """Paragraph or table."""
 
     text: str
     table: Listed | None = None
@@ -31,7 +31,7 @@ class Benchmark:
 
 
 def benchmarks(folder: Path) -> Iterator[Benchmark]:
-    """Every benchmark; those that read as nothing but a title too."""
+    """Yield every benchmark, even if only its title can be parsed."""
     for path in sorted(folder.glob("*.md")):
         id = identifier("benchmark", path.stem)
         head, *blocks = re.split(r"\n{2,}", path.read_text(encoding="utf-8").strip())
@@ -60,11 +60,11 @@ def _cells(line: str) -> list[str]:
 
 
 def _cell(text: str, numeric: bool) -> Cell:
-    """A number sorts by its value, whatever follows it: an interval, a unit."""
+    """Return a cell; a number sorts by its value, whatever follows it: an interval, a unit."""
     found = NUMBER.match(text)
     return Cell(text, found[0].replace(",", "") if numeric and found else text, numeric=numeric)
 
 
 def _plain(text: str) -> str:
-    """Without Markdown's marks, as far as the benchmarks use them."""
+    """Strip Markdown's markup, as far as the benchmarks use it."""
     return text.replace("`", "").replace("\\|", "|").replace("**", "").strip()

@@ -1,4 +1,4 @@
-"""The paper's tables with paper and ours side by side, and the gap between the two."""
+"""The paper's tables with the paper's and our numbers side by side, and their gap."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from experiments.tables.declare import FPS, Column, Group, Table
 from gfl.experiment import Profile
 from gfl.records.record import Store
 
-# Where a gap's shade grows darker, AP; below the first one it is the paper's own seed noise.
+# Thresholds of a gap's shades, AP; below the first it is within the paper's own seed noise.
 STEPS = (0.3, 1.0, 2.0, 4.0)
 
 
 @dataclass(frozen=True)
 class Gap:
-    """The difference of ours from the paper's; ``half`` is half its 95 % interval, or None."""
+    """Difference of ours from the paper's; ``half`` is half its 95 % interval, or None."""
 
     value: float
     half: float | None
@@ -39,24 +39,24 @@ class Gap:
 
     @property
     def clear(self) -> bool:
-        """The interval leaves 0 out."""
+        """True if the interval excludes 0."""
         return self.half is not None and abs(self.value) > self.half
 
     @property
     def shade(self) -> str:
-        """``up2``: which way, and how many of ``STEPS`` it passes."""
+        """CSS class, such as ``up2``: the direction, and the number of ``STEPS`` exceeded."""
         passed = sum(abs(self.value) >= step for step in STEPS)
         return f"{'up' if self.value > 0 else 'down'}{passed}" if passed else ""
 
 
 @dataclass(frozen=True)
 class Figures:
-    """One column of a row: what the paper prints, what was found, and the gap."""
+    """One column of a row: the paper's number, ours, and the gap."""
 
     name: str
     paper: str
     paper_value: float | None
-    paper_delta: str  # to the row's baseline; empty where it has none
+    paper_delta: str  # to the row's baseline; empty without one
     ours: str
     spread: str  # "±0.8"
     ours_value: float | None
@@ -66,9 +66,9 @@ class Figures:
 
 @dataclass(frozen=True)
 class Row:
-    """A row in one group of columns."""
+    """Row in one group of columns."""
 
-    id: str  # of what is said of its runs; empty where it cannot have any
+    id: str  # of the section on its runs; empty if it cannot have any
     name: str
     mark: str  # of its footnote
     marks: tuple[str, ...]
@@ -80,7 +80,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Block:
-    """A table's rows for one group of columns."""
+    """Rows of a table for one group of columns."""
 
     title: str
     rows: tuple[Row, ...]
@@ -88,7 +88,7 @@ class Block:
 
 @dataclass(frozen=True)
 class View:
-    """A table as the page shows it."""
+    """Table for the page."""
 
     id: str
     title: str
@@ -96,7 +96,7 @@ class View:
     heading: str
     mark_names: tuple[str, ...]
     columns: tuple[str, ...]
-    gaps: frozenset[str]  # the columns whose gap is shown
+    gaps: frozenset[str]  # the columns with a visible gap
     has_runs: bool
     blocks: tuple[Block, ...]
     footnotes: tuple[tuple[str, str], ...]
@@ -107,18 +107,18 @@ class View:
 
 @dataclass(frozen=True)
 class Use:
-    """A place where runs are shown, and what sets them apart from that row's baseline."""
+    """Place where runs are shown, and their differences from that row's baseline."""
 
     id: str
     table: str
     row: str
-    baseline: str  # its name; empty where the row is one
+    baseline: str  # its name; empty if the row is one
     factors: tuple[tuple[str, str, str], ...]  # factor, here, there
 
 
 @dataclass(frozen=True)
 class Shown:
-    """A cell that is run, as filled."""
+    """Filled cell that has runs."""
 
     use: Use
     filled: Filled
@@ -128,7 +128,7 @@ class Shown:
 def views(
     declared: Sequence[Table], profile: Profile, store: Store, own: bool
 ) -> tuple[list[View], list[Shown]]:
-    """Every table, and every cell of them that is run at the profile."""
+    """Return every table, and every cell of them that is run at the profile."""
     made, shown = [], []
     for table in declared:
         filled = fill.fill_all(table, profile, store)
@@ -139,31 +139,31 @@ def views(
 
 
 def paper_title(name: str) -> str:
-    """``Table 1(a)`` of ``table-1a``."""
+    """Return ``Table 1(a)`` for ``table-1a``."""
     number, letter = re.fullmatch(r"table-(\d+)([a-z]?)", name).groups()  # type: ignore[union-attr]
     return f"Table {number}" + (f"({letter})" if letter else "")
 
 
 def signed(value: float, digits: int = 1) -> str:
-    """A difference with its sign, a true minus among them; what rounds to 0 has none."""
+    """Format a difference with its sign and a true minus; without a sign if it rounds to 0."""
     text = f"{value:+.{digits}f}"
     return text[1:] if not float(text) else text.replace("-", "−")
 
 
 def identifier(*parts: str) -> str:
-    """Letters, digits and hyphens, to be an id in the page and in its address."""
+    """Return letters, digits and hyphens, for an id in the page and its URL."""
     words = re.sub(r"\W+", "-", " ".join(parts).replace("+", " plus "), flags=re.ASCII)
     return words.strip("-").lower()
 
 
 @dataclass(frozen=True)
 class _Side:
-    """One table on its way to a view."""
+    """Builder of one table's view."""
 
     table: Table
     profile: Profile
     filled: Sequence[Filled]
-    own: bool  # this machine's runs, not the reference's
+    own: bool  # local runs, not the reference's
 
     def view(self) -> tuple[View, list[Shown]]:
         table, made = self.table, sheet(self.table, self.profile, self.filled, self.own)
@@ -195,9 +195,9 @@ class _Side:
         return view, [Shown(self._use(f), f, self._records(f)) for f in runs]
 
     def _seeds(self, runs: Sequence[Filled]) -> list[int]:
-        """Those of most rows of some group: a row that stands in other tables too may have more.
+        """Return the seeds of most rows of some group: rows shared with other tables may have more.
 
-        Of the paper's rows, which the command is for.
+        Only the paper's rows count, for which the command is.
         """
         papers = [f for f in runs if not f.cell.row.is_extra]
         groups = [[f for f in papers if f.cell.group == group] for group in self.table.groups]
@@ -212,7 +212,7 @@ class _Side:
         return filled.records("ours" if self.own else "reference")
 
     def _rows(self, group: Group, lines: Sequence[Line]) -> Iterator[Row]:
-        """Pair the cells of a group with the lines that the printed table has for them."""
+        """Pair the cells of a group with their lines in the printed table."""
         starts = iter(line for line in lines if line.name)
         ours = iter(line for line in lines if line.source == ("ours" if self.own else "reference"))
         for cell in (f for f in self.filled if f.cell.group == group):
@@ -285,7 +285,7 @@ class _Side:
 
 
 def command(table: Table, profile: Profile, seeds: Sequence[int]) -> str:
-    """Return the command that trains a table's rows at these seeds; empty where none can."""
+    """Return the command that trains a table's rows at these seeds; empty if none can."""
     if not table.runs_at(profile.name):
         return ""
     parts = [f"make reproduce-{table.name}"]

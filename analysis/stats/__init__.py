@@ -1,4 +1,4 @@
-"""How sure a number is: intervals over seeds and images, rank correlation, correction of p-values.
+"""Statistical uncertainty: intervals over seeds and images, rank correlation, p-value correction.
 
-Imports no other room of ``analysis``, only what stands at its root.
+Imports no other room of ``analysis``, only modules at its root.
 """

@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     from gfl.predictions.matching import Matches
 
 RESAMPLES = 1000
-SEED = 0  # of the weights, the same for every run: so that all differences are paired
+SEED = 0  # of the weights, common to all runs, so that all differences are paired
 
 
 @dataclass(frozen=True)
 class Replicates:
     """A run's twelve metrics, in percent and METRICS' order, and those of resampled images.
 
-    Runs whose replicates have one ``draw`` were evaluated on the same images under the same
-    weights, so a difference of theirs, row by row, is a paired one.
+    Runs whose replicates share a ``draw`` were evaluated on the same images under the same
+    weights, so their difference, row by row, is a paired one.
     """
 
-    figures: Float[np.ndarray, " 12"]  # NaN where the data set has no such object
+    figures: Float[np.ndarray, " 12"]  # NaN if the data set has no such object
     resampled: Float[np.ndarray, "R 12"]
     draw: str  # hash of the images' ids and of the weights
 
@@ -35,12 +35,12 @@ class Replicates:
 def replicate(matches: Matches, rng: np.random.Generator, count: int = RESAMPLES) -> Replicates:
     """Evaluate a run on its images and on ``count`` bootstrap samples of them.
 
-    Generators of one seed give every run on the same images the same samples.
+    Generators with the same seed give every run on the same images the same samples.
 
     Source: Efron, "Bootstrap Methods: Another Look at the Jackknife", Annals of Statistics 7
-    (1979). The image is what is drawn: its objects and detections stay together.
+    (1979). Images are the sampling unit: their objects and detections stay together.
     """
-    from analysis.stats.resampling import evaluate, resamples  # with pycocotools: tables need none
+    from analysis.stats.resampling import evaluate, resamples  # pycocotools: tables need none
 
     images = len(matches.images)
     weights = resamples(images, count, rng)
@@ -50,7 +50,7 @@ def replicate(matches: Matches, rng: np.random.Generator, count: int = RESAMPLES
 
 
 def of_matches(matches: Matches) -> Replicates:
-    """Evaluate a run on the samples that every run is evaluated on."""
+    """Evaluate a run on the samples shared by all runs."""
     return replicate(matches, np.random.default_rng(SEED))
 
 

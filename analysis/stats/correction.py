@@ -1,7 +1,7 @@
-"""From the p-values of a claim's checks to verdicts that hold for all claims at once.
+"""Correction of the p-values of claims' checks, for verdicts that hold for all claims at once.
 
-A check has two one-sided p-values: ``holds``, small where the figure is clearly inside the claim's
-bounds, and ``fails``, small where it is clearly outside. Three corrections follow each other.
+A check has two one-sided p-values: ``holds``, small if the value is clearly inside the claim's
+bounds, and ``fails``, small if it is clearly outside. Three corrections are applied in turn.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ SOURCES = (
 
 
 class Tested(Protocol):
-    """A figure whose distance from a bound can be tested: ``uncertainty.Estimate``."""
+    """Value whose distance from a bound can be tested: ``uncertainty.Estimate``."""
 
     def p_above(self, bound: float) -> float: ...
 
@@ -41,16 +41,16 @@ class Tested(Protocol):
 
 @dataclass(frozen=True)
 class P:
-    """The p-values for a statement holding, and for it failing; both 1: nothing is known."""
+    """P-values for a statement holding, and for it failing; both 1 if nothing is known."""
 
     holds: float
     fails: float
 
 
 def of_check(figure: Tested, bounds: Bounds) -> P:
-    """Test whether a figure lies between its bounds; an infinite bound needs no test.
+    """Test whether a value lies between its bounds; an infinite bound needs no test.
 
-    Inside both at once is intersection-union, two one-sided tests. Outside one or the other is
+    Inside both is an intersection-union test of two one-sided tests. Outside either is
     Bonferroni over the two.
 
     Source: Schuirmann, "A Comparison of the Two One-Sided Tests Procedure and the Power Approach
@@ -68,7 +68,7 @@ def of_check(figure: Tested, bounds: Bounds) -> P:
 
 
 def all_hold(ps: Sequence[float]) -> float:
-    """The p-value for all of several statements: the largest; 0 of none, which is true.
+    """Return the p-value for all of several statements: the largest; 0 for none, which is true.
 
     No correction is needed: to conclude wrongly that all hold, one that does not must have passed
     its own test. Source: Berger, "Multiparameter Hypothesis Testing and Acceptance Sampling"
@@ -78,12 +78,12 @@ def all_hold(ps: Sequence[float]) -> float:
 
 
 def any_holds(ps: Sequence[float]) -> float:
-    """The p-value for at least one of several statements, by Bonferroni; 1 of none."""
+    """Return the p-value for at least one of several statements, by Bonferroni; 1 for none."""
     return min(1.0, len(ps) * min(ps)) if ps else 1.0
 
 
 def of_claim(checks: Sequence[P], complete: bool) -> P:
-    """The p-values of a claim from its checks'; one that is not ``complete`` can only fail."""
+    """Return a claim's p-values from its checks'; if not ``complete``, it can only fail."""
     return P(
         all_hold([p.holds for p in checks]) if complete else 1.0,
         any_holds([p.fails for p in checks]),
@@ -91,20 +91,20 @@ def of_claim(checks: Sequence[P], complete: bool) -> P:
 
 
 def two_sided(p: P) -> float:
-    """The p-value of a claim whose verdict may be either: the smaller one, doubled.
+    """Return the p-value of a claim whose verdict may be either: the smaller one, doubled.
 
-    Holm's procedure on these errs in no direction more often than its level where the tests are
-    independent. Source: Shaffer, "Control of Directional Errors with Stagewise Multiple Test
+    Holm's procedure on these makes directional errors no more often than its level if the tests
+    are independent. Source: Shaffer, "Control of Directional Errors with Stagewise Multiple Test
     Procedures", Annals of Statistics 8 (1980).
     """
     return min(1.0, 2 * min(p.holds, p.fails))
 
 
 def holm(ps: Sequence[float]) -> list[float]:
-    """Return corrected p-values, in the order given: reject those of at most the level.
+    """Return corrected p-values, in the given order: reject those of at most the level.
 
-    The k-th smallest of m, times m - k + 1, and no smaller than the one before it. The chance to
-    reject any true hypothesis is at most the level, however the tests depend on each other.
+    The k-th smallest of m, times m - k + 1, and no smaller than the one before it. The probability
+    of rejecting any true hypothesis is at most the level, under any dependence of the tests.
 
     Source: Holm, "A Simple Sequentially Rejective Multiple Test Procedure" (1979).
     """

@@ -1,4 +1,4 @@
-"""Runs evaluated on resampled images, in several processes, and kept for the next time."""
+"""Runs evaluated on resampled images, in parallel processes, with a disk cache."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def replicates(
 ) -> dict[str, Replicates]:
     """Evaluate detections on a data set and on ``bootstrap.RESAMPLES`` resamples of its images.
 
-    ``runs`` has the checksum of a file of detections, or of matches, which need no data set, and
-    how to read it; what was evaluated before is not read. The same resamples for all.
+    ``runs`` maps the checksum of a file of detections, or of matches, which need no data set, to
+    its reader; cached evaluations are not read again. All share the same resamples.
     """
     entries = kept(dataset, runs, folder)
     known = {checksum: _read(entry) for checksum, entry in entries.items()}
@@ -53,7 +53,7 @@ def replicates(
 def kept(
     dataset: Mapping[str, Any] | None, checksums: Iterable[str], folder: Path | None = None
 ) -> dict[str, Entry]:
-    """Return where the replicates of detections on a data set are kept, by their checksums."""
+    """Return the cache entries of replicates of detections on a data set, by their checksums."""
     truth = digest(dataset)
     return {
         checksum: cache.array_entry(
@@ -70,7 +70,7 @@ def _read(entry: Entry) -> Replicates | None:
     return Replicates(found["figures"], found["resampled"], str(found["draw"]))
 
 
-_dataset: Mapping[str, Any] | None = None  # of a worker
+_dataset: Mapping[str, Any] | None = None  # per worker process
 
 
 def _start(dataset: Mapping[str, Any] | None) -> None:

@@ -1,4 +1,4 @@
-"""COCO's twelve figures of a re-weighted set of images, from matches that are made once."""
+"""COCO's twelve metrics of a re-weighted set of images, from matches made once."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from experiments.queue.machine import usable_cores
 from gfl.predictions.matching import AREAS, FOUND, IGNORED, RECALLS, THRESHOLDS, Matches, Ranked
 
 RECALL_LEVELS = Params("bbox").recThrs  # 0, 0.01, ..., 1, with numpy's rounding
-_EPSILON = np.spacing(1)  # pycocotools adds it to a precision's denominator
-_CHUNK = 1 << 18  # numbers of an array that is worked on at once: 2 MB
-AP50, AP75 = 0, 5  # positions among the thresholds of the IoU
+_EPSILON = np.spacing(1)  # added by pycocotools to a precision's denominator
+_CHUNK = 1 << 18  # array elements processed at once: 2 MB
+AP50, AP75 = 0, 5  # indices among the IoU thresholds
 
 
 def resamples(images: int, count: int, rng: np.random.Generator) -> Int[np.ndarray, "R I"]:
-    """Draw ``count`` bootstrap samples of images, as the number of times that each image is drawn.
+    """Draw ``count`` bootstrap samples of images, as the multiplicity of each image.
 
     Source: Efron, "Bootstrap Methods: Another Look at the Jackknife", Annals of Statistics 7
     (1979): the multiplicities of a bootstrap sample are multinomial.
@@ -31,14 +31,14 @@ def evaluate(
     matches: Matches, weights: Float[np.ndarray, "R I"] | Int[np.ndarray, "R I"],
     threads: int | None = None,
 ) -> Float[np.ndarray, "R 12"]:  # fmt: skip
-    """Return the twelve figures, in percent and METRICS' order, of every weighting of the images.
+    """Return the twelve metrics, in percent and METRICS' order, of every weighting of the images.
 
-    An image of weight w counts as if it stood w times in the data set. Weights of 1 give
-    pycocotools' figures. Whole weights give those of the data set in which images are repeated,
-    but where detections of one image and class have the same score and one of them is wrong:
-    pycocotools then ranks copy after copy, here all copies of a detection stand together. Of
-    fractions, a recall that equals a level may miss it by rounding. A figure of which the weighted
-    images have no object is NaN, where pycocotools says -1.
+    An image of weight w counts as if it were w times in the data set. Weights of 1 give
+    pycocotools' metrics. Integer weights give those of the data set with repeated images, except
+    when detections of one image and class have equal scores and one of them is wrong: pycocotools
+    then ranks copy after copy, while here all copies of a detection stay together. With fractional
+    weights, a recall equal to a level may miss it by rounding. A metric without objects in the
+    weighted images is NaN, where pycocotools gives -1.
 
     On the curve of a class, an area and a threshold only the found detections k matter, in the
     order of their scores: with recall r_k, precision p_k and c_k the number of the 101 recall
@@ -46,9 +46,9 @@ def evaluate(
 
         AP = 1/101 Σ_k (c_k − c_(k−1)) max_(j ≥ k) p_j,    c_(−1) = 0,
 
-    which is pycocotools' sum over the levels, each level put to the first k that reaches it.
+    which is pycocotools' sum over the levels, each level assigned to the first k that reaches it.
 
-    Raises ValueError for weights of another shape, or that are negative or not finite.
+    Raises ValueError for weights that have another shape, are negative or are not finite.
     """
     if weights.ndim != 2 or weights.shape[1] != len(matches.images):
         raise ValueError(f"weights of shape {weights.shape} for {len(matches.images)} images")
@@ -65,7 +65,7 @@ def evaluate(
 
 
 def _mean(values: np.ndarray, objects: np.ndarray, divide: bool = False) -> np.ndarray:
-    """Mean over the classes that have objects; NaN where none has."""
+    """Return the mean over the classes that have objects; NaN if none has."""
     has = objects > 0
     shares = values / np.where(has, objects, 1) if divide else values
     classes = has.sum(1)
@@ -101,13 +101,13 @@ def _precisions(
 
 @dataclass(frozen=True)
 class _Sums:
-    """Sums of weights over some detections, and how many of them are up to given others."""
+    """Sums of weights over some detections, and the number of them up to given others."""
 
-    of: np.ndarray  # positions, rising
+    of: np.ndarray  # positions, ascending
     sign: np.ndarray | None = None
 
     def __call__(self, weight: np.ndarray) -> np.ndarray:
-        """[R, len(of) + 1], from 0 on."""
+        """Return the sums, [R, len(of) + 1], starting at 0."""
         sums = np.zeros((len(weight), len(self.of) + 1))
         chosen = weight if len(self.of) == weight.shape[1] else weight.take(self.of, axis=1)
         if self.sign is not None:
@@ -121,12 +121,12 @@ class _Sums:
 
 @dataclass(frozen=True)
 class _Curve:
-    """The positions of the found detections of a class, an area and a threshold."""
+    """Positions of the found detections of a class, an area and a threshold."""
 
     found: np.ndarray  # [k] positions among the class's detections
-    inside: np.ndarray  # [k] how many detections of the area are up to there
-    odd: _Sums  # those that count though they are not of the area (+1), or the reverse (-1)
-    odd_inside: np.ndarray  # [k] how many of them are up to there
+    inside: np.ndarray  # [k] number of detections of the area up to there
+    odd: _Sums  # those counted though they are not of the area (+1), or the reverse (-1)
+    odd_inside: np.ndarray  # [k] number of them up to there
 
 
 @dataclass(frozen=True)
@@ -150,10 +150,10 @@ class _Area:
         return cls(counted, tuple(curves))
 
     def precisions(self, weight: np.ndarray, objects: np.ndarray) -> np.ndarray:
-        """Average precision by threshold and resample, [T, R], for weights [R, N]."""
+        """Return average precision by threshold and resample, [T, R], for weights [R, N]."""
         result = np.zeros((len(self.curves), len(weight)))
         sums = self.counted(weight) if any(len(curve.found) for curve in self.curves) else weight
-        objects = np.where(objects > 0, objects, 1)[:, None]  # where there are none, unread
+        objects = np.where(objects > 0, objects, 1)[:, None]  # where there are none, it is not read
         for curve, out in zip(self.curves, result, strict=True):
             if len(curve.found) == 0:
                 continue
@@ -177,7 +177,7 @@ def _reached(recall: np.ndarray) -> np.ndarray:
     """Count the recall levels that are at most ``recall``.
 
     The levels are 0.01 apart: those below the nearest are reached, those above it are not, and the
-    nearest itself is compared as pycocotools' binary search compares it.
+    nearest itself is compared as in pycocotools' binary search.
     """
     nearest = np.rint(recall * (len(RECALL_LEVELS) - 1))
     level = RECALL_LEVELS.take(nearest.astype(np.intp), mode="clip")

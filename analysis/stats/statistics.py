@@ -1,4 +1,4 @@
-"""Statistics of rows that lie in images: rank correlation, calibration error, intervals, fronts."""
+"""Statistics of rows grouped by image: rank correlation, calibration error, intervals, fronts."""
 
 from __future__ import annotations
 
@@ -11,19 +11,18 @@ from scipy.special import ndtri
 from analysis.stats.uncertainty import CONFIDENCE, Estimate
 
 BINS = 10
-# The percentile intervals that figures draw are of fewer resamples than the variances that
-# verdicts rest on (``bootstrap.RESAMPLES``): a statistic that is not one of sums is computed
-# anew for each.
+# Figures' percentile intervals use fewer resamples than the variances behind verdicts
+# (``bootstrap.RESAMPLES``): a statistic other than one of sums is recomputed for each.
 DRAWN_RESAMPLES = 200
 _SEED = 0
 INTERVAL = f"{CONFIDENCE:.0%} bootstrap interval over images ({DRAWN_RESAMPLES} resamples)"
 
 
 def rank_correlation(x: np.ndarray, y: np.ndarray) -> Callable[[np.ndarray], float]:
-    """Return Spearman's correlation as a function of the rows' weights; NaN where one is constant.
+    """Return Spearman's correlation as a function of the rows' weights; NaN if one is constant.
 
-    Pearson's correlation of the ranks. With whole weights it is that of rows repeated so often: a
-    row's rank is the mean of its copies' ranks and of its ties'.
+    Pearson's correlation of the ranks. With integer weights it equals that of repeated rows: a
+    row's rank is the mean rank of its copies and ties.
 
     Source: Spearman, "The Proof and Measurement of Association between Two Things", American
     Journal of Psychology 15 (1904).
@@ -41,19 +40,19 @@ def rank_correlation(x: np.ndarray, y: np.ndarray) -> Callable[[np.ndarray], flo
 
 
 def _midranks(index: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """The rank of each row; ``index`` numbers its value among the different values, rising."""
+    """Return each row's rank; ``index`` numbers its value among the distinct values, ascending."""
     of_value = np.bincount(index, weights=weights)
     return (np.cumsum(of_value) - (of_value - 1) / 2)[index]
 
 
 def spearman(x: np.ndarray, y: np.ndarray) -> float:
-    """Return the rank correlation of rows that all weigh the same."""
+    """Return the rank correlation of equally weighted rows."""
     return rank_correlation(x, y)(np.ones(len(x), dtype=int))
 
 
 @dataclass(frozen=True)
 class Reliability:
-    """Predicted against true, bin by bin of the predicted; means are NaN in an empty bin."""
+    """Predicted against true, by bins of the predicted; means are NaN in an empty bin."""
 
     edges: np.ndarray
     count: np.ndarray
@@ -62,10 +61,10 @@ class Reliability:
 
     @property
     def error(self) -> float:
-        """The expected calibration error: sum over bins of count/N * |mean predicted - mean true|.
+        """Expected calibration error: sum over bins of count/N * |mean predicted - mean true|.
 
         Source: Naeini, Cooper and Hauskrecht, "Obtaining Well Calibrated Probabilities Using
-        Bayesian Binning", AAAI 2015, there of probabilities and of labels 0 or 1; here the label
+        Bayesian Binning", AAAI 2015, for probabilities and labels 0 or 1; here the label
         is an IoU, in [0, 1].
         """
         gaps = np.where(self.count > 0, self.count * (self.predicted - self.true), 0.0)
@@ -78,7 +77,7 @@ def calibration_error(gaps: np.ndarray, count: np.ndarray | float) -> np.ndarray
 
 
 def bin_of(predicted: np.ndarray, bins: int = BINS) -> np.ndarray:
-    """Return the bin of each prediction in [0, 1]; a bin has its lower edge, the last has both."""
+    """Return the bin of each prediction in [0, 1]; bins include their lower edge, the last both."""
     return np.clip((predicted * bins).astype(int), 0, bins - 1)
 
 
@@ -96,8 +95,8 @@ def over_images(
 ) -> Estimate:
     """Return a statistic of rows with the percentile interval of resampling their images.
 
-    ``image`` is each row's; ``statistic`` takes the indices of rows. What is in one image is not
-    independent, so images are drawn, with replacement, and not rows. Source: Efron, "Bootstrap
+    ``image`` is each row's; ``statistic`` takes the indices of rows. Rows of one image are not
+    independent, so images are resampled, with replacement, and not rows. Source: Efron, "Bootstrap
     Methods: Another Look at the Jackknife", Annals of Statistics 7 (1979).
     """
     order = np.argsort(image, kind="stable")
@@ -118,21 +117,21 @@ def share(hits: np.ndarray) -> Estimate:
     """Return the share of hits with its Wilson score interval, which has a width at 0 and at 1.
 
     Source: Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", Journal
-    of the American Statistical Association 22 (1927). It takes the hits to be independent.
+    of the American Statistical Association 22 (1927). Assumes independent hits.
     """
     n, p = len(hits), float(np.mean(hits))
     z = float(ndtri((1 + CONFIDENCE) / 2))
     middle, half = p + z * z / (2 * n), z * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     scale = 1 + z * z / n
-    # Rounding may not move an end past the share itself, at 0 and at 1.
+    # Keep rounding from moving an end past the share itself, at 0 and at 1.
     low, high = min((middle - half) / scale, p), max((middle + half) / scale, p)
     return Estimate(p, (float(max(low, 0.0)), float(min(high, 1.0))))
 
 
 def pareto(cost: np.ndarray, gain: np.ndarray) -> np.ndarray:
-    """Return which points nothing beats, bool: no other costs as little and gains as much.
+    """Return a mask of the Pareto-optimal points: no other costs as little and gains as much.
 
-    Of equal points all stand. The front in order of cost is an ascending staircase.
+    Equal points are all kept. The front in order of cost is an ascending staircase.
     """
     no_more = cost[None, :] <= cost[:, None]
     no_less = gain[None, :] >= gain[:, None]

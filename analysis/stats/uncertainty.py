@@ -24,7 +24,7 @@ METHOD = (
 
 @dataclass(frozen=True)
 class SeedMean:
-    """A mean over seeds; ``spread`` is their standard deviation, None of a single one."""
+    """Mean over seeds; ``spread`` is their standard deviation, None for a single one."""
 
     mean: float
     spread: float | None
@@ -33,19 +33,19 @@ class SeedMean:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value with its 95 % interval, and what the interval rests on.
+    """Value with its 95 % interval, and the basis of the interval.
 
-    ``interval`` is None where none is known: a difference of one pair of runs says nothing of what
-    another seed would give. Where the variances of seeds and images are known, the error over the
-    standard error is taken to be Student's t with ``freedom`` degrees, and bounds can be tested.
+    ``interval`` is None if unknown: a difference of one pair of runs does not show what another
+    seed would give. If the variances of seeds and images are known, the error over the standard
+    error is assumed to follow Student's t with ``freedom`` degrees, and bounds can be tested.
     """
 
     value: float
     interval: tuple[float, float] | None
-    seeds: tuple[int, ...] = ()  # that all terms have
-    variance_seeds: float | None = None  # None: one seed, and no noise of seeds is known
+    seeds: tuple[int, ...] = ()  # common to all terms
+    variance_seeds: float | None = None  # None: one seed, and unknown seed noise
     variance_images: float = 0.0
-    freedom: float | None = None  # None: its distribution is not known, only its interval
+    freedom: float | None = None  # None: only the interval is known, not the distribution
 
     @classmethod
     def student(
@@ -56,29 +56,29 @@ class Estimate:
         variance_images: float,
         freedom: float,
     ) -> Estimate:
-        """Make an estimate with the two-sided interval that its variances give."""
+        """Make an estimate with the two-sided interval from its variances."""
         half = _quantile(freedom) * math.sqrt((variance_seeds or 0.0) + variance_images)
         interval = value - half, value + half
         return cls(value, interval, seeds, variance_seeds, variance_images, freedom)
 
     @property
     def low(self) -> float:
-        """The interval's lower end; NaN where none is known."""
+        """Lower end of the interval; NaN if unknown."""
         return math.nan if self.interval is None else self.interval[0]
 
     @property
     def high(self) -> float:
-        """The interval's upper end; NaN where none is known."""
+        """Upper end of the interval; NaN if unknown."""
         return math.nan if self.interval is None else self.interval[1]
 
     @property
     def sign(self) -> int:
-        """The sign of the value: 1, 0 or -1."""
+        """Sign of the value: 1, 0 or -1."""
         return (self.value > 0) - (self.value < 0)
 
     @property
     def is_clear(self) -> bool:
-        """The interval excludes 0."""
+        """True if the interval excludes 0."""
         return self.interval is not None and (self.interval[0] > 0 or self.interval[1] < 0)
 
     def __neg__(self) -> Estimate:
@@ -87,22 +87,22 @@ class Estimate:
 
     @property
     def error(self) -> float:
-        """The standard error, of what is known."""
+        """Standard error, from the known variances."""
         return math.sqrt((self.variance_seeds or 0.0) + self.variance_images)
 
     def p_above(self, bound: float) -> float:
-        """The p-value of "the true value is at most ``bound``": small where it is clearly above.
+        """Return the p-value of "the true value is at most ``bound``": small if clearly above.
 
         Raises:
-            ValueError: the variances are not known.
+            ValueError: the variances are unknown.
         """
         return self._tail(self.value - bound)
 
     def p_below(self, bound: float) -> float:
-        """The p-value of "the true value is at least ``bound``": small if clearly below.
+        """Return the p-value of "the true value is at least ``bound``": small if clearly below.
 
         Raises:
-            ValueError: the variances are not known.
+            ValueError: the variances are unknown.
         """
         return self._tail(bound - self.value)
 
@@ -117,7 +117,7 @@ class Estimate:
 
 
 def seed_mean(values: Mapping[int, float]) -> SeedMean | None:
-    """The mean of values by seed with their standard deviation (n - 1); None of no value."""
+    """Return the mean of values by seed with their standard deviation (n - 1); None if empty."""
     if not values:
         return None
     numbers = list(values.values())
@@ -126,12 +126,12 @@ def seed_mean(values: Mapping[int, float]) -> SeedMean | None:
 
 
 def paired(ours: Mapping[int, float], base: Mapping[int, float]) -> Estimate | None:
-    """The mean of ours minus base over the seeds that both have, with its 95 % interval.
+    """Return the mean of ours minus base over their common seeds, with its 95 % interval.
 
-    Runs of one seed share their data order, and as far as their layers agree their initial
-    weights, so the seed's differences are taken first: d̄ ± t(0.975, n - 1)·s_d/√n, with s_d the
-    standard deviation of the n differences d. Seeds that one side lacks do not count. None where
-    no seed is common.
+    Runs of one seed share their data order and, as far as their layers agree, their initial
+    weights, so differences are taken per seed: d̄ ± t(0.975, n - 1)·s_d/√n, with s_d the standard
+    deviation of the n differences d. Seeds missing on one side do not count. None without a
+    common seed.
 
     Source: Student, "The Probable Error of a Mean", Biometrika 6 (1908); as a formula,
     NIST/SEMATECH e-Handbook of Statistical Methods, sections 1.3.5.2 and 7.3.1.
@@ -150,23 +150,23 @@ def paired(ours: Mapping[int, float], base: Mapping[int, float]) -> Estimate | N
 
 @dataclass(frozen=True)
 class Noise:
-    """The standard deviation of a figure over seeds, and its degrees of freedom."""
+    """Standard deviation of a metric over seeds, and its degrees of freedom."""
 
     spread: float
     freedom: int
 
 
 def paired_images(ours: Replicates, base: Replicates) -> dict[str, Estimate]:
-    """Ours minus base, figure by figure, with the uncertainty that the images give it.
+    """Return ours minus base, metric by metric, with the uncertainty due to the images.
 
     The variance is that of the R differences of the replicates, each pair on the same resampled
     images; the interval is the "standard" one, value ± t·standard error, with R - 1 degrees of
-    freedom. It speaks of these two trained models: what another seed would give is not in it.
-    Figures of which the images have no object are left out.
+    freedom. It applies to these two trained models: variation over seeds is not included.
+    Metrics without objects in the images are omitted.
 
     Two runs of the laptop profile, on 120 samples of 300 of its 1000 images: the difference over
-    all images lay in the interval of 92 to 98 % of the samples, figure by figure (in percentile
-    intervals of 91 to 98 %).
+    all images lay in the interval of 92 to 98 % of the samples, depending on the metric (in
+    percentile intervals of 91 to 98 %).
 
     Source: Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapters 6 and 13.
 
@@ -178,7 +178,7 @@ def paired_images(ours: Replicates, base: Replicates) -> dict[str, Estimate]:
 
 
 def of_images(run: Replicates) -> dict[str, Estimate]:
-    """Each figure of a run with the uncertainty that the images give it, as ``paired_images``."""
+    """Return each metric of a run with the uncertainty due to the images, as ``paired_images``."""
     return _by_metric(run.figures, run.resampled)
 
 
@@ -192,10 +192,10 @@ def _by_metric(figures: np.ndarray, resampled: np.ndarray) -> dict[str, Estimate
 
 
 def seed_noise(values: Iterable[Mapping[int, float]]) -> Noise | None:
-    """The standard deviation over seeds within rows, pooled; None without a row of two seeds.
+    """Return the pooled standard deviation over seeds within rows; None unless a row has two.
 
-    s² = Σ_rows Σ_seeds (x - x̄_row)² / Σ_rows (n_row - 1), which takes it to be the same in all
-    rows: two or three seeds alone say little.
+    s² = Σ_rows Σ_seeds (x - x̄_row)² / Σ_rows (n_row - 1), assuming it is the same in all rows:
+    two or three seeds alone say little.
 
     Source: NIST/SEMATECH e-Handbook of Statistical Methods, section 7.4.3, where it is the mean
     square of the error of a one-way layout.
@@ -214,9 +214,9 @@ def contrast(
     runs: Sequence[Mapping[int, tuple[float, np.ndarray]]],
     noise: Noise | None = None,
 ) -> Estimate | None:
-    """Σ factor·figure, its mean over the seeds that all terms have, with both kinds of variance.
+    """Return Σ factor·metric, its mean over the common seeds, with both kinds of variance.
 
-    A term is {seed: (figure, its R replicates)}, all replicates under the same weights; a row that
+    A term is {seed: (metric, its R replicates)}, all replicates under the same weights; a row that
     enters twice is one term with the sum of its factors. Over the n common seeds, with d_s the
     contrast of seed s and d*_s its R replicates:
 
@@ -228,13 +228,13 @@ def contrast(
 
     The sum is the law of total variance, seeds within images. Written as two crossed random
     effects, x_si = μ + a_s + b_i + e_si, the mean has the variance σ_a²/n + σ_b²/I + σ_e²/(nI):
-    the spread of seeds on the same images holds the first and the last term, the bootstrap the last
-    two. So the last is counted twice, and the interval is a little too wide rather than too narrow.
-    The pooled noise also takes rows of one seed to be independent; where their common seed makes
-    them alike, that too is on the wide side.
+    the spread of seeds on the same images includes the first and the last term, the bootstrap the
+    last two. So the last is counted twice, and the interval is slightly conservative. The pooled
+    noise also assumes independent rows of one seed; correlation due to their common seed makes the
+    interval conservative, too.
 
-    One seed without noise has no v_seeds: then ``variance_seeds`` is None and the interval speaks
-    of these models alone. None where no seed is common.
+    One seed without noise has no v_seeds: then ``variance_seeds`` is None and the interval applies
+    to these models alone. None without a common seed.
 
     Sources: Searle, Casella and McCulloch, Variance Components (1992), on crossed random effects;
     Bouthillier et al., "Accounting for Variance in Machine Learning Benchmarks", MLSys 2021, on
@@ -243,7 +243,7 @@ def contrast(
     Approximate Distribution of Estimates of Variance Components", Biometrics Bulletin 2 (1946), on
     the degrees of freedom.
 
-    Raises ValueError for another number of factors than of terms.
+    Raises ValueError if the numbers of factors and terms differ.
     """
     if len(factors) != len(runs) or not runs:
         raise ValueError(f"{len(factors)} factors for {len(runs)} terms")
@@ -267,7 +267,7 @@ def contrast(
 
 
 def _variance(samples: np.ndarray) -> tuple[float, int]:
-    """Over the resamples that have the figure at all, and its degrees of freedom."""
+    """Return the variance over the resamples that have the metric, and its degrees of freedom."""
     known = samples[~np.isnan(samples)]
     if len(known) < 2:
         raise ValueError(f"{len(known)} resamples have the figure; a variance needs two")
@@ -282,6 +282,6 @@ def _satterthwaite(*parts: tuple[float, int]) -> float:
 
 
 def _quantile(freedom: float) -> float:
-    from scipy.special import stdtrit  # a third of a second, and a single seed needs none
+    from scipy.special import stdtrit  # takes a third of a second, not needed for a single seed
 
     return float(stdtrit(freedom, (1 + CONFIDENCE) / 2))

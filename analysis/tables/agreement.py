@@ -1,4 +1,4 @@
-"""Agreement of this machine's runs with the reference: to the bit, or within seed noise."""
+"""Agreement of local runs with the reference: to the bit, or within seed noise."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from analysis.tables.fill import Filled, name, values
 from gfl.escape import counted
 from gfl.records.record import RunRecord, digest
 
-LEVEL = 0.05  # how often a faithful machine may be told at all that it does not agree
+LEVEL = 0.05  # family-wise probability of a false disagreement on a faithful machine
 Kind = Literal["bit", "noise", "differs", "unknown"]
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """This machine's run compared with the reference run of the same id."""
+    """Local run compared with the reference run of the same id."""
 
     run: str
     kind: Kind
@@ -37,12 +37,12 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Bound:
-    """The bound on the difference of two runs of one id under seed noise, at a family-wise level.
+    """Bound on the difference of two runs of one id under seed noise, at a family-wise level.
 
-    The same run on other hardware is as good as another seed, so the difference of two such AP
-    has √2 times the standard deviation over seeds. That deviation is itself estimated, with
-    ``freedom`` degrees of freedom: hence Student's t, two-sided, its level shared out over the
-    ``runs`` that are compared (Bonferroni).
+    Other hardware is treated like another seed, so the difference of two such AP has √2 times the
+    standard deviation over seeds. That deviation is itself estimated, with ``freedom`` degrees of
+    freedom: hence Student's t, two-sided, with its level divided among the ``runs`` compared
+    (Bonferroni).
     """
 
     spread: float
@@ -51,7 +51,7 @@ class Bound:
 
     @property
     def quantile(self) -> float:
-        from scipy.special import stdtrit  # a third of a second, and only a verdict needs it
+        from scipy.special import stdtrit  # takes a third of a second, needed only for a verdict
 
         return float(stdtrit(self.freedom, 1 - LEVEL / (2 * self.runs)))
 
@@ -72,19 +72,19 @@ class Bound:
 
 @dataclass(frozen=True)
 class Agreement:
-    """A verdict for each run that both have; the bound is None where no noise is known."""
+    """Verdict for each run that both have; the bound is None if the noise is unknown."""
 
     verdicts: tuple[Verdict, ...]
     bound: Bound | None
 
 
 def noise(filled: Iterable[Filled]) -> Noise | None:
-    """The reference's standard deviation of AP over seeds, pooled over rows."""
+    """Return the reference's standard deviation of AP over seeds, pooled over rows."""
     return seed_noise(values(cell.reference, "AP") for cell in filled)
 
 
 def agreement(filled: Sequence[Filled]) -> Agreement:
-    """Hold each run of this machine against the reference's run of the same id."""
+    """Compare each local run with the reference run of the same id."""
     pairs = [
         (f"{name(cell.cell)}, seed {seed}", cell.own[seed], cell.reference[seed])
         for cell in filled
@@ -98,9 +98,9 @@ def agreement(filled: Sequence[Filled]) -> Agreement:
 
 
 def lines(filled: Sequence[Filled]) -> list[str]:
-    """Say it: a summary, then each run that is not identical, then how the bound comes about.
+    """Return a summary, then each run that is not identical, then the derivation of the bound.
 
-    Of the paper's rows; those that are not come after, with a bound of their own.
+    The paper's rows come first, the additional ones after, with a bound of their own.
     """
     papers = agreement([cell for cell in filled if not cell.cell.row.is_extra])
     extra = agreement([cell for cell in filled if cell.cell.row.is_extra])

@@ -1,4 +1,4 @@
-"""A declared table as pandas DataFrames: the paper's differences beside ours, and the orders."""
+"""Declared tables as pandas DataFrames: the paper's differences beside ours, and the rankings."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ READING = (OURS, "reading")
 SAME, OTHER, NO_GAP = "same sign", "other sign", "a gap of 0"
 NOT_PUBLISHED = "no published gap"
 CLEAR, UNCLEAR, ONE_SEED = "clear", "interval has 0", "one seed"
-# Blue where the sign is the paper's, orange where not; dark where the interval excludes 0.
+# Blue if the sign is the paper's, orange if not; dark if the interval excludes 0.
 SHADES = {
     (SAME, CLEAR): "#8CC0E8",
     (SAME, UNCLEAR): "#DCEBF7",
@@ -34,7 +34,7 @@ def compared(table: Table, filled: Sequence[Filled], source: str = "reference") 
     """Return AP and ΔAP of every row, the paper's beside those of one of ``fill.sources``.
 
     Columns of ``ours``: AP and its standard deviation over seeds, the number of seeds; ΔAP with
-    the ends of its 95 % interval (NaN of one seed), and what that says beside the paper's sign.
+    the ends of its 95 % interval (NaN for one seed), and a comparison with the paper's sign.
     """
     cells = [cell for group in table.groups for cell in filled if cell.cell.group == group]
     index = pd.MultiIndex.from_tuples(
@@ -48,7 +48,7 @@ def compared(table: Table, filled: Sequence[Filled], source: str = "reference") 
 
 
 def styled(frame: pd.DataFrame, caption: str = "") -> Styler:
-    """Return what ``compared`` returned, to look at: digits, and the sign of the gap shaded.
+    """Style ``compared``'s result for display: digits, and the sign of the gap shaded.
 
     Blue: the sign is the paper's; orange: it is not; dark: the interval excludes 0.
     """
@@ -61,15 +61,15 @@ def styled(frame: pd.DataFrame, caption: str = "") -> Styler:
     look.set_properties([(OURS, "AP")], **{"border-left": "1px solid"})
     look.set_properties([READING], **{"text-align": "left"})
     look.set_table_styles([{"selector": "th.col_heading", "props": "text-align: center"}])
-    # By default a random name: the same table would not be the same bytes.
+    # The default is a random name: the same table would have different bytes.
     return look.set_uuid("".join(filter(str.isalnum, caption)).lower() or "table")
 
 
 def orders(table: Table, filled: Sequence[Filled], source: str = "reference") -> pd.DataFrame:
-    """Return the rows in the paper's order and in ours by AP, and how many pairs agree.
+    """Return the paper's and our ranking of the rows by AP, and the number of pairs that agree.
 
-    A pair is two rows that the paper tells apart; clear is one whose interval excludes 0. A group
-    of columns with fewer than two results is left out.
+    A pair is two rows that the paper distinguishes; it is clear if its interval excludes 0. A group
+    of columns with fewer than two results is omitted.
     """
     lines = {}
     for group in table.groups:
@@ -93,14 +93,14 @@ def orders(table: Table, filled: Sequence[Filled], source: str = "reference") ->
 
 
 def unabridged(frame: pd.DataFrame) -> Styler:
-    """Return a frame to look at with all of its text, which pandas cuts at 50 letters."""
+    """Return a frame for display with all of its text, which pandas cuts at 50 letters."""
     left = {"text-align": "left"}
     look = frame.style.set_properties(frame.select_dtypes(exclude="number").columns, **left)
     return look.set_uuid("text")
 
 
 def printed(made: Sheet) -> pd.DataFrame:
-    """Return a table as it is printed, all its figures as text, a line for paper and source."""
+    """Return a table as printed, all numbers as text, a line for paper and source."""
     lead = [made.heading or "row", *made.header[1 : made.lead]]
     if made.has_sources:
         lead[-1] = "source"
@@ -141,7 +141,7 @@ def _numbers(
 
 
 def _reading(expected: float | None, gap: Estimate) -> tuple[str, str]:
-    """Compare the sign of a difference with the paper's, and say how certain it is."""
+    """Compare the sign of a difference with the paper's, and describe its certainty."""
     if expected is None:
         sign = NOT_PUBLISHED
     else:

@@ -1,4 +1,4 @@
-"""A declared table filled from records: each figure and each difference with its uncertainty."""
+"""Declared tables filled from records: each number and each difference with its uncertainty."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ Records = Mapping[int, RunRecord]  # by seed; finished runs only
 
 @dataclass(frozen=True)
 class Filled:
-    """A cell and the records that stand for it."""
+    """Cell with the records that supply it."""
 
     cell: Cell
     reference: Records
     own: Records
-    remarks: tuple[str, ...]  # runs of this machine that are no results, and why
+    remarks: tuple[str, ...]  # local runs that are not results, and why
 
     def records(self, source: str) -> Records:
-        """Those of one of ``sources``."""
+        """Return the records of one of ``sources``."""
         return self.reference if source == "reference" else self.own
 
 
 def fill(table: Table, profile: Profile, store: Store) -> list[Filled]:
-    """Look up the records of every cell of the paper's, at every seed that has one."""
+    """Look up the records of every cell of the paper's, at every recorded seed."""
     return [_fill(table, cell, profile, store) for cell in table.cells()]
 
 
@@ -62,39 +62,39 @@ def _filled(cell: Cell, experiment: Experiment, profile: Profile, store: Store) 
 
 
 def is_run(table: Table, profile: Profile, cell: Cell) -> bool:
-    """True if the cell can have a run at this profile at all."""
+    """Return True if the cell can have a run at this profile at all."""
     return cell.experiment is not None and table.runs_at(profile.name)
 
 
 def sources(with_own: bool) -> tuple[str, ...]:
-    """The sources of records: the reference and, if asked, this machine."""
+    """Return the sources of records: the reference and, if requested, this machine."""
     return ("reference", "ours") if with_own else ("reference",)
 
 
 def published_difference(cell: Filled, base: Filled | None) -> float | None:
-    """The paper's ΔAP, in AP's digits; None where it is a baseline or lacks a number."""
+    """Return the paper's ΔAP, in AP's digits; None for a baseline or a missing number."""
     value, other = (c.cell.published.get(AP.name) if c else None for c in (cell, base))
     return None if value is None or other is None else round(value - other, AP.digits)
 
 
 def mean(records: Records, metric: str) -> SeedMean | None:
-    """The mean of a metric over the seeds that have it."""
+    """Return the mean of a metric over the seeds that have it."""
     return uncertainty.seed_mean(values(records, metric))
 
 
 def difference(records: Records, base: Records, metric: str = "AP") -> Estimate | None:
-    """The mean of a metric's differences, seed by seed, over the seeds that both have."""
+    """Return the mean of a metric's differences, seed by seed, over the common seeds."""
     return uncertainty.paired(values(records, metric), values(base, metric))
 
 
 def baseline_of(filled: Iterable[Filled], table: Table, cell: Cell) -> Filled | None:
-    """The cell that the differences of ``cell`` are taken to; None where it is one itself."""
+    """Return the cell that the differences of ``cell`` refer to; None if it is one itself."""
     base = table.baseline_of(cell)
     return next((other for other in filled if other.cell == base), None)
 
 
 def made_by(records: Iterable[RunRecord]) -> str:
-    """The commits and machines that records come from, in one line."""
+    """Return the commits and machines of records, in one line."""
     records = list(records)
     commits = sorted(
         {(r.commit or "none")[:10] + (" with changes" if r.dirty else "") for r in records}
@@ -106,7 +106,7 @@ def made_by(records: Iterable[RunRecord]) -> str:
 
 
 def _runs(experiment: Experiment, profile: Profile, store: Store) -> list[tuple[int, str]]:
-    """Seed and id of every run of an experiment that has a record, here or in the reference."""
+    """Return seed and id of every run of an experiment with a record, local or in the reference."""
     ids = store.ids(profile.name, experiment.slug)
     seeds = [seed for seed in seeds_of(ids) if seed != TUNING_SEED]
     named = [(seed, run_id(experiment, profile, seed)) for seed in seeds]
@@ -114,7 +114,7 @@ def _runs(experiment: Experiment, profile: Profile, store: Store) -> list[tuple[
 
 
 def _unfinished(experiment: Experiment, profile: Profile, store: Store) -> Iterator[str]:
-    """Runs of this machine that have no record of the whole run, and how far they came."""
+    """Yield local runs without a record of the whole run, with their progress."""
     for folder in sorted((store.runs / profile.name).glob(f"{experiment.slug}-s*")):
         id, _, cap = folder.name.partition("-capped")
         match = RUN_ID.fullmatch(id)
@@ -133,11 +133,11 @@ def _unfinished(experiment: Experiment, profile: Profile, store: Store) -> Itera
 
 
 def name(cell: Cell) -> str:
-    """The cell as a person calls it: its group and its row."""
+    """Return a cell's readable name: its group and its row."""
     return " ".join(filter(None, (cell.group.name, cell.row.key)))
 
 
 def values(records: Records, metric: str) -> dict[int, float]:
-    """A metric by seed, of the records that have it."""
+    """Return a metric by seed, from the records that have it."""
     found = {s: r.fps if metric == "fps" else r.metrics.get(metric) for s, r in records.items()}
     return {seed: value for seed, value in found.items() if value is not None}

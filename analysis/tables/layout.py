@@ -1,4 +1,4 @@
-"""A filled table laid out: header, lines and footnotes, as every printed form shows them."""
+"""Layout of a filled table: header, lines and footnotes, shared by every printed form."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from experiments.tables.declare import AP, EXTRA, Table
 from gfl.experiment import Profile
 
 NONE = "—"  # nothing is recorded
-NOT_PUBLISHED = "n/a"  # as the paper prints it
+NOT_PUBLISHED = "n/a"  # as in the paper
 DELTA = "ΔAP"
 
 
 @dataclass(frozen=True)
 class Published:
-    """A number that the paper prints; None for its n/a."""
+    """Number printed in the paper; None for its n/a."""
 
     value: float | None
     digits: int
@@ -35,7 +35,7 @@ class Published:
 
 @dataclass(frozen=True)
 class Mean:
-    """A metric's mean over seeds with its spread; None where nothing is recorded."""
+    """Mean of a metric over seeds with its spread; None if nothing is recorded."""
 
     found: SeedMean | None
     digits: int
@@ -49,7 +49,7 @@ class Mean:
 
 @dataclass(frozen=True)
 class Delta:
-    """A difference to the row's baseline, of ``seeds`` of a row that has ``of`` seeds."""
+    """Difference to the row's baseline, from ``seeds`` of the row's ``of`` seeds."""
 
     found: Estimate | None  # None: not recorded
     of: int = 0
@@ -68,36 +68,36 @@ Value = Published | Mean | Delta | None  # None: the cell is empty
 
 @dataclass(frozen=True)
 class Line:
-    """One printed line: a row, as one source has it. The paper has none of others' rows."""
+    """One printed line: a row from one source. Additional rows have none from the paper."""
 
-    name: str  # of the row; empty below the row's first line
-    row_key: str  # the same, of the name that no other row has
-    mark: str  # of its footnote, and of a row that is not the paper's; empty with the name
+    name: str  # of the row; empty on its further lines
+    row_key: str  # the row's unique name
+    mark: str  # of its footnote, or of an additional row; empty like the name
     marks: tuple[str, ...]
     source: str  # "paper", "reference", "ours"
-    seeds: int | None  # None: there are none to count
+    seeds: int | None  # None: not applicable
     values: tuple[Value, ...]
 
     @property
     def row(self) -> str:
-        """The name with its mark."""
+        """Name with its mark."""
         return self.name + self.mark
 
     @property
     def key(self) -> str:
-        """The name that no other row has, with its mark."""
+        """Unique name with its mark."""
         return self.row_key + self.mark
 
     @property
     def figures(self) -> tuple[str, ...]:
-        """The texts of the line's columns, the number of seeds first."""
+        """Texts of the line's columns, the number of seeds first."""
         seeds = "" if self.seeds is None else str(self.seeds)
         return (seeds, *("" if value is None else value.text for value in self.values))
 
 
 @dataclass(frozen=True)
 class Block:
-    """The lines of one group of columns."""
+    """Lines of one group of columns."""
 
     title: str
     lines: tuple[Line, ...]
@@ -105,10 +105,10 @@ class Block:
 
 @dataclass(frozen=True)
 class Sheet:
-    """A table ready to print."""
+    """Table ready to print."""
 
     title: str
-    heading: str  # what the rows' names are
+    heading: str  # of the rows' names
     marks: tuple[str, ...]  # the names of the columns between a row's name and its source
     figures: tuple[str, ...]
     blocks: tuple[Block, ...]
@@ -117,23 +117,23 @@ class Sheet:
 
     @property
     def has_sources(self) -> bool:
-        """Some row has more than the paper's figures."""
+        """True if some row has more than the paper's numbers."""
         return any(line.source != "paper" for block in self.blocks for line in block.lines)
 
     @property
     def lead(self) -> int:
-        """The number of cells before a line's figures."""
+        """Number of cells before a line's numbers."""
         return 1 + len(self.marks) + self.has_sources
 
     @property
     def header(self) -> tuple[str, ...]:
-        """The column headings over ``cells``."""
+        """Return the column headings over ``cells``."""
         if self.has_sources:
             return (self.heading, *self.marks, "", *self.figures)
         return (self.heading, *self.marks, *self.figures[1:])
 
     def cells(self, line: Line) -> tuple[str, ...]:
-        """A line from left to right; without source and seeds where all is the paper's."""
+        """Return a line from left to right; without source and seeds if all is the paper's."""
         if self.has_sources:
             return (line.row, *line.marks, line.source, *line.figures)
         return (line.row, *line.marks, *line.figures[1:])
@@ -141,7 +141,7 @@ class Sheet:
 
 @dataclass(frozen=True)
 class _Layout:
-    """The context that every line of a table shares."""
+    """Context shared by all lines of a table."""
 
     table: Table
     profile: Profile
@@ -151,7 +151,7 @@ class _Layout:
     deltas: bool  # some row has a baseline
 
     def lines(self, cell: Filled) -> Iterator[Line]:
-        """The paper's line, and the reference's and ours where the row can have a run."""
+        """Yield the paper's line and, if the row can have a run, the reference's and ours."""
         row = cell.cell.row
         base = fill.baseline_of(self.filled, self.table, cell.cell)
         mark = self.footnotes.mark(row.note) + (NOT_PAPERS if row.is_extra else "")
@@ -180,7 +180,7 @@ class _Layout:
             yield Published(cell.cell.published[column.name], column.digits, is_starred)
 
     def interleaved(self, values: Iterable[Value], delta: Value) -> Iterator[Value]:
-        """The values of the columns, with the difference of AP after AP."""
+        """Yield the values of the columns, with the AP difference after AP."""
         for column, value in zip(self.table.columns, values, strict=True):
             yield value
             if column == AP and self.deltas:
@@ -188,7 +188,7 @@ class _Layout:
 
 
 def sheet(table: Table, profile: Profile, filled: Sequence[Filled], with_own: bool) -> Sheet:
-    """Lay the table out: the paper's line of each row, the reference's and, if asked, ours."""
+    """Lay the table out: per row the paper's line, the reference's and, if requested, ours."""
     deltas = any(table.baseline_of(cell.cell) for cell in filled)
     footnotes = Footnotes()
     layout = _Layout(table, profile, filled, with_own, footnotes, deltas)
@@ -214,7 +214,7 @@ def sheet(table: Table, profile: Profile, filled: Sequence[Filled], with_own: bo
 
 
 def _legend(table: Table, profile: Profile, filled: Sequence[Filled]) -> Iterator[tuple[str, str]]:
-    """Explain the paper's own signs, where it uses them, and the mark of rows that it lacks."""
+    """Explain the paper's own signs, if it uses them, and the mark of additional rows."""
     if table.star:
         yield "*", table.star
     if any(value is None for row in table.rows for value in row.published):

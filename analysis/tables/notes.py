@@ -1,4 +1,4 @@
-"""Notes under a table: definitions of its figures, their sources and their limits."""
+"""Notes under a table: definitions of its numbers, their sources and their limits."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ from gfl.escape import counted
 from gfl.experiment import Profile
 from gfl.records.record import RunRecord
 
-PAPERS_GPU = "RTX 2080 Ti"  # as CUDA names it, behind its makers
-NOT_PAPERS = "†"  # at the name of a row that is not the paper's
-LETTERS = "ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛʷˣʸᶻ"  # figures would read as powers: there are rows named 2 and 16
+PAPERS_GPU = "RTX 2080 Ti"  # CUDA's name for it, after the vendor's
+NOT_PAPERS = "†"  # after the name of a row that is not the paper's
+LETTERS = "ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛʷˣʸᶻ"  # digits would read as powers: some rows are named 2 and 16
 
 
 @dataclass
 class Footnotes:
-    """Hands out marks in the order in which notes are first met; a note has one mark."""
+    """Assigns marks in the order in which notes first occur; a note has one mark."""
 
     _marks: dict[str, str] = field(default_factory=dict)
 
     def mark(self, note: str) -> str:
-        """The mark of a note, to stand behind a name; nothing for an empty one."""
+        """Return a note's mark, to follow a name; empty for an empty note."""
         if not note:
             return ""
         return self._marks.setdefault(note, LETTERS[len(self._marks)])
 
     @property
     def listed(self) -> tuple[tuple[str, str], ...]:
-        """Mark and note."""
+        """Return marks with their notes."""
         return tuple((mark, note) for note, mark in self._marks.items())
 
 
 def notes(
     table: Table, profile: Profile, filled: Sequence[Filled], with_own: bool
 ) -> Iterator[str]:
-    """Everything under the table but the footnotes, a paragraph each."""
+    """Yield everything under the table except the footnotes, a paragraph each."""
     run = [cell for cell in filled if fill.is_run(table, profile, cell.cell)]
     if run and (data := not_cocos(profile)):
         areas = "APS, APM and APL go by the area of boxes, not of masks. " if profile.photos else ""
@@ -104,7 +104,7 @@ def _baselines(table: Table, pairs: Sequence[tuple[Filled, Filled]]) -> str:
 
 
 def _orders(table: Table, run: Sequence[Filled], with_own: bool) -> Iterator[str]:
-    """Rank the rows by AP beside the paper's order, by group: a line for each source."""
+    """Rank the rows by AP beside the paper's ranking, by group: a line per source."""
     said = judged = False
     for group in table.groups:
         cells = [cell for cell in run if cell.cell.group == group]
@@ -123,7 +123,7 @@ def _orders(table: Table, run: Sequence[Filled], with_own: bool) -> Iterator[str
 
 
 def _not_run(table: Table, profile: Profile, filled: Sequence[Filled]) -> Iterator[str]:
-    """Say once which rows are published numbers alone, and what would run those that can be."""
+    """List, once, the rows with published numbers only, and the commands for those that can run."""
     declared = {f.cell.row.key for f in filled if f.cell.experiment is None}
     if declared:
         rows = counted(len(declared), "row is", "rows are")
@@ -142,7 +142,7 @@ def _not_run(table: Table, profile: Profile, filled: Sequence[Filled]) -> Iterat
 
 
 def _timed(reference: Sequence[RunRecord], own: Sequence[RunRecord]) -> str:
-    """On what FPS was measured; a record does not say what else the machine did."""
+    """Describe the hardware of the FPS; a record does not show what else the machine did."""
     parts, machines = [], []
     for source, records in zip(fill.sources(with_own=True), (reference, own), strict=True):
         timed = [record for record in records if record.fps is not None]
@@ -158,12 +158,12 @@ def _timed(reference: Sequence[RunRecord], own: Sequence[RunRecord]) -> str:
 
 
 def _device(record: RunRecord) -> str:
-    """``cpu``, or a GPU's name."""
+    """Return ``cpu``, or a GPU's name."""
     return str(record.hardware.get("device", "cpu"))
 
 
 def _place(record: RunRecord) -> str:
-    """``1 thread of AMD EPYC``, or a GPU's name."""
+    """Return ``1 thread of AMD EPYC``, or a GPU's name."""
     device, cpu = _device(record), record.hardware.get("cpu", "?")
     if device != "cpu":
         return device

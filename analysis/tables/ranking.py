@@ -1,4 +1,4 @@
-"""The ranking of a table's rows against the paper's, with its uncertainty."""
+"""Ranking of a table's rows compared with the paper's, with its uncertainty."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PAPERS_OWN = "The paper prints one figure a row and no spread: its own order is 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two rows that the paper tells apart, and what was found of their difference."""
+    """Two rows that the paper distinguishes, and our result for their difference."""
 
     better: str  # in the paper
     worse: str
@@ -31,14 +31,14 @@ class Pair:
 
     @property
     def text(self) -> str:
-        """A reversed pair, from the winner here."""
+        """Describe a reversed pair, starting with the better row here."""
         here = signed(-self.found.value, (-self.found).interval)
         return f"{self.worse} over {self.better} {here}, paper {-self.published:+.1f}"
 
 
 @dataclass(frozen=True)
 class Order:
-    """The ranking by AP of the rows that have results, and its agreement with the paper's."""
+    """Ranking by AP of the rows with results, and its agreement with the paper's."""
 
     ranking: str  # "both > QFL > DFL = none"
     rows: int
@@ -47,12 +47,12 @@ class Order:
 
     @property
     def has_verdict(self) -> bool:
-        """Some pair was trained with seeds enough for an interval."""
+        """True if some pair has enough seeds for an interval."""
         return any(pair.found.interval for pair in self.pairs)
 
     @property
     def text(self) -> str:
-        """One line: the order, then how many pairs are reversed and which clearly."""
+        """Return one line: the ranking, then the number of reversed pairs and the clear ones."""
         some = "" if self.rows == self.of else f" ({self.rows} of {self.of} rows)"
         return f"{self.ranking}{some}. {self._counts()}."
 
@@ -75,12 +75,12 @@ class Order:
 
 
 def order(cells: Sequence[tuple[Filled, Records]]) -> Order | None:
-    """Hold the order of rows against the paper's; None where fewer than two have results.
+    """Compare the ranking of rows with the paper's; None if fewer than two have results.
 
     ``cells`` are those of one group of columns, each with its records from one source. Rows are
-    ranked by mean AP over the seeds that each has; a pair is judged over the seeds that both
-    have. Rows that the paper prints with one AP are a tie, which nothing can reverse; those that it
-    prints no AP of are left out.
+    ranked by mean AP over their own seeds; a pair is judged over the common seeds. Rows with equal
+    AP in the paper are a tie, which nothing can reverse; rows without an AP in the paper are
+    omitted.
     """
     cells = [(cell, records) for cell, records in cells if _published(cell) is not None]
     known = [(cell, records) for cell, records in cells if fill.mean(records, "AP")]
@@ -91,7 +91,7 @@ def order(cells: Sequence[tuple[Filled, Records]]) -> Order | None:
 
 
 def published(cells: Sequence[Filled]) -> str:
-    """The paper's order by AP, of the rows that it prints an AP of."""
+    """Return the paper's ranking by AP, of the rows with an AP."""
     aps = [(cell.cell.row.key, _published(cell)) for cell in cells]
     return _ranking([(name, ap) for name, ap in aps if ap is not None])
 
@@ -117,7 +117,7 @@ def _ap(records: Records) -> float:
 
 
 def _ranking(rows: Sequence[tuple[str, float]]) -> str:
-    """``a > b = c``, from the best."""
+    """Format a ranking, ``a > b = c``, from the best."""
     best_first = sorted(rows, key=lambda row: -row[1])
     ranked = best_first[0][0]
     for (_, before), (name, value) in pairwise(best_first):

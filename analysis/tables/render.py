@@ -1,4 +1,4 @@
-"""A table as text to keep: Markdown to read, and tidy CSV to compute with."""
+"""Tables as text files: Markdown to read, and tidy CSV to compute with."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FIELDS: tuple[str, ...] = (
 
 
 def markdown(made: Sheet, verdicts: Sequence[str]) -> str:
-    """The table as a Markdown document, a block under the other."""
+    """Return the table as a Markdown document, one block below the other."""
     parts = [f"# {made.title}\n"]
     rule = [":--" if i == 0 or not name else ":-:" for i, name in enumerate(made.header)]
     for block in made.blocks:
@@ -31,7 +31,7 @@ def markdown(made: Sheet, verdicts: Sequence[str]) -> str:
 
 
 def _item(line: str) -> str:
-    """A list's item; a line that is set in is one of an inner list."""
+    """Return a list item; an indented line belongs to an inner list."""
     depth = "  " if line.startswith("  ") else ""
     return f"{depth}- {_escaped(line.strip())}\n"
 
@@ -41,16 +41,16 @@ def _escaped(text: str) -> str:
 
 
 def tidy_csv(table: Table, filled: Sequence[Filled], with_own: bool) -> str:
-    """One line a figure: what, where from, its value, spread or interval, and seeds.
+    """Return one line per number: what, source, its value, spread or interval, and seeds.
 
-    ``lower`` and ``upper`` are the 95 % interval of a ΔAP; its ``n`` and ``seeds`` are those that
-    row and baseline both have. Footnotes stand in the Markdown beside it.
+    ``lower`` and ``upper`` are the 95 % interval of a ΔAP; its ``n`` and ``seeds`` are those common
+    to row and baseline. Footnotes are only in the Markdown.
     """
     lines: list[dict[str, str]] = []
     for cell in filled:
         where = {"table": table.name, "group": cell.cell.group.name, "row": cell.cell.row.key}
         base = fill.baseline_of(filled, table, cell.cell)
-        for name, value in _published(cell, base):  # nothing of rows that are not the paper's
+        for name, value in _published(cell, base):  # empty for additional rows
             text = "" if value is None else str(value)
             lines.append(where | {"column": name, "source": "paper", "value": text})
         for source in fill.sources(with_own):
@@ -79,7 +79,7 @@ def _found(
 
 
 def numbers(found: SeedMean | Estimate) -> dict[str, str]:
-    """The fields of a figure or a difference: value, spread or interval, and seeds."""
+    """Return the fields of a metric or a difference: value, spread or interval, and seeds."""
     seeds = " ".join(map(str, found.seeds))
     value = found.mean if isinstance(found, SeedMean) else found.value
     fields = {"value": _number(value), "n": str(len(found.seeds)), "seeds": seeds}

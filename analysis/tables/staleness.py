@@ -1,7 +1,7 @@
-"""Warnings under a printed table about runs trained by code other than today's.
+"""Warnings under a printed table about runs trained by code other than the current one.
 
-Only on the terminal and in this machine's own files: what is committed must not depend on the
-working tree of who made it.
+Only on the terminal and in local files: committed files must not depend on the author's working
+tree.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from experiments import stale
 from experiments.stale import Staleness, Today
 from gfl.records.record import RunRecord
 
-Found = tuple[str, RunRecord, Staleness]  # a run's name, its record, what differs
+Found = tuple[str, RunRecord, Staleness]  # a run's name, its record, the differences
 
 
 def lines(filled: Sequence[Filled], with_own: bool) -> list[str]:
-    """A line for the reference, and one for each thing to say of this machine's runs."""
+    """Return a line for the reference, and one per remark on the local runs."""
     today = Today()
     said = list(_of_reference(_found(filled, "reference", today)))
     if with_own:
@@ -35,7 +35,7 @@ def _found(filled: Sequence[Filled], source: str, today: Today) -> list[Found]:
 
 
 def _of_reference(found: Sequence[Found]) -> Iterator[str]:
-    """One line for all that is stale: the reference has many commits, and is nobody's to mend."""
+    """Return one line for all stale runs: the reference has many commits, and needs no action."""
     stales = [each for each in found if each[2]]
     if stales:
         files = dict.fromkeys(path for _, _, s in stales for path in s.files)

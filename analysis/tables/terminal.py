@@ -1,4 +1,4 @@
-"""A table on the terminal, cut into pages of columns where it is wider than that."""
+"""Tables on the terminal, split into pages of columns if too wide."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from rich.table import Table as Grid
 from analysis.tables.layout import Block, Sheet
 from gfl import escape, terminal
 
-PIPED = 200  # columns where no terminal tells
-GAPS = (2, 1)  # between columns: the wide one, unless the narrow one saves cutting
-WIDEST_TEXT = 100  # longer lines of prose are hard to read
+PIPED = 200  # columns, if the width is unknown
+GAPS = (2, 1)  # between columns: the wide one, unless the narrow one avoids a split
+WIDEST_TEXT = 100  # columns; longer lines of prose are hard to read
 
 
 @dataclass(frozen=True)
 class _Part:
-    """Some columns of a block, their header first."""
+    """Some columns of a block, with their header first."""
 
     rows: Sequence[tuple[str, ...]]
 
@@ -32,7 +32,7 @@ class _Part:
 
 
 def show(made: Sheet, verdicts: Sequence[str]) -> None:
-    """Print the table and what stands under it."""
+    """Print the table and its notes."""
     console = screen()
     console.print()
     for block in made.blocks:
@@ -49,14 +49,14 @@ def show(made: Sheet, verdicts: Sequence[str]) -> None:
 
 
 def screen() -> Console:
-    """Return the console to show tables on; wide where nothing tells how wide."""
+    """Return the console for tables; wide if the width is unknown."""
     found = terminal.console()
     piped = not (found.is_terminal or "COLUMNS" in os.environ)
     return terminal.console(width=PIPED) if piped else found
 
 
 def _shown(text: str) -> str:
-    """Return text as it is in the terminal's encoding, before it is laid out."""
+    """Return text as it appears in the terminal's encoding, for layout."""
     return terminal.legible(escape.terminal(text))
 
 
@@ -72,9 +72,9 @@ def _paragraph(console: Console, text: str, indent: str, width: int) -> None:
 
 
 def pages(made: Sheet, block: Block, width: int) -> list[Grid]:
-    """The whole block, or as many pages of its columns as so narrow a terminal needs.
+    """Return the whole block, or as many pages of its columns as a narrow terminal needs.
 
-    A later page begins with the name that no other row has, in place of name and marks.
+    Later pages begin with the row's unique name, in place of name and marks.
     """
     cells = (made.header, *(made.cells(line) for line in block.lines))
     rows = [tuple(map(_shown, row)) for row in cells]
@@ -99,7 +99,7 @@ def pages(made: Sheet, block: Block, width: int) -> list[Grid]:
 def _cuts(
     figures: _Part, first: _Part, later: _Part, width: int, gap: int
 ) -> list[tuple[int, int]]:
-    """Find the cuts between pages of columns, at least one column a page."""
+    """Return the boundaries between pages of columns, at least one column per page."""
     starts, left = [0], width - sum(gap + size for size in first.widths)
     for i, size in enumerate(figures.widths):
         if size > left and i > starts[-1]:
@@ -110,7 +110,7 @@ def _cuts(
 
 
 def _grid(lead: _Part, figures: Sequence[tuple[str, ...]], block: Block, gap: int) -> Grid:
-    """One page: rows of several lines stand apart; the paper's line above others is dim."""
+    """Return one page: separates rows of several lines; dims the paper's line above others."""
     grid = Grid(box=None, pad_edge=False, padding=(0, gap, 0, 0))
     (head, *labels), (names, *texts) = lead.rows, figures
     for i, name in enumerate((*head, *names)):

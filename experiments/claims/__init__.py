@@ -1,23 +1,23 @@
-"""Every empirical claim of the paper, as data: the sentences, the numbers, what would refute it.
+"""Every empirical claim of the paper, as data: sentences, numbers, and grounds for refutation.
 
-A claim's bounds are those of the paper's own numbers. On other data they may be others, by rules
-that no run's result has a part in:
+A claim's bounds are those of the paper's own numbers. On other data they may differ, by rules that
+do not depend on any run's result:
 
-- A claim that one figure is higher is its sign, here and there.
-- A size in AP ("1 AP") is a size on COCO. Elsewhere only its sign is left.
-- Two figures are equal on COCO within 0.5 AP, half of what GFL brings in the paper; on drawn
+- A claim that one metric is higher is tested by its sign on any data.
+- A size in AP ("1 AP") is a size on COCO. Elsewhere only its sign is tested.
+- Two metrics are equal on COCO within 0.5 AP, half of what GFL gains in the paper; on drawn
   images within 1 AP, all of it.
 - A word for a size has the threshold named beside it.
 
-Speeds are no claim's on our runs: a run's speed was taken beside other work. There the benchmark of
-the overhead counts.
+No claim tests speeds of our runs, which are measured alongside other work. The overhead benchmark
+covers those.
 
-The bounds of quantities that no table prints are of three kinds, and none was chosen by what runs
-gave. Where the paper compares ("more reliable"), the sign; where it gives a number (0.4, 0.9), that
-number; where it has a word for a size ("weak", "much smaller"), a threshold that is in use for that
-word, with its source.
+The bounds of quantities that no table prints are of three kinds, none chosen by the results of
+runs. For a comparison in the paper ("more reliable"), the sign; for a number (0.4, 0.9), that
+number; for a word for a size ("weak", "much smaller"), an established threshold for that word,
+with its source.
 
-Imports ``experiments.tables``; what a claim's quantities are on runs is measured in ``analysis``.
+Imports ``experiments.tables``; ``analysis`` measures a claim's quantities on runs.
 """
 
 from experiments.claims import boxes, distributions, labels, losses, quality, scores, together

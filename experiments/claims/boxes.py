@@ -1,4 +1,4 @@
-"""The claims of Table 2: how the place of a box's side is represented."""
+"""Claims of Table 2: representations of a box's side."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from experiments.claims.declare import ON_COCO, At, Claim, Contrast, Quote, abov
 from experiments.claims.quality import HOSTS
 
 DIRAC, GAUSSIAN, GENERAL, DFL = "Dirac delta", "Gaussian", "General", "General w/ DFL"
-# Of an equivalence, AP. The paper's: half of the 1 AP that GFL brings, and above its seed noise. On
-# drawn images, whose AP is another (about 75 and not 40): all of it.
+# Margins of an equivalence, AP. In the paper: half of the 1 AP that GFL gains, and above its seed
+# noise. On drawn images, at a different AP (about 75, not 40): all of it.
 MARGIN, ON_SHAPES = 0.5, 1.0
 NO_WORSE = (-MARGIN, math.inf)
 NO_WORSE_ON_SHAPES = (-ON_SHAPES, math.inf)
 
 
 def better_2a(row: str, than: str, host: str, column: str = "AP") -> Contrast:
-    """The figure of one row of Table 2(a) over that of another."""
+    """Contrast one row of Table 2(a) with another."""
     one, other = (At("table-2a", f"{name}/{host}", column) for name in (row, than))
     return above(f"{row} − {than}, {host}, {column}", one, other)
 
 
 def no_worse(label: str, one: At, other: At) -> Contrast:
-    """``one`` is higher or lower by less than the margin."""
+    """Contrast in which ``one`` is higher, or lower by less than the margin."""
     on_coco = dict.fromkeys(ON_COCO, NO_WORSE)
     return Contrast(label, ((1.0, one), (-1.0, other)), NO_WORSE, NO_WORSE_ON_SHAPES, on_coco)
 

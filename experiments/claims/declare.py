@@ -1,4 +1,4 @@
-"""What a claim is made of: sentences of the paper, and what must hold of which numbers."""
+"""Parts of a claim: sentences of the paper, and conditions on numbers."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from experiments.tables import catalogue
 from experiments.tables.declare import Cell
 
 Bounds = tuple[float, float]
-ABOVE: Bounds = (0.0, math.inf)  # a better figure: the whole statement is the sign
+ABOVE: Bounds = (0.0, math.inf)  # a better metric: the whole statement is the sign
 BELOW: Bounds = (-math.inf, 0.0)
-ON_COCO: tuple[str, ...] = ("photos",)  # profiles of COCO's images, beside the paper's own
+ON_COCO: tuple[str, ...] = ("photos",)  # profiles on COCO's images, beside the paper's own
 
 
 @dataclass(frozen=True)
 class Quote:
-    """A sentence of the paper, or a piece of one, word for word, and where it stands."""
+    """Sentence of the paper, or part of one, verbatim, and its place."""
 
     text: str
     place: str  # "Abstract", "Section 4", "Table 3, caption"
-    paper: bool = True  # False: from somewhere else, which ``place`` names
+    paper: bool = True  # False: from a source that ``place`` names
 
 
 @dataclass(frozen=True)
 class At:
-    """One printed figure: a column of a table's cell."""
+    """Printed number: a column of a table's cell."""
 
     table: str  # "table-1a"
     cell: str  # its key: "joint w/ QFL/ATSS", "both"
@@ -35,7 +35,7 @@ class At:
 
     @property
     def found(self) -> Cell:
-        """The declared cell.
+        """Return the declared cell.
 
         Raises:
             KeyError: no table has it.
@@ -45,7 +45,7 @@ class At:
 
     @property
     def published(self) -> float | None:
-        """What the paper prints there; None for its n/a.
+        """Return the printed number; None for n/a.
 
         Raises:
             KeyError: no table has it.
@@ -61,7 +61,7 @@ class At:
 
     @property
     def number(self) -> float:
-        """What the paper prints there, where a statement needs a number.
+        """Return the printed number, for statements that require one.
 
         Raises:
             KeyError: no table has it.
@@ -74,30 +74,30 @@ class At:
 
 @dataclass(frozen=True)
 class Contrast:
-    """A sum of printed figures with factors, and the bounds between which the claim has it.
+    """Weighted sum of printed numbers, and the claim's bounds on it.
 
-    ``bounds`` are those of the paper's own scale. Where a sentence states a size ("1 AP"), what
-    carries over to other data is less, mostly the sign: then ``elsewhere`` are the bounds there,
-    and ``at`` those of a profile that has its own.
-    An interaction is four terms, an equivalence two finite bounds. ``paper_only``: of figures that
-    our runs have but that say nothing there, such as a speed taken beside other work.
+    ``bounds`` apply at the paper's own scale. A sentence that states a size ("1 AP") carries over
+    to other data only in part, mostly its sign: ``elsewhere`` are the bounds there, and ``at``
+    those of profiles with their own. An interaction has four terms, an equivalence two finite
+    bounds. ``paper_only``: for metrics that our runs have but that mean nothing there, such as a
+    speed measured alongside other work.
     """
 
     label: str  # what is compared, short: "joint − IoU-branch, ATSS, AP"
     terms: tuple[tuple[float, At], ...]
     bounds: Bounds = ABOVE
-    elsewhere: Bounds | None = None  # None: the same
+    elsewhere: Bounds | None = None  # None: unchanged
     at: Mapping[str, Bounds] = field(default_factory=dict)
     paper_only: bool = False
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A quantity that no table prints: ``analysis.measures`` declares it under this name.
+    """Quantity that no table prints: ``analysis.measures`` declares it under this name.
 
-    ``published`` is what the paper says of it in words or in a figure's legend, None where it can
-    only be seen; ``off`` how far that may be from the truth, its rounding at least. ``runs_only``:
-    in our runs' place of what a contrast beside it has of the paper's.
+    ``published`` is the paper's number, from the text or a figure's legend, None if it can only be
+    seen; ``off`` its possible error, at least its rounding. ``runs_only``: on our runs it replaces
+    a contrast that covers the paper.
     """
 
     label: str
@@ -112,7 +112,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Identity:
-    """A property of the equations: ``analysis.claims.identities`` computes it, no run is needed."""
+    """Property of the equations, computed by ``analysis.claims.identities`` without runs."""
 
     label: str
     name: str
@@ -124,25 +124,25 @@ Check = Contrast | Measured | Identity
 
 @dataclass(frozen=True)
 class Claim:
-    """An empirical statement of the paper. It holds if all of its checks do."""
+    """Empirical statement of the paper. It holds if all of its checks do."""
 
     id: str  # "joint-beats-all"
-    quotes: tuple[Quote, ...]  # every sentence that says it, the clearest first
-    says: str  # what is tested, in one line
-    refuted_by: str  # what would refute it, in one line
+    quotes: tuple[Quote, ...]  # every sentence that states it, the clearest first
+    says: str  # the tested statement, in one line
+    refuted_by: str  # a refuting outcome, in one line
     checks: tuple[Check, ...]
-    note: str = ""  # what stands between the words and the checks
-    # Profiles at which the data cannot show it either way, and why.
+    note: str = ""  # gap between the words and the checks
+    # Profiles whose data cannot decide the claim, with the reason.
     blind: Mapping[str, str] = field(default_factory=dict)
 
 
 def above(label: str, better: At, worse: At) -> Contrast:
-    """``better`` has the higher figure."""
+    """Contrast in which ``better`` is higher."""
     return Contrast(label, ((1.0, better), (-1.0, worse)))
 
 
 def within(label: str, one: At, other: At, margin: float, on_shapes: float) -> Contrast:
-    """Two figures lie at most ``margin`` apart; ``on_shapes`` is the margin on drawn images."""
+    """Contrast of at most ``margin`` between two numbers; ``on_shapes`` applies to drawn images."""
     terms, bounds = ((1.0, one), (-1.0, other)), (-margin, margin)
     return Contrast(label, terms, bounds, (-on_shapes, on_shapes), dict.fromkeys(ON_COCO, bounds))
 
@@ -152,10 +152,10 @@ Finding = Literal["agree", "disagree", "unclear"]
 
 @dataclass(frozen=True)
 class TextCheck:
-    """Two places of the paper that speak of one thing, and whether they say the same.
+    """Comparison of two places in the paper on one subject.
 
-    The second may stand elsewhere, in the authors' code for one. ``finding`` is computed from the
-    declared figures where it can be.
+    The second may be elsewhere, for instance in the authors' code. ``finding`` is computed from the
+    declared numbers where possible.
     """
 
     id: str

@@ -1,4 +1,4 @@
-"""The claims of Fig. 3, 4 and 5(b): learned distributions of where a side lies."""
+"""Claims of Fig. 3, 4 and 5(b): learned distributions of a side's position."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The claims of Fig. 5(c), 8 and 9: labels of quality and regression targets."""
+"""Claims of Fig. 5(c), 8 and 9: labels of quality and regression targets."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import math
 
 from experiments.claims.declare import ABOVE, BELOW, Check, Claim, Measured, Quote
 
-# The legend of Fig. 9, which the text copy lacks: mean and standard deviation.
+# Legend of Fig. 9, missing from the text copy: mean and standard deviation.
 FIG_9 = {"IoU": (0.84, 0.14), "centerness": (0.64, 0.18)}
-ROUNDED = 0.005  # a figure of two digits is off by this much at most
-LARGE = 0.8  # of an effect: Cohen, Statistical Power Analysis for the Behavioral Sciences (1988)
+ROUNDED = 0.005  # maximal error of a number with two digits
+LARGE = 0.8  # effect size: Cohen, Statistical Power Analysis for the Behavioral Sciences (1988)
 
 
 def _fig_9() -> tuple[Check, Check]:
-    """The difference of the two labels' means, and how large it is beside their spread."""
+    """Check the difference of the two labels' means, in itself and relative to their spread."""
     (iou, iou_std), (centerness, centerness_std) = FIG_9.values()
     apart = iou - centerness
     spread = math.sqrt((iou_std**2 + centerness_std**2) / 2)
@@ -35,7 +35,7 @@ def _fig_9() -> tuple[Check, Check]:
 
 
 def _above_0_4() -> Check:
-    """The least share of IoU labels above 0.4 that their mean and standard deviation allow.
+    """Check the least share of IoU labels above 0.4 that their mean and deviation allow.
 
     Cantelli: P(x <= m - d) <= s²/(s² + d²), for any distribution of mean m and deviation s.
     """

@@ -1,4 +1,4 @@
-"""The claims that follow from the equations: they can be computed, no run is needed."""
+"""Claims that follow from the equations: computed without runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The claims of Table 1: quality as a part of the class score, and what counts as quality."""
+"""Claims of Table 1: quality as part of the class score, and definitions of quality."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ COLUMNS = tuple(column.name for column in SIX)
 
 
 def at_1a(row: str, host: str, column: str = "AP") -> At:
-    """A figure of Table 1(a)."""
+    """Return the place of a number in Table 1(a)."""
     return At("table-1a", f"{row}/{host}", column)
 
 
 def better_1a(row: str, than: str, host: str, column: str = "AP") -> Contrast:
-    """The figure of one row of Table 1(a) over that of another."""
+    """Contrast one row of Table 1(a) with another."""
     label = f"{row} − {than}, {host}, {column}"
     return above(label, at_1a(row, host, column), at_1a(than, host, column))
 
 
 def qfl_on(host: str, column: str = "AP") -> Contrast:
-    """What the joint representation adds to a detector of Table 1(b)."""
+    """Contrast a detector of Table 1(b) with and without the joint representation."""
     with_qfl = f"{host} + {OURS}"
     label = f"{with_qfl} − {host}, {column}"
     return above(label, At("table-1b", with_qfl, column), At("table-1b", host, column))

@@ -1,4 +1,4 @@
-"""The claims of Fig. 1 and 2: what the predicted scores say of the true IoU."""
+"""Claims of Fig. 1 and 2: relation of the predicted scores to the true IoU."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 from experiments.claims.declare import ABOVE, BELOW, Claim, Measured, Quote
 from experiments.named import COUNTERPARTS, SETS
 
-WEAK = 0.4  # of a correlation: under it. Evans, Straightforward Statistics (1996)
+WEAK = 0.4  # upper limit of a weak correlation: Evans, Straightforward Statistics (1996)
 
 BACKGROUND_HIGH = Claim(
     id="background-quality-high",

@@ -1,7 +1,7 @@
-"""The checks of the paper's own text: two places that speak of one thing, and whether they agree.
+"""Consistency checks of the paper's text: pairs of places on one subject.
 
-Those of numbers are computed (``text_numbers``), those of equations compare the authors' code too
-(``text_equations``). Here are those of tables, captions and words.
+Checks of numbers are computed (``text_numbers``); those of equations also compare the authors' code
+(``text_equations``). This module covers tables, captions and words.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def _values(table: str, keys: tuple[str, ...], column: str = "AP") -> dict[str, 
 
 
 def _delta() -> TextCheck:
-    """Whether less is better: step by step in AP, and over all pairs and columns."""
+    """Compare the claim that a smaller delta is better with AP steps, and all pairs and columns."""
     keys = tuple(row.key for row in TABLE_2C.rows)
     steps = [a - b for a, b in zip(_ap(keys), _ap(keys[1:]), strict=False)]
     half, one = keys[:2]
@@ -154,7 +154,7 @@ def _no_speed() -> TextCheck:
     )  # fmt: skip
 
 
-# The authors' README: minival AP, test-dev AP, FPS, of the models that they released.
+# From the authors' README: minival AP, test-dev AP, FPS of their released models.
 RELEASED = {
     "GFL R-50": ("GFL_R_50_FPN_2x", "42.8 | 43.1 | 19.4"),
     "GFL R-101": ("GFL_R_101_FPN_2x", "44.9 | 45.0 | 14.6"),
@@ -165,7 +165,7 @@ RELEASED = {
 
 
 def _released() -> TextCheck:
-    """Table 4's rows of GFL against the README's of the released models."""
+    """Compare Table 4's rows of GFL with the README's released models."""
     apart = []
     for key, (_, theirs) in RELEASED.items():
         ap, fps = (At("table-4", key, column).published for column in ("AP", "FPS"))
@@ -182,7 +182,7 @@ def _released() -> TextCheck:
 
 
 def _zoo() -> TextCheck:
-    """Table 1(b)'s baselines against those that mmdet lists in the authors' copy of it."""
+    """Compare Table 1(b)'s baselines with those listed by mmdet in the authors' copy."""
     retinanet, ssd = (At("table-1b", name).number for name in ("RetinaNet", "SSD512"))
     return TextCheck(
         "baselines-in-the-zoo",

@@ -1,4 +1,4 @@
-"""The checks of the paper's equations: against each other, the first version and the code."""
+"""Consistency checks of the paper's equations: with each other, the first version and the code."""
 
 from __future__ import annotations
 

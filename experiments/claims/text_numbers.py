@@ -1,7 +1,7 @@
-"""Places of the paper whose numbers must agree: cells printed twice, and sentences with figures.
+"""Places in the paper whose numbers must agree: cells printed twice, and sentences with numbers.
 
-Every finding is computed from the declared tables; a table's row is quoted by its declared numbers,
-and a test finds each quote in the paper, so a digit that is wrong here or there shows.
+Every finding is computed from the declared tables; a table row is quoted by its declared numbers,
+and a test finds each quote in the paper, so an error in either shows.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ LETTERS = {"table-1a": "Table 1(a)", "table-1b": "Table 1(b)", "table-1c": "Tabl
 
 
 def row(table: str, key: str, printed: str) -> Quote:
-    """A row as it is printed: what stands left of its figures, and these as they are declared."""
+    """Quote a row as printed: the text left of its numbers, and the declared numbers."""
     found = next(row for row in catalogue.find(table).rows if row.key == key)
     figures = " ".join("n/a" if x is None else f"{x:.1f}" for x in found.published)
     return Quote(f"{printed} {figures}", f"{LETTERS[table]}, row {key}")
@@ -52,7 +52,7 @@ def finding(agree: bool) -> Finding:
 
 
 def value(check: Contrast) -> float:
-    """A contrast of printed figures, in tenths."""
+    """Return a contrast of printed numbers, in tenths."""
     return round(sum(factor * at.number for factor, at in check.terms), 1)
 
 
@@ -60,7 +60,7 @@ def same_run(
     id: str, one: Quote, at: tuple[str, str], other: Quote, there: tuple[str, str],
     columns: Sequence[str] = COLUMNS,
 ) -> TextCheck:  # fmt: skip
-    """Two rows that are one run: their common columns must have equal figures."""
+    """Compare two rows of the same run: their common columns must have equal numbers."""
     pairs = [(c, At(*at, c).published, At(*there, c).published) for c in columns]
     apart = [f"{c} {a} and {b}" for c, a, b in pairs if a != b]
     why = f"one run, printed twice: {', '.join(columns)} " + (
@@ -70,7 +70,7 @@ def same_run(
 
 
 def says(id: str, sentence: Quote, other: Quote, figures: Iterable[tuple[At, str]]) -> TextCheck:
-    """A sentence has the figures that the table prints, in the given form: ``.1f``, ``g``."""
+    """Compare a sentence with the table's numbers in the given format: ``.1f``, ``g``."""
     texts = [f"{at.published:{form}}" for at, form in figures]
     lacking = [text for text in texts if text not in sentence.text]
     why = (
@@ -84,9 +84,9 @@ def says(id: str, sentence: Quote, other: Quote, figures: Iterable[tuple[At, str
 def counted(
     id: str, sentence: Quote, other: Quote, checks: Sequence[Contrast], allows: str = ""
 ) -> TextCheck:
-    """A sentence that says higher, and how many of the printed differences are above 0.
+    """Count the printed differences above 0 for a sentence that says higher.
 
-    ``allows`` says why the sentence may not mean all of them.
+    ``allows`` gives a reason why the sentence may not mean all of them.
     """
     against = [f"{c.label} {value(c):+.1f}" for c in checks if value(c) <= 0]
     why = f"{len(checks) - len(against)} of {len(checks)} printed differences are above 0"
@@ -180,7 +180,7 @@ IN_SENTENCES = (
 
 
 def _gains() -> TextCheck:
-    """Table 1(b)'s caption against its rows."""
+    """Compare Table 1(b)'s caption with its rows."""
     gains = {host: value(check) for host, check in zip(OTHER_HOSTS, _on_others("AP"), strict=True)}
     within = all(0.6 <= gain <= 0.8 for gain in gains.values())
     return TextCheck(
@@ -211,7 +211,7 @@ def _orthogonal() -> TextCheck:
 
 
 def _speeds() -> tuple[TextCheck, TextCheck, TextCheck]:
-    """The FPS columns of Tables 3 and 4 against each other and against the abstract."""
+    """Compare the FPS columns of Tables 3 and 4 with each other and with the abstract."""
     table_3 = [At("table-3", key, "FPS").published for key in ("none", "QFL", "DFL", "both")]
     r50 = at_4("GFL R-50", "FPS").published
     pairs = [("R-101", "R-101"), ("R-101-DCN", "R-101-DCN")]
@@ -238,7 +238,7 @@ def _speeds() -> tuple[TextCheck, TextCheck, TextCheck]:
 
 
 def _in_every_column(contrast: Contrast) -> list[Contrast]:
-    """The same comparison in all six columns."""
+    """Repeat a comparison in all six columns."""
     return [
         Contrast(
             f"{contrast.label.rsplit(', ', 1)[0]}, {column}",

@@ -1,4 +1,4 @@
-"""The claims of Tables 3 and 4: QFL and DFL together, their cost, and the state of the art."""
+"""Claims of Tables 3 and 4: QFL and DFL combined, their cost, and the state of the art."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from experiments.tables.declare import Row
 from experiments.tables.table4 import TABLE as TABLE_4
 
 NONE, QFL, DFL, BOTH = (At("table-3", key) for key in ("none", "QFL", "DFL", "both"))
-# Of a negligible difference in speed: a twentieth; 1 image a second of the baseline's 19.4.
+# Bound on a negligible loss of speed: a twentieth; 1 image/s of the baseline's 19.4.
 SLOWER = 0.05
 
 OVER_ATSS = Quote(
@@ -69,7 +69,7 @@ BOTH_BEATS_EITHER = Claim(
 
 
 def no_slower(label: str, one: At, other: At) -> Contrast:
-    """``one`` has the other's frames per second, less a twentieth at most."""
+    """Contrast in which ``one`` is at most a twentieth slower than the other, in frames/s."""
     low = -SLOWER * other.number
     return Contrast(label, ((1.0, one), (-1.0, other)), (low, math.inf), paper_only=True)
 
@@ -229,7 +229,7 @@ DCN_BOOSTS = Claim(
 
 
 def rival(row: Row) -> Row:
-    """Of GFL's rows that are as fast as this one, that of the highest AP."""
+    """Return the row of GFL with the highest AP among those at least as fast as this one."""
     least = at_4(row.key, "FPS").number
     ours = [r for r in TABLE_4.rows if r.name == "GFL" and fps(r) is not None]
     as_fast = [r for r in ours if at_4(r.key, "FPS").number >= least]

@@ -1,4 +1,4 @@
-"""The queue that trains missing runs: workers, locks, shares of the machine, progress, estimates.
+"""Queue that trains missing runs: workers, locks, machine shares, progress, estimates.
 
-Imports what says which runs there are and what is stale (matrix, stale, checkout), and ``gfl``.
+Imports the modules that list runs and stale ones (matrix, stale, checkout), and ``gfl``.
 """

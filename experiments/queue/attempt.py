@@ -1,4 +1,4 @@
-"""One run, trained by a worker process in the run's folder, until its record is read."""
+"""Training of one run by a worker process in the run's folder, up to reading its record."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ Tell = Callable[[Event], None]
 
 @dataclass(frozen=True)
 class Setting:
-    """The store, machine and worker that a table's runs are trained with."""
+    """Store, machine and worker for the runs of a table."""
 
     store: Store
     machine: Machine
     worker: Sequence[str]
     jobs: int  # runs at a time
-    again: bool = False  # neither keep nor resume what other code has trained
+    again: bool = False  # neither keep nor resume runs of other code
 
     def run_dir(self, run: Run) -> Path:
         return self.store.run_dir(run.profile.name, run.id, self.machine.max_iters)
@@ -49,10 +49,10 @@ def attempt(
 ) -> RunRecord:
     """Train a run that this process has locked, or resume it.
 
-    ``inherited`` are the lock's file descriptors; ``slot`` numbers the runs trained at a time.
+    ``inherited`` are the lock's file descriptors; ``slot`` numbers the concurrent runs.
 
     Raises:
-        UserError: the user can mend what stopped it.
+        UserError: the user can fix what stopped it.
         WorkerError: the worker ended before its run did.
     """
     run_dir, machine = setting.run_dir(run), setting.machine
@@ -78,7 +78,7 @@ def attempt(
 
 
 def _clear(run_dir: Path, setting: Setting, record: RunRecord | None, tell: Tell) -> None:
-    """Remove from a run's folder whatever must not be resumed."""
+    """Remove anything from a run's folder that must not be resumed."""
     if not run_dir.exists():
         return
     other_code = setting.again and setting.store.epochs_done(run_dir) and not _is_current(run_dir)
@@ -103,7 +103,7 @@ def _is_current(run_dir: Path) -> bool:
 
 
 def set_aside(run_dir: Path) -> Path:
-    """Rename a run's folder, in one step, to a name beside it that no run has."""
+    """Rename a run's folder, atomically, to an unused name beside it."""
     names = (run_dir.with_name(f"{run_dir.name}.before-{n}") for n in itertools.count(1))
     aside = next(path for path in names if not path.exists())
     return run_dir.rename(aside)

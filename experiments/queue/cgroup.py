@@ -1,7 +1,7 @@
-"""A container's limits: those of the control groups that this process is in, on Linux.
+"""Container limits, from the control groups of this process on Linux.
 
-Version 2 has ``memory.max`` and ``cpu.max`` in each group's folder, version 1 a tree for each
-resource. A limit of a group holds for those within it.
+Version 2 has ``memory.max`` and ``cpu.max`` in each group's folder, version 1 a tree per resource.
+A group's limit includes its subgroups.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ MINE = Path("/proc/self/cgroup")
 
 
 def memory_limit() -> int | None:
-    """The bytes that this process and those beside it may use; None: no group says."""
+    """Return the memory limit, in bytes, of this process and its group; None without a limit."""
     found = [_numbers(group / "memory.max") for group in _groups("")]
     found += [_numbers(group / "memory.limit_in_bytes") for group in _groups("memory")]
     return min((limit for limit, *_ in filter(None, found)), default=None)
 
 
 def cpu_limit() -> float | None:
-    """The cores' worth of time that they may use; None: no group says."""
+    """Return the CPU limit of this process and its group, in cores; None without a limit."""
     found = [_numbers(group / "cpu.max") for group in _groups("")]
     for group in _groups("cpu"):
         quota, period = (_numbers(group / f"cpu.cfs_{name}_us") for name in ("quota", "period"))
@@ -30,7 +30,7 @@ def cpu_limit() -> float | None:
 
 
 def _groups(controller: str) -> Iterator[Path]:
-    """The folders of this process's group and those above it; "" is version 2's tree."""
+    """Yield the folders of this process's group and its ancestors; "" is version 2's tree."""
     try:
         lines = MINE.read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -43,7 +43,7 @@ def _groups(controller: str) -> Iterator[Path]:
 
 
 def _numbers(path: Path) -> list[int]:
-    """The numbers of a limit; none where there is no such file, or it says ``max`` or -1."""
+    """Return the numbers of a limit; empty without such a file, or if it says ``max`` or -1."""
     try:
         words = path.read_text(encoding="utf-8").split()
     except OSError:

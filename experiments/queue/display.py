@@ -1,4 +1,4 @@
-"""The display while a table is trained: live in a terminal, plain lines elsewhere."""
+"""Display during training of a table: live in a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PLAIN_EVERY = 30.0  # seconds between plain lines of a run within an epoch
 
 
 class Display:
-    """Follows the runs of a table on a console; what is printed stays readable in a log.
+    """Shows the progress of a table's runs on a console, in lines that are legible in a log.
 
     Called from one thread only; rich draws from another, which reads and never writes.
     """
@@ -34,13 +34,13 @@ class Display:
         self.progress = TableProgress(expected=expected, clock=clock)
         self._live: Live | None = None
         self._preparing = ""
-        self._elsewhere: list[str] = []  # what another process is training
+        self._elsewhere: list[str] = []  # runs that another process is training
         self._told_elsewhere: set[str] = set()
-        self._last_lines: dict[str, float] = {}  # when the last plain line of a run was printed
+        self._last_lines: dict[str, float] = {}  # time of each run's last plain line
 
     @contextmanager
     def table(self, total: int, jobs: int = 1) -> Iterator[None]:
-        """Around the runs of a table: ``total`` are to be trained, ``jobs`` at a time."""
+        """Wrap the runs of a table: ``total`` are to be trained, ``jobs`` at a time."""
         self.progress.total, self.progress.jobs = total, jobs
         if not (self.console.is_terminal and total):
             yield
@@ -55,7 +55,7 @@ class Display:
         )
 
     def preparing(self, what: str, done: int = 0, of: int = 0) -> None:
-        """Say what is done before the first run begins, and how far it is."""
+        """Report the preparations before the first run, and their progress."""
         begun = not self._preparing.startswith(what)
         self._preparing = what + (f" {done}/{of}" if of else "")
         if not self._live and (begun or done == of or self._is_late("")):
@@ -66,12 +66,12 @@ class Display:
         self.note(text, style="yellow")
 
     def skipped(self, name: str, record: RunRecord) -> None:
-        """Say that a run was finished before."""
+        """Report a run that is already trained."""
         made = f"commit {by(record)}" if record.commit else by(record)
         self.note(f"{name}: already trained (AP {record.metrics['AP']:.1f}, {made})")
 
     def elsewhere(self, names: Sequence[str]) -> None:
-        """Say which runs another process is training, as far as it is news."""
+        """Report runs that another process is training, once each."""
         if news := [name for name in names if name not in self._told_elsewhere]:
             self.note(f"another process is training {'; '.join(news)}")
             self._preparing = ""
@@ -79,7 +79,7 @@ class Display:
         self._told_elsewhere.update(news)
 
     def done_elsewhere(self, name: str, record: RunRecord) -> None:
-        """Say that another process has trained a run of this table meanwhile."""
+        """Report that another process has meanwhile trained a run of this table."""
         self.progress.leave_out()
         self.note(f"{_outcome(name, record)}, trained by another process")
 
@@ -91,7 +91,7 @@ class Display:
             self.note(f"run {self.progress.begun} of {self.progress.total}: {name}")
 
     def event(self, id: str, event: dict[str, Any]) -> None:
-        """Show what a run's worker says."""
+        """Show an event of a run's worker."""
         run = self.progress.running[id]
         before = run.phase.split(" ")[0]
         if not self._live and event["event"] == "train" and 0 < run.epoch < event["epoch"]:
@@ -101,7 +101,7 @@ class Display:
             self.note(f"{run.name}: going on from iteration {run.resumed}")
         elif event["event"] == "message":
             self.warning(f"{run.name}: {event['text']}")
-        elif not self._live and event["event"] != "start":  # of which there is nothing to tell
+        elif not self._live and event["event"] != "start":  # nothing to report
             new_phase = event["event"] == "phase" and run.phase.split(" ")[0] != before
             if event["event"] == "eval" or new_phase or self._is_late(id):
                 self._line(id, run)
@@ -115,7 +115,7 @@ class Display:
             self.note(f"{outcome} ({duration(record.seconds)})", style="green")
 
     def stopping(self) -> None:
-        """Say that the runs in progress are being stopped: their workers may take a moment."""
+        """Report that the runs in progress are being stopped: their workers may take a moment."""
         for run in self.progress.running.values():
             run.phase = "stopping"
 
@@ -134,7 +134,7 @@ class Display:
         return f"left: {lefts}" if lefts else ""
 
     def __rich__(self) -> RenderableType:
-        """Return what stands below the lines printed so far; drawn anew at each refresh."""
+        """Return what follows the lines printed so far; redrawn at each refresh."""
         running = list(self.progress.running.values())
         if self._preparing or not running:
             waiting = f"waiting for another process: {'; '.join(self._elsewhere)}"
@@ -174,7 +174,7 @@ def _outcome(name: str, record: RunRecord) -> str:
 
 
 def _about(seconds: float | None) -> str:
-    """Return a time left; none while it is unknown, nor where the last step is done."""
+    """Format a time left; empty while it is unknown, and at the last step."""
     return "" if seconds is None or seconds < 0.5 else duration(seconds)
 
 

@@ -1,4 +1,4 @@
-"""Estimates of what runs will cost on this machine, in time and on disk, from those recorded."""
+"""Estimates of the cost of runs on this machine, in time and on disk, from recorded runs."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from gfl.records.record import RunRecord, Store, rebuilt
 from gfl.shapes import embedded
 from gfl.training.worker import embedded_root, photos_root
 
-# Bytes of the weights of the largest run of each backbone that is declared at a profile, counted
-# in the models as built (test_estimates.py counts them all again).
+# Bytes of weights of the largest declared run of each backbone at a profile, counted in the built
+# models (test_estimates.py counts them again).
 WEIGHTS = {
     ("smoke", "r50"): 1_064_000,
     ("laptop", "r50"): 3_884_000,
@@ -31,28 +31,28 @@ WEIGHTS = {
     ("coco", "r101-dcn"): 213_900_000,
     ("coco", "x101-32x4d-dcn"): 220_200_000,
 }
-# predictions.json: at most 100 detections an image; the laptop profile's files have 4.0 to 4.6 kB.
+# predictions.json: at most 100 detections per image; the laptop profile's take 4.0 to 4.6 kB.
 PREDICTIONS_OF_AN_IMAGE = 4600
 COCO_VALIDATION = 5000  # images
 PHOTOGRAPH = 50_000  # bytes, prepared: 131 MB for 2,693
-CHECKPOINTS = 3  # of a run in training: two that stay and one that is being written
-STATES = {"sgd": 2, "adamw": 3}  # tensors in a checkpoint for each weight, itself included
+CHECKPOINTS = 3  # of a run in training: two kept and one being written
+STATES = {"sgd": 2, "adamw": 3}  # tensors in a checkpoint per weight, itself included
 
-Kind = tuple[str, str, str]  # host, representation of boxes, backbone: what a run's speed is of
+Kind = tuple[str, str, str]  # host, representation of boxes, backbone: the factors of speed
 
 
 @dataclass(frozen=True)
 class Sample:
-    """The cost of one finished run."""
+    """Cost of one finished run."""
 
     kind: Kind
-    seconds: float  # for each epoch of its schedule
-    bytes: int | None  # of its folder; None: it was made elsewhere
+    seconds: float  # per epoch of its schedule
+    bytes: int | None  # of its folder; None: not a local run
 
 
 @dataclass(frozen=True)
 class Costs:
-    """The cost of a profile's runs here."""
+    """Cost of a profile's runs here."""
 
     profile: Profile
     own: Sequence[Sample]
@@ -60,13 +60,13 @@ class Costs:
 
     @property
     def source(self) -> str:
-        """The source of the times; empty: nothing is recorded."""
+        """Source of the times; empty if nothing is recorded."""
         if self.own:
             return "recorded here"
         return "of the reference's machine" if self.reference else ""
 
     def seconds(self, run: Run, epochs_done: int = 0) -> float | None:
-        """The time a run takes, or what is left of it; None where none of its kind is recorded."""
+        """Return a run's duration, or its remainder; None without a recorded run of its kind."""
         samples = self.own or self.reference
         found = _mean([s.seconds for s in samples if s.kind == _kind(run.experiment)])
         epochs = schedule_of(run.experiment, self.profile).epochs - epochs_done
@@ -87,13 +87,13 @@ class Costs:
         return WEIGHTS.get((self.profile.name, run.experiment.backbone), default)
 
     def working_bytes(self, runs: Iterable[Run], jobs: int) -> int:
-        """Return the bytes that the checkpoints of the runs in training take besides, at most."""
+        """Return an upper limit of the further bytes of the checkpoints of runs in training."""
         states = STATES[self.profile.schedule.optimizer] * CHECKPOINTS
         return sum(sorted((self._weights(run) * states for run in runs), reverse=True)[:jobs])
 
 
 def costs(profile: Profile, store: Store) -> Costs:
-    """Read what the finished runs of exactly this profile have cost."""
+    """Read the costs of finished runs of exactly this profile."""
 
     def sample(record: RunRecord | None, folder: Path | None) -> list[Sample]:
         if record is None or record.state != "finished":
@@ -117,13 +117,13 @@ def costs(profile: Profile, store: Store) -> Costs:
 
 
 def data_bytes(profile: Profile) -> int:
-    """Return the bytes that a profile's data will take, as far as they are not there yet."""
+    """Return the bytes that a profile's data will take, less what exists already."""
     if profile.photos is not None:
         return _photographs_bytes(profile.photos, profile.model.frozen or "")
     if (spec := profile.dataset) is None:
         return 0
     root, of_an_image = embedded_root(spec), 3 * spec.image_size**2
-    # PNG files that hold the pixels as they are and, beside them, the decoded ones.
+    # PNG files with uncompressed pixels and, beside them, the decoded images.
     drawn = 0 if embedded.is_complete(spec, root) else spec.train + spec.val
     left = [split for split in embedded.SPLITS if not (root / f"{split}2017.npy").exists()]
     decoded = sum(spec.count(split) for split in left)
@@ -136,7 +136,7 @@ def _photographs_bytes(spec: PhotosSpec, network: str) -> int:
     prepared = 0 if photos.found(spec, root) else PHOTOGRAPH * (spec.train + spec.val)
     if any(root.glob(f"features-{network}-*")):
         return prepared
-    # float16, on canvases of 5:4, where most pictures stand; those that train are flipped too.
+    # float16, on canvases of 5:4, the shape of most pictures; training images are also flipped.
     first = 0.8 * spec.size**2 / 4**wants.first_level
     numbers = sum(first / 4**i * channels for i, channels in enumerate(wants.channels))
     return prepared + round(2 * numbers) * (2 * spec.train + spec.val)
@@ -148,14 +148,14 @@ def size_of(folder: Path) -> int:
 
 
 def free_bytes(folder: Path) -> int:
-    """Return the free bytes where a folder is, or will be."""
+    """Return the free bytes at a folder, existing or not."""
     while not folder.exists():
         folder = folder.absolute().parent
     return shutil.disk_usage(folder).free
 
 
 def in_all(seconds: Sequence[float], jobs: int) -> float:
-    """The time of runs of which ``jobs`` are trained at a time, in this order."""
+    """Return the total time of runs in this order, ``jobs`` at a time."""
     ends = [0.0] * jobs
     for each in seconds:
         heapq.heapreplace(ends, ends[0] + each)
@@ -163,7 +163,7 @@ def in_all(seconds: Sequence[float], jobs: int) -> float:
 
 
 def in_words(size: float) -> str:
-    """``512 kB``, ``1.2 GB``."""
+    """Format a size: ``512 kB``, ``1.2 GB``."""
     for unit in ("B", "kB", "MB", "GB"):
         if size < 1000:
             return f"{size:.0f} {unit}" if size >= 10 or unit == "B" else f"{size:.1f} {unit}"

@@ -1,4 +1,4 @@
-"""Locks on runs: of all processes of a machine, one at a time trains a run."""
+"""Locks on runs: only one process of a machine trains a run at a time."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from pathlib import Path
 
 from filelock import lock_descriptor, unlock_descriptor
 
-LOOKS, A_LOOK = 3, 0.001  # is_locked has a lock for a moment, s: it is no owner
+LOOKS, A_LOOK = 3, 0.001  # attempts, s: is_locked holds a lock for a moment without owning it
 
 
 class RunLock:
-    """The right to train a run, for the process that took it and the worker it starts.
+    """Exclusive right to train a run, for the process that took it and the worker it starts.
 
     The lock belongs to an open file. A worker that inherits it (``descriptors``) keeps the run
-    from others until it ends, even if the process that started it was killed: nobody else writes
-    into the folder of a worker that still lives. The system frees what the dead held.
+    locked until it ends, even if the process that started it was killed: nobody else writes into
+    the folder of a living worker. The system frees the locks of dead processes.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -27,7 +27,7 @@ class RunLock:
 
     @classmethod
     def take(cls, run_dir: Path) -> RunLock | None:
-        """Take the lock of a run; None while another process, or a worker, has it."""
+        """Take the lock of a run; None while another process, or a worker, holds it."""
         path = lock_path(run_dir)
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
@@ -48,27 +48,27 @@ class RunLock:
         return () if self._descriptor is None else (self._descriptor,)
 
     def release(self) -> None:
-        """Give the run back, for whatever else inherited the lock too; twice is once."""
+        """Release the run, even if other processes inherited the lock; idempotent."""
         if self._descriptor is not None:
             unlock_descriptor(self._descriptor)
             self.leave()
 
     def leave(self) -> None:
-        """Give up this process's part: the run stays a worker's that inherited the lock."""
+        """Give up this process's part: a worker that inherited the lock keeps it."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
 
 
 def lock_path(run_dir: Path) -> Path:
-    """Beside the folder: a failed run's folder is deleted while it is locked."""
+    """Return a path beside the folder, since a failed run's folder is deleted while locked."""
     return run_dir.with_name(f".{run_dir.name}.lock")
 
 
 def is_locked(run_dir: Path) -> bool:
     """Return whether a run is being trained, as far as the system knows; writes nothing.
 
-    Any number of processes may look at a time: the lock is shared between them for a moment.
+    Any number of processes may check at a time: they share the lock for a moment.
     """
     try:
         descriptor = os.open(lock_path(run_dir), os.O_RDONLY)
@@ -77,7 +77,7 @@ def is_locked(run_dir: Path) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         return False
-    except OSError as err:  # others than "it is locked": a file system without locks
+    except OSError as err:  # other than "locked": a file system without locks
         return err.errno == errno.EWOULDBLOCK
     finally:
         os.close(descriptor)

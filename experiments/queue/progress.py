@@ -1,4 +1,4 @@
-"""The progress of a table's runs and the time left, by their workers' events."""
+"""Progress of a table's runs and the time left, from their workers' events."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Clock = Callable[[], float]
 
 
 def duration(seconds: float) -> str:
-    """``45 s``, ``12 min``, ``3 h 20 min``."""
+    """Format a duration: ``45 s``, ``12 min``, ``3 h 20 min``."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
@@ -19,7 +19,7 @@ def duration(seconds: float) -> str:
 
 
 class RunProgress:
-    """A run that is being trained."""
+    """Run in training."""
 
     def __init__(self, name: str, clock: Clock) -> None:
         self.name, self.clock = name, clock
@@ -31,7 +31,7 @@ class RunProgress:
         self.begun = self.since = clock()
 
     def update(self, event: dict[str, Any]) -> None:
-        """Take in what the worker says."""
+        """Process an event of the worker."""
         kind = event["event"]
         if kind == "start":
             self.iters, self.epochs = event["iters"], event["epochs"]
@@ -45,7 +45,7 @@ class RunProgress:
             self.phase = event["name"] + (f" {done}/{of}" if of else "")
         elif kind == "eval":
             self.ap, self.phase = event.get("AP"), ""
-            # The worker does not tell of every step: of an epoch's last one this does.
+            # The worker does not report every step: an epoch's last one follows from this.
             self.epoch = event["epoch"]
             self.iter = max(self.iter, self.iters * self.epoch // max(self.epochs, 1))
 
@@ -54,18 +54,18 @@ class RunProgress:
         return self.iter / self.iters if self.iters else 0.0
 
     def pace(self) -> float | None:
-        """Seconds an iteration, evaluations included; None before there is a pace."""
+        """Return the seconds per iteration, evaluations included; None before there are any."""
         done, elapsed = self.iter - self.resumed, self.clock() - self.since
         return elapsed / done if done > 0 and elapsed > 2 else None
 
     def left(self, expected: float | None) -> float | None:
-        """Seconds to the end at the pace so far, or else of the ``expected`` seconds of a run."""
+        """Return the seconds left, at the pace so far or else of ``expected``, a run's seconds."""
         if pace := self.pace():
             return pace * (self.iters - self.iter)
         return None if expected is None else expected * (1 - self.fraction)
 
     def facts(self) -> list[str]:
-        """Epoch, loss, AP, speed and phase, as far as they are known."""
+        """Return epoch, loss, AP, speed and phase, as far as known."""
         facts = [f"epoch {self.epoch}/{self.epochs}"] if self.epoch else []
         facts += [f"loss {self.loss:.3f}"] if self.loss is not None else []
         facts += [f"AP {self.ap:.1f}"] if self.ap is not None else []
@@ -75,9 +75,9 @@ class RunProgress:
 
 
 class TableProgress:
-    """The runs of a table: ``total`` to train, ``jobs`` at a time.
+    """Runs of a table: ``total`` to train, ``jobs`` at a time.
 
-    ``expected`` is the seconds of a whole run: from records, then from the runs that end.
+    ``expected`` is the duration of a run in seconds: from records, then from runs that end.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class TableProgress:
         return run
 
     def end(self, id: str, whole: bool = True) -> RunProgress:
-        """End a run, and expect its time of those to come if it was a whole one."""
+        """End a run; if it was a complete one, expect its duration of those to come."""
         run = self.running.pop(id)
         self.ended += 1
         if whole and not run.resumed:
@@ -105,7 +105,7 @@ class TableProgress:
         return run
 
     def leave_out(self) -> None:
-        """Count a run that somebody else has trained."""
+        """Count a run that another process has trained."""
         self.begun += 1
         self.ended += 1
 
@@ -116,7 +116,7 @@ class TableProgress:
 
     @property
     def left(self) -> float | None:
-        """Seconds to the end of the table; None while nothing tells how long a run takes."""
+        """Return the seconds left for the table; None while a run's duration is unknown."""
         running = list(self.running.values())
         paces = [pace * run.iters for run in running if (pace := run.pace())]
         whole = self.expected or (sum(paces) / len(paces) if paces else None)

@@ -1,7 +1,7 @@
-"""Trains the runs that are missing, several at a time, each in a process of its own.
+"""Training of the missing runs, several at a time, each in a process of its own.
 
-Any number of processes may do so for the same table: what another is training is passed over,
-and waited for at the end.
+Any number of processes may do so for the same table: runs that another is training are skipped, and
+awaited at the end.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from gfl.records.record import RunRecord, Store
 from gfl.shapes import embedded
 from gfl.training.worker import coco_root, embedded_root, photos_root
 
-SECONDS_BETWEEN_LOOKS = 0.5  # at what another process is training; and for Ctrl-C
+SECONDS_BETWEEN_LOOKS = 0.5  # for other processes' runs, and for Ctrl-C
 
 
 def run_missing(
@@ -39,18 +39,18 @@ def run_missing(
     worker: Sequence[str] = TRAIN,
     again: bool = False,
 ) -> list[Run]:
-    """Train what this machine lacks; return the runs that failed.
+    """Train the runs without a local record; return those that failed.
 
-    A capped run is a trial: it is made again each time, and never counts as finished. ``again``:
-    neither does a run that other code or versions than today's have trained, or may have.
+    A capped run is a trial: it is repeated each time, and never counts as finished. With ``again``,
+    neither does a run that code or versions other than the current ones trained, or may have.
 
     Raises:
-        UserError: the user can mend what stopped a run; the others are stopped too.
+        UserError: the user can fix what stopped a run; the others are stopped too.
         WorkerError: a worker ended before its run did; the others are stopped too.
     """
     for profile in {run.profile.name: run.profile for run in runs}.values():
         machine.check(profile)
-    # Looked at once: whatever is recorded later is another process's work.
+    # Read once: any later record is another process's work.
     before = {run.id: store.own(run.profile.name, run.id, machine.max_iters) for run in runs}
     today = Today()
     finished = [(run, r) for run in runs if (r := before[run.id]) and is_finished(r)]
@@ -72,10 +72,10 @@ def run_missing(
 
 
 def prepare_data(profile: Profile, machine: Machine, display: Display) -> None:
-    """Draw or prepare the data set once for all runs, or check COCO before an hour is spent on it.
+    """Draw or prepare the data set once for all runs, or check COCO before training starts.
 
     Raises:
-        UserError: COCO's folder is not named, or not as COCO lays it out.
+        UserError: COCO's folder is not given, or not in COCO's layout.
     """
     if profile.own is not None:
         return  # checked when it was read
@@ -93,10 +93,10 @@ def prepare_data(profile: Profile, machine: Machine, display: Display) -> None:
 
 
 def prepare_photos(spec: PhotosSpec, data: str | None, display: Display) -> photos.Prepared:
-    """Prepare the photographs of ``data``, unless they are, and say in what they differ.
+    """Prepare the photographs of ``data``, unless they are, and report differences.
 
     Raises:
-        UserError: they are not prepared yet, and ``data`` is not what they can be made of.
+        UserError: they are not prepared yet, and ``data`` is unsuitable for it.
     """
     preparing = partial(display.preparing, "preparing the photographs")
     prepared = photos.write(spec, Path(data) if data else None, photos_root(spec), preparing)
@@ -106,9 +106,9 @@ def prepare_photos(spec: PhotosSpec, data: str | None, display: Display) -> phot
 
 
 class Queue:
-    """One process's part of a table: a thread for each of ``jobs`` runs at a time.
+    """One process's share of a table: a thread for each of ``jobs`` concurrent runs.
 
-    Which run is next, and all that is said, is one thread's to decide and to say.
+    A single thread chooses the next run and does all reporting.
     """
 
     def __init__(
@@ -127,25 +127,25 @@ class Queue:
         self.failed: list[Run] = []
 
     def work(self) -> list[Run]:
-        """Train all, or see others train them; return the runs that failed."""
+        """Train all runs, or wait for other processes to; return those that failed."""
         pool = ThreadPoolExecutor(self.setting.jobs)
         try:
             while self.left or self.working:
                 self._hand_out(pool)
-                # Not for ever: a signal may reach another thread than this.
+                # With a timeout: a signal may reach another thread than this.
                 with suppress(Empty):
                     self.said.get(timeout=SECONDS_BETWEEN_LOOKS)()
         except BaseException:
             try:
                 pool.shutdown(wait=False, cancel_futures=True)
                 self.display.stopping()
-            finally:  # another Ctrl-C by now, and they are stopped all the same
+            finally:  # stop them even if another Ctrl-C arrives
                 self.workers.stop()
             raise
         finally:
             try:
                 pool.shutdown()
-            finally:  # if that was interrupted, a worker that lives on keeps its run
+            finally:  # if that was interrupted, a surviving worker keeps its run
                 for _, lock, _ in self.working.values():
                     lock.leave()
         return self.failed

@@ -1,4 +1,4 @@
-"""Runs in processes of their own: started, followed by their events, stopped, explained."""
+"""Worker processes of runs: started, followed by their events, stopped, and diagnosed."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from gfl.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAIN = (sys.executable, "-m", "gfl.training.worker")
-# SIGINT lets the worker finish a file it is writing; what does not answer is ended harder.
+# SIGINT lets the worker finish writing a file; without a response, the signals escalate.
 PATIENCE = ((signal.SIGINT, 15.0), (signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0))
 
-# Files and their names are UTF-8 in a worker, in mmdet and its loaders too, whatever the locale is.
+# A worker, with mmdet and its loaders, uses UTF-8 for files and file names in any locale.
 UTF8 = {"PYTHONUTF8": "1", "PYTHONIOENCODING": "utf-8:backslashreplace"}
 
 Event = dict[str, Any]
 
 
 class WorkerError(Exception):
-    """The worker ended before its run did; the message says how and where its log is."""
+    """Worker that ended before its run did; the message gives the reason and its log."""
 
 
 class Stopped(Exception):  # noqa: N818  not an error
-    """The worker was stopped with the others."""
+    """Worker stopped with the others."""
 
 
 def command(worker: Sequence[str], gpus: int) -> list[str]:
-    """The worker itself, or ``gpus`` of it under torch's launcher."""
+    """Return the command of a worker, or of ``gpus`` of them under torch's launcher."""
     if gpus == 1:
         return list(worker)
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={gpus}"]
@@ -44,7 +44,7 @@ def command(worker: Sequence[str], gpus: int) -> list[str]:
 
 
 class Workers:
-    """The workers of a table: a thread each follows one, and all of them are stopped together."""
+    """Workers of a table: a thread follows each one, and all are stopped together."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -59,13 +59,13 @@ class Workers:
         environment: Mapping[str, str],
         inherited: Sequence[int],
     ) -> None:
-        """Run a worker on a run's folder to its end, handing on each event that it prints.
+        """Run a worker on a run's folder to its end, passing on each event it prints.
 
-        The worker inherits the file descriptors, and ``environment`` besides this process's own.
+        The worker inherits the file descriptors, and ``environment`` in addition to this process's.
 
         Raises:
-            UserError: the worker says that the user can mend what stopped it.
-            WorkerError: it ended in any other way than well.
+            UserError: the worker reports that the user can fix what stopped it.
+            WorkerError: it failed in any other way.
             Stopped: the workers were stopped.
         """
         log_path = run_dir / "train.log"
@@ -92,7 +92,7 @@ class Workers:
         environment: Mapping[str, str],
         inherited: Sequence[int],
     ) -> subprocess.Popen:
-        with self._lock:  # or stop() would miss the one that is just being started
+        with self._lock:  # or stop() would miss one that is just starting
             if self._stopped:
                 raise Stopped
             process = subprocess.Popen(
@@ -109,7 +109,7 @@ class Workers:
             return process
 
     def stop(self) -> None:
-        """End all workers, and start none any more; a second Ctrl-C ends them sooner."""
+        """End all workers, and start no more; a second Ctrl-C ends them sooner."""
         with self._lock:
             self._stopped = True
             working = list(self._working)
@@ -119,14 +119,14 @@ class Workers:
 def _hand_on(
     process: subprocess.Popen, log: BinaryIO, on_event: Callable[[Event], None]
 ) -> Event | None:
-    """Hand on what a worker prints, to its end; return the event that says why it failed."""
+    """Pass on a worker's output, to its end; return the event with the reason of a failure."""
     failure = None
     assert process.stdout is not None
     with process.stdout as lines:
         for line in lines:
             event = _parse(line)
             if event is None:
-                os.write(log.fileno(), line)  # some library's print
+                os.write(log.fileno(), line)  # output of a library
             elif event["event"] == "error":
                 failure = failure or event
             else:
@@ -135,7 +135,7 @@ def _hand_on(
 
 
 def _end(processes: Sequence[subprocess.Popen]) -> None:
-    """End workers and whatever they started, asking first."""
+    """End workers and their child processes, gracefully at first."""
     for number, patience in PATIENCE:
         deadline = time.monotonic() + patience
         try:
@@ -165,7 +165,7 @@ def _parse(line: bytes) -> Event | None:
 
 
 def _check(failure: Event | None, code: int, log: Path, start: int) -> None:
-    """Raise what ended a worker other than its run's end."""
+    """Raise the error that ended a worker, if its run did not finish."""
     if failure and failure.get("user"):
         raise UserError(str(failure.get("message")), failure.get("lacks"))
     if failure or code:
@@ -186,7 +186,7 @@ def _explain(failure: Event | None, code: int, log: Path, start: int) -> str:
 
 
 def log_tail(log: Path, start: int = 0, lines: int = 6) -> list[str]:
-    """Return a log's end, short: of a traceback the last place in it and the exception."""
+    """Return a log's end, abridged: of a traceback the last frame and the exception."""
     with log.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(start, size - 100_000))

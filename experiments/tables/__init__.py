@@ -1,4 +1,4 @@
-"""The paper's tables as data: rows, factors and published numbers, and rows of one's own.
+"""The paper's tables as data: rows, factors and published numbers, and additional rows.
 
-Imports ``gfl`` alone; imported by the claims, and by whatever runs or shows a table.
+Imports only ``gfl``; imported by the claims, and by everything that runs or prints a table.
 """

@@ -1,4 +1,4 @@
-"""All declared tables, and finding one by the name a person gives it."""
+"""Catalogue of all declared tables, with look-up by name."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ PAPERS = {table.name: table for table in (*table1.PARTS, *table2.PARTS, table3.T
 
 
 def with_extra(rows: Mapping[str, tuple[Row, ...]]) -> dict[str, Table]:
-    """Return the paper's tables by name, each with those of the ``rows`` that are under its name.
+    """Return the paper's tables by name, each extended by the ``rows`` under its name.
 
     Raises:
-        ValueError: there is no such table, or a row cannot stand in it.
+        ValueError: there is no such table, or a row does not fit it.
     """
     for name in rows:
         if name not in PAPERS:
@@ -30,10 +30,10 @@ def with_extra(rows: Mapping[str, tuple[Row, ...]]) -> dict[str, Table]:
 
 
 def _declared() -> dict[str, Table]:
-    """Return the tables with ``experiments/tables/extra.py``'s rows.
+    """Return the tables with the rows of ``experiments/tables/extra.py``.
 
     Raises:
-        UserError: that file is not as it must be.
+        UserError: that file is invalid.
     """
     try:
         from experiments.tables.extra import ROWS
@@ -44,7 +44,7 @@ def _declared() -> dict[str, Table]:
 
 
 def _mistake(err: Exception) -> str:
-    """Say what is wrong in ``experiments/tables/extra.py``, and in which line if that is known."""
+    """Describe the error in ``experiments/tables/extra.py``, with its line if known."""
     text = str(err) or type(err).__name__
     if text.startswith(EXTRA):
         return text
@@ -66,7 +66,7 @@ NAMES = (*WHOLE, *TABLES)
 
 
 def normal(name: str) -> str:
-    """``1a``, ``table1a``, ``Table 1(a)`` and ``table-1a`` are one name."""
+    """Normalise a name: ``1a``, ``table1a``, ``Table 1(a)`` and ``table-1a`` are the same."""
     number = re.fullmatch(r"(?:tables?)?[\s_-]*(\d+)(\(?)([a-z]?)(\)?)", name.strip().lower())
     if number is None or bool(number[2]) != bool(number[4]):
         return name
@@ -74,7 +74,7 @@ def normal(name: str) -> str:
 
 
 def parts(name: str) -> list[Table]:
-    """The lettered parts of a table of the paper, in order, or the one table of that name.
+    """Return the lettered parts of a table of the paper, in order, or the table of that name.
 
     Raises:
         UserError: no such table is declared.
@@ -88,7 +88,7 @@ def parts(name: str) -> list[Table]:
 
 
 def find(name: str) -> Table:
-    """Look up one table, which has no parts.
+    """Look up one table, without parts.
 
     Raises:
         UserError: no such table is declared, or it has parts.
@@ -99,7 +99,7 @@ def find(name: str) -> Table:
 
 
 def experiments(profile: Profile) -> list[Experiment]:
-    """Every experiment that some row of the paper runs at the profile, once."""
+    """Return every experiment that some row of the paper runs at the profile, once."""
     tables = (table for table in TABLES.values() if table.runs_at(profile.name))
     cells = (cell for table in tables for cell in table.cells())
     return list(dict.fromkeys(cell.experiment for cell in cells if cell.experiment))

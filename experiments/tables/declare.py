@@ -1,4 +1,4 @@
-"""The parts of a table of the paper: columns, groups, rows, and the numbers it prints."""
+"""Parts of a table of the paper: columns, groups, rows, and published numbers."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from gfl.errors import UserError
 from gfl.experiment import Experiment
 from gfl.hosts import HostName
 
-EXTRA = "experiments/tables/extra.py"  # where rows that are not the paper's are declared
+EXTRA = "experiments/tables/extra.py"  # the file of additional rows
 
 
 @dataclass(frozen=True)
 class Column:
-    """A figure that the paper prints for a cell: ``metric`` is a record's key for it."""
+    """Column of printed numbers; ``metric`` is its key in a record."""
 
     name: str
     metric: str
@@ -33,35 +33,35 @@ APL = Column("AP_L", "APL")
 
 @dataclass(frozen=True)
 class Row:
-    """A row as printed: ``published`` in reading order, one number a group and column.
+    """Row as printed: ``published`` in reading order, one number per group and column.
 
     ``experiment`` is None where the paper took the row from others and no run is declared. A number
-    is None where the paper prints n/a; a row that is not the paper's has none at all.
+    is None where the paper prints n/a; an additional row has none at all.
     """
 
     name: str  # as printed
     experiment: Experiment | None
     published: tuple[float | None, ...] = ()
     marks: tuple[str, ...] = ()
-    note: str = ""  # a footnote: what of the row is inferred and not in the paper
-    baseline: str | None = None  # the row that its differences are taken to; None: the table's
-    label: str = ""  # its name on the command line, where other rows are printed with the same
-    starred: tuple[str, ...] = ()  # the columns whose figure carries the table's star
+    note: str = ""  # a footnote: what is inferred rather than given in the paper
+    baseline: str | None = None  # the row its differences refer to; None: the table's
+    label: str = ""  # its name on the command line, if other rows are printed with the same
+    starred: tuple[str, ...] = ()  # the columns whose number carries the table's star
 
     @property
     def key(self) -> str:
-        """The name that no other row of the table has."""
+        """Name that no other row of the table has."""
         return self.label or self.name
 
     @property
     def is_extra(self) -> bool:
-        """Return whether the row is not the paper's: one of ``experiments.tables.extra``."""
+        """Return whether the row is an additional one of ``experiments.tables.extra``."""
         return not self.published
 
 
 @dataclass(frozen=True)
 class Group:
-    """A group of columns for one detector: the row's experiment on another ``host``."""
+    """Group of columns for one detector: the row's experiment on another ``host``."""
 
     name: str
     host: HostName | None = None  # None: the row's own
@@ -69,7 +69,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Cell:
-    """A row in a group: one experiment and the figures published for it, if any."""
+    """Row in a group: one experiment and its published numbers, if any."""
 
     row: Row
     group: Group
@@ -78,16 +78,16 @@ class Cell:
 
     @property
     def key(self) -> str:
-        """The name that no other cell of the table has."""
+        """Name that no other cell of the table has."""
         return "/".join(filter(None, (self.row.key, self.group.name)))
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table, or a lettered part of one, declared as the paper prints it.
+    """Table, or a lettered part of one, declared as the paper prints it.
 
-    ``rows`` and ``cells`` are the paper's alone, and so is what is made of them: claims, figures,
-    orders of rows, published numbers. Rows of one's own stand apart, in ``extra``.
+    ``rows`` and ``cells`` are only the paper's, and so is everything derived from them: claims,
+    figures, rankings of rows, published numbers. Additional rows are separate, in ``extra``.
 
     Raises:
         ValueError: a row does not fit the table, or has the name or the run of another.
@@ -95,17 +95,17 @@ class Table:
 
     name: str  # "table-3", "table-1a"
     caption: str
-    mark_names: tuple[str, ...]  # the columns left of the figures, beside the row's name
+    mark_names: tuple[str, ...]  # the columns left of the numbers, beside the row's name
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
-    baseline: str | None  # the row that differences are taken to; None: each row names its own
+    baseline: str | None  # the row that differences refer to; None: each row names its own
     groups: tuple[Group, ...] = (Group(""),)
     note: str = ""
-    heading: str = ""  # what the rows' names are: "Type", "n"
-    star: str = ""  # what a star after a figure means
-    missing: str = "no number is published"  # what n/a means
-    profiles: tuple[str, ...] | None = None  # the only ones that its rows run at; None: all
-    extra: tuple[Row, ...] = ()  # rows that are not the paper's (experiments.tables.extra)
+    heading: str = ""  # heading of the rows' names: "Type", "n"
+    star: str = ""  # meaning of a star after a number
+    missing: str = "no number is published"  # meaning of n/a
+    profiles: tuple[str, ...] | None = None  # the only ones that run its rows; None: all
+    extra: tuple[Row, ...] = ()  # additional rows (experiments.tables.extra)
 
     def __post_init__(self) -> None:
         width = len(self.groups) * len(self.columns)
@@ -127,7 +127,7 @@ class Table:
                 raise ValueError(f"{EXTRA}: {self.name}, row {row.key!r} {why}")
 
     def _objection(self, row: Row, others: Sequence[Row]) -> str:
-        """Why a row that is not the paper's may not stand below others; empty if it may."""
+        """Explain why an additional row may not stand below others; empty if it may."""
         if not row.key.strip():
             return "has no name"
         if row.published:
@@ -171,22 +171,22 @@ class Table:
         return self.profiles is None or profile in self.profiles
 
     def baseline_of(self, cell: Cell) -> Cell | None:
-        """The cell that ``cell``'s differences are taken to; None where it is one itself."""
+        """Return the cell that ``cell``'s differences refer to; None if it is one itself."""
         key = cell.row.baseline or self.baseline
         if key is None or key == cell.row.key:
             return None
         return next(c for c in self.all_cells() if c.row.key == key and c.group == cell.group)
 
     def cells(self) -> Iterator[Cell]:
-        """The paper's cells, row by row, group by group."""
+        """Iterate over the paper's cells, row by row, group by group."""
         return self._cells(self.rows)
 
     def extra_cells(self) -> Iterator[Cell]:
-        """The cells of the rows that are not the paper's."""
+        """Iterate over the cells of the additional rows."""
         return self._cells(self.extra)
 
     def all_cells(self) -> Iterator[Cell]:
-        """The paper's cells, and then the others."""
+        """Iterate over the paper's cells, then the additional ones."""
         yield from self.cells()
         yield from self.extra_cells()
 

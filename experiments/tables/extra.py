@@ -1,7 +1,7 @@
-"""Rows that are not the paper's, by the table that they are shown under.
+"""Additional rows that are not in the paper, by the table they appear under.
 
-They are run, recorded, promoted and compared as the paper's rows are, without published numbers,
-and are part of no claim, figure, order of rows or count. A row that the paper prints belongs in
+They are run, recorded, promoted and compared like the paper's rows, without published numbers,
+and are not part of any claim, figure, ranking or count. Rows that the paper prints belong in
 ``table1.py`` to ``table4.py``.
 """
 

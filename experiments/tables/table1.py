@@ -29,7 +29,7 @@ TABLE_1A = Table(
     mark_names=(),
     columns=SIX,
     groups=FCOS_AND_ATSS,
-    baseline="centerness-branch",  # both detectors as they are published
+    baseline="centerness-branch",  # both detectors as published
     note=BASES,
     rows=(
         Row(
@@ -142,7 +142,7 @@ TABLE_1C = Table(
     heading="β (QFL)",
     mark_names=(),
     columns=(AP, AP50, AP75),
-    baseline="2",  # the paper's choice: how much any other β loses
+    baseline="2",  # the paper's choice: shows the loss at any other β
     note=(
         "β = 1 and 2.5 cannot come from exactly the code that the authors released: it raises "
         "y - σ to β without |·|, which is negative at 1 and not a number at 2.5. Here as in Eq. 2."

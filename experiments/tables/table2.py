@@ -48,7 +48,7 @@ TABLE_2A = Table(
 
 
 def _gfl(y_n: float = 16.0, delta: float = 1.0) -> Experiment:
-    """The improved ATSS of Tables 2b and 2c, trained by GFL."""
+    """Improved ATSS of Tables 2b and 2c, trained with GFL."""
     return Experiment(quality="joint", boxes="general", dfl=True, y_n=y_n, delta=delta)
 
 

@@ -9,7 +9,7 @@ TABLE = Table(
     mark_names=("QFL", "DFL"),
     columns=(FPS, AP, AP50, AP75),
     baseline="none",
-    # The marks are unreadable in the paper's text; arXiv's first version names the rows.
+    # The marks are illegible in the paper's text; arXiv's first version names the rows.
     rows=(
         Row("none", PLAIN, (19.4, 39.2, 57.4, 42.2), ("", "")),
         Row("QFL", QFL, (19.4, 39.9, 58.5, 43.0), ("✓", "")),

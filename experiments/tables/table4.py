@@ -6,7 +6,7 @@ from experiments.profiles import PAPER_SCALE
 from experiments.tables.declare import AP, AP50, AP75, APL, APM, APS, FPS, Row, Table
 from gfl.experiment import Backbone, Experiment
 
-# As printed: method | backbone | epochs | multi-scale training | FPS | the six figures | reference.
+# As printed: method | backbone | epochs | multi-scale training | FPS | six metrics | reference.
 PRINTED = """
 Faster R-CNN w/ FPN | R-101           |  24 |   | 14.2 | 36.2 59.1 39.0 18.2 39.0 48.2 | CVPR17
 Cascade R-CNN       | R-101           |  18 |   | 11.9 | 42.8 62.1 46.3 23.7 45.5 55.2 | CVPR18

@@ -1,6 +1,6 @@
 """(Experiment, Profile, seed) -> mmengine's configuration; only this package knows mmdet's keys.
 
-``build`` gives the resolved configuration: everything that can change a run's result and nothing
+``build`` returns the resolved configuration: everything that can change a run's result and nothing
 else, so that its hash is the run's identity. ``for_machine`` and its like add what may differ
 between machines: paths, worker processes, the device. Imports ``gfl.hosts``, ``gfl.experiment``
 and ``gfl.data``.
@@ -29,7 +29,7 @@ def build(experiment: Experiment, profile: Profile, seed: int) -> Config:
     """Return the resolved configuration of one run: plain, without paths and hardware.
 
     Raises:
-        UserError: the profile's scale is not one that the experiment can be run at.
+        UserError: the experiment cannot be run at the profile's scale.
     """
     table4.check(experiment, profile)
     schedule, recipe = schedule_of(experiment, profile), recipe_of(experiment, profile)
@@ -66,7 +66,7 @@ def _images(experiment: Experiment, profile: Profile) -> Images:
 
 
 def _identity(profile: Profile) -> Config | str:
-    """Return what names the data; a file that needs no normal form has none in its identity."""
+    """Return the data's identity; fields that are None (no normal form needed) are left out."""
     spec = profile.dataset or profile.own or profile.photos
     if spec is None:
         return COCO

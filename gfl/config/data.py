@@ -1,4 +1,4 @@
-"""Data of training and evaluation, and the steps from an image to a tensor."""
+"""Data sets and loaders of training and evaluation, and the pipelines from image to tensor."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ SIZE_DIVISOR = 32
 
 @dataclass(frozen=True)
 class Images:
-    """Steps of the pipelines by which images get their size and, in training, vary."""
+    """Pipeline steps that resize images and, in training, augment them."""
 
     train: Sequence[Config]
     val: Sequence[Config]
     after_flip: Sequence[Config] = ()
-    by_aspect_ratio: bool = True  # whether a batch in training is of images of like shape
+    by_aspect_ratio: bool = True  # whether training batches group images of like shape
 
 
 def resized(profile: Profile) -> Images:
@@ -36,7 +36,7 @@ def resized(profile: Profile) -> Images:
 
 
 def dataloader(split: str, profile: Profile, schedule: Schedule, images: Images) -> Config:
-    """Return the images of a split and their batches."""
+    """Return the loader settings of a split."""
     train = split == "train"
     dataset: Config = {
         "type": "CocoDataset",
@@ -57,7 +57,7 @@ def dataloader(split: str, profile: Profile, schedule: Schedule, images: Images)
     else:
         dataset["test_mode"] = True
     return {
-        # The validation batch changes nothing: images of a batch share padding, not statistics.
+        # The validation batch size affects no result: images share padding, not statistics.
         "batch_size": schedule.batch // profile.gpus if train else profile.eval_batch,
         "sampler": _sampler(train, profile),
         "batch_sampler": _batch_sampler(train, profile, images),
@@ -78,10 +78,10 @@ def _batch_sampler(train: bool, profile: Profile, images: Images) -> Config | No
 
 
 def has_loaders(profile: Profile) -> bool:
-    """Return whether processes beside the training one may load the images; each is then seeded.
+    """Return whether loader processes may read the images; each image is then seeded.
 
-    A profile for CPUs loads where it trains, on a GPU too, and draws from that process's
-    generators, which the checkpoints hold.
+    CPU profiles load in the training process, on a GPU too, and draw from that process's
+    generators, which are saved in checkpoints.
     """
     return profile.device == "cuda"
 
@@ -101,7 +101,7 @@ def _pipeline(split: str, profile: Profile, images: Images) -> list[Config]:
 
 
 def _loader(profile: Profile) -> str:
-    """Return the transform that reads an image: of COCO mmdet's, as for the published results."""
+    """Return the transform that reads an image: mmdet's for COCO, as in the published results."""
     if profile.own:
         return "LoadUprightImage"
     return "LoadImageFromMemory" if profile.dataset else "LoadImageFromFile"
@@ -117,7 +117,7 @@ def _photos_pipeline(split: str, spec: PhotosSpec, network: str | None) -> list[
 
 
 def of_pictures(pipeline: Sequence[Config]) -> list[Config]:
-    """Return the steps of an evaluation for a picture that is already loaded, without boxes."""
+    """Return the steps of an evaluation for a picture already loaded, without boxes."""
     steps: list[Config] = []
     for step in pipeline:
         if step["type"] == "PackFeatures":
@@ -130,7 +130,7 @@ def of_pictures(pipeline: Sequence[Config]) -> list[Config]:
 
 
 def class_names(profile: Profile) -> tuple[str, ...] | None:
-    """Return the categories' names in the labels' order; None for COCO's, which mmdet knows."""
+    """Return the categories' names in label order; None for COCO's, which mmdet knows."""
     if spec := profile.own or profile.photos:
         return spec.classes
     return CATEGORIES if profile.dataset else None

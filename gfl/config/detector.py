@@ -1,4 +1,4 @@
-"""The detector of a run, assembled of its host's head and the network of the profile's scale."""
+"""Model settings of a run, assembled from its host's head and the profile's network."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Heads of the hosts that have an FPN, in mmdet's keys.
+"""Heads of the hosts with an FPN, in mmdet's keys.
 
-Ours is FCOS's and ATSS's. RetinaNet's and FoveaBox's are mmdet's, or those of ``gfl.joint``.
+FCOS and ATSS use this project's head; RetinaNet and FoveaBox mmdet's, or those of ``gfl.joint``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Config = dict[str, Any]
 
 
 def dense(experiment: Experiment, profile: Profile) -> Config:
-    """Return our head. Factors without effect are left out: those runs are the same."""
+    """Return this project's head. Factors without effect are omitted: those runs are the same."""
     factors: Config = {
         "quality": experiment.quality,
         "beta": experiment.beta if experiment.quality == "joint" else None,
@@ -26,7 +26,7 @@ def dense(experiment: Experiment, profile: Profile) -> Config:
     }
     if experiment.boxes == "gaussian":
         factors["likelihood_weight"] = experiment.likelihood_weight
-    # Left out where it is the head's default: the ids of ATSS's runs depend on that.
+    # Omitted where it is the head's default: the ids of ATSS's runs depend on that.
     if experiment.host != "atss":
         factors["host"] = experiment.host
     return {"type": "AblationHead", **_sizes(profile), "strides": strides(profile.model), **factors}
@@ -51,7 +51,7 @@ def retinanet(host: RetinaNet, experiment: Experiment, profile: Profile) -> Conf
 
 
 def retinanet_training(host: RetinaNet) -> Config:
-    """Return RetinaNet's assignment."""
+    """Return RetinaNet's assigner settings."""
     return {
         "assigner": {
             "type": "MaxIoUAssigner",
@@ -90,7 +90,7 @@ def foveabox(host: FoveaBox, experiment: Experiment, profile: Profile) -> Config
 
 
 def joint_loss(experiment: Experiment) -> Config:
-    """Return the classification loss of a joint head that is built on mmdet's."""
+    """Return the classification loss of a joint head derived from mmdet's."""
     return {"type": "JointLoss", "use_sigmoid": True, "beta": experiment.beta}
 
 
@@ -114,7 +114,7 @@ def _sizes(profile: Profile) -> Config:
 
 
 def _type(name: str, experiment: Experiment, profile: Profile) -> str:
-    """Name mmdet's own head, the one that keeps its losses out of half precision, or the joint."""
+    """Return the head's type: mmdet's, the one that keeps losses in float32, or the joint one."""
     if experiment.quality == "joint":
         return f"Joint{name}"
     return name if profile.schedule.precision == "float32" else f"Float32{name}"

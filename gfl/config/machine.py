@@ -1,4 +1,4 @@
-"""What may differ between machines: paths, worker processes, devices, and who runs the thing."""
+"""Machine-dependent settings: paths, worker processes, devices and the launching tool."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ def for_machine(
     gpus: int = 1,
     max_iters: int | None = None,
 ) -> Config:
-    """Return the configuration with this machine's paths, workers and, if asked for, a cap.
+    """Return the configuration with this machine's paths and workers and, if given, a cap.
 
     A capped run trains the schedule's first ``max_iters`` steps and evaluates as many images as it
-    trained on, or all that there are.
+    trained on, or all there are.
     """
     config = copy.deepcopy(config)
     config["work_dir"] = str(work_dir)
     for split in ("train", "val"):
         loader = config[f"{split}_dataloader"]
         loader["num_workers"] = workers
-        # Workers that stay keep the embedded data set's decoded images.
+        # Persistent workers keep the embedded data set's decoded images.
         loader["persistent_workers"] = workers > 0 and config["dataset"] != COCO
         loader["dataset"]["data_root"] = str(data_root)
         if _is_repaired(config["dataset"], split):  # it lies in the run's folder
@@ -44,11 +44,11 @@ def for_machine(
         _share(config)
     boxes = config["val_dataloader"]["dataset"]["ann_file"]
     config["val_evaluator"]["ann_file"] = str(data_root / boxes)
-    # Where the devices' predictions meet, for a moment.
+    # Temporary folder in which the devices' predictions are collected.
     config["val_evaluator"]["collect_dir"] = str(work_dir / ".predictions")
     logger = {"type": "LoggerHook", "interval": 100}
     config["default_hooks"] = {"checkpoint": None, "logger": logger}
-    # The stand-ins for test time of mmengine's Runner: it wants all three or none.
+    # Test-time stand-ins for mmengine's Runner, which requires all three or none.
     config["test_dataloader"] = copy.deepcopy(config["val_dataloader"])
     config["test_evaluator"] = copy.deepcopy(config["val_evaluator"])
     config["test_cfg"] = {"type": "TestLoop"}
@@ -56,7 +56,7 @@ def for_machine(
 
 
 def _is_repaired(dataset: Any, split: str) -> bool:
-    """Whether a split of one's own data is read in a normal form that was written for it."""
+    """Return True if a split of the user's data is read from a normal form written for it."""
     parts = dataset.get(split) if isinstance(dataset, dict) else None
     return isinstance(parts, dict) and "normal" in parts
 
@@ -64,9 +64,9 @@ def _is_repaired(dataset: Any, split: str) -> bool:
 def for_stock_tool(
     config: Config, *, data_root: Path, work_dir: Path, workers: int, gpus: int
 ) -> Config:
-    """Return the configuration as mmdet's own ``tools/train.py`` takes it: it has no hook of ours.
+    """Return the configuration for mmdet's own ``tools/train.py``, without this project's hooks.
 
-    So mmengine's keeps the last two epochs.
+    mmengine's checkpoint hook keeps the last two epochs instead.
     """
     config = for_machine(config, data_root=data_root, work_dir=work_dir, workers=workers, gpus=gpus)
     hook = {"type": "CheckpointHook", "interval": 1, "max_keep_ckpts": 2}
@@ -77,16 +77,16 @@ def for_stock_tool(
 def for_test_dev(
     config: Config, *, data_root: Path, work_dir: Path, workers: int, results: Path
 ) -> Config:
-    """Return the configuration whose test is on COCO's test-dev, with weights that are loaded.
+    """Return the configuration that tests loaded weights on COCO's test-dev.
 
-    What is found there is written to ``results`` with ".bbox.json" after it.
+    Detections are written to ``results`` with ".bbox.json" appended.
     """
     config = for_machine(config, data_root=data_root, work_dir=work_dir, workers=workers)
     config["model"]["backbone"]["init_cfg"] = None
     config["log_level"] = "WARNING"
     dataset = config["test_dataloader"]["dataset"]
     dataset |= {"ann_file": TEST_DEV, "data_prefix": {"img": f"{TEST_IMAGES}/"}}
-    # Every image once and its size: there are no boxes to load.
+    # Load every image once, with its size only: there are no boxes.
     dataset["pipeline"] = [s for s in dataset["pipeline"] if s["type"] != "LoadAnnotations"]
     config["test_evaluator"] = {
         "type": "CocoMetric",
@@ -101,5 +101,5 @@ def _share(config: Config) -> None:
     """Train on several devices, in place."""
     config["launcher"] = "pytorch"
     config["model_wrapper_cfg"] = {"type": "ChannelsLastDataParallel"}
-    # Each device has its own batches' statistics; all evaluate with, and keep, their mean.
+    # Each device has its own batch statistics; all evaluate with, and save, their mean.
     config["custom_hooks"] = [{"type": "SyncBuffersHook"}]

@@ -1,4 +1,4 @@
-"""The network below the head, at the profile's scale: images to a tensor, backbone, FPN."""
+"""Network below the head, at the profile's scale: preprocessor, backbone, FPN."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PREPROCESSOR: Config = {
     "bgr_to_rgb": True,
     "pad_size_divisor": SIZE_DIVISOR,
 }
-# Weights from Caffe want BGR images, not divided; their BatchNorm is never trained.
+# Caffe weights expect BGR images without scaling; their BatchNorm is never trained.
 CAFFE_IMAGES: Config = {
     "mean": [103.530, 116.280, 123.675],
     "std": [1.0] * 3,
@@ -30,7 +30,7 @@ CAFFE_NETWORK: Config = {"style": "caffe", "norm_cfg": {"type": "BN", "requires_
 
 
 def preprocessor(experiment: Experiment, profile: Profile) -> Config:
-    """Return how images, or the features that are kept of them, become a batch."""
+    """Return the preprocessor that batches images, or stored features of images."""
     if profile.photos:
         network, size = profile.model.frozen, profile.photos.size
         return {"type": "FeaturePreprocessor", "network": network, "size": size}
@@ -73,7 +73,7 @@ def _backbone(model: Model) -> Config:
 
 
 def fpn(host: Host, model: Model) -> Config:
-    """Return the pyramid; ``add_extra_convs`` names the input of the convolution that gives P6."""
+    """Return the pyramid; ``add_extra_convs`` names the input of the convolution that makes P6."""
     assert host.extra_levels_from is not None
     config: Config = {
         "type": "FPN",
@@ -87,12 +87,12 @@ def fpn(host: Host, model: Model) -> Config:
 
 
 def first_output(model: Model) -> int:
-    """Return the index of the backbone's output that the first level is made of."""
+    """Return the index of the backbone output that feeds the first level."""
     return model.first_level - (NETWORKS[model.frozen].first_level if model.frozen else 2)
 
 
 def stages(model: Model) -> int:
-    """Return how many of the ResNet's four stages the levels need; stage 1 has stride 4."""
+    """Return the number of ResNet stages (of four) the levels need; stage 1 has stride 4."""
     return min(4, model.first_level - 2 + model.levels)
 
 
@@ -106,11 +106,11 @@ def widths(model: Model) -> list[int]:
 
 
 def strides(model: Model) -> list[int]:
-    """Return the pixels between the locations of each level."""
+    """Return the strides of the levels, px."""
     return [2 ** (model.first_level + i) for i in range(model.levels)]
 
 
 def classes(profile: Profile) -> int:
-    """Return how many classes are detected."""
+    """Return the number of classes."""
     names = class_names(profile)
     return COCO_CLASSES if names is None else len(names)

@@ -31,7 +31,7 @@ def optim_wrapper(schedule: Schedule, recipe: Recipe) -> Config:
 
 
 def param_scheduler(schedule: Schedule, warmup_start: float) -> list[Config]:
-    """Return the learning rate's warm-up, from a part of it, and its fall."""
+    """Return the warm-up of the learning rate, from a fraction of it, and its decay."""
     warmup = {
         "type": "LinearLR",
         "start_factor": warmup_start,
@@ -43,6 +43,6 @@ def param_scheduler(schedule: Schedule, warmup_start: float) -> list[Config]:
         steps = {"type": "MultiStepLR", "milestones": list(schedule.milestones), "gamma": 0.1}
         return [warmup, steps | {"by_epoch": True, "begin": 0, "end": schedule.epochs}]
     cosine = {"type": "CosineAnnealingLR", "T_max": schedule.epochs, "eta_min": 0}
-    # In iterations, although given in epochs: the rate falls smoothly.
+    # Per iteration, although given in epochs, for a smooth decay.
     span = {"begin": 0, "end": schedule.epochs, "by_epoch": True, "convert_to_iter_based": True}
     return [warmup, cosine | span]

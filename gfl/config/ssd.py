@@ -1,4 +1,4 @@
-"""SSD512 of Table 1(b): VGG-16 at 512 px on COCO, a small cousin at the embedded scales."""
+"""SSD512 of Table 1(b): VGG-16 at 512 px on COCO, a small counterpart at the embedded scales."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PHOTOMETRIC: Config = {
 
 
 class Parts(NamedTuple):
-    """The network below SSD's head, and the default boxes that fit its levels."""
+    """Network below SSD's head, and the default boxes that fit its levels."""
 
     preprocessor: Config
     backbone: Config
@@ -44,7 +44,7 @@ class Parts(NamedTuple):
 
 
 def parts(host: SSD, experiment: Experiment, profile: Profile) -> Parts:
-    """Return the published network on COCO, else one of the profile's scale."""
+    """Return the published network on COCO, else one at the profile's scale."""
     if profile.has_published_network:
         return _on_vgg(host, experiment, profile)
     if profile.photos:
@@ -53,9 +53,9 @@ def parts(host: SSD, experiment: Experiment, profile: Profile) -> Parts:
 
 
 def images(host: SSD) -> Images:
-    """Return the published images: squeezed to a square, and in training varied.
+    """Return the published pipeline: images squeezed to a square and, in training, augmented.
 
-    All are of one shape: nothing is gained by sorting them.
+    All have the same shape, so nothing is gained by sorting them.
     """
     size = (host.image_size, host.image_size)
     square = {"type": "Resize", "scale": size, "keep_ratio": False}
@@ -104,15 +104,15 @@ def _on_vgg(host: SSD, experiment: Experiment, profile: Profile) -> Parts:
 def _on_resnet(host: SSD, experiment: Experiment, profile: Profile) -> Parts:
     """Return SSD on the profile's ResNet: its stages, then convolutions down to one location.
 
-    Inferred, all of it: the published one is VGG-16 at 512 px, thirty times the cost of a row's
+    All of it is inferred: the published one is VGG-16 at 512 px, thirty times the cost of a row's
     network here. The levels have SSD512's strides and anchors in proportion to the image. Its
-    first, of anchors of 4 % of the image, is left out: nothing that is drawn is so small. So is
-    the L2 norm of its first features: it is there because nothing normalises VGG's.
+    first level, with anchors of 4 % of the image, is omitted: no drawn object is that small. So is
+    the L2 norm of its first features, needed only because VGG's are not normalised.
     """
     model, size = profile.model, profile.scale[0]
     first = model.first_level - 2
     from_backbone = tuple(widths(model)[first:])
-    extras = (size // 2 ** (stages(model) + 1)).bit_length() - 1  # halvings to one location
+    extras = (size // 2 ** (stages(model) + 1)).bit_length() - 1  # halvings down to one location
     # The published 512, 256, ..., 256 where the published FPN has 256.
     extra_channels = (2 * model.channels, *(model.channels,) * (extras - 1))
     channels = from_backbone + extra_channels
@@ -138,9 +138,9 @@ def _on_resnet(host: SSD, experiment: Experiment, profile: Profile) -> Parts:
 def _on_features(host: SSD, experiment: Experiment, profile: Profile) -> Parts:
     """Return SSD on a frozen network's features, then convolutions down to two locations.
 
-    Inferred, as ``_on_resnet`` is, from which it differs in three things. The first level is there,
-    of anchors of 4 % of the image: photographs have objects so small. Each further level has half
-    as many locations, the last too: canvases are not square. There is no L2 norm either.
+    Inferred like ``_on_resnet``, but with the first level, of anchors of 4 % of the image:
+    photographs have objects that small. Every further level, the last included, halves the number
+    of locations: canvases are not square. There is no L2 norm here either.
     """
     model, size = profile.model, profile.scale[0]
     assert model.frozen is not None
@@ -176,8 +176,8 @@ def _on_features(host: SSD, experiment: Experiment, profile: Profile) -> Parts:
 def anchors(host: SSD, size: int, first_stride: int, levels: int) -> Config:
     """Return anchors whose sizes rise evenly, from SSD512's second level to its last, by ``size``.
 
-    A level's second square has the geometric mean of its size and the next level's. In whole
-    percents and pixels, as mmdet counts SSD512's.
+    A level's second square has the geometric mean of its own size and the next level's. In whole
+    percents and pixels, as in mmdet's SSD512.
     """
     smallest, largest = host.sizes
     step = (largest - smallest) // (levels - 1)
@@ -206,7 +206,7 @@ def head(host: SSD, experiment: Experiment, profile: Profile, parts: Parts) -> C
 
 
 def training(host: SSD) -> Config:
-    """Return SSD's assignment and mining, as published."""
+    """Return SSD's assignment and hard negative mining, as published."""
     return {
         "assigner": {
             "type": "MaxIoUAssigner",

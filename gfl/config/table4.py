@@ -1,4 +1,4 @@
-"""Table 4's GFL: larger backbones, deformable convolution, twice the schedule at many scales."""
+"""Table 4's GFL: larger backbones, deformable convolution, doubled multi-scale schedule."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ RESNEXT_101: Config = {
     "base_width": 4,
     "init_cfg": {"type": "Pretrained", "checkpoint": "open-mmlab://resnext101_32x4d"},
 }
-# Version 2 in stages c3 to c5, as the authors' code has it; mmdet's own configurations have
-# version 1, and with ResNeXt not in c3.
+# Version 2 in stages c3 to c5, as in the authors' code; mmdet's own configurations use version 1
+# and, with ResNeXt, skip c3.
 DEFORMABLE: Config = {
     "dcn": {"type": "DCNv2", "deform_groups": 1, "fallback_on_stride": False},
     "stage_with_dcn": (False, True, True, True),
@@ -40,10 +40,10 @@ BACKBONES: dict[Backbone, Config] = {
 
 
 def check(experiment: Experiment, profile: Profile) -> None:
-    """Refuse a row of Table 4 where the profile is not COCO's.
+    """Reject a row of Table 4 unless the profile is COCO's.
 
     Raises:
-        UserError: the profile's network and schedule are not those that Table 4's are built on.
+        UserError: the profile lacks the network and schedule that Table 4 builds on.
     """
     usual = Experiment()
     if (experiment.backbone, experiment.lasting) == (usual.backbone, usual.lasting):
@@ -56,7 +56,7 @@ def check(experiment: Experiment, profile: Profile) -> None:
 
 
 def images(profile: Profile) -> Images:
-    """Return multi-scale training, and testing at a single scale."""
+    """Return multi-scale training and single-scale testing."""
     long, short = profile.scale
     scales = ((long, SHORTEST_SIDE), (long, short))
     train = [{"type": "RandomResize", "scale": scales, "keep_ratio": True}]

@@ -1,4 +1,4 @@
-"""What runs are trained and evaluated on: COCO, photographs of it, data of one's own; reading them.
+"""Data for training and evaluation: COCO, photographs from it, the user's own; and their loading.
 
-Imports ``gfl.shapes``; knows nothing of models, runs or records.
+Imports ``gfl.shapes``; independent of models, runs and records.
 """

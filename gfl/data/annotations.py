@@ -1,20 +1,20 @@
-"""Any COCO-like annotation file in one normal form, for training, checks and evaluation alike.
+"""Normal form of COCO-like annotation files, shared by training, checks and evaluation.
 
-What has one meaning is repaired in memory and said in one line; what has two is a problem that
-names the option that decides it. The normal form is what mmdet's dataset and pycocotools rely on
-without looking:
+Unambiguous faults are repaired in memory and reported in one line; an ambiguous one is a problem
+that names the option that resolves it. mmdet's dataset and pycocotools rely on the normal form
+without checking:
 
 | part | normal form |
 |---|---|
 | ids | whole numbers, each once; annotations' from 1 on: pycocotools marks "not matched" with 0 |
-| ``image_id``, ``category_id`` | ids that are there |
-| ``name`` of a category | text of one line, each once |
+| ``image_id``, ``category_id`` | existing ids |
+| ``name`` of a category | text of one line, unique |
 | ``bbox`` | four finite numbers: left, top, width and height in pixels |
-| ``area`` | a number of 0 or more, to train on above 0; else that of the box |
+| ``area`` | a number of 0 or more, to train on above 0; else the box's |
 | ``iscrowd`` | 0 or 1; 0 where it is missing |
 | ``ignore`` | none: such an object is a crowd, neither trained on nor counted in evaluation |
 
-A file in normal form stays as it is, object for object. Imports neither torch nor mmdet.
+A file in normal form stays unchanged, object for object. Imports neither torch nor mmdet.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ from gfl.errors import UserError
 from gfl.escape import counted
 
 PARTS = ("images", "annotations", "categories")
-SMALLEST_BOX = 1  # px; mmdet leaves smaller ones out of training
-MOST_OF_BOX = 1.01  # an object's area, as a part of its box's: no more but for rounding
-# What is said of an annotation whose flag, iscrowd or ignore, is neither a yes nor a no.
+SMALLEST_BOX = 1  # px; mmdet excludes smaller ones from training
+MOST_OF_BOX = 1.01  # limit of an object's area, as a fraction of its box's; above 1 for rounding
+# Problems of an annotation whose flag, iscrowd or ignore, is neither a yes nor a no.
 FLAGS = "annotation without iscrowd 0 or 1", "annotation whose ignore is not 0 or 1"
-# What other formats have at the top of their JSON.
+# Top-level JSON keys of other formats.
 FOREIGN = {
     "shapes": "LabelMe's own format",
     "_via_img_metadata": "VIA's project file",
@@ -62,16 +62,16 @@ def read(path: Path) -> Item:
     """Return a COCO file's content in normal form.
 
     Raises:
-        UserError: it cannot be; names the file and all problems.
+        UserError: it cannot be repaired; names the file and all problems.
     """
     return in_normal_form(read_json(path), path)
 
 
 def in_normal_form(dataset: object, where: Path | str) -> Item:
-    """Return a parsed file's content in normal form; ``where`` it is from is for the message.
+    """Return a parsed file's content in normal form; ``where`` is its source, for messages.
 
     Raises:
-        UserError: it cannot be; names all problems.
+        UserError: it cannot be repaired; names all problems.
     """
     found = normal(dataset)
     if found.problems:
@@ -90,11 +90,10 @@ def normal(
 ) -> Normal:
     """Bring a parsed annotation file into the normal form.
 
-    ``layout`` is one of ``bboxes.LAYOUTS``. With ``trainable`` boxes of less than a pixel are left
-    out and those outside of their image are problems, as one's own data should be; with ``skip``
-    broken annotations are left out. With ``doubt`` boxes that look like another layout's are a
-    problem, unless a layout is given. Images whose file is in ``without`` are left out with their
-    annotations.
+    ``layout`` is one of ``bboxes.LAYOUTS``. ``trainable`` drops boxes of less than a pixel and
+    reports those outside of their image as problems, as for the user's own data; ``skip`` drops
+    broken annotations. With ``doubt``, boxes that look like another layout's are a problem unless
+    a layout is given. Images whose file is in ``without`` are dropped with their annotations.
     """
     if problem := shape_problem(dataset):
         return Normal({}, problems=[problem])
@@ -117,7 +116,7 @@ def normal(
         left_out = "; ".join(sentences(reader.found))
         made.problems.append(f"has no annotation left, every one was left out: {left_out}")
     if reader.doubt and (why := bboxes.doubts(reader.seen)):
-        # The boxes are what is wrong, not what they look like as another layout.
+        # Report the boxes themselves, not the other layout they might resemble.
         made.problems = [*sentences(_without_boxes(found)), why]
     categories.used(annotations, made)
     if made.changed and not made.problems:
@@ -130,7 +129,7 @@ def normal(
 
 
 def shape_problem(dataset: object) -> str:
-    """Say why a parsed file is not COCO's at all; empty: it has COCO's three lists."""
+    """Explain why a parsed file is not COCO's at all; empty if it has COCO's three lists."""
     if not isinstance(dataset, dict):
         return (
             f"is not COCO: a JSON {type(dataset).__name__}, not an object with images, "
@@ -144,7 +143,7 @@ def shape_problem(dataset: object) -> str:
 
 
 def _without_ids(dataset: Item, found: Found) -> list[str]:
-    """Name images or categories without an id, where annotations refer to unknown ones."""
+    """Report images or categories without an id if annotations refer to unknown ones."""
     said = []
     for kind, part in (("image", "images"), ("category", "categories")):
         items = [one for one in dataset[part] if isinstance(one, dict) and one.get("id") is None]
@@ -159,11 +158,11 @@ def _without_boxes(found: Found) -> Found:
 
 
 class _Broken(str):
-    """What is wrong with a reference, in the place of an id."""
+    """Problem with a reference, in place of an id."""
 
 
 class _Annotations:
-    """Reads annotations one by one; what is broken is collected in ``found``."""
+    """Reads annotations one by one and collects broken ones in ``found``."""
 
     def __init__(
         self,
@@ -203,9 +202,9 @@ class _Annotations:
         return numbered
 
     def _is_normal(self, one: Any) -> bool:
-        """Whether an annotation is plainly in normal form: COCO has 860 000.
+        """Return True if an annotation is plainly in normal form: COCO has 860 000.
 
-        False decides nothing: ``_one`` then examines it.
+        False is inconclusive: ``_one`` then examines it.
         """
         try:
             x, y, w, h = box = one["bbox"]
@@ -238,7 +237,7 @@ class _Annotations:
         return True
 
     def _one(self, one: Item) -> Item | None:
-        """Return an annotation in normal form; None: it is broken, or its box empty."""
+        """Return an annotation in normal form; None if it is broken or its box is empty."""
         name = one.get("id")
         image = self._id(one.get("image_id"), self.images.of, "image")
         if image in self.images.left_out:
@@ -303,7 +302,7 @@ class _Annotations:
             found = bboxes.of_outline(one["segmentation"], size)
             if found is not None:
                 self.repaired["boxes drawn around their segmentations"] += 1
-                a, b, c, d = found  # pixels, as the layout has them
+                a, b, c, d = found  # pixels, in the layout's order
                 found = {"xyxy": [a, b, a + c, b + d], "cxcywh": [a + c / 2, b + d / 2, c, d]}.get(
                     self.layout, found
                 )
@@ -323,9 +322,9 @@ class _Annotations:
         return []
 
     def _scaled(self, given: object, box: Sequence[float], size: tuple[float, float]) -> object:
-        """An area in pixels, beside boxes that were of another layout.
+        """Return an area in pixels, given boxes of another layout.
 
-        None: it is not of an object in its box, but of the numbers taken for another box.
+        None if it is not the area of an object in its box, but of the misread numbers.
         """
         area = number(given)
         if self.layout == "xywh" or area is None or area <= 0:
@@ -337,7 +336,7 @@ class _Annotations:
         return given if area <= MOST_OF_BOX * box[2] * box[3] else None
 
     def _area(self, given: object, box: Sequence[float]) -> object:
-        # COCO's own may be 0; mmdet leaves such an object out of training.
+        # COCO's own may be 0; mmdet excludes such an object from training.
         needed = self.trainable and box[2] * box[3] > 0
         if is_above_0(given) or (is_number(given) and given == 0 and not needed):
             return given

@@ -1,4 +1,4 @@
-"""Boxes as annotation files have them: which four numbers, of which layout, in which unit."""
+"""Boxes in annotation files: their four numbers, layout and unit."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from gfl.data.json_values import is_number, number
 
 Box = list[float]
 
-# What four numbers can be: the left upper corner and the size, two corners, the centre and the
-# size; in pixels, or as fractions of the image's width and height.
+# Layouts of four numbers: upper left corner and size, two corners, or centre and size; in pixels,
+# or as fractions of the image's width and height.
 FRACTIONS = "-fractions"
 LAYOUTS = tuple(name + unit for unit in ("", FRACTIONS) for name in ("xywh", "xyxy", "cxcywh"))
 NAMED = (
@@ -20,14 +20,14 @@ NAMED = (
     ("left", "top", "width", "height"),
 )
 MOST_PIXELS = (1 << 31) - 1  # of a mask: pycocotools counts them in 32 bits
-TOLERANCE = 1  # px a box may exceed its image before it says something about it
-# Corners, where at least this part of all boxes makes sense only so, and of these at most one in
-# twenty makes sense only as a corner and a size: single boxes are wrong in any data set.
+TOLERANCE = 1  # px a box may exceed its image before it counts as evidence of another layout
+# Corners, if at least this fraction of all boxes makes sense only so, and at most one in twenty
+# of these only as corner and size: any data set has a few wrong boxes.
 SUSPICIOUS, CONTRARY = 0.05, 0.05
 
 
 def four_numbers(value: object) -> Box | None:
-    """Return a box's numbers: of a list, numbers as text, a list within a list, or named values."""
+    """Return a box's numbers from a list, numbers as text, a nested list, or named values."""
     if isinstance(value, list) and len(value) == 4 and all(map(_is_plain, value)):
         return value
     if isinstance(value, str):
@@ -56,7 +56,7 @@ def _has(value: Mapping[str, Any], names: Sequence[str]) -> bool:
 def of_outline(segmentation: object, size: tuple[float, float] | None = None) -> Box | None:
     """Return the box around polygons or a run-length mask, xywh in pixels.
 
-    None: it cannot be read, or is a mask of an image of another width and height than ``size``.
+    None if it cannot be read, or is a mask whose image differs from ``size`` (width, height).
     """
     if isinstance(segmentation, Mapping):
         other = size is not None and is_mask_of_another_size(segmentation, size)
@@ -69,7 +69,7 @@ def of_outline(segmentation: object, size: tuple[float, float] | None = None) ->
 
 
 def _flat(value: object, depth: int = 0) -> Iterator[Any]:
-    """The numbers of [x, y, ...], of lists of them, and of lists of points."""
+    """Iterate over the numbers of [x, y, ...], of nested lists, and of lists of points."""
     if isinstance(value, (list, tuple)) and depth < 4:
         for inner in value:
             yield from _flat(inner, depth + 1)
@@ -78,7 +78,7 @@ def _flat(value: object, depth: int = 0) -> Iterator[Any]:
 
 
 def is_mask_of_another_size(segmentation: object, size: tuple[float, float]) -> bool:
-    """Return whether an outline is a run-length mask that does not cover its image exactly."""
+    """Return whether an outline is a run-length mask that does not match its image's size."""
     if not isinstance(segmentation, Mapping):
         return False
     width, height = size
@@ -86,7 +86,7 @@ def is_mask_of_another_size(segmentation: object, size: tuple[float, float]) -> 
 
 
 def _of_mask(outline: Mapping[str, Any]) -> Box | None:
-    from pycocotools import mask  # numpy, which a list of polygons need not wait for
+    from pycocotools import mask  # imports numpy, not needed for polygons
 
     masks: Any = mask
 
@@ -105,13 +105,13 @@ def _of_mask(outline: Mapping[str, Any]) -> Box | None:
         return None
     try:
         found = masks.toBbox({"size": size, "counts": counts})
-    except Exception:  # whatever it makes of text that is no mask
+    except Exception:  # whatever it raises for text that is no mask
         return None
     return [float(x) for x in found] if found[2] > 0 and found[3] > 0 else None
 
 
 def as_xywh(box: Sequence[float], layout: str, size: tuple[float, float]) -> Box:
-    """Return a box of any layout as left, top, width and height in pixels of an image's size."""
+    """Convert a box of any layout to left, top, width and height in pixels of an image."""
     if layout == "xywh":
         return list(box)
     a, b, c, d = box
@@ -127,9 +127,9 @@ def as_xywh(box: Sequence[float], layout: str, size: tuple[float, float]) -> Box
 
 
 def doubts(found: Sequence[tuple[Box, tuple[float, float], object]]) -> str:
-    """Say why boxes are hardly left, top, width and height in pixels; empty: they may well be.
+    """Explain why boxes can hardly be left, top, width and height in pixels; empty if they can.
 
-    ``found`` are the numbers of each box, the width and height of its image, and its area.
+    ``found`` has the numbers of each box, the width and height of its image, and its area.
     """
     sized = [one for one in found if any(one[0])]
     fractions = sum(all(0 <= x <= 1 for x in box) for box, _, _ in sized)
@@ -171,7 +171,7 @@ def _fits(box: Box, size: tuple[float, float]) -> bool:
 
 
 def _has_area(area: object, box: Box, corners: bool) -> bool:
-    """Whether an area is that of one layout, to a percent, and not of the other."""
+    """Return True if an area matches one layout, to a percent, and not the other."""
     a, b, c, d = box
     areas = ((c - a) * (d - b), c * d)
     mine, other = areas if corners else areas[::-1]

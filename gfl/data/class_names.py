@@ -1,4 +1,4 @@
-"""Names of classes: made text of one line, each once, and the same in training and validation."""
+"""Class names: cleaned to one line, unique, and the same in training and validation."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from gfl.data.json_values import Found, some
 from gfl.escape import counted
 
 Item = dict[str, Any]
-# Control characters that are no white space, and halves of surrogate pairs.
+# Control characters other than white space, and unpaired surrogates.
 MEANINGLESS = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\ud800-\udfff]")
 LINE_ENDS = re.compile(r"\s*[\t\n\x0b\x0c\r\x1c-\x1e\x85\u2028\u2029]\s*")
 
 
 def cleaned(categories: Sequence[Any], found: Found) -> tuple[list[Any], list[str]]:
-    """Return categories whose names are text of one line, and what was changed, a clause."""
+    """Return categories with cleaned one-line names, and a clause for each change."""
     clean, said = [], []
     for one in categories:
         name = one.get("name") if isinstance(one, dict) else None
@@ -39,7 +39,7 @@ def cleaned(categories: Sequence[Any], found: Found) -> tuple[list[Any], list[st
 
 @dataclass
 class Merged:
-    """Categories of one name: the ids that are others' now."""
+    """Merged categories: ids replaced by those of a category of the same name."""
 
     names: dict[str, None] = field(default_factory=dict)
     into: dict[Any, Any] = field(default_factory=dict)
@@ -49,7 +49,7 @@ class Merged:
 
 
 def merged(categories: Sequence[Any], found: Found) -> tuple[list[Any], Merged]:
-    """Put categories of one name and one group together; those of several groups are problems."""
+    """Merge categories of the same name and group; the same name in several groups is a problem."""
     first: dict[str, Item] = {}
     done, kept = Merged(), []
     for one in categories:
@@ -79,9 +79,9 @@ def is_group(category: Item, categories: Sequence[Item]) -> bool:
 
 
 def agree(train: Item, val: Item) -> tuple[Item, list[str], list[str]]:
-    """Return the validation set with the categories of training, matched by name.
+    """Return the validation set with the training categories, matched by name.
 
-    With it what was taken for what, and what cannot be: objects of a class that is not trained.
+    Also returns the matches made and the problems: objects of a class that is not trained.
     """
     if _listed(train) == _listed(val):
         return val, [], []
@@ -107,7 +107,7 @@ def agree(train: Item, val: Item) -> tuple[Item, list[str], list[str]]:
 
 
 def _way_out(unknown: Sequence[Item], trained: Sequence[Item]) -> str:
-    """Say what makes classes agree that val alone has objects of."""
+    """Suggest how to reconcile classes that have objects in val alone."""
     near = {_form(one).casefold(): one["name"] for one in trained}
     alike = [
         f"{one['name']!r} is {near[folded]!r}"

@@ -1,4 +1,4 @@
-"""COCO on disk: find it, and report everything wrong with it before an hour is spent on it.
+"""COCO on disk: find it, and report everything wrong with it before training starts.
 
 Imports neither torch nor mmdet. All of COCO takes about half a minute and 3.4 GB, nearly all of
 it for train2017's 450 MB of annotations, which mmdet then reads again; each image folder is listed
@@ -18,20 +18,20 @@ from gfl.data.json_values import read_json, some, unreadable
 from gfl.errors import UserError
 
 SPLITS = ("train2017", "val2017")
-# The largest ids that stored predictions can hold (gfl.predictions.schema), of what is evaluated.
+# The largest ids in evaluated data that stored predictions can hold (gfl.predictions.schema).
 LARGEST = {"images": 2**31 - 1, "annotations": 2**31 - 1, "categories": 2**15 - 1}
 TEST_DEV, TEST_IMAGES = "annotations/image_info_test-dev2017.json", "test2017"
 
 
 def annotation_file(root: Path, split: str) -> Path:
-    """Return where COCO keeps a split's boxes."""
+    """Return the path of a split's annotation file."""
     return root / "annotations" / f"instances_{split}.json"
 
 
 def check(root: Path, splits: Sequence[str] = SPLITS) -> list[str]:
     """Raise one UserError that lists everything missing from or wrong with a COCO folder.
 
-    Returns the repairs, one line per file; ``gfl.data.annotations`` makes the same ones wherever
+    Returns the repairs, one line per file; ``gfl.data.annotations`` makes the same ones whenever
     the file is read.
     """
     problems = _folder_problem(root)
@@ -48,9 +48,9 @@ def check(root: Path, splits: Sequence[str] = SPLITS) -> list[str]:
 
 
 def check_test_dev(root: Path) -> None:
-    """Raise a UserError, of one line, for what is missing from test-dev's images or their list.
+    """Raise a one-line UserError if test-dev's images or their list are missing or incomplete.
 
-    The list has the images and the categories, and no annotations: the server keeps those.
+    The list has the images and the categories but no annotations, which the server keeps.
     """
     path = root / TEST_DEV
     dataset = read_json(path)
@@ -66,14 +66,14 @@ def check_test_dev(root: Path) -> None:
 
 
 def _as_it_is(found: Normal) -> list[str]:
-    """Return a file's problems, or its repairs: the server reads test-dev's list unrepaired."""
+    """Return a file's problems, else its repairs: the server reads test-dev's list unrepaired."""
     return found.problems or found.remarks
 
 
 def _disagreement(
     categories: dict[str, dict[str, int]], remarks: dict[str, list[str]]
 ) -> list[str]:
-    """List which categories the other splits do not share with the first; note another order."""
+    """List categories not shared with the first split; add a remark if only their order differs."""
     problems = []
     first, *others = categories or [""]
     for split in others:
@@ -89,7 +89,7 @@ def _disagreement(
 def _split_problems(
     root: Path, split: str, categories: dict[str, dict[str, int]], remarks: list[str]
 ) -> list[str]:
-    """List what is wrong with a split; add its categories, if readable: their ids by name."""
+    """List a split's problems; add its categories, if readable, as ids by name."""
     path, folder = annotation_file(root, split), root / split
     problems: list[str] = []
     dataset = {}
@@ -110,7 +110,7 @@ def _split_problems(
 
 
 def _unstorable(dataset: dict[str, Any]) -> list[str]:
-    """List the ids that predictions could not be stored with; crowds are no objects of theirs."""
+    """List the ids too large for stored predictions; crowds are exempt, for they are not stored."""
     problems = []
     for part, largest in LARGEST.items():
         ids = [one["id"] for one in dataset[part] if not one.get("iscrowd")]
@@ -120,12 +120,12 @@ def _unstorable(dataset: dict[str, Any]) -> list[str]:
 
 
 def _image_problems(folder: Path, dataset: dict[str, Any], path: Path) -> list[str]:
-    """List which images of a sound annotation file are missing."""
+    """List the missing images of a sound annotation file."""
     if problems := _folder_problem(folder):
         return problems
     there = _files(folder)
     names = [image["file_name"] for image in dataset["images"]]
-    # A name with a folder in it is not in the folder's listing; COCO has none.
+    # Names that contain a folder are not in the folder's listing; COCO has none.
     missing = [n for n in names if n not in there and not ("/" in n and (folder / n).is_file())]
     if missing:
         count = f"{len(missing)} of the {len(names)} images"
@@ -134,7 +134,7 @@ def _image_problems(folder: Path, dataset: dict[str, Any], path: Path) -> list[s
 
 
 def _files(folder: Path) -> set[str]:
-    """Return the names of a folder's files; a link that leads nowhere is not one."""
+    """Return the names of a folder's files, without broken links."""
 
     def is_file(entry: os.DirEntry[str]) -> bool:
         try:

@@ -1,8 +1,8 @@
-"""mmdet's reader of COCO files, made to read them in normal form and to lose no class.
+"""Patch of mmdet's COCO reader: reads the normal form and loses no class.
 
-``gfl.data.annotations`` says what that is: what a check repaired, training reads so too.
-pycocotools opens annotations in the locale's encoding, and of the classes that it is asked for it
-leaves out in silence those that it does not find: every label after them is then another class's.
+``gfl.data.annotations`` defines the normal form, so training reads the repairs that a check made.
+pycocotools opens annotations in the locale's encoding, and silently drops requested classes that
+it does not find: every label after them is then another class's.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from gfl.errors import UserError
 
 
 def install() -> None:
-    """Have every data set and metric of mmdet read COCO so; again changes nothing."""
+    """Patch every data set and metric of mmdet to read COCO this way; idempotent."""
     COCO.__init__ = _read
     COCO.get_cat_ids = _category_ids
 
@@ -35,7 +35,7 @@ def _read(self: Any, annotation_file: str | Path | None = None) -> None:
 
 def _dataset(path: Path) -> Any:
     dataset = read_json(path)
-    # A list of images alone, as of COCO's test-dev, stays as it is.
+    # An image list without annotations, such as test-dev's, stays unchanged.
     return dataset if shape_problem(dataset) else in_normal_form(dataset, path)
 
 
@@ -45,7 +45,7 @@ def _category_ids(
     sup_names: Sequence[str] = (),
     cat_ids: Sequence[int] = (),
 ) -> list[int]:
-    """Return the ids of categories: of ``cat_names``, if given, every one and in their order.
+    """Return category ids, every name of ``cat_names`` in order if given.
 
     A label is a position in these names, whatever the file's order and ids.
 

@@ -1,4 +1,4 @@
-"""What annotations refer to, images and categories, each known by one id; and what was repaired."""
+"""Images and categories with unique ids, as annotations refer to them; and the repairs made."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ Item = dict[str, Any]
 
 @dataclass
 class Normal:
-    """A data set in normal form, unless there are problems; what was repaired, a clause each."""
+    """Data set in normal form, unless there are problems; with a clause for each repair."""
 
     dataset: Item
     remarks: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
-    changed: bool = False  # also by what is not worth a word
-    broken: int = 0  # annotations that ``skip`` leaves out
-    kept: int = 0  # annotations that are sound, or were made so
+    changed: bool = False  # includes changes too minor to report
+    broken: int = 0  # annotations dropped by ``skip``
+    kept: int = 0  # sound or repaired annotations
 
     def content(self) -> bytes:
-        """Return it as an ASCII JSON file, of what training and evaluation read alone."""
+        """Return an ASCII JSON file of only the parts that training and evaluation read."""
         plain = {
             part: [{k: _plain(item[k]) for k in KEPT[part]} for item in self.dataset[part]]
             for part in ("images", "categories", "annotations")
@@ -43,7 +43,7 @@ class Normal:
 
 
 def file_name(image: object) -> str | None:
-    """Return the name of an image's file, under whichever of the names that tools give it."""
+    """Return an image's file name, under any of the keys that tools use."""
     if not isinstance(image, dict):
         return None
     names = (image.get(one) for one in FILE_NAMES)
@@ -51,7 +51,7 @@ def file_name(image: object) -> str | None:
 
 
 class Images:
-    """The images in normal form, and the way from what annotations call them to their ids."""
+    """Images in normal form, and the mapping from annotations' references to their ids."""
 
     def __init__(
         self,
@@ -96,7 +96,7 @@ def _named_image(image: Any) -> Any:
 
 
 class Categories:
-    """The categories in normal form: names of one line, each once."""
+    """Categories in normal form: one-line names, each unique."""
 
     def __init__(self, listed: Sequence[Any], found: Found, made: Normal) -> None:
         listed = once(listed, "category", made)
@@ -115,7 +115,7 @@ class Categories:
         }
 
     def used(self, annotations: Sequence[Item], made: Normal) -> None:
-        """Leave out what has no name if it has no object; a class without a name is a problem."""
+        """Drop unnamed categories without objects; one with objects is a problem."""
         if not self.unnamed:
             return
         used = self.unnamed & {annotation["category_id"] for annotation in annotations}
@@ -130,8 +130,8 @@ class Categories:
 
 
 def once(items: Sequence[Any], kind: str, made: Normal) -> Sequence[Any]:
-    """Leave out what is listed again word for word."""
-    with suppress(AttributeError, TypeError):  # no object, or an id that is a list
+    """Drop exact duplicates."""
+    with suppress(AttributeError, TypeError):  # not an object, or an id that is a list
         if len({item.get("id") for item in items}) == len(items):
             return items
     seen: dict[Key, Any] = {}
@@ -151,9 +151,9 @@ def once(items: Sequence[Any], kind: str, made: Normal) -> Sequence[Any]:
 def identified(
     items: Sequence[Any], kind: str, name: str, found: Found, made: Normal
 ) -> tuple[list[Any], dict[Key, Any]]:
-    """Return each item's id in normal form, and the ids by what they are called elsewhere.
+    """Return each item's id in normal form, and a mapping from other references to ids.
 
-    An item without an id may be meant by its name, as may one with an id that nothing refers to.
+    An item without an id, or with an id that nothing refers to, may be referenced by its name.
     """
     keys: list[Key | None] = []
     for position, item in enumerate(items):
@@ -173,7 +173,7 @@ def identified(
     elif any(type(item.get("id")) is not int for item in items if isinstance(item, dict)):
         made.remarks.append(f"{kind} ids read as whole numbers")
     of = {one: id for one, id in zip(keys, ids, strict=True) if one is not None}
-    # An id that is text is itself before it is another item's name.
+    # A textual id takes precedence over another item's name.
     texts = [item.get("id") if isinstance(item, dict) else None for item in items]
     of |= {text.strip(): of[one] for text, one in zip(texts, keys, strict=True)
            if isinstance(text, str) and one is not None}  # fmt: skip
@@ -191,7 +191,7 @@ def identified(
 
 
 def with_values(item: Any, **values: Any) -> Any:
-    """Return an item with these values; itself, where it has them."""
+    """Return an item with these values, or the item itself if it has them."""
     if not isinstance(item, dict):
         return item
     if all(k in item and type(item[k]) is type(v) and item[k] == v for k, v in values.items()):
@@ -200,7 +200,7 @@ def with_values(item: Any, **values: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """Return 6 for 6.0, so that one data set has one content."""
+    """Return 6 for 6.0, so that equal data sets have equal content."""
     if isinstance(value, list):
         return [_plain(one) for one in value]
     return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -11,7 +11,7 @@
 | 32-bit integers or floats | refused: their range is unknown |
 | more than ``MOST_PIXELS`` | refused before anything is decompressed |
 
-Only formats that Pillow itself decodes are opened: EPS, for one, would be run by Ghostscript.
+Only formats that Pillow decodes itself are opened (EPS, for one, would be run by Ghostscript).
 COCO's own images are read by mmcv, as the published results were. Imports neither torch nor mmdet.
 """
 
@@ -32,18 +32,18 @@ from gfl.errors import UserError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM")
 SUPPORTED = f"supported: {', '.join(FORMATS)}"
-UNDECODED = (".heic", ".heif", ".jxl", ".svg")  # formats of pictures that Pillow does not know
-MOST_PIXELS = 2 * 89_478_485  # where Pillow, too, refuses rather than warns; 0.5 GB of RGB
+UNDECODED = (".heic", ".heif", ".jxl", ".svg")  # picture formats that Pillow does not support
+MOST_PIXELS = 2 * 89_478_485  # where Pillow itself raises rather than warns; 0.5 GB of RGB
 TOO_LARGE = f"more than {MOST_PIXELS / 1e6:.0f} million pixels, too large to decode; scale it down"
 SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
-STRETCHED = ("PPM", "PNG")  # whose 16 bits Pillow may give in its mode of 32
+STRETCHED = ("PPM", "PNG")  # 16-bit images that Pillow may open in a 32-bit mode
 ORIENTATION, TURNED = 0x0112, range(5, 9)  # of EXIF: a quarter turn
 
 
 class ImageError(UserError):
-    """An image file that cannot be read right: why, and what its decoder said, if that is more.
+    """Image file that cannot be read correctly: the reason, and what the decoder said, if more.
 
-    Made of its text alone as well, as torch makes anew what a loader process raised.
+    Also constructible from its text alone, as torch does to re-raise a loader process's error.
     """
 
     def __init__(self, text: str, reason: str = "", detail: str = "") -> None:
@@ -53,11 +53,11 @@ class ImageError(UserError):
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A decoded image."""
+    """Decoded image."""
 
     path: Path
     rgb: np.ndarray  # uint8 [H, W, 3], upright
-    remark: str = ""  # what the user should know about how it was read
+    remark: str = ""  # anything the user should know about how it was read
 
     @property
     def height(self) -> int:
@@ -69,12 +69,12 @@ class Picture:
 
     @property
     def bgr(self) -> np.ndarray:
-        """The same with the channels in mmcv's order, contiguous and the caller's own."""
+        """Return the pixels in mmcv's channel order, contiguous and owned by the caller."""
         return self.rgb[..., ::-1].copy()
 
 
 def named(path: Path) -> str:
-    """Return a file's name for a message of one line, whatever the name is."""
+    """Return a file's name, safe for a one-line message."""
     return escape.terminal(str(path))
 
 
@@ -82,7 +82,7 @@ def read(path: Path) -> Picture:
     """Decode an image.
 
     Raises:
-        ImageError: there is none, or it is not one that can be read right.
+        ImageError: the file is missing or cannot be read correctly.
     """
     with _opened(path) as image:
         remark = _remark(image)
@@ -94,17 +94,17 @@ def read(path: Path) -> Picture:
 
 
 def size_of(path: Path) -> tuple[int, int]:
-    """Return an image's width and height, upright, px: those of ``read``, from its header.
+    """Return an image's upright width and height, px, from its header; the same as ``read``.
 
-    A PNG without EXIF before its pixels is decoded: it may have some after them.
+    A PNG without EXIF before its pixels is decoded, for it may have some after them.
 
     Raises:
-        ImageError: there is no image, or it is not one that can be read right.
+        ImageError: the file is missing or cannot be read correctly.
     """
     with _opened(path) as image:
         if image.format == "PNG" and "exif" not in image.info:
             image.load()
-        # Pillow gives a TIFF's size turned already, if it is the TIFF's own tag that turns it.
+        # Pillow already gives a rotated TIFF's upright size, if the rotation is the TIFF's own tag.
         tag = getattr(image, "tag_v2", {}).get(ORIENTATION)
         turned = _orientation(image) in TURNED and tag not in TURNED
         width, height = image.size
@@ -113,13 +113,13 @@ def size_of(path: Path) -> tuple[int, int]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[ImageFile.ImageFile]:
-    """Open an image; what is wrong with it, now or when it is decoded, is an ImageError."""
+    """Open an image; turn any error, now or during decoding, into an ImageError."""
     _check_file(path)
     try:
-        # A warning of Pillow's is about a file: an image that can be read in spite of it is read.
+        # Pillow's warnings concern the file: an image that can be read in spite of them is read.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            # Not by its name: Pillow would map a turned TIFF with its sides swapped.
+            # Not by its name: Pillow would map a rotated TIFF with its sides swapped.
             with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
                 if image.width * image.height > MOST_PIXELS:
                     raise _error(path, TOO_LARGE)
@@ -132,7 +132,7 @@ def _opened(path: Path) -> Iterator[ImageFile.ImageFile]:
         raise _error(path, TOO_LARGE) from err
     except MemoryError as err:
         raise _error(path, "too large for this machine's memory") from err
-    except Exception as err:  # whatever a decoder makes of bytes that are not as they should be
+    except Exception as err:  # whatever a decoder raises for malformed bytes
         raise _error(path, "damaged, cannot be decoded", _said(err)) from err
 
 
@@ -146,7 +146,7 @@ def _check_file(path: Path) -> None:
         about = path.stat()
         if stat.S_ISDIR(about.st_mode):
             raise _error(path, "a folder, not an image")
-        if not stat.S_ISREG(about.st_mode):  # a pipe would be waited for
+        if not stat.S_ISREG(about.st_mode):  # a pipe would block
             raise _error(path, "not a file")
         if about.st_size == 0:
             raise _error(path, "empty, 0 bytes")
@@ -154,7 +154,7 @@ def _check_file(path: Path) -> None:
             pass
     except FileNotFoundError as err:
         raise _error(path, "no such file") from err
-    except (OSError, ValueError) as err:  # ValueError: a name with a zero byte
+    except (OSError, ValueError) as err:  # ValueError: a name with a NUL byte
         reason = getattr(err, "strerror", None) or err
         raise _error(path, f"cannot be read ({reason})") from err
 
@@ -170,7 +170,7 @@ def _unidentified(path: Path) -> str:
 def _orientation(image: Image.Image) -> int | None:
     try:
         return image.getexif().get(ORIENTATION)
-    except Exception:  # EXIF that says nothing readable, as other programs have it
+    except Exception:  # EXIF that is unreadable, as some programs write it
         return None
 
 
@@ -192,7 +192,7 @@ def _rgb(image: Image.Image, path: Path) -> Image.Image:
 
 
 def _remark(image: ImageFile.ImageFile) -> str:
-    """Say that a file has more than what is looked at; a phone's second picture is none."""
+    """Report content beyond the image that is read; a phone's second picture does not count."""
     frames = getattr(image, "n_frames", 1)
     if frames == 1 or image.format == "MPO":
         return ""

@@ -1,6 +1,6 @@
-"""JSON from other programs: read in any of its encodings, its values taken for what they can mean.
+"""JSON from other programs: decoded from any Unicode encoding, its values interpreted leniently.
 
-Imports neither torch nor mmdet, as everything that a command needs before it answers.
+Imports neither torch nor mmdet, like everything that a command needs before it answers.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ WHOLE = re.compile(r"[+-]?[0-9]{1,18}(?:\.0+)?")
 TRUTHS = {"0": 0, "1": 1, "false": 0, "true": 1, "no": 0, "yes": 1, "": 0}
 
 Key = int | str
-Found = defaultdict[str, list[object]]  # what is wrong -> the ids or names it is wrong with
+Found = defaultdict[str, list[object]]  # problem -> ids or names of its cases
 
 
 def read_json(path: Path) -> Any:
-    """Return a JSON file's content; UTF-8 and UTF-16 are told apart, with a byte order mark or not.
+    """Return a JSON file's content; detects UTF-8 and UTF-16, with or without a byte order mark.
 
     Raises:
         UserError: the file cannot be read or is not JSON; names it and the reason.
@@ -47,14 +47,14 @@ def read_json(path: Path) -> Any:
 
 
 def is_plain(path: Path) -> bool:
-    """Return whether every reader takes a JSON file's bytes for UTF-8: no mark, no UTF-16."""
+    """Return whether every reader decodes a JSON file's bytes as UTF-8: no mark, no UTF-16."""
     with path.open("rb") as file:
         start = file.read(4)
     return not start.startswith(codecs.BOM_UTF8) and json.detect_encoding(start) == "utf-8"
 
 
 def unreadable(path: Path, error: OSError, slash: str = "") -> str:
-    """Say why a file or folder cannot be read; a missing one may be a link to nowhere."""
+    """Explain why a file or folder cannot be read; a missing one may be a broken link."""
     if not isinstance(error, FileNotFoundError):
         return f"{path}{slash} cannot be read: {error.strerror}"
     if path.is_symlink():
@@ -63,17 +63,17 @@ def unreadable(path: Path, error: OSError, slash: str = "") -> str:
 
 
 def some(things: Sequence[object], most: int = escape.MOST_NAMED) -> str:
-    """Return the first few ids or names of a list as text, and how many more there are."""
+    """Return the first few ids or names of a list as text, and the number of the others."""
     return escape.some(things, most, columns=WIDEST)
 
 
 def sentences(found: Found) -> list[str]:
-    """Return what is wrong, each with its number of cases and the first of them."""
+    """Return the problems as sentences, each with its number of cases and the first few."""
     return [f"has {len(which)} x {what}: {some(which)}" for what, which in found.items() if which]
 
 
 def is_number(x: object) -> TypeGuard[float]:
-    """Return whether x is a finite number of a size that a box, an area or a score can have."""
+    """Return whether x is a finite number of plausible size for a box, an area or a score."""
     return isinstance(x, Real) and bool(x < 1e12 and not x < -1e12)  # NaN < 1e12 is false
 
 
@@ -83,23 +83,23 @@ def is_above_0(x: object) -> TypeGuard[float]:
 
 
 def is_in(x: object, ids: set[int]) -> bool:
-    """Return whether x is one of the ids; it may be anything, also what no set can hold."""
+    """Return whether x, of any type, hashable or not, is one of the ids."""
     return isinstance(x, Real) and x in ids
 
 
 def key(x: object) -> Key | None:
-    """Return what identifies something: 7 for 7, 7.0, "7" and "007"; other text as it is."""
+    """Return a normalised identifier: 7 for 7, 7.0, "7" and "007"; other text unchanged."""
     if isinstance(x, int):
         return int(x)
     if isinstance(x, float):
-        return int(x) if x.is_integer() else None  # neither NaN nor infinity is one
+        return int(x) if x.is_integer() else None  # neither NaN nor infinity is an integer
     if isinstance(x, str) and (text := x.strip()):
         return int(text.partition(".")[0]) if WHOLE.fullmatch(text) else text
     return None
 
 
 def number(x: object) -> float | int | None:
-    """Return a finite number, also of one that is written as text; None for anything else."""
+    """Return a finite number, also if written as text; None for anything else."""
     if isinstance(x, str):
         try:
             x = float(x)
@@ -109,7 +109,7 @@ def number(x: object) -> float | int | None:
 
 
 def flag(x: object) -> int | None:
-    """Return 0 or 1 for what says no or yes, null and nothing for no; None for anything else."""
+    """Return 0 or 1 for values that mean no or yes, 0 for null or empty; None for anything else."""
     if x is None:
         return 0
     if isinstance(x, str):

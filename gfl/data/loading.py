@@ -1,4 +1,4 @@
-"""How mmdet reads images: of the embedded data set once, of one's own as ``gfl.data.images`` does.
+"""Image loading for mmdet: shared memory for the embedded data set, upright for the user's own.
 
 The embedded images are decoded once, then read from memory that processes share.
 """
@@ -28,19 +28,19 @@ def decode(
     progress: Callable[[int, int], None] = lambda done, total: None,
     tell: Callable[[str], None] = lambda text: None,
 ) -> None:
-    """Write the drawn images' pixels into one file for each split, unless they are there already.
+    """Write the drawn images' pixels into one file for each split, unless they exist already.
 
-    All that train on the data set, and their loader processes, map these files: memory holds them
-    once. 8000 images of 128 x 128 pixels take 0.4 GB, on disk too. A file that does not match its
-    checksum is told of and written again. ``progress(done, total)`` is called with numbers of
-    images. Processes that do this at the same time wait for one another.
+    All processes that train on the data set, and their loaders, map these files, so that memory
+    holds them once. 8000 images of 128 x 128 pixels take 0.4 GB, on disk too. A file that does not
+    match its checksum is reported and rewritten. ``progress(done, total)`` is called with numbers
+    of images. Processes that do this at the same time wait for one another.
 
     Raises:
-        UserError: a drawn image cannot be read, or a damaged file not be replaced.
+        UserError: a drawn image cannot be read, or a damaged file cannot be replaced.
         OSError: they cannot be written; each process can decode the images for itself.
     """
     if all(_is_whole(spec, root, split) for split in SPLITS):
-        return  # without the lock, which cannot be had in a folder that is read-only
+        return  # without the lock, which a read-only folder does not allow
     try:
         with FileLock(root / ".pixels.lock"):
             _write_missing(spec, root, progress, tell)
@@ -61,7 +61,7 @@ def _write_missing(
     progress: Callable[[int, int], None],
     tell: Callable[[str], None],
 ) -> None:
-    for left in root.glob(".*2017.npy.*"):  # by a process that was killed
+    for left in root.glob(".*2017.npy.*"):  # from a killed process
         left.unlink()
     done, total = 0, spec.train + spec.val
     for split in SPLITS:
@@ -74,12 +74,12 @@ def _write_missing(
 
 
 def is_decoded(root: Path) -> bool:
-    """Whether there is a file of decoded images, be it whole or not."""
+    """Return True if there is a file of decoded images, whole or not."""
     return any(_pixels(_folder(root, split)).exists() for split in SPLITS)
 
 
 def _is_whole(spec: ShapesSpec, root: Path, split: str) -> bool:
-    """Whether the split's file is there, as it was written and for these images."""
+    """Return True if the split's file exists, intact and for these images."""
     path = _pixels(_folder(root, split))
     try:
         if _checksum(path).read_text(encoding="utf-8").strip() != sha256(path):
@@ -93,7 +93,7 @@ def _is_whole(spec: ShapesSpec, root: Path, split: str) -> bool:
 def _write(spec: ShapesSpec, root: Path, split: str, progress: Callable[[int], None]) -> None:
     folder, shape = _folder(root, split), _shape(spec, split)
     path = _pixels(folder)
-    # Not through a map: on a full disk, writing into one ends the process.
+    # Not through a memory map: on a full disk, writing into one kills the process.
     with replacing(path) as file:
         header = {"descr": "|u1", "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(file, header)
@@ -108,7 +108,7 @@ def _read(path: Path) -> np.ndarray:
     """Return an image, uint8 [H, W, 3], BGR.
 
     Raises:
-        UserError: the file is none, although one was drawn there.
+        UserError: the file, although drawn by this project, is not an image.
     """
     image = mmcv.imread(path)
     if image is None:
@@ -121,9 +121,9 @@ def _read(path: Path) -> np.ndarray:
 
 @TRANSFORMS.register_module()
 class LoadImageFromMemory(BaseTransform):
-    """Load an image from the file of decoded ones or, where there is none, keep it once decoded.
+    """Load an image from the decoded file or, without one, decode and keep it.
 
-    In the place of mmcv's ``LoadImageFromFile``.
+    Replaces mmcv's ``LoadImageFromFile``.
     """
 
     def __init__(self) -> None:
@@ -133,7 +133,7 @@ class LoadImageFromMemory(BaseTransform):
         """Add ``img`` (uint8 [H, W, 3], BGR) with its shapes, as mmcv does.
 
         Raises:
-            UserError: the file is no image.
+            UserError: the file is not an image.
         """
         path = Path(results["img_path"])
         shared = _mapped(path.parent)
@@ -150,16 +150,16 @@ class LoadImageFromMemory(BaseTransform):
 
 @TRANSFORMS.register_module()
 class LoadUprightImage(BaseTransform):
-    """Load an image of one's own data as the check before training and the prediction read it.
+    """Load an image of the user's data exactly as the preliminary check and prediction do.
 
-    In the place of mmcv's ``LoadImageFromFile``, which turns a JPEG alone as its EXIF says.
+    Replaces mmcv's ``LoadImageFromFile``, which applies the EXIF orientation of JPEGs only.
     """
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Add ``img`` (uint8 [H, W, 3], BGR, upright) with its shapes, as mmcv does.
 
         Raises:
-            ImageError: the file cannot be read, or not right.
+            ImageError: the file cannot be read, or not correctly.
         """
         results["img"] = image = images.read(Path(results["img_path"])).bgr
         results["img_shape"] = results["ori_shape"] = image.shape[:2]
@@ -182,9 +182,9 @@ def _checksum(path: Path) -> Path:
     return path.with_name(path.name + ".sha256")
 
 
-@cache  # of the process, not of a transform: one that is sent to another process stays small
+@cache  # per process, not per transform, so that a pickled transform stays small
 def _mapped(folder: Path) -> np.ndarray | None:
     try:
         return np.load(_pixels(folder), mmap_mode="r").view(np.ndarray)
-    except (FileNotFoundError, ValueError):  # none, or cut short since ``decode`` looked
+    except (FileNotFoundError, ValueError):  # missing, or truncated since ``decode`` looked
         return None

@@ -1,9 +1,9 @@
-"""The photographs: COCO 2017 val's images that show a person, made small once, on this machine.
+"""Photographs: COCO 2017 val's images that show a person, downscaled once, on the local machine.
 
-The rule: every image with an annotation of a person, crowds included, sorted by the SHA-256 of its
-file name; the first ``VAL`` validate, the others train. Neither the images, which their
-photographers license, nor the annotations are part of this project: only the rule, its counts and
-the digests of what it gives are.
+Rule: every image with an annotation of a person, crowds included, sorted by the SHA-256 of its
+file name; the first ``VAL`` are for validation, the others for training. Neither the images, which
+their photographers license, nor the annotations are part of this project: only the rule, its
+counts and the digests of its results are.
 
 A photograph is decoded by OpenCV, shrunk by ``INTER_AREA`` so that its long side is ``SIZE`` px,
 never enlarged, and encoded as JPEG of quality ``QUALITY`` without chroma subsampling. Boxes stay in
@@ -50,14 +50,14 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Prepared:
-    """A prepared set on disk, and what it has that the reference's has not."""
+    """Prepared set on disk, and its differences from the reference's."""
 
     root: Path
-    images: str  # the digest of its images
+    images: str  # digest of its images
     boxes: str
 
     def differences(self, spec: PhotosSpec) -> list[str]:
-        """Say in what the set differs from the one that the reference's runs saw."""
+        """List the differences from the set that the reference runs saw."""
         found = []
         if self.images != spec.images:
             found.append(
@@ -77,7 +77,7 @@ def selected(dataset: Mapping[str, Any], spec: PhotosSpec) -> dict[str, list[dic
     """Return the images of a COCO annotation that show a person, by split, in the rule's order.
 
     Raises:
-        UserError: there are not as many as in COCO 2017 val.
+        UserError: their number differs from COCO 2017 val's.
     """
     persons = {c["id"] for c in dataset["categories"] if c["name"] == PERSON}
     shown = {a["image_id"] for a in dataset["annotations"] if a["category_id"] in persons}
@@ -94,13 +94,13 @@ def selected(dataset: Mapping[str, Any], spec: PhotosSpec) -> dict[str, list[dic
 
 
 def prepared_size(width: int, height: int, size: int = SIZE) -> tuple[int, int]:
-    """Return a photograph's width and height once it is prepared."""
+    """Return the width and height of a prepared photograph."""
     scale = min(1.0, size / max(width, height))
     return round(width * scale), round(height * scale)
 
 
 def shrink(image: np.ndarray, size: int = SIZE) -> np.ndarray:
-    """Return an image with a long side of at most ``size`` px."""
+    """Downscale an image to a long side of at most ``size`` px."""
     import cv2
 
     height, width = image.shape[:2]
@@ -109,7 +109,7 @@ def shrink(image: np.ndarray, size: int = SIZE) -> np.ndarray:
 
 
 def prepare(path: Path, size: int = SIZE) -> bytes:
-    """Return a photograph as a prepared JPEG file.
+    """Encode a photograph as a prepared JPEG file.
 
     Raises:
         UserError: the file is not an image.
@@ -130,7 +130,7 @@ def split_annotation(
 ) -> dict[str, Any]:
     """Return a split's annotation file: the same bytes from any copy of COCO's boxes.
 
-    Ids of annotations begin at 1, in the order of images, categories and boxes.
+    Annotation ids begin at 1, in the order of images, categories and boxes.
     """
     ids = {category["name"]: category["id"] for category in dataset["categories"]}
     names = {ids[name]: name for name in classes}
@@ -154,12 +154,12 @@ def split_annotation(
 
 
 def validation(dataset: dict[str, Any], spec: PhotosSpec | None) -> dict[str, Any]:
-    """Return what runs are evaluated against, of an annotation file of COCO 2017 val.
+    """Return the evaluation's ground truth from an annotation file of COCO 2017 val.
 
-    All of it where there is no ``spec``. No image is needed.
+    All of it without ``spec``. No image is needed.
 
     Raises:
-        UserError: not as many images show a person as the rule says.
+        UserError: the number of images that show a person differs from the rule's.
     """
     if spec is None:
         return dataset
@@ -182,18 +182,18 @@ def text_digest(text: str) -> str:
 
 
 def annotation_path(root: Path, split: str) -> Path:
-    """Return where a prepared set has the boxes of ``"train"`` or ``"val"``."""
+    """Return the path of a prepared set's boxes; ``split`` is ``"train"`` or ``"val"``."""
     return root / "annotations" / f"instances_{split}2017.json"
 
 
 def found(spec: PhotosSpec, root: Path) -> Prepared | None:
-    """Return the set that is prepared at ``root``, if it is whole; no image is opened."""
+    """Return the set prepared at ``root``, if it is complete; opens no image."""
     try:
         manifest = json.loads((root / MANIFEST).read_text(encoding="utf-8"))
         with os.scandir(root / SPLIT) as entries:
             sizes = {entry.name: entry.stat().st_size for entry in entries}
         paths = [annotation_path(root, split) for split in ("train", "val")]
-        # What else lies there, such as pictures that were drawn beside them, is of no account.
+        # Other files there, such as pictures with boxes drawn beside the images, are ignored.
         if manifest["spec"] != _plain(spec) or not manifest["sizes"].items() <= sizes.items():
             return None
         if (boxes := boxes_digest(paths)) != manifest["boxes"]:
@@ -211,14 +211,14 @@ def write(
 ) -> Prepared:
     """Prepare the photographs of a COCO folder, or of a prepared one, unless they are at ``root``.
 
-    All of it or nothing. Processes that prepare the same set wait for one another.
+    All or nothing. Processes that prepare the same set wait for one another.
 
     Raises:
-        UserError: ``data`` is not named, or is not COCO 2017 val or what was prepared of it, or
-            the disk is full or not to be written to.
+        UserError: ``data`` is not given, or is neither COCO 2017 val nor prepared from it, or the
+            disk is full or read-only.
     """
     if there := found(spec, root):
-        return there  # without the lock, which cannot be had in a folder that is read-only
+        return there  # without the lock, which a read-only folder does not allow
     if data is None:
         raise UserError(HELP, lacks="photographs")
     dataset, splits = _read(data, spec)
@@ -235,7 +235,7 @@ def write(
 
 
 def _read(data: Path, spec: PhotosSpec) -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]:
-    """Read COCO's annotation and apply the rule to it, or say what is missing."""
+    """Read COCO's annotation and apply the rule to it, or report what is missing."""
     path = annotation_file(data, SPLIT)
     there = {path: path.is_file(), data / SPLIT: (data / SPLIT).is_dir()}
     missing = [f"{p} is missing" for p, is_there in there.items() if not is_there]
@@ -289,7 +289,7 @@ def _write(
 
 
 def _are_prepared(data: Path, images: Sequence[Mapping[str, Any]], size: int) -> bool:
-    """Whether a folder holds prepared images: the first one that shrinks tells."""
+    """Return True if a folder holds prepared images, judged by the first one that shrinks."""
     from PIL import Image
 
     first = next(i for i in images if max(i["width"], i["height"]) > size)
@@ -301,10 +301,10 @@ def _are_prepared(data: Path, images: Sequence[Mapping[str, Any]], size: int) ->
 
 
 def _check_size(path: Path, content: bytes, image: Mapping[str, Any], long: int) -> None:
-    """Hold a prepared image's size to the annotated one.
+    """Check a prepared image's size against the annotated one.
 
     Raises:
-        UserError: it is not an image, or is of another size.
+        UserError: it is not an image, or its size differs.
     """
     import io
 
@@ -322,5 +322,5 @@ def _check_size(path: Path, content: bytes, image: Mapping[str, Any], long: int)
 
 
 def _plain(spec: PhotosSpec) -> dict[str, Any]:
-    """A spec as JSON gives it back."""
+    """Return a spec as it reads back from JSON."""
     return json.loads(json.dumps(asdict(spec)))

@@ -1,4 +1,4 @@
-"""What a run on photographs owes to its data, as its configuration names it."""
+"""Identity of the photographs in a run's configuration."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ SPLIT = "val2017"  # of COCO, and the folder of the prepared images
 PERSON = "person"
 SIZE = 320  # px, long side
 TRAIN, VAL = 1693, 1000  # images
-# Of the whole prepared set, made with OpenCV 4.12.0 (``images_digest``), and of its boxes
+# Digests of the whole prepared set, made with OpenCV 4.12.0 (``images_digest``), and of its boxes
 # (``boxes_digest``).
 IMAGES = "7f3320a803b72ac2aeb1a11ebaebc8bee15f7b872b4ab3db831aefa6f3988d62"
 BOXES = "b65e7f5df9e2d342551e20430b37899ed13d8cfa9b7b34bcc735de57e6fbfe1f"
@@ -16,7 +16,7 @@ BOXES = "b65e7f5df9e2d342551e20430b37899ed13d8cfa9b7b34bcc735de57e6fbfe1f"
 
 @dataclass(frozen=True)
 class PhotosSpec:
-    """What a run's result owes to its data, as it stands in the run's configuration."""
+    """Data that determine a run's result, as in the run's configuration."""
 
     classes: tuple[str, ...] = (PERSON,)
     size: int = SIZE

@@ -1,10 +1,10 @@
-"""Augmentation that is the same in every layout of loader processes, and after a resumption.
+"""Augmentation independent of the number of loader processes and of resumption.
 
-mmdet's transforms draw from the generators of whatever process loads an image. Those of loader
-processes are in no checkpoint, each is handed other images when their number changes, and mmengine
-seeds those that do not outlive an epoch alike in each. So what is drawn for an image has to follow
-from the seed, the epoch and the image alone: the sampler sends them along with the index, and the
-first transform seeds the generators with them.
+mmdet's transforms draw from the generators of the process that loads an image. Those of loaders are
+in no checkpoint, a loader's images depend on the number of loaders, and mmengine seeds loaders that
+do not outlive an epoch alike in each. So an image's random numbers must follow from the seed, the
+epoch and the image alone: the sampler passes these along with the index, and the first transform
+seeds the generators with them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from mmengine.dataset import DefaultSampler
 
 
 class SeededIndex(int):
-    """An image's index in its data set, and what its augmentation is drawn from."""
+    """Index of an image in its data set, with the seed and epoch of its augmentation."""
 
     seed: int
     epoch: int
@@ -29,24 +29,24 @@ class SeededIndex(int):
 
 @DATA_SAMPLERS.register_module()
 class SeededSampler(DefaultSampler):
-    """mmengine's sampler, its order drawn from seed and epoch; its indices name both.
+    """mmengine's sampler with the order drawn from seed and epoch; its indices carry both.
 
-    mmengine draws from seed + epoch, so that seed 1 begins with seed 0's second order: of seeds
-    whose spread is shown, too much is shared. The smoke and laptop profiles keep mmengine's own,
+    mmengine draws from seed + epoch, so that seed 1 begins with seed 0's second order: too much in
+    common for seeds whose spread is reported. The smoke and laptop profiles keep mmengine's own,
     with which their records were made.
 
-    mmengine's hook tells it the epoch. An index reaches a loader process as it is.
+    mmengine's hook sets the epoch. An index reaches a loader process unchanged.
     """
 
     def __iter__(self) -> Iterator[SeededIndex]:
-        """Iterate over the indices of this epoch and, of several devices, this one."""
+        """Iterate over this epoch's indices; with several devices, over this device's share."""
         epoch = self.epoch
         order = torch.arange(len(self.dataset))
         if self.shuffle:
             (drawn,) = np.random.SeedSequence([self.seed, epoch]).generate_state(1, np.uint64)
             generator = torch.Generator().manual_seed(int(drawn))
             order = torch.randperm(len(self.dataset), generator=generator)
-        order = order.repeat(-(-self.total_size // len(order)))  # every device has as many
+        order = order.repeat(-(-self.total_size // len(order)))  # every device has the same number
         for position in order[self.rank : self.total_size : self.world_size].tolist():
             index = SeededIndex(position)
             index.seed, index.epoch = self.seed, epoch
@@ -57,13 +57,13 @@ class SeededSampler(DefaultSampler):
 class SeedAugmentation(BaseTransform):
     """Seed numpy's and Python's generators for one image: the first transform of a pipeline.
 
-    Not torch's, from which mmdet's transforms do not draw: where the training process itself
-    loads, it is the model's. An index that no ``SeededSampler`` gave (another image in place of
-    one that cannot be read) goes on with the numbers at hand.
+    Not torch's, which mmdet's transforms do not use and which, if the training process itself
+    loads images, belongs to the model. An index not from a ``SeededSampler`` (another image
+    replacing an unreadable one) continues with the current state.
     """
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Change nothing in ``results``."""
+        """Return ``results`` unchanged."""
         index = results["sample_idx"]
         if isinstance(index, SeededIndex):
             np.random.seed([index.seed, index.epoch, index])  # noqa: NPY002  mmdet draws from it

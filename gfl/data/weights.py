@@ -1,7 +1,7 @@
-"""Checkpoints that others trained, read without running anything that is in their file.
+"""Third-party checkpoints, read without executing anything in the file.
 
-mmdet's (2.x and 3.x) hold a training's log and state beside the weights, as objects of numpy and
-mmengine. None of them is built: an inert object takes their place.
+mmdet's (2.x and 3.x) hold the training log and state beside the weights, as objects of numpy and
+mmengine. None of these is constructed: inert objects replace them.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from gfl import escape
 from gfl.errors import UserError
 from gfl.files import sha256
 
-# Where a file keeps its weights, the first that it has. mmengine's own ``state_dict`` is the
-# averaged one where a training averaged; ``ema_state_dict`` is then the other.
+# Keys of the weights; the first one found is used. mmengine's own ``state_dict`` is the average
+# if the training averaged; ``ema_state_dict`` is then the other.
 WRAPPERS = ("state_dict", "model", "ema_state_dict")
 LONGEST_CONFIG = 1_000_000  # characters
 LONGEST_NAME = 60  # columns of a terminal
 
 
 class _Inert:
-    """Takes the place of an object that is not built."""
+    """Placeholder for an object that is not constructed."""
 
     def __init__(self, *_: object) -> None:
         pass
@@ -39,7 +39,7 @@ class _Inert:
         pass
 
 
-# What mmengine's and mmcv's hooks write beside the weights; none of it is built.
+# Objects that mmengine's and mmcv's hooks store beside the weights; none is constructed.
 _INERT = [
     (_Inert, name)
     for name in (
@@ -58,20 +58,20 @@ _INERT = [
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The weights of a file, under its own names, and what it says of them."""
+    """Weights of a file, under its own names, and its metadata."""
 
     path: Path
     sha256: str
     state: Mapping[str, Tensor]
-    classes: tuple[str, ...] | None  # their names, in the labels' order, if it has any
-    config: str | None  # the text of mmdet's configuration, as Python, if it has one
+    classes: tuple[str, ...] | None  # class names in label order, if it has any
+    config: str | None  # mmdet's configuration as Python source, if it has one
 
 
 def read(path: Path) -> Checkpoint:
-    """Read a checkpoint: mmdet's, this project's ``final.pth``, or a state dict alone.
+    """Read a checkpoint: mmdet's, this project's ``final.pth``, or a bare state dict.
 
     Raises:
-        UserError: there is none, it is damaged, or holds more than weights and a training's log.
+        UserError: it is missing, damaged, or holds more than weights and a training log.
     """
     if not path.is_file():
         what = "a folder, not a file of weights" if path.is_dir() else "no such file"
@@ -81,11 +81,11 @@ def read(path: Path) -> Checkpoint:
     except OSError as err:
         raise UserError(f"{path}: cannot be read ({err.strerror or err})") from err
     try:
-        # torch warns of what it then refuses.
+        # torch warns of files that it then rejects.
         with warnings.catch_warnings(), torch.serialization.safe_globals(_INERT):  # type: ignore[arg-type]
             warnings.simplefilter("ignore")
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as err:  # whatever torch makes of a file that is no checkpoint
+    except Exception as err:  # whatever torch raises for a file that is no checkpoint
         raise UserError(f"{path}: {_refused(err, path)}") from err
     state = _state(content)
     if not state:
@@ -96,7 +96,7 @@ def read(path: Path) -> Checkpoint:
 
 
 def _refused(err: Exception, path: Path) -> str:
-    """Say what torch would not read; it says so on a page, or only that something failed."""
+    """Summarise why torch rejected a file: its own message is a page long, or says nothing."""
     found = re.search(r"\bGLOBAL ([\w.]+) (?:was|whose)\b", str(err))
     if found is None or not isinstance(err, pickle.UnpicklingError):
         return f"not a PyTorch checkpoint, or damaged ({_kind(path)})"
@@ -107,7 +107,7 @@ def _refused(err: Exception, path: Path) -> str:
 
 
 def _kind(path: Path) -> str:
-    """Say what a file is that torch does not read, by how it begins."""
+    """Identify, by its first bytes, a file that torch does not read."""
     with path.open("rb") as file:
         start = file.read(4)
     if not start:
@@ -120,7 +120,7 @@ def _kind(path: Path) -> str:
 
 
 def _state(content: Any) -> dict[str, Tensor]:
-    """Return the weights under the names that the detector gave them."""
+    """Return the weights under the detector's own names."""
     if not isinstance(content, Mapping):
         return {}
     wrapped = (content[key] for key in WRAPPERS if isinstance(content.get(key), Mapping))
@@ -129,16 +129,16 @@ def _state(content: Any) -> dict[str, Tensor]:
         for name, value in next(wrapped, content).items()
         if isinstance(name, str) and isinstance(value, Tensor)
     }
-    state.pop("steps", None)  # of an average, how many it is of
+    state.pop("steps", None)  # of an average: the number of averaged steps
     while state and all(name.startswith("module.") for name in state):
         state = {name.removeprefix("module."): value for name, value in state.items()}
-    # mmdet 2.x averaged within the model, and swapped: ema_* are the weights that are not averaged.
+    # mmdet 2.x averaged within the model, and swapped: ema_* are the weights without averaging.
     unused = ("ema_", "data_preprocessor.")
     return {name: value for name, value in state.items() if not name.startswith(unused)}
 
 
 def _classes(meta: Mapping[str, Any]) -> tuple[str, ...] | None:
-    """Return the names of the classes: 3.x's ``dataset_meta``, 2.x's ``CLASSES``."""
+    """Return the class names: 3.x's ``dataset_meta``, 2.x's ``CLASSES``."""
     dataset = meta.get("dataset_meta")
     dataset = dataset if isinstance(dataset, Mapping) else {}
     for names in (dataset.get("classes"), dataset.get("CLASSES"), meta.get("CLASSES")):
@@ -155,10 +155,10 @@ def _config(meta: Mapping[str, Any]) -> str | None:
 
 
 def normalisation(text: str) -> dict[str, Any] | None:
-    """Return the ``mean``, ``std`` and ``rgb`` that an mmdet configuration normalises images with.
+    """Return the ``mean``, ``std`` and ``rgb`` of an mmdet configuration's image normalisation.
 
-    The text is parsed, not run: 3.x's ``data_preprocessor``, 2.x's ``img_norm_cfg``. None where it
-    is not written out there.
+    The text is parsed, not executed: 3.x's ``data_preprocessor``, 2.x's ``img_norm_cfg``. None if
+    the values are not literals.
     """
     try:
         tree = ast.parse(text.lstrip("\ufeff"))
@@ -172,7 +172,7 @@ def normalisation(text: str) -> dict[str, Any] | None:
 
 
 def _named(tree: ast.AST, name: str) -> list[dict[str, Any]]:
-    """Return the plain values of every ``dict(...)`` or ``{...}`` that is given this name."""
+    """Return the plain values of every ``dict(...)`` or ``{...}`` assigned to this name."""
     found = []
     for node in ast.walk(tree):
         pairs: list[tuple[Any, ast.AST]] = []

@@ -1,8 +1,8 @@
 """Stand-ins for mmcv's compiled operators, for an mmcv that was installed without a compiler.
 
 `pip install onedl-mmcv` builds no native extension, and without one neither `mmcv.ops` nor
-`mmdet.models` can be imported. `install()` supplies the module they look for, with the operators
-that torchvision and plain torch can back, forward and backward, on any device they run on.
+`mmdet.models` can be imported. `install()` supplies the missing module, with the operators that
+torchvision and plain torch can implement, forward and backward, on any device they run on.
 Imports nothing else of this project.
 """
 
@@ -17,10 +17,10 @@ EXTENSION = "mmcv._ext"
 
 
 class _StandIn:
-    """A finder of the stand-in, as a file under mmcv's name.
+    """Import finder of the stand-in, a file under mmcv's name.
 
-    So the stand-in has the spec and the loader by which mmengine (find_spec) and mmcv (find_loader)
-    tell whether operators are there. torch is imported only when the extension is.
+    It provides the spec and loader by which mmengine (find_spec) and mmcv (find_loader) detect the
+    operators. torch is imported only when the extension is.
     """
 
     def find_spec(
@@ -32,7 +32,7 @@ class _StandIn:
 
 
 def install() -> None:
-    """Make `mmcv._ext` importable; where mmcv has its compiled one, that is found first.
+    """Make `mmcv._ext` importable; mmcv's own compiled one, if present, takes precedence.
 
     Must run before `mmcv.ops` is imported.
     """

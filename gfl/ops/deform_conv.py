@@ -1,8 +1,8 @@
-"""Deformable convolution, v1 and v2, forward and backward, as mmcv's wrappers call it.
+"""Deformable convolution, v1 and v2, forward and backward, with mmcv's signatures.
 
 Dai et al., Deformable Convolutional Networks, Eq. 2; Zhu et al., Deformable ConvNets v2, Eq. 1. The
-parameters `columns`, `ones` and `im2col_step` are the scratch memory of mmcv's kernels and are not
-used: torchvision manages its own. Gradients are added to the tensors handed in.
+parameters `columns`, `ones` and `im2col_step` are the scratch memory of mmcv's kernels and unused:
+torchvision manages its own. Gradients are added to the tensors passed in.
 """
 
 from typing import NamedTuple
@@ -20,7 +20,7 @@ Bias = Float[Tensor, " O_or_0"]
 
 
 class _Geometry(NamedTuple):
-    """In the order of torchvision's operators."""
+    """Geometry in the order of torchvision's operators."""
 
     stride_h: int
     stride_w: int
@@ -52,7 +52,7 @@ def deform_conv_forward(
     deformable_group: int,
     im2col_step: int,
 ) -> None:
-    """Write the convolution to `output`; raises RuntimeError where the shapes don't fit."""
+    """Write the convolution to `output`; raise RuntimeError if the shapes do not match."""
     geometry = _Geometry(dH, dW, padH, padW, dilationH, dilationW, group, deformable_group)
     output.copy_(_convolve(features, weight, offset, None, None, geometry))
 
@@ -110,7 +110,7 @@ def deform_conv_backward_parameters(
 ) -> None:
     """Add `scale` times the gradient of the weight."""
     geometry = _Geometry(dH, dW, padH, padW, dilationH, dilationW, group, deformable_group)
-    # The weight's own gradient does not depend on the weight: its shape is all that is needed.
+    # The weight's gradient does not depend on the weight: only its shape is needed.
     of_weight = _gradients(grad_output, features, grad_weight, offset, None, geometry)[1]
     grad_weight += scale * of_weight
 
@@ -137,7 +137,7 @@ def modulated_deform_conv_forward(
     deformable_group: int,
     with_bias: bool,
 ) -> None:
-    """Write the modulated convolution to `output`; raises RuntimeError where shapes don't fit."""
+    """Write the modulated convolution to `output`; raise RuntimeError if shapes do not match."""
     geometry = _Geometry(
         stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, group, deformable_group
     )
@@ -171,7 +171,7 @@ def modulated_deform_conv_backward(
     deformable_group: int,
     with_bias: bool,
 ) -> None:
-    """Add the gradients of features, weight, offsets, mask and, if there is one, bias."""
+    """Add the gradients of features, weight, offsets, mask and, if present, bias."""
     geometry = _Geometry(
         stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, group, deformable_group
     )
@@ -206,9 +206,9 @@ def _gradients(
     mask: Mask | None,
     geometry: _Geometry,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of features, weight, offset, mask and bias."""
+    """Return the gradients of features, weight, offset, mask and bias."""
     operands = _operands(features, weight, offset, mask, None)
-    # The public function would have autograd convolve a second time only to get here.
+    # Through the public function, autograd would first repeat the convolution.
     return torch.ops.torchvision._deform_conv2d_backward(
         grad_output.to(operands[0].dtype), *operands, *geometry, mask is not None
     )
@@ -217,7 +217,7 @@ def _gradients(
 def _operands(
     features: Features, weight: Weight, offset: Offset, mask: Mask | None, bias: Bias | None
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """In torchvision's order, at least in float32 (it has no bfloat16 kernel); no mask is empty."""
+    """Return operands in torchvision's order, in float32 or more (it lacks bfloat16)."""
     if mask is None:
         mask = features.new_zeros(len(features), 1)
     if bias is None:

@@ -1,4 +1,4 @@
-"""What `mmcv._ext` is where mmcv was not compiled: names and signatures as mmcv's wrappers call."""
+"""Replacement for `mmcv._ext` without compilation, with the names and signatures mmcv expects."""
 
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
@@ -32,17 +32,17 @@ __all__ = [
 
 
 def get_compiler_version() -> str:
-    """Say in mmcv's environment report that nothing was compiled."""
+    """Report in mmcv's environment summary that nothing was compiled."""
     return "none (operators from torchvision, by gfl.ops)"
 
 
 def get_compiling_cuda_version() -> str:
-    """Say in mmcv's environment report that nothing was compiled."""
+    """Report in mmcv's environment summary that nothing was compiled."""
     return "none (operators from torchvision, by gfl.ops)"
 
 
-# mmcv asserts, at import, that the extension has each of its hundred-odd operators: every name must
-# be there, and only a call may fail.
+# At import mmcv asserts that the extension has each of its hundred-odd operators: every name must
+# exist, and only a call may fail.
 def __getattr__(name: str) -> Callable[..., None]:
     if name.startswith("__"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,7 +1,7 @@
-"""Sigmoid focal loss (Lin et al., Focal Loss, Eq. 5) with its gradient, as mmcv's wrappers call it.
+"""Sigmoid focal loss (Lin et al., Focal Loss, Eq. 5) and its gradient, with mmcv's signatures.
 
-With z the logit of being right (x for the label's class, -x for the others), p = sigmoid(z) and
-a = alpha for the label's class, 1 - alpha for the others: FL = -a (1 - p)^gamma log p.
+With z the logit of the correct decision (x for the label's class, -x for the others), p =
+sigmoid(z) and a = alpha for the label's class, 1 - alpha else: FL = -a (1 - p)^gamma log p.
 """
 
 import torch
@@ -18,9 +18,9 @@ def sigmoid_focal_loss_forward(
     gamma: float,
     alpha: float,
 ) -> None:
-    """Write the unreduced loss to `output`; a label that is no class (mmdet uses C) is background.
+    """Write the unreduced loss to `output`; an invalid label (mmdet uses C) is background.
 
-    `weight`, if not empty, weighs each row by its label's class; background rows weigh 1.
+    `weight`, if not empty, weights each row by its label's class; background rows weigh 1.
     """
     sign, scale = _sign_and_scale(logits, labels, weight, alpha)
     z = sign * logits.to(scale.dtype)
@@ -49,7 +49,7 @@ def _sign_and_scale(
     weight: Float[Tensor, " C_or_0"],
     alpha: float,
 ) -> tuple[Float[Tensor, "N C"], Float[Tensor, "N C"]]:
-    """Sign of z, and alpha times the class weight, at least in float32."""
+    """Return the sign of z, and alpha times the class weight, at least in float32."""
     dtype = torch.promote_types(logits.dtype, torch.float32)
     classes = logits.shape[1]
     own = labels[:, None] == torch.arange(classes, device=labels.device)

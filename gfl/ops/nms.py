@@ -1,4 +1,4 @@
-"""Non-maximum suppression, hard and soft, as mmcv's wrappers call it."""
+"""Non-maximum suppression, hard and soft, with mmcv's signatures."""
 
 import numpy as np
 import torch
@@ -10,11 +10,11 @@ from torch import Tensor
 def nms(
     boxes: Shaped[Tensor, "N 4"], scores: Shaped[Tensor, " N"], iou_threshold: float, offset: int
 ) -> Int64[Tensor, " K"]:
-    """Indices of the boxes kept, best score first; of equal scores the first box wins.
+    """Return the indices of the boxes kept, best score first; ties keep the first box.
 
     `offset` = 1 measures boxes as whole pixels, x2 - x1 + 1.
     """
-    # torchvision wants both in one dtype, and has no kernel for half precision on CPU.
+    # torchvision needs both in one dtype, and has no half-precision kernel on CPU.
     dtype = torch.promote_types(torch.promote_types(boxes.dtype, scores.dtype), torch.float32)
     boxes = boxes.to(dtype)
     if offset:
@@ -32,10 +32,10 @@ def softnms(
     method: int,
     offset: int,
 ) -> Int64[Tensor, " K"]:
-    """Soft-NMS on CPU: writes the K boxes kept, with their decayed scores, to the head of `dets`.
+    """Apply Soft-NMS on CPU: write the K boxes kept, with decayed scores, to the head of `dets`.
 
     `method` is 0 naive, 1 linear, 2 gaussian (Bodla et al., Soft-NMS, section 3). A box whose score
-    falls under `min_score` is dropped, except the very first; of equal scores the first box wins.
+    falls below `min_score` is dropped, except the very first; ties keep the first box.
     """
     xyxy = boxes.float().numpy()
     decayed = scores.float().numpy().copy()

@@ -1,4 +1,4 @@
-"""RoIAlign, average and max, as mmcv's wrappers call it."""
+"""RoIAlign, average and max, with mmcv's signatures."""
 
 from collections.abc import Iterator
 
@@ -26,8 +26,8 @@ def roi_align_forward(
 ) -> None:
     """Write the pooled features to `output`; a roi is (image, x1, y1, x2, y2).
 
-    In max mode `argmax_y` and `argmax_x` receive which sample of its bin each value came from: not
-    mmcv's image coordinates, but as there they are read by the backward pass alone.
+    In max mode `argmax_y` and `argmax_x` receive the sample of its bin that each value came from,
+    unlike mmcv's image coordinates; as there, only the backward pass reads them.
     """
     dtype = torch.promote_types(features.dtype, torch.float32)
     features, rois = features.to(dtype), rois.to(dtype)
@@ -74,7 +74,7 @@ def roi_align_backward(
             row = _first_sample(size[0], grid[0], rois)[:, None] + argmax_y[chosen].long()
             column = _first_sample(size[1], grid[1], rois) + argmax_x[chosen].long()
             index = row * samples.shape[-1] + column
-            # Not max_unpool2d: CUDA refuses it where determinism is asked for.
+            # Not max_unpool2d, which CUDA rejects in deterministic mode.
             slope = torch.zeros_like(samples)
             slope.flatten(2).scatter_(2, index.flatten(2), grad_output[chosen].flatten(2))
             grad_features += torch.autograd.grad(samples, features, slope)[0]
@@ -88,7 +88,7 @@ def _samples(
     spatial_scale: float,
     aligned: bool,
 ) -> Float[Tensor, "R C sh sw"]:
-    """Every sample of every bin: a bin with a grid of samples is a grid of bins with one sample."""
+    """Sample every bin: a bin with a grid of samples is a grid of bins with one sample."""
     fine = (size[0] * grid[0], size[1] * grid[1])
     return RoIAlign(fine, spatial_scale, 1, aligned)(features, rois)
 
@@ -104,7 +104,7 @@ def _by_grid(
     sampling_ratio: int,
     aligned: bool,
 ) -> Iterator[tuple[Bool[Tensor, " R"], tuple[int, int]]]:
-    """The rois that share a sampling grid (height, width) per bin, grid by grid."""
+    """Group the rois by their sampling grid (height, width) per bin."""
     if sampling_ratio > 0:
         yield rois.new_ones(len(rois), dtype=torch.bool), (sampling_ratio, sampling_ratio)
         return

@@ -1,4 +1,4 @@
-"""Pictures of one's own: read whatever kind of file it is, detect in it, draw what was found.
+"""The user's own pictures: read from any supported format, detected in, and drawn with results.
 
 Imports any room of ``gfl``; none imports it.
 """

@@ -1,4 +1,4 @@
-"""What a trained detector finds in a picture, and the distributions that its boxes come from."""
+"""Detection in a picture by a trained detector, with the distributions behind its boxes."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ from gfl.predictions import trained
 from gfl.predictions.trained import Trained
 
 SIDES = ("left", "top", "right", "bottom")
-AWAY = (-1, -1, 1, 1)  # in which direction a side's distance grows, along its axis
+AWAY = (-1, -1, 1, 1)  # direction in which a side's distance grows, along its axis
 
 
 @dataclass(frozen=True, eq=False)
 class Distributions:
-    """Where a detection's four sides may lie: distances, in strides, from its location.
+    """Distributions of a detection's four sides: distances, in strides, from its location.
 
     A General distribution has ``bins`` and ``p``, a Gaussian ``mean`` and ``sigma``.
     """
@@ -49,12 +49,12 @@ class Distributions:
     sigma: np.ndarray | None = None  # [4] strides
 
     def position(self, side: int, distance: Any) -> Any:
-        """Return where along x or y, px, a side lies at a distance, strides."""
+        """Return the coordinate along x or y, px, of a side at a distance in strides."""
         axis = side % 2
         return self.location[axis] + AWAY[side] * distance * self.stride[axis]
 
     def content(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return the content for JSON."""
         if self.p is not None and self.bins is not None:
             sides: dict[str, Any] = {"kind": "general", "bins": self.bins.tolist()}
             sides |= {side: self.p[i].tolist() for i, side in enumerate(SIDES)}
@@ -69,20 +69,20 @@ class Distributions:
 
 @dataclass(frozen=True, eq=False)
 class Detection:
-    """One object found."""
+    """Detected object."""
 
     category: str
     label: int  # of the category
     score: float
     box: tuple[float, float, float, float]  # xyxy, px of the upright picture
-    distributions: Distributions | None  # None: a side is one number
+    distributions: Distributions | None  # None: a side is a single number
 
 
 @MODELS.register_module()
 class TracedHead(AblationHead):
-    """An AblationHead whose detections carry the predictions that their boxes are decoded from.
+    """AblationHead whose detections carry the raw predictions that their boxes are decoded from.
 
-    ``raw`` (N, channels) and ``priors`` (N, 4) stand in the instances beside ``bboxes``, so that
+    ``raw`` (N, channels) and ``priors`` (N, 4) accompany ``bboxes`` in the instances, so that
     every filter, non-maximum suppression included, keeps them together.
     """
 
@@ -97,7 +97,7 @@ class TracedHead(AblationHead):
         rescale: bool = False,
         with_nms: bool = True,
     ) -> Any:
-        # Asked once for all candidates, just before mmdet filters what it makes of them.
+        # Called once for all candidates, just before mmdet filters the decoded boxes.
         self.bbox_coder = _Remembering(self.representation)
         return super()._predict_by_feat_single(
             cls_score_list, bbox_pred_list, score_factor_list, mlvl_priors, img_meta, cfg,
@@ -117,7 +117,7 @@ class TracedHead(AblationHead):
 
 
 class _Remembering(BoxDecoder):
-    """A decoder that knows what it was last asked."""
+    """Decoder that remembers its last input."""
 
     asked: tuple[Tensor, Tensor]
 
@@ -132,7 +132,7 @@ class _Remembering(BoxDecoder):
 
 
 def detector(run_dir: Path, device: Literal["cpu", "cuda"] = "cpu") -> Trained:
-    """Return a run's trained detector, with a head that gives the distributions if it has any.
+    """Return a run's trained detector, with a head that exposes its distributions, if any.
 
     Raises:
         UserError: as ``gfl.predictions.trained.detector`` does.
@@ -142,7 +142,7 @@ def detector(run_dir: Path, device: Literal["cpu", "cuda"] = "cpu") -> Trained:
 
 
 def has_distributions(run: Trained) -> bool:
-    """Whether a run's boxes come from distributions: General or Gaussian."""
+    """Return True if a run's boxes come from General or Gaussian distributions."""
     return run.request.experiment.boxes != "dirac"
 
 
@@ -150,14 +150,14 @@ def has_distributions(run: Trained) -> bool:
 def detect(run: Trained, picture: Picture, threshold: float = 0.0) -> list[Detection]:
     """Return what scores at least ``threshold``, best first, at most what evaluation keeps.
 
-    The picture goes through the run's own evaluation, alone: resized, normalised, padded as there.
+    The picture passes through the run's own evaluation pipeline: resized, normalised and padded.
 
     Raises:
-        UserError: nothing is left of the picture when it is resized.
+        UserError: resizing leaves nothing of the picture.
     """
     item = _prepared(run, picture)
     model: Any = run.model
-    with warnings.catch_warnings():  # mmdet's point generator calls it so
+    with warnings.catch_warnings():  # mmdet's point generator triggers it
         warnings.filterwarnings("ignore", "torch.meshgrid", UserWarning)
         (sample,) = model.test_step(pseudo_collate([item]))
     found = sample.pred_instances
@@ -183,7 +183,7 @@ def detect(run: Trained, picture: Picture, threshold: float = 0.0) -> list[Detec
 
 
 def _prepared(run: Trained, picture: Picture) -> dict[str, Any]:
-    """Return the picture as the run's evaluation would hand it to the model."""
+    """Return the picture as the run's evaluation would pass it to the model."""
     steps = of_pictures(run.pipeline)
     size = (picture.width, picture.height)
     for step in steps:
@@ -208,7 +208,7 @@ def _prepared(run: Trained, picture: Picture) -> dict[str, Any]:
 
 
 def _resized(size: tuple[int, int], step: dict[str, Any]) -> tuple[int, int]:
-    """Return the width and height that a picture has after a step of the evaluation."""
+    """Return a picture's width and height after a step of the evaluation pipeline."""
     if step["type"] == "ShrinkPicture":
         return prepared_size(*size, step["size"])
     return mmcv.rescale_size(size, step["scale"]) if step.get("keep_ratio") else size
@@ -217,7 +217,7 @@ def _resized(size: tuple[int, int], step: dict[str, Any]) -> tuple[int, int]:
 def _distributions(
     run: Trained, found: Any, scale: tuple[float, float]
 ) -> Sequence[Distributions | None]:
-    """Return each detection's distributions; ``scale`` is px of the network's input a px."""
+    """Return each detection's distributions; ``scale`` is network input px per picture px."""
     head: Any = run.model.bbox_head
     if not has_distributions(run) or "raw" not in found:
         return [None] * len(found)

@@ -1,4 +1,4 @@
-"""Boxes with their categories and scores, drawn on a picture of any size."""
+"""Drawing of boxes with categories and scores, on pictures of any size."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from gfl.pictures import fonts
 from gfl.pictures.detecting import Detection
 from gfl.pictures.reading import Picture
 
-# Okabe and Ito's colours, which the colour-blind tell apart, and a violet; again after eight.
+# Okabe and Ito's colours, safe for the colour-blind, and a violet; repeated after eight.
 COLOURS = (
     "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#8C6BB1",
 )  # fmt: skip
-LEAST_SIDE = 640  # px: what is smaller is drawn enlarged, or no text would fit
+LEAST_SIDE = 640  # px: smaller pictures are enlarged, or no text would fit
 PAPER = "#FFFFFF"
 
 Rectangle = tuple[float, float, float, float]  # xyxy
@@ -24,9 +24,9 @@ Rectangle = tuple[float, float, float, float]  # xyxy
 
 @dataclass(frozen=True)
 class Style:
-    """Sizes that go with those of a picture, px of what is drawn."""
+    """Sizes of drawn elements, in drawn px, for a picture's size."""
 
-    scale: int  # drawn pixels a pixel of the picture
+    scale: int  # drawn pixels per pixel of the picture
     text: int
     line: int
 
@@ -34,7 +34,7 @@ class Style:
     def of(cls, width: int, height: int) -> Style:
         """Return the sizes for a picture of ``width`` x ``height`` px."""
         scale = max(1, math.ceil(LEAST_SIDE / max(width, height)))
-        # Of the area's side: a panorama's text is not as high as the panorama.
+        # By the area: a panorama's text is not as high as the panorama.
         side = scale * math.sqrt(width * height)
         return cls(scale, text=max(15, round(side / 38)), line=max(3, round(side / 220)))
 
@@ -48,10 +48,10 @@ class Style:
 
 
 def boxes(picture: Picture, found: Sequence[Detection], numbered: int = 0) -> Image.Image:
-    """Return the picture with every detection's box, category and score; the best on top.
+    """Draw every detection's box, category and score on the picture; the best on top.
 
-    Small pictures are enlarged by a whole factor. The first ``numbered`` detections' labels begin
-    with their number, 1 for the first.
+    Small pictures are enlarged by a whole factor. Labels of the first ``numbered`` detections begin
+    with their number, from 1.
     """
     style = Style.of(picture.width, picture.height)
     canvas = _canvas(picture, style)
@@ -69,7 +69,7 @@ def boxes(picture: Picture, found: Sequence[Detection], numbered: int = 0) -> Im
 
 
 def label(one: Detection, number: int | None = None) -> str:
-    """Return what stands at a detection's box."""
+    """Return the label text of a detection."""
     text = f"{fonts.shown(one.category, one.label)} {one.score:.2f}"
     return f"{number}  {text}" if number else text
 
@@ -80,7 +80,7 @@ def colour(one: Detection) -> str:
 
 
 def outline(draw: ImageDraw.ImageDraw, box: Rectangle, fill: str, line: int) -> None:
-    """Draw a box with a dark edge on either side of its line, to be seen on any ground."""
+    """Draw a box with a dark edge on either side of its line, visible on any background."""
     edge = max(1, line // 3)
     left, top, right, bottom = box
     right, bottom = max(right, left + 1), max(bottom, top + 1)
@@ -92,7 +92,7 @@ def outline(draw: ImageDraw.ImageDraw, box: Rectangle, fill: str, line: int) -> 
 def tag(
     draw: ImageDraw.ImageDraw, at: tuple[float, float], text: str, fill: str, style: Style
 ) -> None:
-    """Write a label on its colour, its upper left corner at ``at``."""
+    """Write a label on its colour, with its upper left corner at ``at``."""
     width, height = _size(text, style)
     draw.rectangle((*at, at[0] + width - 1, at[1] + height - 1), fill=fill)
     middle = (at[0] + style.pad, at[1] + height / 2)
@@ -100,7 +100,7 @@ def tag(
 
 
 def font(size: int) -> fonts.Font:
-    """Return the font of our own words."""
+    """Return the font of text that is not a class name."""
     return fonts.font(fonts.DEJAVU, size)
 
 
@@ -109,7 +109,7 @@ def _canvas(picture: Picture, style: Style) -> Image.Image:
     if style.scale > 1:
         size = (style.scale * image.width, style.scale * image.height)
         image = image.resize(size, Image.Resampling.BICUBIC)
-    # A strip a few pixels wide has room for a label beside it.
+    # A strip a few pixels wide leaves room for a label beside it.
     least = (12 * style.text, 2 * style.text)
     if image.width >= least[0] and image.height >= least[1]:
         return image
@@ -130,7 +130,7 @@ def _size(text: str, style: Style) -> tuple[int, int]:
 def _place(
     box: Rectangle, size: tuple[int, int], canvas: tuple[int, int], taken: Sequence[Rectangle]
 ) -> Rectangle:
-    """Return where a label covers the least of those that are there: first above its box."""
+    """Return the place where a label covers the least of the others: preferably above its box."""
     left, top, right, bottom = box
     width, height = size
     corners = [
@@ -150,7 +150,7 @@ def _place(
 
 
 def _covered(place: Rectangle, taken: Sequence[Rectangle]) -> float:
-    """Return how many pixels of other labels a label would lie on."""
+    """Return the number of pixels of other labels that a label would cover."""
     return sum(
         max(0.0, min(place[2], other[2]) - max(place[0], other[0]))
         * max(0.0, min(place[3], other[3]) - max(place[1], other[1]))
@@ -159,6 +159,6 @@ def _covered(place: Rectangle, taken: Sequence[Rectangle]) -> float:
 
 
 def _ink(ground: str) -> str:
-    """Return black or white, whichever is read more easily on a colour."""
+    """Return black or white, whichever is more legible on a colour."""
     red, green, blue = (int(ground[i : i + 2], 16) for i in (1, 3, 5))
     return "#000000" if 0.299 * red + 0.587 * green + 0.114 * blue > 110 else "#FFFFFF"

@@ -1,7 +1,7 @@
-"""Names in any script on a picture: DejaVu Sans, then whatever font of the machine has the glyphs.
+"""Fonts for names in any script: DejaVu Sans, then any installed font with the glyphs.
 
-DejaVu Sans comes with matplotlib: Latin, Greek, Cyrillic, Arabic, Hebrew. Text that no font here
-has the glyphs of is never drawn as empty squares: ``shown`` gives a class's number in its place.
+DejaVu Sans comes with matplotlib: Latin, Greek, Cyrillic, Arabic, Hebrew. Text without glyphs in
+any font is never drawn as empty squares: ``shown`` substitutes the class's number.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from PIL import ImageDraw, ImageFont, features
 from gfl import escape
 
 Font = ImageFont.FreeTypeFont
-Piece = tuple[str, str]  # text, and the path of the font to write it in
+Piece = tuple[str, str]  # text, and the path of its font
 
 DEJAVU = str(Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf"))
-LONGEST = 32  # columns of a class's name at its box
-# Of the same family these come last.
+LONGEST = 32  # columns of a class name at its box
+# Styles ranked last within a family.
 UNLIKE = ("bold", "italic", "oblique", "black", "light", "thin", "condensed", "mono", "serif")
-IGNORED = ("Mn", "Me", "Cf")  # marks on a letter, joiners: no glyph of their own is needed
+IGNORED = ("Mn", "Me", "Cf")  # marks on a letter, joiners: they need no glyph of their own
 EAST_ASIAN = ("CJK", "HIRAGANA", "KATAKANA", "HANGUL", "BOPOMOFO")
 
 
 def shown(category: str, label: int) -> str:
-    """Return how a class is named on a picture: its name on one line, or ``class 3``, its number.
+    """Return a class's name on one line or, if no font shows it, ``class 3``, by its number.
 
     The number is the label's, counted from 1.
     """
@@ -39,7 +39,7 @@ def shown(category: str, label: int) -> str:
 
 
 def missing(classes: Sequence[str]) -> str:
-    """Say which class names no installed font can show, and what helps; empty: there are none."""
+    """Report class names that no installed font can show, and a remedy; empty if there are none."""
     without = {i: name for i, name in enumerate(classes) if shown(name, i) != _whole(name)}
     if not without:
         return ""
@@ -63,7 +63,7 @@ def length(text: str, size: int) -> float:
 def write(
     draw: ImageDraw.ImageDraw, at: tuple[float, float], text: str, fill: str, size: int
 ) -> None:
-    """Write one line of text, the middle of its left end at ``at``."""
+    """Write one line of text, with the middle of its left end at ``at``."""
     x, y = at
     for piece, path in pieces(text) or _plain(text):
         used = font(path, size)
@@ -79,7 +79,7 @@ def font(path: str, size: int) -> Font:
 
 @cache
 def pieces(text: str) -> tuple[Piece, ...] | None:
-    """Return text cut into pieces of one font each; None if no font here has some glyph of it."""
+    """Split text into pieces of one font each; None if a glyph is missing from every font."""
     if _is_right_to_left(text):
         # In one font or not at all: pieces would be drawn in the wrong order.
         whole = next((path for path in _fonts() if all(_has(path, c) for c in text)), None)
@@ -115,7 +115,7 @@ def _fonts() -> Iterator[str]:
 
 @cache
 def _of_the_machine() -> tuple[str, ...]:
-    """Return the machine's font files, plain sans-serif ones first."""
+    """Return the installed font files, plain sans-serif ones first."""
 
     def order(path: str) -> tuple[int, str]:
         name = Path(path).stem.lower()
@@ -131,7 +131,7 @@ def _font_of(c: str) -> str | None:
 
 @cache
 def _has(path: str, c: str) -> bool:
-    """Whether a font has a glyph for a character, and one with ink: pictures of emoji have none."""
+    """Return True if a font has a glyph with ink for a character: emoji bitmaps have none."""
     face = _face(path)
     if unicodedata.category(c) in IGNORED:
         return face is not None
@@ -145,7 +145,7 @@ def _face(path: str) -> FT2Font | None:
     try:
         font(path, 32)
         return FT2Font(path)
-    except (OSError, RuntimeError):  # no font, or one of pictures in sizes of their own
+    except (OSError, RuntimeError):  # no font, or one of bitmaps in fixed sizes
         return None
 
 
@@ -159,7 +159,7 @@ def _is_right_to_left(text: str) -> bool:
 
 
 def _package(text: str) -> str:
-    """Return the package whose fonts have the glyphs, as Debian and Ubuntu name it."""
+    """Return the Debian and Ubuntu package whose fonts have the glyphs."""
     names = [unicodedata.name(c, "") for c in text if not _has(DEJAVU, c)]
     if any(name.startswith(EAST_ASIAN) for name in names):
         return "a font that has them (Debian, Ubuntu: fonts-noto-cjk)"

@@ -1,8 +1,8 @@
-"""The four P(x) of detections, each drawn at the sides that it is about (Fig. 3's way).
+"""The four P(x) of detections, each drawn along its side (in the style of Fig. 3).
 
-A panel shows a box enlarged. Above it stand the distributions of the left and the right side, to
-its right those of top and bottom, on the picture's own coordinates: a side's bar lies where the
-side would lie. Distances grow away from the location, the dot: no two sides share a bin.
+A panel shows a box enlarged. Above it are the distributions of the left and right sides, to its
+right those of top and bottom, in the picture's own coordinates: each bar marks a possible position
+of the side. Distances grow away from the location, the dot, so no two sides share a bin.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from gfl.pictures.detecting import SIDES, Detection, Distributions
 from gfl.pictures.drawing import PAPER, Style
 from gfl.pictures.reading import Picture
 
-CROP, STRIP, GAP = 11.0, 3.5, 1.0  # sides of a panel's parts, in heights of text
-MARGIN = 1.08  # of what is shown about what has to be
-LEAST_P = 0.02  # a bin with less may lie outside
-MOST_ROOM = 2.5  # what is shown for a distribution's sake, in sides of the box
+CROP, STRIP, GAP = 11.0, 3.5, 1.0  # side lengths of a panel's parts, in text heights
+MARGIN = 1.08  # of the visible part around what must be visible
+LEAST_P = 0.02  # bins with less may lie outside
+MOST_ROOM = 2.5  # limit of the extra room for distributions, in box sides
 INK, GRID, OUTSIDE = "#222222", "#999999", "#DDDDDD"
-REACH = 3.0  # standard deviations of a normal that are drawn
+REACH = 3.0  # standard deviations of a drawn normal
 
 
 @dataclass(frozen=True)
 class Window:
-    """The square of a picture that a panel shows: px of the picture, and of the panel."""
+    """Square of a picture that a panel shows, in px of the picture and of the panel."""
 
     left: float
     top: float
@@ -43,7 +43,7 @@ class Window:
 
 
 def below(canvas: Image.Image, picture: Picture, best: Sequence[Detection]) -> Image.Image:
-    """Return a page: what ``drawing.boxes`` gave, and a panel for each of the best detections."""
+    """Return a page: what ``drawing.boxes`` drew, and a panel for each of the best detections."""
     shown = [(one, one.distributions) for one in best if one.distributions is not None]
     if not shown:
         return canvas
@@ -70,12 +70,12 @@ def below(canvas: Image.Image, picture: Picture, best: Sequence[Detection]) -> I
 
 
 def peak(sides: Distributions) -> float:
-    """Return the largest probability of a bin; of a normal, whose height is its own, 1."""
+    """Return the largest probability of a bin; 1 for a normal, which has its own height."""
     return 1.0 if sides.p is None else float(sides.p.max())
 
 
 def panel(picture: Picture, one: Detection, number: int, full: float, style: Style) -> Image.Image:
-    """Return the box of one detection, enlarged, with its distributions; ``full`` is a strip's."""
+    """Draw one detection's box, enlarged, with its distributions; ``full`` scales the strips."""
     sides = one.distributions
     assert sides is not None
     unit = style.text
@@ -106,7 +106,7 @@ def panel(picture: Picture, one: Detection, number: int, full: float, style: Sty
 
 
 def _window(one: Detection, sides: Distributions, size: int) -> Window:
-    """Return a square around the box and around where its sides may well lie."""
+    """Return a square that contains the box and the likely positions of its sides."""
     left, top, right, bottom = one.box
     centre = ((left + right) / 2, (top + bottom) / 2)
     half = max(right - left, bottom - top, 1.0) / 2
@@ -120,7 +120,7 @@ def _window(one: Detection, sides: Distributions, size: int) -> Window:
 
 
 def _likely(sides: Distributions, side: int) -> list[float]:
-    """Return the outermost places, px, at which a side may well lie."""
+    """Return the outermost likely positions, px, of a side."""
     if sides.p is not None and sides.bins is not None:
         bins = sides.bins[sides.p[side] >= LEAST_P]
         ends = [bins.min(initial=np.inf), bins.max(initial=0.0)] if len(bins) else [0.0]
@@ -133,9 +133,9 @@ def _likely(sides: Distributions, side: int) -> list[float]:
 
 
 def _shown(picture: Picture, window: Window) -> Image.Image:
-    """Return the part of the picture in a window; grey where there is no picture."""
+    """Return the part of the picture in a window; grey outside the picture."""
     left, top = int(np.floor(window.left)), int(np.floor(window.top))
-    # One pixel more on every side than is needed: the window begins within one.
+    # One pixel more on every side than needed: the window begins within one.
     side = int(np.ceil(window.side)) + 2
     whole = Image.fromarray(picture.rgb)
     ground = Image.new("RGB", (side, side), OUTSIDE)
@@ -180,7 +180,7 @@ def _strips(
             drawn.append([place(*point) for point in shape])
     for points in drawn:
         draw.polygon(points, fill=drawing.colour(one))
-    for points in drawn:  # seen where two sides' normals overlap
+    for points in drawn:  # visible where two sides' normals overlap
         draw.line([*points, points[0]], fill=INK, width=line)
     for place in (across, down):
         draw.line([place(0, 0), place(window.size, 0)], fill=INK, width=line)

@@ -1,6 +1,6 @@
-"""The picture files that a command line names, folders included.
+"""Picture files named on the command line, folders included.
 
-They are decoded by ``gfl.data.images``, as training decodes them.
+``gfl.data.images`` decodes them, as in training.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from gfl.data.images import FORMATS, UNDECODED, Picture, named, read
 
 __all__ = ["Picture", "listed", "named", "read"]
 
-DRAWN = ".boxes.png"  # what we write ourselves
+DRAWN = ".boxes.png"  # this command's own output
 
 
 def listed(given: Iterable[Path]) -> tuple[list[Path], list[str]]:
-    """Return the files that are meant, each once, in order, and what is wrong with some names.
+    """Return the files to read, each once, in order, and complaints about some names.
 
-    A folder stands for the pictures that lie directly in it, by their names' endings, without
-    hidden files and without what this command drew before.
+    A folder stands for the pictures directly in it, recognised by suffix, without hidden files and
+    this command's own output.
     """
     endings = _endings()
     found: dict[Path, None] = {}
     complaints = []
     for path in given:
         if not path.is_dir():
-            found[path] = None  # read, and then refused, like any other
+            found[path] = None  # read, and then rejected, like any other
             continue
         try:
             inside = sorted(path.iterdir())
@@ -44,9 +44,9 @@ def listed(given: Iterable[Path]) -> tuple[list[Path], list[str]]:
 
 
 def _endings() -> set[str]:
-    """The endings of pictures; those of formats that cannot be read too, to be refused by name.
+    """Return suffixes of pictures, unsupported formats included, to be rejected by name.
 
-    A folder of them is not silently empty.
+    So a folder of these is not silently empty.
     """
     known = Image.registered_extensions()
     return {ending for ending, format in known.items() if format in FORMATS} | {*UNDECODED}

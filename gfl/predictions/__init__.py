@@ -1,4 +1,4 @@
-"""What trained detectors predict: on disk, collected, matched with objects and sorted by error.
+"""Predictions of trained detectors: stored, collected, matched with objects and sorted by error.
 
 No training depends on it; imports the rooms that train but not ``gfl.pictures``.
 """

@@ -1,4 +1,4 @@
-"""What a trained detector predicts for its validation images, as ``gfl.predictions`` stores it."""
+"""Collection of a trained detector's predictions for its validation images."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def predict(
     ``progress(done, total)`` is called with numbers of images.
 
     Raises:
-        UserError: the run's weights are not there, damaged or another model's.
+        UserError: the run's weights are missing, damaged or another model's.
     """
     trained = detector(run_dir, device)
     loader, ground_truth = evaluation(trained, data_root, workers)
@@ -57,13 +57,13 @@ def predict(
 
 
 def evaluation(trained: Trained, data_root: Path, workers: int = 0) -> tuple[Any, Path]:
-    """Return the loader of a run's evaluation, its images in its batches, and their boxes' file."""
+    """Return the loader of a run's evaluation, with its batches, and the annotation file."""
     here = config.for_machine(
         trained.config, data_root=data_root, work_dir=trained.run_dir, workers=workers
     )
     loaders.prepare(here, lambda text: None)
     settings = here["val_dataloader"]
-    quiet = contextlib.redirect_stdout(io.StringIO())  # pycocotools reports its progress by print
+    quiet = contextlib.redirect_stdout(io.StringIO())  # pycocotools prints its progress
     with DefaultScope.overwrite_default_scope("mmdet"), quiet:
         return Runner.build_dataloader(settings), data_root / settings["dataset"]["ann_file"]
 
@@ -73,12 +73,12 @@ def evaluation(trained: Trained, data_root: Path, workers: int = 0) -> tuple[Any
 def observe(
     trained: Trained, loader: Any, ground_truth: Path, progress: Progress = silent
 ) -> Predictions:
-    """Return what a detector predicts for the images of its evaluation, in their order.
+    """Return a detector's predictions for the images of its evaluation, in their order.
 
-    In float32, as it was evaluated: the same batches give the same detections.
+    In float32, as in the evaluation: the same batches give the same detections.
 
     Raises:
-        UserError: the machine had too little memory for a loader process, or an image is not to be
+        UserError: the machine had too little memory for a loader process, or an image cannot be
             read.
     """
     model: Any = trained.model
@@ -111,10 +111,10 @@ def spread(images: int) -> frozenset[int]:
 
 
 def object_ids(dataset: Any, ground_truth: Path) -> dict[int, list[int]]:
-    """Return the annotation ids of each image's objects, in the order in which mmdet has them.
+    """Return the annotation ids of each image's objects, in mmdet's order.
 
-    mmdet forgets the ids and leaves some annotations out: each of its objects is the next in the
-    file that has its box and its category.
+    mmdet forgets the ids and drops some annotations: each of its objects is the next one in the
+    file with the same box and category.
     """
     listed: dict[int, list[Any]] = {}
     for one in read(ground_truth)["annotations"]:
@@ -141,7 +141,7 @@ def _is(annotation: Mapping[str, Any], box: list[float], category: int) -> bool:
 
 @contextlib.contextmanager
 def _scores_kept(head: AblationHead) -> Iterator[None]:
-    """Let mmdet's prediction keep the two scores that it multiplies."""
+    """Make mmdet's prediction keep the two scores that it multiplies."""
     inherited = head._bbox_post_process
 
     def keeping(results: Any, *args: Any, **kwargs: Any) -> Any:
@@ -158,7 +158,7 @@ def _scores_kept(head: AblationHead) -> Iterator[None]:
 
 
 def _detected(results: Any, sample: Any) -> Arrays:
-    """The columns of ``detections.parquet`` for an image, with labels and indices for ids."""
+    """Return an image's columns of ``detections.parquet``, with labels and indices for ids."""
     boxes, labels = results.bboxes, results.labels
     objects, theirs = sample.gt_instances.bboxes, sample.gt_instances.labels
     shape = (len(boxes), len(objects), 4)
@@ -206,7 +206,7 @@ def _predictions(
 
 
 def _named(columns: Arrays, ids: Ids, categories: np.ndarray) -> Arrays:
-    """Put COCO's ids for labels and for the indices of objects in their images."""
+    """Replace labels and indices of objects in their images by COCO's ids."""
     at = zip(columns["image_id"].tolist(), columns["gt_id"].tolist(), strict=True)
     gt = [-1 if index < 0 else ids[image][index] for image, index in at]
     named = {"category_id": categories[columns["category_id"]], "gt_id": np.array(gt, np.int32)}

@@ -1,6 +1,6 @@
-"""Detections sorted into true ones and kinds of errors, as TIDE defines them.
+"""Classification of detections into true ones and kinds of errors, as TIDE defines them.
 
-``analysis.errors`` has the definition with its source, and what AP gains without those of a kind.
+``analysis.errors`` gives the definition with its source, and the gain in AP without each kind.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ OF_DETECTIONS = ("classification", "localisation", "both", "duplicate", "backgro
 KINDS = (*OF_DETECTIONS, "missed")
 STATES = ("true", "ignored", *OF_DETECTIONS)  # ignored: in a crowd's region
 FOREGROUND, BACKGROUND = 0.5, 0.1  # t_f, t_b
-STRICT = 0.75  # beside TIDE's 0.5: where a box's last pixels, which DFL is about, count
+STRICT = 0.75  # beside TIDE's 0.5: sensitive to a box's last pixels, the concern of DFL
 KINDS_AT = (FOREGROUND, STRICT)  # the IoUs at which errors are sorted
 NONE = -1  # no category
 
 
 @dataclass(frozen=True)
 class Objects:
-    """How many objects each image and category has, crowds aside, where it has some."""
+    """Number of objects per image and category, without crowds, where there are some."""
 
     image: np.ndarray  # [R] ids
     category: np.ndarray  # [R] ids
@@ -36,31 +36,31 @@ class Objects:
         return cls(image, category, count)
 
     def having(self, image: np.ndarray, category: np.ndarray) -> np.ndarray:
-        """How many of some rows are of each image and category, which must have objects. [R]"""
+        """Count rows per image and category, which must have objects. [R]"""
         order, mine = np.lexsort((self.category, self.image)), self._keys(self.image, self.category)
         at = order[np.searchsorted(mine[order], self._keys(image, category))]
         return np.bincount(at, minlength=len(mine))
 
     def _keys(self, image: np.ndarray, category: np.ndarray) -> np.ndarray:
-        """A number for each image and category, rising with both."""
+        """Return a number for each image and category, ascending in both."""
         known = np.unique(self.category)
         return image.astype(np.int64) * len(known) + np.searchsorted(known, category)
 
 
 @dataclass(frozen=True)
 class Sorted:
-    """What becomes of every detection and every object, at one IoU.
+    """Outcome for every detection and every object, at one IoU.
 
-    Detections stand in the order in which AP counts them (``overlaps.Found``). A true one has an
-    object of its own image and category, and so has one that an oracle puts right an object of
-    its image: no two have the same.
+    Detections stand in the order in which AP counts them (``overlaps.Found``). Every true one
+    has an object of its own image and category, and every one that an oracle corrects an object
+    of its image; no two share one.
     """
 
     objects: Objects
     image: np.ndarray  # [D] ids
     category: np.ndarray  # [D] ids
     state: np.ndarray  # [D] positions in STATES
-    right: np.ndarray  # [D] the category of the object for which an oracle puts it right, or NONE
+    right: np.ndarray  # [D] the category of the object to which an oracle corrects it, or NONE
 
     @classmethod
     def of(
@@ -101,22 +101,22 @@ class Sorted:
 
     @property
     def counts(self) -> np.ndarray:
-        """The detections that are not ignored."""
+        """Detections that are not ignored, [D] bool."""
         return ~self.of_kind("ignored")
 
     def of_kind(self, name: str) -> np.ndarray:
-        """The detections in one of STATES, [D] bool."""
+        """Return the detections in one of STATES, [D] bool."""
         return self.state == STATES.index(name)
 
     @cached_property
     def unfound(self) -> np.ndarray:
-        """How many objects of each row of ``objects`` no detection matches."""
+        """Number of objects in each row of ``objects`` that no detection matches."""
         true = self.true
         return self.objects.count - self.objects.having(self.image[true], self.category[true])
 
     @cached_property
     def missed(self) -> np.ndarray:
-        """How many of those no oracle finds either."""
+        """Number of those that no oracle recovers either."""
         right = self.right != NONE
         return self.unfound - self.objects.having(self.image[right], self.right[right])
 
@@ -125,7 +125,7 @@ def _states(
     true: np.ndarray, ignored: np.ndarray, own: np.ndarray, other: np.ndarray,
     foreground: float, background: float,
 ) -> np.ndarray:  # fmt: skip
-    """The state of each detection: a false positive is of the first kind that fits."""
+    """Return each detection's state: a false positive gets the first kind that fits."""
     fits = {
         "true": true,
         "ignored": ignored,

@@ -1,7 +1,7 @@
-"""Others' weights, evaluated: what was found and of what, kept apart from this project's runs.
+"""Evaluations of third-party weights, kept apart from this project's runs.
 
-An evaluation lies in ``runs/weights/<name>/``: the predictions as a run's are (``gfl.predictions``)
-and ``evaluation.json``, which is no run's record and is not read as one.
+An evaluation lies in ``runs/weights/<name>/``: predictions as of a run (``gfl.predictions``) and
+``evaluation.json``, which is not a run's record and not read as one.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from gfl.records.record import read_json as read_record
 
 FILE = "evaluation.json"
 FOLDER = "weights"  # below the folder of all runs; no profile has this name
-PREFIX = "others"  # of every name: it stands below figures that were drawn of an evaluation
+PREFIX = "others"  # of every name: it labels figures drawn from an evaluation
 KIND = "others' weights: no record of this project"
 SPLIT = "val2017"
 SCHEMA = 1
@@ -34,13 +34,13 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The figures of a file of weights on a data set, and all that they owe something to."""
+    """Metrics of a weights file on a data set, and everything they depend on."""
 
     name: str
     row: str  # "table-4/GFL R-50"
-    run: str  # the id of the run of this project whose model it is, at the coco profile
+    run: str  # the id of this project's run of the same model, at the coco profile
     experiment: Mapping[str, Any]
-    file: str  # its name alone
+    file: str  # name only
     weights: str  # the file's SHA-256
     data_root: str
     annotations: str  # the SHA-256 of the annotation file
@@ -58,7 +58,7 @@ class Evaluation:
     schema: int = SCHEMA
 
     def save(self, folder: Path) -> None:
-        """Write it whole or not at all."""
+        """Write it atomically."""
         content = asdict(self)
         write_json(folder / FILE, content | {"sha256": digest(content)})
 
@@ -67,7 +67,7 @@ class Evaluation:
         """Read it back.
 
         Raises:
-            UserError: there is none, or it is damaged.
+            UserError: it is missing or damaged.
         """
         path = folder / FILE
         try:
@@ -86,7 +86,7 @@ class Evaluation:
 
 
 def name_of(experiment: Experiment, weights: str, data: str | None = None) -> str:
-    """Name weights by their row's factors and their checksum; an evaluation by the data's too."""
+    """Name weights by their row's factors and checksum; an evaluation also by its data's."""
     parts = [PREFIX, experiment.slug, weights[:8], *([data[:8]] if data else [])]
     return "-".join(parts)
 
@@ -117,7 +117,7 @@ def evaluate(
 
     ``trained`` is a ``gfl.predictions.trained.Trained``.
     """
-    from gfl.predictions import collect  # with mmdet; an evaluation is read without it
+    from gfl.predictions import collect  # imports mmdet, not needed to read an evaluation
     from gfl.training.evaluate import coco_metrics
 
     begun = time.monotonic()
@@ -129,7 +129,7 @@ def evaluate(
 
 
 def circumstances(trained: Any) -> dict[str, Any]:
-    """Return with what and where it is evaluated, as an Evaluation has it."""
+    """Return the versions, hardware and start time of an evaluation."""
     return {
         "versions": digests.versions(),
         "hardware": hardware.described(trained.device),

@@ -1,7 +1,7 @@
-"""Others' weights fitted to the model of a row: mmdet's names made ours, and every tensor checked.
+"""Adaptation of third-party weights to a row's model: mmdet's names mapped, every tensor checked.
 
-The detectors are the hosts of Tables 1 to 4 (GFL and ATSS, FCOS, RetinaNet, FoveaBox, SSD512), with
-the names that mmdet 3.x gives them and those that 2.x gave; the authors' code has GFL's of 2.x.
+Supported are the hosts of Tables 1 to 4 (GFL and ATSS, FCOS, RetinaNet, FoveaBox, SSD512), with
+mmdet 3.x's names and 2.x's; the authors' code uses 2.x's for GFL.
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ from gfl.hosts import ABLATED_HOSTS, HOSTS, Dense, HostName
 WIDEST = 120  # columns of a name in a message
 BINS = "bbox_head.integral.project"  # GFL's distances, a constant in mmdet
 
-# By detector, a pattern of other names and what they are here. Only the host's own names are taken:
-# ATSS's and FCOS's tensors have the same shapes and mean other things.
+# By detector, patterns of foreign names and their replacements here. Only its own names count:
+# ATSS's and FCOS's tensors have the same shapes and different meanings.
 NAMES: dict[str, tuple[tuple[str, str], ...]] = {
     "atss": (
         (r"bbox_head\.atss_(cls|reg)\.", r"bbox_head.gfl_\1."),
         (r"bbox_head\.atss_centerness\.", "bbox_head.gfl_quality."),
     ),
-    # 2.x before its heads without anchors had a common class: fcos_*, fovea_*.
+    # 2.x before anchor-free heads shared a base class: fcos_*, fovea_*.
     "fcos": (
         (r"bbox_head\.(?:conv|fcos)_(cls|reg)\.", r"bbox_head.gfl_\1."),
         (r"bbox_head\.(?:conv|fcos)_centerness\.", "bbox_head.gfl_quality."),
     ),
     "retinanet": (),
     "foveabox": ((r"bbox_head\.fovea_(cls|reg)\.", r"bbox_head.conv_\1."),),
-    # 2.x before SSD had a neck: its layers and the norm were the backbone's.
+    # 2.x before SSD had a neck: its layers and the norm belonged to the backbone.
     "ssd512": (
-        (r"backbone\.extra\.(\d+)\.", ""),  # two convolutions a level: see _ssd_extra
+        (r"backbone\.extra\.(\d+)\.", ""),  # two convolutions per level: see _ssd_extra
         (r"backbone\.l2_norm\.", "neck.l2_norm."),
         (r"bbox_head\.(cls|reg)_convs\.(\d+)\.(weight|bias)$", r"bbox_head.\1_convs.\2.0.\3"),
     ),
 }
 
-# What only one detector has, and what it is called in a message.
+# Tensors that only one detector has, and the detector's name in messages.
 SIGNS = (
     (r"roi_head\.|rpn_head\.", "a two-stage detector"),
     (r"bbox_head\.gfl_cls\.", "a GFL head"),
@@ -62,8 +62,8 @@ def fitted(checkpoint: Checkpoint, model: nn.Module, experiment: Experiment) -> 
     """Return a checkpoint's weights under the names of a row's model, all of them and no others.
 
     Raises:
-        UserError: some are missing, left over or of another shape; says which and, where it is
-            clear, of which model the file is.
+        UserError: some are missing, left over or of another shape; says which and, where clear,
+            whose weights the file holds.
     """
     wanted = model.state_dict()
     state = renamed(checkpoint.state, experiment)
@@ -73,7 +73,7 @@ def fitted(checkpoint: Checkpoint, model: nn.Module, experiment: Experiment) -> 
     problems = []
     if BINS in state and _has_bins(model):
         problems += _bin_problems(state.pop(BINS), model)
-    # BatchNorm's count of batches, which files of before PyTorch 0.4.1 lack, changes nothing here.
+    # BatchNorm's batch counter, missing in files from before PyTorch 0.4.1, has no effect here.
     missing = [n for n in wanted if n not in state and not n.endswith(".num_batches_tracked")]
     left = [name for name in state if name not in wanted]
     other = [n for n, t in wanted.items() if n in state and state[n].shape != t.shape]
@@ -88,13 +88,13 @@ def fitted(checkpoint: Checkpoint, model: nn.Module, experiment: Experiment) -> 
 
 
 def renamed(state: Mapping[str, Tensor], experiment: Experiment) -> dict[str, Tensor]:
-    """Return weights under the names that a row's model has for them."""
+    """Return weights under the names in a row's model."""
     patterns = _patterns(experiment)
     return {_renamed(name, patterns): value for name, value in state.items()}
 
 
 def _named_alike(state: Mapping[str, Tensor], experiment: Experiment) -> list[str]:
-    """Return pairs of a file's names that become one name here: it is open which would count."""
+    """Return pairs of a file's names that map to the same name here, which is ambiguous."""
     patterns, first = _patterns(experiment), {}
     pairs = [(first.setdefault(_renamed(name, patterns), name), name) for name in state]
     return [f"{one} and {other}" for one, other in pairs if one != other]
@@ -103,7 +103,7 @@ def _named_alike(state: Mapping[str, Tensor], experiment: Experiment) -> list[st
 def _patterns(experiment: Experiment) -> tuple[tuple[str, str], ...]:
     patterns = NAMES.get(_detector(experiment.host), ())
     if experiment.host in ABLATED_HOSTS and experiment.quality != "centerness-branch":
-        return patterns[:1]  # centerness is no other quality
+        return patterns[:1]  # centerness is a different quality
     return patterns
 
 
@@ -126,7 +126,7 @@ def _ssd_extra(found: re.Match[str]) -> str:
 
 
 def preprocessing(checkpoint: Checkpoint, settings: Mapping[str, Any]) -> str | None:
-    """Say how the file's own configuration normalises images otherwise than the row; else None."""
+    """Report if the file's configuration normalises images differently from the row; else None."""
     theirs = None if checkpoint.config is None else normalisation(checkpoint.config)
     ours = settings["model"]["data_preprocessor"]
     here = {"mean": ours["mean"], "std": ours["std"], "rgb": ours["bgr_to_rgb"]}
@@ -140,7 +140,7 @@ def preprocessing(checkpoint: Checkpoint, settings: Mapping[str, Any]) -> str | 
 
 
 def _same(theirs: object, ours: object) -> bool:
-    """Equal numbers, whatever stands for them: 1, 1.0 and True."""
+    """Return True for equal numbers of any type: 1, 1.0 and True."""
     return theirs == (list(ours) if isinstance(ours, (list, tuple)) else ours)
 
 
@@ -149,7 +149,7 @@ def _has_bins(model: nn.Module) -> bool:
 
 
 def _bin_problems(project: Tensor, model: Any) -> list[str]:
-    """GFL's bins are a constant here: the file's have to be the same."""
+    """Compare the file's bins with GFL's, which are constant here and must be equal."""
     bins = model.bbox_head.representation.bins
     if project.shape == bins.shape and torch.equal(project.to(bins), bins):
         return []
@@ -163,7 +163,7 @@ def _bin_problems(project: Tensor, model: Any) -> list[str]:
 def _hints(
     given: Mapping[str, Tensor], state: Mapping[str, Tensor], model: nn.Module, row: Experiment
 ) -> list[str]:
-    """Say what the file is of, where its tensors say so."""
+    """Identify the source of the file from telltale tensors."""
     hints = []
     signs = [what for sign, what in SIGNS if any(re.match(sign, name) for name in given)]
     wanted = [what for sign, what in SIGNS if any(re.match(sign, n) for n in _stock(model, row))]
@@ -181,7 +181,7 @@ def _hints(
 
 
 def _stock(model: nn.Module, row: Experiment) -> list[str]:
-    """The names of a row's model as mmdet has them, for the signs."""
+    """Return mmdet's names for the tensors of a row's model, to compare telltale ones."""
     if row.host not in ABLATED_HOSTS or row.boxes == "general" or row.quality == "joint":
         return list(model.state_dict())
     stock = f"bbox_head.{_detector(row.host)}_"
@@ -189,7 +189,7 @@ def _stock(model: nn.Module, row: Experiment) -> list[str]:
 
 
 def _classes(state: Mapping[str, Tensor], ours: Mapping[str, Tensor], row: Experiment) -> str:
-    """How many classes the scores are of, where the layer's other sizes are the row's.
+    """Report the number of classes, if the layer's other sizes match the row's.
 
     An anchor has as many channels as classes, with a softmax one more.
     """
@@ -204,7 +204,7 @@ def _classes(state: Mapping[str, Tensor], ours: Mapping[str, Tensor], row: Exper
 
 
 def _levels(state: Mapping[str, Tensor], ours: Mapping[str, Tensor], row: Experiment) -> str:
-    """How many levels an SSD has: at 300 px one less than at 512."""
+    """Report the number of an SSD's levels: one less at 300 px than at 512."""
     if row.host != "ssd512":
         return ""
     found = {m[1] for n in state if (m := re.match(r"bbox_head\.cls_convs\.(\d+)\.", n))}
@@ -212,7 +212,7 @@ def _levels(state: Mapping[str, Tensor], ours: Mapping[str, Tensor], row: Experi
 
 
 def _sides(state: Mapping[str, Tensor], ours: Mapping[str, Tensor], row: Experiment) -> str:
-    """How many numbers a box's side is predicted by: one, or a distribution's bins."""
+    """Report the numbers predicted per side: one, or a distribution's bins."""
     channels = state.get("bbox_head.gfl_reg.weight")
     if channels is None or channels.ndim != 4:
         return ""
@@ -220,7 +220,7 @@ def _sides(state: Mapping[str, Tensor], ours: Mapping[str, Tensor], row: Experim
 
 
 def _network(state: Mapping[str, Tensor], ours: Mapping[str, Tensor], row: Experiment) -> str:
-    """The ResNet's depth and width, by its third stage and its first bottleneck."""
+    """Report the ResNet's depth and width, by its third stage and its first bottleneck."""
     blocks = {m[1] for n in state if (m := re.match(r"backbone\.layer3\.(\d+)\.", n))}
     if not blocks:
         return ""
@@ -233,7 +233,7 @@ def _network(state: Mapping[str, Tensor], ours: Mapping[str, Tensor], row: Exper
 
 
 def _deformable(state: Mapping[str, Tensor], ours: Mapping[str, Tensor], row: Experiment) -> str:
-    """Which deformable convolution: 18 channels of offsets are version 1's, 27 version 2's."""
+    """Report the version of deformable convolution: 1 has 18 offset channels, 2 has 27."""
     pattern = re.compile(r"backbone\.layer([1-4])\.[0-9]+\.conv2\.conv_offset\.weight")
     offsets = [(m[1], t) for n, t in state.items() if t.ndim == 4 and (m := pattern.fullmatch(n))]
     if not offsets:

@@ -1,4 +1,4 @@
-"""What FCOS and ATSS predict at single locations: all positives, a sample, confident background."""
+"""Predictions of FCOS and ATSS at single locations: positives, a sample, confident background."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from gfl.predictions.schema import BACKGROUND_SCORE, CONFIDENT, PER_IMAGE, SIDES
 from gfl.quality import centerness
 
 Arrays = dict[str, np.ndarray]
-Outs = tuple[list[Tensor], list[Tensor], list[Tensor] | None]  # of the head: all levels
+Outs = tuple[list[Tensor], list[Tensor], list[Tensor] | None]  # of the head, over all levels
 
 
 @dataclass(frozen=True)
 class Batch:
-    """A batch's predictions, over all locations, and what is assigned to these."""
+    """Predictions of a batch, over all locations, and their assignment."""
 
     head: AblationHead
     logits: Float[Tensor, "B N C"]
@@ -40,7 +40,7 @@ class Batch:
 
     @classmethod
     def of(cls, head: AblationHead, outs: Outs, samples: Sequence[Any]) -> Batch:
-        """Assign a batch as the loss would: ``samples`` are of the validation pipeline."""
+        """Assign a batch as the loss would; ``samples`` come from the validation pipeline."""
         outputs = head.outputs(*outs)
         sizes = [score.shape[-2:] for score in outs[0]]
         raw, quality = outputs.raw, outputs.quality
@@ -64,11 +64,11 @@ class Batch:
 
 
 def located(batch: Batch, seed: int, shown: Sequence[bool]) -> Arrays:
-    """Return the columns of ``locations.parquet`` for the images of a batch that are shown.
+    """Return the columns of ``locations.parquet`` for a batch's images selected by ``shown``.
 
-    ``category_id`` is a label and ``gt_id`` an object's index in its image (-1: none). Besides:
-    ``confident``, of which only the first of all batches are to stay, and ``p``, [rows, 4, n + 1]
-    in 1/255, of a General distribution.
+    ``category_id`` is a label and ``gt_id`` an object's index in its image (-1: none). Further
+    columns: ``confident``, of which only the first over all batches are kept, and ``p``,
+    [rows, 4, n + 1] in 1/255, of a General distribution.
     """
     positive, gt, label = _assigned(batch)
     eligible = batch.targets.valid & torch.tensor(shown, device=positive.device)[:, None]
@@ -105,7 +105,7 @@ def located(batch: Batch, seed: int, shown: Sequence[bool]) -> Arrays:
 
 
 def chosen(batches: Sequence[Arrays]) -> Arrays:
-    """Put the batches together, and keep of the confident locations only the first of them all."""
+    """Concatenate the batches, keeping only the first of all their confident locations."""
     every = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
     confident = every.pop("confident")
     order = np.argsort(-every["quality_score"], kind="stable")
@@ -116,7 +116,7 @@ def chosen(batches: Sequence[Arrays]) -> Arrays:
 
 
 def _at_scale(sample: Any) -> Float[Tensor, "G 4"]:
-    """An image's objects where training would have them: scaled and clipped to the image."""
+    """Return an image's objects as in training: scaled and clipped to the image."""
     boxes = sample.gt_instances.bboxes
     height, width = sample.img_shape
     boxes = boxes * boxes.new_tensor([*sample.scale_factor, *sample.scale_factor])
@@ -124,7 +124,7 @@ def _at_scale(sample: Any) -> Float[Tensor, "G 4"]:
 
 
 def _assigned(batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-    """Which of all locations [B, N] are positive; their object's index (-1: none) and label."""
+    """Return a mask of positive locations [B, N], their object's index (-1: none) and label."""
     found = batch.targets.positives
     at = (found.image, found.location)
     gt = torch.full(batch.logits.shape[:2], -1, device=batch.logits.device)
@@ -134,7 +134,7 @@ def _assigned(batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _drawn(eligible: Bool[Tensor, "B N"], images: Sequence[int], seed: int) -> Bool[Tensor, "B N"]:
-    """The random sample: it depends on the seed, the image and its locations alone."""
+    """Draw the random sample, which depends only on the seed, the image and its locations."""
     drawn = np.zeros(eligible.shape, bool)
     for row, (image, able) in enumerate(zip(images, eligible.cpu().numpy(), strict=True)):
         where = able.nonzero()[0]
@@ -144,7 +144,7 @@ def _drawn(eligible: Bool[Tensor, "B N"], images: Sequence[int], seed: int) -> B
 
 
 def _inside(batch: Batch) -> Bool[Tensor, "B N"]:
-    """Which locations lie in an object's box: what is predicted there may well be the object's."""
+    """Return a mask of locations in an object's box, whose predictions may be the object's."""
     boxes, there = pad_boxes(list(batch.objects))
     points = batch.priors[:, None, :2]
     within = ((points >= boxes[:, None, :, :2]) & (points <= boxes[:, None, :, 2:])).all(-1)
@@ -152,7 +152,7 @@ def _inside(batch: Batch) -> Bool[Tensor, "B N"]:
 
 
 def _confident(batch: Batch, background: Bool[Tensor, "B N"]) -> Bool[Tensor, "B N"]:
-    """The batch's background that is predicted the highest quality, where a branch predicts one."""
+    """Return the batch's background with the highest predicted quality, if a branch predicts it."""
     if batch.quality is None:
         return torch.zeros_like(background)
     class_score = batch.logits.amax(-1).sigmoid()
@@ -164,14 +164,14 @@ def _confident(batch: Batch, background: Bool[Tensor, "B N"]) -> Bool[Tensor, "B
 
 
 def _boxes(batch: Batch, at: tuple[Tensor, Tensor], found: Tensor, gt: Tensor) -> dict[str, Any]:
-    """The columns about boxes: IoU, centerness, and the distances to the sides."""
+    """Return the columns about boxes: IoU, centerness, and the distances to the sides."""
     raw, priors = at_least_float32(batch.raw[at]), batch.priors[at[1]]
     representation = batch.head.representation
     decoded = representation.decode(raw, priors)
     objects, there = pad_boxes(list(batch.objects))
     nearby, there = objects[at[0]], there[at[0]]
     overlaps = iou(decoded[:, None].expand_as(nearby), nearby).where(there, 0.0)
-    none = overlaps.new_zeros(len(overlaps), 1)  # of an image without objects
+    none = overlaps.new_zeros(len(overlaps), 1)  # for an image without objects
     own = nearby[found, gt[found]]
     overlap = torch.cat([overlaps, none], 1).amax(1)
     overlap[found] = iou(decoded[found], own)

@@ -1,8 +1,8 @@
-"""What an evaluation knew of a run, on disk: matches of its detections, and counts of the objects.
+"""Stored evaluation of a run: matches of its detections, and object counts.
 
-The twelve figures follow from it to the last digit, without the images and their annotations, and
-so do those of any weighting of the images and the errors by kind. The columns are in
-``gfl.predictions``.
+The twelve metrics follow from it to the last digit, without the images and their annotations; so
+do those of any weighting of the images, and the errors by kind. ``gfl.predictions`` documents the
+columns.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ BITS = 1 << np.arange(THRESHOLDS)
 
 @dataclass(frozen=True)
 class Kinds:
-    """The kind of error of each detection at one IoU, and the category it is put right to."""
+    """Each detection's kind of error at one IoU, and the category it is corrected to."""
 
     state: np.ndarray  # [N] positions in gfl.predictions.error_kinds.STATES
     right: np.ndarray  # [N] a category's id, or NONE
@@ -52,7 +52,7 @@ class Kinds:
 
 @dataclass(frozen=True)
 class Evaluated:
-    """What pycocotools and TIDE make of a run's detections."""
+    """Results of pycocotools and TIDE for a run's detections."""
 
     judged: Judged
     objects: Objects
@@ -68,7 +68,7 @@ class Evaluated:
         """
         judged = judge(dataset, detections)
         truth, found = Truth.of(dataset), Found.results(detections)
-        order = np.argsort(found.row)  # as judged: both leave the same ones out
+        order = np.argsort(found.row)  # as judged: both drop the same ones
         kinds = {}
         for iou in KINDS_AT:
             errors = Sorted.of(truth, found, iou)
@@ -77,20 +77,20 @@ class Evaluated:
 
     @property
     def image(self) -> np.ndarray:
-        """The detections' images, [N] ids."""
+        """Image of each detection, [N] ids."""
         return self.judged.images[self.judged.detections.image]
 
     @property
     def category(self) -> np.ndarray:
-        """The detections' categories, [N] ids."""
+        """Category of each detection, [N] ids."""
         return self.judged.categories[self.judged.category]
 
     def matches(self) -> Matches:
-        """Return what the bootstrap re-weights."""
+        """Return the matches for the bootstrap to re-weight."""
         return self.judged.matches()
 
     def errors(self, iou: float) -> Sorted:
-        """Return the detections sorted into kinds of errors, at an IoU of KINDS_AT."""
+        """Classify the detections by kind of error, at an IoU of KINDS_AT."""
         image, kinds = self.image, self.kinds[iou]
         order = by_score(image, self.judged.detections.score)
         return Sorted(
@@ -102,9 +102,9 @@ class Evaluated:
         )
 
     def metrics(self) -> dict[str, float | None]:
-        """Return COCO's twelve figures as ``evaluate.coco_metrics`` does, to the last digit.
+        """Return COCO's twelve metrics like ``evaluate.coco_metrics``, to the last digit.
 
-        pycocotools itself accumulates them, of the matches in place of its own.
+        pycocotools itself accumulates them, from these matches instead of its own.
         """
         evaluation: Any = COCOeval(iouType="bbox")
         params = evaluation.params
@@ -113,7 +113,7 @@ class Evaluated:
         evaluation.evalImgs = [
             image for column in range(len(params.catIds)) for image in self._of_class(column)
         ]
-        with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports its progress by print
+        with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
             evaluation.accumulate()
             evaluation.summarize()
         figures = (float(value) for value in evaluation.stats)
@@ -123,7 +123,7 @@ class Evaluated:
         }
 
     def _of_class(self, column: int) -> list[dict[str, np.ndarray] | None]:
-        """COCOeval.evaluateImg's results of a class, area by area and image by image."""
+        """Return COCOeval.evaluateImg's results of a class, area by area and image by image."""
         found = self.judged.of_class(column)
         images = len(self.judged.images)
         starts = np.searchsorted(found.image, np.arange(images + 1))
@@ -167,7 +167,7 @@ class Evaluated:
         return columns
 
     def objects_columns(self) -> dict[str, np.ndarray]:
-        """Return those of ``objects.parquet``: a row for each image and category with objects."""
+        """Return the columns of ``objects.parquet``: a row per image and category with objects."""
         judged, objects = self.judged, self.objects
         count = np.zeros(judged.objects.shape[1:], dtype=np.int32)
         places = (
@@ -191,7 +191,7 @@ class Evaluated:
 
 
 def digest_of(dataset: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of what evaluation reads of an annotation file, in whatever order."""
+    """Return the SHA-256 of what evaluation reads of an annotation file, in any order."""
     images, categories = (
         sorted(one["id"] for one in dataset[part]) for part in ("images", "categories")
     )
@@ -203,7 +203,7 @@ def digest_of(dataset: Mapping[str, Any]) -> str:
 
 
 def _exactly(values: np.ndarray, kind: type[np.generic]) -> np.ndarray:
-    """Convert numbers to a type that holds every one of them as it is."""
+    """Convert numbers to a type that represents each of them exactly."""
     with np.errstate(over="ignore"):
         converted = values.astype(kind)
     if (converted != values).any():
@@ -212,10 +212,10 @@ def _exactly(values: np.ndarray, kind: type[np.generic]) -> np.ndarray:
 
 
 def write(evaluated: Evaluated, folder: Path) -> dict[str, str]:
-    """Write a run's two files, each whole or not at all; return their SHA-256 by name.
+    """Write a run's two files, each atomically; return their SHA-256 by name.
 
-    The same evaluation gives the same bytes, with one version of pyarrow; the objects' those of any
-    other run on these images.
+    With one version of pyarrow, the same evaluation gives the same bytes; those of the objects are
+    common to all runs on these images.
 
     Raises:
         ValueError: an id is too large.
@@ -235,11 +235,11 @@ def write(evaluated: Evaluated, folder: Path) -> dict[str, str]:
 
 
 def read(folder: Path, expected: Mapping[str, str] | None = None) -> Evaluated:
-    """Read a run's two files back, which have the SHA-256 that ``expected`` says, if given.
+    """Read a run's two files back, checking the SHA-256 in ``expected``, if given.
 
     Raises:
-        FileNotFoundError: one is not there.
-        UserError: one is another file, damaged, or of another schema.
+        FileNotFoundError: a file is missing.
+        UserError: a file is another one, damaged, or of another schema.
     """
     import pyarrow
 
@@ -295,29 +295,29 @@ def _read(detections: pa.Table, counts: pa.Table) -> Evaluated:
 
 
 def _rank_steps(image: np.ndarray, score: np.ndarray) -> np.ndarray:
-    """Return by how many of the run's scores each detection is behind the one before it.
+    """Return by how many of the run's scores each detection trails the one before it.
 
-    Of an image's first, behind the highest. Figures depend on the order of scores alone, and steps
-    take half the space.
+    An image's first trails the highest. Metrics depend only on the order of scores, and steps take
+    half the space.
     """
     _, rank = np.unique(-score, return_inverse=True)
     return np.where(_begins(image), rank, np.diff(rank, prepend=0)).astype(np.int32)
 
 
 def _ranks(image: np.ndarray, steps: np.ndarray) -> np.ndarray:
-    """Return each detection's rank, 0 for the highest score; equal scores have one."""
+    """Return each detection's rank, 0 for the highest score; equal scores share one."""
     total, begins = np.cumsum(steps, dtype=np.int64), _begins(image)
     before = (total - steps)[begins]
     return total - before[np.cumsum(begins) - 1] if len(total) else total
 
 
 def _begins(image: np.ndarray) -> np.ndarray:
-    """Where an image's detections begin, which stand together."""
+    """Mark the first of each image's detections, which are contiguous."""
     return np.diff(image, prepend=image[:1] - 1) != 0
 
 
 def _position(ids: np.ndarray, of: np.ndarray) -> np.ndarray:
-    """Where each id stands among the known ones, which rise."""
+    """Return the index of each id among the known ones, which ascend."""
     at = np.searchsorted(ids, of)
     if (ids[np.minimum(at, len(ids) - 1)] != of).any():
         raise ValueError("ids of images or categories that the ground truth does not have")

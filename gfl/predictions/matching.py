@@ -1,4 +1,4 @@
-"""Which detection finds which object, image by image: pycocotools decides, this keeps it."""
+"""Image-by-image matching of detections with objects: pycocotools' decisions, stored."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from pycocotools.cocoeval import COCOeval, Params
 
 from gfl.training.evaluate import sound
 
-UNMATCHED, FOUND, IGNORED = 0, 1, 2  # IGNORED: matched to a crowd or to an object of another size
+UNMATCHED, FOUND, IGNORED = 0, 1, 2  # IGNORED: matched to a crowd or to an object of another area
 AREAS = tuple(Params("bbox").areaRngLbl)  # all, small, medium, large
 THRESHOLDS = len(Params("bbox").iouThrs)  # 0.50, 0.55, ..., 0.95
-# The six recalls of METRICS: the area, and how many detections an image and class may have.
+# The six recalls of METRICS: area, and limit of detections per image and class.
 RECALLS = (
     ("all", 1), ("all", 10), ("all", 100), ("small", 100), ("medium", 100), ("large", 100),
 )  # fmt: skip
@@ -27,15 +27,15 @@ RECALLS = (
 
 @dataclass(frozen=True)
 class Ranked:
-    """A class's detections in the order in which its curves are drawn: by falling score.
+    """A class's detections in the order of its precision-recall curves: by falling score.
 
-    Those of equal score stand as pycocotools has them: in the order of the images' ids, and within
-    an image in the order in which they were given.
+    Ties stand as in pycocotools: in the order of the images' ids, and within an image in the given
+    order.
     """
 
-    image: Int32[np.ndarray, " N"]  # its position in Matches.images
+    image: Int32[np.ndarray, " N"]  # index into Matches.images
     score: np.ndarray  # [N]
-    inside: Bool[np.ndarray, "A N"]  # the box's own area is in the range
+    inside: Bool[np.ndarray, "A N"]  # whether the box's own area is in the range
     match: Int8[np.ndarray, "A T N"]  # UNMATCHED, FOUND or IGNORED
 
     def __len__(self) -> int:
@@ -49,34 +49,34 @@ class Ranked:
 
 @dataclass(frozen=True)
 class Matches:
-    """All that the twelve figures of any weighting of the images need.
+    """All that the twelve metrics need, for any weighting of the images.
 
-    A are the areas of AREAS, T the thresholds of the IoU, F the recalls of RECALLS.
+    A are the areas of AREAS, T the IoU thresholds, F the recalls of RECALLS.
     """
 
-    images: np.ndarray  # [I] ids, rising
-    categories: np.ndarray  # [C] ids, rising
-    objects: Int32[np.ndarray, "A I C"]  # that count: no crowds, and of the area
-    recalled: Int32[np.ndarray, "F I C"]  # of them found, summed over the thresholds
-    ranked: tuple[Ranked, ...]  # one a class
+    images: np.ndarray  # [I] ids, ascending
+    categories: np.ndarray  # [C] ids, ascending
+    objects: Int32[np.ndarray, "A I C"]  # counted ones: no crowds, and of the area
+    recalled: Int32[np.ndarray, "F I C"]  # those found, summed over the thresholds
+    ranked: tuple[Ranked, ...]  # one per class
 
 
 @dataclass(frozen=True)
 class Judged:
-    """What becomes of each detection, in the order in which they were given.
+    """Outcome for each detection, in the given order.
 
-    Those beyond the 100 of an image and class that pycocotools looks at are left out.
+    Omits those beyond the 100 per image and class that pycocotools considers.
     """
 
-    images: np.ndarray  # [I] ids, rising
-    categories: np.ndarray  # [C] ids, rising
+    images: np.ndarray  # [I] ids, ascending
+    categories: np.ndarray  # [C] ids, ascending
     objects: Int32[np.ndarray, "A I C"]  # as in Matches
-    category: np.ndarray  # [N] its position in categories
+    category: np.ndarray  # index into categories
     detections: Ranked  # of all classes
-    row: Int[np.ndarray, " N"]  # its position among the given detections
+    row: Int[np.ndarray, " N"]  # index into the given detections
 
     def matches(self) -> Matches:
-        """Order the detections of each class as its curves need them, and count the found ones."""
+        """Order each class's detections for its curves, and count the found ones."""
         ranked = []
         recalled = np.zeros((len(RECALLS), *self.objects.shape[1:]), dtype=np.int32)
         for column in range(len(self.categories)):
@@ -87,7 +87,7 @@ class Judged:
         return Matches(self.images, self.categories, self.objects, recalled, tuple(ranked))
 
     def of_class(self, column: int) -> Ranked:
-        """A class's detections in the order of the images, and within one by falling score."""
+        """Return a class's detections by image, and within one by falling score."""
         mine = self.detections.taken(np.flatnonzero(self.category == column))
         return mine.taken(np.lexsort((-mine.score, mine.image)))  # stable, as pycocotools'
 
@@ -95,16 +95,16 @@ class Judged:
 def match(dataset: Mapping[str, Any], detections: Sequence[Mapping[str, Any]]) -> Matches:
     """Match detections to the objects of a COCO data set, as pycocotools' evaluation does.
 
-    Raises UserError as ``gfl.training.evaluate.coco_metrics`` does, with the same words.
+    Raises UserError with the same messages as ``gfl.training.evaluate.coco_metrics``.
     """
     return judge(dataset, detections).matches()
 
 
 def judge(dataset: Mapping[str, Any], detections: Sequence[Mapping[str, Any]]) -> Judged:
-    """Find what becomes of each detection; see ``match``.
+    """Return the outcome for each detection; see ``match``.
 
-    Every decision is COCOeval.evaluate's own. It is run class by class, which changes nothing
-    (classes never meet in it) and keeps the memory small. Neither argument is changed.
+    Every decision is COCOeval.evaluate's own. It runs class by class, which changes nothing
+    (classes never interact in it) and saves memory. Neither argument is changed.
     """
     found = sound(dataset, detections)
     images, categories = ids_of(dataset["images"]), ids_of(dataset["categories"])
@@ -113,7 +113,7 @@ def judge(dataset: Mapping[str, Any], detections: Sequence[Mapping[str, Any]]) -
     areas = np.array([box["area"] for box in found])
     parts: list[tuple[Ranked, np.ndarray]] = []
     for column, category in enumerate(categories.tolist()):
-        # Copies: pycocotools writes into the objects.
+        # Copies, because pycocotools writes into the objects.
         truth = [dict(annotation) for annotation in truth_of[category]]
         judged = _judged(images, category, truth, found_of[category])
         objects[:, :, column] = [_objects(area) for area in judged]
@@ -126,7 +126,7 @@ def judge(dataset: Mapping[str, Any], detections: Sequence[Mapping[str, Any]]) -
 
 
 def ids_of(listed: Sequence[Mapping[str, Any]]) -> np.ndarray:
-    """The ids of images or categories, rising."""
+    """Return the ids of images or categories, ascending."""
     return np.array(sorted(one["id"] for one in listed), dtype=np.int64)
 
 
@@ -141,7 +141,7 @@ def _judged(
     images: Int[np.ndarray, " I"], category: int, truth: list[Any], found: list[Any]
 ) -> list[list[dict[str, Any] | None]]:
     """Return evaluateImg's results, [areas][images]; None where an image has neither."""
-    with contextlib.redirect_stdout(io.StringIO()):  # it reports its progress by print
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress
         sides = []
         for annotations in (truth, found):
             side: Any = COCO()
@@ -163,7 +163,7 @@ def _judged(
 def _in_order(
     judged: list[list[dict[str, Any] | None]], areas: np.ndarray
 ) -> tuple[Ranked, np.ndarray]:
-    """A class's detections image by image, and their positions; ``areas`` are of all boxes."""
+    """Return a class's detections image by image, and their indices; ``areas`` are of all boxes."""
     everywhere = [(i, one) for i, one in enumerate(judged[0]) if one is not None]
     score = np.concatenate([np.empty(0), *(one["dtScores"] for _, one in everywhere)])
     counts = [len(one["dtScores"]) for _, one in everywhere]
@@ -187,7 +187,7 @@ def _joined(several: Sequence[Ranked]) -> Ranked:
 
 
 def _states(area: list[dict[str, Any] | None]) -> Int8[np.ndarray, "T N"]:
-    """UNMATCHED, FOUND or IGNORED: a match's id is not 0, and it may be of no account."""
+    """Return UNMATCHED, FOUND or IGNORED for each: a match has a nonzero id, and may be ignored."""
     there = [one for one in area if one is not None]
     empty = np.empty((THRESHOLDS, 0))
     matched = np.concatenate([empty, *(one["dtMatches"] for one in there)], axis=1) != 0
@@ -196,13 +196,13 @@ def _states(area: list[dict[str, Any] | None]) -> Int8[np.ndarray, "T N"]:
 
 
 def _objects(area: list[dict[str, Any] | None]) -> list[int]:
-    """How many objects of each image count."""
+    """Count the objects of each image that are not ignored."""
     return [0 if one is None else len(one["gtIgnore"]) - sum(one["gtIgnore"]) for one in area]
 
 
 def _recalled(in_order: Ranked, images: int) -> np.ndarray:
-    """The found ones by figure of RECALLS and image, summed over the thresholds."""
-    first = np.searchsorted(in_order.image, in_order.image)  # of each detection's image
+    """Count the found objects by entry of RECALLS and image, summed over the thresholds."""
+    first = np.searchsorted(in_order.image, in_order.image)  # first of each detection's image
     rank = np.arange(len(in_order)) - first
     found = (in_order.match == FOUND).sum(1)  # [A, N]
     return np.array([

@@ -1,4 +1,4 @@
-"""Which detections and which objects of an image overlap, and by how much, as flat arrays."""
+"""Overlaps of detections and objects in an image, as flat arrays."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from pycocotools import mask
 
-MOST = 100  # detections of a category in an image that count
+MOST = 100  # counted detections of a category in an image
 
 
 @dataclass(frozen=True)
 class Truth:
-    """The objects of a data set, in the order of its annotations."""
+    """Objects of a data set, in the order of its annotations."""
 
     image: np.ndarray  # [G] ids
     category: np.ndarray  # [G] ids
@@ -24,7 +24,7 @@ class Truth:
 
     @classmethod
     def of(cls, dataset: Mapping[str, Any]) -> Truth:
-        """Those of an annotation file's content."""
+        """Return the objects of an annotation file's content."""
         several = dataset["annotations"]
         return cls(
             _ids(several, "image_id"),
@@ -35,55 +35,55 @@ class Truth:
 
     @cached_property
     def by_image(self) -> dict[int, np.ndarray]:
-        """The objects' positions, by the id of their image."""
+        """Return the objects' indices, by the id of their image."""
         return _grouped(self.image)
 
 
 @dataclass(frozen=True)
 class Found:
-    """Detections in the order in which AP counts them: falling scores, of equal ones by image."""
+    """Detections in the order in which AP counts them: by falling score, ties by image."""
 
     image: np.ndarray  # [D] ids
     category: np.ndarray  # [D] ids
     box: np.ndarray  # [D, 4] float64: x, y, width, height
-    row: np.ndarray  # [D] its position among the given detections
+    row: np.ndarray  # [D] index into the given detections
 
     @classmethod
     def of(
         cls, image: np.ndarray, category: np.ndarray, box: np.ndarray, score: np.ndarray
     ) -> Found:
-        """Put them in that order, and leave out what is beyond MOST in an image and category."""
+        """Sort the detections, and drop those beyond MOST in an image and category."""
         order = by_score(image, score)
         order = order[_rank(image[order], category[order]) < MOST]
         return cls(image[order], category[order], box[order].astype(float), order)
 
     @classmethod
     def results(cls, detections: Sequence[Mapping[str, Any]]) -> Found:
-        """Those of COCO's results."""
+        """Return the detections of COCO's results."""
         score = np.array([one["score"] for one in detections], float)
         image, category = (_ids(detections, name) for name in ("image_id", "category_id"))
         return cls.of(image, category, _boxes(detections), score)
 
 
 def by_score(image: np.ndarray, score: np.ndarray) -> np.ndarray:
-    """The order of falling scores, of equal ones by image; of one image as they were."""
+    """Return the order of falling scores, ties by image, within an image as given."""
     return np.lexsort((image, -score))  # stable
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Detections and objects of one image that overlap, by detection, then by object."""
+    """Overlapping detections and objects of one image, by detection, then by object."""
 
-    of: np.ndarray  # [P] the detection's position
+    of: np.ndarray  # [P] the detection's index
     to: np.ndarray  # [P] the object's
-    iou: np.ndarray  # [P]; of a crowd the share of the detection that it covers
+    iou: np.ndarray  # [P]; for a crowd, the fraction of the detection that it covers
 
     def __getitem__(self, those: np.ndarray) -> Pairs:
         return Pairs(self.of[those], self.to[those], self.iou[those])
 
 
 def overlaps(truth: Truth, found: Found) -> Pairs:
-    """Those of all images."""
+    """Return the overlaps in all images."""
     of: list[np.ndarray] = [np.zeros(0, int)]
     to: list[np.ndarray] = [np.zeros(0, int)]
     ious: list[np.ndarray] = [np.zeros(0)]
@@ -91,7 +91,7 @@ def overlaps(truth: Truth, found: Found) -> Pairs:
         there = truth.by_image.get(image)
         if there is None:
             continue
-        # pycocotools' own, for the same bits on every machine.
+        # pycocotools' own, for identical bits on every machine.
         iou: Any = mask.iou(found.box[here], truth.box[there], truth.crowd[there].tolist())
         rows, columns = np.nonzero(iou)
         of.append(here[rows])
@@ -102,9 +102,9 @@ def overlaps(truth: Truth, found: Found) -> Pairs:
 
 
 def match(pairs: Pairs, size: int) -> np.ndarray:
-    """Each detection's object, -1 where it has none: by falling score, the best that is free.
+    """Return each detection's object, -1 if none: by falling score, the best that is free.
 
-    Of objects that overlap it equally, the last, as pycocotools has it.
+    Of objects with equal overlap, the last, as in pycocotools.
     """
     taken = np.full(size, -1)
     gone: set[int] = set()
@@ -119,7 +119,7 @@ def match(pairs: Pairs, size: int) -> np.ndarray:
 
 
 def best(pairs: Pairs, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Each detection's highest IoU and the first object that has it; 0 and -1: it has none."""
+    """Return each detection's highest IoU and the first object with it; 0 and -1 if none."""
     highest, at = np.zeros(size), np.full(size, -1)
     np.maximum.at(highest, pairs.of, pairs.iou)
     those = pairs[np.flatnonzero(pairs.iou == highest[pairs.of])[::-1]]  # the first is set last
@@ -128,7 +128,7 @@ def best(pairs: Pairs, size: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _rank(image: np.ndarray, category: np.ndarray) -> np.ndarray:
-    """The place of each detection among those of its image and category, from 0."""
+    """Return the rank of each detection among those of its image and category, from 0."""
     order = np.lexsort((category, image))  # stable
     starts = np.ones(len(order), bool)
     starts[1:] = (np.diff(image[order]) != 0) | (np.diff(category[order]) != 0)
@@ -139,7 +139,7 @@ def _rank(image: np.ndarray, category: np.ndarray) -> np.ndarray:
 
 
 def _grouped(image: np.ndarray) -> dict[int, np.ndarray]:
-    """The positions of each image's rows, rising."""
+    """Return the indices of each image's rows, ascending."""
     if not len(image):
         return {}
     order = np.argsort(image, kind="stable")

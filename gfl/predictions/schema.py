@@ -1,10 +1,10 @@
-"""What a finished run predicts for its validation images, on disk: a few Parquet files a run.
+"""Stored predictions of a finished run for its validation images: a few Parquet files.
 
-Figures read these and never a checkpoint. Both lie in the run's folder, ``runs/<profile>/<id>/``;
-those that committed figures need, in ``results/predictions/<profile>/<id>/``. Their SHA-256 stands
-in the run's record, under ``predictions``. A null is a NaN here.
+Figures read these, never a checkpoint. They lie in the run's folder, ``runs/<profile>/<id>/``;
+those that committed figures need, in ``results/predictions/<profile>/<id>/``. Their SHA-256 is in
+the run's record, under ``predictions``. A null is a NaN here.
 
-``detections.parquet``: the final detections, at most 100 an image, of every image, in the order of
+``detections.parquet``: the final detections, at most 100 per image, of every image, in the order of
 the images and of falling score; bit for bit those that were evaluated.
 
 ================  =======  =========================================================================
@@ -13,20 +13,19 @@ column            type     meaning
 image_id          int32    COCO's
 category_id       int16    COCO's
 score             float32  what NMS and COCO's metric rank by
-class_score       float32  the classification score in it; null where the host has a head of its own
+class_score       float32  the classification score in it; null if the host has a head of its own
 quality_score     float32  the predicted quality in it; null without a branch that predicts one
 x1 y1 x2 y2       float32  px of the original image
 iou               float32  with the ground truth of its category that it overlaps most; 0: none
-gt_id             int32    that one's annotation id; -1: none
+gt_id             int32    annotation id of that ground truth; -1: none
 ================  =======  =========================================================================
 
-Two detections may have one gt_id: nothing is matched here. Crowds are no ground truth.
+Two detections may share a gt_id: nothing is matched here. Crowds are not ground truth.
 
-``locations.parquet``, of FCOS and ATSS alone: all positives, as the run's own assignment finds
-them; a random sample of all locations; and the 100 locations whose predicted quality is highest
-among those that are not positive, lie in no object's box and have a class_score under 0.3. In the
-order of the images, then of the levels, rows and columns. Where there are more than 1000 images, of
-1000 evenly spread ones.
+``locations.parquet``, of FCOS and ATSS only: all positives of the run's own assignment; a random
+sample of all locations; and the 100 locations of highest predicted quality among those that are not
+positive, lie in no object's box and have a class_score under 0.3. In the order of the images, then
+of the levels, rows and columns. Of more than 1000 images, 1000 evenly spaced ones are included.
 
 ==================  =======  =======================================================================
 column              type     meaning
@@ -36,7 +35,7 @@ level               int8     0 is the finest
 stride              int16    px of the network's input
 x y                 float32  the location, px of the network's input
 positive            bool     an object is assigned to it
-sampled             bool     it is one of the random sample, be it positive or not
+sampled             bool     it is in the random sample, whether positive or not
 category_id         int16    its object's, COCO's; not positive: that with the highest score
 class_score         float32  the sigmoid of that category's logit
 quality_score       float32  the sigmoid of the quality branch; null without one
@@ -47,30 +46,30 @@ gt_id               int32    its object's annotation id; -1 if not positive
 target_left ...     float32  distances to its object's four sides, strides; null if not positive
 mean_left ...       float32  decoded distances to the four sides, strides
 sigma_left ...      float32  standard deviations, strides; of a Gaussian, else null
-p_left ...          uint8    [n + 1] P(y_i) in 1/255 of a General distribution; else no such columns
+p_left ...          uint8    [n + 1] P(y_i) in 1/255 of a General distribution, else no such columns
 ==================  =======  =======================================================================
 
-Their numbers are rounded to 12 significant bits, off by at most a part in 4096; ids and positions
+Float columns are rounded to 12 significant bits, off by at most a part in 4096; ids and positions
 are exact.
 
-``matches.parquet`` and ``objects.parquet``, of data that are not embedded: what the evaluation
-knew, so that all that follows from it can be computed again without the annotations.
-``matches`` writes and reads them. The first has a row for each detection that was evaluated, in
-the order of ``detections.parquet`` (at most 100 of an image and category). An area is all, small,
-medium or large, as COCO has them.
+``matches.parquet`` and ``objects.parquet``, of data that are not embedded: the evaluation's
+results, from which everything that depends on them can be recomputed without the annotations.
+``matches`` writes and reads them. The first has a row for each evaluated detection, in the order of
+``detections.parquet`` (at most 100 per image and category). An area is all, small, medium or large,
+as in COCO.
 
 ==================  =======  =======================================================================
 column              type     meaning
 ==================  =======  =======================================================================
 image_id            int32    COCO's
 category_id         int16    COCO's
-rank_step           int32    how many of the run's scores lie between it and the one before it in
-                             its image, its own included; of an image's first, how many are higher
-inside              int8     bit a: the box's own area is of the a-th area
-found_all ...       int16    bit t: it has an object that counts, at an IoU of 0.5 + 0.05 t
-ignored_all ...     int16    bit t: it has a crowd, or an object of another area
+rank_step           int32    number of the run's scores between it and the one before it in its
+                             image, its own included; of an image's first, how many are higher
+inside              int8     bit a: the box's own area is in the a-th area range
+found_all ...       int16    bit t: matched to a counted object, at an IoU of 0.5 + 0.05 t
+ignored_all ...     int16    bit t: matched to a crowd, or to an object of another area
 error_50 error_75   int8     position in error_kinds.STATES, at an IoU of 0.5 and of 0.75
-right_50 right_75   int16    the category of the object for which an oracle puts it right; -1: none
+right_50 right_75   int16    the category of the object to which an oracle corrects it; -1: none
 ==================  =======  =======================================================================
 
 The second has a row for each image and category with objects, and one, of category -1, for an image
@@ -111,12 +110,12 @@ if TYPE_CHECKING:
 SCHEMA = 1
 DETECTIONS, LOCATIONS = "detections.parquet", "locations.parquet"
 MATCHES, OBJECTS = "matches.parquet", "objects.parquet"
-AUTOMATIC = ("laptop", "photos", "gpu")  # the profiles whose runs are predicted for when they end
+AUTOMATIC = ("laptop", "photos", "gpu")  # the profiles whose runs store predictions when they end
 
 SIDES = ("left", "top", "right", "bottom")
-PER_IMAGE = 8  # locations of an image in the random sample
-IMAGES = 1000  # of which locations are stored
-CONFIDENT = 100  # background locations that are kept for the quality they predict ...
+PER_IMAGE = 8  # locations per image in the random sample
+IMAGES = 1000  # images whose locations are stored
+CONFIDENT = 100  # background locations kept for their predicted quality ...
 BACKGROUND_SCORE = 0.3  # ... with a class score below this
 SIGNIFICANT_BITS = 12
 SAMPLE = (
@@ -132,7 +131,7 @@ UNITS = {
     "p_*": "1/255",
 }
 
-# The types of the columns, in order; those of P(x) are added where there are some.
+# The types of the columns, in order; those of P(x) are added if there are any.
 DETECTION_COLUMNS = {
     "image_id": "int32", "category_id": "int16", "score": "float32", "class_score": "float32",
     "quality_score": "float32", "x1": "float32", "y1": "float32", "x2": "float32", "y2": "float32",
@@ -155,25 +154,25 @@ MATCH_COLUMNS = {
 }  # fmt: skip
 OBJECT_COLUMNS = {"image_id": "int32", "category_id": "int16"}
 OBJECT_COLUMNS |= dict.fromkeys(("objects", *_AREAS), "int32")
-EXACT = ("x", "y")  # of the float columns of locations
-OF_MANY_VALUES = ("rank_step",)  # of the columns of whole numbers
+EXACT = ("x", "y")  # of the float columns of locations, those not rounded
+OF_MANY_VALUES = ("rank_step",)  # integer columns with many distinct values
 
 Columns = Mapping[str, np.ndarray]
 
 
 def keeps_matches(profile: Profile) -> bool:
-    """Whether runs leave their matches: of embedded data anyone can make them again."""
+    """Return True if runs store their matches, which embedded data can always reproduce."""
     return profile.dataset is None and profile.own is None
 
 
 def least(profile: Profile) -> tuple[str, ...]:
-    """The files that every run of a profile has that is predicted for."""
+    """Return the files of every run of a profile that stores predictions."""
     return (DETECTIONS, MATCHES, OBJECTS) if keeps_matches(profile) else (DETECTIONS,)
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a run predicts, column by column; ``p`` in 1/255, [rows of locations, 4, n + 1]."""
+    """Predictions of a run, column by column; ``p`` in 1/255, [rows of locations, 4, n + 1]."""
 
     run: str
     n: int | None  # of a General distribution
@@ -184,9 +183,9 @@ class Predictions:
 
 
 def write(predictions: Predictions, folder: Path) -> dict[str, str]:
-    """Write the files of a run, each whole or not at all; return their SHA-256 by name.
+    """Write a run's files, each atomically; return their SHA-256 by name.
 
-    The same predictions give the same bytes, with one version of pyarrow.
+    With one version of pyarrow, the same predictions give the same bytes.
     """
     meta: dict[str, Any] = {"schema": SCHEMA, "run": predictions.run}
     meta |= {"n": predictions.n, "delta": predictions.delta, "units": UNITS}
@@ -204,10 +203,10 @@ def write(predictions: Predictions, folder: Path) -> dict[str, str]:
 
 
 def read(path: Path, expected: str | None) -> pa.Table:
-    """Read a file back that has the SHA-256 which its run's record says; None: whatever it has.
+    """Read a file back, checking it against the record's SHA-256 unless that is None.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError: it is missing.
         UserError: it is another file, damaged, or of another schema.
     """
     import pyarrow.parquet as pq
@@ -223,8 +222,8 @@ def read(path: Path, expected: str | None) -> pa.Table:
 def results(columns: Columns) -> list[dict[str, Any]]:
     """Return detections as COCO's results: bbox is x, y, width, height in pixels.
 
-    Width and height are differences of float32, as the metric takes them, so that pycocotools
-    gives the figures of the evaluation to the last digit.
+    Width and height are differences of float32, as in the metric, so that pycocotools reproduces
+    the evaluation's metrics to the last digit.
     """
     corners = np.stack([columns[name] for name in ("x1", "y1", "x2", "y2")], axis=1)
     corners = corners.astype(np.float32)
@@ -237,7 +236,7 @@ def results(columns: Columns) -> list[dict[str, Any]]:
 
 
 def metadata(table: pa.Table) -> dict[str, Any]:
-    """Return what a file says of itself: schema, run, n, delta, sample, units."""
+    """Return a file's metadata: schema, run, n, delta, sample, units."""
     return json.loads((table.schema.metadata or {}).get(b"gfl", b"{}"))
 
 
@@ -252,7 +251,7 @@ def densities(table: pa.Table) -> np.ndarray | None:
 
 
 def verified(folder: Path, expected: Mapping[str, str]) -> bool:
-    """Whether a run's files are all there, as its record says; False where it names none."""
+    """Return True if a run's files match its record; False if it names none."""
     try:
         return bool(expected) and all(sha256(folder / n) == e for n, e in expected.items())
     except FileNotFoundError:
@@ -262,7 +261,7 @@ def verified(folder: Path, expected: Mapping[str, str]) -> bool:
 def table(
     columns: Columns, types: Mapping[str, str], meta: Mapping[str, Any], p: np.ndarray | None = None
 ) -> pa.Table:
-    """Make a table of columns of these types, in their order, and of P(x) in 1/255."""
+    """Build a table of columns of these types, in their order, and of P(x) in 1/255."""
     import pyarrow as pa
 
     arrays: dict[str, pa.Array] = {}
@@ -270,7 +269,7 @@ def table(
         values = np.ascontiguousarray(columns[name])
         if values.dtype != kind:
             raise TypeError(f"{name} is {values.dtype}, not {kind}")
-        arrays[name] = pa.array(values, from_pandas=True)  # a NaN as null
+        arrays[name] = pa.array(values, from_pandas=True)  # NaN becomes null
     if p is not None:
         for side, values in zip(SIDES, np.moveaxis(p, 1, 0), strict=True):
             flat = pa.array(np.ascontiguousarray(values).reshape(-1))
@@ -280,7 +279,7 @@ def table(
 
 
 def write_table(table: pa.Table, path: Path, repetitive: bool = False) -> None:
-    """Write a table, whole or not at all; ``repetitive``: its whole numbers have few values."""
+    """Write a table atomically; ``repetitive``: its integer columns have few distinct values."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -305,7 +304,7 @@ def write_table(table: pa.Table, path: Path, repetitive: bool = False) -> None:
 
 
 def _rounded(values: np.ndarray) -> np.ndarray:
-    """Round float32 to SIGNIFICANT_BITS, ties away from 0: the rest are zeros, which compress."""
+    """Round float32 to SIGNIFICANT_BITS, ties away from 0; the zero bits left compress well."""
     dropped = 24 - SIGNIFICANT_BITS
     bits = values.view(np.uint32)
     rounded = (bits + np.uint32(1 << (dropped - 1))) & np.uint32(0xFFFFFFFF << dropped & 0xFFFFFFFF)

@@ -1,4 +1,4 @@
-"""The file of detections on test-dev that COCO's server evaluates (Table 4)."""
+"""Results file on test-dev for COCO's evaluation server (Table 4)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ IMAGES_BETWEEN_WORDS = 500
 
 
 class ProgressHook(Hook):
-    """Says now and then how many images are done."""
+    """Reports progress now and then, in images."""
 
     def __init__(self, tell: Callable[[str], None]) -> None:
         self.tell = tell
@@ -55,18 +55,18 @@ def write(
     workers: int,
     tell: Callable[[str], None],
 ) -> Path:
-    """Detect on test-dev's images with a finished run's weights; return the results' file.
+    """Detect on test-dev's images with a finished run's weights; return the results file.
 
-    It holds what the server takes, a list of image_id, category_id, bbox (x, y, width, height in
-    pixels) and score, and lies in the run's folder. ``data_root`` has passed
+    It is what the server expects, a list of image_id, category_id, bbox (x, y, width, height in
+    pixels) and score, in the run's folder. ``data_root`` must have passed
     ``gfl.data.coco.check_test_dev``.
 
     Raises:
-        UserError: the run's weights are not there, damaged or another model's, or the categories
-            are not those of its labels.
+        UserError: the run's weights are missing, damaged or another model's, or the categories
+            differ from those of its labels.
     """
     weights = trained.weights(run_dir)
-    # The log and whatever else mmengine leaves goes with the folder.
+    # The log and mmengine's other files are deleted with the folder.
     with tempfile.TemporaryDirectory(dir=run_dir, prefix=".test-dev-") as folder:
         settings = config.for_test_dev(
             config.build(experiment, profile, seed),
@@ -77,8 +77,8 @@ def write(
         )
         _check_labels(settings, data_root)
         loaders.prepare(settings, tell)
-        with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports its progress by print
-            # mmengine reuses a visualizer of the same name and second, and with it its folder.
+        with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
+            # mmengine reuses a visualizer of the same name and second, and its folder.
             name = {"experiment_name": run_dir.name + Path(folder).name}
             runner = Runner.from_cfg(Config(settings | name))
             model: Any = runner.model
@@ -92,7 +92,7 @@ def write(
 
 
 def _check_labels(settings: dict[str, Any], data_root: Path) -> None:
-    """Refuse a list of other categories; their order and ids are free, labels go by name."""
+    """Reject a list of other categories; order and ids are free, since labels go by name."""
     meta = settings["test_dataloader"]["dataset"].get("metainfo", CocoDataset.METAINFO)
     names = [category["name"] for category in read_json(data_root / TEST_DEV)["categories"]]
     if sorted(names) != sorted(meta["classes"]):

@@ -1,4 +1,4 @@
-"""A trained detector: back from its run's folder, or with weights that others trained."""
+"""Trained detectors, restored from a run's folder or built with third-party weights."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from gfl.training import checkpoint
 
 @dataclass(frozen=True)
 class Trained:
-    """A run's detector with the weights that its training ended with."""
+    """A run's detector with its final weights."""
 
     run_dir: Path
     request: Request
@@ -40,17 +40,17 @@ class Trained:
 
     @property
     def pipeline(self) -> list[dict[str, Any]]:
-        """How the run's evaluation makes a tensor of an image: mmdet's transforms, in order."""
+        """mmdet's transforms from image to tensor in the run's evaluation, in order."""
         return self.config["val_dataloader"]["dataset"]["pipeline"]
 
     @property
     def least_score(self) -> float:
-        """The score above which a detection has to be for the run's evaluation to keep it."""
+        """Score above which the run's evaluation keeps a detection."""
         return self.config["model"]["test_cfg"]["score_thr"]
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The categories' names, in the order of the labels."""
+        """Category names, in label order."""
         meta = self.config["val_dataloader"]["dataset"].get("metainfo", CocoDataset.METAINFO)
         return tuple(meta["classes"])
 
@@ -60,8 +60,8 @@ def detector(
 ) -> Trained:
     """Build the model of ``run_dir/request.json`` with the weights of ``run_dir/final.pth``.
 
-    ``head`` names another class for its head, one that has the same weights. Nothing is
-    downloaded, and nothing that is in the file is run.
+    ``head`` substitutes another class for its head, with the same weights. Nothing is downloaded,
+    and nothing in the file is executed.
 
     Raises:
         UserError: the run has no trained weights here, they are damaged or another model's, or
@@ -86,13 +86,13 @@ def of_others(
     classes: Sequence[str] | None = None,
     head: str | None = None,
 ) -> Trained:
-    """Build the model of a row with the weights that others trained, laid out as theirs.
+    """Build a row's model with third-party weights and their class layout.
 
-    ``classes`` are their names, where they are not the row's own; ``head`` is as of ``detector``.
-    ``run_dir`` is where what comes of it lies.
+    ``classes`` are their names, if they differ from the row's; ``head`` is as in ``detector``.
+    ``run_dir`` is the folder for the results.
 
     Raises:
-        UserError: the weights are not such a model's, or there is no CUDA device.
+        UserError: the weights do not fit the model, or there is no CUDA device.
     """
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError("CUDA asked for, but torch finds no CUDA device here")
@@ -115,10 +115,10 @@ def _built(settings: dict[str, Any], head: str | None) -> nn.Module:
 
 
 def weights(run_dir: Path) -> dict[str, Any]:
-    """Read the weights that a run's training ended with.
+    """Read the final weights of a run's training.
 
     Raises:
-        UserError: they are not there or damaged.
+        UserError: they are missing or damaged.
     """
     path = run_dir / checkpoint.FINAL
     if not path.is_file():
@@ -133,7 +133,7 @@ def weights(run_dir: Path) -> dict[str, Any]:
 
 
 def load(model: nn.Module, state: dict[str, Any], run_dir: Path) -> None:
-    """Put a run's weights into its model, which then lies as in training: the same bits.
+    """Load a run's weights into its model, in training's memory layout, for the same bits.
 
     Raises:
         UserError: they are another model's.
@@ -149,10 +149,10 @@ def load(model: nn.Module, state: dict[str, Any], run_dir: Path) -> None:
 
 
 def requested(run_dir: Path) -> Request:
-    """Read what a run was asked to be.
+    """Read a run's request.
 
     Raises:
-        UserError: the folder is not one of a run, or of a run that this code would train otherwise.
+        UserError: the folder is not a run's, or this code would train that run differently.
     """
     path = run_dir / "request.json"
     try:
@@ -162,6 +162,6 @@ def requested(run_dir: Path) -> Request:
     except (RecordError, OSError) as err:
         raise UserError(f"{path}: not a request of this code ({err})") from err
     now = run_id(request.experiment, request.profile, request.seed)
-    if not request.id.endswith(now):  # a run on one's own data has a word before it
+    if not request.id.endswith(now):  # a run on the user's own data has a prefix
         raise UserError(f"{path}: {request.id} was trained by other code; its id is now {now}")
     return request

@@ -1,4 +1,4 @@
-"""What a run is and what trained it: identity, request, record, store; digests of the code.
+"""Runs and their provenance: identity, request, record, store; digests of the code.
 
-Imports ``gfl.config``, of which a run's id is made, and nothing of training or predictions.
+Imports ``gfl.config``, from which a run's id is made, and nothing of training or predictions.
 """

@@ -1,8 +1,8 @@
-"""The account that a process runs under, where the system does not know it.
+"""User account of the process, completed where the system does not know it.
 
-A container started with ``--user 12345`` has a user without a name and often without a home that
-it can write to. Libraries ask for both: torch's compiler when it is imported, matplotlib for its
-fonts, numba for what imgaug compiles, Jupyter for its connections.
+A container started with ``--user 12345`` has a user without a name and often without a writable
+home. Libraries need both: torch's compiler at import, matplotlib for its fonts, numba for imgaug's
+compiled code, Jupyter for its connections.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-# What libraries keep in a home, by the variable that names another place.
+# Folders that libraries keep in a home, by the variable that relocates them.
 FOLDERS = {
     "MPLCONFIGDIR": "matplotlib",
     "NUMBA_CACHE_DIR": "numba",
@@ -26,15 +26,15 @@ FOLDERS = {
 
 
 def complete() -> None:
-    """Give this process and its children a name, a home and folders to write to, where they lack.
+    """Give this process and its children a name, a home and writable folders, if missing.
 
-    What the environment says already stays. Call it before torch or matplotlib are imported.
+    Variables already set stay. Call it before torch or matplotlib are imported.
     """
     try:
         getpass.getuser()
     except (KeyError, OSError):  # OSError from Python 3.13 on
         os.environ["LOGNAME"] = f"uid-{os.getuid()}"
-    with suppress(OSError):  # of a system where nothing at all can be written
+    with suppress(OSError):  # for a system where nothing is writable
         try:
             home = Path.home()
         except RuntimeError:
@@ -48,7 +48,7 @@ def complete() -> None:
 
 
 def _own_folder() -> Path:
-    """A temporary folder, the same for all processes of the user and for nobody else."""
+    """Return a temporary folder, the same for all processes of the user and private to them."""
     folder = Path(tempfile.gettempdir()) / f"gfl-{os.getuid()}"
     with suppress(FileExistsError):
         folder.mkdir(mode=0o700)

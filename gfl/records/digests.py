@@ -1,6 +1,6 @@
-"""What a run was trained by: digests of this package's code, and versions of the packages it uses.
+"""Provenance of a run: digests of this package's code, and versions of the packages it uses.
 
-Needs neither torch nor git: it is fast, and works in a zip of the project.
+Needs neither torch nor git, so it is fast and works in a zip of the project.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = "gfl/"
-# The code that counts is every Python file of this package but these, which cannot change a weight
-# or a metric of a run: ...
+# Every Python file of this package counts as code except these, which cannot change a run's weights
+# or metrics: ...
 OUTSIDE = (
-    # ... a configuration is hashed in the run's id, so where it comes from need not be;
+    # ... a configuration is hashed in the run's id, so its source need not be;
     "gfl/experiment.py",
     "gfl/config/",
-    # ... so is what came of reading one's own data, and of preparing photographs (a record has the
-    # digest of the images);
+    # ... nor that of the user's own data, or of prepared photographs (a record has the images'
+    # digest);
     "gfl/data/own/",
     "gfl/data/photos.py",
     "gfl/data/photos_spec.py",
-    # ... what is seen of a trained detector, in files and in pictures, and of others' weights;
+    # ... uses of a trained detector, in files and in pictures, and of third-party weights;
     "gfl/data/weights.py",
     "gfl/pictures/",
     "gfl/predictions/",
-    # ... what mmdet's own tools start with, which are no run;
+    # ... the startup of mmdet's own tools, which are no runs;
     "gfl/ops/startup/",
-    # ... and how a process is set up and runs are written down.
+    # ... and the setup of a process and the writing of records.
     "gfl/errors.py",
     "gfl/escape.py",
     "gfl/files.py",
@@ -42,20 +42,20 @@ OUTSIDE = (
     "gfl/records/",
     "gfl/terminal.py",
 )
-INSIDE = ("gfl/config/machine.py",)  # of those: what a machine adds is in no id
+INSIDE = ("gfl/config/machine.py",)  # of those: a machine's settings are in no id
 PACKAGES = (
     "torch", "torchvision", "onedl-mmdetection", "onedl-mmengine", "onedl-mmcv", "numpy",
     "pycocotools", "opencv-python-headless", "pillow",
 )  # fmt: skip
 DIGITS = 12
-THEN = " then "  # between the value a run was started with and the one it was resumed with
-NOTHING = "nothing"  # in place of the digest of a file that was not there
+THEN = " then "  # between the values at a run's start and at its resumption
+NOTHING = "nothing"  # in place of the digest of a missing file
 
 Code = Mapping[str, str]  # digest by path, "gfl/losses.py"
 
 
 def counts(path: str) -> bool:
-    """Whether a file of the project, by its path in it, is code that can change a run."""
+    """Return True if a file, by its path in the project, is code that can change a run."""
     if not (path.startswith(PACKAGE) and path.endswith(".py")):
         return False
     if any(part.startswith(".") for part in path.split("/")):  # editors' locks and copies
@@ -64,16 +64,16 @@ def counts(path: str) -> bool:
 
 
 def code() -> dict[str, str]:
-    """Digest the code as it is on disk now, file by file."""
+    """Digest the current code on disk, file by file."""
     found = ((path.relative_to(ROOT).as_posix(), path) for path in (ROOT / PACKAGE).rglob("*.py"))
     return {name: of_source(path.read_bytes()) for name, path in sorted(found) if counts(name)}
 
 
 @lru_cache(maxsize=4096)
 def of_source(source: bytes) -> str:
-    """Digest what a Python file does: comments, docstrings and layout do not change it.
+    """Digest the meaning of a Python file: comments, docstrings and layout do not change it.
 
-    A file that is no Python is digested as it is.
+    A file that is not valid Python is digested as it is.
     """
     try:
         text = _written(ast.parse(source))
@@ -83,19 +83,19 @@ def of_source(source: bytes) -> str:
 
 
 def _written(value: Any) -> str:
-    """Write a syntax tree the same on every version of Python; ``ast.dump`` does not."""
+    """Serialise a syntax tree identically on every version of Python, unlike ``ast.dump``."""
     if isinstance(value, list):
         return "[" + ",".join(_written(v) for v in value if not _is_remark(v)) + "]"
     if not isinstance(value, ast.AST):
         return repr(value)
     fields = [(name, _written(v)) for name, v in ast.iter_fields(value) if v is not None]
-    # Later versions of Python have more fields, which are empty. u"" is "".
+    # Later versions of Python have more fields, which are empty. u"" equals "".
     inner = [f"{name}={text}" for name, text in fields if text != "[]" and name != "kind"]
     return f"{type(value).__name__}({','.join(inner)})"
 
 
 def _is_remark(node: Any) -> bool:
-    """Whether a statement is a string alone: a docstring, of whatever it is."""
+    """Return True if a statement is a bare string: any docstring."""
     return (
         isinstance(node, ast.Expr)
         and isinstance(node.value, ast.Constant)
@@ -109,7 +109,7 @@ EMPTY = of_source(b"")
 def changed(then: Code, now: Code) -> list[str]:
     """Return the files that differ, are new or are gone, sorted.
 
-    A file that was only moved does not count, nor does one without code.
+    Ignores files that only moved, and those without code.
     """
     found = {path for path in then.keys() & now.keys() if then[path] != now[path]}
     gone = {path: then[path] for path in then.keys() - now.keys() if then[path] != EMPTY}
@@ -118,7 +118,7 @@ def changed(then: Code, now: Code) -> list[str]:
 
 
 def _unpaired(files: Code, others: Code) -> list[str]:
-    """The files for whose digest the others have no file left."""
+    """Return the files whose digest has no counterpart left among the others."""
     left = Counter(others.values())
     unpaired = []
     for path in sorted(files):
@@ -130,9 +130,9 @@ def _unpaired(files: Code, others: Code) -> list[str]:
 
 
 def merged(then: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]:
-    """Merge the digests, or versions, that a run was started with and those it was resumed with.
+    """Merge the digests, or versions, from a run's start with those from its resumption.
 
-    Where they differ, both values are kept, so that the entry equals neither of them.
+    Where they differ, both values are kept, so that the entry equals neither.
     """
     both = {}
     for name in sorted({*then, *now}):
@@ -142,7 +142,7 @@ def merged(then: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]:
 
 
 def versions() -> dict[str, str]:
-    """The versions of Python and of the packages that train, as installed here."""
+    """Return the installed versions of Python and of the packages that train."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         try:

@@ -1,4 +1,4 @@
-"""What a run is, what was asked of it and what came out: identity, request, record, store."""
+"""Run identity, request, record and store."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from gfl.files import write_text
 from gfl.terminal import is_utf8, say
 
 SCHEMA = 3
-# The fields that records of older schemas lack; they still load.
+# Fields missing from records of older schemas, which still load.
 LACKING = {1: {"predictions", "code"}, 2: {"code"}}
-# COCO's twelve figures, in the order in which pycocotools prints them.
+# COCO's twelve metrics, in pycocotools' order.
 METRICS = (
     "AP", "AP50", "AP75", "APS", "APM", "APL", "AR1", "AR10", "AR100", "ARS", "ARM", "ARL",
 )  # fmt: skip
@@ -32,7 +32,7 @@ CHECKPOINT = re.compile(r"epoch_(?P<epoch>\d+)\.pth")
 
 
 class RecordError(Exception):
-    """A file that is not the record it should be; says in what."""
+    """Invalid record file; the message gives the reason."""
 
 
 def run_id(experiment: Experiment, profile: Profile, seed: int) -> str:
@@ -41,16 +41,16 @@ def run_id(experiment: Experiment, profile: Profile, seed: int) -> str:
 
 
 def digest(value: Any) -> str:
-    """SHA-256 of canonical JSON: sorted keys, and 1 the same as 1.0."""
+    """Return the SHA-256 of canonical JSON: sorted keys, and 1 the same as 1.0."""
     text = json.dumps(_canonical(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What one run was and what came out of it, as written once; predictions are added to it.
+    """Description and results of one run, written once; predictions are added later.
 
-    ``experiment`` and ``profile`` are plain mappings of what they were when the run was made: a
+    ``experiment`` and ``profile`` are plain mappings of their values when the run was made: a
     record outlives the dataclasses it came from.
     """
 
@@ -62,17 +62,17 @@ class RunRecord:
     dirty: bool  # the code differed from that commit
     versions: Mapping[str, str]
     hardware: Mapping[str, Any]
-    metrics: Mapping[str, float | None]  # METRICS in percent; None where there is no such object
+    metrics: Mapping[str, float | None]  # METRICS in percent; None if there is no such object
     fps: float | None  # images/s at batch 1, forward and NMS
     curve: Sequence[Mapping[str, Any]]  # iter, epoch, lr, loss and its parts
     evals: Sequence[Mapping[str, Any]]  # epoch, AP, AP50, AP75
     seconds: float
     images_per_second: float | None  # in training
-    max_iters: int | None  # the cap, of a capped run
+    max_iters: int | None  # cap of a capped run
     state: State
-    message: str  # why it failed
+    message: str  # reason of a failure
     started: str  # ISO 8601, UTC
-    # SHA-256 of gfl.predictions' files, by name; {} until they are made. Figures draw nothing else.
+    # SHA-256 of gfl.predictions' files, by name; {} until they exist. Figures use only these files.
     predictions: Mapping[str, str] = field(default_factory=dict)
     code: Mapping[str, str] = field(
         default_factory=dict
@@ -80,17 +80,17 @@ class RunRecord:
     schema: int = SCHEMA
 
     def save(self, path: Path) -> None:
-        """Write the record whole or not at all; NaN and infinity become null."""
+        """Write the record atomically; NaN and infinity become null."""
         content = _plain({f.name: getattr(self, f.name) for f in fields(self)})
         write_json(path, content | {"sha256": digest(content)})
 
     @classmethod
     def load(cls, path: Path, verify: bool = True) -> RunRecord:
-        """Read a record back; without ``verify`` also one that does not match its checksum.
+        """Read a record back; without ``verify``, accept one that does not match its checksum.
 
         Raises:
-            FileNotFoundError: there is none.
-            RecordError: the file is not a whole and unchanged record.
+            FileNotFoundError: it is missing.
+            RecordError: the file is not a complete and unchanged record.
         """
         content: dict[str, Any] = read_json(path)
         schema = content.get("schema")
@@ -112,28 +112,28 @@ class RunRecord:
 
 @dataclass(frozen=True)
 class Request:
-    """What ``python -m gfl.training.worker RUN_DIR`` reads as ``RUN_DIR/request.json``."""
+    """Input of ``python -m gfl.training.worker RUN_DIR``, read from ``RUN_DIR/request.json``."""
 
     id: str
     experiment: Experiment
     profile: Profile
     seed: int
-    data_root: str | None  # of COCO; None: the embedded data
+    data_root: str | None  # COCO's; None: the embedded data
     device: Literal["auto", "cpu", "cuda"]
     gpus: int
     max_iters: int | None
     commit: str | None
     dirty: bool
-    cores: int | None = None  # its share, where several runs have the machine; None: all
-    # Digests of the code and the packages' versions, of all that trained the run so far.
+    cores: int | None = None  # its share if several runs share the machine; None: all
+    # Digests of all code and package versions that have trained the run so far.
     code: Mapping[str, str] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
 
     def save(self, run_dir: Path) -> None:
-        """Write the request for the worker, which names files in UTF-8.
+        """Write the request for the worker, which decodes file names as UTF-8.
 
         Raises:
-            UserError: this process does not, so that the data's folder would be another one there.
+            UserError: this process does not, so the worker would look for the data elsewhere.
         """
         if not (is_utf8() or (self.data_root or "").isascii()):
             raise UserError(
@@ -144,10 +144,10 @@ class Request:
 
     @classmethod
     def load(cls, run_dir: Path) -> Request:
-        """Read the request of a run.
+        """Read a run's request.
 
         Raises:
-            FileNotFoundError: there is none.
+            FileNotFoundError: it is missing.
             RecordError: it is not a request of this code.
         """
         try:
@@ -162,50 +162,50 @@ def _tell(text: str) -> None:
 
 @dataclass(frozen=True)
 class Store:
-    """Where records lie: this machine's under ``runs``, the reference under ``results``."""
+    """Locations of records: local ones under ``runs``, the reference under ``results``."""
 
     runs: Path
     results: Path
-    tell: Callable[[str], None] = _tell  # what the user should know about a record
+    tell: Callable[[str], None] = _tell  # receives messages for the user about a record
     mend: bool = True  # set damaged records aside; False: write nothing
-    verify: bool = True  # a record that does not match its checksum is damaged; False: is taken
+    verify: bool = True  # treat a checksum mismatch as damage; False: accept it
     _told: set[Path] = field(default_factory=set, compare=False, repr=False)
 
     def run_dir(self, profile: str, id: str, max_iters: int | None = None) -> Path:
-        """The folder of a run; a capped one has its own, or it could be resumed into the whole."""
+        """Return a run's folder; a capped one has its own, lest it be resumed into the full run."""
         return self.runs / profile / (id if max_iters is None else f"{id}-capped{max_iters}")
 
     def reference_path(self, profile: str, id: str) -> Path:
         return self.results / "runs" / profile / f"{id}.json"
 
     def reference_predictions(self, profile: str, id: str) -> Path:
-        """The folder of a run's committed predictions, if there are some."""
+        """Return the folder of a run's committed predictions, whether or not it exists."""
         return self.results / "predictions" / profile / id
 
     def own(self, profile: str, id: str, max_iters: int | None = None) -> RunRecord | None:
-        """This machine's record of a run; a damaged one is named, set aside and missing."""
+        """Return the local record of a run; a damaged one is reported, set aside and missing."""
         path = self.run_dir(profile, id, max_iters) / "record.json"
         return self._read(path, id, set_aside=True)
 
     def reference(self, profile: str, id: str) -> RunRecord | None:
-        """The committed record of a run; a damaged one is named and missing."""
+        """Return the committed record of a run; a damaged one is reported and missing."""
         return self._read(self.reference_path(profile, id), id, set_aside=False)
 
     def own_ids(self, profile: str) -> list[str]:
-        """Every run, at any seed and settings, that has a record here; no capped one."""
+        """Return all runs, at any seed and settings, with a local record; no capped ones."""
         return _ids(p.parent.name for p in (self.runs / profile).glob("*/record.json"))
 
     def reference_ids(self, profile: str) -> list[str]:
-        """Every run, at any seed and settings, that has a committed record."""
+        """Return all runs, at any seed and settings, with a committed record."""
         return _ids(p.stem for p in (self.results / "runs" / profile).glob("*.json"))
 
     def ids(self, profile: str, slug: str) -> set[str]:
-        """Every run of one experiment that has a record here or in the reference."""
+        """Return all runs of one experiment with a record, local or in the reference."""
         found = {*self.own_ids(profile), *self.reference_ids(profile)}
         return {id for id in found if (m := RUN_ID.fullmatch(id)) and m["slug"] == slug}
 
     def epochs_done(self, run_dir: Path) -> int:
-        """The last epoch whose checkpoint lies in a run's folder; 0: none."""
+        """Return the last epoch with a checkpoint in a run's folder; 0 if none."""
         found = (CHECKPOINT.fullmatch(p.name) for p in run_dir.glob("*.pth"))
         return max((int(m["epoch"]) for m in found if m), default=0)
 
@@ -230,7 +230,7 @@ class Store:
 
 
 def seeds_of(ids: Iterable[str]) -> list[int]:
-    """The seeds that the ids of runs name, each once, in order."""
+    """Return the seeds in the ids of runs, each once, in order."""
     return sorted({int(m["seed"]) for id in ids if (m := RUN_ID.fullmatch(id))})
 
 
@@ -239,7 +239,7 @@ def _ids(names: Iterable[str]) -> list[str]:
 
 
 def write_json(path: Path, content: Mapping[str, Any], indent: int | None = 1) -> None:
-    """Write strict JSON, whole or not at all."""
+    """Write strict JSON atomically."""
     text = json.dumps(_plain(content), indent=indent, allow_nan=False, ensure_ascii=False)
     write_text(path, escape.json(text) + "\n")
 
@@ -248,8 +248,8 @@ def read_json(path: Path) -> dict[str, Any]:
     """Read strict JSON whose outermost value is an object.
 
     Raises:
-        FileNotFoundError: there is none.
-        RecordError: it is not that.
+        FileNotFoundError: it is missing.
+        RecordError: it is anything else.
     """
 
     def refuse(constant: str) -> None:
@@ -265,7 +265,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """What JSON can hold: numpy's and torch's scalars as numbers, NaN and infinity as null."""
+    """Convert to JSON's types: numpy's and torch's scalars to numbers, NaN and infinity to null."""
     if isinstance(value, Mapping):
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
@@ -284,7 +284,7 @@ def _canonical(value: Any) -> Any:
 
 
 def rebuilt(cls: type[T], recorded: Mapping[str, Any]) -> T | None:
-    """Rebuild a record's experiment or profile; None: today's code has none like it."""
+    """Rebuild a record's experiment or profile; None if it no longer exists in this form."""
     try:
         return _rebuild(cls, recorded)
     except (KeyError, TypeError, ValueError, UserError):
@@ -292,12 +292,12 @@ def rebuilt(cls: type[T], recorded: Mapping[str, Any]) -> T | None:
 
 
 def _rebuild(cls: type[T], content: Mapping[str, Any]) -> T:
-    """Make a dataclass again, nested ones and tuples too, of what ``asdict`` and JSON left.
+    """Rebuild a dataclass, including nested ones and tuples, from ``asdict``'s JSON.
 
-    What was written before a field existed has its default.
+    Fields that did not exist at the time take their defaults.
     """
     hints = get_type_hints(cls)
-    if cls is Experiment and "n" in content:  # the bins, once, and not y_n, the last of them
+    if cls is Experiment and "n" in content:  # old records hold n (bins) instead of y_n (last bin)
         content = {"y_n": content["n"] * content.get("delta", 1.0), **content}
         content.pop("n")
     values: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""The embedded data set: images of shapes whose boundary ambiguity is known, drawn anywhere alike.
+"""The embedded data set: shapes with known boundary ambiguity, drawn identically on any machine.
 
 A product of its own: imports no other room, only ``gfl.errors`` and ``gfl.files``.
 """

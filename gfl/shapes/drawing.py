@@ -15,7 +15,7 @@ Colour = tuple[float, float, float]
 
 
 def noise(height: int, width: int, cells: float, draws: Draws) -> np.ndarray:
-    """Smooth noise in [-1, 1], [H, W], with about `cells` bumps across the longer side."""
+    """Return smooth noise in [-1, 1], [H, W], with about `cells` bumps across the longer side."""
     longest = max(height, width)
 
     def along(length: int) -> tuple[np.ndarray, np.ndarray, int]:
@@ -36,7 +36,7 @@ def _axes(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def stripes(height: int, width: int, period: float, draws: Draws) -> np.ndarray:
-    """Stripes in a random direction, in [-1, 1], [H, W]."""
+    """Return stripes in a random direction, in [-1, 1], [H, W]."""
     x, y = _axes(height, width)
     cos, sin = draws.rotation()
     phase = (x * cos + y * sin) / period + draws.uniform()
@@ -45,9 +45,9 @@ def stripes(height: int, width: int, period: float, draws: Draws) -> np.ndarray:
 
 
 def spot(size: int, draws: Draws, least: float, most: float) -> np.ndarray:
-    """How deep inside a random ellipse each pixel is: 1 at its centre, 0 at its edge, < 0 outside.
+    """Return each pixel's depth in a random ellipse: 1 at the centre, 0 at the edge, < 0 outside.
 
-    Its radii are between `least` and `most` parts of the canvas.
+    Its radii are between `least` and `most`, as fractions of the canvas.
     """
     x, y = _axes(size, size)
     x, y = x - draws.uniform(0.0, size), y - draws.uniform(0.0, size)
@@ -58,7 +58,7 @@ def spot(size: int, draws: Draws, least: float, most: float) -> np.ndarray:
 
 
 def blend(canvas: np.ndarray, cover: np.ndarray, colour: np.ndarray | Colour) -> None:
-    """Paint over a canvas where `cover` [H, W] says, in place."""
+    """Paint over a canvas, weighted by `cover` [H, W], in place."""
     box = extent(cover > 0.0)
     if box is None:
         return
@@ -69,14 +69,14 @@ def blend(canvas: np.ndarray, cover: np.ndarray, colour: np.ndarray | Colour) ->
 
 
 def muted(draws: Draws, low: float = 100.0, high: float = 195.0) -> Colour:
-    """A colour of little saturation, as backgrounds and clutter have."""
+    """Draw a colour of low saturation, for backgrounds and clutter."""
     light = draws.uniform(low, high)
     red, green, blue = (light + draws.uniform(-22.0, 22.0) for _ in range(3))
     return red, green, blue
 
 
 def background(size: int, base: Colour, draws: Draws) -> np.ndarray:
-    """A textured surface: bumps of several sizes, a slope of light, sometimes stripes."""
+    """Draw a textured surface: bumps of several sizes, a light gradient, sometimes stripes."""
     light = 14.0 * noise(size, size, draws.uniform(1.5, 3.0), draws)
     light += 9.0 * noise(size, size, draws.uniform(6.0, 11.0), draws)
     light += draws.uniform(2.0, 9.0) * noise(size, size, draws.uniform(20.0, 40.0), draws)
@@ -131,7 +131,7 @@ def _speckles(canvas: np.ndarray, draws: Draws) -> None:
 
 
 def _loose_plank(canvas: np.ndarray, draws: Draws) -> None:
-    """A plank like those that occlude objects, with nothing behind it."""
+    """Draw a plank like those that occlude objects, with nothing behind it."""
     size = canvas.shape[0]
     thick, long = draws.uniform(0.03, 0.10) * size, draws.uniform(0.15, 0.6) * size
     x, y = draws.uniform(0.0, size), draws.uniform(0.0, size)
@@ -142,14 +142,14 @@ def _loose_plank(canvas: np.ndarray, draws: Draws) -> None:
 
 
 def clutter(canvas: np.ndarray, draws: Draws) -> None:
-    """Lines, blobs, hatching, speckles and planks: things that are no objects."""
+    """Draw lines, blobs, hatching, speckles and planks: clutter that is no object."""
     kinds = (_line, _line, _line, _blob, _blob, _hatching, _speckles, _loose_plank)
     for _ in range(draws.integer(4, 10)):
         draws.choice(kinds)(canvas, draws)
 
 
 def paint_plank(canvas: np.ndarray, cover: np.ndarray, draws: Draws) -> None:
-    """Paint an occluder: dull, with a grain along it, so that it is known for what it is."""
+    """Paint an occluder: dull, with a grain along it, so that it is recognisable."""
     height, width = cover.shape
     rows, columns = cover.any(axis=1).sum(), cover.any(axis=0).sum()
     period = max(3.0, 0.3 * float(min(rows, columns)))
@@ -166,7 +166,7 @@ def distance(one: Colour, other: Colour) -> float:
 
 
 def vivid(others: list[Colour], draws: Draws) -> Colour:
-    """A saturated colour, not too dark, as unlike `others` as eight draws allow."""
+    """Draw a saturated colour, not too dark, as unlike `others` as eight draws allow."""
     best, apart = (0.0, 0.0, 0.0), -1.0
     for _ in range(8):
         high, low = draws.uniform(150.0, 250.0), draws.uniform(15.0, 90.0)
@@ -182,7 +182,7 @@ def vivid(others: list[Colour], draws: Draws) -> Colour:
 
 
 def fill(height: int, width: int, colour: Colour, draws: Draws) -> np.ndarray:
-    """An object's surface: its colour with a slope of light, bumps and sometimes stripes."""
+    """Draw an object's surface: its colour with a light gradient, bumps and sometimes stripes."""
     x, y = _axes(height, width)
     cos, sin = draws.rotation()
     longest = max(height, width)
@@ -196,7 +196,7 @@ def fill(height: int, width: int, colour: Colour, draws: Draws) -> np.ndarray:
 
 
 def finish(canvas: np.ndarray, draws: Draws) -> np.ndarray:
-    """The image, uint8, with the grain of a sensor."""
+    """Return the image, uint8, with the grain of a sensor."""
     height, width, _ = canvas.shape
     octets = draws.octets(2, height, width, 3)
     grain = (octets[0] + octets[1] - 255) * (9.0 / 255.0)

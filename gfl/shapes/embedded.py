@@ -1,12 +1,12 @@
-"""The embedded data set: COCO-format images of shapes whose boundary ambiguity is known.
+"""The embedded data set: COCO-format images of shapes with known boundary ambiguity.
 
-No real data set says where else an annotator might have drawn a side. Here every side's label is
-drawn from a distribution that stands in the annotation, under the extra key `sides`:
+No real data set records where else an annotator might have drawn a side. Here every side's label is
+drawn from a distribution given in the annotation, under the extra key `sides`:
 
-| kind | what is seen | distribution of the label |
+| kind | appearance | distribution of the label |
 |---|---|---|
 | sharp | an edge | point: the edge |
-| blurred | the edge fades | gaussian: about the middle of the fade, sigma a quarter of its width |
+| blurred | the edge fades | gaussian: around the middle of the fade, sigma a quarter of its width |
 | shadow | a cast shadow | modes at [without, with]; a darker one is included more often |
 | occluded | a plank in front | modes at [visible, whole]; less hidden is completed more often |
 
@@ -37,13 +37,13 @@ from gfl.shapes.outlines import OUTLINES
 
 CATEGORIES: tuple[str, ...] = tuple(OUTLINES)
 SPLITS = ("train", "val")
-VERSION = 1  # raise it whenever the drawing changes
+VERSION = 1  # increment whenever the drawing changes
 _MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True)
 class ShapesSpec:
-    """Everything that determines the data set's bytes.
+    """Parameters that determine the data set's bytes.
 
     Raises UserError for an image size, a count or a version that cannot be drawn.
     """
@@ -67,7 +67,7 @@ class ShapesSpec:
 
 
 def render(spec: ShapesSpec, split: str, index: int) -> tuple[np.ndarray, list[dict[str, Any]]]:
-    """One image, uint8 [H, W, 3] RGB, and its annotations, but for their ids.
+    """Draw one image, uint8 [H, W, 3] RGB, and its annotations, without ids.
 
     A pure function of the seed, the image size, the split and the index: a larger set begins with
     a smaller one's images.
@@ -98,9 +98,9 @@ def _draw_files(task: tuple[ShapesSpec, str, range, str]) -> list[list[dict[str,
 def coco(
     spec: ShapesSpec, split: str, annotations: Sequence[Sequence[Mapping[str, Any]]]
 ) -> dict[str, Any]:
-    """What stands in the annotation file, of each image's annotations in order.
+    """Return the content of the annotation file, given each image's annotations in order.
 
-    Ids begin at 1, for pycocotools takes an id of 0 for none.
+    Ids begin at 1, because pycocotools treats an id of 0 as none.
     """
     flat: list[dict[str, Any]] = [
         {"id": 0, "image_id": image + 1, **one}
@@ -130,12 +130,12 @@ def _annotation_path(root: Path, split: str) -> Path:
 
 
 def _image_bytes(spec: ShapesSpec) -> int:
-    """The size of every image file: nothing in it is compressed."""
+    """Return the size of every image file: nothing in it is compressed."""
     return len(png.encode(np.zeros((spec.image_size, spec.image_size, 3), np.uint8)))
 
 
 def is_complete(spec: ShapesSpec, root: Path) -> bool:
-    """Whether `root` holds exactly this data set: manifest, annotations, and every image's size.
+    """Return True if `root` holds exactly this data set: manifest, annotations, and image sizes.
 
     Cheap: no image is opened.
     """
@@ -163,15 +163,15 @@ def write(
     progress: Callable[[int, int], None] | None = None,
     workers: int | None = None,
 ) -> None:
-    """Write the data set in COCO's layout, unless it is there already; all of it or nothing.
+    """Write the data set in COCO's layout, unless it exists; all or nothing.
 
     `progress(done, total)` is called with numbers of images. `workers` defaults to the number of
-    processors; the bytes do not depend on it. Processes that write the same folder wait for one
-    another. Raises UserError where `root` holds something else or cannot be written.
+    processors and does not affect the bytes. Processes that write the same folder wait for one
+    another. Raises UserError if `root` holds something else or cannot be written.
     """
     root = Path(root).absolute()
     if is_complete(spec, root):
-        return  # without the lock, which cannot be had in a folder that is read-only
+        return  # without the lock, which a read-only folder does not allow
     try:
         root.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(root.with_name(f".{root.name}.lock")):
@@ -223,7 +223,7 @@ def _write_all(
 
 @contextmanager
 def _workers(count: int | None, most: int) -> Iterator[Callable[..., Iterator[Any]]]:
-    """A `map`, in order, over as many processes as there is work for."""
+    """Yield an ordered `map` over as many processes as there is work for."""
     count = min(count or os.cpu_count() or 1, most)
     if count <= 1:
         yield map
@@ -232,7 +232,7 @@ def _workers(count: int | None, most: int) -> Iterator[Callable[..., Iterator[An
     pool = ProcessPoolExecutor(
         count,
         mp_context=multiprocessing.get_context("spawn"),
-        # Ctrl-C is the parent's to answer.
+        # The parent handles Ctrl-C.
         initializer=signal.signal,
         initargs=(signal.SIGINT, signal.SIG_IGN),
     )

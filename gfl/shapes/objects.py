@@ -1,6 +1,6 @@
-"""One object of the embedded data set: its outline, and what makes its sides ambiguous.
+"""Objects of the embedded data set: outlines, and the causes of ambiguous sides.
 
-Everything is in the pixels of a crop around the object; `placing` moves it into an image by whole
+Everything is in pixels of a crop around the object; `placing` moves it into an image by whole
 pixels, so that the layers are drawn once however many places are tried.
 """
 
@@ -15,24 +15,24 @@ from gfl.shapes.draws import Draws
 from gfl.shapes.outlines import OUTLINES, Matrix
 from gfl.shapes.side_labels import SIDES, Gaussian, Kind, Modes, Point, Side
 
-# How likely annotators are to include a shadow follows from what can be seen, its strength; how
-# likely they are to complete an occluded object, from how little of it is hidden.
-SHADOWS = ((0.40, 0.3), (0.55, 0.5), (0.70, 0.7))  # part of the light taken, p(box with shadow)
+# How often annotators include a shadow follows from its visible strength; how often they complete
+# an occluded object, from how little of it is hidden.
+SHADOWS = ((0.40, 0.3), (0.55, 0.5), (0.70, 0.7))  # light blocked, p(box with shadow)
 SHADOW_REACH = (0.12, 0.30)  # of the object's extent along the axis
 OCCLUDED = ((0.12, 0.18, 0.7), (0.18, 0.24, 0.5), (0.24, 0.30, 0.3))  # depths, p(whole extent)
-FADE = (0.20, 0.45)  # the width of a blurred edge, of the object's extent
-FADE_SIGMAS = 4.0  # a fade is this many sigmas of its label wide
-LEAST_SIDE = 6.0  # pixels, of every box that may be drawn
-_LEAST_REACH = 2.5  # pixels: less cannot be seen
-_STEPS = 4096  # coverages are summed as integers, the order of whose sums does not matter
-_SLACK = 1  # pixels by which what remains visible may fall short of a side
+FADE = (0.20, 0.45)  # width of a blurred edge, relative to the object's extent
+FADE_SIGMAS = 4.0  # width of a fade, in sigmas of its label
+LEAST_SIDE = 6.0  # pixels, of every possible box
+_LEAST_REACH = 2.5  # pixels: less is invisible
+_STEPS = 4096  # coverages are summed as integers, whose sums do not depend on order
+_SLACK = 1  # pixels by which the visible extent may fall short of a side
 
 Extent = tuple[int, int, int, int]
 
 
 @dataclass
 class Occluder:
-    """A plank in front of one side, its coverage in the crop's pixels."""
+    """Plank in front of one side, as coverage in the crop's pixels."""
 
     side: str
     cover: np.ndarray
@@ -40,7 +40,7 @@ class Occluder:
 
 @dataclass
 class Layers:
-    """An object as it is drawn: the crop's coverage by shadow, object and occluders."""
+    """Layers of a drawn object: the crop's coverage by shadow, object and occluders."""
 
     category: str
     solid: np.ndarray
@@ -50,7 +50,7 @@ class Layers:
 
     @property
     def hidden(self) -> np.ndarray:
-        """What nothing behind this object can be seen through."""
+        """Mask of pixels behind which nothing is visible."""
         hidden = self.solid >= 0.5
         for occluder in self.occluders:
             hidden = hidden | (occluder.cover >= 0.5)
@@ -65,7 +65,7 @@ class Layers:
 
 
 def extent(mask: np.ndarray) -> Extent | None:
-    """The tight box of a mask in whole pixels: left, top, right, bottom; None if it is empty."""
+    """Return a mask's tight box in whole pixels: left, top, right, bottom; None if it is empty."""
     columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
     if not len(columns):
         return None
@@ -73,33 +73,33 @@ def extent(mask: np.ndarray) -> Extent | None:
 
 
 def keeps(before: Extent, after: Extent | None, sides: tuple[str, ...] = SIDES) -> bool:
-    """Whether the named sides of a mask's extent are still where they were."""
+    """Return True if the named sides of a mask's extent have not moved."""
     if after is None:
         return False
     return all(abs(before[i] - after[i]) <= _SLACK for i in map(SIDES.index, sides))
 
 
 def _facing(array: np.ndarray, side: str) -> np.ndarray:
-    """A view of the crop in which `side` is on the left."""
+    """Return a view of the crop with `side` on the left."""
     if side in ("top", "bottom"):
         array = array.T
     return array if side in ("left", "top") else array[:, ::-1]
 
 
 class _Ruler:
-    """Positions along the axis of a side, counted from the crop's border on that side."""
+    """Positions along a side's axis, measured from the crop's border on that side."""
 
     def __init__(self, side: str, width: int, height: int) -> None:
         self.length = width if side in ("left", "right") else height
         self.ahead = side in ("left", "top")
 
     def to(self, position: float) -> float:
-        """From the crop's coordinate to the ruler's, and, being its own inverse, back."""
+        """Convert the crop's coordinate to the ruler's, or back: it is its own inverse."""
         return position if self.ahead else self.length - position
 
 
 class _Sums:
-    """A mask's coverage, summed along its rows up to any position."""
+    """Mask coverage, summed along rows up to any position."""
 
     def __init__(self, mask: np.ndarray) -> None:
         self._sums = np.zeros((mask.shape[0], mask.shape[1] + 1), np.int32)
@@ -115,7 +115,7 @@ class _Sums:
 
 
 def smear(mask: np.ndarray, edge: float, length: float, fade: float) -> np.ndarray:
-    """Fade the left side of a mask over `fade` pixels about its edge, as motion would."""
+    """Fade the left side of a mask over `fade` pixels around its edge, like motion blur."""
     at = np.arange(mask.shape[1]) + 0.5
     rest = edge + 0.5 * fade
     share = np.clip(1.0 - (at - rest) / (0.35 * length), 0.0, 1.0)
@@ -125,7 +125,7 @@ def smear(mask: np.ndarray, edge: float, length: float, fade: float) -> np.ndarr
 
 
 def cast(mask: np.ndarray, reach: float) -> np.ndarray:
-    """The shadow of a mask, `reach` pixels to its left, where it ends softly."""
+    """Return the shadow of a mask, `reach` pixels to its left, with a soft end."""
     at = np.arange(mask.shape[1]) + 0.5
     soft = max(1.0, 0.35 * reach)
     sums = _Sums(mask)
@@ -133,13 +133,13 @@ def cast(mask: np.ndarray, reach: float) -> np.ndarray:
 
 
 def span(low: float, high: float, length: int) -> np.ndarray:
-    """How much of each of `length` pixels lies between two positions."""
+    """Return the fraction of each of `length` pixels that lies between two positions."""
     at = np.arange(length)
     return np.clip(np.minimum(at + 1.0, high) - np.maximum(at, low), 0.0, 1.0)
 
 
 def _matrix(category: str, size: float, limit: float, draws: Draws) -> Matrix:
-    """A random rotation and aspect, of a box whose area is size^2 and whose sides are <= limit."""
+    """Draw a rotation and aspect for a box with area size^2 and sides <= limit."""
     outline = OUTLINES[category]
     cos, sin = draws.rotation(outline.turn)
     stretch = draws.log_uniform(1.0, outline.stretch)
@@ -152,7 +152,7 @@ def _matrix(category: str, size: float, limit: float, draws: Draws) -> Matrix:
 
 
 def build(size: float, limit: float, draws: Draws) -> Layers:
-    """A random object of about size^2 pixels, about half the time with one or two vague sides."""
+    """Draw an object of about size^2 pixels, about half of them with one or two ambiguous sides."""
     category = draws.choice(tuple(OUTLINES))
     outline, matrix = OUTLINES[category], _matrix(category, size, limit, draws)
     left, top, right, bottom = outline.box(matrix)
@@ -179,7 +179,7 @@ def build(size: float, limit: float, draws: Draws) -> Layers:
 
 
 def _make(kind: Kind, layers: Layers, side: str, draws: Draws) -> Layers | None:
-    """The object with one more ambiguous side, or None where that kind does not go with it."""
+    """Return the object with one more ambiguous side, or None if it does not suit that kind."""
     height, width = layers.solid.shape
     ruler = _Ruler(side, width, height)
     near, far = (side, _opposite(side)) if ruler.ahead else (_opposite(side), side)
@@ -198,7 +198,7 @@ def _make(kind: Kind, layers: Layers, side: str, draws: Draws) -> Layers | None:
         strength, p = draws.choice(SHADOWS)
         reach = max(_LEAST_REACH, length * draws.uniform(*SHADOW_REACH))
         shade = np.empty_like(solid)
-        # What a plank hides casts none: its shadow would show beside the plank.
+        # What a plank hides casts no shadow: it would show beside the plank.
         seen = solid * layers.visible
         _facing(shade, side)[:] = cast(_facing(seen, side), reach) * strength
         label = Modes((edge_at, ruler.to(edge - reach)), (1.0 - p, p))
@@ -222,13 +222,13 @@ def _middle(side: Side) -> float:
 
 
 def _edge(side: Side) -> float:
-    """Where the object itself ends on a side that is sharp or blurred."""
+    """Return the end of the object itself on a sharp or blurred side."""
     assert isinstance(side.distribution, Point)
     return side.distribution.at
 
 
 def _plank(layers: Layers, side: str, edge: float, depth: float, margin: float) -> np.ndarray:
-    """The coverage of a plank that hides the last `depth` pixels of a side and a little more."""
+    """Return the coverage of a plank that hides the last `depth` pixels of a side and more."""
     cover = np.empty_like(layers.solid)
     facing = _facing(cover, side)
     rows, columns = facing.shape
@@ -241,9 +241,9 @@ def _plank(layers: Layers, side: str, edge: float, depth: float, margin: float) 
 
 
 def _legible(layers: Layers, whole: np.ndarray, limit: float) -> bool:
-    """Whether every side can be seen where its label says, and no box can be too small or large.
+    """Return True if every side is visible where labelled, and no box can be too small or large.
 
-    What an occluder hides of one side may hide the object's outermost point on another.
+    An occluder of one side may hide the object's outermost point on another.
     """
     for first, last, size in (("left", "right", 1), ("top", "bottom", 0)):
         low, high = (layers.sides[s].distribution.support() for s in (first, last))

@@ -1,7 +1,7 @@
-"""The outlines of the embedded data set's categories: how deep inside one a pixel is, and its box.
+"""Outlines of the embedded data set's categories: depth of a pixel inside one, and its box.
 
-An outline is drawn in its own coordinates, about [-1, 1] x [-1, 1], and mapped to the image by a
-matrix (rotation, aspect, size). Depths are in pixels of the image, so that an edge covers one.
+An outline is defined in its own coordinates, about [-1, 1] x [-1, 1], and mapped to the image by a
+matrix (rotation, aspect, size). Depths are in pixels of the image, so an edge is one pixel wide.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 Matrix = tuple[float, float, float, float]  # xx, xy, yx, yy: image = matrix @ own
 Points = Sequence[tuple[float, float]]
 
-# The corners of a regular pentagon, cosines and sines of multiples of 72 degrees by square roots.
+# Corners of a regular pentagon: cosines and sines of multiples of 72 degrees by square roots.
 _C1, _S1 = (math.sqrt(5.0) - 1.0) / 4.0, math.sqrt(10.0 + 2.0 * math.sqrt(5.0)) / 4.0
 _C2, _S2 = -(math.sqrt(5.0) + 1.0) / 4.0, math.sqrt(10.0 - 2.0 * math.sqrt(5.0)) / 4.0
 _PENTAGON = ((0.0, -1.0), (_S1, -_C1), (_S2, -_C2), (-_S2, -_C2), (-_S1, -_C1))
@@ -24,12 +24,12 @@ _TRIANGLE = ((0.0, -1.0), (1.0, 0.8), (-1.0, 0.8))
 _ARM = 0.36  # half the width of a cross's arm
 _BEAM = ((-1.0, -_ARM), (1.0, -_ARM), (1.0, _ARM), (-1.0, _ARM))
 _POST = tuple((y, x) for x, y in _BEAM[::-1])
-# The halves of an hourglass overlap at the waist, so that no seam shows.
+# The halves of an hourglass overlap at the waist, to avoid a seam.
 _UPPER = ((-1.0, -1.0), (1.0, -1.0), (0.12, 0.1), (-0.12, 0.1))
 _LOWER = tuple((x, -y) for x, y in _UPPER[::-1])
 _HOLE = 0.55  # of a ring's radius
-_BITE, _BITE_AT = 0.80, 0.55  # radius and distance of the disc that a crescent lacks
-# Where the bite's circle meets the unit circle: the crescent's two tips.
+_BITE, _BITE_AT = 0.80, 0.55  # radius and distance of the disc cut from a crescent
+# Intersection of the bite's circle with the unit circle: the crescent's two tips.
 _TIP_X = (1.0 - _BITE * _BITE + _BITE_AT * _BITE_AT) / (2.0 * _BITE_AT)
 _TIPS = ((_TIP_X, math.sqrt(1.0 - _TIP_X * _TIP_X)), (_TIP_X, -math.sqrt(1.0 - _TIP_X * _TIP_X)))
 
@@ -38,29 +38,29 @@ Depth = Callable[[np.ndarray, np.ndarray, Matrix], np.ndarray]
 
 @dataclass(frozen=True)
 class Outline:
-    """One category's outline.
+    """Outline of one category.
 
     `depth(x, y, matrix)` is positive inside, in pixels, for x of shape [W] and y of [H, 1]
     relative to the centre. `corners` are its extreme points in its own coordinates; `round` says
-    whether the unit circle is part of it, but for the part inside the bite, if it has one.
+    whether the unit circle is part of it, except the part inside the bite, if it has one.
     """
 
     depth: Depth
     corners: Points = ()
     round: bool = False
     bitten: bool = False
-    stretch: float = 1.6  # the largest ratio of its own width to its height, or the inverse
-    turn: float | None = None  # the largest tangent of half its rotation; None: any rotation
+    stretch: float = 1.6  # largest ratio of its own width to its height, or the inverse
+    turn: float | None = None  # largest tangent of half its rotation; None: any rotation
 
     def box(self, matrix: Matrix) -> tuple[float, float, float, float]:
-        """The tight box about the centre: left, top, right, bottom."""
+        """Return the tight box around the centre: left, top, right, bottom."""
         xx, xy, yx, yy = matrix
         right = self._reach(xx, xy)
         bottom = self._reach(yx, yy)
         return -self._reach(-xx, -xy), -self._reach(-yx, -yy), right, bottom
 
     def _reach(self, a: float, b: float) -> float:
-        """The largest a * x + b * y on the outline."""
+        """Return the largest a * x + b * y on the outline."""
         reaches = [a * x + b * y for x, y in self.corners]
         if self.round:
             radius = math.sqrt(a * a + b * b)
@@ -71,7 +71,7 @@ class Outline:
 
 
 def _edges(x: np.ndarray, y: np.ndarray, matrix: Matrix, corners: Points) -> list[np.ndarray]:
-    """How far inside each edge of a clockwise (in the image) polygon a pixel lies."""
+    """Return a pixel's depth inside each edge of a clockwise (in the image) polygon."""
     xx, xy, yx, yy = matrix
     mapped = [(xx * u + xy * v, yx * u + yy * v) for u, v in corners]
     depths = []
@@ -101,7 +101,7 @@ def _union(first: Points, second: Points) -> Depth:
 def _circle(
     x: np.ndarray, y: np.ndarray, matrix: Matrix, radius: float = 1.0, at: float = 0.0
 ) -> np.ndarray:
-    """The depth inside a circle's image, to first order at its edge."""
+    """Return the depth inside a circle's image, to first order at its edge."""
     xx, xy, yx, yy = matrix
     det = xx * yy - xy * yx
     u, v = ((yy * x - xy * y) / det - at) / radius, (xx * y - yx * x) / det / radius
@@ -119,7 +119,7 @@ def _crescent(x: np.ndarray, y: np.ndarray, matrix: Matrix) -> np.ndarray:
 
 
 def _star(x: np.ndarray, y: np.ndarray, matrix: Matrix) -> np.ndarray:
-    """A pentagram: the points that are inside at least four of its five lines."""
+    """Return the depth in a pentagram: the points inside at least four of its five lines."""
     chords = tuple(_PENTAGON[i * 2 % 5] for i in range(5))
     edges = _edges(x, y, matrix, chords)
     least, second = np.minimum(edges[0], edges[1]), np.maximum(edges[0], edges[1])

@@ -1,4 +1,4 @@
-"""Putting objects into an image so that every side can be seen where its label says."""
+"""Placement of objects in an image such that every side is visible where its label says."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from gfl.shapes.outlines import OUTLINES
 from gfl.shapes.side_labels import SIDES, Point, Side, annotation
 
 SMALLEST, LARGEST = 12 / 128, 118 / 128  # square root of an object's box area, of the image's size
-_LEAST = 12.0  # pixels, the same in images so small that SMALLEST would be less
+_LEAST = 12.0  # pixels, a lower bound on SMALLEST in small images
 MOST = 8  # objects in an image
 _PLACES = 12  # tried for each object
-_CUT_OFF = 0.08  # of the objects without an ambiguous side reach over the image's border
-_OVERHANG = 0.2  # of their extent, at most
-_OVERLAP = 0.25  # of the smaller of two objects' surroundings, at most
+_CUT_OFF = 0.08  # fraction of objects without an ambiguous side that extend over the image's border
+_OVERHANG = 0.2  # limit of that part of their extent
+_OVERLAP = 0.25  # limit, as a fraction of the smaller of two objects' surroundings
 
 _CATEGORY_IDS = {name: i for i, name in enumerate(OUTLINES, start=1)}
 
 
 @dataclass
 class _Placed:
-    """An object in the image: masks of it whose extents later objects must leave alone."""
+    """Object in the image: masks whose extents later objects must preserve."""
 
     reach: Extent
     sides: dict[str, Side]
@@ -49,7 +49,7 @@ def populate(canvas: np.ndarray, base: drawing.Colour, draws: Draws) -> list[dic
         layers = objects.build(side, 0.97 * size, draws)
         found = _find_place(layers, placed, size, draws)
         if found is None:
-            if first_try:  # what finds no place comes again after the others, half as large
+            if first_try:  # a failed placement is retried after the others, half as large
                 waiting.append((max(0.5 * side, smallest), False))
             continue
         x, y, one = found
@@ -63,7 +63,7 @@ def populate(canvas: np.ndarray, base: drawing.Colour, draws: Draws) -> list[dic
 def _find_place(
     layers: Layers, placed: list[_Placed], size: int, draws: Draws
 ) -> tuple[int, int, _Placed] | None:
-    """Where the crop's corner goes, and the object as it is there; None if no place was found."""
+    """Return the crop's corner and the object placed there; None if no place was found."""
     loose = all(side.kind == "sharp" for side in layers.sides.values()) and draws.chance(_CUT_OFF)
     for _ in range(_PLACES):
         x = _offset(layers, "left", "right", size, loose, draws)
@@ -79,7 +79,7 @@ def _find_place(
 def _offset(
     layers: Layers, first: str, last: str, size: int, loose: bool, draws: Draws
 ) -> int | None:
-    """A whole number of pixels by which the crop may be moved along one axis."""
+    """Return a whole number of pixels by which to move the crop along one axis."""
     low = layers.sides[first].distribution.support()[0]
     high = layers.sides[last].distribution.support()[1]
     over = _OVERHANG * (high - low) if loose else 0.0
@@ -88,7 +88,7 @@ def _offset(
 
 
 def _fit(layers: Layers, x: int, y: int, placed: list[_Placed], size: int) -> _Placed | None:
-    """The object at a place, or None if it or another could not be seen as labelled."""
+    """Return the object at a place, or None if it or another would not be visible as labelled."""
     shaded = layers.hidden if layers.shade is None else layers.hidden | (layers.shade > 0.1)
     reach = objects.extent(_in_image(shaded, x, y, size))
     if reach is None:
@@ -120,9 +120,9 @@ def _fit(layers: Layers, x: int, y: int, placed: list[_Placed], size: int) -> _P
 
 
 def _clipped(layers: Layers, x: int, y: int, size: int) -> dict[str, Side] | None:
-    """The sides in the image's coordinates; one beyond the border is a point on the border.
+    """Return the sides in image coordinates; one beyond the border becomes a point on the border.
 
-    None if cutting the object off there takes away the outermost point of another side.
+    None if clipping the object there removes the outermost point of another side.
     """
     offsets = dict(zip(SIDES, (x, y, x, y), strict=True))
     moved = {side: layers.sides[side].moved(offsets[side]) for side in SIDES}
@@ -141,7 +141,7 @@ def _clipped(layers: Layers, x: int, y: int, size: int) -> dict[str, Side] | Non
 
 
 def _overlap(one: Extent, other: Extent) -> float:
-    """The intersection of two boxes as a part of the smaller."""
+    """Return the intersection of two boxes as a fraction of the smaller."""
     width = min(one[2], other[2]) - max(one[0], other[0])
     height = min(one[3], other[3]) - max(one[1], other[1])
     if width <= 0 or height <= 0:
@@ -151,7 +151,7 @@ def _overlap(one: Extent, other: Extent) -> float:
 
 
 def _window(shape: tuple[int, int], x: int, y: int, size: int) -> tuple[slice, slice, slice, slice]:
-    """The part of the image that a crop covers, and the part of the crop that the image shows."""
+    """Return the part of the image that a crop covers, and the visible part of the crop."""
     height, width = shape
     x0, y0, x1, y1 = max(x, 0), max(y, 0), min(x + width, size), min(y + height, size)
     return slice(y0, y1), slice(x0, x1), slice(y0 - y, y1 - y), slice(x0 - x, x1 - x)
@@ -167,7 +167,7 @@ def _in_image(mask: np.ndarray, x: int, y: int, size: int) -> np.ndarray:
 def _paint(
     canvas: np.ndarray, layers: Layers, x: int, y: int, colour: drawing.Colour, draws: Draws
 ) -> None:
-    """Draw the object, its shadow under it and its occluders over it."""
+    """Draw the object, its shadow beneath and its occluders on top."""
     height, width = layers.solid.shape
     rows, columns, *crop = _window((height, width), x, y, canvas.shape[0])
     part, inner = canvas[rows, columns], tuple(crop)

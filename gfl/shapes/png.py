@@ -1,4 +1,4 @@
-"""PNG files whose bytes do not depend on the compressor: the pixels are stored, not compressed."""
+"""PNG files independent of the compressor: pixels are stored, not compressed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import zlib
 
 import numpy as np
 
-_STORED = 65535  # the most bytes a stored deflate block holds
+_STORED = 65535  # limit of bytes in a stored deflate block
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:
@@ -15,7 +15,7 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def encode(image: np.ndarray) -> bytes:
-    """An RGB image, uint8 [H, W, 3], as a PNG file (RFC 2083 with RFC 1951's stored blocks)."""
+    """Encode an RGB image, uint8 [H, W, 3], as PNG (RFC 2083 with RFC 1951's stored blocks)."""
     height, width, _ = image.shape
     # Every row begins with its filter type, 0: none.
     rows = np.zeros((height, 1 + 3 * width), np.uint8)

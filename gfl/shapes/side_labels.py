@@ -1,4 +1,4 @@
-"""Where the label of a box's side may lie, and drawing it."""
+"""Distributions of the labels of a box's sides, and draws from them."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ Kind = Literal["sharp", "blurred", "shadow", "occluded"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 SHARP, AMBIGUOUS = KINDS[0], KINDS[1:]
 
-# A Gaussian label further out than this is drawn again, so that boxes stay in the image and keep
-# a least size. It concerns one label in 16 000.
+# A Gaussian label beyond this is drawn again, so that boxes stay in the image and keep a minimum
+# size. It affects one label in 16 000.
 CUT_SIGMAS = 4.0
 _DECIMALS = 2  # of a pixel, in the annotation file; labels are drawn from the rounded parameters
 
 
 def pixels(value: float) -> float:
-    """A coordinate as the annotation file has it."""
-    return round(value, _DECIMALS) + 0.0  # + 0.0 makes -0.0 a 0.0
+    """Round a coordinate as in the annotation file."""
+    return round(value, _DECIMALS) + 0.0  # + 0.0 turns -0.0 into 0.0
 
 
 @dataclass(frozen=True)
 class Point:
-    """A side that everybody would draw in the same place."""
+    """Side that everybody would draw in the same place."""
 
     at: float
 
@@ -44,7 +44,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Gaussian:
-    """A side that fades: labels scatter about the middle of the fade."""
+    """Side that fades: labels scatter around the middle of the fade."""
 
     mean: float
     sigma: float
@@ -67,7 +67,7 @@ class Gaussian:
 
 @dataclass(frozen=True)
 class Modes:
-    """A side with two right answers: without and with the shadow, visible and whole extent."""
+    """Side with two valid answers: without and with the shadow, visible and whole extent."""
 
     at: tuple[float, float]
     p: tuple[float, float]
@@ -87,7 +87,7 @@ class Modes:
 
 @dataclass(frozen=True)
 class Side:
-    """Why a side is where it is, and where its label may lie, in pixels of the image."""
+    """Side with the kind of its ambiguity and the distribution of its label, in image pixels."""
 
     kind: Kind
     distribution: Point | Gaussian | Modes
@@ -100,9 +100,9 @@ class Side:
 
 
 def annotation(sides: dict[str, Side], category_id: int, draws: Draws) -> dict[str, Any]:
-    """A COCO annotation whose box is drawn from its sides' distributions, each independently.
+    """Draw a COCO annotation's box from its sides' distributions, each independently.
 
-    The distributions stand under `sides`, a key that COCO's tools ignore.
+    The distributions are stored under `sides`, a key that COCO's tools ignore.
     """
     left, top, right, bottom = (sides[side].distribution.draw(draws) for side in SIDES)
     width, height = pixels(right - left), pixels(bottom - top)

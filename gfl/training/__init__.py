@@ -1,5 +1,5 @@
-"""One run: the worker that trains it, its session, checkpoints, loaders, hooks and metric.
+"""Training of one run: worker, session, checkpoints, loaders, hooks and metric.
 
 Imports the method, ``gfl.config``, ``gfl.data``, ``gfl.shapes`` and ``gfl.records``; of
-``gfl.predictions`` nothing but in the worker, which stores them when a training is over.
+``gfl.predictions`` only in the worker, which stores predictions after training.
 """

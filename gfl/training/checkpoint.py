@@ -1,16 +1,16 @@
-"""Checkpoints from which a run goes on as if it had not been stopped.
+"""Checkpoints from which a run resumes as if it had never stopped.
 
 They hold weights, optimizer, schedules, the random states of the training process (CUDA's too) and
-the run's history; mmengine's own hold no random state and are read by unpickling whatever is in
-them. The order of an epoch's images follows from its seed and number, so that a run goes on from
-the end of an epoch; what a killed one did after that is done again.
+the run's history; mmengine's own hold no random state and are read by unpickling arbitrary
+content. The order of an epoch's images follows from its seed and number, so a run resumes at the
+end of an epoch; what a killed one did after that is repeated.
 
-To the bit on one device of a CPU, whatever the iteration at which the run was killed. Not on CUDA,
-whose sums have no fixed order, nor, on COCO, with another number of threads than before.
+Exact to the bit on one CPU device, whatever the iteration at which the run was killed. Not on CUDA,
+whose sums have no fixed order, nor, on COCO, with a different number of threads than before.
 
 A checkpoint is written to a temporary name and renamed, carries a checksum, and is read with
-``weights_only=True``. While a run lasts its two newest are there, and for a moment a third: each
-three times the weights with AdamW and twice with SGD, on COCO 260 MB and more. A finished run keeps
+``weights_only=True``. During a run its two newest exist, and for a moment a third: each three times
+the weights with AdamW and twice with SGD, on COCO 260 MB and more. A finished run keeps
 ``final.pth``, the weights alone.
 """
 
@@ -36,19 +36,19 @@ from gfl.errors import UserError
 from gfl.files import sha256
 from gfl.records.record import CHECKPOINT
 
-FINAL = "final.pth"  # the trained weights alone, which stay when the run is over
+FINAL = "final.pth"  # the trained weights alone, which stay after the run
 
 
 class DamagedError(Exception):
-    """A checkpoint that does not match its checksum or is none."""
+    """Checkpoint that is invalid or does not match its checksum."""
 
 
 def save(state: dict[str, Any], path: Path) -> None:
-    """Write a checkpoint and, beside it, its checksum; on disk before it has its name."""
+    """Write a checkpoint and, beside it, its checksum; flushed to disk before it gets its name."""
     checksum = path.with_name(path.name + ".sha256")
-    # Names that the next attempt takes again: a run has one process that writes.
+    # Fixed names that the next attempt reuses: a run has one process that writes.
     partial, sealed = (p.with_name(f".{p.name}.partial") for p in (path, checksum))
-    with partial.open("wb") as file:  # ours, so that a full disk is an OSError and says so
+    with partial.open("wb") as file:  # ours, so that a full disk is an OSError that says so
         torch.save(state, file)
         file.flush()
         os.fsync(file.fileno())
@@ -62,11 +62,11 @@ def save(state: dict[str, Any], path: Path) -> None:
 
 
 def load(path: Path) -> dict[str, Any]:
-    """Read a checkpoint back, running nothing that is in it.
+    """Read a checkpoint back, executing nothing in it.
 
     Raises:
         DamagedError: it does not match its checksum, or is not a checkpoint of plain tensors.
-        OSError: it cannot be read now, be it whole or not.
+        OSError: it cannot be read now, intact or not.
     """
     try:
         seal = path.with_name(path.name + ".sha256")
@@ -79,12 +79,12 @@ def load(path: Path) -> dict[str, Any]:
         if err.errno not in (errno.ENOENT, errno.EIO):
             raise
         raise DamagedError(f"it cannot be read ({err.strerror})") from err
-    except Exception as err:  # whatever torch makes of a file that is no checkpoint
+    except Exception as err:  # whatever torch raises for a file that is no checkpoint
         raise DamagedError(f"it cannot be read ({type(err).__name__})") from err
 
 
 def newest(folder: Path, tell: Callable[[str], None]) -> dict[str, Any] | None:
-    """Return the last usable checkpoint of a run; damaged ones are named and set aside."""
+    """Return a run's newest usable checkpoint; damaged ones are reported and set aside."""
     found = [(int(m["epoch"]), p) for p in folder.iterdir() if (m := CHECKPOINT.fullmatch(p.name))]
     paths = [path for _, path in sorted(found, reverse=True)]
     for path in paths:
@@ -92,7 +92,7 @@ def newest(folder: Path, tell: Callable[[str], None]) -> dict[str, Any] | None:
             return load(path)
         except DamagedError as err:
             aside = path.with_name(path.name + ".damaged")
-            with contextlib.suppress(FileNotFoundError):  # another process of the run was first
+            with contextlib.suppress(FileNotFoundError):  # another process of the run was faster
                 path.replace(aside)
             then = "starting over" if path == paths[-1] else "going on from the one before"
             tell(f"{path}: {err}; set aside as {aside.name}, {then}")
@@ -102,8 +102,8 @@ def newest(folder: Path, tell: Callable[[str], None]) -> dict[str, Any] | None:
 def forget(folder: Path, last: int | None = None) -> None:
     """Delete a run's checkpoints, or those up to an epoch; damaged ones and final.pth stay.
 
-    A run's last are deleted once its record is written: before that it may have to go on. What a
-    killed process left half written goes with them.
+    The last ones are deleted once the run's record is written: until then it may have to resume.
+    Files that a killed process left incomplete are deleted, too.
     """
     for path in folder.iterdir():
         match = CHECKPOINT.match(path.name.removeprefix("."))  # its checksum too
@@ -117,13 +117,13 @@ def forget(folder: Path, last: int | None = None) -> None:
 
 @HOOKS.register_module()
 class ExactCheckpointHook(Hook):
-    """Saves at the end of each epoch, evaluation included, and goes on from there.
+    """Saves at the end of each epoch, evaluation included, and resumes from there.
 
     Args:
         folder: of the run.
-        history: what has to survive besides weights; plain data, changed in place.
-        tell: where messages for the user go.
-        keep: how many checkpoints stay.
+        history: further state to preserve; plain data, changed in place.
+        tell: receives messages for the user.
+        keep: number of checkpoints to keep.
     """
 
     # After mmengine's RuntimeInfoHook has reset its counters and before anything reads them.
@@ -139,14 +139,14 @@ class ExactCheckpointHook(Hook):
         self.folder, self.history, self.tell, self.keep = folder, history, tell, keep
 
     def before_train(self, runner: Runner) -> None:
-        """Go on from the newest checkpoint, if there is one."""
+        """Resume from the newest checkpoint, if there is one."""
         state = newest(self.folder, self.tell)
         if state is not None:
             _restore(runner, state)
             self.history.update(state["history"])
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """Save what the epoch before left: it is over once its evaluation is."""
+        """Save the state after the previous epoch, which ends with its evaluation."""
         path = self.folder / f"epoch_{runner.epoch}.pth"
         if runner.epoch == 0 or path.exists() or runner.rank != 0:
             return
@@ -163,7 +163,7 @@ def _bare(model: nn.Module) -> nn.Module:
     return model.module if is_model_wrapper(model) else model  # type: ignore[return-value]
 
 
-# mmengine types what the Runner builds lazily as config or None: Any, where it is built.
+# mmengine types what the Runner builds lazily as config or None; Any refers to the built object.
 def _capture(runner: Any) -> dict[str, Any]:
     _, keys, *position = np.random.get_state()  # noqa: NPY002  mmdet draws from it
     return {
@@ -176,17 +176,17 @@ def _capture(runner: Any) -> dict[str, Any]:
             "python": random.getstate(),
             "numpy": (torch.from_numpy(np.asarray(keys).astype(np.int64)), *position),
             "torch": torch.get_rng_state(),
-            # Of the device in use: another session may see more or fewer of them.
+            # Of the device in use: the next session may see more or fewer of them.
             "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else [],
         },
     }
 
 
 def _restore(runner: Any, state: dict[str, Any]) -> None:
-    """Put everything back.
+    """Restore everything.
 
     Raises:
-        UserError: the weights are not this model's: other code made them under the same id.
+        UserError: the weights do not fit: other code made them under the same id.
     """
     try:
         _bare(runner.model).load_state_dict(state["model"])

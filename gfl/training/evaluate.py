@@ -1,4 +1,4 @@
-"""COCO's twelve figures of a set of detections, by pycocotools."""
+"""COCO's twelve metrics of a set of detections, by pycocotools."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from gfl.data.json_values import Found, is_in, is_number, read_json, some
 from gfl.errors import UserError
 from gfl.records.record import METRICS
 
-GROUND_TRUTH = "the ground truth"  # in messages, where it is from no file
+GROUND_TRUTH = "the ground truth"  # in messages, if it is not from a file
 
 
 def coco_metrics(
     ground_truth: Path | COCO, detections: Path | Sequence[Mapping[str, Any]]
 ) -> dict[str, float | None]:
-    """Return COCO's twelve figures of boxes, in percent points, under the names of METRICS.
+    """Return COCO's twelve box metrics, in percentage points, under the names of METRICS.
 
     Detections are as in COCO's result files: image_id, category_id, bbox (x, y, width, height in
-    pixels) and score. A figure of objects that the ground truth has none of is None, where
-    pycocotools says -1; without any detection the others are 0.
+    pixels) and score. A metric without ground-truth objects is None, where pycocotools gives -1;
+    without any detection the others are 0.
 
-    Raises UserError, before evaluating, for input on which pycocotools would fail or count wrong.
+    Raises UserError, before evaluating, for input on which pycocotools would fail or miscount.
     """
     is_file = isinstance(ground_truth, Path)
     given: Any = read_json(ground_truth) if is_file else ground_truth.dataset
     dataset = in_normal_form(given, ground_truth if is_file else GROUND_TRUTH)
     found = _sound(detections, dataset)
-    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports its progress by print
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
         truth = _coco(dataset) if is_file or dataset is not given else ground_truth
         # Built here because pycocotools' loadRes fails on an empty list and changes its input.
         evaluation = COCOeval(
@@ -55,14 +55,14 @@ def coco_metrics(
 def class_metrics(
     ground_truth: Path, detections: Sequence[Mapping[str, Any]]
 ) -> dict[str, dict[str, float | None]]:
-    """Return the twelve figures of each class alone, by its name, in the file's order.
+    """Return the twelve metrics of each class alone, by its name, in the file's order.
 
-    AP of all is the mean of the classes' that have objects.
+    The overall AP is the mean over classes that have objects.
 
     Raises UserError as ``coco_metrics`` does.
     """
     dataset = read(ground_truth)
-    _sound(detections, dataset)  # also those of no class that the file has
+    _sound(detections, dataset)  # includes those of classes not in the file
     figures = {}
     for category in dataset["categories"]:
         boxes = [a for a in dataset["annotations"] if a["category_id"] == category["id"]]
@@ -78,11 +78,11 @@ def sound(
 ) -> list[dict[str, Any]]:
     """Return detections as pycocotools' annotations, numbered from 1.
 
-    ``path`` is where the data set was read, for the messages.
+    ``path`` is the source of the data set, for messages.
 
-    Raises UserError, of one line a problem, for a data set or detections on which pycocotools would
-    fail or count wrong: what is not in the normal form of ``gfl.data.annotations``, numbers that
-    are not finite, images or categories that are unknown.
+    Raises UserError, of one line per problem, for input on which pycocotools would fail or
+    miscount: violations of ``gfl.data.annotations``' normal form, numbers that are not finite,
+    unknown images or categories.
     """
     where = path or GROUND_TRUTH
     if (normal_form := in_normal_form(dataset, where)) is not dataset:
@@ -100,7 +100,7 @@ def _coco(dataset: Any) -> COCO:
 def _sound(
     detections: Path | Sequence[Mapping[str, Any]], dataset: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
-    """Return detections as pycocotools' annotations, or raise a UserError with what is wrong."""
+    """Return detections as pycocotools' annotations, or raise a UserError with the problems."""
     where = detections if isinstance(detections, Path) else "the detections"
     listed: Any = read_json(detections) if isinstance(detections, Path) else detections
     if not isinstance(listed, Sequence) or not all(isinstance(d, Mapping) for d in listed):

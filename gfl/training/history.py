@@ -1,4 +1,4 @@
-"""What a run goes through: its loss curve, evaluations and time, kept and told as they come."""
+"""History of a run: its loss curve, evaluations and time, stored and reported."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ SECONDS_BETWEEN_EVENTS = 1.0
 
 
 def beginning() -> dict[str, Any]:
-    """Return the history of a run that begins now; of one that goes on, its own takes its place."""
+    """Return the history of a new run; a resumed one replaces it by its own."""
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "curve": [],
         "evals": [],
-        "seconds": 0.0,  # of all sessions, but for what a killed one did after its last checkpoint
+        "seconds": 0.0,  # of all sessions, except what a killed one did after its last checkpoint
         "train_seconds": 0.0,
         "images": 0,
     }
 
 
 class DivergedError(Exception):
-    """The loss is no longer a number."""
+    """Loss that is no longer finite."""
 
 
 class HistoryHook(Hook):
-    """Keeps the loss curve, the evaluations and the time, and tells them as they come.
+    """Records the loss curve, the evaluations and the time, and reports them as they come.
 
     Args:
-        history: as it began; ``curve``, ``evals``, ``seconds`` of the whole run,
-            ``train_seconds`` of its training alone, and ``images``. It travels with the
+        history: initial state; ``curve``, ``evals``, ``seconds`` of the whole run,
+            ``train_seconds`` of its training alone, and ``images``. It is saved with the
             checkpoints.
-        batch: images a step, over all devices.
-        tell: where events go.
+        batch: images per step, over all devices.
+        tell: receives events.
     """
 
     priority = "LOW"  # after the schedules have set the rate
@@ -62,11 +62,11 @@ class HistoryHook(Hook):
         self._mark = now
 
     def before_train(self, runner: Runner) -> None:
-        """Say how much there is to do."""
+        """Report the total amount of work."""
         self.tell("start", iters=runner.max_iters, epochs=runner.max_epochs, resumed=runner.iter)
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """Begin the epoch's own points: one that spans two would not survive a resumption."""
+        """Start the epoch's own points: one spanning two epochs would not survive a resumption."""
         self._sums, self._count = {}, 0
         self._iter_mark = time.monotonic()
 
@@ -106,7 +106,7 @@ class HistoryHook(Hook):
 
     def _add_point(self, runner: Runner, step: int) -> None:
         sums = torch.stack([value.float() for value in self._sums.values()])
-        # Over all devices: the loss of the whole batch, and if it diverged, all of them know.
+        # Over all devices: the loss of the whole batch; if it diverged, every process knows.
         all_reduce(sums, op="mean")
         means = {
             name: round(value / self._count, 6)
@@ -121,17 +121,17 @@ class HistoryHook(Hook):
         self._sums, self._count = {}, 0
 
     def before_val(self, runner: Runner) -> None:
-        """Say that the validation set is being evaluated."""
+        """Report that the validation set is being evaluated."""
         self.tell("phase", name="evaluating")
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, Any] | None = None) -> None:
-        """Keep an evaluation."""
+        """Record an evaluation."""
         self.tick()
         found = {"epoch": runner.epoch} | dict(metrics or {})
         self.history["evals"].append(found)
         self.tell("eval", **{k: found[k] for k in ("epoch", "AP", "AP50", "AP75")})
 
     def speed(self) -> float | None:
-        """Images a second while training, evaluation and checkpoints excluded."""
+        """Images per second in training, excluding evaluation and checkpoints."""
         seconds = self.history["train_seconds"]
         return self.history["images"] / seconds if seconds else None

@@ -1,9 +1,9 @@
-"""Loader processes: how they hand their images over, and what is said when one of them ends.
+"""Loader processes: transport of their images, and explanation of their failures.
 
-torch passes tensors between processes in shared memory. Of that a container may have little (64 MB
-in Docker's), and a loader that finds no room for a batch drops it in silence, so that training
-waits for it for ever. Where the batches on their way may not fit, they go through pipes instead:
-each is copied twice, and nothing else changes.
+torch passes tensors between processes in shared memory. A container may have little of it (64 MB in
+Docker's), and a loader without room for a batch drops it silently, so that training waits forever.
+Where the batches in flight may not fit, they go through pipes instead: each is copied twice, and
+nothing else changes.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from torch import Tensor
 from gfl.errors import UserError
 from gfl.terminal import say
 
-SHARED_MEMORY = Path("/dev/shm")  # of Linux
-PREFETCHED = 2  # batches of each loader, torch's default; one more is being trained on
-FLOATS = ("PhotoMetricDistortion",)  # the transforms that leave float32, 4 bytes, in place of uint8
+SHARED_MEMORY = Path("/dev/shm")  # on Linux
+PREFETCHED = 2  # batches per loader, torch's default; one more is being trained on
+FLOATS = ("PhotoMetricDistortion",)  # transforms that output float32, 4 bytes, instead of uint8
 BESIDES = 64 << 10  # bytes: an image's boxes and labels, a few pages of memory each
 FOR_SEMAPHORES = 1 << 20  # bytes; the queues of four loaders take some 40 pages
 CANNOT_SHARE = 75  # a loader's exit code, sysexits.h's EX_TEMPFAIL
@@ -46,7 +46,7 @@ NO_ROOM = (
     f"a loader process could not share its images ({SHARED_MEMORY} is full?): give it more shared "
     f"memory (docker run --shm-size=2g, or --ipc=host), {AGAIN}"
 )
-# What torch says of loaders that died, and of what they raised.
+# torch's messages about loaders that died, and about their exceptions.
 DIED = re.compile(
     r"DataLoader worker \(pid\D*\d[\d, ]*\) (is killed by signal|exited unexpectedly)"
 )
@@ -57,10 +57,10 @@ Config = dict[str, Any]
 
 
 def prepare(settings: Config, tell: Callable[[str], None], gpus: int = 1) -> None:
-    """Choose, in place, how the loader processes of a run hand their images over.
+    """Choose, in place, how a run's loader processes pass their images on.
 
-    ``settings`` are mmengine's. Without loaders nothing is changed; where there can be none,
-    because the machine lets no processes share anything, the training process loads instead.
+    ``settings`` are mmengine's. Without loaders nothing changes; if the machine does not allow
+    processes to share memory, the training process loads instead.
     """
     loaders = [settings[name] for name in LOADERS if settings.get(name, {}).get("num_workers")]
     if not loaders:
@@ -88,7 +88,7 @@ def prepare(settings: Config, tell: Callable[[str], None], gpus: int = 1) -> Non
 
 
 def _obstacle() -> str | None:
-    """Say why processes cannot have a queue here, if they cannot."""
+    """Explain why processes cannot have a queue here; None if they can."""
     if (free := _free()) is not None and free < FOR_SEMAPHORES:
         return f"{SHARED_MEMORY} is full"
     try:
@@ -99,7 +99,7 @@ def _obstacle() -> str | None:
 
 
 def _free() -> int | None:
-    """Return the bytes of shared memory that are free; None where there is no such file system."""
+    """Return the bytes of free shared memory; None if there is no such file system."""
     try:
         return shutil.disk_usage(SHARED_MEMORY).free
     except OSError:
@@ -107,15 +107,15 @@ def _free() -> int | None:
 
 
 def _on_their_way(loader: Mapping[str, Any]) -> int:
-    """Return the most bytes of images that a loader's processes and its reader hold at a time."""
+    """Return the most bytes of images that a loader's processes and its reader hold at once."""
     images = loader["batch_size"] * (loader["num_workers"] * PREFETCHED + 1)
     return images * (_bytes(loader["dataset"]["pipeline"]) + BESIDES)
 
 
 def _bytes(pipeline: Sequence[Mapping[str, Any]]) -> int:
-    """Return the most bytes of an image that leaves a pipeline."""
+    """Return the most bytes of an image at the end of a pipeline."""
     scales = [step["scale"] for step in pipeline if "scale" in step]
-    # RandomResize has two, between which it draws.
+    # RandomResize draws between two sizes.
     sizes = [one for s in scales for one in ([s] if isinstance(s[0], int) else s)]
     floats = any(step["type"] in FLOATS for step in pipeline)
     pixels = max((long * short for long, short in sizes), default=0)
@@ -128,9 +128,9 @@ def _megabytes(count: int) -> str:
 
 @FUNCTIONS.register_module()
 def begin_loader(worker_id: int, num_workers: int, seed: int, through_pipes: bool) -> None:
-    """Seed a loader process as mmengine does, and let it end where torch's would wait for ever."""
+    """Seed a loader process as mmengine does, and make it exit where torch's would wait forever."""
     worker_init_fn(worker_id, num_workers, get_rank(), seed)
-    # Called in the thread that hands batches over; what it raises is printed, the batch lost.
+    # Called in the thread that passes batches on, where an exception is printed and the batch lost.
     queues.Queue._on_queue_feeder_error = staticmethod(_end)  # type: ignore[attr-defined]
     if through_pipes:
         ForkingPickler.register(Tensor, _by_value)
@@ -148,19 +148,19 @@ def _end(error: BaseException, _: object) -> NoReturn:
 
 @contextmanager
 def explained() -> Iterator[None]:
-    """Say in one line what ended a loader process, where torch says it in many.
+    """Explain in one line what ended a loader process, instead of torch's many.
 
     Raises:
-        UserError: the user can mend it: the machine had too little memory, or an image was not
-            to be read.
-        RuntimeError: a loader failed otherwise.
+        UserError: the user can fix it: the machine had too little memory, or an image could not
+            be read.
+        RuntimeError: a loader failed for another reason.
     """
     try:
         yield
     except Exception as err:
         if RAISED.match(str(err)):
             raise _raised(str(err)) from err
-        # A loader that dies may break a connection first: torch learns of it later, or never.
+        # A dying loader may break a connection first: torch learns of it later, or never.
         broken = isinstance(err, ConnectionError | EOFError)
         if (broken or DIED.match(str(err))) and (code := _exit_code()):
             raise UserError(_died(code)) from err
@@ -168,9 +168,9 @@ def explained() -> Iterator[None]:
 
 
 def _exit_code() -> int | None:
-    """Return the exit code of a loader that died, which may take a moment; of a signal, minus it.
+    """Return a dead loader's exit code, which may take a moment; for a signal, its negative.
 
-    torch's own message has it only if nothing else has asked for it before.
+    torch's own message has it only if nothing else has queried it before.
     """
     for _ in range(50):
         try:
@@ -178,13 +178,13 @@ def _exit_code() -> int | None:
                 if loader.exitcode:
                     return loader.exitcode
             time.sleep(0.1)
-        except RuntimeError:  # torch's, which raises at whatever runs when a loader ends
+        except RuntimeError:  # torch's, raised in whatever code runs when a loader ends
             continue
     return None
 
 
 def _loaders() -> list[BaseProcess]:
-    """Return this process's loaders, dead or alive: torch keeps them to itself."""
+    """Return this process's loaders, dead or alive, which torch does not expose."""
     return [one for one in gc.get_objects() if issubclass(type(one), BaseProcess)]
 
 
@@ -198,10 +198,10 @@ def _died(code: int) -> str:
 
 
 def _raised(text: str) -> Exception:
-    """Return what a loader raised, without its traceback."""
+    """Return a loader's exception, without its traceback."""
     lines = text.rpartition(TRACEBACK)[2].splitlines()
     at = next((i for i, line in enumerate(lines) if line[:1].strip()), len(lines) - 1)
     kind, _, message = " ".join(lines[at:]).partition(": ")
-    if kind.startswith("gfl."):  # a UserError or one of its kinds
+    if kind.startswith("gfl."):  # a UserError or a subclass
         return UserError(message)
     return RuntimeError(f"a loader process failed: {kind}: {message}")

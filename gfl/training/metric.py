@@ -1,4 +1,4 @@
-"""COCO's twelve figures inside mmengine's validation loop, unrounded."""
+"""COCO's twelve metrics inside mmengine's validation loop, unrounded."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from gfl.training.evaluate import coco_metrics
 
 @METRICS.register_module()
 class ExactCocoMetric(CocoMetric):
-    """mmdet's COCO metric, which rounds to three digits, with the figures of ``evaluate``.
+    """mmdet's COCO metric, which rounds to three digits, with the values of ``evaluate``.
 
-    Only the images that were predicted count: a capped run evaluates a few.
+    Only predicted images count: a capped run evaluates a few.
     """
 
-    default_prefix = ""  # the figures' plain names
+    default_prefix = ""  # plain names for the metrics
 
     def __init__(self, ann_file: str, collect_dir: str | None = None) -> None:
         super().__init__(ann_file=ann_file, metric="bbox")
-        self.collect_dir = collect_dir  # mmdet's metric does not take it
+        self.collect_dir = collect_dir  # not a parameter of mmdet's metric
         self.detections: list[dict[str, Any]] = []  # of the last evaluation, as COCO's results
 
     def compute_metrics(
         self, results: Sequence[tuple[dict[str, Any], dict[str, Any]]]
     ) -> dict[str, float | None]:
-        """Return the twelve figures in percent, under ``gfl.training.evaluate.METRICS``."""
+        """Return the twelve metrics in percent, under ``gfl.training.evaluate.METRICS``."""
         api: Any = self._coco_api
         meta: Any = self.dataset_meta
         truth = api.dataset

@@ -16,15 +16,15 @@ def computes_bfloat16(device: torch.device) -> bool:
     """Return whether a device multiplies bfloat16 natively; elsewhere it is slower than float32."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.cpu._is_avx512_bf16_supported()  # torch has no public question for it
+    return torch.cpu._is_avx512_bf16_supported()  # torch has no public API for it
 
 
 @OPTIM_WRAPPERS.register_module()
 class AutocastOptimWrapper(OptimWrapper):
     """mmengine's wrapper with the forward pass under autocast, on CPU and CUDA.
 
-    mmengine's own ``AmpOptimWrapper`` refuses a machine without an accelerator. ``precision`` is
-    what is wanted: a device that lacks bfloat16 trains in float32.
+    mmengine's own ``AmpOptimWrapper`` rejects a machine without an accelerator. ``precision`` is
+    a request: a device without bfloat16 trains in float32.
     """
 
     def __init__(

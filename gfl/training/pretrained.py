@@ -1,4 +1,4 @@
-"""The backbone's ImageNet weights: there, or said to be missing before an hour is spent."""
+"""ImageNet weights of the backbone: fetched, or reported missing before training starts."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from mmengine.runner.checkpoint import (
 
 from gfl.errors import UserError
 
-# Of the models that a scheme names.
+# Model addresses by URL scheme.
 ADDRESSES = {"torchvision": get_torchvision_models, "open-mmlab": get_external_models}
 
 
 def fetch(backbone: dict[str, Any], capped: bool, tell: Callable[[str], None]) -> None:
-    """Download the weights that a backbone starts from, unless they are here already.
+    """Download the backbone's initial weights, unless they are here already.
 
-    A capped run, which is a trial, goes on from random weights where there is no network, and
-    says so: ``init_cfg`` is then set to None.
+    A capped run, being a trial, continues from random weights without a network, and says so:
+    ``init_cfg`` is then set to None.
 
     Raises:
-        UserError: a run that counts cannot have its weights.
+        UserError: the weights of a full run are unavailable.
     """
     init = backbone["init_cfg"]
     if init is None:

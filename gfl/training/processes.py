@@ -1,4 +1,4 @@
-"""One run on several devices: a process each, started by torch's launcher."""
+"""Multi-device runs: one process per device, started by torch's launcher."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ SECONDS_BETWEEN_LOOKS = 1.0
 
 
 def join(gpus: int) -> None:
-    """Meet the run's other processes: over NCCL, each on its own device, or over gloo on a CPU.
+    """Join the run's other processes: over NCCL, each on its own device, or over gloo on a CPU.
 
-    Before mmengine would: its own way sets a CUDA device even where there is none.
+    Call it before mmengine does: its own way sets a CUDA device even if there is none.
 
     Raises:
-        RuntimeError: the launcher has not started as many processes as there are to be.
+        RuntimeError: the launcher started a different number of processes.
     """
     started = int(os.environ.get("WORLD_SIZE", "1"))
     if started != gpus:
@@ -39,13 +39,13 @@ def join(gpus: int) -> None:
 
 
 def leave() -> None:
-    """Part from the other processes, if there are any."""
+    """Leave the process group, if there is one."""
     if distributed.is_available() and distributed.is_initialized():
         distributed.destroy_process_group()
 
 
 def _end_with_parent() -> None:
-    """End this process once the launcher is gone: in a session of its own, no signal reaches it."""
+    """End this process with the launcher: in its own session, no signal reaches it."""
     parent = os.getppid()
 
     def watch() -> None:
@@ -58,9 +58,9 @@ def _end_with_parent() -> None:
 
 @MODEL_WRAPPERS.register_module()
 class ChannelsLastDataParallel(MMDistributedDataParallel):
-    """mmengine's wrapper, on a CPU as well, and over weights that lie as convolutions want them.
+    """mmengine's wrapper, also for CPUs, with weights in the convolutions' memory layout.
 
-    Gradients are exchanged in buffers that are laid out here, once.
+    Gradients are exchanged in buffers allocated here, once.
     """
 
     def __init__(
@@ -77,10 +77,10 @@ class ChannelsLastDataParallel(MMDistributedDataParallel):
 
 @LOOPS.register_module()
 class CappedTrainLoop(EpochBasedTrainLoop):
-    """The first steps of the whole schedule, and an evaluation.
+    """Training loop over the first steps of the whole schedule, with an evaluation.
 
     Args:
-        cap: how many optimizer steps.
+        cap: number of optimizer steps.
 
     Raises:
         UserError: the schedule has fewer steps.
@@ -96,7 +96,7 @@ class CappedTrainLoop(EpochBasedTrainLoop):
         self._max_epochs = -(-cap // len(self.dataloader))
 
     def run_epoch(self) -> None:
-        """Train an epoch, or what the cap leaves of it."""
+        """Train an epoch, or the part of it within the cap."""
         self.runner.call_hook("before_train_epoch")
         self.runner.model.train()
         left = self._max_iters - self._iter

@@ -1,4 +1,4 @@
-"""One training session: mmengine's Runner with this project's hooks, from start to figures."""
+"""Training session: mmengine's Runner with this project's hooks, from start to metrics."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from gfl.training.history import DivergedError, HistoryHook, Tell, beginning
 from gfl.training.optim import computes_bfloat16
 
 # FPS protocol of GF's tools/benchmark.py: batch 1, 5 images to warm up, 2000 to time, forward and
-# NMS, loading excluded. On the embedded data fewer: half a minute of a run of seven is too much.
+# NMS, loading excluded. Fewer on the embedded data: half a minute of a run of seven is too much.
 FPS_WARMUP, FPS_IMAGES, FPS_IMAGES_EMBEDDED = 5, 2000, 300
 
 
 @dataclass
 class Outcome:
-    """What a session leaves for the run's record."""
+    """Results of a session for the run's record."""
 
-    is_first: bool  # of several processes; the others leave nothing
-    problem: str  # why it failed; empty: it did not
+    is_first: bool  # of several processes; the others return nothing
+    problem: str  # reason of a failure; empty if it succeeded
     metrics: dict[str, float | None]
     detections: list[dict[str, Any]]
     fps: float | None
@@ -48,9 +48,9 @@ class Outcome:
 
 
 class SpeedHook(Hook):
-    """Measures a trained model's speed, before the checkpoints are given up.
+    """Measures a trained model's speed, before the checkpoints are deleted.
 
-    A run that is stopped here goes on from the last of them.
+    A run stopped here resumes from the last of them.
     """
 
     priority = "VERY_HIGH"
@@ -60,7 +60,7 @@ class SpeedHook(Hook):
         self.fps: float | None = None
 
     def after_train(self, runner: Runner) -> None:
-        """Time the forward pass and NMS at batch 1, on the first device alone."""
+        """Time the forward pass and NMS at batch 1, on the first device only."""
         if runner.rank != 0 or self.images == 0:
             return
         self.tell("phase", name="measuring speed")
@@ -76,11 +76,11 @@ def run(
     capped: bool,
     gpus: int = 1,
 ) -> Outcome:
-    """Train, evaluate and time one run, going on from its newest checkpoint.
+    """Train, evaluate and time one run, resuming from its newest checkpoint.
 
     Raises:
-        UserError: the backbone's ImageNet weights cannot be had, the cap is none, or a loader
-            process ended because of something that the user can mend.
+        UserError: the backbone's ImageNet weights are unavailable, the cap is invalid, or a loader
+            process ended for a reason that the user can fix.
         RuntimeError: this is not one of ``gpus`` processes.
     """
 
@@ -97,7 +97,7 @@ def run(
     batch = settings["train_dataloader"]["batch_size"] * gpus
     chronicle = HistoryHook(history, batch, tell)
     on_coco = settings["dataset"] == COCO
-    # Where features are kept, the backbone is not there to be timed.
+    # With stored features there is no backbone to be timed.
     kept = settings["model"]["backbone"]["type"] == "FrozenBackbone"
     images = 0 if kept else FPS_IMAGES if on_coco else FPS_IMAGES_EMBEDDED
     stopwatch = SpeedHook(images, tell)
@@ -118,7 +118,7 @@ def _runner(settings: dict[str, Any], run_dir: Path, gpus: int) -> Runner:
     runner = Runner.from_cfg(Config(settings | {"experiment_name": run_dir.name}))
     if runner.world_size != gpus:
         raise RuntimeError(f"{gpus} devices asked for, but {runner.world_size} take part")
-    # Faster convolutions, on CPU and CUDA.
+    # Makes convolutions faster, on CPU and CUDA.
     runner.model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     return runner
 
@@ -146,21 +146,21 @@ def _outcome(
 def _prepare(
     backbone: dict[str, Any], run_dir: Path, gpus: int, capped: bool, tell: Callable[[str], None]
 ) -> None:
-    """Have the backbone's weights here, downloaded by one process, and meet the others."""
+    """Fetch the backbone's weights in one process, and join the others."""
     if gpus == 1:
         pretrained.fetch(backbone, capped, tell)
         return
     with FileLock(run_dir / ".weights.lock"):
         pretrained.fetch(backbone, capped, tell)
     processes.join(gpus)
-    start = [backbone["init_cfg"]]  # a trial goes on without them, in every process or in none
+    start = [backbone["init_cfg"]]  # a trial continues without them, in every process or in none
     broadcast_object_list(start)
     backbone["init_cfg"] = start[0]
 
 
 @torch.no_grad()
 def _frames_per_second(runner: Runner, images: int) -> float:
-    """Return images a second at batch 1, forward and NMS."""
+    """Return images per second at batch 1, forward and NMS."""
     model: Any = runner.model
     dataset: Any = runner.val_dataloader.dataset
     model.eval()

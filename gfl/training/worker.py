@@ -1,13 +1,13 @@
 """Train one run in its own process: ``python -m gfl.training.worker RUN_DIR``.
 
-Reads ``RUN_DIR/request.json``, goes on from the newest checkpoint there, and writes
-``RUN_DIR/record.json`` and ``predictions.json`` at the end; of what ``gfl.predictions`` describes,
-all at the profiles laptop, photos and gpu, and matches where the data are not embedded. What
-happens is told as JSON lines on standard output; everything that libraries print goes to standard
-error, which is the run's log.
+Reads ``RUN_DIR/request.json``, resumes from the newest checkpoint there, and writes
+``RUN_DIR/record.json`` and ``predictions.json`` at the end; also the files of ``gfl.predictions``:
+all for the profiles laptop, photos and gpu, and matches for data that are not embedded. Events are
+reported as JSON lines on standard output; all output of libraries goes to standard error, which is
+the run's log.
 
-Exit codes: 0 a record was written, 2 the user can mend it, 1 anything else, 130 interrupted, or
-left by the process that read the events.
+Exit codes: 0 a record was written, 2 an error the user can fix, 1 any other, 130 interrupted, or
+abandoned by the process that read the events.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from gfl.training.session import Outcome
 
 EMBEDDED = Path(__file__).resolve().parents[2] / "data"  # git-ignored
-LOADERS = 4  # processes for each device, where there are any
+LOADERS = 4  # processes per device, if any
 
 EVALUATED = "predictions.json"  # the detections that were evaluated
 INTERRUPTED = 130
@@ -47,7 +47,7 @@ Tell = Callable[..., None]
 
 
 def main(argv: list[str]) -> int:
-    """Run the worker on ``argv[0]``, a run's folder."""
+    """Run the worker on the run's folder ``argv[0]``."""
     tell = _events()
     account.complete()
     run_dir = Path(argv[0])
@@ -62,7 +62,7 @@ def main(argv: list[str]) -> int:
         return INTERRUPTED
     except (OSError, RuntimeError, RecordError) as err:
         users = disk_error(err, run_dir)
-        # Told first: the log may be on the disk that is full.
+        # Reported first: the log may be on the full disk.
         tell("error", message=str(users or f"{type(err).__name__}: {err}"), user=bool(users))
         with contextlib.suppress(OSError):
             traceback.print_exc()
@@ -71,13 +71,13 @@ def main(argv: list[str]) -> int:
 
 
 def _events() -> Tell:
-    """Keep standard output for events, of the first process, and give the rest to the log."""
+    """Reserve standard output for the first process's events, and send the rest to the log."""
     stream = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     first = int(os.environ.get("RANK", "0")) == 0
 
     def tell(event: str, **content: object) -> None:
-        # What ends one process ends all, and the first may be ended before it knows why.
+        # Any error ends all processes, perhaps the first before it knows why.
         if first or event == "error":
             print(json.dumps({"event": event, **content}), file=stream)
 
@@ -85,11 +85,11 @@ def _events() -> Tell:
 
 
 def _choose_device(request: Request) -> None:
-    """Settle, before torch looks at it, whether this process sees a CUDA device.
+    """Decide, before torch initialises, whether this process sees a CUDA device.
 
     Raises:
-        UserError: CUDA was asked for, or the profile is made for it, and there is none, or there
-            are fewer devices than asked for.
+        UserError: CUDA was requested, or the profile is made for it, and there is none, or there
+            are fewer devices than requested.
     """
     wanted = request.device if request.device != "auto" else request.profile.device
     if wanted == "cpu":
@@ -114,14 +114,14 @@ def _choose_device(request: Request) -> None:
 
 
 def train(request: Request, run_dir: Path, tell: Tell) -> None:
-    """Train the run that is requested and write its record.
+    """Train the requested run and write its record.
 
     Raises:
-        UserError: the data are not there or not what they should be.
+        UserError: the data are missing or invalid.
     """
     data_root = _data(request, tell)
     tell("phase", name="loading torch and mmdet")
-    from gfl.training import (  # seconds, which a refused request need not wait for
+    from gfl.training import (  # takes seconds, which a rejected request need not wait for
         checkpoint,
         session,
     )
@@ -132,7 +132,7 @@ def train(request: Request, run_dir: Path, tell: Tell) -> None:
         _settings(request, data_root, run_dir),
         run_dir,
         tell,
-        # One thread each, and as many runs as cores: the same bits on every number of cores.
+        # One thread each, and as many runs as cores: the same bits on any number of cores.
         threads=1 if _is_small_on_cpu(request) else request.cores,
         capped=request.max_iters is not None,
         gpus=request.gpus,
@@ -162,10 +162,10 @@ def predict(
 ) -> dict[str, str]:
     """Write a finished run's predictions for its validation images; return their SHA-256 by name.
 
-    ``data_root`` is where its data are; None: they are looked for, or drawn.
+    ``data_root`` holds its data; None: they are looked for, or drawn.
 
     Raises:
-        UserError: the run's weights or its data are not there or not what they should be.
+        UserError: the run's weights or its data are missing or invalid.
     """
     if data_root is None:
         data_root = _data(request, tell)
@@ -187,9 +187,9 @@ def predict(
 
 
 def _matches(request: Request, run_dir: Path, data_root: Path) -> dict[str, str]:
-    """Write what a run's evaluation knew, unless its data are here to evaluate it again.
+    """Write the results of a run's evaluation, unless its data are here to repeat it.
 
-    Of the detections that were evaluated, which another device would predict a bit differently.
+    Uses the evaluated detections, which another device would predict slightly differently.
     """
     if not keeps_matches(request.profile):
         return {}
@@ -202,7 +202,7 @@ def _matches(request: Request, run_dir: Path, data_root: Path) -> dict[str, str]
 
 
 def _as_loaded(request: Request) -> Request:
-    """Name in a request what was edited after it was written and before the code was imported."""
+    """Record in a request any code edited between its writing and the code's import."""
     if not request.code or (code := digests.merged(request.code, digests.code())) == request.code:
         return request
     return replace(request, code=code, dirty=True)
@@ -213,10 +213,10 @@ def _is_small_on_cpu(request: Request) -> bool:
 
 
 def _workers(request: Request) -> int:
-    """How many processes load images beside the training one.
+    """Return the number of processes that load images beside the training one.
 
-    None where the profile seeds no image, on any device: what is drawn would then depend on how
-    many there are. None where one thread does.
+    Zero if the profile seeds no image, on any device: augmentation would then depend on their
+    number. Zero for single-threaded runs.
     """
     if not has_loaders(request.profile) or _is_small_on_cpu(request):
         return 0
@@ -236,7 +236,7 @@ def _settings(request: Request, data_root: Path, run_dir: Path) -> dict[str, Any
 
 def _record(request: Request, outcome: Outcome) -> RunRecord:
     ended: State = "finished" if request.max_iters is None else "capped"
-    # SSD512 on COCO, and Table 4's GFL, have another schedule than the profile's: what was trained.
+    # Record the schedule used: SSD512's on COCO and Table 4's GFL's differ from the profile's.
     profile = replace(request.profile, schedule=schedule_of(request.experiment, request.profile))
     return RunRecord(
         id=request.id,
@@ -262,7 +262,7 @@ def _record(request: Request, outcome: Outcome) -> RunRecord:
 
 
 def _data_versions(request: Request) -> dict[str, str]:
-    """What the data were, and the features, where that may differ between machines."""
+    """Return the identity of the data and features, where it may differ between machines."""
     spec, network = request.profile.photos, request.profile.model.frozen
     if spec is None or network is None:
         return {}
@@ -274,10 +274,10 @@ def _data_versions(request: Request) -> dict[str, str]:
 
 
 def _data(request: Request, tell: Tell) -> Path:
-    """Return the folder of the data set, drawn or prepared if it is not there yet.
+    """Return the data set's folder, drawing or preparing it if missing.
 
     Raises:
-        UserError: COCO's folder is not named, or is none.
+        UserError: COCO's folder is not given, or does not exist.
     """
     if request.profile.photos is not None:
         return _photographs(request.profile.photos, request.data_root, tell).root
@@ -306,9 +306,9 @@ def _photographs(
 
 
 def _decode(request: Request, root: Path, tell: Tell) -> None:
-    """Decode the embedded images, or compute the photographs' features, for all that load them.
+    """Decode the embedded images, or compute the photographs' features, for all loaders.
 
-    A trial decodes the few that it needs.
+    A trial decodes the few it needs.
     """
     if request.profile.photos is not None:
         _compute_features(request, root, tell)
@@ -346,20 +346,20 @@ def _compute_features(request: Request, root: Path, tell: Tell) -> None:
 
 
 def photos_root(spec: PhotosSpec) -> Path:
-    """Return where the prepared photographs lie, or will; named by what they should be."""
+    """Return the folder of the prepared photographs, named by what they should be."""
     return EMBEDDED / f"photos-{digest(asdict(spec))[:8]}"
 
 
 def embedded_root(spec: embedded.ShapesSpec) -> Path:
-    """Return where the embedded data set lies, or will: its name is that of its content."""
+    """Return the folder of the embedded data set, named by its content."""
     return EMBEDDED / f"shapes-{digest(asdict(spec))[:8]}"
 
 
 def coco_root(named: str | None) -> Path:
-    """Return COCO's folder; what is in it is checked once a table, not once a run.
+    """Return COCO's folder; its content is checked once per table, not once per run.
 
     Raises:
-        UserError: it is not named.
+        UserError: it is not given.
     """
     if not named:
         raise UserError("this needs COCO, and its folder is not named", lacks="coco")
@@ -370,7 +370,7 @@ if __name__ == "__main__":
     terminal.as_utf8()
     terminal.prepare()
     code = main(sys.argv[1:])
-    if code == INTERRUPTED:  # somebody waits; taking torch apart would be seconds
+    if code == INTERRUPTED:  # somebody is waiting; dismantling torch takes seconds
         sys.stderr.flush()
         os._exit(code)
     sys.exit(code)

@@ -1,4 +1,4 @@
-"""Features of photographs by frozen networks: where weights come from, computing, keeping, loading.
+"""Features of photographs by frozen networks: their weights, computation, storage and loading.
 
 Imports the rest of ``gfl.data``.
 """

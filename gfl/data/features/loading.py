@@ -1,4 +1,4 @@
-"""How mmdet reads the photographs' kept features: in the place of images, all else unchanged."""
+"""Loading of stored photograph features in mmdet, in place of images."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from gfl.data.features.stored import canvas, divisible, kept, on_canvas
 
 @MODELS.register_module()
 class FeaturePreprocessor(DetDataPreprocessor):
-    """Makes a batch of kept features, or of pictures, in the place of mmdet's for images.
+    """Batches stored features, or pictures, in place of mmdet's image preprocessor.
 
     Args:
         network: a key of ``gfl.data.features.frozen.NETWORKS``.
@@ -44,14 +44,14 @@ class FeaturePreprocessor(DetDataPreprocessor):
         if isinstance(data["inputs"][0], Tensor):
             return self._pictures(**data)
         samplelist_boxtype2tensor(data["data_samples"])
-        # Kept with channels last, which is how the model's convolutions take them.
+        # Stored with channels last, the layout of the model's convolutions.
         # Cast first: autocast does not stack float16.
         levels = (torch.stack([one.float() for one in level]) for level in data["inputs"])
         inputs = tuple(level.permute(0, 3, 1, 2) for level in levels)
         return {"inputs": inputs, "data_samples": data["data_samples"]}
 
     def _pictures(self, inputs: list[Tensor], data_samples: list[Any]) -> dict[str, Any]:
-        """Put pictures, uint8 [3, H, W], on canvases as those whose features are kept."""
+        """Put pictures, uint8 [3, H, W], on canvases like those of the stored features."""
         for image, sample in zip(inputs, data_samples, strict=True):
             height, width = image.shape[-2:]
             sample.set_metainfo(shapes(height, width, self.size))
@@ -61,14 +61,14 @@ class FeaturePreprocessor(DetDataPreprocessor):
 
 
 def shapes(height: int, width: int, size: int) -> dict[str, tuple[int, int]]:
-    """Return what mmdet's preprocessor notes of an image's padding."""
+    """Return the shapes that mmdet's preprocessor records of an image's padding."""
     padded = divisible(height), divisible(width)
     return {"batch_input_shape": canvas(height, width, size), "pad_shape": padded}
 
 
 @TRANSFORMS.register_module()
 class ShrinkPicture(BaseTransform):
-    """Make a picture as small as a prepared photograph."""
+    """Resize a picture to the size of a prepared photograph."""
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -84,9 +84,9 @@ class ShrinkPicture(BaseTransform):
 
 @TRANSFORMS.register_module()
 class LoadPrepared(BaseTransform):
-    """Put a blank of the prepared photograph's size in its place, and scale the boxes to it.
+    """Substitute a blank of the prepared photograph's size, and scale the boxes to it.
 
-    In the place of loading and resizing, and after or before the boxes are loaded just as these.
+    Replaces loading and resizing; works before or after the boxes are loaded, as these do.
     """
 
     def __init__(self, size: int) -> None:
@@ -107,7 +107,7 @@ class LoadPrepared(BaseTransform):
 
 @TRANSFORMS.register_module()
 class PackFeatures(PackDetInputs):
-    """Pack a photograph's kept features, float16 [H, W, C] of each level, in the image's place."""
+    """Pack a photograph's stored features, float16 [H, W, C] per level, in place of the image."""
 
     META = (
         "img_id", "img_path", "ori_shape", "img_shape", "scale_factor", "flip", "flip_direction",
@@ -132,11 +132,11 @@ class PackFeatures(PackDetInputs):
 
 @DATA_SAMPLERS.register_module()
 class CanvasBatchSampler(AspectRatioBatchSampler):
-    """Batches of images that share a canvas; the last of each canvas may be smaller.
+    """Batches of images that share a canvas; the last batch of each canvas may be smaller.
 
     Args:
         sampler: of a ``CocoDataset``.
-        batch_size: images of a batch.
+        batch_size: images per batch.
         size: long side of the prepared images, px.
     """
 
@@ -157,7 +157,7 @@ class CanvasBatchSampler(AspectRatioBatchSampler):
         yield from (batch for batch in waiting.values() if batch)
 
     def __len__(self) -> int:
-        """Return the number of batches of one pass."""
+        """Return the number of batches in one pass."""
         return sum(-(-count // self.batch_size) for count in self._counts.values())
 
     @cached_property

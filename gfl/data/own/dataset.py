@@ -1,7 +1,7 @@
-"""A data set of one's own: found, read in any of its formats, checked, and named by its content.
+"""Data sets of one's own: found, read in any format, checked, and identified by content.
 
-Imports neither torch nor mmdet. What the annotations mean is ``gfl.data.annotations``'s to say;
-here train and val are held against their images and against each other.
+Imports neither torch nor mmdet. ``gfl.data.annotations`` interprets the annotations; this module
+checks train and val against their images and against each other.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-MOST_DETECTIONS = 100  # an image, of which COCO's metrics take account
+MOST_DETECTIONS = 100  # per image, the number that COCO's metrics consider
 
 
 @dataclass(frozen=True)
 class Contents:
-    """How much there is in a split."""
+    """Size of a split."""
 
     images: int
-    objects: dict[str, int]  # of each class; no crowds
+    objects: dict[str, int]  # per class, without crowds
 
     def __str__(self) -> str:
         objects = sum(self.objects.values())
@@ -48,10 +48,10 @@ class Contents:
 
 @dataclass(frozen=True)
 class OwnData:
-    """A checked data set.
+    """Checked data set.
 
-    Made by ``read``; ``remarks`` say what was taken for what, ``warnings`` what may be meant so, a
-    line each. ``files`` are the normal forms that a run's folder needs, by name.
+    Made by ``read``. ``remarks`` report interpretations and ``warnings`` doubtful values, a line
+    each; ``files`` are the normal forms that a run's folder needs, by name.
     """
 
     root: Path
@@ -77,7 +77,7 @@ class OwnData:
 
 @dataclass
 class _Split:
-    """A split, read: where it is from, and its normal form."""
+    """Split as read: its source and its normal form."""
 
     source: Source
     normal: Normal
@@ -103,7 +103,7 @@ class _Split:
         return [category["name"] for category in self.dataset["categories"]]
 
     def change(self, dataset: dict[str, Any], remarks: Sequence[str] = ()) -> None:
-        """Take another data set for the normal form, if it is another."""
+        """Replace the normal form by another data set, if it differs."""
         if dataset is not self.dataset:
             self.normal.dataset, self.normal.changed = dataset, True
         self.normal.remarks += remarks
@@ -138,17 +138,17 @@ def read(
     skip_broken: bool = False,
     progress: Progress = lambda done, total: None,
 ) -> OwnData:
-    """Find and check a data set for training and validation: COCO's JSON, or YOLO's or VOC's files.
+    """Find and check a data set for training and validation in COCO's, YOLO's or VOC's format.
 
-    The four paths are below ``root`` or the current folder; what is not given is looked for under
-    the names that tools use. ``split`` is the part of one file's images that is for validation,
+    The four paths are relative to ``root`` or the current folder; those not given are looked for
+    under the names that tools use. ``split`` is the fraction of one file's images for validation,
     ``boxes`` one of ``gfl.data.bboxes.LAYOUTS``, ``pixels_from`` the number, 0 or 1, of the first
-    pixel in VOC's files; ``skip_broken`` leaves out annotations and images that cannot be read.
-    Every image is decoded once, unless it was before: ``progress(done, total)`` is called with
-    numbers of images.
+    pixel in VOC's files; ``skip_broken`` drops annotations and images that cannot be read. Every
+    image not yet checked is decoded once: ``progress(done, total)`` is called with numbers of
+    images.
 
     Raises:
-        UserError: all that is wrong, in one line.
+        UserError: lists every problem, in one line.
     """
     if not os.fspath(root):
         raise UserError("the data's folder is an empty name")
@@ -196,7 +196,7 @@ def _checked(root: Path, training: _Split, validation: _Split) -> OwnData:
 
 
 def _folder(root: Path) -> tuple[Path, Path | None]:
-    """The data's folder, and the YAML file in it that was named for it."""
+    """Return the data's folder, and the YAML file if one was given in its place."""
     if root.is_file() and root.suffix.lower() in (".yaml", ".yml"):
         return root.parent, root
     if not root.is_dir():
@@ -209,7 +209,7 @@ def _folder(root: Path) -> tuple[Path, Path | None]:
 
 
 def _all(readings: Sequence[Callable[[], T]]) -> list[T]:
-    """Read everything; raise what is wrong with any of it at once."""
+    """Call every reading; raise all their problems at once."""
     done: list[T] = []
     problems: list[UserError] = []
     for reading in readings:
@@ -239,7 +239,7 @@ def _source(
 
 
 def _given(root: Path, path: str | Path, option: str) -> Path:
-    """A path that a person gave, below the data's folder or the current one."""
+    """Resolve a path the user gave, relative to the data's folder or the current one."""
     path = Path(path).expanduser()
     for found in (root / path, Path(os.path.abspath(path))):
         if found.exists():
@@ -250,9 +250,9 @@ def _given(root: Path, path: str | Path, option: str) -> Path:
 def _normal(
     root: Path, parts: Sequence[Source], boxes: str | None, skip: bool, progress: Progress
 ) -> list[_Split]:
-    """Bring all splits into normal form, their images found and measured."""
+    """Bring all splits into normal form, with their images found and measured."""
     from gfl.data.own.image_check import (
-        examine,  # numpy and Pillow, which no other command waits for
+        examine,  # imports numpy and Pillow, which no other command needs
     )
 
     found: dict[str, Found] = {part.name: defaultdict(list) for part in parts}
@@ -288,12 +288,12 @@ def _normal(
 
 
 def _of_images(what: str, which: Sequence[object]) -> str:
-    """A clause of what is wrong with images, "image that train/ lacks", and of which."""
+    """Return a clause on a problem of images, "image that train/ lacks", with the first few."""
     return f"{counted(len(which), 'image')}{what.removeprefix('image')}: {some(which)}"
 
 
 def _unread(part: Source, lost: Found, skip: bool, *, is_any_left: bool) -> list[str]:
-    """Say which images cannot be read; as a remark where they are left out."""
+    """Report unreadable images, as a remark if they are dropped."""
     said = [_of_images(what, which) for what, which in lost.items()]
     if skip and is_any_left:
         part.remarks += [f"left out: {clause}" for clause in said]
@@ -303,7 +303,7 @@ def _unread(part: Source, lost: Found, skip: bool, *, is_any_left: bool) -> list
 
 
 def _exchanged(part: Source, files: Sequence[Path | None], sizes: Mapping[Path, Any]) -> list[str]:
-    """Report a file in which every image's width and height are exchanged."""
+    """Report a file in which the width and height of every image are swapped."""
     said = [(one.get("height"), one.get("width")) for one in part.dataset["images"]]
     found = [sizes.get(path) if path else None for path in files]
     if not said or said != found or all(h == w for h, w in said):
@@ -315,14 +315,14 @@ def _exchanged(part: Source, files: Sequence[Path | None], sizes: Mapping[Path, 
 
 
 def _placed(part: Source) -> dict[str, Any]:
-    """A split whose annotations are called by their place, which messages then name."""
+    """Return a split whose annotation ids are their places in files, for use in messages."""
     boxes = [a | {"number": a["id"], "id": part.where[a["id"]]}
              for a in part.dataset["annotations"] if part.where]  # fmt: skip
     return part.dataset | {"annotations": boxes} if boxes else part.dataset
 
 
 def _numbered(part: Source, normal: Normal) -> None:
-    """Give annotations their numbers back, and leave out what is so in every file of the format."""
+    """Renumber the annotations, and drop remarks that apply to every file of the format."""
     if not part.where or normal.problems:
         return
     boxes = [a | {"id": a["number"]} for a in normal.dataset["annotations"]]
@@ -347,7 +347,7 @@ def _divided(whole: _Split, part: float) -> tuple[_Split, _Split]:
 
 
 def _agree(train: _Split, val: _Split) -> None:
-    """Give train and val the same classes, or say why that cannot be."""
+    """Give train and val the same classes, or report why they cannot agree."""
     listed = train.dataset["categories"]
     used = {a["category_id"] for a in train.dataset["annotations"]}
     names = {category["id"]: category["name"] for category in val.dataset["categories"]}
@@ -405,7 +405,7 @@ def _warnings(train: _Split, val: _Split) -> list[str]:
 
 
 def _crowded(split: _Split) -> list[str]:
-    """The images with more objects than detections are evaluated."""
+    """Report images with more objects than the evaluation counts detections."""
     objects = Counter(a["image_id"] for a in split.dataset["annotations"] if not a["iscrowd"])
     names = {image["id"]: image["file_name"] for image in split.dataset["images"]}
     return [f"{names[id]} ({n})" for id, n in objects.items() if n > MOST_DETECTIONS]

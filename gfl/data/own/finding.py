@@ -1,6 +1,6 @@
-"""A data set's files, found: annotation files under the names that tools give them, and images.
+"""Finding of a data set's files: annotations under the names that tools give them, and images.
 
-Names are compared without regard to case. What fits several files is refused, never chosen.
+Names are compared case-insensitively. Ambiguous matches are rejected, never chosen among.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from gfl.data.annotations import shape_problem
 from gfl.data.json_values import read_json, some
 from gfl.errors import UserError
 
-# Where COCO, and the tools that write its format, keep a split's boxes below the folder.
+# Paths, below the folder, where COCO and tools that write its format keep a split's boxes.
 ANNOTATIONS = (
     "annotations/instances_{}2017.json",
     "annotations/instances_{}.json",
@@ -40,7 +40,7 @@ IMAGES = (
     "{}2017", "{}", "images/{}2017", "images/{}", "{}/images", "{}/data", "images", "data", ".",
 )  # fmt: skip
 SPELLINGS = {"train": ("train", "training"), "val": ("val", "valid", "validation")}
-# Files that hold a whole data set, which --split divides.
+# Files of a whole data set, for --split to divide.
 WHOLE = (
     "annotations/instances_default.json",
     "_annotations.coco.json",
@@ -50,17 +50,17 @@ WHOLE = (
     "annotations.json",
     "annotations/annotations.json",
 )
-DEEPEST = 2  # folders below the root in which annotation files are looked for
+DEEPEST = 2  # levels of folders below the root that are searched for annotation files
 PICTURES = (
     ".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".avif", ".jp2",
     ".ppm", ".pgm",
 )  # fmt: skip
-MOST_READ = 20  # JSON files of a folder that are read to learn which one is COCO's
+MOST_READ = 20  # JSON files per folder that are read to find COCO's
 DRIVE = re.compile(r"^[A-Za-z]:(?=/)")
 
 
 class MissingError(UserError):
-    """A split's annotation file is under no name that is known."""
+    """Split without an annotation file under any known name."""
 
     def __init__(self, root: Path, name: str, tried: str, there: Sequence[Path]) -> None:
         self.start = f"{root} has no {tried}, nor any other name that is known for it"
@@ -71,16 +71,16 @@ class MissingError(UserError):
         super().__init__(f"{self.start}{self.has}: {self.ask}{self.alone}")
 
     def with_val(self) -> UserError:
-        """Return what is wrong where val's file is missing too."""
+        """Return the error for when val's file is missing too."""
         ask = f"{self.ask} and val's with --val FILE{self.alone}"
         return UserError(f"{self.start} or for val's{self.has}: {ask}")
 
 
 def annotation_file(root: Path, name: str) -> tuple[Path, list[Path]]:
-    """Return a split's annotation file, and others that might be meant too.
+    """Return a split's annotation file, and other candidates.
 
     Raises:
-        UserError: there is none, or names that differ in case alone.
+        UserError: there is none, or several that differ only in case.
     """
     there = _below(root)
     tried = [pattern.format(word) for word in SPELLINGS[name] for pattern in ANNOTATIONS]
@@ -105,7 +105,7 @@ def annotation_file(root: Path, name: str) -> tuple[Path, list[Path]]:
 
 
 def _coco_alone(paths: Sequence[Path]) -> Path | None:
-    """The one file of several that is COCO's, under whatever name."""
+    """Return the only one of several files that is COCO's, whatever its name."""
     if len(paths) > MOST_READ:
         return None
     found = []
@@ -117,7 +117,7 @@ def _coco_alone(paths: Sequence[Path]) -> Path | None:
 
 
 def whole_file(root: Path) -> Path:
-    """Return the one annotation file of a folder that is to be divided: of a known name, or COCO's.
+    """Return a folder's one annotation file to divide: of a known name, or COCO's.
 
     Raises:
         UserError: there is none, or several, or one of validation beside it.
@@ -143,7 +143,7 @@ def whole_file(root: Path) -> Path:
 
 
 def _below(root: Path) -> dict[str, list[Path]]:
-    """The JSON files of a folder and of those within it, by their names in lower case."""
+    """Return the JSON files of a folder and its subfolders, by lower-case name."""
     found: dict[str, list[Path]] = {}
     for folder, inner, files in os.walk(root, followlinks=True):
         depth = len(Path(folder).relative_to(root).parts)
@@ -156,7 +156,7 @@ def _below(root: Path) -> dict[str, list[Path]]:
 
 
 def image_folder(root: Path, path: Path, name: str, names: Sequence[str]) -> Path:
-    """Return the folder below which most of a split's images lie, under their names or nearly so.
+    """Return the folder below which most of a split's images lie, matched by name or nearly so.
 
     Raises:
         UserError: none of them is found anywhere.
@@ -186,7 +186,7 @@ def _image_folders(root: Path, name: str) -> Iterator[Path]:
 
 
 def in_any_case(root: Path, path: str) -> list[Path]:
-    """Return what is at a path below a folder, first as it is written, then in other cases."""
+    """Return the matches of a path below a folder, exact first, then in other cases."""
     found = [root]
     for part in PurePosixPath(path).parts:
         inside = [(folder, inner) for folder in found for inner in _listed(folder)]
@@ -205,30 +205,30 @@ def _listed(folder: Path) -> list[str]:
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except (OSError, ValueError):  # a name that is too long, or has a zero byte
+    except (OSError, ValueError):  # a name that is too long, or has a NUL byte
         return False
 
 
 @dataclass(frozen=True)
 class Images:
-    """The image files below a folder, found by names that other programs wrote."""
+    """Index of the image files below a folder, for names written by other programs."""
 
     folder: Path
     ambiguous: dict[str, list[str]] = field(default_factory=dict, compare=False)
 
     def find(self, name: str) -> str | None:
-        """Return a file's path below the folder; None: nothing fits, or several do.
+        """Return a file's path below the folder; None if nothing fits, or several do.
 
-        The name as it stands; else read with other separators, percent codes or composed letters;
-        else by its last parts, if exactly one file fits best.
+        Tries the name as it stands; then with other separators, percent codes or composed letters;
+        then its last components, if exactly one file fits best.
         """
         return self.find_all([name])[0]
 
     def find_all(self, names: Sequence[str | None]) -> list[str | None]:
         """Return the file of each name of one list.
 
-        A file that a name of the list has as it stands is no other name's. Where the folders in
-        any of the names agree with those on disk, a name in other folders is another file's.
+        A file matched exactly by one name in the list is not given to another. If the folders in
+        any of the names agree with those on disk, a name in other folders means another file.
         """
         exact = [name if name and self._has(name) else None for name in names]
         taken = {os.path.normpath(name) for name in exact if name}
@@ -250,7 +250,7 @@ class Images:
         return found
 
     def _hit(self, name: str) -> tuple[str | None, int]:
-        """What fits a name best, and how many of their last parts are the same."""
+        """Return the best match of a name, and the number of trailing components that agree."""
         for form in _forms(name):
             if self._has(form):
                 return form, 2
@@ -275,16 +275,16 @@ class Images:
 
     @cached_property
     def _above(self) -> list[str]:
-        """The folder's own path, which names may go on from."""
+        """Return the components of the folder's own path, which names may include."""
         return _parts(os.path.abspath(self.folder))
 
     @cached_property
     def _files(self) -> dict[str, list[tuple[str, list[str]]]]:
-        """Each file with its path's parts, by its name."""
+        """Return each file with its path's components, by file name."""
         found: dict[str, list[tuple[str, list[str]]]] = {}
         for folder, inner, files in os.walk(self.folder, followlinks=True):
             inner[:] = sorted(d for d in inner if not d.startswith("."))
-            if folder.count(os.sep) - str(self.folder).count(os.sep) > 8:  # a link in a circle
+            if folder.count(os.sep) - str(self.folder).count(os.sep) > 8:  # a circular link
                 inner[:] = []
             for file in files:
                 if file.lower().endswith(PICTURES):
@@ -295,7 +295,7 @@ class Images:
 
     @cached_property
     def _stems(self) -> dict[str, list[tuple[str, list[str]]]]:
-        """Each file by its name without the ending, for names that have none."""
+        """Return each file by its name without the suffix, for names that have none."""
         found: dict[str, list[tuple[str, list[str]]]] = {}
         for name, files in self._files.items():
             found.setdefault(os.path.splitext(name)[0], []).extend(files)
@@ -307,7 +307,7 @@ def _has_folders(name: str | None) -> bool:
 
 
 def _forms(name: str) -> Iterable[str]:
-    """What a name may stand for: other separators, a URL, percent codes, NFC and NFD."""
+    """Generate the readings of a name: other separators, a URL, percent codes, NFC and NFD."""
     forms = {name: None, name.replace("\\", "/"): None}
     for form in list(forms):
         if "://" in form or "?" in form:
@@ -326,7 +326,7 @@ def _parts(path: str) -> list[str]:
 
 
 def _shared(a: Sequence[str], b: Sequence[str]) -> int:
-    """How many of two paths' last parts are the same."""
+    """Return the number of trailing components that two paths share."""
     count = 0
     for mine, theirs in zip(reversed(a), reversed(b), strict=False):
         if mine != theirs:

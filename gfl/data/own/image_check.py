@@ -1,8 +1,8 @@
-"""Every image of a data set decoded once before it is trained on, several at a time.
+"""Check that decodes every image of a data set before training, several at a time.
 
-An image whose header is whole may still be cut short, and training would end on it hours later.
-What was sound is remembered by name, size and time of change, so that a run that goes on, and the
-next on the same folder, do not decode it again.
+An image with an intact header may still be truncated, and would abort training hours later. Sound
+images are remembered by name, size and modification time, so that a resumed run, and the next on
+the same folder, do not decode them again.
 """
 
 from __future__ import annotations
@@ -25,28 +25,28 @@ from gfl.data.images import ImageError
 from gfl.files import write_text
 
 REMEMBERED = Path(__file__).resolve().parents[3] / "data" / "checked-images"  # git-ignored
-READER = f"1, Pillow {PIL.__version__}"  # what else decides which files are sound
-MOST_THREADS = 8  # each holds an image: of 50 million pixels, half a GB
+READER = f"1, Pillow {PIL.__version__}"  # software that decides which files are sound
+MOST_THREADS = 8  # each holds an image: half a GB for 50 million pixels
 
 Size = tuple[int, int]
-Key = list[int]  # a file's bytes and its time of change, ns
+Key = list[int]  # a file's size in bytes and its modification time, ns
 Progress = Callable[[int, int], None]
 
 
 def examine(
     root: Path, paths: Iterable[Path], progress: Progress = lambda done, total: None
 ) -> dict[Path, Size | ImageError]:
-    """Return each image's upright width and height, px, or what keeps it from being read.
+    """Return each image's upright width and height, px, or the error that prevents reading it.
 
-    ``root`` is the data set's folder, under whose name it is remembered. ``progress(done, total)``
-    is called with numbers of images, where any have to be decoded.
+    ``root`` is the data set's folder, the key of remembered results. ``progress(done, total)`` is
+    called with numbers of images, if any have to be decoded.
     """
     memory = _Memory(root)
     known = {path: memory.size(path) for path in paths}
     todo = [path for path, size in known.items() if size is None]
     found: dict[Path, Size | ImageError] = {p: size for p, size in known.items() if size}
     pool = ThreadPoolExecutor(min(hardware.cores(), MOST_THREADS))
-    # Around all threads: what each of them says about warnings is the whole process's.
+    # Around all threads, for warning filters belong to the whole process.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -63,7 +63,7 @@ def examine(
 
 
 def _decoded(path: Path) -> tuple[Key, Size | ImageError]:
-    key = _key(path)  # before it is read: of one that changes meanwhile, the old key is kept
+    key = _key(path)  # taken before reading: if the file changes meanwhile, the old key is stored
     try:
         picture = images.read(path)
     except ImageError as err:
@@ -74,13 +74,13 @@ def _decoded(path: Path) -> tuple[Key, Size | ImageError]:
 def _key(path: Path) -> Key:
     try:
         about = path.stat()
-    except (OSError, ValueError):  # ValueError: a name with a zero byte
+    except (OSError, ValueError):  # ValueError: a name with a NUL byte
         return []
     return [about.st_size, about.st_mtime_ns]
 
 
 class _Memory:
-    """The images of a folder that were decoded without a fault, in a JSON file."""
+    """Images of a folder that decoded without error, in a JSON file."""
 
     def __init__(self, root: Path) -> None:
         name = hashlib.sha256(os.fsencode(root)).hexdigest()[:16]
@@ -91,11 +91,11 @@ class _Memory:
         try:
             content = json.loads(self._file.read_bytes())
             return dict(content["images"]) if content["reader"] == READER else {}
-        except (OSError, ValueError, KeyError, TypeError):  # none, or not one of ours
+        except (OSError, ValueError, KeyError, TypeError):  # missing, or not in this format
             return {}
 
     def size(self, path: Path) -> Size | None:
-        """Return an image's size if it is as it was when it was found sound."""
+        """Return an image's size if the file is unchanged since it was found sound."""
         match self._known.get(os.path.abspath(path)):
             case [int(bytes_), int(time), int(width), int(height)]:
                 return (width, height) if [bytes_, time] == _key(path) else None
@@ -107,6 +107,6 @@ class _Memory:
 
     def save(self) -> None:
         if self._changed:
-            with suppress(OSError):  # a checkout that is read-only: decoded again the next time
+            with suppress(OSError):  # a read-only checkout: decoded again next time
                 content = {"reader": READER, "images": self._known}
                 write_text(self._file, json.dumps(content) + "\n")

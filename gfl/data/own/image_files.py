@@ -1,4 +1,4 @@
-"""A data set's images, held against what its annotations say of them."""
+"""Comparison of a data set's images with their annotations."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from gfl.data.images import ImageError
     from gfl.data.own.image_check import Size
 
-SMALLEST_IMAGE = 32  # px; mmdet leaves smaller ones out of training
+SMALLEST_IMAGE = 32  # px; mmdet excludes smaller ones from training
 
 
 def image_files(part: Source, found: Found) -> list[Path | None]:
-    """Each image's file; the names in the annotations become those of the files."""
+    """Return each image's file; replaces the names in the annotations by those of the files."""
     images = finding.Images(part.folder)
     files: list[Path | None] = []
     other: dict[str, str] = {}
@@ -51,9 +51,9 @@ def image_files(part: Source, found: Found) -> list[Path | None]:
 def unreadable(
     part: Source, files: Sequence[Path | None], sizes: Mapping[Path, Size | ImageError]
 ) -> tuple[frozenset[str], Found]:
-    """Return the names of images that are there and cannot be read, and of each reason the images.
+    """Return the names of unreadable images, and the images grouped by reason.
 
-    Each is shown with what its decoder said.
+    Each comes with its decoder's message.
     """
     names: set[str] = set()
     found: Found = defaultdict(list)
@@ -72,7 +72,7 @@ def measure(
     sizes: Mapping[Path, Size | ImageError],
     found: Found,
 ) -> None:
-    """Check the images against the sizes in the annotations, or fill these in."""
+    """Check the images against the sizes in the annotations, or fill in missing sizes."""
     listed, completed = [], 0
     for image, path in zip(part.dataset["images"], files, strict=True):
         if path is not None:
@@ -111,7 +111,7 @@ def _check_image(
 
 
 def merge_images(normal: Normal) -> None:
-    """Put the objects of an image that is listed under several ids together."""
+    """Merge the objects of an image that is listed under several ids."""
     first: dict[str, Any] = {}
     into: dict[Any, Any] = {}
     for image in normal.dataset.get("images", ()) if not normal.problems else ():

@@ -1,4 +1,4 @@
-"""A split that is put together from many files, before its boxes are in normal form."""
+"""Splits assembled from many files, before their boxes are in normal form."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from gfl.errors import UserError
 
 @dataclass(frozen=True)
 class Options:
-    """How to read what a format leaves open, and what is broken."""
+    """Options for what a format leaves open and for broken annotations."""
 
-    pixels_from: int | None = None  # 0 or 1, of VOC's corners; None: nobody said
+    pixels_from: int | None = None  # 0 or 1, of VOC's corners; None: not given
     skip_broken: bool = False
 
 
 @dataclass
 class Listed:
-    """A split put together from many files, as COCO's three lists; names are below the root."""
+    """Split assembled from many files, as COCO's three lists; names are below the root."""
 
-    path: Path  # what messages name
+    path: Path  # shown in messages
     dataset: dict[str, Any]
     layout: str
     remarks: list[str] = field(default_factory=list)
@@ -39,7 +39,7 @@ def left_out(
     is_any_left: bool,
     with_image: bool = False,
 ) -> list[str]:
-    """Say what is left out as broken, alone or with its image; nothing if there are no problems.
+    """Describe what is dropped as broken, alone or with its image; empty without problems.
 
     Raises:
         UserError: the options do not allow it, or nothing would be left.

@@ -1,4 +1,4 @@
-"""One split of a data set as it stands on disk, whatever its format: COCO, YOLO or Pascal VOC."""
+"""Splits of a data set as they stand on disk, in COCO's, YOLO's or Pascal VOC's format."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ VIA = " (it looks like VIA's own format: export it as COCO)"
 
 @dataclass
 class Source:
-    """A split's annotations, not yet in normal form, and where its images lie."""
+    """Annotations of a split, not yet in normal form, and the location of its images."""
 
     name: str  # "train" or "val"
-    path: Path  # what messages name
+    path: Path  # shown in messages
     folder: Path
     dataset: dict[str, Any]
     sha256: str
-    layout: str | None = None  # of the boxes, where the format says it
+    layout: str | None = None  # of the boxes, if the format defines it
     rewritten: bool = False  # even if nothing in it needs repair
     remarks: list[str] = field(default_factory=list)
     where: Mapping[int, str] = field(default_factory=dict)  # the file and line of an annotation
 
     @property
     def names(self) -> list[str | None]:
-        """Each image's file, as the annotations name it."""
+        """Return each image's file name from the annotations."""
         return [file_name(image) for image in self.dataset["images"]]
 
 
@@ -50,10 +50,10 @@ def read(
     whole: bool,
     options: Options,
 ) -> Source:
-    """Find and read one split, or with ``whole`` the data set that is to be divided.
+    """Find and read one split or, with ``whole``, the data set to divide.
 
     Raises:
-        UserError: there is nothing, or nothing that can be read.
+        UserError: nothing is found, or nothing readable.
     """
     try:
         path, others = _json(root, name, given, whole)
@@ -79,7 +79,7 @@ def read(
 
 
 def _hint(root: Path, whole: bool) -> str:
-    """Say what a folder has, where that is nothing that can be read as it stands."""
+    """Describe a folder's content if nothing in it is readable as it stands."""
     if whole:
         return ""
     for other in (yolo, voc):
@@ -89,7 +89,7 @@ def _hint(root: Path, whole: bool) -> str:
                 "name the train file with --train FILE and val's with --val FILE"
             )
     folders = [p for p in root.iterdir() if p.is_dir() and not p.name.startswith((".", "__"))]
-    for inner in folders if len(folders) == 1 else ():  # as a ZIP file is unpacked
+    for inner in folders if len(folders) == 1 else ():  # as a ZIP file unpacks
         with suppress(UserError, OSError):
             if not yolo.description(inner) and not voc.is_split(inner, "train"):
                 for name in finding.SPELLINGS:
@@ -104,7 +104,7 @@ def _hint(root: Path, whole: bool) -> str:
 
 
 def _is_via(content: object) -> bool:
-    """Whether a JSON file is VIA's own: for each image an object with its regions."""
+    """Return True if a JSON file is in VIA's own format: an object with regions for each image."""
     return (
         isinstance(content, dict)
         and bool(content)
@@ -141,7 +141,7 @@ def _coco(root: Path, name: str, path: Path, images: Path | None) -> Source:
 
 
 def _made(root: Path, name: str, found: Listed) -> Source:
-    """A source of what was put together of many files; its checksum is that of their content."""
+    """Return a source assembled from many files; its checksum is that of their content."""
     content = json.dumps(found.dataset, sort_keys=True).encode()
     digest = hashlib.sha256(content).hexdigest()
     where = dict(enumerate(found.where, 1))

@@ -1,6 +1,6 @@
-"""A data set of one's own, as it stands in a run's configuration and so in its id.
+"""Identity of a user's data set in a run's configuration, and so in its id.
 
-Apart from what reads such data: every command imports the configuration.
+Kept apart from the readers of such data: every command imports the configuration.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class OwnSplit:
-    """One of the two parts of a data set."""
+    """One of the two splits of a data set."""
 
     annotations: str  # path below the data's folder
     images: str
     sha256: str  # of the annotation file
-    normal: str | None = None  # SHA-256 of its normal form, where it is not in that itself
+    normal: str | None = None  # SHA-256 of its normal form, if the file itself is not in it
 
 
 @dataclass(frozen=True)
 class OwnSpec:
-    """What a run's result owes to its data: the classes, in the labels' order, and the boxes."""
+    """Data that determine a run's result: the classes, in label order, and the boxes."""
 
     classes: tuple[str, ...]
     train: OwnSplit

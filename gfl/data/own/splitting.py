@@ -1,4 +1,4 @@
-"""One annotation file divided into training and validation, the same way every time."""
+"""Deterministic division of one annotation file into training and validation."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def divide(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the training and validation parts; the latter has ``part`` of all images.
 
-    By the hash of file names: images of one content, and Roboflow's copies of one image, stay
-    together.
+    Divides by the hash of file names; images with equal content, and Roboflow's copies of one
+    image, stay together.
 
     Raises:
         UserError: a part would be empty.
@@ -50,7 +50,7 @@ def _only(dataset: Mapping[str, Any], ids: set[Any], inside: bool) -> dict[str, 
 
 
 def _groups(dataset: Mapping[str, Any], folder: Path) -> dict[str, set[Any]]:
-    """The ids of images that belong together, under a name of one of them."""
+    """Return the ids of images that belong together, keyed by the name of one of them."""
     root: dict[Hashable, Hashable] = {}
 
     def top(name: Hashable) -> Hashable:

@@ -1,9 +1,9 @@
 """Data sets in Pascal VOC's layout: an XML file of boxes for each image.
 
-Most labelling tools count pixels from 0, and their corners are taken as they stand. VOC's own files
-count from 1 and include the pixels of both corners: (1, 1, 1, 1) is the first pixel. Which it is,
-``Options.pixels_from`` says. ``difficult`` objects are what VOC's evaluation leaves out, and so
-COCO's crowds: neither trained on nor counted.
+Most labelling tools count pixels from 0; their corners are taken unchanged. VOC's own files count
+from 1 and include the pixels of both corners: (1, 1, 1, 1) is the first pixel.
+``Options.pixels_from`` says which applies. ``difficult`` objects, which VOC's evaluation ignores,
+become COCO's crowds: neither trained on nor counted.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ BASES = ("VOCdevkit/*", "VOC20*")  # below the data's folder
 
 
 def read(root: Path, name: str, given: Path | None, whole: bool, options: Options) -> Listed | None:
-    """Return a split in VOC's layout; None: there is none.
+    """Return a split in VOC's layout; None if there is none.
 
     Raises:
-        UserError: it is not whole, or not what the layout demands.
+        UserError: it is incomplete or violates the layout.
     """
     for base in _bases(root):
         if (files := _files(base, name, given, whole)) is not None:
@@ -45,7 +45,7 @@ def is_split(root: Path, name: str) -> bool:
 
 
 def undivided(root: Path) -> str | None:
-    """Say what a folder has that is VOC's, but not which images are for training."""
+    """Describe a folder in VOC's layout that does not say which images are for training."""
     for base in _bases(root):
         if found := _files(base, "train", None, True):
             return f"Pascal VOC's files ({os.path.relpath(found[1][0], root)})"
@@ -60,7 +60,7 @@ def _bases(root: Path) -> list[Path]:
 def _files(
     base: Path, name: str, given: Path | None, whole: bool
 ) -> tuple[Path, list[Path]] | None:
-    """What names a split, and its XML files: of a list, of a folder, or all."""
+    """Return what defines a split, and its XML files: of a list, of a folder, or all."""
     folders = finding.in_any_case(base, "Annotations")
     words = finding.SPELLINGS[name]
     if given is not None and given.is_dir():
@@ -133,7 +133,7 @@ def _listed(root: Path, base: Path, path: Path, files: Sequence[Path], options: 
 def _counted_from(
     path: Path, boxes: Sequence[dict[str, Any]], where: Sequence[str], first: int | None
 ) -> list[str]:
-    """Move corners that count pixels from 1 to where they are; say so where they may do.
+    """Shift corners that count pixels from 1; report it where they might.
 
     Raises:
         UserError: they should count from 1, but some are below it.
@@ -157,7 +157,7 @@ def _counted_from(
 
 
 def _parsed(file: Path) -> ET.Element:
-    """An XML file's tree; one with a document type is refused, for its entities may be a bomb."""
+    """Parse an XML file; reject a document type, whose entities may be an expansion bomb."""
     try:
         content = file.read_bytes()
         check = expat.ParserCreate()
@@ -177,9 +177,9 @@ def _refuse(*_: object) -> NoReturn:
 def _images(
     root: Path, images: finding.Images, files: Sequence[Path], said: Sequence[str]
 ) -> list[str]:
-    """The images of XML files, below the root: of their names, or else as they say.
+    """Return the images of XML files, below the root: matched by file name, else by their content.
 
-    An image that has an XML file of its own name is no other's, whatever that one says.
+    An image with an XML file of its own name is never matched by another's content.
     """
     named = [_beside(file) or _of(images, file.stem) for file in files]
     taken = {os.path.abspath(path) for path in named if path}

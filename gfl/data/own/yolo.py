@@ -1,8 +1,8 @@
 """Data sets in YOLO's layout: a text file of labels for each image, and one with class names.
 
-A line is a class's number and, as fractions of the image, the centre and the size of a box, or the
-points of a polygon, whose box is taken. An image without a label file, or with an empty one, has no
-objects.
+A line is a class number and, as fractions of the image, the centre and size of a box or the points
+of a polygon, which is replaced by its bounding box. An image without a label file, or with an empty
+one, has no objects.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ NAME_FILES = (
 )  # fmt: skip
 YAML = (".yaml", ".yml")
 SPLITS = finding.SPELLINGS  # also the keys of a YAML file
-EXCESS = 0.01  # by which a fraction may leave 0 to 1, of rounding
+EXCESS = 0.01  # tolerance of fractions outside 0 to 1, for rounding
 
 
 @dataclass(frozen=True)
 class Description:
-    """What a data set's YAML file says."""
+    """Content of a data set's YAML file."""
 
     path: Path
     content: dict[str, Any]
@@ -46,7 +46,7 @@ def description(root: Path, given: Path | None = None) -> Description | None:
     """Return a folder's YAML file with class names and splits, if it has one.
 
     Raises:
-        UserError: the file that was given is none, the folder has several, or one is not YAML.
+        UserError: the given file is not one, the folder has several, or one is not YAML.
     """
     if given is not None and given.suffix.lower() in YAML:
         if (one := _described(given)) is None:
@@ -71,11 +71,11 @@ def description(root: Path, given: Path | None = None) -> Description | None:
 
 
 def _described(path: Path) -> Description | None:
-    """A YAML file that describes a data set; all values are text, so that no name becomes True."""
-    import yaml  # 10 ms, which every command would wait for
+    """Parse a YAML file that describes a data set; all values are text, so no name becomes True."""
+    import yaml  # 10 ms, which every command would pay
 
     try:
-        content = yaml.load(path.read_bytes(), Loader=yaml.BaseLoader)  # builds nothing but text
+        content = yaml.load(path.read_bytes(), Loader=yaml.BaseLoader)  # constructs only text
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
     except yaml.MarkedYAMLError as error:
@@ -89,10 +89,10 @@ def _described(path: Path) -> Description | None:
 
 
 def read(root: Path, name: str, given: Path | None, whole: bool, options: Options) -> Listed | None:
-    """Return a split in YOLO's layout; None: there is none.
+    """Return a split in YOLO's layout; None if there is none.
 
     Raises:
-        UserError: it is not whole, or not what the layout demands.
+        UserError: it is incomplete or violates the layout.
     """
     if given is not None and given.suffix.lower() not in YAML:
         return None
@@ -113,14 +113,14 @@ def read(root: Path, name: str, given: Path | None, whole: bool, options: Option
 
 
 def undivided(root: Path) -> str | None:
-    """Say what a folder has that is YOLO's, but not which images are for training."""
+    """Describe a folder in YOLO's layout that does not say which images are for training."""
     images = _folder(root, "train", True)
     labels = _labels_of(images) if images else []
     return f"YOLO's labels ({os.path.relpath(labels[0], root)})" if labels else None
 
 
 def _folder(root: Path, name: str, whole: bool) -> list[Path] | None:
-    """The images of a split that no YAML file describes."""
+    """Return the images of a split that no YAML file describes."""
     words = finding.SPELLINGS[name]
     tried = [p.format(word) for word in words for p in ("images/{}", "{}/images", "{}2017", "{}")]
     if whole:
@@ -139,9 +139,9 @@ def _pictures(folder: Path) -> list[Path]:
 
 
 def _images(root: Path, name: str, described: Description) -> tuple[list[Path], list[str]]:
-    """The images of a split that a YAML file names: a folder, a list in a text file, or several.
+    """Return the images of a split from the YAML file: a folder, a list in a text file, or several.
 
-    With them what was taken for what.
+    Also returns remarks on how paths were resolved.
     """
     given = next((described.content[k] for k in SPLITS[name] if described.content.get(k)), None)
     if given is None:
@@ -163,9 +163,9 @@ def _images(root: Path, name: str, described: Description) -> tuple[list[Path], 
 
 
 def _place(root: Path, described: Description, given: str) -> tuple[Path, list[str]]:
-    """Where a YAML file's path leads: from itself, its ``path``, or below the data's folder.
+    """Resolve a path in a YAML file: relative to the file, its ``path``, or the data's folder.
 
-    What lies in the data's folder goes before what lies outside. Says what part was not followed.
+    Paths inside the data's folder take precedence. Also reports any part that was ignored.
     """
     given = given.replace("\\", "/")
     base = str(described.content.get("path") or "").replace("\\", "/")
@@ -187,11 +187,11 @@ def _place(root: Path, described: Description, given: str) -> tuple[Path, list[s
 
 
 def _in_list(root: Path, path: Path) -> list[Path]:
-    """The images that a text file lists; another machine's paths are found below the root."""
+    """Return the images that a text file lists; maps other machines' paths below the root."""
     lines = path.read_text("utf-8-sig", "replace").splitlines()
     names = [line.strip() for line in lines if line.strip()]
     beside = [Path(os.path.normpath(path.parent / name)) for name in names]
-    # Below the root where it lies there, so that each name is held against all the others.
+    # Relative to the root where possible, so that each name is compared with all the others.
     asked = [
         os.path.relpath(at, root) if at.is_file() and at.is_relative_to(root) else name
         for at, name in zip(beside, names, strict=True)
@@ -250,7 +250,7 @@ def _label_file(image: Path) -> Path:
 
 
 def _label_files(image: Path) -> list[Path]:
-    """Where an image's labels may be: ``labels`` for the last ``images`` of its path, or beside."""
+    """Return possible label files of an image: ``labels`` for the last ``images``, or beside it."""
     *folders, name = image.parts
     found = [image.with_suffix(".txt")]
     for i in reversed(range(len(folders))):
@@ -320,7 +320,7 @@ def _listed(
 def _labels(
     file: Path, shown: str, names: dict[int, str], keypoints: bool
 ) -> tuple[list[tuple[tuple[Any, ...], str]], list[str]]:
-    """A label file's objects, each with its place; and what is wrong with the others."""
+    """Return a label file's objects, each with its place, and the problems of the others."""
     if not file.is_file():
         return [], []
     try:
@@ -340,7 +340,7 @@ def _labels(
 
 
 def _object(line: str, names: dict[int, str], keypoints: bool) -> tuple[Any, ...]:
-    """A line's class, and the centre and size of its box."""
+    """Parse a line: class, then centre and size of its box."""
     first, *words = line.split()
     try:
         label, numbers = float(first), [float(word) for word in words]
