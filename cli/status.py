@@ -54,13 +54,15 @@ def status(
     stands = [standing(run, store, today) for run in every if run.id in wanted]
     costs = estimates.costs(profile, store)
     missing = bill(stands, costs, store, Machine(gpus=where.gpus, jobs=jobs))
+    is_empty = not any(s.made for s in stands)
     if stale:
         stands = [s for s in stands if not s.staleness.is_current]
     if json_:
         say(json.dumps(content(stands, missing, costs), indent=2))
         return 0
     if stale:
-        say("\n".join(stale_lines(stands, wanted)))
+        empty = ["nothing is trained here, so no run is stale (gfl table: the reference)"]
+        say("\n".join(empty if is_empty else stale_lines(stands, wanted)))
         return 0
     for line in lines(tables, stands, several_seeds=len(seeds) > 1):
         say(line)

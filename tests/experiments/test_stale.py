@@ -177,6 +177,8 @@ def test_a_changed_loss_is_said_and_a_remark_is_not(
 def test_status_lists_the_stale_alone(
     cli: Cli, losses: Path, clean_commit: str, capfd: pytest.CaptureFixture
 ) -> None:
+    assert cli("status", "table-3", "--stale") == 0
+    assert capfd.readouterr().out.startswith("nothing is trained here")
     assert cli("run", "table-3/none") == 0
     assert cli("status", "table-3", "--stale") == 0
     assert capfd.readouterr().out.splitlines()[-1].startswith("no run is stale: ")
