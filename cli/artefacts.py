@@ -172,7 +172,7 @@ def audit(
 
     Args:
         strict: write nothing; name what is committed and not what the records give (exit code 1)
-        profile: ignored, but checked for typos: every profile that has records is audited
+        profile: has no effect: every profile with records is audited
         data: COCO's folder, whose ground truth the matches of coco's runs are held to
     """
     from analysis.audit import command  # imports pandas, slow and not needed for --help

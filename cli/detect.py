@@ -108,7 +108,8 @@ def detect(
         _say(without)
     if output.distributions and not detecting.has_distributions(detector):
         _say(
-            f"{detector.request.id}: its sides are Dirac deltas, one number each: no distributions"
+            f"{detector.request.id}: it predicts one number per side (Dirac delta): there are no "
+            "distributions to draw"
         )
     draws = output.out is not None or not output.json
     paths = drawn_as(files, output.out) if draws else [None] * len(files)
@@ -144,7 +145,7 @@ def _others(
     """
     if weights is None and row is None:
         if run is None:
-            raise UserError("nothing to detect with: --run RUN, or --weights FILE.pth --as ROW")
+            raise UserError("no model given: use --run RUN, or --weights FILE.pth --as ROW")
         return None
     if run is not None:
         raise UserError("--run and --weights: a run has weights of its own, name one of them")

@@ -182,7 +182,7 @@ def _check_categories(trained: Trained, checkpoint: Checkpoint, content: Mapping
         _say(f"{evaluation.SPLIT}: categories matched with COCO's by name")
     theirs = checkpoint.classes
     if theirs is not None and [*map(_plain, theirs)] != [*map(_plain, classes)]:
-        _say(f"{checkpoint.path.name}: it names its classes otherwise than COCO, or in other order")
+        _say(f"{checkpoint.path.name}: its class names or their order differ from COCO's")
 
 
 def _plain(name: str) -> str:

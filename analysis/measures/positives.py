@@ -139,7 +139,7 @@ def _assigned(images: Iterable[Boxes], profile: Profile) -> Positives:
     for image in images:
         alike[_padded(image.height), _padded(image.width)].append(image)
     if not alike:
-        raise UserError("there is no box to assign: no annotation is of an object")
+        raise UserError("the annotations contain no usable box")
     found = [
         _batch(size, batch, strides(profile.model))
         for size in sorted(alike)

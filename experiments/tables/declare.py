@@ -155,7 +155,7 @@ class Table:
             return f"is impossible: {err}"
         for cell in self._cells(others):
             if cell.experiment is not None and cell.experiment.slug in own:
-                return f"is the run of {cell.key!r}, which the table has"
+                return f"has the same settings as row {cell.key!r}"
         return ""
 
     def _names(self, row: Row) -> set[str]:

@@ -180,7 +180,7 @@ def test_a_gaussian_has_normals_and_a_dirac_says_it_has_none(
     assert call(runs, "--run", "table-3/none", *words) == 0
     out, err = capsys.readouterr()
     assert err.count("\n") == 1
-    assert "its sides are Dirac deltas, one number each: no distributions" in err
+    assert "one number per side (Dirac delta): there are no distributions to draw" in err
     found = [detection for one in objects(out) for detection in one["detections"]]
     assert all(detection["distributions"] is None for detection in found)
 
@@ -213,7 +213,7 @@ def test_a_run_is_named_by_id_cell_or_folder(
         (("--run", CELL, "--threshold", "30", "a.png"), "'30': expected a score from 0 to 1"),
         (("--run", CELL, "--threshold", "nan", "a.png"), "'nan': expected a score from 0 to 1"),
         (("--run", CELL, "--top", "0", "a.png"), "--top '0': expected a whole number, 1 or more"),
-        (("a.png",), "nothing to detect with: --run RUN, or --weights FILE.pth --as ROW"),
+        (("a.png",), "no model given: use --run RUN, or --weights FILE.pth --as ROW"),
         (("a.png", "--run", CELL, "--weights", "x.pth"), "--run and --weights: "),
         (("a.png", "--weights", "x.pth"), "--weights needs --as ROW"),
         (("a.png", "--as", "table-3/both"), "no weights named: --weights FILE.pth"),

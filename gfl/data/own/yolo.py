@@ -347,9 +347,9 @@ def _object(line: str, names: dict[int, str], keypoints: bool) -> tuple[Any, ...
     except ValueError:
         raise ValueError("not numbers") from None
     if label not in names:
-        raise ValueError(f"class {first} of {len(names)}")
+        raise ValueError(f"class {first}, but {counted(len(names), 'class', 'classes')} named")
     if not all(-EXCESS <= x <= 1 + EXCESS for x in numbers[: 4 if keypoints else None]):
-        raise ValueError("numbers outside of 0 to 1")
+        raise ValueError("coordinates outside 0 to 1")
     if len(numbers) == 4 or (keypoints and len(numbers) > 4):
         return int(label), *numbers[:4]
     if len(numbers) < 6 or len(numbers) % 2:

@@ -66,7 +66,7 @@ def test_crowds_and_boxes_that_mmdet_skips_count_for_nothing(tmp_path):
     found = positives.of_annotations([good, small, crowd], SMOKE)
     by_hand(found)
     assert found.objects == 1
-    with pytest.raises(UserError, match="no annotation is of an object"):
+    with pytest.raises(UserError, match="contain no usable box"):
         positives.of_annotations([small, crowd], SMOKE)
 
 

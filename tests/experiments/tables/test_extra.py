@@ -145,8 +145,8 @@ def test_it_is_run_where_its_table_is(
     [
         ("table-1c", Row("2", Experiment(quality="joint", beta=3.5)), "the name of another row"),
         ("table-1a", Row("IoU-branch/ATSS", Experiment(boxes="general")), "the name of another"),
-        ("table-1c", Row("two", Experiment(quality="joint")), "is the run of '2'"),
-        ("table-1a", Row("mine", Experiment()), "run of 'centerness-branch/FCOS'"),
+        ("table-1c", Row("two", Experiment(quality="joint")), "has the same settings as row '2'"),
+        ("table-1a", Row("mine", Experiment()), "as row 'centerness-branch/FCOS'"),
         ("table-1c", Row(" ", QFL_3), "has no name"),
         ("table-1c", Row("3.5", Experiment(beta=3.5)), "beta=3.5 needs quality='joint'"),
         ("table-1c", Row("3.5", QFL_3, (1.0,) * 3), "has publ"),

@@ -139,12 +139,12 @@ def test_an_image_without_labels_has_no_objects(tmp_path):
 @pytest.mark.parametrize(
     ("line", "why"),
     [
-        ("2 0.5 0.5 0.1 0.1", "class 2 of 2"),
-        ("0.5 0.5 0.5 0.1 0.1", "class 0.5 of 2"),
+        ("2 0.5 0.5 0.1 0.1", "class 2, but 2 classes named"),
+        ("0.5 0.5 0.5 0.1 0.1", "class 0.5, but 2 classes named"),
         ("0 0.5 0.5 0.1", "4 numbers, neither a box nor a polygon"),
         ("0 0.5 0.5 0.1 0.1 0.9", "6 numbers, neither a box nor a polygon"),
-        ("0 32 24 6 6", "numbers outside of 0 to 1"),
-        ("0 nan 0.5 0.1 0.1", "numbers outside of 0 to 1"),
+        ("0 32 24 6 6", "coordinates outside 0 to 1"),
+        ("0 nan 0.5 0.1 0.1", "coordinates outside 0 to 1"),
         ("bolt 0.5 0.5 0.1 0.1", "not numbers"),
     ],
 )
