@@ -1,5 +1,5 @@
 """Quantities that no table prints, measured on runs' predictions: distributions, labels, scores.
 
-For claims and figures. Imports ``analysis.stats`` and ``analysis.errors``; from some figures still
-their measurements.
+For claims and figures, neither of which it imports; imports ``analysis.stats`` and
+``analysis.errors``.
 """
