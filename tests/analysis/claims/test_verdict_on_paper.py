@@ -13,6 +13,7 @@ from cli import spread
 from experiments.claims import CLAIMS
 from experiments.claims.declare import ABOVE, At, Claim, Contrast, Identity, Measured, Quote, above
 from experiments.claims.quality import COLUMNS as TABLE_COLUMNS
+from gfl.errors import UserError
 from gfl.records.record import Store
 
 ROOT = Path(__file__).parents[3]
@@ -181,7 +182,7 @@ def _store() -> Store:
 
 def test_a_spread_needs_two_seeds() -> None:
     records = [r for r in spread.reference(_store()) if r.seed == 0]
-    with pytest.raises(ValueError, match="no row has two seeds"):
+    with pytest.raises(UserError, match="no row has two seeds"):
         spread.over_seeds(records)
 
 
