@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable
+from typing import Literal
 
 
 def table(rows: Iterable[tuple[str, ...]], left: Container[str] = ("",)) -> str:
@@ -30,8 +31,12 @@ def plus_minus(spread: float | None, digits: int) -> str:
 
 def signed(value: float, interval: tuple[float, float] | None, digits: int = 1) -> str:
     """Format ``+0.8 [-1.3, +2.9]``, or the value alone if no interval is known."""
-    text = f"{value:+z.{digits}f}"
-    if interval is None:
-        return text
-    low, high = interval
-    return f"{text} [{low:+z.{digits}f}, {high:+z.{digits}f}]"
+    return estimate(value, interval, digits, "+")
+
+
+def estimate(
+    value: float, interval: tuple[float, float] | None, digits: int, sign: Literal["+", "-"] = "-"
+) -> str:
+    """Format ``0.653 [0.645, 0.661]``; ``sign`` is Python's: "+" writes that of positives, too."""
+    text, *ends = (f"{x:{sign}z.{digits}f}" for x in (value, *(interval or ())))
+    return f"{text} [{', '.join(ends)}]" if ends else text

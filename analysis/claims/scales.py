@@ -10,7 +10,7 @@ from analysis.claims.verdicts import AtProfile, Verdicts
 from analysis.measures.quantity import Measurement
 from analysis.measures.scale import SCALE
 from analysis.tables.notes import not_cocos
-from analysis.text import table
+from analysis.text import estimate, table
 from experiments.profiles import LAPTOP, PHOTOS
 
 NAME = "scales"
@@ -67,17 +67,7 @@ def _properties(*scales: AtProfile) -> Iterator[tuple[str, ...]]:
 
 def value(found: Measurement | None, digits: int) -> str:
     """Format a measurement: ``0.653 [0.645, 0.661]``; a dash if there is none."""
-    if found is None:
-        return "—"
-    text = _number(found.value, digits)
-    if found.interval is None:
-        return text
-    low, high = (_number(end, digits) for end in found.interval)
-    return f"{text} [{low}, {high}]"
-
-
-def _number(number: float, digits: int) -> str:
-    return f"{round(number, digits) + 0.0:.{digits}f}"
+    return "—" if found is None else estimate(found.value, found.interval, digits)
 
 
 def _claims(verdicts: Verdicts, *scales: AtProfile) -> Iterator[tuple[str, ...]]:
