@@ -23,8 +23,9 @@ from mmengine.structures import InstanceData
 from experiments.profiles import COCO, LAPTOP
 from experiments.tables import catalogue
 from gfl import config
+from gfl.config import schedule_of
 from gfl.errors import UserError
-from gfl.experiment import Experiment, schedule_of
+from gfl.experiment import Experiment
 
 STOCK = Path(mmdet.__file__).parent / ".mim/configs/gfl"
 ROWS = {
