@@ -133,7 +133,8 @@ class System:
     """Detector of Table 4 other than GFL; ``gfl.config.systems`` holds its settings."""
 
     method: str  # a key of ``gfl.config.systems.METHODS``
-    backbone: str  # one of the method's rows: "r101-dcn", "hg-104"
+    backbone: str  # one of the method's rows: "r101-dcn", "hg104"
+    rate: float | None = None  # learning rate at a small profile, in sweeps; None: the method's
 
     def out_of_effect(self) -> str:
         """Return the empty string: a system has no further factors."""
@@ -142,7 +143,8 @@ class System:
     @property
     def slug(self) -> str:
         """Readable name: ``reppoints-r101-dcn``."""
-        return f"{self.method}-{self.backbone}"
+        rate = "" if self.rate is None else f"-lr{self.rate:g}"
+        return f"{self.method}-{self.backbone}{rate}"
 
 
 AnyExperiment = Experiment | System

@@ -75,8 +75,7 @@ def schedule_of(system: System, profile: Profile) -> Schedule:
     Always in float32: only this project's heads take care of what bfloat16 loses.
     """
     if not profile.has_published_network:
-        rate = method_of(system).rate
-        schedule = profile.schedule
+        schedule, rate = profile.schedule, system.rate or method_of(system).rate
         return replace(schedule, lr=schedule.lr if rate is None else rate, precision="float32")
     config = published(system)
     optimizer, share = config["optim_wrapper"]["optimizer"], profile.gpus / DEVICES
