@@ -40,7 +40,7 @@ SYSTEMS = (
     TextCheck(
         "faster-rcnn-epochs",
         _of("Faster R-CNN w/ FPN R-101", "Faster R-CNN w/ FPN [17] R-101 24"),
-        outside("bbox_mAP: 39.8", "mmdet, faster_rcnn/metafile.yml, R-101-FPN, 2x, minival"),
+        outside("box AP: 39.8", "mmdet, configs/faster_rcnn/metafile.yml, R-101-FPN 2x"),
         "disagree",
         "36.2 is the AP of FPN's paper of 2017. A model of 24 epochs, the one that can have been "
         "timed in mmdet, has 3.6 more.",
@@ -48,7 +48,7 @@ SYSTEMS = (
     TextCheck(
         "fsaf-branches",
         _of("FSAF R-101", "FSAF [34] R-101 18 ✓"),
-        outside("Only the anchor-free branch is released", "mmdet, fsaf/README.md"),
+        outside("Only the anchor-free branch is released", "mmdet, configs/fsaf/README.md"),
         "disagree",
         "The AP is that of the anchor-based and the anchor-free branches together. Faster than "
         "RetinaNet (13.6 FPS) only the anchor-free ones alone can be.",
@@ -65,7 +65,7 @@ SYSTEMS = (
     TextCheck(
         "same-framework",
         CAPTION,
-        outside("mmdet/models/", "authors' code"),
+        outside("mmdet/models", "authors' code, its copy of mmdet 1.1"),
         "disagree",
         "The released copy of mmdet mentions none of these four systems; FSAF, SAPD and TSD have "
         "no star.",
@@ -91,7 +91,9 @@ SYSTEMS = (
     TextCheck(
         "tridentnet-scales",
         _of("TridentNet R-101", "TridentNet [16] R-101 24 ✓"),
-        outside("config/tridentnet_r101v2c4_c5_addminival_2x.py", "TridentNet's code, simpledet"),
+        outside(
+            "config/tridentnet_r101v2c4_c5_addminival_2x.py", "TridentNet's code, in simpledet"
+        ),
         "disagree",
         "The released settings of that AP and of 24 epochs train at one scale; the row has the "
         "mark of several.",
@@ -107,7 +109,7 @@ SYSTEMS = (
     TextCheck(
         "reppoints-dcn",
         _of("RepPoints R-101-DCN", "RepPoints [30] R-101-DCN 24 ✓"),
-        outside("configs/reppoints_moment_r101_dcn_fpn_2x_mt.py", "RepPoints' code"),
+        outside("reppoints_moment_r101_dcn_fpn_2x_mt.py", "RepPoints' code, configs"),
         "disagree",
         "RepPoints has the first version of DCN, GFL and ATSS the second, ATSS in its towers too: "
         "R-101-DCN stands for three networks.",
