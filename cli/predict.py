@@ -59,7 +59,7 @@ def _finished(runs: Sequence[Run], store: Store) -> list[RunRecord]:
     Raises:
         UserError: a run is not finished here.
     """
-    records = [store.own(run.profile.name, run.id) for run in runs]
+    records = [store.local(run.profile.name, run.id) for run in runs]
     found = [record for record in records if record and matrix.is_finished(record)]
     if len(found) == len(runs):
         return found
@@ -67,7 +67,7 @@ def _finished(runs: Sequence[Run], store: Store) -> list[RunRecord]:
     names = escape.some([run.id for run in missing])
     command = f"gfl run {missing[0].id} --profile {missing[0].profile.name}"
     raise UserError(
-        f"not finished on this machine: {names}; {command} trains "
+        f"not finished locally: {names}; {command} trains "
         + ("it" if len(missing) == 1 else "the first")
     )
 

@@ -51,7 +51,7 @@ def promote(
     *,
     where: Where = Where(),
 ) -> int:
-    """Make this machine's finished runs of a clean commit the reference."""
+    """Make the finished local runs of a clean commit the reference."""
     profile, store = where.found(), where.store()
     if target and (store.runs / evaluation.FOLDER / Path(target).name).is_dir():
         raise UserError(f"{target}: {evaluation.KIND}")

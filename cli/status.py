@@ -85,7 +85,7 @@ def say_elsewhere(tables: Sequence[Table], profile: Profile) -> None:
 
 @dataclass(frozen=True)
 class Standing:
-    """State of one run on this machine."""
+    """State of one local run."""
 
     run: Run
     state: str  # of STATES
@@ -117,7 +117,7 @@ def standing(run: Run, store: Store, today: Today | None = None) -> Standing:
 
 def _standing(run: Run, store: Store) -> Standing:
     run_dir = store.run_dir(run.profile.name, run.id)
-    record = store.own(run.profile.name, run.id)
+    record = store.local(run.profile.name, run.id)
     if record is not None and record.state == "finished":
         return Standing(run, "finished", f"AP {record.metrics['AP']:.1f}", record, 0)
     epochs = store.epochs_done(run_dir)

@@ -31,7 +31,7 @@ def run(
     where: Where = Where(),
     worker: Worker = TRAIN,
 ) -> int:
-    """Train what this machine has not finished, print the table.
+    """Train the runs that are not finished locally, print the table.
 
     Args:
         max_iters: stop each run here: a trial, recorded as capped, never a result

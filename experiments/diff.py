@@ -22,7 +22,7 @@ from gfl.records.record import RUN_ID, RecordError, RunRecord, Store
 WIDEST = 56  # characters of a displayed value
 ABSENT = "—"  # for a setting that only the other run has
 LOCAL, REFERENCE = "local", "reference"  # places of records
-WHOSE = {LOCAL: "this machine's record", REFERENCE: "the reference's record"}
+WHOSE = {LOCAL: "the local record", REFERENCE: "the reference's record"}
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class Comparison:
             found += ["", *_section("resolved settings", self.settings)]
         if lacking:
             which = "neither has" if len(lacking) == 2 else f"{lacking[0]} has not"
-            return [*found, "", f"records: {which} been finished here or in the reference"]
+            return [*found, "", f"records: {which} been finished, locally or in the reference"]
         unknown = f"code: not compared; {self.code_unknown}"
         found += ["", *([unknown] if self.code_unknown else _section("code", self.code))]
         return [*found, "", *_section("records", self.records)]
@@ -153,9 +153,9 @@ def side(name: str, profile: str, seed: int, gpus: int, store: Store) -> Side:
 def of_run(run: Run, store: Store) -> Side:
     """Return a declared run with its local record or, failing that, the reference's."""
     name = run.profile.name
-    own = store.own(name, run.id)
-    record = own or store.reference(name, run.id)
-    place = "" if record is None else LOCAL if own else REFERENCE
+    local = store.local(name, run.id)
+    record = local or store.reference(name, run.id)
+    place = "" if record is None else LOCAL if local else REFERENCE
     return Side(run.id, name, run.seed, run.rows, record, place, run)
 
 

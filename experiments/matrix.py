@@ -195,7 +195,7 @@ def near(path: Path) -> str:
 
 def missing(runs: Iterable[Run], store: Store) -> list[Run]:
     """Return the runs without a finished local record."""
-    return [run for run in runs if not is_finished(store.own(run.profile.name, run.id))]
+    return [run for run in runs if not is_finished(store.local(run.profile.name, run.id))]
 
 
 def is_finished(record: RunRecord | None) -> bool:

@@ -226,7 +226,7 @@ def train(
     screen = terminal.console(force_jupyter=False, force_terminal=False if lines else None)
     store = FolderStore(folder, ROOT / "results")
     failed = run_missing([plan.run], store, plan.machine, Display(screen), worker, again)
-    record = store.own(PROFILE, plan.run.id)
+    record = store.local(PROFILE, plan.run.id)
     if failed or record is None:
         why = record.message if record else "it left no record"
         raise UserError(f"{folder}: training failed, {why}; its log: {folder / 'train.log'}")

@@ -56,9 +56,9 @@ def promote(shown: Iterable[Table], profile: Profile, store: Store) -> Outcome:
     """
     check_writable(store.results / "runs" / profile.name)
     promoted, refused = [], []
-    seeds = [s for s in seeds_of(store.own_ids(profile.name)) if s != TUNING_SEED]
+    seeds = [s for s in seeds_of(store.local_ids(profile.name)) if s != TUNING_SEED]
     for run in plan(shown, profile, seeds):
-        record = store.own(profile.name, run.id)
+        record = store.local(profile.name, run.id)
         if record is None:
             continue
         if why := objection(record):
@@ -133,9 +133,9 @@ def _remove_others(folder: Path, record: RunRecord) -> list[str]:
 
 def other_gpus(profile: Profile, store: Store) -> str:
     """Report runs of the profile recorded for another number of GPUS; empty if there are none."""
-    own = ((store.own, id) for id in store.own_ids(profile.name))
+    local = ((store.local, id) for id in store.local_ids(profile.name))
     reference = ((store.reference, id) for id in store.reference_ids(profile.name))
-    by_id = {id: record for read, id in (*reference, *own) if (record := read(profile.name, id))}
+    by_id = {id: record for read, id in (*reference, *local) if (record := read(profile.name, id))}
     gpus = (record.profile.get("gpus", profile.gpus) for record in by_id.values())
     counts = Counter(n for n in gpus if n != profile.gpus)
     return "; ".join(

@@ -17,7 +17,7 @@ from experiments.tuning import BASELINE, Sweep, Trial, Variant, as_it_is, trials
 from gfl import escape
 from gfl.experiment import Profile
 from gfl.files import write_text
-from gfl.records.record import RecordError, RunRecord, Store
+from gfl.records.record import LOCAL_SUFFIX, RecordError, RunRecord, Store
 
 # Readable names of the fields that a sweep varies or that were set by hand.
 LABELS = {
@@ -52,7 +52,7 @@ def publish(sweep: Sweep, profile: Profile, store: Store) -> list[Path]:
     clean = [t.record for t in found if t.record and t.record.commit and not t.record.dirty]
     for record in clean:
         _keep(record, folder / profile.name / f"{record.id}.json")
-    stem = profile.name + sweep.suffix + ("" if len(clean) == len(found) else ".this-machine")
+    stem = profile.name + sweep.suffix + ("" if len(clean) == len(found) else LOCAL_SUFFIX)
     texts = contents(sweep, profile, store)
     return [write_text(folder / f"{stem}.{kind}", text) for kind, text in texts.items()]
 
@@ -97,7 +97,7 @@ def verdict(found: Sequence[Trial]) -> str:
 
 def table_runs(sweep: Sweep, profile: Profile, store: Store) -> list[RunRecord]:
     """Return every record that uses the sweep's outcome, other than sweeps', from both places."""
-    records = [store.own(profile.name, id) for id in store.own_ids(profile.name)]
+    records = [store.local(profile.name, id) for id in store.local_ids(profile.name)]
     records += [store.reference(profile.name, id) for id in store.reference_ids(profile.name)]
     shown = [record for record in records if record and record.seed != TUNING_SEED]
     if sweep.experiment == BASELINE:

@@ -25,7 +25,7 @@ from experiments.tuning_report import contents
 from gfl import escape
 from gfl.errors import UserError
 from gfl.experiment import Profile
-from gfl.records.record import RunRecord, Store
+from gfl.records.record import LOCAL_SUFFIX, RunRecord, Store
 
 if TYPE_CHECKING:
     from analysis.figures.figure import DrawnFigure
@@ -114,7 +114,7 @@ def numbers(path: Path, drawn: DrawnFigure) -> Iterator[Finding]:
 class _Swept(Store):
     """Store whose local runs are the committed ones of the sweeps."""
 
-    def own(self, profile: str, id: str, max_iters: int | None = None) -> RunRecord | None:
+    def local(self, profile: str, id: str, max_iters: int | None = None) -> RunRecord | None:
         path = self.results / "tuning" / profile / f"{id}.json"
         return self._read(path, id, set_aside=False)
 
@@ -198,5 +198,5 @@ def declaration(table: str) -> str:
 def _strange(folder: Path, known: Iterable[str]) -> Iterator[Finding]:
     """Report files that nothing produces; local ones are not committed."""
     for path in sorted(folder.glob("*")):
-        if path.name not in set(known) and ".this-machine." not in path.name:
+        if path.name not in set(known) and f"{LOCAL_SUFFIX}." not in path.name:
             yield Finding(path, "the file", "is there", "nothing makes it")

@@ -50,11 +50,11 @@ def audit(store: Store, source: Source, data: Path | None = None) -> int:
     for line in registrations(found, store):
         say(line)
     texts = render.files(found)
-    if source == "results":
+    if source == "reference":
         texts[strict.PUBLISHED] = strict.published_csv()
     paths = [write_text(store.results / name, text) for name, text in texts.items()]
     say("written:", ", ".join(map(str, paths)))
-    if source != "results":
+    if source != "reference":
         return 0
     findings = list(strict.held(strict.as_it_stands(store), tell, data))
     for line in said(findings) if findings else ():

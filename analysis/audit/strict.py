@@ -12,7 +12,7 @@ from analysis.audit.findings import Finding
 from analysis.pool import Tell, quiet
 from experiments import profiles
 from gfl.experiment import Profile
-from gfl.records.record import Store
+from gfl.records.record import LOCAL_SUFFIX, Store
 
 __all__ = [
     "CHECKS",
@@ -54,7 +54,7 @@ def recorded(store: Store) -> list[Profile]:
         ids = store.reference_ids(name)
         first = next((r for id in ids if (r := store.reference(name, id))), None)
         made = (store.results / "tables" / name).glob("table-*")
-        if ids or any(".this-machine." not in path.name for path in made):
+        if ids or any(f"{LOCAL_SUFFIX}." not in path.name for path in made):
             found.append(profiles.get(name, first.profile.get("gpus") if first else None))
     return found
 

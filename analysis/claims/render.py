@@ -16,14 +16,14 @@ from analysis.stats.correction import SOURCES
 from analysis.text import escaped, table
 from experiments import profiles
 from experiments.claims.declare import Claim
+from gfl.records.record import LOCAL_SUFFIX
 
 LEFT = ("claim", "what is tested", "check")  # columns of words
-THIS_MACHINE = ".this-machine"  # git-ignored name: the committed files are the reference's
 
 
 def files(verdicts: Verdicts) -> dict[str, str]:
     """Return the text of every file, by name under ``results``; a function of the records only."""
-    end = "" if verdicts.source == "results" else THIS_MACHINE
+    end = "" if verdicts.source == "reference" else LOCAL_SUFFIX
     made = {f"claims{end}.md": markdown(verdicts), f"claims{end}.json": as_json(verdicts)}
     if scales.compares(verdicts):
         made[f"{scales.NAME}{end}.md"] = scales.markdown(verdicts)

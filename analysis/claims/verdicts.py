@@ -64,7 +64,7 @@ class Verdicts:
     profiles: Mapping[str, AtProfile]
 
 
-def judge(store: Store, source: Source = "results", tell: Tell = quiet) -> Verdicts:
+def judge(store: Store, source: Source = "reference", tell: Tell = quiet) -> Verdicts:
     """Judge every claim by the paper's own numbers, and by the runs of every profile with some.
 
     Raises:
@@ -110,7 +110,7 @@ def _scale(evidence: Evidence) -> dict[str, Measurement]:
 def _checksum(store: Store, evidence: Evidence, id: str) -> str:
     """Return a record's stored checksum, verified when it was read."""
     name = evidence.profile.name
-    reference = evidence.library.source == "results"
+    reference = evidence.library.source == "reference"
     path = store.reference_path(name, id) if reference else store.run_dir(name, id) / "record.json"
     return str(read_json(path)["sha256"])
 

@@ -53,7 +53,7 @@ class Evaluations(Library):
             found[one.run] = one
         if len({one.data for one in found.values()}) > 1:
             raise UserError(f"{', '.join(names)}: evaluated on different data")
-        return cls(store, "runs", by_run=found)
+        return cls(store, "local", by_run=found)
 
     def id(self, experiment: Experiment, profile: Profile, seed: int = 0) -> str:
         """Return the evaluation's name, which marks it as third-party."""

@@ -22,7 +22,7 @@ from gfl.data.annotations import read
 from gfl.experiment import Profile
 from gfl.files import write_text
 from gfl.predictions.error_kinds import BACKGROUND
-from gfl.records.record import Store
+from gfl.records.record import LOCAL_SUFFIX, Store
 from gfl.terminal import say
 
 NONE = "—"
@@ -32,7 +32,7 @@ FIELDS: tuple[str, ...] = (
 )  # fmt: skip
 
 
-def write(profile: Profile, store: Store, own: bool, annotations: Path | None = None) -> int:
+def write(profile: Profile, store: Store, local: bool, annotations: Path | None = None) -> int:
     """Print the errors of the reference's or the local runs, and write them; return the exit code.
 
     ``annotations`` are those of a profile without embedded data, for runs without matches.
@@ -40,14 +40,14 @@ def write(profile: Profile, store: Store, own: bool, annotations: Path | None = 
     Raises:
         UserError: no run has detections, or their ground truth is missing.
     """
-    library = Library(store, "runs" if own else "results", _truth(profile, annotations))
+    library = Library(store, "local" if local else "reference", _truth(profile, annotations))
     report = gather(profile, library)
     text = markdown(report, profile)
     say(text)
     folder = store.results / "errors"
     check_writable(folder)
     # The local file's name is git-ignored: the committed one is the reference's.
-    stem = profile.name + (".this-machine" if own else "")
+    stem = profile.name + (LOCAL_SUFFIX if local else "")
     files = {folder / f"{stem}.md": text, folder / f"{stem}.csv": tidy_csv(report)}
     for path, content in files.items():
         write_text(path, content)

@@ -25,14 +25,14 @@ def opened(profile: str | None = None, source: Source | None = None) -> tuple[Li
     """Return the records and predictions to read, and their profile.
 
     By default those of the environment's ``STORE`` and ``PROFILE`` (``make lab PROFILE=gpu
-    STORE=runs``), else the committed ones of the laptop profile.
+    STORE=local``), else the committed ones of the laptop profile.
 
     Raises:
         UserError: there is no such profile or place.
     """
-    place = source or os.environ.get("STORE") or "results"
-    if place not in ("results", "runs"):
-        raise UserError(f"unknown store {place!r}{did_you_mean(place, ('results', 'runs'))}")
+    place = source or os.environ.get("STORE") or "reference"
+    if place not in ("reference", "local"):
+        raise UserError(f"unknown store {place!r}{did_you_mean(place, ('reference', 'local'))}")
     name = profile or os.environ.get("PROFILE") or "laptop"
     store = Store(ROOT / "runs", ROOT / "results", mend=False)
     return Library(store, place), profiles.get(name)

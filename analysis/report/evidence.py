@@ -135,38 +135,38 @@ def chip(text: str, known: Mapping[str, tuple[str, str]]) -> Chip:
     return Chip(text, sign, kind)
 
 
-def read(path: Path, profile: str, store: Store, own: bool, shown: Collection[str]) -> Verdicts:
+def read(path: Path, profile: str, store: Store, local: bool, shown: Collection[str]) -> Verdicts:
     """Read the verdicts on a profile's records; ``shown`` are the ids of those in the tables.
 
     Raises:
         UserError: there are none, they are of other records, or not written by audit.
     """
-    audit = f"make audit{' STORE=runs' if own else ''} writes it anew"
+    audit = f"make audit{' STORE=local' if local else ''} writes it anew"
     try:
-        verdicts = stored.read(path, "runs" if own else "results")
+        verdicts = stored.read(path, "local" if local else "reference")
     except FileNotFoundError:
         raise UserError(f"{path} is not there: {audit}") from None
     except RecordError as err:
         raise UserError(f"{path} is not what audit writes ({err}): {audit}") from err
-    if other := _other_records(verdicts, profile, store, own, shown):
+    if other := _other_records(verdicts, profile, store, local, shown):
         raise UserError(f"{path} {other}: {audit}")
     return verdicts
 
 
 def _other_records(
-    verdicts: Verdicts, profile: str, store: Store, own: bool, shown: Collection[str]
+    verdicts: Verdicts, profile: str, store: Store, local: bool, shown: Collection[str]
 ) -> str:
     """Describe differences between the verdicts' records and those here: changed, new or gone."""
     judged = verdicts.profiles[profile].records if profile in verdicts.profiles else {}
-    if wrong := [id for id in judged if judged[id] != _checksum(store, profile, id, own)]:
+    if wrong := [id for id in judged if judged[id] != _checksum(store, profile, id, local)]:
         return f"is of other records of {', '.join(sorted(wrong))}"
     new = sorted({*shown} - judged.keys())
     return f"does not try {', '.join(new)}" if new else ""
 
 
-def _checksum(store: Store, profile: str, id: str, own: bool) -> str:
+def _checksum(store: Store, profile: str, id: str, local: bool) -> str:
     folder = store.run_dir(profile, id) / "record.json"
-    path = folder if own else store.reference_path(profile, id)
+    path = folder if local else store.reference_path(profile, id)
     try:
         return str(read_json(path).get("sha256", ""))
     except (RecordError, OSError):

@@ -126,13 +126,13 @@ class Shown:
 
 
 def views(
-    declared: Sequence[Table], profile: Profile, store: Store, own: bool
+    declared: Sequence[Table], profile: Profile, store: Store, local: bool
 ) -> tuple[list[View], list[Shown]]:
     """Return every table, and every cell of them that is run at the profile."""
     made, shown = [], []
     for table in declared:
         filled = fill.fill_all(table, profile, store)
-        view, cells = _Side(table, profile, filled, own).view()
+        view, cells = _Side(table, profile, filled, local).view()
         made.append(view)
         shown += cells
     return made, shown
@@ -163,10 +163,10 @@ class _Side:
     table: Table
     profile: Profile
     filled: Sequence[Filled]
-    own: bool  # local runs, not the reference's
+    local: bool  # local runs, not the reference's
 
     def view(self) -> tuple[View, list[Shown]]:
-        table, made = self.table, sheet(self.table, self.profile, self.filled, self.own)
+        table, made = self.table, sheet(self.table, self.profile, self.filled, self.local)
         runs = [f for f in self.filled if fill.is_run(table, self.profile, f.cell)]
         blocks = tuple(
             Block(block.title, tuple(self._rows(group, block.lines)))
@@ -174,7 +174,7 @@ class _Side:
         )
         seeds = self._seeds(runs)
         others = {seed for f in runs for seed in self._records(f)} - {*seeds}
-        verdicts = agreement.lines(self.filled) if self.own and runs else []
+        verdicts = agreement.lines(self.filled) if self.local and runs else []
         view = View(
             id=table.name,
             title=paper_title(table.name),
@@ -209,12 +209,14 @@ class _Side:
         return sorted({s for count, size in pairs for s, n in count.items() if 2 * n > size})
 
     def _records(self, filled: Filled) -> Records:
-        return filled.records("ours" if self.own else "reference")
+        return filled.records("local" if self.local else "reference")
 
     def _rows(self, group: Group, lines: Sequence[Line]) -> Iterator[Row]:
         """Pair the cells of a group with their lines in the printed table."""
         starts = iter(line for line in lines if line.name)
-        ours = iter(line for line in lines if line.source == ("ours" if self.own else "reference"))
+        ours = iter(
+            line for line in lines if line.source == ("local" if self.local else "reference")
+        )
         for cell in (f for f in self.filled if f.cell.group == group):
             run = fill.is_run(self.table, self.profile, cell.cell)
             if cell.cell.row.is_extra and not run:

@@ -74,7 +74,7 @@ class Line:
     row_key: str  # the row's unique name
     mark: str  # of its footnote, or of an additional row; empty like the name
     marks: tuple[str, ...]
-    source: str  # "paper", "reference", "ours"
+    source: str  # "paper", "reference", "local"
     seeds: int | None  # None: not applicable
     values: tuple[Value, ...]
 
@@ -146,12 +146,12 @@ class _Layout:
     table: Table
     profile: Profile
     filled: Sequence[Filled]
-    with_own: bool
+    with_local: bool
     footnotes: Footnotes
     deltas: bool  # some row has a baseline
 
     def lines(self, cell: Filled) -> Iterator[Line]:
-        """Yield the paper's line and, if the row can have a run, the reference's and ours."""
+        """Yield the paper's line and, if the row can have a run, its records' lines."""
         row = cell.cell.row
         base = fill.baseline_of(self.filled, self.table, cell.cell)
         mark = self.footnotes.mark(row.note) + (NOT_PAPERS if row.is_extra else "")
@@ -163,7 +163,7 @@ class _Layout:
             lead = below
         if not fill.is_run(self.table, self.profile, cell.cell):
             return
-        for source in fill.sources(self.with_own):
+        for source in fill.sources(self.with_local):
             records = cell.records(source)
             base_records = base.records(source) if base else None
             means = (
@@ -187,11 +187,11 @@ class _Layout:
                 yield delta
 
 
-def sheet(table: Table, profile: Profile, filled: Sequence[Filled], with_own: bool) -> Sheet:
-    """Lay the table out: per row the paper's line, the reference's and, if requested, ours."""
+def sheet(table: Table, profile: Profile, filled: Sequence[Filled], with_local: bool) -> Sheet:
+    """Lay the table out: per row the paper's, reference and, if requested, local lines."""
     deltas = any(table.baseline_of(cell.cell) for cell in filled)
     footnotes = Footnotes()
-    layout = _Layout(table, profile, filled, with_own, footnotes, deltas)
+    layout = _Layout(table, profile, filled, with_local, footnotes, deltas)
     names = ["n", *(column.name for column in table.columns)]
     if deltas:
         names.insert(names.index(AP.name) + 1, DELTA)
@@ -209,7 +209,7 @@ def sheet(table: Table, profile: Profile, filled: Sequence[Filled], with_own: bo
         figures=tuple(names),
         blocks=tuple(blocks),
         footnotes=(*footnotes.listed, *_legend(table, profile, filled)),
-        notes=tuple(notes(table, profile, filled, with_own)),
+        notes=tuple(notes(table, profile, filled, with_local)),
     )
 
 

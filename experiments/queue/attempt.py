@@ -36,7 +36,7 @@ class Setting:
         return self.store.run_dir(run.profile.name, run.id, self.machine.max_iters)
 
     def record(self, run: Run) -> RunRecord | None:
-        return self.store.own(run.profile.name, run.id, self.machine.max_iters)
+        return self.store.local(run.profile.name, run.id, self.machine.max_iters)
 
 
 def attempt(

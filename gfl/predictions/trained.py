@@ -122,7 +122,7 @@ def weights(run_dir: Path) -> dict[str, Any]:
     """
     path = run_dir / checkpoint.FINAL
     if not path.is_file():
-        raise UserError(f"{path} is missing: the run is not finished on this machine")
+        raise UserError(f"{path} is missing: the run is not finished locally")
     try:
         return checkpoint.load(path)["model"]
     except (checkpoint.DamagedError, KeyError) as err:

@@ -27,6 +27,9 @@ METRICS = (
 )  # fmt: skip
 State = Literal["finished", "capped", "failed"]
 T = TypeVar("T")
+LOCAL_SUFFIX = (
+    ".local"  # of files made from local runs, which git ignores; others are the reference's
+)
 RUN_ID = re.compile(r"(?P<slug>.+)-s(?P<seed>\d+)-(?P<digest>[0-9a-f]{8})")
 CHECKPOINT = re.compile(r"epoch_(?P<epoch>\d+)\.pth")
 
@@ -182,7 +185,7 @@ class Store:
         """Return the folder of a run's committed predictions, whether or not it exists."""
         return self.results / "predictions" / profile / id
 
-    def own(self, profile: str, id: str, max_iters: int | None = None) -> RunRecord | None:
+    def local(self, profile: str, id: str, max_iters: int | None = None) -> RunRecord | None:
         """Return the local record of a run; a damaged one is reported, set aside and missing."""
         path = self.run_dir(profile, id, max_iters) / "record.json"
         return self._read(path, id, set_aside=True)
@@ -191,7 +194,7 @@ class Store:
         """Return the committed record of a run; a damaged one is reported and missing."""
         return self._read(self.reference_path(profile, id), id, set_aside=False)
 
-    def own_ids(self, profile: str) -> list[str]:
+    def local_ids(self, profile: str) -> list[str]:
         """Return all runs, at any seed and settings, with a local record; no capped ones."""
         return _ids(p.parent.name for p in (self.runs / profile).glob("*/record.json"))
 
@@ -201,7 +204,7 @@ class Store:
 
     def ids(self, profile: str, slug: str) -> set[str]:
         """Return all runs of one experiment with a record, local or in the reference."""
-        found = {*self.own_ids(profile), *self.reference_ids(profile)}
+        found = {*self.local_ids(profile), *self.reference_ids(profile)}
         return {id for id in found if (m := RUN_ID.fullmatch(id)) and m["slug"] == slug}
 
     def epochs_done(self, run_dir: Path) -> int:

@@ -35,7 +35,7 @@ def call(store: Store, *words: str) -> int:
 
 def finished(store: Store) -> RunRecord:
     (run,) = [r for r in plan([TABLE3], SMOKE, [0]) if r.rows == ("table-3/QFL",)]
-    record = store.own("smoke", run.id)
+    record = store.local("smoke", run.id)
     assert record is not None
     return record
 
@@ -48,7 +48,7 @@ def test_a_finished_run_of_a_clean_commit_becomes_the_reference(
     assert store.reference("smoke", record.id) == record
     folder = store.results / "tables/smoke"
     assert "| reference | 1 |" in (folder / "table-3.md").read_text()
-    assert "ours" not in (folder / "table-3.md").read_text()
+    assert "local" not in (folder / "table-3.md").read_text()
     assert "new: " in capfd.readouterr().out
 
     before = (folder / "table-3.md").read_bytes(), (folder / "table-3.csv").read_bytes()

@@ -54,7 +54,7 @@ def made() -> Verdicts:
     at = AtProfile(LAPTOP, {"a-s0": "ab12"}, noise, tried)
     one, other = Quote("It is 1.", "Table 1"), Quote("It is 2.", "Section 4")
     text = TextCheck("one-or-two", one, other, "disagree", "1 is not 2")
-    return Verdicts("results", tuple(claims), (text,), paper, {"laptop": at})
+    return Verdicts("reference", tuple(claims), (text,), paper, {"laptop": at})
 
 
 def _claim(id: str, says: str) -> Claim:
@@ -129,8 +129,8 @@ def test_the_last_digits_of_a_machine_do_not_show(made: Verdicts) -> None:
 
 def test_this_machines_verdicts_have_a_name_that_git_ignores(made: Verdicts) -> None:
     assert set(files(made)) == {"claims.md", "claims.json"}
-    own = files(replace(made, source="runs"))
-    assert set(own) == {"claims.this-machine.md", "claims.this-machine.json"}
+    local = files(replace(made, source="local"))
+    assert set(local) == {"claims.local.md", "claims.local.json"}
 
 
 def test_the_document_has_every_claim_with_both_verdicts(made: Verdicts) -> None:

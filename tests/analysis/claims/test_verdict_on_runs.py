@@ -50,7 +50,7 @@ def evidence(aps: APs, folder: Path, spread: float = 0.2, images: float = 0.2) -
         for row, of in aps.items()
     }
     noise = {metric: Noise(spread, 20) for metric in METRICS}
-    library = Library(Store(folder / "runs", folder / "results"), "results")
+    library = Library(Store(folder / "runs", folder / "results"), "reference")
     return Evidence(library, LAPTOP, records, figures, noise)
 
 

@@ -205,10 +205,10 @@ def test_no_table_shows_it_and_no_promotion_takes_it(
     for name in (made.name, str(store.runs / FOLDER / made.name)):
         assert main(["promote", name, *folders]) == 2
         assert capsys.readouterr().err == f"gfl: {name}: {KIND}\n"
-    assert main(["table", "table-3", "--store", "runs", *folders, "--gpus", "8"]) == 0
+    assert main(["table", "table-3", "--store", "local", *folders, "--gpus", "8"]) == 0
     out, _ = capsys.readouterr()
     assert f"{made.metrics['AP']:.1f}" not in out
-    assert store.own_ids("coco") == store.own_ids(FOLDER) == []
+    assert store.local_ids("coco") == store.local_ids(FOLDER) == []
     # Nor where it is put in a run's place by hand.
     run = store.run_dir("coco", made.run)
     shutil.copytree(store.runs / FOLDER / made.name, run)

@@ -26,7 +26,7 @@ from experiments.tables import catalogue as declared
 from gfl.records.record import Store
 
 STORE = Store(ROOT / "runs", ROOT / "results", mend=False)
-LIBRARY = Library(STORE, "results")
+LIBRARY = Library(STORE, "reference")
 OF_PREDICTIONS = ("2b", "3", "ambiguity", "calibration")
 
 
@@ -83,7 +83,7 @@ def made() -> dict[str, str]:
         laid_out = sheet(table, profiles.LAPTOP, filled, False)
         files[f"{table.name}.md"] = render.markdown(laid_out, []).encode()
         files[f"{table.name}.csv"] = render.tidy_csv(table, filled, False).encode()
-    files["report.html"] = html(profiles.LAPTOP, STORE, own=False).encode()
+    files["report.html"] = html(profiles.LAPTOP, STORE, local=False).encode()
     return {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
 
 

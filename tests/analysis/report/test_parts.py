@@ -31,7 +31,7 @@ def rows(tmp_path: Path) -> dict[str, Row]:
     """Table 3's rows, filled."""
     store = Store(tmp_path / "runs", tmp_path / "results")
     fill(store)
-    (view,), _ = views(catalogue.parts("table-3"), LAPTOP, store, own=False)
+    (view,), _ = views(catalogue.parts("table-3"), LAPTOP, store, local=False)
     return {row.name: row for row in view.blocks[0].rows}
 
 
@@ -208,7 +208,7 @@ def test_a_picture_keeps_every_pixel(tmp_path: Path) -> None:
     random = np.random.Generator(np.random.PCG64(0))
     pixels = random.integers(0, 256, (9, 12, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(folder / "fig3.png")
-    found = {p.title: p for p in pictures.pictures(LAPTOP, Store(tmp_path, tmp_path), own=False)}
+    found = {p.title: p for p in pictures.pictures(LAPTOP, Store(tmp_path, tmp_path), local=False)}
     head, _, data = found["Figure 3"].data.partition(",")
     assert head == "data:image/webp;base64"
     with Image.open(io.BytesIO(base64.b64decode(data))) as image:

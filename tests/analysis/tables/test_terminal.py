@@ -27,7 +27,7 @@ def test_a_terminal_gets_every_figure_and_no_broken_line(
     columns: int,
 ) -> None:
     table = declared.find(name)
-    made = sheet(table, SMOKE, fill(table, APS), with_own=True)
+    made = sheet(table, SMOKE, fill(table, APS), with_local=True)
     monkeypatch.setenv("COLUMNS", str(columns))
     terminal.show(made, ["  a verdict " + "of many words " * 10])
     shown = capsys.readouterr().out
@@ -47,7 +47,7 @@ def test_pages_begin_with_a_name_that_no_other_row_has(
 ) -> None:
     table = declared.find("table-4")
     monkeypatch.setenv("COLUMNS", "80")
-    terminal.show(sheet(table, SMOKE, fill(table, {}), with_own=False), [])
+    terminal.show(sheet(table, SMOKE, fill(table, {}), with_local=False), [])
     lines = capsys.readouterr().out.splitlines()
     first, second = [i for i, line in enumerate(lines) if line.startswith("Method")]
     assert lines[first].split()[:2] == ["Method", "Backbone"]

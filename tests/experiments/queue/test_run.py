@@ -51,10 +51,10 @@ def test_a_table_is_trained_once_and_shown(
     assert "run 4 of 4: both, seed 0" in out
     assert "QFL, seed 0: finished, AP 31.6" in out
     folder = tmp_path / "results/tables/smoke"
-    assert "| ours | 1 |" in (folder / "table-3.this-machine.md").read_text()
+    assert "| local | 1 |" in (folder / "table-3.local.md").read_text()
     assert {p.name for p in folder.iterdir()} == {
-        "table-3.this-machine.md",
-        "table-3.this-machine.csv",
+        "table-3.local.md",
+        "table-3.local.csv",
     }
 
     assert cli("run", "table-3") == 0

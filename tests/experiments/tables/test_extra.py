@@ -84,7 +84,7 @@ def test_it_is_run_recorded_and_promoted_as_the_papers_are(
     ids = [run.id for run in matrix.select(target, SMOKE, [0])[1]]
     assert len(ids) == len(table.groups)
     assert call(store, "run", target, "--jobs", "1") == 0
-    assert store.own_ids("smoke") == sorted(ids)
+    assert store.local_ids("smoke") == sorted(ids)
     assert call(store, "promote", name) == 0
     assert store.reference_ids("smoke") == sorted(ids)
     capfd.readouterr()
