@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from analysis.tables import agreement, fill, render, staleness
-from analysis.tables.layout import sheet
+from analysis.tables.layout import lay_out
 from cli.main import complain
 from cli.options import Flag, Folders, Names, Paths, Source, Where
 from experiments import profiles
@@ -64,7 +64,7 @@ def _show(table: Table, profile: Profile, store: Store, local: bool, write: bool
     from analysis.tables import terminal  # imports rich, slow and not needed for --help
 
     filled = fill.fill_all(table, profile, store)
-    made = sheet(table, profile, filled, local)
+    made = lay_out(table, profile, filled, local)
     runs = any(fill.is_run(table, profile, f.cell) for f in filled)
     verdicts = agreement.lines(filled) if local and runs else []
     changed = staleness.lines(filled, local) if runs else []

@@ -166,8 +166,8 @@ def _options(app: App, argv: Sequence[str]) -> list[str]:
     if command.default_command:
         defaults = app.default_parameter
         arguments = command.assemble_argument_collection(default_parameter=defaults)
-    shown = [name for argument in arguments if argument.show for name in argument.names]
-    return [name for name in (*shown, *command.help_flags) if name.startswith("--")]
+    visible = [name for argument in arguments if argument.show for name in argument.names]
+    return [name for name in (*visible, *command.help_flags) if name.startswith("--")]
 
 
 def _worded(err: CycloptsError, app: App, argv: Sequence[str]) -> str:

@@ -81,7 +81,7 @@ def _predict(one: Run, record: RunRecord, store: Store, request: Request) -> str
         say(f"{one.id}: its predictions are missing or damaged; predicting again", error=True)
     matrix.check_writable(run_dir)
 
-    def tell(event: str, **content: Any) -> None:
+    def emit(event: str, **content: Any) -> None:
         if event == "message":
             say(content["text"], error=True)
         elif "done" not in content or content["done"] in (0, content["of"]):
@@ -89,7 +89,7 @@ def _predict(one: Run, record: RunRecord, store: Store, request: Request) -> str
             say(f"{one.id}: {content['name']}{of}", error=True)
 
     device = _device(request.device, record)
-    made = worker.predict(replace(request, device=device), run_dir, tell, device=device)
+    made = worker.predict(replace(request, device=device), run_dir, emit, device=device)
     record = replace(record, predictions=made)
     record.save(run_dir / "record.json")
     return f"written: {_named(run_dir, record)}"

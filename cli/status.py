@@ -53,7 +53,7 @@ def status(
     today = Today()
     stands = [standing(run, store, today) for run in every if run.id in wanted]
     costs = estimates.costs(profile, store)
-    missing = bill(stands, costs, store, Machine(gpus=where.gpus, jobs=jobs))
+    missing = missing_cost(stands, costs, store, Machine(gpus=where.gpus, jobs=jobs))
     is_empty = not any(s.made for s in stands)
     if stale:
         stands = [s for s in stands if not s.staleness.is_current]
@@ -130,7 +130,7 @@ def _standing(run: Run, store: Store) -> Standing:
 
 
 @dataclass(frozen=True)
-class Bill:
+class MissingCost:
     """Cost of the unfinished runs."""
 
     runs: int
@@ -175,9 +175,9 @@ class Bill:
         return f"{time} for {self.timed} of them (from speeds {self.source}; {others})"
 
 
-def bill(
+def missing_cost(
     stands: Sequence[Standing], costs: Costs, store: Store, machine: Machine, again: bool = False
-) -> Bill:
+) -> MissingCost:
     """Add up the cost of the missing runs; records do not predict a trial's time."""
     profile = costs.profile
     trial = machine.max_iters is not None
@@ -187,7 +187,7 @@ def bill(
     known = [seconds for seconds in each if seconds is not None]
     kept = sum(costs.bytes(s.run) for s in todo)
     data = estimates.data_bytes(profile) if todo else 0
-    return Bill(
+    return MissingCost(
         runs=len(stands),
         extra=sum(s.run.is_extra for s in stands),
         todo=len(todo),
@@ -252,7 +252,7 @@ def _cells(row: str, stand: Standing, several_seeds: bool, is_extra: bool) -> tu
     return name, str(stand), stand.run.id, *also
 
 
-def content(stands: Sequence[Standing], bill: Bill, costs: Costs) -> dict[str, Any]:
+def content(stands: Sequence[Standing], cost: MissingCost, costs: Costs) -> dict[str, Any]:
     """Return the content for JSON."""
     return {
         "profile": costs.profile.name,
@@ -274,13 +274,13 @@ def content(stands: Sequence[Standing], bill: Bill, costs: Costs) -> dict[str, A
             for s in stands
         ],
         "missing": {
-            "runs": bill.todo,
-            "jobs": bill.jobs,
-            "timed_runs": bill.timed,
-            "seconds": bill.seconds if bill.timed else None,  # of the timed ones
-            "source": bill.source,
-            "bytes": bill.bytes,
-            "data_set_bytes": bill.data_bytes,
-            "free_bytes": bill.free,
+            "runs": cost.todo,
+            "jobs": cost.jobs,
+            "timed_runs": cost.timed,
+            "seconds": cost.seconds if cost.timed else None,  # of the timed ones
+            "source": cost.source,
+            "bytes": cost.bytes,
+            "data_set_bytes": cost.data_bytes,
+            "free_bytes": cost.free,
         },
     }

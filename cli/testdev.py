@@ -48,7 +48,7 @@ def detect_test_dev(
         run_dir=store.run_dir(profile.name, one.id),
         data_root=root,
         workers=min(LOADERS, usable_cores()),
-        tell=lambda text: say(text, error=True),
+        report=lambda text: say(text, error=True),
     )
     say(f"written: {written}; the server takes it as the only file of a zip archive")
     return 0

@@ -335,8 +335,8 @@ def _sides(size: int | Sequence[int] | None, base: Profile) -> tuple[int, int]:
         return (LAPTOP_SIZE, LAPTOP_SIZE) if base is LAPTOP else base.scale
     sides = [size] if isinstance(size, int) else list(size)
     if len(sides) not in (1, 2) or not all(64 <= side <= 4096 for side in sides):
-        shown = " ".join(map(str, sides))
-        raise UserError(f"size {shown}: expected one or two numbers of pixels, from 64 to 4096")
+        given = " ".join(map(str, sides))
+        raise UserError(f"size {given}: expected one or two numbers of pixels, from 64 to 4096")
     return max(sides), min(sides)
 
 

@@ -46,7 +46,7 @@ def objection(record: RunRecord) -> str | None:
     return None
 
 
-def promote(shown: Iterable[Table], profile: Profile, store: Store) -> Outcome:
+def promote(tables: Iterable[Table], profile: Profile, store: Store) -> Outcome:
     """Copy the records of finished, uncapped runs of a clean commit, at any seed.
 
     With the predictions that belong to the reference (``experiments.committed_predictions``).
@@ -57,7 +57,7 @@ def promote(shown: Iterable[Table], profile: Profile, store: Store) -> Outcome:
     check_writable(store.results / "runs" / profile.name)
     promoted, refused = [], []
     seeds = [s for s in seeds_of(store.local_ids(profile.name)) if s != TUNING_SEED]
-    for run in plan(shown, profile, seeds):
+    for run in plan(tables, profile, seeds):
         record = store.local(profile.name, run.id)
         if record is None:
             continue

@@ -48,7 +48,7 @@ def disk_error(err: BaseException, where: Path) -> UserError | None:
 
 
 @contextmanager
-def told_of_disk(where: Path) -> Iterator[None]:
+def disk_errors(where: Path) -> Iterator[None]:
     """Raise ``disk_error``'s ``UserError`` in place of a disk error."""
     try:
         yield

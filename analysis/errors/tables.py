@@ -72,8 +72,8 @@ def tidy_csv(report: Report) -> str:
         where = {"rows": "; ".join(line.rows), "experiment": line.experiment.slug}
         for iou in IOUS:
             at = where | {"iou": f"{iou:g}"}
-            for measure, kind, figure in _figures(line, iou):
-                lines.append(at | {"measure": measure, "kind": kind} | numbers(figure))
+            for measure, kind, value in _measures(line, iou):
+                lines.append(at | {"measure": measure, "kind": kind} | numbers(value))
     for repair in report.repairs():
         where = {"rows": repair.name, "experiment": repair.ours.slug, "base": repair.base.slug}
         for (iou, kind), difference in repair.gains.items():
@@ -82,12 +82,12 @@ def tidy_csv(report: Report) -> str:
     return escape.csv_file([FIELDS, *([line.get(name, "") for name in FIELDS] for line in lines)])
 
 
-def _figures(line: Line, iou: float) -> Iterator[tuple[str, str, SeedMean]]:
+def _measures(line: Line, iou: float) -> Iterator[tuple[str, str, SeedMean]]:
     found: list[tuple[str, str, SeedMean | None]] = [("AP", "", line.ap(iou))]
     found.append(("detections", "", line.detections(iou)))
     found += [("count", kind, line.count(kind, iou)) for kind in ALL]
     found += [("gain", kind, line.gain(kind, iou)) for kind in ALL]
-    yield from ((measure, kind, figure) for measure, kind, figure in found if figure is not None)
+    yield from ((measure, kind, value) for measure, kind, value in found if value is not None)
 
 
 ABOUT = """\
@@ -137,8 +137,8 @@ def _table(
     rows: list[tuple[str, ...]] = [("rows", "n", first, *ALL)]
     for line in report.lines:
         seeds = len(line.found[iou])
-        figures = [lead(line, iou), *(each(line, kind, iou) for kind in ALL)]
-        rows.append(("; ".join(line.rows), str(seeds), *(_text(f, digits) for f in figures)))
+        measures = [lead(line, iou), *(each(line, kind, iou) for kind in ALL)]
+        rows.append(("; ".join(line.rows), str(seeds), *(_text(f, digits) for f in measures)))
     return _lines(rows)
 
 
@@ -168,10 +168,10 @@ def _repaired(report: Report) -> Iterator[str]:
     )
 
 
-def _text(figure: SeedMean | None, digits: int) -> str:
-    if figure is None or math.isnan(figure.mean):
+def _text(value: SeedMean | None, digits: int) -> str:
+    if value is None or math.isnan(value.mean):
         return NONE
-    return mean(figure.mean, figure.spread, digits)
+    return mean(value.mean, value.spread, digits)
 
 
 def _difference(found: Estimate | None) -> str:

@@ -39,7 +39,7 @@ def opened(profile: str | None = None, source: Source | None = None) -> tuple[Li
 
 
 @dataclass(frozen=True)
-class Shown:
+class FigureOutput:
     """Figure of the paper in a notebook: its picture, with its caption below.
 
     If runs are missing, or the profile's data cannot produce it, there is no picture, and the text
@@ -56,7 +56,7 @@ class Shown:
         display(Markdown(self.text))
 
 
-def show(name: str, library: Library, profile: Profile) -> Shown:
+def show(name: str, library: Library, profile: Profile) -> FigureOutput:
     """Draw a figure of ``analysis.figures`` by its name.
 
     Raises:
@@ -68,9 +68,9 @@ def show(name: str, library: Library, profile: Profile) -> Shown:
     try:
         drawn = figure.drawn(library, profile)
     except (MissingRuns, NotInData) as reason:
-        return Shown(f"**{title}** is not drawn: {reason}", None, None)
+        return FigureOutput(f"**{title}** is not drawn: {reason}", None, None)
     caption = figure.caption_at(profile)
-    return Shown(f"**{title}.** {caption}", png(drawn.figure), drawn.numbers)
+    return FigureOutput(f"**{title}.** {caption}", png(drawn.figure), drawn.numbers)
 
 
 def picture(figure: Figure | None) -> Image | Markdown:

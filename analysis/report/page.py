@@ -42,10 +42,10 @@ def html(profile: Profile, store: Store, local: bool) -> str:
     """
     mark = LOCAL_SUFFIX if local else ""
     declared = list(catalogue.TABLES.values())
-    views, shown = table_views.views(declared, profile, store, local)
-    cards = runs.cards(shown)
-    records = list({r.id: r for cell in shown for r in cell.records.values()}.values())
-    papers = list({r.id: r for cell in shown if not cell.filled.cell.row.is_extra
+    views, cells = table_views.views(declared, profile, store, local)
+    cards = runs.cards(cells)
+    records = list({r.id: r for cell in cells for r in cell.records.values()}.values())
+    papers = list({r.id: r for cell in cells if not cell.filled.cell.row.is_extra
                    for r in cell.records.values()}.values())  # fmt: skip
     claims = store.results / f"claims{mark}.json"
     ids, slugs = {record.id for record in papers}, {card.slug for card in cards}

@@ -118,8 +118,8 @@ def _lines(found: Agreement) -> list[str]:
         every = "1 run" if len(kinds) == 1 else f"all {len(kinds)} runs"
         return [f"The local runs agree with the reference: {every} to the bit."]
     summary = _unknown(found) if found.bound is None else _summary(kinds)
-    told = [f"  {v.run}: {v.text}" for v in found.verdicts if v.kind != "bit"]
-    return [summary, *told, *([found.bound.text] if found.bound else [])]
+    details = [f"  {v.run}: {v.text}" for v in found.verdicts if v.kind != "bit"]
+    return [summary, *details, *([found.bound.text] if found.bound else [])]
 
 
 def _summary(kinds: Sequence[str]) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from analysis.stats.uncertainty import Estimate, SeedMean
 from analysis.tables import fill
 from analysis.tables.fill import Filled, Records
-from analysis.tables.layout import DELTA, Sheet
+from analysis.tables.layout import DELTA, TableLayout
 from experiments.tables.declare import Table
 from gfl import escape
 
@@ -17,7 +17,7 @@ FIELDS: tuple[str, ...] = (
 )  # fmt: skip
 
 
-def markdown(made: Sheet, verdicts: Sequence[str]) -> str:
+def markdown(made: TableLayout, verdicts: Sequence[str]) -> str:
     """Return the table as a Markdown document, one block below the other."""
     parts = [f"# {made.title}\n"]
     rule = [":--" if i == 0 or not name else ":-:" for i, name in enumerate(made.header)]

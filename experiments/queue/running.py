@@ -177,11 +177,11 @@ class Queue:
     def _work(self, run: Run, lock: RunLock, slot: int) -> None:
         """Train a run, in a thread of its own."""
 
-        def tell(event: dict) -> None:
+        def emit(event: dict) -> None:
             self.said.put(partial(self.display.event, run.id, event))
 
         try:
-            record = attempt(run, self.setting, self.workers, lock.descriptors, slot, tell)
+            record = attempt(run, self.setting, self.workers, lock.descriptors, slot, emit)
             self.said.put(partial(self._end, run, record))
         except BaseException as err:
             self.said.put(partial(self._give_up, run, err))

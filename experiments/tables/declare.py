@@ -116,7 +116,7 @@ class Table:
                     f"paper does not print is declared in {EXTRA}"
                 )
             if len(row.published) != width or len(row.marks) != len(self.mark_names):
-                raise ValueError(f"{self.name}, {row.name}: {width} figures are printed in a row")
+                raise ValueError(f"{self.name}, {row.name}: {width} numbers are printed in a row")
         keys = [row.key for row in self.rows]
         if len(set(keys)) != len(keys):
             raise ValueError(f"{self.name}: two rows have one name, so one needs a label")

@@ -107,7 +107,7 @@ class RunRecord:
         content["schema"] = SCHEMA
         record = cls(**content)
         if record.state == "finished" and record.metrics.keys() != set(METRICS):
-            raise RecordError("finished, but without the twelve COCO figures")
+            raise RecordError("finished, but without the twelve COCO metrics")
         if record.state == "finished" and record.metrics["AP"] is None:
             raise RecordError("finished, but without an AP")
         return record
@@ -159,7 +159,7 @@ class Request:
             raise RecordError(str(err)) from err
 
 
-def _tell(text: str) -> None:
+def _report(text: str) -> None:
     say(text, error=True)
 
 
@@ -169,10 +169,10 @@ class Store:
 
     runs: Path
     results: Path
-    tell: Callable[[str], None] = _tell  # receives messages for the user about a record
+    report: Callable[[str], None] = _report  # receives messages for the user about a record
     mend: bool = True  # set damaged records aside; False: write nothing
     verify: bool = True  # treat a checksum mismatch as damage; False: accept it
-    _told: set[Path] = field(default_factory=set, compare=False, repr=False)
+    _reported: set[Path] = field(default_factory=set, compare=False, repr=False)
 
     def run_dir(self, profile: str, id: str, max_iters: int | None = None) -> Path:
         """Return a run's folder; a capped one has its own, lest it be resumed into the full run."""
@@ -226,9 +226,9 @@ class Store:
                 aside = path.with_name(path.name + ".damaged")
                 path.replace(aside)
                 reason += f"; set aside as {aside.name}"
-            if path not in self._told:
-                self._told.add(path)
-                self.tell(f"{reason}; the run counts as missing")
+            if path not in self._reported:
+                self._reported.add(path)
+                self.report(f"{reason}; the run counts as missing")
             return None
 
 

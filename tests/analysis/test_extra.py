@@ -30,7 +30,7 @@ from analysis.report import html
 from analysis.report.table_views import views
 from analysis.tables import agreement, dataframes, ranking, render, terminal
 from analysis.tables import fill as filling
-from analysis.tables.layout import Sheet, sheet
+from analysis.tables.layout import TableLayout, lay_out
 from analysis.tables.notes import NOT_PAPERS
 from cli import spread
 from cli.main import main
@@ -100,11 +100,11 @@ def is_own(name: str, row: str) -> bool:
     return row.startswith(OWN[name].name) and row.endswith(NOT_PAPERS)
 
 
-def shown(table: Table, profile: Profile, store: Store) -> Sheet:
-    return sheet(table, profile, filling.fill_all(table, profile, store), with_local=False)
+def shown(table: Table, profile: Profile, store: Store) -> TableLayout:
+    return lay_out(table, profile, filling.fill_all(table, profile, store), with_local=False)
 
 
-def lines(made: Sheet) -> list[tuple[str, ...]]:
+def lines(made: TableLayout) -> list[tuple[str, ...]]:
     """Every line, by its row's name in place of an empty one, without the column of differences."""
     found, name = [], ""
     for block in made.blocks:
@@ -188,11 +188,11 @@ def test_it_has_no_published_number_in_any_form(
         assert row.name == OWN[name].name
         assert row.is_extra
         assert not any(other.is_extra for other in block.rows[:-1])
-        for figure in row.figures:
-            assert (figure.paper, figure.paper_value, figure.paper_delta) == ("", None, "")
-            assert figure.gap is None
-            assert figure.ours_value is not None
-        ap = next(figure for figure in row.figures if figure.name == "AP")
+        for number in row.numbers:
+            assert (number.paper, number.paper_value, number.paper_delta) == ("", None, "")
+            assert number.gap is None
+            assert number.ours_value is not None
+        ap = next(number for number in row.numbers if number.name == "AP")
         assert ap.ours_delta.startswith("+")
 
 
@@ -272,7 +272,7 @@ def test_a_number_that_the_paper_lacks_is_no_0(fill: Callable) -> None:
     assert found is not None
     assert found.ranking == "both > DFL > none"
     assert (found.rows, found.of, len(found.pairs)) == (3, 3, 3)
-    made = sheet(table, SMOKE, filled, with_local=False)
+    made = lay_out(table, SMOKE, filled, with_local=False)
     assert ("n/a", "no number is published") in made.footnotes
     frame: Any = dataframes.compared(table, filled)
     assert frame[dataframes.READING]["QFL"].startswith("no published gap, ")
@@ -296,7 +296,7 @@ def test_lines_of_rows_stand_apart_on_the_terminal(
     table = declare("table-1c", monkeypatch)
     filled = [*fill(table, {"2": (30.0,)}), filling.Filled(next(table.extra_cells()), {}, {}, ())]
     for with_local in (False, True):
-        made = sheet(table, SMOKE, filled, with_local)
+        made = lay_out(table, SMOKE, filled, with_local)
         (grid,) = terminal.pages(made, made.blocks[0], 200)
         names = [str(cell) for cell in grid.columns[0].cells]
         size = 2 + with_local

@@ -62,11 +62,11 @@ DRIVE = re.compile(r"^[A-Za-z]:(?=/)")
 class MissingError(UserError):
     """Split without an annotation file under any known name."""
 
-    def __init__(self, root: Path, name: str, tried: str, there: Sequence[Path]) -> None:
-        self.start = f"{root} has no {tried}, nor any other name that is known for it"
+    def __init__(self, root: Path, name: str, wanted: str, there: Sequence[Path]) -> None:
+        self.start = f"{root} has no {wanted}, nor any other name that is known for it"
         self.ask = f"name the {name} file with --{name} FILE"
-        shown = some([os.path.relpath(path, root) for path in there])
-        self.has = f" (it has {shown})" if shown else ""
+        listed = some([os.path.relpath(path, root) for path in there])
+        self.has = f" (it has {listed})" if listed else ""
         self.alone = ", or divide one file with --split 0.2" if len(there) == 1 else ""
         super().__init__(f"{self.start}{self.has}: {self.ask}{self.alone}")
 
@@ -83,15 +83,15 @@ def annotation_file(root: Path, name: str) -> tuple[Path, list[Path]]:
         UserError: there is none, or several that differ only in case.
     """
     there = _below(root)
-    tried = [pattern.format(word) for word in SPELLINGS[name] for pattern in ANNOTATIONS]
+    candidates = [pattern.format(word) for word in SPELLINGS[name] for pattern in ANNOTATIONS]
     found: dict[Path, None] = {}
-    for path in tried:
+    for path in candidates:
         fits = there.get(path.casefold(), [])
         if root / path in fits:
             fits = [root / path]
         if len(fits) > 1:
-            shown = some([os.path.relpath(fit, root) for fit in fits])
-            raise UserError(f"{root} has {shown}: name the {name} file with --{name} FILE")
+            listed = some([os.path.relpath(fit, root) for fit in fits])
+            raise UserError(f"{root} has {listed}: name the {name} file with --{name} FILE")
         found.update(dict.fromkeys(fits))
     every = [path for paths in there.values() for path in paths]
     if not found:
@@ -99,7 +99,7 @@ def annotation_file(root: Path, name: str) -> tuple[Path, list[Path]]:
         alone = _coco_alone([path for path in every if path.parent in inside])
         found = {alone: None} if alone else {}
     if not found:
-        raise MissingError(root, name, tried[0], every)
+        raise MissingError(root, name, candidates[0], every)
     first, *others = found
     return first, others
 
@@ -125,11 +125,11 @@ def whole_file(root: Path) -> Path:
     there = _below(root)
     every = [path for paths in there.values() for path in paths]
     found = list(dict.fromkeys(fit for path in WHOLE for fit in there.get(path.casefold(), ())))
-    tried = [pattern.format(word) for word in SPELLINGS["val"] for pattern in ANNOTATIONS]
-    if val := [fit for path in tried for fit in there.get(path.casefold(), ())]:
-        shown = some([os.path.relpath(path, root) for path in val])
+    candidates = [pattern.format(word) for word in SPELLINGS["val"] for pattern in ANNOTATIONS]
+    if val := [fit for path in candidates for fit in there.get(path.casefold(), ())]:
+        listed = some([os.path.relpath(path, root) for path in val])
         raise UserError(
-            f"{root} has {shown} for val: leave --split out, or name the file to split with "
+            f"{root} has {listed} for val: leave --split out, or name the file to split with "
             "--train FILE"
         )
     if not found:
@@ -161,8 +161,8 @@ def image_folder(root: Path, path: Path, name: str, names: Sequence[str]) -> Pat
     Raises:
         UserError: none of them is found anywhere.
     """
-    tried = [*_image_folders(root, name), path.parent]
-    folders = [folder for folder in dict.fromkeys(tried) if folder.is_dir()]
+    candidates = [*_image_folders(root, name), path.parent]
+    folders = [folder for folder in dict.fromkeys(candidates) if folder.is_dir()]
     sample = names[:: max(1, len(names) // 100)]
     direct = [sum(_is_file(folder / one) for one in sample) for folder in folders]
     if folders and max(direct):

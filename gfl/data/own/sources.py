@@ -73,8 +73,8 @@ def read(
         raise none from None
     source = _coco(root, name, path, images)
     if others:
-        shown = some([os.path.relpath(other, root) for other in others])
-        source.remarks.append(f"read rather than {shown}")
+        listed = some([os.path.relpath(other, root) for other in others])
+        source.remarks.append(f"read rather than {listed}")
     return source
 
 

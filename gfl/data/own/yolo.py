@@ -122,10 +122,12 @@ def undivided(root: Path) -> str | None:
 def _folder(root: Path, name: str, whole: bool) -> list[Path] | None:
     """Return the images of a split that no YAML file describes."""
     words = finding.SPELLINGS[name]
-    tried = [p.format(word) for word in words for p in ("images/{}", "{}/images", "{}2017", "{}")]
+    candidates = [
+        p.format(word) for word in words for p in ("images/{}", "{}/images", "{}2017", "{}")
+    ]
     if whole:
-        tried = ["images", "obj_train_data", "."]
-    for path in tried:
+        candidates = ["images", "obj_train_data", "."]
+    for path in candidates:
         for folder in finding.in_any_case(root, path):
             if found := _pictures(folder):
                 return found
@@ -171,9 +173,9 @@ def _place(root: Path, described: Description, given: str) -> tuple[Path, list[s
     base = str(described.content.get("path") or "").replace("\\", "/")
     beside = described.path.parent
     plain = "/".join(part for part in PurePosixPath(given).parts if part not in ("..", ".", "/"))
-    tried = [beside / base / given, beside / given, root / given, root / plain]
-    tried += [root / "/".join(plain.split("/")[-n:]) for n in (3, 2)]
-    places = [Path(os.path.normpath(path)) for path in tried]
+    candidates = [beside / base / given, beside / given, root / given, root / plain]
+    candidates += [root / "/".join(plain.split("/")[-n:]) for n in (3, 2)]
+    places = [Path(os.path.normpath(path)) for path in candidates]
     there = [place for place in places if place.exists()]
     if not there:
         raise UserError(f"{described.path} names {given}, which is not below {root}")
@@ -181,9 +183,9 @@ def _place(root: Path, described: Description, given: str) -> tuple[Path, list[s
     if place == places[0]:
         return place, []
     is_absolute = given.startswith("/") or finding.DRIVE.match(given)
-    shown = given if is_absolute else f"path: {base}" if base else ""
+    label = given if is_absolute else f"path: {base}" if base else ""
     below = os.path.relpath(place, root)
-    return place, [f"{some([shown])} is not followed: {some([below])} is taken"] if shown else []
+    return place, [f"{some([label])} is not followed: {some([below])} is taken"] if label else []
 
 
 def _in_list(root: Path, path: Path) -> list[Path]:
@@ -318,7 +320,7 @@ def _listed(
 
 
 def _labels(
-    file: Path, shown: str, names: dict[int, str], keypoints: bool
+    file: Path, label: str, names: dict[int, str], keypoints: bool
 ) -> tuple[list[tuple[tuple[Any, ...], str]], list[str]]:
     """Return a label file's objects, each with its place, and the problems of the others."""
     if not file.is_file():
@@ -326,12 +328,12 @@ def _labels(
     try:
         lines = file.read_text("utf-8-sig", "replace").splitlines()
     except OSError as error:
-        return [], [f"{shown}: {error.strerror}"]
+        return [], [f"{label}: {error.strerror}"]
     found, wrong = [], []
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
-        at = f"{shown} line {number}"
+        at = f"{label} line {number}"
         try:
             found.append((_object(line, names, keypoints), at))
         except ValueError as error:

@@ -187,7 +187,7 @@ def claimed(store: Store, monkeypatch: pytest.MonkeyPatch) -> Store:
         "claims.json": '{"claims": [{"id": "joint-beats-all", "ours": {"p": 0.012}}]}\n',
     }
     made = SimpleNamespace(profiles={})  # none of which has a registration to speak of
-    monkeypatch.setattr(verdicts, "judge", lambda store, source="reference", tell=quiet: made)
+    monkeypatch.setattr(verdicts, "judge", lambda store, source="reference", report=quiet: made)
     monkeypatch.setattr(render, "files", lambda trial: texts)
     monkeypatch.setattr(terminal, "show", lambda trial: print("the claims"))
     return store

@@ -36,7 +36,7 @@ def rows(tmp_path: Path) -> dict[str, Row]:
 
 
 def test_a_gap_is_our_difference_to_the_baseline_less_the_papers(rows: dict[str, Row]) -> None:
-    ap = rows["QFL"].figures[1]
+    ap = rows["QFL"].numbers[1]
     assert (ap.paper, ap.paper_delta) == ("39.9", "+0.7")
     assert (ap.ours, ap.spread, ap.ours_delta) == ("72.8", "±1.1", "+2.2")  # 2.0 and 2.5
     assert ap.gap is not None
@@ -48,7 +48,7 @@ def test_a_gap_is_our_difference_to_the_baseline_less_the_papers(rows: dict[str,
 
 
 def test_one_seed_has_no_interval_and_a_baseline_no_gap(rows: dict[str, Row]) -> None:
-    both, none = rows["both"].figures[1], rows["none"].figures[1]
+    both, none = rows["both"].numbers[1], rows["none"].numbers[1]
     assert both.gap is not None
     assert both.gap.half is None
     assert both.gap.half_text == ""
@@ -56,7 +56,7 @@ def test_one_seed_has_no_interval_and_a_baseline_no_gap(rows: dict[str, Row]) ->
 
 
 def test_speeds_of_other_machines_have_no_gap(rows: dict[str, Row]) -> None:
-    fps = rows["both"].figures[0]
+    fps = rows["both"].numbers[0]
     assert (fps.name, fps.ours, fps.gap) == ("FPS", "10.0", None)
 
 

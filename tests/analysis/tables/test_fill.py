@@ -8,7 +8,7 @@ import pytest
 
 from analysis.stats.uncertainty import SeedMean
 from analysis.tables import agreement, fill, render
-from analysis.tables.layout import sheet
+from analysis.tables.layout import lay_out
 from cli.main import main
 from experiments import profiles
 from experiments.tables import catalogue as declared
@@ -65,7 +65,7 @@ def filled(store: Store, row: str) -> fill.Filled:
 
 def lines(store: Store) -> list[tuple[str, ...]]:
     """The table's lines as printed: row, marks, source, n, FPS, AP, ΔAP, ..."""
-    made = sheet(TABLE3, SMOKE, fill.fill(TABLE3, SMOKE, store), with_local=False)
+    made = lay_out(TABLE3, SMOKE, fill.fill(TABLE3, SMOKE, store), with_local=False)
     return [made.cells(line) for line in made.blocks[0].lines]
 
 
@@ -128,7 +128,7 @@ def test_the_table_says_what_it_shows(store: Store) -> None:
             refer(store, a_record(row, seed, ap + seed))
     local(store, a_record("QFL", 0, 31.5))
     cells = fill.fill(TABLE3, SMOKE, store)
-    text = render.markdown(sheet(TABLE3, SMOKE, cells, with_local=True), agreement.lines(cells))
+    text = render.markdown(lay_out(TABLE3, SMOKE, cells, with_local=True), agreement.lines(cells))
     assert "| QFL | ✓ |  | paper |  | 19.4 | 39.9 | +0.7 | 58.5 | 43.0 |" in text
     assert "|  |  |  | reference | 2 | 10.0±0.0 | 32.0±0.7 | +1.5 [+1.5, +1.5] | 50.0±0.0 |" in text
     assert "|  |  |  | local | 1 | 10.0 | 31.5 | — | 50.0 | 50.0 |" in text
@@ -139,15 +139,15 @@ def test_the_table_says_what_it_shows(store: Store) -> None:
 
 def test_the_reference_table_does_not_depend_on_this_machine(store: Store) -> None:
     refer(store, a_record("none", 0, 30.0))
-    before = sheet(TABLE3, SMOKE, fill.fill(TABLE3, SMOKE, store), with_local=False)
+    before = lay_out(TABLE3, SMOKE, fill.fill(TABLE3, SMOKE, store), with_local=False)
     local(store, a_record("none", 0, 35.0))
     local(store, a_record("none", 1, 35.0, state="failed"))
-    after = sheet(TABLE3, SMOKE, fill.fill(TABLE3, SMOKE, store), with_local=False)
+    after = lay_out(TABLE3, SMOKE, fill.fill(TABLE3, SMOKE, store), with_local=False)
     assert after == before
 
 
 def fps_notes(store: Store, with_local: bool) -> list[str]:
-    made = sheet(TABLE3, SMOKE, fill.fill(TABLE3, SMOKE, store), with_local)
+    made = lay_out(TABLE3, SMOKE, fill.fill(TABLE3, SMOKE, store), with_local)
     return [note for note in made.notes if note.startswith("FPS")]
 
 

@@ -122,7 +122,7 @@ def test_a_record_of_an_older_schema_loads(
     assert RunRecord.load(tmp_path / "old.json") == with_predictions
 
 
-def test_a_finished_record_has_the_twelve_figures(tmp_path: Path) -> None:
+def test_a_finished_record_has_the_twelve_metrics(tmp_path: Path) -> None:
     a_record(metrics={"AP": 1.0}).save(tmp_path / "a.json")
     with pytest.raises(RecordError, match="twelve"):
         RunRecord.load(tmp_path / "a.json")

@@ -92,7 +92,7 @@ def test_a_run_leaves_its_record_its_predictions_and_its_weights(ended):
 
 
 def test_a_run_on_coco_leaves_what_its_evaluation_knew(shared: Path, tmp_path: Path) -> None:
-    """Its figures follow from that to the last digit; it is not predicted for."""
+    """Its metrics follow from that to the last digit; it is not predicted for."""
     schedule = replace(PROFILE.schedule, epochs=1, lr=0.02)  # so that it finds something
     bare = replace(PROFILE, dataset=None, schedule=schedule)
     data = shared / "data/coco-tiny"
