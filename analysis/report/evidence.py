@@ -182,7 +182,7 @@ def show(verdicts: Verdicts, profile: str, slugs: set[str]) -> ClaimsView:
     return ClaimsView(tuple(claims), tuple(texts), verdicts.profiles.get(profile))
 
 
-def evidence(verdicts: Verdicts, index: int, profile: str, slugs: set[str]) -> ClaimsView:
+def evidence(verdicts: Verdicts, index: int, profile: str, slugs: set[str]) -> Evidence:
     """Return one claim for a profile's page."""
     claim, at = verdicts.claims[index], verdicts.profiles.get(profile)
     on_paper = verdicts.on_paper[claim.id]
