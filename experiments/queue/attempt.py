@@ -11,6 +11,7 @@ from pathlib import Path
 from experiments import stale
 from experiments.checkout import code_state
 from experiments.matrix import Run, is_finished
+from experiments.profiles import PREDICTING
 from experiments.queue.machine import Machine
 from experiments.queue.worker import Event, WorkerError, Workers, command
 from experiments.stale import AGAIN, Today
@@ -124,6 +125,7 @@ def _request(run: Run, run_dir: Path, setting: Setting, emit: Emit) -> Request:
         max_iters=machine.max_iters,
         commit=commit,
         dirty=dirty,
+        predicts=run.profile.name in PREDICTING,
         cores=machine.cores_for(run.profile, setting.jobs),
         code=digests.code(),
         versions=digests.versions(),

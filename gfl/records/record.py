@@ -127,6 +127,7 @@ class Request:
     max_iters: int | None
     commit: str | None
     dirty: bool
+    predicts: bool = False  # store predictions when the training is over
     cores: int | None = None  # its share if several runs share the machine; None: all
     # Digests of all code and package versions that have trained the run so far.
     code: Mapping[str, str] = field(default_factory=dict)

@@ -29,7 +29,7 @@ from gfl.data.annotations import read
 from gfl.data.photos_spec import PhotosSpec
 from gfl.errors import UserError, disk_error
 from gfl.experiment import schedule_of
-from gfl.predictions.schema import AUTOMATIC, keeps_matches
+from gfl.predictions.schema import keeps_matches
 from gfl.records import account, digests
 from gfl.records.record import RecordError, Request, RunRecord, State, digest, write_json
 from gfl.shapes import embedded
@@ -141,7 +141,7 @@ def train(request: Request, run_dir: Path, emit: Emit) -> None:
         return
     record = _record(request, outcome)
     write_json(run_dir / EVALUATED, {"detections": outcome.detections}, indent=None)
-    if record.state == "finished" and request.profile.name in AUTOMATIC:
+    if record.state == "finished" and request.predicts:
         device = "cpu" if os.environ.get("CUDA_VISIBLE_DEVICES") == "" else "cuda"
         found = predict(request, run_dir, emit, device=device, data_root=data_root)
         record = replace(record, predictions=found)

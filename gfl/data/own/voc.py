@@ -142,7 +142,7 @@ def _counted_from(
     if first == 1:
         if below := [at for at, one in zip(where, least, strict=True) if one < 1]:
             raise UserError(
-                f"{path}: --pixels-from 1, but {counted(len(below), 'box begins', 'boxes begin')} "
+                f"{path}: pixels_from 1, but {counted(len(below), 'box begins', 'boxes begin')} "
                 f"below 1, so pixels are counted from 0: {some(below)}"
             )
         for box in boxes:
@@ -151,7 +151,7 @@ def _counted_from(
     elif first is None and boxes and min(least) == 1:
         return [
             "no box begins at 0, some at 1: pixels may be counted from 1, as in VOC's own files; "
-            "corners are taken as they stand, --pixels-from 1 moves them by a pixel"
+            "corners are taken as they stand, pixels_from 1 moves them by a pixel"
         ]
     return []
 

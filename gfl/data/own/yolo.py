@@ -18,7 +18,7 @@ from typing import Any
 from gfl.data.json_values import some
 from gfl.data.own import finding
 from gfl.data.own.listed import Listed, Options, left_out
-from gfl.errors import UserError
+from gfl.errors import Lack, UserError
 from gfl.escape import counted
 
 NAME_FILES = (
@@ -104,7 +104,7 @@ def read(root: Path, name: str, given: Path | None, whole: bool, options: Option
         return _listed(root, images, images[0].parent, _names(root), (), options)
     content = described.content
     if whole and content.get("train") and content.get("val"):
-        raise UserError(f"{described.path} has train and val: leave --split out")
+        raise UserError(f"{described.path} has train and val", "no division")
     images, remarks = _images(root, name, described)
     names = _class_names(described)
     listed = _listed(root, images, described.path, names, content.get("kpt_shape"), options)
@@ -147,7 +147,8 @@ def _images(root: Path, name: str, described: Description) -> tuple[list[Path], 
     """
     given = next((described.content[k] for k in SPLITS[name] if described.content.get(k)), None)
     if given is None:
-        raise UserError(f"{described.path} names no {name} images; --split 0.2 divides train's")
+        lacks: tuple[Lack, ...] = ("val images by division",) if name == "val" else ()
+        raise UserError(f"{described.path} names no {name} images", lacks)
     found: list[Path] = []
     remarks: list[str] = []
     for one in given if isinstance(given, list) else [given]:

@@ -74,6 +74,7 @@ def request_of(here: Path, data: bool = True, experiment: Experiment = GFL) -> R
         max_iters=None,
         commit=None,
         dirty=False,
+        predicts=True,
     )
 
 

@@ -21,7 +21,7 @@ import gfl.register  # noqa: F401  before mmengine, which warns
 import pytest
 import torch
 
-from experiments.profiles import LAPTOP, SMOKE
+from experiments.profiles import LAPTOP, PREDICTING, SMOKE
 from gfl.experiment import Experiment, Profile
 from gfl.records.record import Request, RunRecord, read_json, run_id
 from gfl.shapes.embedded import ShapesSpec
@@ -168,6 +168,7 @@ def request_in(folder: Path, profile: Profile) -> Path:
         max_iters=None,
         commit=None,
         dirty=False,
+        predicts=profile.name in PREDICTING,
     ).save(folder)
     return folder
 
