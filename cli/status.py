@@ -159,7 +159,7 @@ class MissingCost:
     def _runs(self) -> str:
         papers = self.runs - self.extra
         if papers and self.extra:
-            return f"{escape.counted(papers, 'run')} and {self.extra} not in the paper"
+            return f"{escape.counted(self.runs, 'run')} ({self.extra} not in the paper)"
         runs = escape.counted(self.runs, "run")
         return f"{runs} not in the paper" if self.extra else runs
 

@@ -113,6 +113,7 @@ PAPER_SCALE = COCO.name  # the only profile with the published network and image
 
 PROFILES: dict[str, Profile] = {p.name: p for p in (SMOKE, LAPTOP, PHOTOS, GPU, COCO)}
 
+REHEARSALS = (SMOKE.name,)  # check that everything runs; their records are no results
 PREDICTING = (LAPTOP.name, PHOTOS.name, GPU.name)  # their runs store predictions when they end
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from experiments import checkout, stale
 from experiments.committed_predictions import committed
 from experiments.matrix import Run, check_writable, plan
-from experiments.profiles import TUNING_SEED
+from experiments.profiles import REHEARSALS, TUNING_SEED
 from experiments.tables.declare import Table
 from gfl.errors import UserError
 from gfl.escape import counted
@@ -61,7 +61,7 @@ def promote(tables: Iterable[Table], profile: Profile, store: Store) -> Outcome:
         record = store.local(profile.name, run.id)
         if record is None:
             continue
-        if why := objection(record):
+        if why := objection(record) or _rehearsal(profile):
             refused.append(f"{run.id}: {why}")
             continue
         try:
@@ -72,6 +72,12 @@ def promote(tables: Iterable[Table], profile: Profile, store: Store) -> Outcome:
         why = other_gpus(profile, store) or f"no {profile.name} run is recorded in {store.runs}"
         raise UserError(f"nothing to promote: {why}")
     return Outcome(tuple(promoted), tuple(refused))
+
+
+def _rehearsal(profile: Profile) -> str | None:
+    if profile.name in REHEARSALS:
+        return f"the {profile.name} profile only checks that everything runs: it reproduces nothing"
+    return None
 
 
 def _promote(run: Run, record: RunRecord, store: Store) -> list[str]:

@@ -68,7 +68,7 @@ def detector(
             there is no CUDA device.
     """
     if device == "cuda" and not torch.cuda.is_available():
-        raise UserError("CUDA asked for, but torch finds no CUDA device here")
+        raise UserError("device cuda: torch finds no CUDA device")
     request = requested(run_dir)
     state = weights(run_dir)
     settings = config.build(request.experiment, request.profile, request.seed)
@@ -95,7 +95,7 @@ def of_others(
         UserError: the weights do not fit the model, or there is no CUDA device.
     """
     if device == "cuda" and not torch.cuda.is_available():
-        raise UserError("CUDA asked for, but torch finds no CUDA device here")
+        raise UserError("device cuda: torch finds no CUDA device")
     settings = config.build(request.experiment, request.profile, request.seed)
     if classes is not None:
         settings["model"]["bbox_head"]["num_classes"] = len(classes)

@@ -117,7 +117,7 @@ def run(
 def _runner(settings: dict[str, Any], run_dir: Path, gpus: int) -> Runner:
     runner = Runner.from_cfg(Config(settings | {"experiment_name": run_dir.name}))
     if runner.world_size != gpus:
-        raise RuntimeError(f"{gpus} devices asked for, but {runner.world_size} take part")
+        raise RuntimeError(f"{runner.world_size} of {gpus} devices take part")
     # Makes convolutions faster, on CPU and CUDA.
     runner.model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     return runner

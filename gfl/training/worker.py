@@ -99,18 +99,17 @@ def _choose_device(request: Request) -> None:
 
     if torch.cuda.is_available():
         if request.gpus > (found := torch.cuda.device_count()):
-            raise UserError(f"{request.gpus} CUDA devices asked for, but torch finds {found} here")
+            raise UserError(f"the run needs {request.gpus} CUDA devices, and torch finds {found}")
         return
     if request.device == "cuda":
-        raise UserError("CUDA asked for, but torch finds no CUDA device here")
+        raise UserError("device cuda: torch finds no CUDA device")
     if request.max_iters is None:
         raise UserError(
-            f"the {request.profile.name} profile is made for CUDA, and torch finds no CUDA device "
-            "here",
+            f"the {request.profile.name} profile is made for CUDA, and torch finds no CUDA device",
             lacks="cuda",
         )
     if request.gpus > 1:
-        raise UserError(f"{request.gpus} CUDA devices asked for, but torch finds none here")
+        raise UserError(f"the run needs {request.gpus} CUDA devices, and torch finds none")
 
 
 def train(request: Request, run_dir: Path, emit: Emit) -> None:

@@ -37,6 +37,8 @@ from gfl.records.record import RunRecord, Store, run_id
 from gfl.shapes import embedded
 from gfl.training import worker
 
+pytestmark = pytest.mark.usefixtures("smoke_counts")
+
 SMOKE = profiles.get("smoke")
 JOINT, RETINA = Experiment(quality="joint"), Experiment(host="retinanet", quality="none")
 

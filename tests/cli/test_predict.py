@@ -28,6 +28,8 @@ SMOKE, COCO = profiles.get("smoke"), profiles.get("coco")
 TABLE3 = catalogue.find("table-3")
 COMMIT = "c0ffee" * 6
 
+pytestmark = pytest.mark.usefixtures("smoke_counts")
+
 
 def some_predictions(id: str, score: float = 0.5) -> Predictions:
     detections = {n: np.ones(3, kind) for n, kind in schema.DETECTION_COLUMNS.items()}

@@ -36,6 +36,7 @@ from gfl.data import photos, weights
 from gfl.data.features import frozen
 from gfl.errors import UserError, disk_errors
 from gfl.files import sha256, whole_folder
+from gfl.syntax import meaning
 
 DIVISOR = 32  # of a canvas's sides
 SHORT = 0.8  # of a canvas's long side: 256 px of 320, which holds pictures of 4:3
@@ -44,8 +45,11 @@ FLIPS = (False, True)
 ROUNDING = 1e-6  # relative, of a sum over all weights
 ANEW = "delete it, and run the command again"
 PREPARE = "prepare them: gfl photos COCO"
-# Of the code that makes features, as this process has loaded it.
-CODE = tuple(sha256(Path(path)) for path in (__file__, frozen.__file__))
+# Digests of the meaning of the code that makes features, as this process has loaded it.
+CODE = tuple(
+    hashlib.sha256(meaning(Path(path).read_text(encoding="utf-8")).encode()).hexdigest()
+    for path in (__file__, frozen.__file__)
+)
 
 Features = tuple[Float[Tensor, "B C _ _"], ...]  # of each level
 Progress = Callable[[int, int], None]
@@ -80,7 +84,11 @@ class FrozenBackbone(BaseModule):
     def __init__(self, network: str, weights: str, init_cfg: None = None) -> None:
         super().__init__(init_cfg)
         if weights != frozen.NETWORKS[network].sha256:
-            raise UserError(f"{network} with the weights {weights[:8]} is not what this code has")
+            expected = frozen.NETWORKS[network].sha256
+            raise UserError(
+                f"{network}: the run was trained on weights {weights[:8]}, and this code has "
+                f"{expected[:8]}"
+            )
         self.network = network
 
     def forward(self, inputs: Float[Tensor, "B 3 _ _"] | Features) -> Features:

@@ -135,7 +135,7 @@ def test_this_machines_verdicts_have_a_name_that_git_ignores(made: Verdicts) -> 
 
 def test_the_document_has_every_claim_with_both_verdicts(made: Verdicts) -> None:
     text = files(made)["claims.md"]
-    assert "By the paper's own numbers: 2 holds, 0 holds in part" in text
+    assert "By the paper's own numbers: 2 hold, 0 hold in part" in text
     assert "By the runs of the laptop profile: 2 supported, 0 refuted" in text
     assert "> It *is* so. — *Section 4*" in text
     row = "above 0 | +1.00, holds | +0.83 [+0.31, +1.35] | < 0.0001 | 1.0000 | 0 1 |"
@@ -176,3 +176,9 @@ def test_a_number_has_its_sign_and_nothing_has_none() -> None:
     assert wording.number(None) == "—"
     assert wording.p_value(0.0123456) == "0.0123"
     assert wording.p_value(0.0) == "< 0.0001"
+
+
+def test_a_count_agrees_with_its_verdict() -> None:
+    found = wording.counts(["holds", "not decidable", "not decidable"], wording.PRINTED)
+    assert found == "1 holds, 0 hold in part, 0 do not hold, 2 are not decidable"
+    assert wording.counts(["refuted"], ("supported", "refuted")) == "0 supported, 1 refuted"

@@ -68,6 +68,7 @@ def test_seeds_and_single_rows_add_up(cli: Cli, trained: Trained) -> None:
     assert len(trained()) == len(set(trained())) == 5
 
 
+@pytest.mark.usefixtures("smoke_counts")
 def test_a_reference_is_no_reason_not_to_train(
     cli: Cli, tmp_path: Path, trained: Trained, clean_commit: str
 ) -> None:

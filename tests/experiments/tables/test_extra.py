@@ -74,6 +74,7 @@ def test_nothing_is_published_of_it(name: str, monkeypatch: pytest.MonkeyPatch) 
         assert cell.published == dict.fromkeys(column.name for column in table.columns)
 
 
+@pytest.mark.usefixtures("smoke_counts")
 @pytest.mark.parametrize("name", RUN_AT_SMOKE)
 def test_it_is_run_recorded_and_promoted_as_the_papers_are(
     name: str, store: Store, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture

@@ -119,7 +119,7 @@ def test_a_cap_beyond_an_epoch_is_in_steps_of_the_whole_batch(ended):
 
 def test_a_process_alone_is_not_several(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
-    with pytest.raises(RuntimeError, match="2 devices asked for, but 1 processes started"):
+    with pytest.raises(RuntimeError, match="1 processes started for 2 devices"):
         join(2)
 
 
