@@ -225,7 +225,7 @@ def _legend(table: Table, profile: Profile, filled: Sequence[Filled]) -> Iterato
         yield (
             NOT_PAPERS,
             f"not in the paper: declared in {EXTRA}, without published numbers; part of no claim, "
-            "number or order of rows",
+            "figure or order of rows",
         )
 
 
