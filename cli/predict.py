@@ -33,7 +33,7 @@ def predict(
         data: COCO's folder, for the coco profile
 
     Raises:
-        UserError: a run is not declared, not finished here, or its weights or data are damaged.
+        UserError: a run is not declared, not finished locally, or its weights or data are damaged.
     """
     if not run:
         raise UserError("no run named: gfl predict table-3/QFL, or a run's id")
@@ -57,7 +57,7 @@ def _finished(runs: Sequence[Run], store: Store) -> list[RunRecord]:
     """Return the runs' records; a capped run has another folder and does not count.
 
     Raises:
-        UserError: a run is not finished here.
+        UserError: a run is not finished locally.
     """
     records = [store.local(run.profile.name, run.id) for run in runs]
     found = [record for record in records if record and matrix.is_finished(record)]

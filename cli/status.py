@@ -61,7 +61,7 @@ def status(
         say(json.dumps(content(stands, missing, costs), indent=2))
         return 0
     if stale:
-        empty = ["nothing is trained here, so no run is stale (gfl table: the reference)"]
+        empty = ["nothing is trained locally, so no run is stale (gfl table: the reference)"]
         say("\n".join(empty if is_empty else stale_lines(stands, wanted)))
         return 0
     for line in lines(tables, stands, several_seeds=len(seeds) > 1):
@@ -239,7 +239,7 @@ def stale_lines(stands: Sequence[Standing], names: Mapping[str, str]) -> list[st
         f"{s.run.id}  {names[s.run.id]}: {s.staleness.sentence(s.made)}" for s in stands if s.made
     ]
     if not found:
-        return ["no run is stale: the current code and versions trained all that is here"]
+        return ["no run is stale: the current code and versions trained all local runs"]
     return [*found, f"run {stale.AGAIN} trains {'it' if len(found) == 1 else 'them'} anew"]
 
 

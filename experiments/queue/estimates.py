@@ -62,8 +62,8 @@ class Costs:
     def source(self) -> str:
         """Source of the times; empty if nothing is recorded."""
         if self.local:
-            return "recorded here"
-        return "of the reference's machine" if self.reference else ""
+            return "of local runs"
+        return "of the reference" if self.reference else ""
 
     def seconds(self, run: Run, epochs_done: int = 0) -> float | None:
         """Return a run's duration, or its remainder; None without a recorded run of its kind."""

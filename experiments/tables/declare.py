@@ -117,8 +117,8 @@ class Table:
                 )
             if len(row.published) != width or len(row.marks) != len(self.mark_names):
                 raise ValueError(
-                    f"{self.name}, row {row.name!r}: {len(row.published)} published numbers and "
-                    f"{len(row.marks)} marks; expected {width} and {len(self.mark_names)}"
+                    f"{self.name}, row {row.key!r}: published numbers: {len(row.published)}, "
+                    f"expected {width}; marks: {len(row.marks)}, expected {len(self.mark_names)}"
                 )
         keys = [row.key for row in self.rows]
         if len(set(keys)) != len(keys):

@@ -68,12 +68,12 @@ class MissingError(UserError):
         self.has = f" (it has {listed})" if listed else ""
         self.alone: tuple[Lack, ...] = ("division",) if len(there) == 1 else ()
         lack: Lack = "train file" if name == "train" else "val file"
-        super().__init__(f"{self.start}{self.has}", (lack, *self.alone))
+        super().__init__(f"{self.start} for {name}{self.has}", (lack, *self.alone))
 
     def with_val(self) -> UserError:
         """Return the error for when val's file is missing too."""
         lacks: tuple[Lack, ...] = ("train and val files", *self.alone)
-        return UserError(f"{self.start} or for val's{self.has}", lacks)
+        return UserError(f"{self.start} for train or val{self.has}", lacks)
 
 
 def annotation_file(root: Path, name: str) -> tuple[Path, list[Path]]:

@@ -46,7 +46,7 @@ def test_a_run_takes_what_its_kind_took_here(store: Store) -> None:
     local(store, run(DIRAC, seed=1), 20.0)
     local(store, run(GENERAL), 45.0)
     costs = estimates.costs(SMOKE, store)
-    assert costs.source == "recorded here"
+    assert costs.source == "of local runs"
     assert costs.seconds(run(replace(DIRAC, quality="joint"))) == pytest.approx(15.0)
     assert costs.seconds(run(GENERAL, seed=7)) == pytest.approx(45.0)
     assert costs.seconds(run(FCOS)) is None
@@ -63,7 +63,7 @@ def test_records_of_another_scale_tell_nothing(store: Store) -> None:
 def test_the_references_times_serve_where_there_are_no_own(store: Store) -> None:
     recorded.of(run(DIRAC), seconds=30.0).save(store.reference_path("smoke", run(DIRAC).id))
     costs = estimates.costs(SMOKE, store)
-    assert costs.source == "of the reference's machine"
+    assert costs.source == "of the reference"
     assert costs.seconds(run(DIRAC, seed=5)) == pytest.approx(30.0)
     local(store, run(DIRAC, seed=1), 10.0)
     assert estimates.costs(SMOKE, store).seconds(run(DIRAC)) == pytest.approx(10.0)
@@ -118,7 +118,7 @@ def test_records_of_before_a_profile_had_all_its_keys_are_read(store: Store) -> 
 
 def test_a_fresh_clone_knows_what_every_run_of_the_reference_takes(tmp_path: Path) -> None:
     costs = estimates.costs(LAPTOP, Store(tmp_path / "runs", ROOT / "results"))
-    assert costs.source == "of the reference's machine"
+    assert costs.source == "of the reference"
     runs = plan(catalogue.TABLES.values(), LAPTOP, [0])
     assert len(runs) >= 35
     assert [run.id for run in runs if costs.seconds(run) is None] == []

@@ -123,7 +123,7 @@ def test_status_counts_it_apart(
     runs = json.loads(capfd.readouterr().out)["runs"]
     assert [run["in_paper"] for run in runs] == [True] * 35 + [False] * 2
     assert call(store, "status") == 0
-    assert "smoke profile: 35 runs and 2 not in the paper, 37 to train" in capfd.readouterr().out
+    assert "smoke profile: 37 runs (2 not in the paper), 37 to train" in capfd.readouterr().out
     assert call(store, "status", "table-1a/joint, β = 3.5/FCOS") == 0
     assert "smoke profile: 1 run not in the paper, 1 to train" in capfd.readouterr().out
 

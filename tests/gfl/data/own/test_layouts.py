@@ -318,7 +318,9 @@ def test_a_broken_xml_file_is_named(tmp_path, defect, encoding):
 
 
 def test_a_folder_of_nothing_says_what_is_looked_for(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"has no annotations/instances_train2017\.json, nor any"):
+    with pytest.raises(
+        UserError, match=r"has neither annotations/instances_train2017\.json nor .*or val$"
+    ):
         dataset.read(tmp_path)
     content: dict[str, Any] = {}
     (tmp_path / "notes.json").write_text(json.dumps(content))
