@@ -34,9 +34,7 @@ def test_differences_apply_in_their_order_and_leave_the_original() -> None:
             Difference("model.rpn.scales", [4], "and a later difference"),
         ],
     )
-    assert found == {
-        "model": {"heads": [{"classes": 80}, {"classes": 8}], "rpn": {"scales": [4]}}
-    }
+    assert found == {"model": {"heads": [{"classes": 80}, {"classes": 8}], "rpn": {"scales": [4]}}}
     assert config["model"]["neck"] == {"type": "FPN"}
 
 
