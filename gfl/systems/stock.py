@@ -122,6 +122,26 @@ class StockCornerHead(_Corners):
             loss_offset=loss_offset,
         )
 
+    def loss_by_feat_single(
+        self,
+        tl_hmp: Tensor,
+        br_hmp: Tensor,
+        tl_emb: Tensor | None,
+        br_emb: Tensor | None,
+        tl_off: Tensor,
+        br_off: Tensor,
+        targets: Config,
+    ) -> tuple[Tensor, Any, Any, Tensor]:
+        """Return one stack's losses: of heat, of tags alike and apart, of offsets."""
+        heat, alike, apart, offsets = super().loss_by_feat_single(
+            tl_hmp, br_hmp, tl_emb, br_emb, tl_off, br_off, targets
+        )
+        # Without any object mmdet's zero has no gradient for the bottom right corners' tags, for
+        # which data-parallel training waits.
+        if br_emb is not None and not any(targets["corner_embedding"]):
+            alike = alike + 0 * br_emb.sum()
+        return heat, alike, apart, offsets
+
 
 @MODELS.register_module()
 class StockCentripetalHead(_Corners, CentripetalHead):
