@@ -65,6 +65,7 @@ with _without_warnings():
     import gfl.data.seeding
     import gfl.head
     import gfl.joint
+    import gfl.systems.grid
     import gfl.systems.reppoints
     import gfl.systems.tsd
     import gfl.systems.two_stage

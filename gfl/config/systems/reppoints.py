@@ -29,7 +29,7 @@ def _small(small: Small) -> Mapping[str, Any]:
     return values | ({"backbone.dcn.type": "DCN"} if small.backbone.get("dcn") else {})
 
 
-REPPOINTS = Method(
+METHOD = Method(
     title="RepPoints",
     rows={
         "r101": Published("reppoints/reppoints-moment_r101_fpn-gn_head-gn_2x_coco.py", (HEAD,)),

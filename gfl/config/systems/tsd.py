@@ -53,7 +53,7 @@ def _small(small: Small) -> Mapping[str, Any]:
     }
 
 
-TSD = Method(
+METHOD = Method(
     title="TSD",
     rows={"r101": Published("faster_rcnn/faster-rcnn_r101_fpn_2x_coco.py", DIFFERENCES)},
     small=_small,
