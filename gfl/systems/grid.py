@@ -28,7 +28,7 @@ class CompleteGridRoIHead(GridRoIHead):
         batch_img_metas: list[dict[str, Any]] | None = None,
     ) -> dict[str, Any]:
         """Return mmdet's predictions and, as ``loss_bbox``, its losses."""
-        results = super().bbox_loss(x, sampling_results, batch_img_metas)
+        results = super().bbox_loss(x, sampling_results, batch_img_metas)  # pyright: ignore[reportArgumentType]
         if "loss_grid" not in results["loss_bbox"]:
             weights = self.grid_head.parameters()
             results["loss_bbox"]["loss_grid"] = sum(0 * one.sum() for one in weights)
