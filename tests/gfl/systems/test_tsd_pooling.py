@@ -13,6 +13,7 @@ from gfl.systems.tsd_pooling import pool_shifted
 STRIDES = (4, 8, 16)
 SHAPE = (60, 80)  # of the images, px
 BINS = 3
+DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
 
 
 def draw(regions: int = 12, images: int = 2) -> tuple[list[Tensor], Tensor, Tensor, Tensor]:
@@ -65,15 +66,18 @@ def bilinear(features: Tensor, x: float, y: float) -> Tensor:
     return total
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("samples", [1, 2, 4])
-def test_it_is_the_mean_of_the_samples_within_the_map(samples: int) -> None:
+def test_it_is_the_mean_of_the_samples_within_the_map(samples: int, device: str) -> None:
     features, rois, levels, shifts = draw()
     expected = [
         by_definition(features[level][int(roi[0])], roi[1:], STRIDES[level], shift, samples)
         for roi, level, shift in zip(rois.tolist(), levels.tolist(), shifts, strict=True)
     ]
+    features = [level.to(device) for level in features]
+    rois, levels, shifts = rois.to(device), levels.to(device), shifts.to(device)
     pooled = pool_shifted(features, STRIDES, rois, levels, shifts, samples)
-    torch.testing.assert_close(pooled, torch.stack(expected), rtol=0, atol=1e-13)
+    torch.testing.assert_close(pooled.cpu(), torch.stack(expected), rtol=0, atol=1e-13)
 
 
 def test_gradients_of_features_and_shifts() -> None:
