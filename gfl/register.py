@@ -67,6 +67,7 @@ with _without_warnings():
     import gfl.joint
     import gfl.systems.grid
     import gfl.systems.reppoints
+    import gfl.systems.stock
     import gfl.systems.tsd
     import gfl.systems.two_stage
     import gfl.training.loaders

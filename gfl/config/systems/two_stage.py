@@ -159,6 +159,7 @@ GRID_RCNN = Method(
                     "model.roi_head.grid_roi_extractor.type", "Float32RoIExtractor", FLOAT32
                 ),
                 Difference("model.roi_head.type", "CompleteGridRoIHead", "gfl.systems.grid"),
+                Difference("model.roi_head.grid_head.type", "StockGridHead", "gfl.systems.stock"),
                 *_ends(20, [14, 18], "Table 4's epochs; inferred: mmdet's fractions of 25 epochs"),
             ),
         ),
