@@ -124,6 +124,31 @@ def test_in_float32_losses_are_bit_equal_to_mmdets(title: str) -> None:
     assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
 
 
+@pytest.mark.parametrize(
+    ("title", "part"),
+    [("Faster R-CNN w/ FPN", "rpn_head"), ("Faster R-CNN w/ FPN", "bbox_head"), ("RepPoints", "")],
+)
+def test_predictions_are_float32_under_autocast(title: str, part: str) -> None:
+    """mmdet's are bfloat16, and their boxes and losses are of rounded numbers."""
+    config = small(title)
+    part_of = config if part == "rpn_head" else config.get("roi_head", config)
+    ours = build(part_of[part or "bbox_head"])
+    theirs = build(with_mmdets_classes(part_of[part or "bbox_head"]))
+    x = torch.randn(2, 32, 7, 7)
+    with torch.autocast("cpu", torch.bfloat16):
+        for head, dtype in ((ours, torch.float32), (theirs, torch.bfloat16)):
+            out = head(x) if part == "bbox_head" else head.forward_single(x)
+            assert {tensor.dtype for tensor in out} == {dtype}
+
+
+def test_without_objects_mmdet_leaves_out_the_grid_loss() -> None:
+    ours, theirs = small("Grid R-CNN"), small("Grid R-CNN")
+    theirs["roi_head"]["type"] = "GridRoIHead"
+    found, lacking = (losses(made(config).train(), images((0, 0))) for config in (ours, theirs))
+    assert found.keys() - lacking.keys() == {"loss_grid"}
+    assert found["loss_grid"] == 0
+
+
 def test_regions_are_not_rounded_under_autocast() -> None:
     """mmdet's extractor gives them the features' dtype: 301 px becomes 300 in bfloat16."""
     config = small("Faster R-CNN w/ FPN")["roi_head"]["bbox_roi_extractor"]
