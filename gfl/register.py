@@ -65,7 +65,11 @@ with _without_warnings():
     import gfl.data.seeding
     import gfl.head
     import gfl.joint
+    import gfl.systems.grid
+    import gfl.systems.reppoints
     import gfl.systems.stock
+    import gfl.systems.tsd
+    import gfl.systems.two_stage
     import gfl.training.loaders
     import gfl.training.metric
     import gfl.training.optim

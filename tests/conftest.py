@@ -21,6 +21,10 @@ TENSORS = (
     "losses",
     "predictions.locations",
     "quality",
+    "systems.reppoints",
+    "systems.tsd",
+    "systems.tsd_pooling",
+    "systems.two_stage",
 )
 install_import_hook([f"gfl.{module}" for module in TENSORS], "beartype.beartype")
 
