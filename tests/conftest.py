@@ -21,6 +21,9 @@ TENSORS = (
     "losses",
     "predictions.locations",
     "quality",
+    "systems.centernet",
+    "systems.keypoints",
+    "systems.mirrored",
 )
 install_import_hook([f"gfl.{module}" for module in TENSORS], "beartype.beartype")
 

@@ -271,7 +271,10 @@ class TripletHead(CornerHead):
         pull, push = self.loss_embedding(
             predicted[0].tag, predicted[1].tag, keypoints.matches(tl, br)
         )
-        return total | {"pull_loss": pull, "push_loss": push}
+        # mmdet's loss leaves out the second tags where no image has an object: a gradient of none,
+        # which distributed training refuses.
+        unused = 0.0 * predicted[1].tag.sum()
+        return total | {"pull_loss": pull + unused, "push_loss": push}
 
     def keypoint_targets(
         self,

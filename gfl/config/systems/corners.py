@@ -1,4 +1,4 @@
-"""CornerNet and CentripetalNet: rows of Table 4, and the small hourglasses of all corner systems."""
+"""CornerNet and CentripetalNet: Table 4's rows, and the small hourglasses of corner systems."""
 
 from __future__ import annotations
 
