@@ -67,6 +67,7 @@ with _without_warnings():
     import gfl.joint
     import gfl.systems.centernet
     import gfl.systems.mirrored
+    import gfl.systems.stock
     import gfl.training.loaders
     import gfl.training.metric
     import gfl.training.optim
