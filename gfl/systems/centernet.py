@@ -34,7 +34,7 @@ from torch import Tensor, nn
 from gfl import ops
 from gfl.systems import keypoints
 from gfl.systems.keypoints import Keypoints, Peaks, Target
-from gfl.systems.mirrored import MirroredCornerNet, suppressed, window
+from gfl.systems.mirrored import Instances, MirroredCornerNet, suppressed, window
 
 ops.install()  # before mmdet, which imports mmcv's native operators
 
@@ -71,8 +71,12 @@ class RowOrColumnMaximum(nn.Module):
 class CenterPool(BiCornerPool):
     """Center pooling (section 3.3): column maximum plus row maximum, of two convolutions of x."""
 
+    direction1_pool: Any
+    direction2_pool: Any
+
     def __init__(self, channels: int, pool_channels: int) -> None:
-        super().__init__(channels, ["top", "left"], pool_channels, channels)
+        replaced: Any = ["top", "left"]
+        super().__init__(channels, replaced, pool_channels, channels)
         self.direction1_pool = RowOrColumnMaximum(2)
         self.direction2_pool = RowOrColumnMaximum(3)
 
@@ -90,8 +94,12 @@ class CascadeCornerPool(BiCornerPool):
         pool_channels: of the maxima.
     """
 
+    direction1_pool: Any
+    direction2_pool: Any
+
     def __init__(self, channels: int, directions: tuple[str, str], pool_channels: int) -> None:
-        super().__init__(channels, list(directions), pool_channels, channels)
+        both: Any = directions  # declared as integers by mmdet
+        super().__init__(channels, both, pool_channels, channels)
         norm = {"type": "BN", "requires_grad": True}
 
         def look() -> ConvModule:
@@ -164,6 +172,11 @@ class TripletHead(CornerHead):
         test_cfg: see above.
     """
 
+    loss_heatmap: Any
+    loss_embedding: Any
+    loss_offset: Any
+    test_cfg: Any
+
     def __init__(
         self,
         num_classes: int,
@@ -216,9 +229,10 @@ class TripletHead(CornerHead):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 module.reset_parameters()
-        for branches in (self.tl, self.br, self.ct):
-            for branch in branches:
-                nn.init.constant_(branch.heat[-1].bias, HEAT_BIAS)
+        for module in self.modules():
+            if isinstance(module, KeypointBranch):
+                prior: Any = module.heat[-1]
+                nn.init.constant_(prior.bias, HEAT_BIAS)
 
     def forward(
         self, feats: list[Float[Tensor, "B D H W"]]
@@ -268,12 +282,12 @@ class TripletHead(CornerHead):
             offset = kind.offset[target.image, :, y, x]
             total["off_loss"] += self.loss_offset(offset, target.offset, avg_factor=max(1, objects))
         tl, br = targets[:2]
-        pull, push = self.loss_embedding(
-            predicted[0].tag, predicted[1].tag, keypoints.matches(tl, br)
-        )
+        first, second = predicted[0].tag, predicted[1].tag
+        assert second is not None
+        pull, push = self.loss_embedding(first, second, keypoints.matches(tl, br))
         # mmdet's loss leaves out the second tags where no image has an object: a gradient of none,
         # which distributed training refuses.
-        unused = 0.0 * predicted[1].tag.sum()
+        unused = 0.0 * second.sum()
         return total | {"pull_loss": pull + unused, "push_loss": push}
 
     def keypoint_targets(
@@ -317,7 +331,7 @@ class TripletHead(CornerHead):
         batch_img_metas: list[dict[str, Any]],
         rescale: bool = False,
         with_nms: bool = True,
-    ) -> list[InstanceData]:
+    ) -> list[Instances]:
         """Return each image's detections, or its candidates without ``with_nms``.
 
         Candidates are pairs of corners and, where ``centers`` is True, centers, as boxes without
@@ -326,7 +340,7 @@ class TripletHead(CornerHead):
         last = [kind[-1].exact() for kind in (top_left, bottom_right, centers)]
         results = []
         for i, meta in enumerate(batch_img_metas):
-            one = [Keypoints(*(None if x is None else x[i : i + 1] for x in kind)) for kind in last]
+            one = [kind.of_image(i) for kind in last]
             found = self._candidates(one, meta)
             if rescale and "scale_factor" in meta:
                 scale = found.bboxes.new_tensor(meta["scale_factor"]).repeat(2)
@@ -334,7 +348,7 @@ class TripletHead(CornerHead):
             results.append(suppressed(self, self.confirmed(found)) if with_nms else found)
         return results
 
-    def _candidates(self, predicted: list[Keypoints], meta: dict[str, Any]) -> InstanceData:
+    def _candidates(self, predicted: list[Keypoints], meta: dict[str, Any]) -> Instances:
         """Return one image's candidates, px of the image before it was padded."""
         canvas = meta["batch_input_shape"]
         tl, br, ct = (self._peaks(kind, canvas) for kind in predicted)
@@ -376,14 +390,14 @@ class TripletHead(CornerHead):
         tag = None if predicted.tag is None else predicted.tag.flatten()[cell]
         return Peaks(point, score, label, tag)
 
-    def confirmed(self, candidates: InstanceData) -> InstanceData:
+    def confirmed(self, candidates: Instances) -> Instances:
         """Return the pairs with a center of their class in their middle, px of the original image.
 
         The triplet test (section 3.2): the score becomes a mean of the corners' and the first such
         center's, in the order of the candidates.
         """
-        centers: Any = candidates[candidates.centers]
-        pairs: Any = candidates[~candidates.centers]
+        centers = candidates[candidates.centers]
+        pairs = candidates[~candidates.centers]
         points = (centers.bboxes[:, :2] + centers.bboxes[:, 2:]) / 2
         size = pairs.bboxes[:, 2:] - pairs.bboxes[:, :2]
         parts = torch.where(size.prod(-1) > self.test_cfg["large_area"], FIFTHS, THIRDS)
@@ -403,6 +417,6 @@ class KeypointTriplets(MirroredCornerNet):
     Args: ``MirroredCornerNet``'s; ``bbox_head`` is a ``TripletHead``.
     """
 
-    def _select(self, candidates: InstanceData) -> InstanceData:
+    def _select(self, candidates: Instances) -> Instances:
         head: Any = self.bbox_head
         return head.confirmed(candidates)

@@ -23,6 +23,12 @@ class Keypoints(NamedTuple):
         tag = None if self.tag is None else at_least_float32(self.tag)
         return Keypoints(at_least_float32(self.heat), at_least_float32(self.offset), tag)
 
+    def of_image(self, index: int) -> Keypoints:
+        """Return one image's predictions, as a batch of one."""
+        one = slice(index, index + 1)
+        tag = None if self.tag is None else self.tag[one]
+        return Keypoints(self.heat[one], self.offset[one], tag)
+
 
 class Target(NamedTuple):
     """Ground truth for one kind of keypoint."""

@@ -25,6 +25,7 @@ from mmdet.registry import MODELS  # noqa: E402
 from mmengine.structures import InstanceData  # noqa: E402
 
 Meta = dict[str, Any]
+Instances = Any  # an InstanceData, whose fields no type checker knows
 
 
 @MODELS.register_module()
@@ -49,8 +50,11 @@ class MirroredCornerNet(CornerNet):
         init_cfg: dict[str, Any] | None = None,
         mirrored: bool = True,
     ) -> None:
+        neck_or_none: Any = (
+            neck  # declared as never None by mmdet, whose own configuration has None
+        )
         super().__init__(
-            backbone, neck, bbox_head, train_cfg, test_cfg, data_preprocessor, init_cfg
+            backbone, neck_or_none, bbox_head, train_cfg, test_cfg, data_preprocessor, init_cfg
         )
         self.mirrored = mirrored
 
@@ -74,14 +78,14 @@ class MirroredCornerNet(CornerNet):
         ]
         return self.add_pred_to_datasample(batch_data_samples, detections)
 
-    def _detections(self, original: InstanceData, copy: InstanceData, meta: Meta) -> InstanceData:
+    def _detections(self, original: InstanceData, copy: Instances, meta: Meta) -> Instances:
         """Return one image's detections from both copies' candidates, the original's first."""
-        found = InstanceData.cat([original, copy])
+        found: Instances = InstanceData.cat([original, copy])
         if "scale_factor" in meta:
             found.bboxes = found.bboxes / found.bboxes.new_tensor(meta["scale_factor"]).repeat(2)
         return suppressed(self.bbox_head, self._select(found))
 
-    def _select(self, candidates: InstanceData) -> InstanceData:
+    def _select(self, candidates: Instances) -> Instances:
         """Return those of both copies' candidates, px of the original image, that stay."""
         return candidates
 
@@ -107,7 +111,7 @@ def mirrored_meta(meta: Meta) -> Meta:
     return meta | {"border": border}
 
 
-def unmirrored(candidates: InstanceData, meta: Meta) -> InstanceData:
+def unmirrored(candidates: Instances, meta: Meta) -> Instances:
     """Return the mirror image's candidates with their boxes on the image itself."""
     left, _, right, _ = window(meta)
     result = candidates.clone()
@@ -117,7 +121,7 @@ def unmirrored(candidates: InstanceData, meta: Meta) -> InstanceData:
     return result
 
 
-def suppressed(head: Any, candidates: InstanceData) -> InstanceData:
+def suppressed(head: Any, candidates: Instances) -> Instances:
     """Return the detections that the head's suppression leaves of one image's candidates."""
     scored = torch.cat([candidates.bboxes, candidates.scores.unsqueeze(-1)], -1)
     scored, labels = head._bboxes_nms(scored, candidates.labels, head.test_cfg)
