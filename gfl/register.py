@@ -67,6 +67,8 @@ with _without_warnings():
     import gfl.joint
     import gfl.systems.grid
     import gfl.systems.reppoints
+    import gfl.systems.centernet
+    import gfl.systems.mirrored
     import gfl.systems.stock
     import gfl.systems.tsd
     import gfl.systems.two_stage

@@ -25,6 +25,9 @@ TENSORS = (
     "systems.tsd",
     "systems.tsd_pooling",
     "systems.two_stage",
+    "systems.centernet",
+    "systems.keypoints",
+    "systems.mirrored",
 )
 install_import_hook([f"gfl.{module}" for module in TENSORS], "beartype.beartype")
 
