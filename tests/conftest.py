@@ -21,6 +21,7 @@ TENSORS = (
     "losses",
     "predictions.locations",
     "quality",
+    "systems.sapd",
 )
 install_import_hook([f"gfl.{module}" for module in TENSORS], "beartype.beartype")
 

@@ -222,7 +222,8 @@ class SAPDHead(FSAFHead):
         focal = focal.index_put(own, focal[own] * weight)
         return {
             "loss_cls": focal.sum() / total,
-            "loss_bbox": (overlap * weight).sum() / total,
+            # mmdet's loss of no boxes has no gradient; every parameter needs one in every step.
+            "loss_bbox": (overlap * weight).sum() / total + 0 * distances.sum(),
             "loss_meta": self.meta_weight * selection_loss(level_logits, means),
         }
 

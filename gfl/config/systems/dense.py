@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 from gfl.config.systems.differences import (
@@ -78,7 +79,7 @@ FREEANCHOR = Method(
             (*lasting(24, (16, 22), "the authors' 180 K iterations of 16 images"), *_FREEANCHOR),
         ),
         "x101-32x8d": Published(
-            "free_anchor/freeanchor_x101-32x4d_fpn_1x_coco.py",
+            "free_anchor/freeanchor_r101_fpn_1x_coco.py",
             (
                 *lasting(18, (12, 16), "135 K iterations in the authors' branch `previous`"),
                 *_FREEANCHOR,
@@ -143,7 +144,7 @@ def _fcos(small: Small) -> dict[str, Any]:
         "bbox_head.type": "Float32FCOSHead",
         **head_sizes(small),
         "bbox_head.strides": list(small.strides),
-        "bbox_head.regress_ranges": tuple(zip(ends, ends[1:], strict=False)),
+        "bbox_head.regress_ranges": tuple(pairwise(ends)),
         "bbox_head.norm_cfg": group_norm(small.channels // _GROUP),
     }
 
@@ -212,12 +213,10 @@ ATSS = Method(
         ),
     },
     small=_atss,
-    notes={
-        backbone: (
-            "The AP printed is of deformable convolutions in the towers too, as built here; the "
-            "FPS printed is GFL's of the same backbone or less than 0.1 from what one without "
-            "them would have (inferred)."
-        )
-        for backbone in ("r101-dcn", "x101-32x8d-dcn")
-    },
+    notes=dict.fromkeys(
+        ("r101-dcn", "x101-32x8d-dcn"),
+        "The AP printed is of deformable convolutions in the towers, too, as built here. The FPS "
+        "printed is of a model without them (inferred): with R-101-DCN it is GFL's to the decimal, "
+        "whose towers have none.",
+    ),
 )

@@ -50,7 +50,7 @@ _COMMON = (*_RECIPE, *_HEAD)
 _RESNEXT = resnext(32, 4, "Table 4's backbone, in FSAF's configuration")
 _DCN = deformable(
     1,
-    "inferred: version 1 in c3 to c5, mmdet's DCN at the time; neither version nor stages are known",
+    "inferred: version 1 in c3 to c5, mmdet's DCN at the time; neither is stated anywhere",
 )
 _FILE = "fsaf/fsaf_r101_fpn_1x_coco.py"
 
