@@ -65,8 +65,8 @@ with _without_warnings():
     import gfl.data.seeding
     import gfl.head
     import gfl.joint
-    import gfl.systems.float32
     import gfl.systems.sapd
+    import gfl.systems.stock
     import gfl.training.loaders
     import gfl.training.metric
     import gfl.training.optim
