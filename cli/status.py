@@ -21,7 +21,8 @@ from experiments.stale import Made, Staleness, Today
 from experiments.tables import catalogue
 from experiments.tables.declare import Table
 from gfl import escape
-from gfl.experiment import Profile, schedule_of
+from gfl.config import schedule_of
+from gfl.experiment import Profile
 from gfl.records.record import RecordError, Request, RunRecord, Store
 from gfl.terminal import say
 

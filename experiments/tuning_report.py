@@ -15,7 +15,7 @@ from experiments.profiles import TUNING_SEED
 from experiments.queue.progress import duration
 from experiments.tuning import BASELINE, Sweep, Trial, Variant, as_it_is, trials
 from gfl import escape
-from gfl.experiment import Profile
+from gfl.experiment import Profile, System
 from gfl.files import write_text
 from gfl.records.record import RecordError, RunRecord, Store
 
@@ -32,6 +32,7 @@ LABELS = {
 # Fields that only some sweeps vary.
 FURTHER = {
     "likelihood_weight": "the likelihood's weight",
+    "rate": "the learning rate",
     "first_level": "the levels' strides",
     "frozen": "the backbone",
 }
@@ -102,7 +103,9 @@ def table_runs(sweep: Sweep, profile: Profile, store: Store) -> list[RunRecord]:
     shown = [record for record in records if record and record.seed != TUNING_SEED]
     if sweep.experiment == BASELINE:
         return shown
-    return [record for record in shown if record.experiment["boxes"] == sweep.experiment.boxes]
+    if isinstance(sweep.experiment, System):
+        return [r for r in shown if r.experiment.get("method") == sweep.experiment.method]
+    return [r for r in shown if r.experiment.get("boxes") == sweep.experiment.boxes]
 
 
 def chronology(found: Sequence[Trial], shown: Sequence[RunRecord], row: str) -> str:
@@ -143,8 +146,10 @@ def varied(sweep: Sweep) -> str:
 
 
 def _changed(variant: Variant) -> list[str]:
-    weighted = variant.experiment is not None and variant.eligible
-    return [*variant.changes, *(["likelihood_weight"] if weighted else [])]
+    if not variant.eligible or variant.experiment is None:
+        return [*variant.changes]
+    factor = "rate" if isinstance(variant.experiment, System) else "likelihood_weight"
+    return [*variant.changes, factor]
 
 
 def _names(fields: Iterable[str]) -> str:

@@ -10,10 +10,11 @@ from pathlib import Path
 from statistics import fmean
 
 from experiments.matrix import Run
+from gfl.config import schedule_of
 from gfl.data import photos
 from gfl.data.features.frozen import NETWORKS
 from gfl.data.photos_spec import PhotosSpec
-from gfl.experiment import Experiment, Profile, schedule_of
+from gfl.experiment import AnyExperiment, Experiment, Profile, System
 from gfl.records.record import RunRecord, Store, rebuilt
 from gfl.shapes import embedded
 from gfl.training.worker import embedded_root, photos_root
@@ -98,7 +99,8 @@ def costs(profile: Profile, store: Store) -> Costs:
     def sample(record: RunRecord | None, folder: Path | None) -> list[Sample]:
         if record is None or record.state != "finished":
             return []
-        if (experiment := rebuilt(Experiment, record.experiment)) is None:
+        kind = System if "method" in record.experiment else Experiment
+        if (experiment := rebuilt(kind, record.experiment)) is None:
             return []
         schedule = schedule_of(experiment, profile)
         # As declared or, in newer records, with the run's own schedule.
@@ -171,7 +173,9 @@ def in_words(size: float) -> str:
     return f"{size:.1f} TB"
 
 
-def _kind(experiment: Experiment) -> Kind:
+def _kind(experiment: AnyExperiment) -> Kind:
+    if isinstance(experiment, System):
+        return experiment.method, "", experiment.backbone
     return experiment.host, experiment.boxes, experiment.backbone
 
 

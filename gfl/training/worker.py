@@ -23,12 +23,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from gfl import config, hardware, terminal
+from gfl.config import schedule_of
 from gfl.config.data import annotation_file, has_loaders
 from gfl.data import photos
 from gfl.data.annotations import read
 from gfl.data.photos_spec import PhotosSpec
 from gfl.errors import UserError, disk_error
-from gfl.experiment import schedule_of
 from gfl.predictions.schema import AUTOMATIC, keeps_matches
 from gfl.records import account, digests
 from gfl.records.record import RecordError, Request, RunRecord, State, digest, write_json

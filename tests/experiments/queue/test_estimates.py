@@ -14,7 +14,8 @@ from experiments.queue import estimates
 from experiments.queue.worker import ROOT
 from experiments.tables import catalogue
 from gfl import config
-from gfl.experiment import Experiment, Profile, schedule_of
+from gfl.config import schedule_of
+from gfl.experiment import Experiment, Profile
 from gfl.records.record import Store, run_id
 from gfl.shapes import embedded
 from gfl.shapes.embedded import ShapesSpec
