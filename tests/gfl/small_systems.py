@@ -1,29 +1,33 @@
-"""Small versions of Table 4's systems, as a small profile's network makes them."""
+"""Small versions of Table 4's systems on R-50's small counterpart, whatever the row's backbone."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from experiments.profiles import LAPTOP
 from gfl.config import network
 from gfl.config.systems.method import Method, Small, assign, bundled, changed
-from gfl.experiment import Experiment, Profile
-from gfl.hosts import HOSTS
+from gfl.experiment import Profile
 
 
-def small_of(profile: Profile, backbone: Mapping[str, Any] | None = None) -> Small:
-    """Return a small profile's network, R-50's row, with changed settings of the backbone."""
+def small_of(profile: Profile) -> Small:
+    """Return a small profile's network."""
     model = profile.model
+    widths = network.widths(model)
     return Small(
-        backbone=network.backbone(Experiment(), profile) | dict(backbone or {}),
-        neck=network.fpn(HOSTS["retinanet"], model),
+        backbone=network.scratch(model),
+        neck={
+            "type": "FPN",
+            "in_channels": widths,
+            "out_channels": model.channels,
+            "num_outs": model.levels,
+        },
         channels=model.channels,
         stacked_convs=model.stacked_convs,
         strides=tuple(network.strides(model)),
         classes=network.classes(profile),
         size=max(profile.scale),
-        backbone_channels=tuple(network.widths(model)),
+        backbone_channels=tuple(widths),
     )
 
 
@@ -31,7 +35,7 @@ def small_model(method: Method, backbone: str, profile: Profile = LAPTOP) -> dic
     """Return a row's model settings at a small profile."""
     row, small = method.rows[backbone], small_of(profile)
     model = changed(bundled(row.bundled), row.differences)["model"]
-    model["data_preprocessor"] = network.PREPROCESSOR
+    model["data_preprocessor"] = dict(network.PREPROCESSOR)
     model["backbone"], model["neck"] = small.backbone, small.neck
     for path, value in method.small(small).items():
         assign(model, path, value)

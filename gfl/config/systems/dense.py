@@ -23,10 +23,6 @@ _GROUP = 8  # channels that GroupNorm normalises together at full size, 256 in 3
 _EPOCHS_18 = lasting(18, (12, 16), "135 K iterations of 16 images; steps at 90 K and 120 K")
 
 
-def _retinanet(small: Small) -> dict[str, Any]:
-    return {"bbox_head.type": "Float32RetinaHead", **anchored_sizes(small)}
-
-
 RETINANET = Method(
     title="RetinaNet",
     rows={
@@ -40,7 +36,7 @@ RETINANET = Method(
             ),
         ),
     },
-    small=_retinanet,
+    small=anchored_sizes,
     notes={
         "": (
             "Table 4 has no mark for multi-scale training here, but the AP printed, 39.1, is from "
@@ -48,10 +44,6 @@ RETINANET = Method(
         ),
     },
 )
-
-
-def _freeanchor(small: Small) -> dict[str, Any]:
-    return {"bbox_head.type": "Float32FreeAnchorRetinaHead", **anchored_sizes(small)}
 
 
 _FREEANCHOR = (
@@ -87,7 +79,7 @@ FREEANCHOR = Method(
             ),
         ),
     },
-    small=_freeanchor,
+    small=anchored_sizes,
     notes={
         "x101-32x8d": (
             "Table 4 prints 24 epochs; the AP printed, 44.9, is of 135 K iterations, 18 epochs."
@@ -101,7 +93,6 @@ def _foveabox(small: Small) -> dict[str, Any]:
     edges = [2 * stride for stride in small.strides]
     ranges = [[2 * edge if i else 1, 8 * edge] for i, edge in enumerate(small.strides)]
     return {
-        "bbox_head.type": "Float32FoveaHead",
         **head_sizes(small),
         "bbox_head.strides": list(small.strides),
         "bbox_head.base_edge_list": edges,
@@ -120,7 +111,7 @@ FOVEABOX = Method(
     title="FoveaBox",
     rows={
         "r101": Published(_FOVEABOX_FILE, _FOVEABOX),
-        "x101": Published(
+        "x101-64x4d": Published(
             _FOVEABOX_FILE,
             (*_FOVEABOX, *resnext(64, 4, "inferred: which X-101 it is was never said")),
         ),
@@ -132,7 +123,7 @@ FOVEABOX = Method(
             "printed, below RetinaNet's, fits that version (inferred); the AP printed is of the "
             "first version of the paper, without alignment (recalled, not confirmed)."
         ),
-        "x101": "X-101-64x4d: which X-101 the row has was never said (inferred).",
+        "x101-64x4d": "X-101-64x4d: which X-101 the row has was never said (inferred).",
     },
 )
 
@@ -141,7 +132,6 @@ def _fcos(small: Small) -> dict[str, Any]:
     """Return FCOS's values; at full size a level's objects are 8 to 16 strides, px."""
     ends = [-1, *(8 * stride for stride in small.strides[:-1]), 1e8]
     return {
-        "bbox_head.type": "Float32FCOSHead",
         **head_sizes(small),
         "bbox_head.strides": list(small.strides),
         "bbox_head.regress_ranges": tuple(pairwise(ends)),
@@ -220,3 +210,11 @@ ATSS = Method(
         "whose towers have none.",
     ),
 )
+
+METHODS = {
+    "retinanet": RETINANET,
+    "freeanchor": FREEANCHOR,
+    "foveabox": FOVEABOX,
+    "fcos": FCOS,
+    "atss": ATSS,
+}

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from gfl.config.systems.differences import SIDES, anchored_sizes, lasting, sides_among
-from gfl.config.systems.method import Method, Published, Small
+from gfl.config.systems.method import Method, Published
 
 _TRAINING = (
     *lasting(18, (12, 16), "135 K iterations of 16 images; steps at 90 K and 120 K"),
     *sides_among(SIDES, "short side of 640, 672, ... 800, as in the authors' training"),
 )
-
-
-def small(small: Small) -> dict[str, Any]:
-    """Return FSAF's values at a small profile: every level stays a candidate of every object."""
-    return {"bbox_head.type": "Float32FSAFHead", **anchored_sizes(small)}
 
 
 METHOD = Method(
@@ -24,7 +17,7 @@ METHOD = Method(
         "r101": Published("fsaf/fsaf_r101_fpn_1x_coco.py", _TRAINING),
         "x101-64x4d": Published("fsaf/fsaf_x101-64x4d_fpn_1x_coco.py", _TRAINING),
     },
-    small=small,
+    small=anchored_sizes,  # every level stays a candidate of every object
     notes={
         "": (
             "The AP printed is that of FSAF's anchor-free branch beside RetinaNet's anchor-based "
@@ -33,3 +26,5 @@ METHOD = Method(
         ),
     },
 )
+
+METHODS = {"fsaf": METHOD}

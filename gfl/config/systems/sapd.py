@@ -55,7 +55,7 @@ _DCN = deformable(
 _FILE = "fsaf/fsaf_r101_fpn_1x_coco.py"
 
 
-def small(small: Small) -> dict[str, Any]:
+def _small(small: Small) -> dict[str, Any]:
     """Return SAPD's values at a small profile: a little over half of the levels keep a weight."""
     kept = max(1, round(LEVELS_KEPT / 5 * len(small.strides)))
     return {**anchored_sizes(small), "bbox_head.levels_kept": kept}
@@ -69,7 +69,7 @@ METHOD = Method(
         "r101-dcn": Published(_FILE, (*_COMMON, *_DCN)),
         "x101-32x4d-dcn": Published(_FILE, (*_COMMON, *_RESNEXT, *_DCN)),
     },
-    small=small,
+    small=_small,
     notes={
         "": (
             "Reimplemented from descriptions of the method: its authors published no code. The "
@@ -80,3 +80,5 @@ METHOD = Method(
         "x101-32x4d-dcn": "Deformable convolution of version 1 in stages c3 to c5 (inferred).",
     },
 )
+
+METHODS = {"sapd": METHOD}

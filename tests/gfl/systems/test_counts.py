@@ -1,8 +1,6 @@
-"""Every row of Table 4 builds at full size with the parameter count known for it."""
+"""Rows of Table 4's dense detectors at full size: parameters, training, declared differences."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import gfl.register  # noqa: F401  before mmdet
 
@@ -14,16 +12,11 @@ from mmengine.config import ConfigDict
 from mmengine.registry import DefaultScope
 from torch import nn
 
-from gfl.config.systems import dense, fsaf, sapd
+from experiments.profiles import COCO, LAPTOP
+from gfl.config import build
+from gfl.config.systems import dense, fsaf, published, sapd
 from gfl.config.systems.method import bundled, changed
-
-METHODS = {
-    method.title: method
-    for method in (
-        fsaf.METHOD, sapd.METHOD, dense.RETINANET, dense.FREEANCHOR, dense.FOVEABOX, dense.FCOS,
-        dense.ATSS,
-    )
-}  # fmt: skip
+from gfl.experiment import System
 
 BLOCKS = {64: 3, 128: 4, 256: 23, 512: 3}  # of depth 101, by planes
 META = 4_130_821  # of SAPD's meta-selection network; not there at test time
@@ -55,30 +48,28 @@ SAPD_X101 = SAPD - bottlenecks() + bottlenecks(32, 4)
 
 # By method and backbone: parameters with 80 classes. SAPD's on X-101 and with DCN by hand.
 COUNTS = {
-    "FSAF": {"r101": 55_411_860, "x101-64x4d": 94_317_972},
-    "SAPD": {
+    "fsaf": {"r101": 55_411_860, "x101-64x4d": 94_317_972},
+    "sapd": {
         "r101": SAPD,
         "x101-32x4d": SAPD_X101,
         "r101-dcn": SAPD + offsets(),
         "x101-32x4d-dcn": SAPD_X101 + offsets(32, 4),
     },
-    "RetinaNet": {"r101": 56_960_820},
-    "FreeAnchor": {"r101": 56_960_820, "x101-32x8d": 101_202_996},
-    "FoveaBox": {"r101": 57_607_604, "x101": 96_513_716},
-    "FCOS": {"r101": 51_287_450, "x101-64x4d": 90_193_562},
-    "ATSS": {
+    "retinanet": {"r101": 56_960_820},
+    "freeanchor": {"r101": 56_960_820, "x101-32x8d": 101_202_996},
+    "foveabox": {"r101": 57_607_604, "x101-64x4d": 96_513_716},
+    "fcos": {"r101": 51_287_450, "x101-64x4d": 90_193_562},
+    "atss": {
         "r101": 51_287_450,
         "x101-32x8d": 95_529_626,
         "r101-dcn": 53_341_178,
         "x101-32x8d-dcn": 102_870_926,
     },
 }
-ROWS = [(title, backbone) for title, method in METHODS.items() for backbone in method.rows]
+METHODS = dense.METHODS | fsaf.METHODS | sapd.METHODS
+ROWS = [System(method, backbone) for method in METHODS for backbone in METHODS[method].rows]
 
-
-def config_of(title: str, backbone: str) -> dict[str, Any]:
-    row = METHODS[title].rows[backbone]
-    return changed(bundled(row.bundled), row.differences)
+every_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.slug)
 
 
 def parameters(module: nn.Module) -> int:
@@ -86,15 +77,15 @@ def parameters(module: nn.Module) -> int:
 
 
 def test_every_row_has_a_known_count():
-    assert {(title, backbone) for title in COUNTS for backbone in COUNTS[title]} == set(ROWS)
+    assert {System(method, backbone) for method in COUNTS for backbone in COUNTS[method]} == {*ROWS}
 
 
-@pytest.mark.parametrize(("title", "backbone"), ROWS)
-def test_a_row_has_its_parameters(title, backbone):
+@every_row
+def test_a_row_has_its_parameters(row):
     with torch.device("meta"), DefaultScope.overwrite_default_scope("mmdet"):
-        model = MODELS.build(ConfigDict(config_of(title, backbone)["model"]))
-    assert parameters(model) == COUNTS[title][backbone]
-    if title == "SAPD":
+        model = MODELS.build(ConfigDict(published(row)["model"]))
+    assert parameters(model) == COUNTS[row.method][row.backbone]
+    if row.method == "sapd":
         assert parameters(model.bbox_head.meta) == META
 
 
@@ -104,51 +95,55 @@ def test_the_arithmetic_of_the_blocks_gives_the_published_backbones():
     assert offsets() == 57_127_378 - 55_841_206
 
 
-# By row: epochs, those after which the rate falls, and the short sides in training.
+AMONG, BETWEEN = (640, 672, 704, 736, 768, 800), (640, 800)
+
+# By method: epochs, those after which the rate falls, and the short sides in training, px: one
+# among several, or any between two.
 TRAINED = {
-    ("RetinaNet", "r101"): (18, [12, 16], "640-800"),
-    ("FreeAnchor", "r101"): (24, [16, 22], "640, 672, 704, 736, 768, 800"),
-    ("FreeAnchor", "x101-32x8d"): (18, [12, 16], "640, 672, 704, 736, 768, 800"),
-    **{("FoveaBox", b): (18, [12, 16], "640-800") for b in ("r101", "x101")},
-    **{("FSAF", b): (18, [12, 16], "640, 672, 704, 736, 768, 800") for b in COUNTS["FSAF"]},
-    **{("FCOS", b): (24, [16, 22], "640-800") for b in COUNTS["FCOS"]},
-    **{("SAPD", b): (24, [16, 22], "640, 672, 704, 736, 768, 800") for b in COUNTS["SAPD"]},
-    **{("ATSS", b): (24, [16, 22], "640-800") for b in COUNTS["ATSS"]},
+    "retinanet": (18, [12, 16], BETWEEN),
+    "freeanchor": (24, [16, 22], AMONG),
+    "foveabox": (18, [12, 16], BETWEEN),
+    "fsaf": (18, [12, 16], AMONG),
+    "fcos": (24, [16, 22], BETWEEN),
+    "sapd": (24, [16, 22], AMONG),
+    "atss": (24, [16, 22], BETWEEN),
+    "freeanchor-x101-32x8d": (18, [12, 16], AMONG),
 }
 
 
-@pytest.mark.parametrize(("title", "backbone"), ROWS)
-def test_a_row_is_trained_as_its_source_says(title, backbone):
-    config = config_of(title, backbone)
+@every_row
+def test_a_row_is_trained_as_its_source_says(row):
+    config = published(row)
     _, steps = config["param_scheduler"]
     pipeline = config["train_dataloader"]["dataset"]["pipeline"]
-    types = [step["type"] for step in pipeline]
-    sizes = pipeline[2].get("scales") or pipeline[2]["scale"]
-    sides = [side for _, side in sizes]
-    among = types[2] == "RandomChoiceResize"
-    epochs, falls, expected = TRAINED[title, backbone]
+    epochs, falls, sides = TRAINED.get(row.slug, TRAINED[row.method])
     assert (config["train_cfg"]["max_epochs"], steps["end"]) == (epochs, epochs)
     assert (steps["milestones"], steps["gamma"]) == (falls, 0.1)
-    assert (", " if among else "-").join(map(str, sides)) == expected
-    assert {long for long, _ in sizes} == {1333}
-    assert types == [
-        "LoadImageFromFile",
-        "LoadAnnotations",
-        types[2],
-        "RandomFlip",
-        "PackDetInputs",
-    ]
+    resize = {"type": "RandomResize", "scale": [(1333, side) for side in sides]}
+    if sides == AMONG:
+        resize = {"type": "RandomChoiceResize", "scales": [(1333, side) for side in sides]}
+    assert pipeline[2] == resize | {"keep_ratio": True}
+    others = [step["type"] for step in (*pipeline[:2], *pipeline[3:])]
+    assert others == ["LoadImageFromFile", "LoadAnnotations", "RandomFlip", "PackDetInputs"]
     assert config["train_pipeline"] == pipeline
     assert config["optim_wrapper"]["optimizer"]["lr"] == 0.01
     assert config["auto_scale_lr"]["base_batch_size"] == 16
 
 
-@pytest.mark.parametrize(("title", "backbone"), ROWS)
-def test_every_difference_is_one_and_has_a_source(title, backbone):
-    row = METHODS[title].rows[backbone]
-    paths = [difference.path for difference in row.differences]
+@every_row
+def test_every_difference_is_one_and_has_a_source(row):
+    declared = METHODS[row.method].rows[row.backbone]
+    paths = [difference.path for difference in declared.differences]
     assert len(set(paths)) == len(paths)
-    before = bundled(row.bundled)
-    for difference in row.differences:
+    before = bundled(declared.bundled)
+    for difference in declared.differences:
         assert changed(before, [difference]) != before, difference.path
         assert difference.source
+
+
+def test_the_hook_of_the_stages_is_part_of_a_run_at_either_scale():
+    for backbone in METHODS["sapd"].rows:
+        for profile in (LAPTOP, COCO):
+            config = build(System("sapd", backbone), profile, 0)
+            assert config["custom_hooks"] == [{"type": "SoftSelectionHook", "after": 0.5}]
+    assert "custom_hooks" not in build(System("fsaf", "r101"), LAPTOP, 0)

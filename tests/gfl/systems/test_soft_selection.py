@@ -76,7 +76,9 @@ def session(folder: Path, stop: int | None, name: str) -> dict[int, bool]:
         work_dir=str(folder),
         experiment_name=name,
         default_scope="mmdet",
-        train_dataloader=DataLoader(images, 2, sampler=DefaultSampler(images, seed=0), collate_fn=gathered),
+        train_dataloader=DataLoader(
+            images, 2, sampler=DefaultSampler(images, seed=0), collate_fn=gathered
+        ),
         train_cfg={"type": "EpochBasedTrainLoop", "max_epochs": EPOCHS},
         optim_wrapper={"type": "OptimWrapper", "optimizer": {"type": "SGD", "lr": 0.01}},
         param_scheduler=[{"type": "MultiStepLR", "milestones": [2], "by_epoch": True}],
