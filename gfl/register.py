@@ -69,6 +69,7 @@ with _without_warnings():
     import gfl.systems.reppoints
     import gfl.systems.centernet
     import gfl.systems.mirrored
+    import gfl.systems.sapd
     import gfl.systems.stock
     import gfl.systems.tsd
     import gfl.systems.two_stage

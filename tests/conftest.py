@@ -28,6 +28,7 @@ TENSORS = (
     "systems.centernet",
     "systems.keypoints",
     "systems.mirrored",
+    "systems.sapd",
 )
 install_import_hook([f"gfl.{module}" for module in TENSORS], "beartype.beartype")
 

@@ -70,7 +70,8 @@ def _system(system: System, profile: Profile) -> Config:
         recipe = Recipe()
         optimizer = optim_wrapper(schedule, recipe)
         rates = param_scheduler(schedule, recipe.warmup_start)
-    return {
+    hooks = systems.hooks(system)
+    return ({"custom_hooks": hooks} if hooks else {}) | {
         "model": systems.detector(system, profile),
         "train_dataloader": systems.loader("train", system, profile),
         "val_dataloader": systems.loader("val", system, profile),

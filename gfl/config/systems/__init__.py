@@ -20,7 +20,15 @@ from gfl.experiment import Profile, Schedule, System
 Config = dict[str, Any]
 
 # Module of each method, imported when needed: most commands read no system's settings.
-MODULES: dict[str, str] = {}
+MODULES: dict[str, str] = {
+    "atss": "dense",
+    "fcos": "dense",
+    "foveabox": "dense",
+    "freeanchor": "dense",
+    "fsaf": "fsaf",
+    "retinanet": "dense",
+    "sapd": "sapd",
+}
 # GPUs of the paper's recipes. A recipe's batch is divided among these; on fewer, the batch and the
 # rate are in proportion.
 DEVICES = 8
@@ -102,6 +110,11 @@ def optimization(system: System, profile: Profile) -> tuple[Config, list[Config]
     wrapper |= {"type": "AutocastOptimWrapper", "precision": schedule.precision}
     wrapper["optimizer"]["lr"] = schedule.lr
     return wrapper, config["param_scheduler"]
+
+
+def hooks(system: System) -> list[Config]:
+    """Return the hooks that a row's training needs, at either scale."""
+    return published(system).get("custom_hooks", [])
 
 
 def loader(split: str, system: System, profile: Profile) -> Config:
