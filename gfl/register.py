@@ -65,7 +65,9 @@ with _without_warnings():
     import gfl.data.seeding
     import gfl.head
     import gfl.joint
-    import gfl.systems
+    import gfl.systems.trident
+    import gfl.systems.trident_network
+    import gfl.systems.two_stage
     import gfl.training.loaders
     import gfl.training.metric
     import gfl.training.optim
