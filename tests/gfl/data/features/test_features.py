@@ -542,5 +542,5 @@ def test_the_networks_weights_are_those_of_the_real_file(
 
 
 def test_other_weights_than_a_configurations_are_refused() -> None:
-    with pytest.raises(UserError, match=f"{NETWORK} with the weights abcdef01"):
+    with pytest.raises(UserError, match=f"{NETWORK}: the run was trained on weights abcdef01"):
         stored.FrozenBackbone(NETWORK, "abcdef01" * 8)
