@@ -250,20 +250,20 @@ class DeformableATSSHead(ATSSHead):
 class StockResNet(ResNet):
     """mmdet's ResNet with depths of 26 and 44, too: few bottlenecks, which DCN needs."""
 
-    arch_settings = ResNet.arch_settings | {  # noqa: RUF012
+    arch_settings = ResNet.arch_settings | {
         depth: (Bottleneck, blocks) for depth, blocks in BLOCKS.items()
     }
 
 
 @MODELS.register_module()
 class StockResNeXt(ResNeXt):
-    """mmdet's ResNeXt with depths of 26 and 44, too, and its residuals 0 at the start as ResNet's are.
+    """mmdet's ResNeXt with depths of 26 and 44, too; its residuals start at 0 as ResNet's do.
 
     mmdet's ``zero_init_residual`` compares the block with ResNet's own, and so has no effect on
     ResNeXt's. It concerns networks from scratch alone.
     """
 
-    arch_settings = ResNeXt.arch_settings | {  # noqa: RUF012
+    arch_settings = ResNeXt.arch_settings | {
         depth: (GroupedBottleneck, blocks) for depth, blocks in BLOCKS.items()
     }
 
