@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import gfl.register  # noqa: F401  before mmcv: it supplies its operators
 
 # isort: split
 import torch
 import torchvision
-from mmcv.ops import deform_conv2d, modulated_deform_conv2d, roi_align
+from mmcv.ops import RoIAlign, deform_conv2d, modulated_deform_conv2d
 from torch import Tensor
 
 from benchmarks import measure
@@ -105,7 +104,7 @@ def steps(shape: Shape) -> dict[str, tuple[Step, Step]]:
         ),
     }
     rois = _regions(shape, random)
-    pooled: Any = roi_align(features, rois, BINS, 1.0, SAMPLES, "avg", True)
+    pooled = RoIAlign(BINS, 1.0, SAMPLES, "avg", True)(features, rois)
     slope = torch.ones_like(pooled)
 
     def ours() -> tuple[Tensor, ...]:
