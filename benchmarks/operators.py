@@ -104,14 +104,14 @@ def steps(shape: Shape) -> dict[str, tuple[Step, Step]]:
         ),
     }
     rois = _regions(shape, random)
-    pooled = RoIAlign(BINS, 1.0, SAMPLES, "avg", True)(features, rois)
+    pooled = RoIAlign((BINS, BINS), 1.0, SAMPLES, "avg", True)(features, rois)
     slope = torch.ones_like(pooled)
 
     def ours() -> tuple[Tensor, ...]:
         return torch.autograd.grad(pooled, features, slope, retain_graph=True)
 
     def stock() -> tuple[Tensor, ...]:
-        again = torchvision.ops.roi_align(features, rois, BINS, 1.0, SAMPLES, True)
+        again = torchvision.ops.RoIAlign(BINS, 1.0, SAMPLES, True)(features, rois)
         return torch.autograd.grad(again, features, slope)
 
     return convolutions | {"RoIAlign's gradient": (ours, stock)}
