@@ -107,7 +107,7 @@ def gradients(
     of_inputs: bool,
     of_parameters: bool,
 ) -> Gradients:
-    """Return the gradients; those of features, offset and mask, or the weight's, only if wanted."""
+    """Return the gradients; those of the inputs, or the parameters, are undefined unless wanted."""
     _check(features, weight, offset, mask, geometry)
     kernel = _by_group(weight, geometry)
     of_kernel = torch.zeros_like(kernel)
@@ -171,9 +171,9 @@ def _images(
 ) -> _Images:
     """Pad the features, and express the taps' positions as grid_sample does: -1 to 1.
 
-    Sides of 2**n + 1 pixels keep whole pixels whole in that unit. A rounded one, and every one is
-    whole before the first step, would fall into its left neighbour's cell, and its offset would get
-    the slope of that.
+    With sides of 2**n + 1 pixels, a whole number of pixels is exact in that unit. All positions are
+    whole before the first step: one rounded down would lie in the cell to its left, and its offset
+    would get that cell's slope.
     """
     rows, taps = len(features) * geometry.offset_groups, weight[0, 0].numel()
     height, width = features.shape[2:]
@@ -217,10 +217,12 @@ def _whole(side: int) -> int:
 def _by_group(
     weight: Tensor, geometry: Geometry
 ) -> Float[Tensor, "groups O_per_group C_per_group_taps"]:
+    """Return the weight as one matrix a group."""
     return weight.reshape(geometry.groups, len(weight) // geometry.groups, -1)
 
 
 def _columns(sampled: Tensor, kernel: Tensor) -> Float[Tensor, "B_groups C_per_group_taps hw"]:
+    """Return the samples as one matrix an image and group."""
     return sampled.view(-1, kernel.shape[2], sampled.shape[-1])
 
 
@@ -231,4 +233,5 @@ def _multiply(kernel: Tensor, columns: Tensor) -> Tensor:
 
 
 def _some(mask: Tensor | None, part: slice) -> Tensor | None:
+    """Return the mask of some images."""
     return None if mask is None else mask[part]
