@@ -27,6 +27,7 @@ from gfl.training.checkpoint import FINAL, ExactCheckpointHook, load
 EPOCHS, STEPS = 3, 3  # the stage changes within the second epoch, before its third step
 SIZE = 64
 STAGES = [step >= EPOCHS * STEPS / 2 for step in range(EPOCHS * STEPS)]
+NONE: dict[str, Any] = {"checkpoint": None, "logger": None}  # mmengine's own
 Image = dict[str, Any]
 
 
@@ -84,7 +85,7 @@ def session(folder: Path, stop: int | None, name: str) -> dict[int, bool]:
         param_scheduler=[{"type": "MultiStepLR", "milestones": [2], "by_epoch": True}],
         custom_hooks=changed(bundled(row.bundled), row.differences)["custom_hooks"],
         randomness={"seed": 0},
-        default_hooks={"checkpoint": None, "logger": None},
+        default_hooks=NONE,
         log_level="ERROR",
     )
     watch = Watch(stop)
