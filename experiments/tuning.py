@@ -240,7 +240,7 @@ def trials(sweep: Sweep, profile: Profile, store: Store) -> list[Trial]:
         run = Run(id, experiment, varied, TUNING_SEED, (f"tuning/{variant.name}",))
         same = varied == as_it_is(_common(sweep, profile), variant)
         chosen = same and _resolved(experiment) == _resolved(sweep.experiment)
-        found.append(Trial(variant, run, chosen, store.own(profile.name, id)))
+        found.append(Trial(variant, run, chosen, store.local(profile.name, id)))
     return found
 
 

@@ -128,13 +128,13 @@ NOTES = {
 
 
 def _row(line: str) -> Row:
-    name, backbone, epochs, multi_scale, fps, figures, reference = map(str.strip, line.split("|"))
+    name, backbone, epochs, multi_scale, fps, numbers, reference = map(str.strip, line.split("|"))
     speed = None if fps == "n/a" else float(fps.rstrip("*"))
     label = f"{name} {backbone}"
     return Row(
         name,
         _gfl(BACKBONES[backbone]) if name == "GFL" else _system(name, backbone),
-        (speed, *map(float, figures.split())),
+        (speed, *map(float, numbers.split())),
         (backbone, epochs, multi_scale, reference),
         label=label,
         note=NOTES.get(label, ""),

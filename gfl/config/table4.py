@@ -42,7 +42,7 @@ BACKBONES: dict[Backbone, Config] = {
 # Small counterparts keep what distinguishes the published ones. R-101 is R-50 with a deeper c4;
 # X-101 widens the 3 x 3 convolutions of all blocks to 2, 4 and 4 times the planes (32x4d, 64x4d,
 # 32x8d), in as many blocks.
-SMALL_DEPTH = 32  # blocks of three convolutions: 2, 2, 4 and 2 in the stages
+SMALL_DEPTH = 44  # bottlenecks: 2, 2, 8 and 2 in the stages
 CARDINALITIES: dict[str, tuple[int, int]] = {  # of 64 planes: groups, width of each
     "x101-32x4d": (32, 4),
     "x101-64x4d": (64, 4),
@@ -63,11 +63,11 @@ def small_backbone(name: str, model: Model, stages: int) -> Config:
     if base != "r50":
         # With four times the channels of their blocks, bottlenecks need fewer.
         planes = model.base_channels // 2
-        config = {"type": "ShallowResNet", "depth": SMALL_DEPTH, "base_channels": planes}
+        config = {"type": "StockResNet", "depth": SMALL_DEPTH, "base_channels": planes}
         if base in CARDINALITIES:
             groups, width = CARDINALITIES[base]
             config |= {
-                "type": "ShallowResNeXt",
+                "type": "StockResNeXt",
                 "groups": groups * planes // 64,
                 "base_width": width,
             }

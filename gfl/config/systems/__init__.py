@@ -12,26 +12,49 @@ from typing import Any
 
 from gfl.config import network
 from gfl.config.data import dataloader, has_loaders, resized
+from gfl.config.systems.corners import STACKS, hourglass
 from gfl.config.systems.method import Method, Small, assign, bundled, changed
-from gfl.config.table4 import CARDINALITIES, small_backbone
+from gfl.config.table4 import small_backbone
 from gfl.errors import UserError, did_you_mean
 from gfl.experiment import Profile, Schedule, System
 
 Config = dict[str, Any]
 
-# Module of each method, imported when needed: most commands read no system's settings.
-MODULES: dict[str, str] = {
-    "atss": "dense",
-    "fcos": "dense",
-    "foveabox": "dense",
-    "freeanchor": "dense",
-    "fsaf": "fsaf",
-    "retinanet": "dense",
-    "sapd": "sapd",
+# Module and name of each method's record, imported when needed: most commands read none.
+METHODS: dict[str, tuple[str, str]] = {
+    "faster-rcnn": ("two_stage", "FASTER_RCNN"),
+    "cascade-rcnn": ("two_stage", "CASCADE_RCNN"),
+    "grid-rcnn": ("two_stage", "GRID_RCNN"),
+    "libra-rcnn": ("two_stage", "LIBRA_RCNN"),
+    "reppoints": ("reppoints", "METHOD"),
+    "tridentnet": ("trident", "METHOD"),
+    "tsd": ("tsd", "METHOD"),
+    "cornernet": ("corners", "CORNERNET"),
+    "centernet": ("centernet", "METHOD"),
+    "centripetalnet": ("corners", "CENTRIPETALNET"),
+    "retinanet": ("dense", "RETINANET"),
+    "freeanchor": ("dense", "FREEANCHOR"),
+    "foveabox": ("dense", "FOVEABOX"),
+    "fsaf": ("fsaf", "METHOD"),
+    "fcos": ("dense", "FCOS"),
+    "sapd": ("sapd", "METHOD"),
+    "atss": ("dense", "ATSS"),
 }
 # GPUs of the paper's recipes. A recipe's batch is divided among these; on fewer, the batch and the
 # rate are in proportion.
 DEVICES = 8
+
+
+def method_named(name: str) -> Method:
+    """Look up a method.
+
+    Raises:
+        UserError: there is no such method.
+    """
+    if (place := METHODS.get(name)) is None:
+        raise UserError(f"unknown method {name!r}{did_you_mean(name, METHODS)}")
+    module, attribute = place
+    return getattr(importlib.import_module(f"gfl.config.systems.{module}"), attribute)
 
 
 def method_of(system: System) -> Method:
@@ -40,10 +63,7 @@ def method_of(system: System) -> Method:
     Raises:
         UserError: there is no such method, or it has no row of this backbone.
     """
-    if (name := MODULES.get(system.method)) is None:
-        known = did_you_mean(system.method, MODULES)
-        raise UserError(f"unknown method {system.method!r}{known}")
-    method: Method = importlib.import_module(f"gfl.config.systems.{name}").METHODS[system.method]
+    method = method_named(system.method)
     if system.backbone not in method.rows:
         known = did_you_mean(system.backbone, method.rows)
         raise UserError(f"{method.title}: unknown backbone {system.backbone!r}{known}")
@@ -131,12 +151,15 @@ def loader(split: str, system: System, profile: Profile) -> Config:
 
 def _small(system: System, profile: Profile) -> Small:
     model = profile.model
-    # An hourglass is its method's own: what stands here is replaced.
-    known = system.backbone.removesuffix("-dcn") in {"r50", "r101", *CARDINALITIES}
-    name = system.backbone if known else "r50"
-    channels = network.widths(model, name)
+    if stacks := STACKS.get(system.backbone):
+        backbone = hourglass(stacks)
+        channels = [backbone["feat_channel"]]
+    else:
+        stages = network.stages(model)
+        backbone = network.scratch(model) | small_backbone(system.backbone, model, stages)
+        channels = network.widths(model, system.backbone)
     return Small(
-        backbone=network.scratch(model) | small_backbone(name, model, network.stages(model)),
+        backbone=backbone,
         neck={
             "type": "FPN",
             "in_channels": channels,

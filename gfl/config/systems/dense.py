@@ -210,11 +210,3 @@ ATSS = Method(
         "whose towers have none.",
     ),
 )
-
-METHODS = {
-    "retinanet": RETINANET,
-    "freeanchor": FREEANCHOR,
-    "foveabox": FOVEABOX,
-    "fcos": FCOS,
-    "atss": ATSS,
-}

@@ -26,5 +26,3 @@ METHOD = Method(
         ),
     },
 )
-
-METHODS = {"fsaf": METHOD}

@@ -80,5 +80,3 @@ METHOD = Method(
         "x101-32x4d-dcn": "Deformable convolution of version 1 in stages c3 to c5 (inferred).",
     },
 )
-
-METHODS = {"sapd": METHOD}

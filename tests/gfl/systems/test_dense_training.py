@@ -18,10 +18,11 @@ from mmengine.structures import InstanceData
 from small_systems import small_model
 from torch import Tensor, nn
 
-from gfl.config.systems import dense, fsaf, published, sapd
+from gfl.config.systems import method_named, published
 from gfl.experiment import System
 
-METHODS = dense.METHODS | fsaf.METHODS | sapd.METHODS
+DENSE = ("fsaf", "sapd", "retinanet", "freeanchor", "foveabox", "fcos", "atss")
+METHODS = {name: method_named(name) for name in DENSE}
 ROWS = [(method, backbone) for method in METHODS for backbone in METHODS[method].rows]
 Batch = dict[str, Any]
 
