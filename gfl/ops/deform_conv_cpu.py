@@ -61,9 +61,9 @@ class _Images:
         """Sample each output's taps; 0 outside of the image."""
         return F.grid_sample(self.features, self.grid, padding_mode="zeros", align_corners=True)
 
-    def modulate(self, columns: Float[Tensor, "rows C_per_row taps hw"]) -> Tensor:
-        """Multiply by the mask, if there is one."""
-        return columns if self.mask is None else columns * self.mask
+    def modulate_(self, columns: Float[Tensor, "rows C_per_row taps hw"]) -> Tensor:
+        """Multiply by the mask, if there is one; in place, as new memory costs more than this."""
+        return columns if self.mask is None else columns.mul_(self.mask)
 
     def gradients(
         self, of_samples: Float[Tensor, "rows C_per_row taps hw"]
@@ -91,7 +91,7 @@ def convolve(
     kernel = _by_group(weight, geometry)
     for part in _parts(features, weight, offset):
         images = _images(features[part], weight, offset[part], _some(mask, part), geometry)
-        columns = _columns(images.modulate(images.samples), kernel)
+        columns = _columns(images.modulate_(images.samples), kernel)
         output[part] = _multiply(kernel, columns).view_as(output[part])
     return output if bias is None else output.add_(bias.view(-1, 1, 1))
 
@@ -117,16 +117,16 @@ def gradients(
     for part in _parts(features, weight, offset):
         images = _images(features[part], weight, offset[part], _some(mask, part), geometry)
         upstream = grad_output[part].reshape(-1, kernel.shape[1], images.grid.shape[2])
-        if of_parameters:
-            columns = _columns(images.modulate(images.samples), kernel)
-            of_kernel += torch.bmm(upstream, columns.mT).view(-1, *kernel.shape).sum(0)
         if of_inputs:
             of_columns = _multiply(kernel.mT, upstream).view(images.shape)
-            of_padded, of_positions = images.gradients(images.modulate(of_columns))
-            of_features[part] = of_padded[..., :height, :width].reshape_as(features[part])
-            of_offset[part] = of_positions.reshape_as(offset[part])
             if of_mask is not None:
                 of_mask[part] = (of_columns * images.samples).sum(1).view_as(of_mask[part])
+            of_padded, of_positions = images.gradients(images.modulate_(of_columns))
+            of_features[part] = of_padded[..., :height, :width].reshape_as(features[part])
+            of_offset[part] = of_positions.reshape_as(offset[part])
+        if of_parameters:  # last, because the samples change
+            columns = _columns(images.modulate_(images.samples), kernel)
+            of_kernel += torch.bmm(upstream, columns.mT).view(-1, *kernel.shape).sum(0)
     return Gradients(
         of_features, of_kernel.view_as(weight), of_offset, of_mask, grad_output.sum((0, 2, 3))
     )
