@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import gfl.register  # noqa: F401  before mmdet
@@ -41,6 +42,14 @@ SMALL = Small(
     size=SIZE,
     backbone_channels=(32, 64, 128),
 )
+DEFORMABLE = replace(
+    SMALL,
+    backbone=SMALL.backbone
+    | {"type": "StockResNet", "depth": 26, "base_channels": 16, "stem_channels": 16}
+    | {"dcn": {"type": "DCNv2", "deform_groups": 1}, "stage_with_dcn": (False, True, True)},
+    neck=SMALL.neck | {"in_channels": [64, 128, 256]},
+    backbone_channels=(64, 128, 256),
+)
 # Objects of 20, 60 and 110 px, and one of another class.
 BOXES = ((10.0, 10.0, 30.0, 30.0), (50.0, 20.0, 110.0, 80.0), (5.0, 15.0, 115.0, 125.0))
 
@@ -53,14 +62,14 @@ def full_size(title: str, row: str) -> Config:
     return model
 
 
-def small(title: str, row: str = "r101", values: Mapping[str, Any] | None = None) -> Config:
-    """Return the settings of the laptop's version, with changed values below ``model``."""
+def small(title: str, row: str = "r101", scale: Small = SMALL) -> Config:
+    """Return the settings of the laptop's version."""
     model = full_size(title, row) | {
-        "backbone": SMALL.backbone,
-        "neck": SMALL.neck,
+        "backbone": copy.deepcopy(scale.backbone),
+        "neck": copy.deepcopy(scale.neck),
         "data_preprocessor": network.preprocessor(Experiment(), LAPTOP),
     }
-    for path, value in {**METHODS[title].small(SMALL), **(values or {})}.items():
+    for path, value in METHODS[title].small(scale).items():
         assign(model, path, value)
     return model
 

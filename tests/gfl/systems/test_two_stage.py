@@ -4,10 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
+import gfl.register  # noqa: F401  before mmdet
+
+# isort: split
 import pytest
 import torch
+from mmcv.ops import DeformConv2dPack, ModulatedDeformConv2dPack
 from torch import Tensor
-from two_stage_made import METHODS, build, detect, full_size, images, losses, made, small, sure
+from two_stage_made import (
+    DEFORMABLE,
+    METHODS,
+    build,
+    detect,
+    full_size,
+    images,
+    losses,
+    made,
+    small,
+    sure,
+)
 
 methods = pytest.mark.parametrize("title", METHODS)
 
@@ -122,6 +137,15 @@ def test_in_float32_losses_are_bit_equal_to_mmdets(title: str) -> None:
         found.append(losses(model.train(), images((3, 2))))
     assert found[0].keys() == found[1].keys()
     assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
+
+
+def test_small_reppoints_have_the_first_version_of_deformable_convolution() -> None:
+    """As published, whatever the profile's own small backbones have."""
+    model = made(small("RepPoints", "r101-dcn", DEFORMABLE)).train()
+    kinds = {type(layer) for layer in model.backbone.modules()}
+    assert DeformConv2dPack in kinds
+    assert ModulatedDeformConv2dPack not in kinds
+    assert_gradients(model, losses(model, images((2, 1))))
 
 
 @pytest.mark.parametrize(
