@@ -25,6 +25,10 @@ TENSORS = (
     "systems.tsd",
     "systems.tsd_pooling",
     "systems.two_stage",
+    "systems.centernet",
+    "systems.keypoints",
+    "systems.mirrored",
+    "systems.sapd",
 )
 install_import_hook([f"gfl.{module}" for module in TENSORS], "beartype.beartype")
 
@@ -35,6 +39,12 @@ catalogue.TABLES.update(catalogue.PAPERS)
 
 # What a shell starts in the background ignores Ctrl-C, which some tests press.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture
+def smoke_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs of the smoke profile may be promoted, for want of quicker ones."""
+    monkeypatch.setattr("experiments.promote.REHEARSALS", ())
 
 
 @pytest.fixture(scope="session")

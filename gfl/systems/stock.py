@@ -30,7 +30,9 @@ from mmdet.registry import MODELS  # noqa: E402
 Config = dict[str, Any]
 
 POOL_CHANNELS = 128  # of mmdet's corner pooling, which no setting reaches
-BLOCKS_26 = (2, 2, 2, 2)  # bottlenecks a stage: three layers each, with the stem and classifier 26
+# Bottlenecks of each stage by depth: three layers each, with the stem and the classifier. As R-101
+# is R-50 with a c4 of 23 blocks, not 6, 44 is 26 with a c4 of 8, not 2.
+BLOCKS = {26: (2, 2, 2, 2), 44: (2, 2, 8, 2)}
 
 
 @MODELS.register_module()
@@ -121,6 +123,26 @@ class StockCornerHead(_Corners):
             loss_embedding=loss_embedding,
             loss_offset=loss_offset,
         )
+
+    def loss_by_feat_single(
+        self,
+        tl_hmp: Tensor,
+        br_hmp: Tensor,
+        tl_emb: Tensor | None,
+        br_emb: Tensor | None,
+        tl_off: Tensor,
+        br_off: Tensor,
+        targets: Config,
+    ) -> tuple[Tensor, Any, Any, Tensor]:
+        """Return one stack's losses: of heat, of tags alike and apart, of offsets."""
+        heat, alike, apart, offsets = super().loss_by_feat_single(
+            tl_hmp, br_hmp, tl_emb, br_emb, tl_off, br_off, targets
+        )
+        # Without any object mmdet's zero has no gradient for the bottom right corners' tags, for
+        # which data-parallel training waits.
+        if br_emb is not None and not any(targets["corner_embedding"]):
+            alike = alike + 0 * br_emb.sum()
+        return heat, alike, apart, offsets
 
 
 @MODELS.register_module()
@@ -226,20 +248,24 @@ class DeformableATSSHead(ATSSHead):
 
 @MODELS.register_module()
 class StockResNet(ResNet):
-    """mmdet's ResNet with a depth of 26, too: the least with bottlenecks, which DCN needs."""
+    """mmdet's ResNet with depths of 26 and 44, too: few bottlenecks, which DCN needs."""
 
-    arch_settings = {**ResNet.arch_settings, 26: (Bottleneck, BLOCKS_26)}  # noqa: RUF012
+    arch_settings = ResNet.arch_settings | {  # noqa: RUF012
+        depth: (Bottleneck, blocks) for depth, blocks in BLOCKS.items()
+    }
 
 
 @MODELS.register_module()
 class StockResNeXt(ResNeXt):
-    """mmdet's ResNeXt with a depth of 26, too, and its residuals 0 at the start as ResNet's are.
+    """mmdet's ResNeXt with depths of 26 and 44, too, and its residuals 0 at the start as ResNet's are.
 
     mmdet's ``zero_init_residual`` compares the block with ResNet's own, and so has no effect on
     ResNeXt's. It concerns networks from scratch alone.
     """
 
-    arch_settings = {**ResNeXt.arch_settings, 26: (GroupedBottleneck, BLOCKS_26)}  # noqa: RUF012
+    arch_settings = ResNeXt.arch_settings | {  # noqa: RUF012
+        depth: (GroupedBottleneck, blocks) for depth, blocks in BLOCKS.items()
+    }
 
     def make_res_layer(self, **settings: Any) -> nn.Sequential:
         """Return one stage."""
