@@ -250,7 +250,7 @@ class DeformableATSSHead(ATSSHead):
 class StockResNet(ResNet):
     """mmdet's ResNet with depths of 26 and 44, too: few bottlenecks, which DCN needs."""
 
-    arch_settings = ResNet.arch_settings | {  # noqa: RUF012
+    arch_settings = ResNet.arch_settings | {
         depth: (Bottleneck, blocks) for depth, blocks in BLOCKS.items()
     }
 
@@ -263,7 +263,7 @@ class StockResNeXt(ResNeXt):
     ResNeXt's. It concerns networks from scratch alone.
     """
 
-    arch_settings = ResNeXt.arch_settings | {  # noqa: RUF012
+    arch_settings = ResNeXt.arch_settings | {
         depth: (GroupedBottleneck, blocks) for depth, blocks in BLOCKS.items()
     }
 
