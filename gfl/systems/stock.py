@@ -257,7 +257,7 @@ class StockResNet(ResNet):
 
 @MODELS.register_module()
 class StockResNeXt(ResNeXt):
-    """mmdet's ResNeXt with depths of 26 and 44, too, and its residuals 0 at the start as ResNet's are.
+    """mmdet's ResNeXt with depths of 26 and 44, too; its residuals start at 0 as ResNet's do.
 
     mmdet's ``zero_init_residual`` compares the block with ResNet's own, and so has no effect on
     ResNeXt's. It concerns networks from scratch alone.

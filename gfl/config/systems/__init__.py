@@ -45,17 +45,25 @@ METHODS: dict[str, tuple[str, str]] = {
 DEVICES = 8
 
 
+def method_named(name: str) -> Method:
+    """Look up a method.
+
+    Raises:
+        UserError: there is no such method.
+    """
+    if (place := METHODS.get(name)) is None:
+        raise UserError(f"unknown method {name!r}{did_you_mean(name, METHODS)}")
+    module, attribute = place
+    return getattr(importlib.import_module(f"gfl.config.systems.{module}"), attribute)
+
+
 def method_of(system: System) -> Method:
     """Look up a system's method.
 
     Raises:
         UserError: there is no such method, or it has no row of this backbone.
     """
-    if (place := METHODS.get(system.method)) is None:
-        known = did_you_mean(system.method, METHODS)
-        raise UserError(f"unknown method {system.method!r}{known}")
-    module, name = place
-    method: Method = getattr(importlib.import_module(f"gfl.config.systems.{module}"), name)
+    method = method_named(system.method)
     if system.backbone not in method.rows:
         known = did_you_mean(system.backbone, method.rows)
         raise UserError(f"{method.title}: unknown backbone {system.backbone!r}{known}")
