@@ -93,11 +93,13 @@ def _cascade(small: Small) -> Mapping[str, Any]:
 
 
 def _grid(small: Small) -> Mapping[str, Any]:
+    # All 8 convolutions stay: a grid point's heat map lies half a region beside the features that
+    # it is made from, and 2 convolutions do not reach that far (AP75 after 2000 images: 0.3; with
+    # 8, 6.1).
     return {
         **faster(small),
         **extractor(small, "grid_roi_extractor"),
         "roi_head.grid_head.in_channels": small.channels,
-        "roi_head.grid_head.num_convs": 2,
         "roi_head.grid_head.point_feat_channels": 8,  # of each of the 9 grid points
         "train_cfg.rcnn.max_num_grid": REGIONS,
     }
