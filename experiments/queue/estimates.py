@@ -162,6 +162,14 @@ def in_all(seconds: Sequence[float], jobs: int) -> float:
     return max(ends)
 
 
+def duration(seconds: float) -> str:
+    """Format a duration: ``45 s``, ``12 min``, ``3 h 20 min``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
 def in_words(size: float) -> str:
     """Format a size: ``512 kB``, ``1.2 GB``."""
     for unit in ("B", "kB", "MB", "GB"):
