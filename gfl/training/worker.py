@@ -127,7 +127,7 @@ def train(request: Request, run_dir: Path, tell: Tell) -> None:
     )
 
     request = _as_loaded(request)
-    _decode(request, data_root, tell)
+    _compute_features(request, data_root, tell)
     outcome = session.run(
         _settings(request, data_root, run_dir),
         run_dir,
@@ -169,7 +169,7 @@ def predict(
     """
     if data_root is None:
         data_root = _data(request, tell)
-        _decode(request, data_root, tell)
+        _compute_features(request, data_root, tell)
     tell("phase", name="predicting")
     import torch
 
@@ -292,7 +292,7 @@ def _data(request: Request, tell: Tell) -> Path:
     def progress(done: int, total: int) -> None:
         tell("phase", name="drawing the embedded data set", done=done, of=total)
 
-    embedded.write(spec, root, progress=progress)
+    embedded.write(spec, root, progress=progress, tell=lambda text: tell("message", text=text))
     return root
 
 
@@ -305,34 +305,10 @@ def _photographs(
     return photos.write(spec, Path(named) if named else None, photos_root(spec), progress)
 
 
-def _decode(request: Request, root: Path, tell: Tell) -> None:
-    """Decode the embedded images, or compute the photographs' features, for all loaders.
-
-    A trial decodes the few it needs.
-    """
-    if request.profile.photos is not None:
-        _compute_features(request, root, tell)
-    if request.profile.dataset is None:
-        return
-    from gfl.data import loading
-
-    if request.max_iters is not None and not loading.is_decoded(root):
-        return
-
-    def progress(done: int, total: int) -> None:
-        tell("phase", name="decoding the embedded data set", done=done, of=total)
-
-    def message(text: str) -> None:
-        tell("message", text=text)
-
-    try:
-        loading.decode(request.profile.dataset, root, progress, message)
-    except OSError as err:
-        reason = err.strerror or err
-        message(f"{root}: each process decodes the images for itself ({reason})")
-
-
 def _compute_features(request: Request, root: Path, tell: Tell) -> None:
+    """Compute the photographs' features for all loaders, unless the run has no photographs."""
+    if request.profile.photos is None:
+        return
     import gfl.register  # noqa: F401  before mmdet: it supplies mmcv's operators
     from gfl.data.features import stored
 

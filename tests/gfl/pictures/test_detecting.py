@@ -64,22 +64,22 @@ def same(found: list[Detection], expected: list[Detection]) -> None:
 @pytest.mark.parametrize(
     "experiment", [GENERAL, Experiment(host="retinanet", quality="joint")], ids=slug
 )
-def test_it_finds_what_evaluation_finds(
-    tmp_path: Path, experiment: Experiment, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_it_finds_what_evaluation_finds(tmp_path: Path, experiment: Experiment) -> None:
     make_run(tmp_path / "run", experiment)
     embedded.write(SMOKE.dataset, tmp_path / "data", workers=1)
     plain = trained.detector(tmp_path / "run")
     settings: Any = config.for_machine(
         plain.config, data_root=tmp_path / "data", work_dir=tmp_path, workers=0
     )
-    monkeypatch.setattr(loading, "_mapped", lambda folder: None)
+    loading._mapped.cache_clear()
     with DefaultScope.overwrite_default_scope("mmdet"):
         dataset: Any = DATASETS.build(Config(settings["val_dataloader"]["dataset"]))
     with torch.no_grad():
         (sample,) = plain.model.test_step(pseudo_collate([dataset[3]]))  # pyright: ignore
     expected = sample.pred_instances
-    found = detected(tmp_path / "run", Path(sample.img_path))
+    embedded.export(tmp_path / "data", tmp_path / "files")
+    file = Path(sample.img_path).relative_to(tmp_path / "data")
+    found = detected(tmp_path / "run", tmp_path / "files" / file)
     assert len(found) == len(expected) > 0
     np.testing.assert_allclose([one.score for one in found], expected.scores, rtol=0, atol=0)
     np.testing.assert_allclose([one.box for one in found], expected.bboxes, rtol=0, atol=0)
