@@ -20,10 +20,10 @@ from runs_made import make_run
 
 from experiments.profiles import SMOKE
 from gfl import config
-from gfl.data import loading
+from gfl.data import images, loading
 from gfl.errors import UserError
 from gfl.experiment import Experiment
-from gfl.pictures import detecting, reading
+from gfl.pictures import detecting
 from gfl.pictures.detecting import SIDES, Detection
 from gfl.predictions import trained
 from gfl.shapes import embedded
@@ -52,7 +52,7 @@ def drawn(tmp_path: Path) -> Path:
 
 
 def detected(run_dir: Path, path: Path, threshold: float = 0.0) -> list[Detection]:
-    return detecting.detect(detecting.detector(run_dir), reading.read(path), threshold)
+    return detecting.detect(detecting.detector(run_dir), images.read(path), threshold)
 
 
 def same(found: list[Detection], expected: list[Detection]) -> None:
@@ -94,7 +94,7 @@ def test_the_distributions_are_of_the_boxes_that_were_kept(
     """Their means are the sides, wherever the picture's edge did not cut the box."""
     make_run(tmp_path / "run", experiment)
     found = detected(tmp_path / "run", drawn)
-    picture = reading.read(drawn)
+    picture = images.read(drawn)
     limits = [0, 0, picture.width, picture.height]
     checked = 0
     for one in found:
@@ -132,7 +132,7 @@ def test_other_boxes_have_no_distributions(tmp_path: Path, drawn: Path) -> None:
         make_run(tmp_path / experiment.slug, experiment)
         run = detecting.detector(tmp_path / experiment.slug)
         assert not detecting.has_distributions(run)
-        found = detecting.detect(run, reading.read(drawn))
+        found = detecting.detect(run, images.read(drawn))
         assert all(one.distributions is None for one in found)
 
 

@@ -12,17 +12,22 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments.profiles import SMOKE
+from experiments.profiles import LAPTOP, SMOKE
 from gfl.errors import UserError
 from gfl.files import sha256
 from gfl.shapes import embedded
 from gfl.shapes.embedded import SPLITS, ShapesSpec, export, is_complete, render, write
+from gfl.training.worker import embedded_root
 
 SMALL = ShapesSpec(image_size=64, train=7, val=4, seed=3)
 # Of the smoke profile's data, when they were PNG files that mmcv decoded.
 PIXELS = {
     "train": "98007681f2be12d248419844cc4946a6d32d61673888d16d476ec7b8632f21c3",
     "val": "e80757eb1e4f4ff441fe4b02225ef68bfe49292278f117ae43ce23446d003ca1",
+}
+LAPTOP_PIXELS = {
+    "train": "4a15ca2c39bdf43c0f48ae2de11497b43c29796fb43a38e9a12b344dbd4e6ccd",
+    "val": "7e5790d7812b7392bc69a6d9a2f815c3be0da2450030e58e3f5af0260d6c8962",
 }
 LABELS = {
     "train": "ef4a76c5f3414eb2cf1b60506b5dfd02c051586f55b0661c16db5c5b9bff03e6",
@@ -162,6 +167,17 @@ def test_every_image_is_the_one_that_was_trained_on(tmp_path: Path) -> None:
     for split, digest in PIXELS.items():
         assert sha256(embedded.pixels_path(tmp_path / "s", split)) == digest
         assert sha256(tmp_path / f"s/annotations/instances_{split}2017.json") == LABELS[split]
+
+
+def test_a_set_drawn_here_for_the_laptop_profile_is_the_one_that_was_trained_on() -> None:
+    """All 9,000 images, as they were decoded from image files."""
+    spec = LAPTOP.dataset
+    assert spec is not None
+    root = embedded_root(spec)
+    if not is_complete(spec, root):
+        pytest.skip("the laptop profile's data set is not drawn here")
+    for split, digest in LAPTOP_PIXELS.items():
+        assert sha256(embedded.pixels_path(root, split)) == digest
 
 
 def test_the_array_is_what_was_drawn_blue_first(tmp_path: Path) -> None:
