@@ -266,15 +266,7 @@ def _content(one: Detection, distributions: bool) -> dict[str, Any]:
     if distributions:
         sides = one.distributions
         content["distributions"] = None if sides is None else sides.content()
-    return _rounded(content)
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _rounded(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_rounded(inner) for inner in value]
-    return round(value, DIGITS) if isinstance(value, float) else value
+    return json.loads(json.dumps(content), parse_float=lambda x: round(float(x), DIGITS))
 
 
 def _end(named: int, refused: int) -> int:
