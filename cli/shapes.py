@@ -26,7 +26,7 @@ def shapes(folder: str, /, *, profile: ProfileName = "laptop") -> int:
     root, display = embedded_root(spec), Display(terminal.console())
     with display.table(1):
         drawing = partial(display.preparing, "drawing the embedded data set")
-        embedded.write(spec, root, progress=drawing, tell=display.warning)
+        embedded.write(spec, root, progress=drawing, report=display.warning)
         embedded.export(root, Path(folder), partial(display.preparing, "writing PNG files"))
     say(f"{escape.counted(spec.train + spec.val, 'image')} in {folder}")
     return 0

@@ -41,7 +41,7 @@ class Display:
         self.total = self.begun = self.ended = 0
         self.jobs = 1
         self.running: dict[str, Task] = {}  # of ``_runs``
-        self._told_elsewhere: set[str] = set()
+        self._reported_elsewhere: set[str] = set()
         self._last_lines: dict[str, float] = {}  # time of each run's last plain line
         self._live: Live | None = None
         self._table = Progress(
@@ -76,9 +76,9 @@ class Display:
         self._live = None
 
     def note(self, text: str, style: str | None = None) -> None:
-        shown = escape.lines(text)
+        printable = escape.lines(text)
         self.console.print(
-            shown, style=style, markup=False, emoji=False, highlight=False, soft_wrap=True
+            printable, style=style, markup=False, emoji=False, highlight=False, soft_wrap=True
         )
 
     def preparing(self, what: str, done: int = 0, of: int = 0) -> None:
@@ -100,9 +100,9 @@ class Display:
 
     def elsewhere(self, names: Sequence[str]) -> None:
         """Report runs that another process is training, once each."""
-        if news := [name for name in names if name not in self._told_elsewhere]:
+        if news := [name for name in names if name not in self._reported_elsewhere]:
             self.note(f"another process is training {'; '.join(news)}")
-        self._told_elsewhere.update(news)
+        self._reported_elsewhere.update(news)
         if names and not self.running:
             self._show(f"waiting for another process: {'; '.join(names)}")
 

@@ -64,7 +64,7 @@ class ShapesSpec:
         if min(self.train, self.val, self.seed) < 0:
             raise UserError(f"negative count or seed: {self}")
         if self.version != VERSION:
-            raise UserError(f"shapes version {self.version} asked for; this code draws {VERSION}")
+            raise UserError(f"shapes version {self.version}: this code draws {VERSION}")
 
     def count(self, split: str) -> int:
         return {"train": self.train, "val": self.val}[split]
@@ -168,13 +168,13 @@ def write(
     root: Path,
     *,
     progress: Callable[[int, int], None] = lambda done, total: None,
-    tell: Callable[[str], None] = lambda text: None,
+    report: Callable[[str], None] = lambda text: None,
     workers: int | None = None,
 ) -> None:
     """Write the data set, unless it exists intact; all or nothing.
 
     8000 images of 128 x 128 pixels take 0.4 GB. `progress(done, total)` is called with numbers of
-    images; `tell` is called with a line if what lies there is replaced. `workers` defaults
+    images; `report` is called with a line if what lies there is replaced. `workers` defaults
     to the number of processors and does not affect the bytes. Processes that write the same folder
     wait for one another. Raises UserError if `root` holds something else or cannot be written.
     """
@@ -191,7 +191,7 @@ def write(
                     f"{root} holds something other than shapes: remove it, or choose another folder"
                 )
             if root.exists():
-                tell(f"{root}: damaged, or of another version; drawing the data set again")
+                report(f"{root}: damaged, or of another version; drawing the data set again")
             with whole_folder(root) as partial:
                 _write_all(spec, partial, progress, workers)
     except OSError as error:

@@ -99,11 +99,11 @@ def test_damage_is_noticed_told_and_repaired(
         with pytest.raises(UserError, match="something other than shapes"):
             write(SMALL, root, workers=1)
         return
-    write(SMALL, root, workers=1, tell=told.append)
+    write(SMALL, root, workers=1, report=told.append)
     assert files(root) == before
     (line,) = told
     assert line.startswith(f"{root}: damaged")
-    write(SMALL, root, workers=1, tell=told.append)
+    write(SMALL, root, workers=1, report=told.append)
     assert told == [line]
 
 
