@@ -12,7 +12,7 @@ from typing import Any
 
 from experiments.matrix import check_writable
 from experiments.profiles import TUNING_SEED
-from experiments.queue.progress import duration
+from experiments.queue.estimates import duration
 from experiments.tuning import BASELINE, Sweep, Trial, Variant, as_it_is, trials
 from gfl import escape
 from gfl.experiment import Profile, System
