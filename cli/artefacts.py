@@ -13,7 +13,7 @@ from experiments import profiles
 from experiments.matrix import check_writable
 from experiments.promote import other_gpus
 from experiments.tables import catalogue
-from experiments.tables.declare import Table
+from experiments.tables.declare import EXTRA, Table
 from gfl.errors import UserError
 from gfl.experiment import Profile
 from gfl.files import write_text
@@ -68,7 +68,7 @@ def _show(table: Table, profile: Profile, store: Store, local: bool, write: bool
     runs = any(fill.is_run(table, profile, f.cell) for f in filled)
     verdicts = agreement.lines(filled) if local and runs else []
     changed = staleness.lines(filled, local) if runs else []
-    terminal.show(made, [*verdicts, *changed])
+    terminal.show(made, [*verdicts, *changed, *_left_out(table, profile, filled, local)])
     records = any(f.own if local else f.reference for f in filled)
     if runs and not records and (elsewhere := other_gpus(profile, store)):
         say(elsewhere)
@@ -85,6 +85,17 @@ def _show(table: Table, profile: Profile, store: Store, local: bool, write: bool
     for path, text in files.items():
         write_text(path, text)
     say("written:", ", ".join(map(str, files)))
+
+
+def _left_out(
+    table: Table, profile: Profile, filled: Sequence[fill.Filled], local: bool
+) -> list[str]:
+    """Name the additional rows that a table of the reference leaves out."""
+    shown = fill.shown(filled, table, profile, local)
+    rows = dict.fromkeys(f.cell.row.key for f in filled if f not in shown)
+    if not rows:
+        return []
+    return [f"Declared in {EXTRA}, not in the reference, and so not shown: {', '.join(rows)}."]
 
 
 def figure(

@@ -13,7 +13,7 @@ from analysis.claims.verdict_on_runs import CheckOnRuns, VerdictOnRuns
 from analysis.claims.verdicts import Verdicts
 from analysis.stats.bootstrap import RESAMPLES
 from analysis.stats.correction import SOURCES
-from analysis.text import escaped, table
+from analysis.text import escaped, prose_table
 from experiments import profiles
 from experiments.claims.declare import Claim
 
@@ -38,7 +38,7 @@ def markdown(verdicts: Verdicts) -> str:
         "## How it is decided\n",
         *_method(verdicts),
         "## All claims\n",
-        table(_overview(verdicts), LEFT),
+        prose_table(_overview(verdicts), LEFT),
         "## Claim by claim\n",
         *(part for claim in verdicts.claims for part in _details(claim, verdicts)),
         "## The text against itself\n",
@@ -106,10 +106,10 @@ def _details(claim: Claim, verdicts: Verdicts) -> Iterator[str]:
         yield f"- **By the {name} runs: {found.verdict}**{_ps(found)}{_because(found.why)}"
     yield ""
     if not verdicts.profiles:
-        yield table(_paper_rows(paper.checks), LEFT)
+        yield prose_table(_paper_rows(paper.checks), LEFT)
     for name, at in verdicts.profiles.items():
         rows = _rows(name, paper.checks, at.on_runs[claim.id].checks)
-        yield table(rows, LEFT)
+        yield prose_table(rows, LEFT)
         yield from _under(at.on_runs[claim.id].checks)
 
 
