@@ -7,6 +7,7 @@ from pathlib import Path
 
 from analysis.tables import agreement, fill, render, staleness
 from analysis.tables.layout import sheet
+from analysis.text import THIS_MACHINE
 from cli.main import complain
 from cli.options import Flag, Folders, Names, Paths, Source, Where
 from experiments import profiles
@@ -77,7 +78,7 @@ def _show(table: Table, profile: Profile, store: Store, local: bool, write: bool
     folder = store.results / "tables" / profile.name
     check_writable(folder)
     # The local table's name is git-ignored: the committed one is the reference's.
-    stem = table.name + (".this-machine" if local else "")
+    stem = table.name + (THIS_MACHINE if local else "")
     files = {
         folder / f"{stem}.md": render.markdown(made, [*verdicts, *(changed if local else [])]),
         folder / f"{stem}.csv": render.tidy_csv(table, filled, local),
@@ -172,6 +173,8 @@ def report(*, store: Source = "results", out: Path | None = None, where: Where =
 
 
 def audit(
+    claim: str | None = None,
+    /,
     *,
     store: Source = "results",
     strict: Flag = False,
@@ -182,6 +185,7 @@ def audit(
     """Check the paper's claims, at every profile.
 
     Args:
+        claim: print this one alone, with its evidence, from the last audit: beta-2-best
         strict: write nothing; name what is committed and not what the records give (exit code 1)
         profile: has no effect: every profile with records is audited
         data: COCO's folder, whose ground truth the matches of coco's runs are held to
@@ -192,6 +196,10 @@ def audit(
         profiles.get(profile)  # a misspelt name is an error here as everywhere
     if strict and store != "results":
         raise UserError("--strict is about the committed results: it takes no --store runs")
+    if claim is not None:
+        if strict or data:
+            raise UserError(f"{claim} alone is printed from the last audit: no --strict, no --data")
+        return command.show_claim(claim, folders.store(mend=False), store)
     if strict:
         return command.audit_strictly(folders.store(mend=False), data)
     return command.audit(folders.store(), store, data)

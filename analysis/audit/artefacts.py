@@ -19,6 +19,7 @@ from analysis.tables import fill as filling
 from analysis.tables import render
 from analysis.tables.layout import sheet
 from analysis.tables.tuning import contents
+from analysis.text import THIS_MACHINE
 from experiments.tables import catalogue as declared
 from experiments.tables.declare import Table
 from experiments.tuning import SWEEPS
@@ -198,5 +199,5 @@ def declaration(table: str) -> str:
 def _strange(folder: Path, known: Iterable[str]) -> Iterator[Finding]:
     """Report files that nothing produces; local ones are not committed."""
     for path in sorted(folder.glob("*")):
-        if path.name not in set(known) and ".this-machine." not in path.name:
+        if path.name not in set(known) and THIS_MACHINE not in path.name:
             yield Finding(path, "the file", "is there", "nothing makes it")

@@ -15,7 +15,7 @@ from analysis.pool import Tell
 from experiments.checkout import last_change
 from experiments.matrix import check_writable
 from experiments.profiles import PROFILES
-from gfl.errors import UserError
+from gfl.errors import UserError, did_you_mean
 from gfl.escape import counted
 from gfl.files import write_text
 from gfl.records.record import Store
@@ -60,6 +60,26 @@ def audit(store: Store, source: Source, data: Path | None = None) -> int:
     for line in said(findings) if findings else ():
         say(line)
     return 1 if findings else 0
+
+
+def show_claim(id: str, store: Store, source: Source) -> int:
+    """Print one claim with its verdicts and their evidence, from the last audit; exit code.
+
+    Raises:
+        UserError: there is no such claim, or no audit of the records here.
+    """
+    from analysis.claims import terminal
+    from analysis.claims.stored import of_records
+    from experiments.claims import CLAIMS
+
+    known = {claim.id: claim for claim in CLAIMS}
+    if id not in known:
+        raise UserError(f"unknown claim {id!r}{did_you_mean(id, known)}")
+    verdicts = of_records(store, source, list(PROFILES))
+    if id not in verdicts.on_paper:
+        raise UserError(f"{id} was declared after the last audit: gfl audit")
+    terminal.show_claim(known[id], verdicts)
+    return 0
 
 
 def registrations(found: Verdicts, store: Store) -> Iterator[str]:

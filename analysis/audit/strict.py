@@ -10,6 +10,7 @@ from analysis.audit import artefacts, records, truth
 from analysis.audit.artefacts import PUBLISHED, published_csv
 from analysis.audit.findings import Finding
 from analysis.pool import Tell, quiet
+from analysis.text import THIS_MACHINE
 from experiments import profiles
 from gfl.experiment import Profile
 from gfl.records.record import Store
@@ -54,7 +55,7 @@ def recorded(store: Store) -> list[Profile]:
         ids = store.reference_ids(name)
         first = next((r for id in ids if (r := store.reference(name, id))), None)
         made = (store.results / "tables" / name).glob("table-*")
-        if ids or any(".this-machine." not in path.name for path in made):
+        if ids or any(THIS_MACHINE not in path.name for path in made):
             found.append(profiles.get(name, first.profile.get("gpus") if first else None))
     return found
 

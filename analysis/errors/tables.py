@@ -14,6 +14,7 @@ from analysis.stats import uncertainty
 from analysis.stats.uncertainty import Estimate, SeedMean
 from analysis.tables.notes import NOT_PAPERS, not_cocos
 from analysis.tables.render import numbers
+from analysis.text import THIS_MACHINE
 from experiments.matrix import check_writable
 from experiments.tables.declare import EXTRA
 from gfl.data import photos
@@ -45,7 +46,7 @@ def write(profile: Profile, store: Store, own: bool, annotations: Path | None = 
     folder = store.results / "errors"
     check_writable(folder)
     # The local file's name is git-ignored: the committed one is the reference's.
-    stem = profile.name + (".this-machine" if own else "")
+    stem = profile.name + (THIS_MACHINE if own else "")
     files = {folder / f"{stem}.md": page, folder / f"{stem}.csv": tidy_csv(report)}
     for path, content in files.items():
         write_text(path, content)

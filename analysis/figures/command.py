@@ -8,9 +8,10 @@ from pathlib import Path
 
 from analysis import photographs
 from analysis.figures import FIGURES
-from analysis.figures.figure import MARK, DrawnFigure, FigureOf
+from analysis.figures.figure import DrawnFigure, FigureOf
 from analysis.library import Library
 from analysis.photographs import NotInData
+from analysis.text import THIS_MACHINE
 from gfl import escape
 from gfl.errors import UserError, did_you_mean
 from gfl.experiment import Profile
@@ -53,7 +54,7 @@ def draw(
     library = Library(store, "runs" if own else "results", photographs=images)
     folder = out or store.results / "figures" / profile.name
     # The local figure's name is git-ignored: the committed one is the reference's.
-    mark = MARK if own and out is None else ""
+    mark = THIS_MACHINE if own and out is None else ""
     return draw_from(names, profile, library, folder, mark)
 
 
@@ -99,9 +100,8 @@ def draw_annotations(
     if names == "all":
         wanted = [figure for figure in wanted if figure.draw_files]
     folder = out or store.results / "figures" / "annotations"
-    mark = (
-        "-" + escape.file_name("+".join(path.stem for path in files)) + MARK if out is None else ""
-    )
+    stems = escape.file_name("+".join(path.stem for path in files))
+    mark = f"-{stems}{THIS_MACHINE}" if out is None else ""
     for figure in wanted:
         _write(figure, figure.of_annotations(files), folder, mark)
     return 0

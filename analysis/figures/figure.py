@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from analysis.figures import style
 from analysis.photographs import NotInData
+from analysis.text import THIS_MACHINE
 from gfl import escape
 from gfl.errors import UserError
 from gfl.experiment import Profile
@@ -21,9 +22,6 @@ from gfl.files import replacing
 
 if TYPE_CHECKING:
     from analysis.library import Library
-
-
-MARK = ".this-machine"  # of git-ignored files
 
 
 @dataclass(frozen=True)
@@ -82,8 +80,8 @@ class DrawnFigure:
 
 def photographed_name(stem: str) -> str:
     """Return the stem of files with photographs, for the reference's figure or the local one."""
-    whose = "-runs" if stem.endswith(MARK) else ""
-    return f"{stem.removesuffix(MARK)}{whose}-photographs{MARK}"
+    whose = "-runs" if stem.endswith(THIS_MACHINE) else ""
+    return f"{stem.removesuffix(THIS_MACHINE)}{whose}-photographs{THIS_MACHINE}"
 
 
 def _images(figure: Figure) -> dict[str, bytes]:

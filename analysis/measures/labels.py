@@ -16,11 +16,10 @@ from analysis.measures.quantity import (
     located,
     mean,
     of_sums,
-    of_weights,
     quantity,
+    ranked,
     share,
 )
-from analysis.stats.statistics import rank_correlation
 from experiments.named import GFL, IOU_BRANCH, PLAIN
 from gfl.experiment import Experiment
 from gfl.shapes.side_labels import SIDES
@@ -125,9 +124,7 @@ def _objects_low(evidence: Evidence, experiment: Experiment, seed: int) -> Repli
     "over all positives of the centerness-branch's run",
 )
 def _predicted(evidence: Evidence, experiment: Experiment, seed: int) -> Replicated:
-    frame = positives(evidence, experiment, seed)
-    correlation = rank_correlation(frame.centerness.to_numpy(), frame.quality_score.to_numpy())
-    return of_weights(evidence, frame.image_id.to_numpy(), correlation)
+    return ranked(evidence, experiment, seed, "centerness", "quality_score", "positive")
 
 
 @custom_quantity(

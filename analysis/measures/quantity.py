@@ -14,6 +14,7 @@ import numpy as np
 
 from analysis.measures.evidence import Evidence
 from analysis.stats import uncertainty
+from analysis.stats.statistics import rank_correlation
 from gfl.errors import UserError
 from gfl.experiment import Experiment
 from gfl.predictions.schema import DETECTIONS, LOCATIONS
@@ -85,7 +86,7 @@ class Quantity:
     inputs: Callable[[Evidence], Any] = field(default=_nothing, repr=False, compare=False)
 
 
-QUANTITIES: dict[str, Quantity] = {}  # by name; ``measures.quantities`` imports all modules
+QUANTITIES: dict[str, Quantity] = {}  # by name; ``measures.kept`` imports all modules
 
 
 def declare(one: Quantity) -> None:
@@ -170,6 +171,20 @@ def of_weights(
     at = np.searchsorted(evidence.images, image_id)
     replicates = [statistic(weights[at]) for weights in evidence.weights]
     return statistic(np.ones(len(at), dtype=int)), np.array(replicates)
+
+
+def ranked(
+    evidence: Evidence, experiment: Experiment, seed: int, one: str, other: str, flag: str
+) -> Replicated:
+    """Return Spearman's correlation of two columns over the locations with a flag, ranked once."""
+
+    def correlation() -> Replicated:
+        frame = evidence.locations(experiment, seed).frame
+        frame = frame.loc[frame[flag]]
+        ranks = rank_correlation(frame[one].to_numpy(), frame[other].to_numpy())
+        return of_weights(evidence, frame.image_id.to_numpy(), ranks)
+
+    return evidence.once(("ranked", experiment, seed, one, other, flag), correlation)
 
 
 def share(evidence: Evidence, image_id: np.ndarray, hits: np.ndarray) -> Replicated:

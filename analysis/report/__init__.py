@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from analysis.report.page import html
+from analysis.text import THIS_MACHINE
 from gfl.errors import UserError
 from gfl.experiment import Profile
 from gfl.files import write_text
@@ -23,7 +24,7 @@ def write(profile: Profile, store: Store, own: bool, out: Path | None = None) ->
         UserError: the claims are missing or of other records, or the page is too large.
     """
     # The local report's name is git-ignored: the committed one is the reference's.
-    name = f"{profile.name}{'.this-machine' if own else ''}.html"
+    name = f"{profile.name}{THIS_MACHINE if own else ''}.html"
     text = html(profile, store, own)
     if (size := len(text.encode())) > LARGEST:
         raise UserError(f"the report has {size:,} bytes, more than {LARGEST:,}")

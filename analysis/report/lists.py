@@ -1,16 +1,19 @@
-"""Tables that exist as files: the errors by kind."""
+"""Sortable lists of the page: the errors by kind, and the benchmarks."""
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
+from analysis.errors.runs import ALL, IOUS, Report
 from analysis.report.checks import number
 from analysis.report.table_views import identifier, signed
-
-Read = Sequence[Mapping[str, str]]
+from analysis.speed import page
+from analysis.speed.record import benchmarks
+from analysis.stats.uncertainty import Estimate, SeedMean
+from analysis.text import NONE, plus_minus
+from gfl.records.record import Store
 
 
 @dataclass(frozen=True)
@@ -38,60 +41,100 @@ class Listed:
         return all(cells[column - 1].numeric for _, cells in self.rows)
 
 
-def errors_by_kind(path: Path) -> list[Listed]:
+@dataclass(frozen=True)
+class Part:
+    """Paragraph or table."""
+
+    text: str
+    table: Listed | None = None
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Page of one benchmark."""
+
+    id: str
+    title: str
+    parts: tuple[Part, ...]
+
+
+def errors_by_kind(report: Report) -> list[Listed]:
     """List the cost of each kind of error at each IoU, then what QFL and DFL repair."""
-    rows = [row for row in read(path) if row["measure"] in ("AP", "gain")]
-    ious = list(dict.fromkeys(row["iou"] for row in rows))
     made = []
-    for repairs in (False, True):
-        for iou in ious:
-            some = [r for r in rows if r["iou"] == iou and bool(r["base"]) == repairs]
-            if some:
-                made.append(_pivoted(some, iou, repairs))
+    for iou in IOUS:
+        points = f"AP{100 * iou:.0f}"
+        rows = []
+        for line in report.lines:
+            found = (line.ap(iou), *(line.gain(kind, iou) for kind in ALL))
+            rows.append(("; ".join(line.rows), str(len(line.found[iou])), [*map(_cost, found)]))
+        columns = ("Rows", "seeds", points, *ALL)
+        made.append(_listed("cost", f"What they cost, Δ{points}", points, columns, rows))
+    repairs = list(report.repairs())
+    for iou in IOUS if repairs else ():
+        points = f"AP{100 * iou:.0f}"
+        rows = []
+        for repair in repairs:
+            gains = [repair.gains.get((iou, kind)) for kind in ALL]
+            seeds = max((len(gain.seeds) for gain in gains if gain), default=0)
+            rows.append((repair.name, str(seeds), [*map(_difference, gains)]))
+        columns = ("Pair", "seeds", *ALL)
+        title = f"What QFL and DFL repair of them, Δ{points}"
+        made.append(_listed("repaired", title, points, columns, rows))
     return made
 
 
-def read(path: Path) -> Read:
-    """Return the rows of a CSV file; empty if it is missing."""
-    if not path.is_file():
-        return []
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+def _listed(
+    what: str,
+    title: str,
+    points: str,
+    columns: tuple[str, ...],
+    rows: list[tuple[str, str, list[Cell]]],
+) -> Listed:
+    cells = tuple((name, (Cell(seeds), *found)) for name, seeds, found in rows)
+    return Listed(identifier("errors", what, points), title, columns, cells)
 
 
-def _pivoted(rows: Read, iou: str, repairs: bool) -> Listed:
-    """Pivot to a line per run or pair of runs, a column per kind."""
-    points = f"AP{100 * float(iou):.0f}"
-    kinds = list(dict.fromkeys(row["kind"] or points for row in rows))
-    lines: dict[str, dict[str, Cell]] = {}
-    seeds: dict[str, str] = {}
-    for row in rows:
-        cell = _difference(row) if repairs else _cost(row)
-        lines.setdefault(row["rows"], {})[row["kind"] or points] = cell
-        seeds[row["rows"]] = row["n"]
-    return Listed(
-        identifier("errors", "repaired" if repairs else "cost", points),
-        f"What QFL and DFL repair of them, Δ{points}" if repairs else f"What they cost, Δ{points}",
-        ("Pair" if repairs else "Rows", "seeds", *kinds),
-        tuple(
-            (name, (Cell(seeds[name]), *(cells.get(kind, Cell("—")) for kind in kinds)))
-            for name, cells in lines.items()
-        ),
-    )
+def _cost(found: SeedMean | None) -> Cell:
+    if found is None or math.isnan(found.mean):
+        return Cell(NONE)
+    return Cell(number(found.mean, 2), _order(found.mean), plus_minus(found.spread, 2))
 
 
-def _cost(row: Mapping[str, str]) -> Cell:
-    if not row["value"]:
-        return Cell("—")
-    spread = f"±{float(row['sd']):.2f}" if row["sd"] else ""
-    return Cell(number(float(row["value"]), 2), row["value"], spread)
+def _difference(found: Estimate | None) -> Cell:
+    if found is None or math.isnan(found.value):
+        return Cell(NONE)
+    half = None if found.interval is None else (found.high - found.low) / 2
+    text = signed(found.value, 2)
+    return Cell(text, _order(found.value), plus_minus(half, 2), found.is_clear)
 
 
-def _difference(row: Mapping[str, str]) -> Cell:
-    if not row["value"]:
-        return Cell("—")
-    text = signed(float(row["value"]), 2)
-    if not row["lower"]:
-        return Cell(text, row["value"])
-    low, high = float(row["lower"]), float(row["upper"])
-    return Cell(text, row["value"], f"±{(high - low) / 2:.2f}", low > 0 or high < 0)
+def _order(value: float) -> str:
+    return f"{value:z.4f}"
+
+
+def speed(store: Store) -> Iterator[Benchmark]:
+    """Yield every recorded benchmark.
+
+    Raises:
+        UserError: a record is damaged.
+    """
+    for found in benchmarks(store):
+        made, id = page.page(found), identifier("benchmark", found.stem)
+        parts = (
+            Part(part.replace("`", ""))
+            if isinstance(part, str)
+            else Part("", _measured(part, f"{id}-{i}", f"{made.title} ({i})"))
+            for i, part in enumerate(made.parts)
+        )
+        yield Benchmark(id, made.title, tuple(parts))
+
+
+def _measured(listing: page.Listing, id: str, title: str) -> Listed:
+    rows = []
+    for row in listing.rows:
+        cells = [
+            Cell(cell.text, cell.text if cell.value is None else f"{cell.value:.9g}", numeric=right)
+            for cell, right in zip(row, listing.is_numeric, strict=True)
+        ]
+        rows.append((row[0].text, tuple(cells[1:])))
+    return Listed(id, title, listing.columns, tuple(rows))

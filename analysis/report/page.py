@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,17 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from analysis.figures.figure import MARK
-from analysis.report import bundle, evidence, lists, pictures, runs, speed, table_views
+from analysis.claims import stored
+from analysis.errors.runs import gather
+from analysis.library import Library
+from analysis.report import bundle, evidence, lists, pictures, runs, table_views
 from analysis.report.formulas import plain
+from analysis.speed.record import paths as benchmark_files
+from analysis.text import THIS_MACHINE
 from experiments.tables import catalogue
 from gfl import escape
 from gfl.data.features.frozen import NETWORKS
+from gfl.errors import UserError
 from gfl.experiment import Profile
 from gfl.records.record import RunRecord, Store
 
@@ -41,16 +47,14 @@ def html(profile: Profile, store: Store, own: bool) -> str:
     Raises:
         UserError: ``results/claims.json`` is missing or is of other records.
     """
-    mark = MARK if own else ""
     declared = list(catalogue.TABLES.values())
     views, shown = table_views.views(declared, profile, store, own)
     cards = runs.cards(shown)
     records = list({r.id: r for cell in shown for r in cell.records.values()}.values())
     papers = list({r.id: r for cell in shown if not cell.filled.cell.row.is_extra
                    for r in cell.records.values()}.values())  # fmt: skip
-    claims = store.results / f"claims{mark}.json"
     ids, slugs = {record.id for record in papers}, {card.slug for card in cards}
-    verdicts = evidence.read(claims, profile.name, store, own, ids)
+    verdicts = stored.of_records(store, "runs" if own else "results", [profile.name], ids)
     drawn = list(pictures.pictures(profile, store, own))
     return _render(
         made_of=made_of(profile.name, store, own),
@@ -62,13 +66,20 @@ def html(profile: Profile, store: Store, own: bool) -> str:
         tables=views,
         steps_of_gap=table_views.STEPS,
         pictures=drawn,
-        errors=lists.errors_by_kind(store.results / "errors" / f"{profile.name}{mark}.csv"),
-        benchmarks=list(speed.benchmarks(store.results / "benchmarks")),
+        errors=_errors(profile, store, own),
+        benchmarks=list(lists.speed(store)),
         cards=cards,
         metrics=[runs.NAMES.get(name, name) for name in runs.METRICS],
         environment=runs.environment(records),
         steps=list(_steps(profile, views, drawn, own)),
     )
+
+
+def _errors(profile: Profile, store: Store, own: bool) -> list[lists.Listed]:
+    """List the errors by kind; empty without detections or matches."""
+    with suppress(UserError):
+        return lists.errors_by_kind(gather(profile, Library(store, "runs" if own else "results")))
+    return []
 
 
 def made_of(profile: str, store: Store, own: bool) -> str:
@@ -77,12 +88,11 @@ def made_of(profile: str, store: Store, own: bool) -> str:
     A test compares the committed page's with the committed files': this takes a tenth of a second,
     regenerating the page several.
     """
-    mark = MARK if own else ""
+    mark = THIS_MACHINE if own else ""
     results = store.results
     ids = (store.own_ids if own else store.reference_ids)(profile)
     named = {"claims": [results / f"claims{mark}.json"]}
-    named["errors"] = [results / "errors" / f"{profile}{mark}.csv"]
-    named["benchmarks"] = sorted((results / "benchmarks").glob("*.md"))
+    named["benchmarks"] = benchmark_files(store)
     named["figures"] = [
         results / "figures" / profile / f"fig{name}{mark}.png" for name in pictures.FIGURES
     ]

@@ -12,7 +12,8 @@ from pathlib import Path
 from PIL import Image
 
 from analysis.figures import FIGURES
-from analysis.figures.figure import MARK, FigureOf
+from analysis.figures.figure import FigureOf
+from analysis.text import THIS_MACHINE
 from gfl.experiment import Profile
 from gfl.records.record import Store
 
@@ -48,7 +49,7 @@ def options(profile: Profile, own: bool) -> str:
 
 def pictures(profile: Profile, store: Store, own: bool) -> Iterator[Picture]:
     """Yield every declared figure, drawn or not."""
-    mark = MARK if own else ""
+    mark = THIS_MACHINE if own else ""
     for name, figure in FIGURES.items():
         path = store.results / "figures" / profile.name / f"fig{name}{mark}.png"
         data, size = _data(path) if path.is_file() else ("", (0, 0))

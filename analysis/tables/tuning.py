@@ -53,7 +53,7 @@ def publish(sweep: Sweep, profile: Profile, store: Store) -> list[Path]:
     clean = [t.record for t in found if t.record and t.record.commit and not t.record.dirty]
     for record in clean:
         _keep(record, folder / profile.name / f"{record.id}.json")
-    stem = profile.name + sweep.suffix + ("" if len(clean) == len(found) else ".this-machine")
+    stem = profile.name + sweep.suffix + ("" if len(clean) == len(found) else text.THIS_MACHINE)
     made = contents(sweep, profile, store)
     return [write_text(folder / f"{stem}.{kind}", content) for kind, content in made.items()]
 

@@ -17,8 +17,8 @@ from analysis.library import Library
 from analysis.measures.distributions import nearest_mass, widths
 from analysis.measures.errors import ap50, matches_of
 from analysis.measures.evidence import Evidence
+from analysis.measures.kept import QUANTITIES, find
 from analysis.measures.labels import effect_size
-from analysis.measures.quantities import QUANTITIES, find
 from analysis.measures.quantity import (
     Replicated,
     Seen,
