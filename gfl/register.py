@@ -65,6 +65,7 @@ with _without_warnings():
     import gfl.data.seeding
     import gfl.head
     import gfl.joint
+    import gfl.systems
     import gfl.training.loaders
     import gfl.training.metric
     import gfl.training.optim
