@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from gfl import escape
@@ -12,6 +13,30 @@ THIS_MACHINE = ".this-machine"  # in names of files made of local runs, which gi
 NONE = "—"  # nothing is recorded, or known
 RULES = {"l": ":--", "c": ":-:", "r": "--:", "-": "---"}
 BARE_PIPE = re.compile(r"(?<!\\)((?:\\\\)*)\|")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Text of a table's cell; ``value`` sorts it, None for words and for what is not known."""
+
+    text: str
+    value: float | None = None
+    under: str = ""  # the uncertainty, on a line of its own
+    is_clear: bool = False  # the interval excludes 0
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Table of words and numbers: names of columns, their alignment as in ``table``, rows."""
+
+    columns: tuple[str, ...]
+    align: str
+    rows: tuple[tuple[Cell, ...], ...]
+
+    @property
+    def is_numeric(self) -> list[bool]:
+        """True for each column of numbers."""
+        return [mark == "r" for mark in self.align.ljust(len(self.columns), self.align[-1])]
 
 
 def table(rows: Iterable[Sequence[str]], align: str) -> str:

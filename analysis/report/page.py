@@ -67,7 +67,7 @@ def html(profile: Profile, store: Store, own: bool) -> str:
         steps_of_gap=table_views.STEPS,
         pictures=drawn,
         errors=_errors(profile, store, own),
-        benchmarks=list(lists.speed(store)),
+        benchmarks=lists.speed(store),
         cards=cards,
         metrics=[runs.NAMES.get(name, name) for name in runs.METRICS],
         environment=runs.environment(records),
@@ -75,7 +75,7 @@ def html(profile: Profile, store: Store, own: bool) -> str:
     )
 
 
-def _errors(profile: Profile, store: Store, own: bool) -> list[lists.Listed]:
+def _errors(profile: Profile, store: Store, own: bool) -> list[lists.Titled]:
     """List the errors by kind; empty without detections or matches."""
     with suppress(UserError):
         return lists.errors_by_kind(gather(profile, Library(store, "runs" if own else "results")))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from analysis import text
 from analysis.speed.record import Benchmark, Case, Loss, Machine, Overhead, Time
+from analysis.text import Cell, Listing
 from gfl import escape
 
 FASTER, OBJECTS, BATCH = 1.5, 10, 16  # target speed-up, for so many objects and this batch
@@ -65,28 +66,6 @@ COUNTED = """\
 Counted, and the same on every machine: parameters, and the multiply-adds of all convolutions for
 one picture. What else there is for each location (normalisation, softmax and the mean of P(x) for
 the boxes that enter NMS) is left out."""
-
-
-@dataclass(frozen=True)
-class Cell:
-    """Text of a table's cell; ``value`` sorts numbers, None for words."""
-
-    text: str
-    value: float | None = None
-
-
-@dataclass(frozen=True)
-class Listing:
-    """Table: names of columns, their alignment (- for words, r for numbers), rows."""
-
-    columns: tuple[str, ...]
-    align: str  # the last letter holds for the rest
-    rows: tuple[tuple[Cell, ...], ...]
-
-    @property
-    def is_numeric(self) -> list[bool]:
-        """True for each column of numbers."""
-        return [mark == "r" for mark in self.align.ljust(len(self.columns), self.align[-1])]
 
 
 @dataclass(frozen=True)
