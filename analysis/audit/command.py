@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analysis.audit import strict
+from analysis.audit.artefacts import PUBLISHED, published_csv
 from analysis.audit.findings import Finding
 from analysis.library import Source
 from analysis.pool import Tell
@@ -51,7 +52,7 @@ def audit(store: Store, source: Source, data: Path | None = None) -> int:
         say(line)
     texts = render.files(found)
     if source == "results":
-        texts[strict.PUBLISHED] = strict.published_csv()
+        texts[PUBLISHED] = published_csv()
     paths = [write_text(store.results / name, text) for name, text in texts.items()]
     say("written:", ", ".join(map(str, paths)))
     if source != "results":

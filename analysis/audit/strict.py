@@ -7,27 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from analysis.audit import artefacts, records, truth
-from analysis.audit.artefacts import PUBLISHED, published_csv
 from analysis.audit.findings import Finding
 from analysis.pool import Tell, quiet
 from analysis.text import THIS_MACHINE
 from experiments import profiles
 from gfl.experiment import Profile
 from gfl.records.record import Store
-
-__all__ = [
-    "CHECKS",
-    "PUBLISHED",
-    "Check",
-    "Finding",
-    "as_it_stands",
-    "check_data",
-    "find",
-    "held",
-    "of_profile",
-    "published_csv",
-    "recorded",
-]
 
 
 @dataclass(frozen=True)

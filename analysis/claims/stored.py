@@ -13,7 +13,7 @@ from analysis.claims import wording
 from analysis.claims.registration import Registered
 from analysis.claims.verdict_on_paper import CheckOnPaper, VerdictOnPaper
 from analysis.claims.verdict_on_runs import CheckOnRuns, VerdictOnRuns
-from analysis.claims.verdicts import AtProfile, SeedNoise, Verdicts
+from analysis.claims.verdicts import AtProfile, SeedNoise, Verdicts, checksum
 from analysis.library import Source
 from analysis.stats.correction import LEVEL, METHOD, SOURCES, P
 from analysis.text import THIS_MACHINE
@@ -173,19 +173,11 @@ def of_records(
         raise UserError(f"{path} is not what audit writes ({err}): {again}") from err
     for name in profiles:
         judged = verdicts.profiles[name].records if name in verdicts.profiles else {}
-        if wrong := [id for id in judged if judged[id] != _checksum(store, name, id, source)]:
+        if wrong := [id for id in judged if judged[id] != checksum(store, source, name, id)]:
             raise UserError(f"{path} is of other records of {', '.join(sorted(wrong))}: {again}")
         if new := sorted({*shown} - judged.keys()):
             raise UserError(f"{path} does not try {', '.join(new)}: {again}")
     return verdicts
-
-
-def _checksum(store: Store, profile: str, id: str, source: Source) -> str:
-    local, reference = store.run_dir(profile, id) / "record.json", store.reference_path(profile, id)
-    try:
-        return str(read_json(local if source == "runs" else reference).get("sha256", ""))
-    except (RecordError, OSError):
-        return ""
 
 
 def _trial(content: Mapping[str, Any], source: Source) -> Verdicts:

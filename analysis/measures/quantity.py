@@ -187,14 +187,10 @@ def ranked(
     return evidence.once(("ranked", experiment, seed, one, other, flag), correlation)
 
 
-def share(evidence: Evidence, image_id: np.ndarray, hits: np.ndarray) -> Replicated:
-    """Return the share of rows that are hits."""
-    return of_sums(evidence, image_id, [hits, np.ones(len(hits))], lambda s: s[..., 0] / s[..., 1])
-
-
 def mean(evidence: Evidence, image_id: np.ndarray, values: np.ndarray) -> Replicated:
-    """Return the mean over rows."""
-    return share(evidence, image_id, values)
+    """Return the mean over rows; of booleans, their share."""
+    columns = [values, np.ones(len(values))]
+    return of_sums(evidence, image_id, columns, lambda s: s[..., 0] / s[..., 1])
 
 
 def located(evidence: Evidence, experiments: Sequence[Experiment]) -> list[int]:
