@@ -1,7 +1,7 @@
 """Read-only access to records, predictions and images, for figures and claims.
 
-``Library(store, "results")`` reads the committed reference, which every clone has;
-``Library(store, "runs")`` the local runs. Nothing is trained or predicted here.
+``Library(store, "reference")`` reads the committed reference, which every clone has;
+``Library(store, "local")`` the local runs. Nothing is trained or predicted here.
 ``gfl.predictions`` documents the columns of the predictions.
 """
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from gfl.predictions.matches import Evaluated
     from gfl.predictions.matching import Matches
 
-Source = Literal["results", "runs"]
+Source = Literal["reference", "local"]
 KEPT = (schema.MATCHES, schema.OBJECTS)
 SPLIT = "val"
 
@@ -63,7 +63,7 @@ class Library:
     """Records and predictions of the runs in one place."""
 
     store: Store
-    source: Source = "results"
+    source: Source = "reference"
     truth: Mapping[str, Any] | None = None  # annotation file's content, of data not embedded
     photographs: Path | None = None  # the folder of images that are not embedded
 
@@ -273,16 +273,16 @@ class Library:
         return schema.read(path, record.predictions[name])
 
     def _read(self, profile: str, id: str) -> RunRecord | None:
-        read = self.store.reference if self.source == "results" else self.store.own
+        read = self.store.reference if self.source == "reference" else self.store.local
         record = read(profile, id)
         return record if record is not None and record.state == "finished" else None
 
     def _ids(self, profile: str) -> list[str]:
         store = self.store
-        return (store.reference_ids if self.source == "results" else store.own_ids)(profile)
+        return (store.reference_ids if self.source == "reference" else store.local_ids)(profile)
 
     def _folder(self, profile: str, id: str) -> Path:
-        if self.source == "results":
+        if self.source == "reference":
             return self.store.reference_predictions(profile, id)
         return self.store.run_dir(profile, id)
 
@@ -300,19 +300,19 @@ class Library:
         self, untrained: list[str], unpredicted: list[str], files: Sequence[str], profile: Profile
     ) -> str:
         """Return one line: what is missing, and the command that makes it."""
-        here = self.source == "runs"
+        local = self.source == "local"
         parts, commands = [], []
         options = f"--profile {profile.name}"
         if untrained:
-            where = "not finished on this machine" if here else "not among the reference records"
+            where = "not finished locally" if local else "not among the reference records"
             parts.append(f"{', '.join(untrained)} {_are(untrained)} {where}")
             commands += [f"gfl run {id} {options}" for id in untrained]
         if unpredicted:
-            where = "on this machine" if here else "in the reference"
+            where = "locally" if local else "in the reference"
             has = "has" if len(unpredicted) == 1 else "have"
             parts.append(f"{', '.join(unpredicted)} {has} no {_what(files)} {where}")
             commands.append(f"gfl predict {' '.join(unpredicted)} {options}")
-        then = "" if here else " (and STORE=runs, or --store runs, to draw this machine's runs)"
+        then = "" if local else " (and STORE=local, or --store local, to draw the local runs)"
         return f"{'; '.join(parts)}: {' && '.join(commands)}{then}"
 
 

@@ -9,7 +9,6 @@ from typing import Literal
 
 from gfl import escape
 
-THIS_MACHINE = ".this-machine"  # in names of files made of local runs, which git ignores
 NONE = "—"  # nothing is recorded, or known
 RULES = {"l": ":--", "c": ":-:", "r": "--:", "-": "---"}
 BARE_PIPE = re.compile(r"(?<!\\)((?:\\\\)*)\|")

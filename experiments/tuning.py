@@ -202,7 +202,7 @@ def trials(sweep: Sweep, profile: Profile, store: Store) -> list[Trial]:
         id = run_id(experiment, varied, TUNING_SEED)
         run = Run(id, experiment, varied, TUNING_SEED, (f"tuning/{variant.name}",))
         chosen = varied == as_it_is(profile, variant) and experiment == sweep.experiment
-        found.append(Trial(variant, run, chosen, store.own(profile.name, id)))
+        found.append(Trial(variant, run, chosen, store.local(profile.name, id)))
     return found
 
 

@@ -33,6 +33,12 @@ catalogue.TABLES.update(catalogue.PAPERS)
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.fixture
+def smoke_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs of the smoke profile may be promoted, for want of quicker ones."""
+    monkeypatch.setattr("experiments.promote.REHEARSALS", ())
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder beside the project with real COCO images; a user's clone has none."""

@@ -16,11 +16,10 @@ from analysis.claims.verdict_on_runs import CheckOnRuns, VerdictOnRuns
 from analysis.claims.verdicts import AtProfile, SeedNoise, Verdicts, checksum
 from analysis.library import Source
 from analysis.stats.correction import LEVEL, METHOD, SOURCES, P
-from analysis.text import THIS_MACHINE
 from experiments.claims.declare import Claim, Quote, TextCheck
 from experiments.profiles import get as profile_of
 from gfl.errors import UserError
-from gfl.records.record import RecordError, Store, read_json
+from gfl.records.record import LOCAL_SUFFIX, RecordError, Store, read_json
 
 SCHEMA = 1
 
@@ -134,7 +133,7 @@ def _rounded(value: float | None, digits: int = wording.DIGITS) -> float | None:
     return round(value, digits) + 0.0  # not -0.0
 
 
-def read(path: Path, source: Source = "results") -> Verdicts:
+def read(path: Path, source: Source = "reference") -> Verdicts:
     """Return the verdicts that ``as_json`` wrote, at the stored precision of numbers.
 
     Omits what the file lacks: a claim's declared checks, the noise of the paper's own numbers,
@@ -163,8 +162,8 @@ def of_records(
     Raises:
         UserError: there are none, they are of other records, or not written by audit.
     """
-    path = store.results / f"claims{THIS_MACHINE if source == 'runs' else ''}.json"
-    again = f"make audit{' STORE=runs' if source == 'runs' else ''} writes it anew"
+    path = store.results / f"claims{LOCAL_SUFFIX if source == 'local' else ''}.json"
+    again = f"make audit{' STORE=local' if source == 'local' else ''} writes it anew"
     try:
         verdicts = read(path, source)
     except FileNotFoundError:

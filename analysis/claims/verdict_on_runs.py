@@ -11,7 +11,7 @@ from analysis.claims.identities import IDENTITIES
 from analysis.measures.evidence import Evidence
 from analysis.measures.kept import find, measure
 from analysis.measures.quantity import ONE_TRAINING
-from analysis.pool import Tell, quiet
+from analysis.pool import Reporter, quiet
 from analysis.stats import correction, uncertainty
 from analysis.stats.correction import Bounds, P, Verdict
 from experiments.claims.declare import Check, Claim, Contrast, Identity, Measured
@@ -95,14 +95,14 @@ class VerdictOnRuns:
 
 
 def judge_all(
-    claims: Sequence[Claim], evidence: Evidence, tell: Tell = quiet
+    claims: Sequence[Claim], evidence: Evidence, report: Reporter = quiet
 ) -> dict[str, VerdictOnRuns]:
     """Return every claim's verdict at a profile, by its id."""
     checks: dict[str, tuple[CheckOnRuns, ...]] = {}
     for done, claim in enumerate(claims, 1):
         checks[claim.id] = tuple(judge_check(check, evidence) for check in _ours(claim))
         if done % 10 == 0:
-            tell(f"{evidence.profile.name}: {done} of {len(claims)} claims")
+            report(f"{evidence.profile.name}: {done} of {len(claims)} claims")
     return decide(checks, {c.id: c.blind.get(evidence.profile.name, "") for c in claims})
 
 
@@ -257,7 +257,7 @@ def _contrasted(check: Contrast, empty: CheckOnRuns, evidence: Evidence) -> Chec
     noise = evidence.noise.get(metrics.pop()) if len(metrics) == 1 else None
     estimate = uncertainty.contrast(list(factors.values()), values, noise)
     if estimate is None:
-        raise _Untestable("no figure of its runs is defined: there is no such object")
+        raise _Untestable("no metric of its runs is defined: there is no such object")
     runs = tuple(evidence.record(e, seed).id for e in needed for seed in seeds)
     is_sure = estimate.variance_seeds is not None
     return replace(

@@ -121,7 +121,7 @@ def gather(profile: Profile, library: Library) -> Report:
     without: list[str] = []
     for table in TABLES.values():
         for cell in fill.fill_all(table, profile, library.store):
-            records = cell.records("reference" if library.source == "results" else "ours")
+            records = cell.records(library.source)
             experiment = cell.cell.experiment
             if experiment is None or not records:
                 continue
@@ -135,8 +135,8 @@ def gather(profile: Profile, library: Library) -> Report:
             lines[experiment].rows.append(row_name(table, cell.cell))
     having = tuple(line for line in lines.values() if line.found[FOREGROUND])
     if not having:
-        where = "among the reference's (--store runs reads this machine's)"
-        where = where if library.source == "results" else "on this machine"
+        where = "in the reference (--store local reads the local runs)"
+        where = where if library.source == "reference" else "among the local runs"
         what = "detections" if library.has_truth(profile) else "matches"
         hint = "" if library.has_truth(profile) else (
             "; of detections they are made with --annotations .../instances_val2017.json, which "

@@ -14,11 +14,11 @@ from matplotlib.figure import Figure
 
 from analysis.figures import style
 from analysis.photographs import NotInData
-from analysis.text import THIS_MACHINE
 from gfl import escape
 from gfl.errors import UserError
 from gfl.experiment import Profile
 from gfl.files import replacing
+from gfl.records.record import LOCAL_SUFFIX
 
 if TYPE_CHECKING:
     from analysis.library import Library
@@ -80,8 +80,8 @@ class DrawnFigure:
 
 def photographed_name(stem: str) -> str:
     """Return the stem of files with photographs, for the reference's figure or the local one."""
-    whose = "-runs" if stem.endswith(THIS_MACHINE) else ""
-    return f"{stem.removesuffix(THIS_MACHINE)}{whose}-photographs{THIS_MACHINE}"
+    whose = "-runs" if stem.endswith(LOCAL_SUFFIX) else ""
+    return f"{stem.removesuffix(LOCAL_SUFFIX)}{whose}-photographs{LOCAL_SUFFIX}"
 
 
 def _images(figure: Figure) -> dict[str, bytes]:

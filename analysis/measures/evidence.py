@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from analysis.library import KEPT, Library, Locations
-from analysis.pool import Tell, quiet
+from analysis.pool import Reporter, quiet
 from analysis.stats import bootstrap
 from analysis.stats.bootstrap import Replicates
 from analysis.stats.replicates import replicates
@@ -37,7 +37,7 @@ class Evidence:
     library: Library
     profile: Profile
     records: Records
-    figures: Mapping[Experiment, Mapping[int, Replicates]]  # of those with detections
+    metrics: Mapping[Experiment, Mapping[int, Replicates]]  # of those with detections
     noise: Mapping[str, Noise] = field(default_factory=dict)  # of a metric over seeds, pooled
     _made: dict[Hashable, Any] = field(default_factory=dict, compare=False, repr=False)
 
@@ -51,7 +51,7 @@ class Evidence:
             MissingRuns: there is none; names the missing runs of seed 0.
             UserError: there is none, though each has runs.
         """
-        common = set.intersection(*(set(self.figures.get(e, ())) for e in needed))
+        common = set.intersection(*(set(self.metrics.get(e, ())) for e in needed))
         if not common:
             self.library.need(needed, self.profile, files=self.library.deciding(self.profile))
             raise UserError(f"no seed is common to {', '.join(e.slug for e in needed)}")
@@ -60,8 +60,8 @@ class Evidence:
     def values(self, experiment: Experiment, metric: str) -> Seeded:
         """Return a metric of an experiment by seed, with its replicates over the images."""
         at = METRICS.index(metric)
-        runs = self.figures.get(experiment, {})
-        found = {s: (float(r.figures[at]), r.resampled[:, at]) for s, r in runs.items()}
+        runs = self.metrics.get(experiment, {})
+        found = {s: (float(r.metrics[at]), r.resampled[:, at]) for s, r in runs.items()}
         return {s: some for s, some in found.items() if not np.isnan(some[0])}
 
     def once(self, key: Hashable, make: Callable[[], T]) -> T:
@@ -89,7 +89,7 @@ class Evidence:
         """
         if self.profile.dataset is not None:
             return np.arange(1, self.profile.dataset.val + 1)
-        for experiment, runs in self.figures.items():
+        for experiment, runs in self.metrics.items():
             for seed in runs:
                 return self.library.matches(experiment, self.profile, seed).images
         raise UserError(f"no run of the {self.profile.name} profile has matches: its images are "
@@ -104,7 +104,7 @@ class Evidence:
         return resamples(len(self.images), bootstrap.RESAMPLES, rng)
 
 
-def gather(library: Library, profile: Profile, tell: Tell = quiet) -> Evidence:
+def gather(library: Library, profile: Profile, report: Reporter = quiet) -> Evidence:
     """Read the runs that the tables declare at a profile; evaluate those not yet evaluated.
 
     Runs on data that are not embedded have replicates if their matches are stored.
@@ -113,8 +113,8 @@ def gather(library: Library, profile: Profile, tell: Tell = quiet) -> Evidence:
         UserError: a file of detections or of matches is damaged.
     """
     records = _records(library, profile)
-    figures = _figures(library, profile, records, tell)
-    return Evidence(library, profile, records, figures, noise(records))
+    metrics = _metrics(library, profile, records, report)
+    return Evidence(library, profile, records, metrics, noise(records))
 
 
 def noise(records: Records) -> dict[str, Noise]:
@@ -143,8 +143,8 @@ def _records(library: Library, profile: Profile) -> dict[Experiment, dict[int, R
     return found
 
 
-def _figures(
-    library: Library, profile: Profile, records: Records, tell: Tell
+def _metrics(
+    library: Library, profile: Profile, records: Records, report: Reporter
 ) -> dict[Experiment, dict[int, Replicates]]:
     there: list[tuple[Experiment, int, str]] = []
     read: dict[str, Read] = {}
@@ -160,7 +160,7 @@ def _figures(
             there.append((experiment, seed, checksum))
             read[checksum] = partial(load, experiment, profile, seed)
     dataset = library.dataset(profile) if there and library.has_truth(profile) else None
-    evaluated = replicates(dataset, read, tell=tell)
+    evaluated = replicates(dataset, read, report=report)
     found: dict[Experiment, dict[int, Replicates]] = {}
     for experiment, seed, checksum in there:
         found.setdefault(experiment, {})[seed] = evaluated[checksum]

@@ -86,7 +86,7 @@ class Evidence:
 
 
 @dataclass(frozen=True)
-class Shown:
+class ClaimsView:
     """All verdicts for one profile's page."""
 
     claims: tuple[Evidence, ...]
@@ -106,10 +106,10 @@ class Shown:
         found = {} if self.at is None else self.at.noise
         return ", ".join(f"{name} {one.spread:.2f}" for name, one in found.items())
 
-    def counts(self, side: str) -> list[tuple[Chip, int]]:
+    def counts(self, column: str) -> list[tuple[Chip, int]]:
         """Count the claims by verdict, in the order of the verdicts, zeros included."""
-        known = PRINTED if side == "printed" else OURS
-        found = Counter(getattr(one, side).text for one in self.claims)
+        known = PRINTED if column == "printed" else OURS
+        found = Counter(getattr(one, column).text for one in self.claims)
         return [(chip(text, known), found[text]) for text in known]
 
     def crossed(self) -> list[tuple[Chip, list[int]]]:
@@ -118,7 +118,7 @@ class Shown:
         return [(chip(a, PRINTED), [found[a, b] for b in OURS]) for a in PRINTED]
 
     def by_equations(self, verdict: str) -> int:
-        """Count the claims with this verdict on our side by the equations alone."""
+        """Count the claims with this verdict by our runs and the equations alone."""
         return sum(one.on_runs.is_of_equations for one in self.of(verdict))
 
     def of(self, verdict: str) -> list[Evidence]:
@@ -131,11 +131,11 @@ def chip(text: str, known: Mapping[str, tuple[str, str]]) -> Chip:
     return Chip(text, sign, kind)
 
 
-def show(verdicts: Verdicts, profile: str, slugs: set[str]) -> Shown:
+def show(verdicts: Verdicts, profile: str, slugs: set[str]) -> ClaimsView:
     """Return verdicts for a profile's page; ``slugs`` are its experiments."""
     claims = (evidence(verdicts, i, profile, slugs) for i in range(len(verdicts.claims)))
     texts = ((check, chip(check.finding, FINDINGS)) for check in verdicts.text_checks)
-    return Shown(tuple(claims), tuple(texts), verdicts.profiles.get(profile))
+    return ClaimsView(tuple(claims), tuple(texts), verdicts.profiles.get(profile))
 
 
 def evidence(verdicts: Verdicts, index: int, profile: str, slugs: set[str]) -> Evidence:

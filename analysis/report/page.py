@@ -18,13 +18,12 @@ from analysis.library import Library
 from analysis.report import bundle, evidence, lists, pictures, runs, table_views
 from analysis.report.formulas import plain
 from analysis.speed.record import paths as benchmark_files
-from analysis.text import THIS_MACHINE
 from experiments.tables import catalogue
 from gfl import escape
 from gfl.data.features.frozen import NETWORKS
 from gfl.errors import UserError
 from gfl.experiment import Profile
-from gfl.records.record import RunRecord, Store
+from gfl.records.record import LOCAL_SUFFIX, RunRecord, Store
 
 TEMPLATES = Path(__file__).parent / "templates"
 OPTIMIZERS = {"adamw": "AdamW", "sgd": "SGD"}
@@ -39,7 +38,7 @@ class Step:
     note: str = ""
 
 
-def html(profile: Profile, store: Store, own: bool) -> str:
+def html(profile: Profile, store: Store, local: bool) -> str:
     """Return the page of a profile's reference or local runs.
 
     The same input gives the same text: the page contains no time of creation.
@@ -48,56 +47,57 @@ def html(profile: Profile, store: Store, own: bool) -> str:
         UserError: ``results/claims.json`` is missing or is of other records.
     """
     declared = list(catalogue.TABLES.values())
-    views, shown = table_views.views(declared, profile, store, own)
-    cards = runs.cards(shown)
-    records = list({r.id: r for cell in shown for r in cell.records.values()}.values())
-    papers = list({r.id: r for cell in shown if not cell.filled.cell.row.is_extra
+    views, cells = table_views.views(declared, profile, store, local)
+    cards = runs.cards(cells)
+    records = list({r.id: r for cell in cells for r in cell.records.values()}.values())
+    papers = list({r.id: r for cell in cells if not cell.filled.cell.row.is_extra
                    for r in cell.records.values()}.values())  # fmt: skip
     ids, slugs = {record.id for record in papers}, {card.slug for card in cards}
-    verdicts = stored.of_records(store, "runs" if own else "results", [profile.name], ids)
-    drawn = list(pictures.pictures(profile, store, own))
+    verdicts = stored.of_records(store, "local" if local else "reference", [profile.name], ids)
+    drawn = list(pictures.pictures(profile, store, local))
     return _render(
-        made_of=made_of(profile.name, store, own),
+        made_of=made_of(profile.name, store, local),
         profile=profile,
         facts=list(_facts(profile, papers, len(records) - len(papers))),
-        own=own,
+        local=local,
         held=len(papers),
         verdicts=evidence.show(verdicts, profile.name, slugs),
         tables=views,
         steps_of_gap=table_views.STEPS,
         pictures=drawn,
-        errors=_errors(profile, store, own),
+        errors=_errors(profile, store, local),
         benchmarks=lists.speed(store),
         cards=cards,
         metrics=[runs.NAMES.get(name, name) for name in runs.METRICS],
         environment=runs.environment(records),
-        steps=list(_steps(profile, views, drawn, own)),
+        steps=list(_steps(profile, views, drawn, local)),
     )
 
 
-def _errors(profile: Profile, store: Store, own: bool) -> list[lists.Titled]:
+def _errors(profile: Profile, store: Store, local: bool) -> list[lists.Titled]:
     """List the errors by kind; empty without detections or matches."""
     with suppress(UserError):
-        return lists.errors_by_kind(gather(profile, Library(store, "runs" if own else "results")))
+        library = Library(store, "local" if local else "reference")
+        return lists.errors_by_kind(gather(profile, library))
     return []
 
 
-def made_of(profile: str, store: Store, own: bool) -> str:
+def made_of(profile: str, store: Store, local: bool) -> str:
     """Return one checksum of every file of results or runs that a page shows.
 
     A test compares the committed page's with the committed files': this takes a tenth of a second,
     regenerating the page several.
     """
-    mark = THIS_MACHINE if own else ""
+    mark = LOCAL_SUFFIX if local else ""
     results = store.results
-    ids = (store.own_ids if own else store.reference_ids)(profile)
+    ids = (store.local_ids if local else store.reference_ids)(profile)
     named = {"claims": [results / f"claims{mark}.json"]}
     named["benchmarks"] = benchmark_files(store)
     named["figures"] = [
         results / "figures" / profile / f"fig{name}{mark}.png" for name in pictures.FIGURES
     ]
     named["runs"] = [
-        store.run_dir(profile, id) / "record.json" if own else store.reference_path(profile, id)
+        store.run_dir(profile, id) / "record.json" if local else store.reference_path(profile, id)
         for id in ids
     ]
     total = hashlib.sha256()
@@ -180,10 +180,10 @@ def _steps(
     profile: Profile,
     views: Sequence[table_views.View],
     drawn: Sequence[pictures.Picture],
-    own: bool,
+    local: bool,
 ) -> Iterator[Step]:
     """Yield the commands that regenerate each part, from the declarations."""
-    where, options = pictures.options(profile, False), pictures.options(profile, own)
+    where, options = pictures.options(profile, False), pictures.options(profile, local)
     whose = options.removeprefix(where)
     for view in views:
         if view.command:

@@ -19,12 +19,12 @@ class Filled:
 
     cell: Cell
     reference: Records
-    own: Records
+    local: Records
     remarks: tuple[str, ...]  # local runs that are not results, and why
 
     def records(self, source: str) -> Records:
         """Return the records of one of ``sources``."""
-        return self.reference if source == "reference" else self.own
+        return self.reference if source == "reference" else self.local
 
 
 def fill(table: Table, profile: Profile, store: Store) -> list[Filled]:
@@ -37,7 +37,9 @@ def fill_all(table: Table, profile: Profile, store: Store) -> list[Filled]:
     return [_fill(table, cell, profile, store) for cell in table.all_cells()]
 
 
-def shown(filled: Sequence[Filled], table: Table, profile: Profile, with_own: bool) -> list[Filled]:
+def shown(
+    filled: Sequence[Filled], table: Table, profile: Profile, with_local: bool
+) -> list[Filled]:
     """Leave out additional rows that could have a reference and have none.
 
     They are shown beside local runs only: a committed table does not change because a row is
@@ -46,7 +48,10 @@ def shown(filled: Sequence[Filled], table: Table, profile: Profile, with_own: bo
     return [
         f
         for f in filled
-        if with_own or f.reference or not f.cell.row.is_extra or not is_run(table, profile, f.cell)
+        if with_local
+        or f.reference
+        or not f.cell.row.is_extra
+        or not is_run(table, profile, f.cell)
     ]
 
 
@@ -58,18 +63,18 @@ def _fill(table: Table, cell: Cell, profile: Profile, store: Store) -> Filled:
 
 def _filled(cell: Cell, experiment: Experiment, profile: Profile, store: Store) -> Filled:
     reference: dict[int, RunRecord] = {}
-    own: dict[int, RunRecord] = {}
+    local: dict[int, RunRecord] = {}
     remarks = []
     for seed, id in _runs(experiment, profile, store):
         if (record := store.reference(profile.name, id)) and record.state == "finished":
             reference[seed] = record
-        record = store.own(profile.name, id)
+        record = store.local(profile.name, id)
         if record and record.state == "finished":
-            own[seed] = record
+            local[seed] = record
         elif record:
             remarks.append(f"{name(cell)}, seed {seed}: {record.state}: {record.message}")
     unfinished = (f"{name(cell)}, {what}" for what in _unfinished(experiment, profile, store))
-    return Filled(cell, reference, own, (*remarks, *unfinished))
+    return Filled(cell, reference, local, (*remarks, *unfinished))
 
 
 def is_run(table: Table, profile: Profile, cell: Cell) -> bool:
@@ -77,9 +82,9 @@ def is_run(table: Table, profile: Profile, cell: Cell) -> bool:
     return cell.experiment is not None and table.runs_at(profile.name)
 
 
-def sources(with_own: bool) -> tuple[str, ...]:
-    """Return the sources of records: the reference and, if requested, this machine."""
-    return ("reference", "ours") if with_own else ("reference",)
+def sources(with_local: bool) -> tuple[str, ...]:
+    """Return the sources of records: the reference and, if requested, the local runs."""
+    return ("reference", "local") if with_local else ("reference",)
 
 
 def published_difference(cell: Filled, base: Filled | None) -> float | None:
@@ -122,12 +127,12 @@ def _unfinished(experiment: Experiment, profile: Profile, store: Store) -> Itera
         seed = int(match["seed"]) if match else TUNING_SEED
         if seed == TUNING_SEED or id != run_id(experiment, profile, seed):
             continue
-        if cap.isdigit() and store.own(profile.name, id, int(cap)):
+        if cap.isdigit() and store.local(profile.name, id, int(cap)):
             yield f"seed {seed}: a trial of {cap} iterations, not a result"
         elif (
             not cap
             and (epochs := store.epochs_done(folder))
-            and store.own(profile.name, id) is None
+            and store.local(profile.name, id) is None
         ):
             of = schedule_of(experiment, profile).epochs
             yield f"seed {seed}: not finished, {epochs} of {of} epochs trained"

@@ -55,26 +55,26 @@ class Costs:
     """Cost of a profile's runs here."""
 
     profile: Profile
-    own: Sequence[Sample]
+    local: Sequence[Sample]
     reference: Sequence[Sample]
 
     @property
     def source(self) -> str:
         """Source of the times; empty if nothing is recorded."""
-        if self.own:
-            return "recorded here"
-        return "of the reference's machine" if self.reference else ""
+        if self.local:
+            return "of local runs"
+        return "of the reference" if self.reference else ""
 
     def seconds(self, run: Run, epochs_done: int = 0) -> float | None:
         """Return a run's duration, or its remainder; None without a recorded run of its kind."""
-        samples = self.own or self.reference
+        samples = self.local or self.reference
         found = _mean([s.seconds for s in samples if s.kind == _kind(run.experiment)])
         epochs = schedule_of(run.experiment, self.profile).epochs - epochs_done
         return None if found is None else found * max(0, epochs)
 
     def bytes(self, run: Run) -> int:
         """Return the bytes that a finished run keeps on disk."""
-        alike = [s for s in self.own if s.kind == _kind(run.experiment)]
+        alike = [s for s in self.local if s.kind == _kind(run.experiment)]
         found = _mean([s.bytes for s in alike if s.bytes is not None])
         if found is not None:
             return round(found)
@@ -109,11 +109,11 @@ def costs(profile: Profile, store: Store) -> Costs:
         return [Sample(_kind(experiment), seconds, folder and size_of(folder))]
 
     name = profile.name
-    own = [s for id in store.own_ids(name)
-           for s in sample(store.own(name, id), store.run_dir(name, id))]  # fmt: skip
+    local = [s for id in store.local_ids(name)
+           for s in sample(store.local(name, id), store.run_dir(name, id))]  # fmt: skip
     reference = [s for id in store.reference_ids(name)
                  for s in sample(store.reference(name, id), None)]  # fmt: skip
-    return Costs(profile, own, reference)
+    return Costs(profile, local, reference)
 
 
 def data_bytes(profile: Profile) -> int:

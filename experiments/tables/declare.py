@@ -116,7 +116,10 @@ class Table:
                     f"paper does not print is declared in {EXTRA}"
                 )
             if len(row.published) != width or len(row.marks) != len(self.mark_names):
-                raise ValueError(f"{self.name}, {row.name}: {width} figures are printed in a row")
+                raise ValueError(
+                    f"{self.name}, row {row.key!r}: published numbers: {len(row.published)}, "
+                    f"expected {width}; marks: {len(row.marks)}, expected {len(self.mark_names)}"
+                )
         keys = [row.key for row in self.rows]
         if len(set(keys)) != len(keys):
             raise ValueError(f"{self.name}: two rows have one name, so one needs a label")
@@ -135,7 +138,7 @@ class Table:
         if row.experiment is None:
             return "has no experiment to run"
         if idle := row.experiment.out_of_effect():
-            return f"is another than it says: {idle}"
+            return f"sets a factor without effect: {idle}"
         if len(row.marks) != len(self.mark_names):
             return f"has {len(row.marks)} marks, not one for each of {', '.join(self.mark_names)}"
         if any(self._names(row) & self._names(other) for other in others):

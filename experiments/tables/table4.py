@@ -56,12 +56,12 @@ BACKBONES: dict[str, Backbone] = {
 
 
 def _row(line: str) -> Row:
-    name, backbone, epochs, multi_scale, fps, figures, reference = map(str.strip, line.split("|"))
+    name, backbone, epochs, multi_scale, fps, numbers, reference = map(str.strip, line.split("|"))
     speed = None if fps == "n/a" else float(fps.rstrip("*"))
     return Row(
         name,
         _gfl(BACKBONES[backbone]) if name == "GFL" else None,
-        (speed, *map(float, figures.split())),
+        (speed, *map(float, numbers.split())),
         (backbone, epochs, multi_scale, reference),
         label=f"{name} {backbone}",
         starred=(FPS.name,) if fps.endswith("*") else (),

@@ -68,7 +68,7 @@ def detector(
             there is no CUDA device.
     """
     if device == "cuda" and not torch.cuda.is_available():
-        raise UserError("CUDA asked for, but torch finds no CUDA device here")
+        raise UserError("device cuda: torch finds no CUDA device")
     request = requested(run_dir)
     state = weights(run_dir)
     settings = config.build(request.experiment, request.profile, request.seed)
@@ -95,7 +95,7 @@ def of_others(
         UserError: the weights do not fit the model, or there is no CUDA device.
     """
     if device == "cuda" and not torch.cuda.is_available():
-        raise UserError("CUDA asked for, but torch finds no CUDA device here")
+        raise UserError("device cuda: torch finds no CUDA device")
     settings = config.build(request.experiment, request.profile, request.seed)
     if classes is not None:
         settings["model"]["bbox_head"]["num_classes"] = len(classes)
@@ -122,7 +122,7 @@ def weights(run_dir: Path) -> dict[str, Any]:
     """
     path = run_dir / checkpoint.FINAL
     if not path.is_file():
-        raise UserError(f"{path} is missing: the run is not finished on this machine")
+        raise UserError(f"{path} is missing: the run is not finished locally")
     try:
         return checkpoint.load(path)["model"]
     except (checkpoint.DamagedError, KeyError) as err:

@@ -29,7 +29,7 @@ def test_a_claim_is_printed_with_its_evidence(capsys: pytest.CaptureFixture[str]
     lines = said.splitlines()
     assert lines[0] == claim.id
     assert f"Tested: {claim.says}. Refuted by: {claim.refuted_by}." in " ".join(lines)
-    verdicts = of_records(STORE, "results", list(PROFILES))
+    verdicts = of_records(STORE, "reference", list(PROFILES))
     for name, at in verdicts.profiles.items():
         found = at.on_runs[claim.id]
         assert f"By the {name} runs: {found.verdict}" in said

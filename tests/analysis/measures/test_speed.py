@@ -32,7 +32,7 @@ FOUND = Overhead(
 def evidence(tmp_path: Path) -> Evidence:
     (tmp_path / "benchmarks").mkdir()
     save(FOUND, tmp_path / "benchmarks")
-    return Evidence(Library(Store(tmp_path / "runs", tmp_path), "results"), LAPTOP, {}, {})
+    return Evidence(Library(Store(tmp_path / "runs", tmp_path), "reference"), LAPTOP, {}, {})
 
 
 def test_the_time_is_that_of_the_profiles_network_with_its_runs_weights(evidence: Evidence) -> None:
