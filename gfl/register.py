@@ -65,7 +65,7 @@ with _without_warnings():
     import gfl.data.seeding
     import gfl.head
     import gfl.joint
-    import gfl.systems
+    import gfl.systems.stock
     import gfl.training.loaders
     import gfl.training.metric
     import gfl.training.optim
