@@ -8,7 +8,7 @@ import gfl.register  # noqa: F401  before mmdet: it supplies mmcv's operators
 
 # isort: split
 from analysis.speed.page import markdown, page, shortfalls
-from analysis.speed.record import Case, Loss, load, paths
+from analysis.speed.record import Case, Loss, Operators, load, paths
 from benchmarks import measure
 from benchmarks.measure import Result
 from cli.main import main
@@ -88,18 +88,20 @@ def test_the_bootstrap_is_measured(capsys):
     assert "144 objects, 2000 detections" in printed.err
 
 
-def test_operators_are_compared_with_torchvision_s(monkeypatch, capsys):
+def test_operators_are_compared_with_torchvision_s(tmp_path, monkeypatch):
     from benchmarks import operators
 
     monkeypatch.setattr(operators, "SHAPES", ((2, 4, 6, 5),))
-    assert main(["bench", "operators", "--repeat", "1"]) == 0
-    first, *lines = capsys.readouterr().out.splitlines()
-    assert "1 of its cores used" in first
-    assert [line.split(", 2 x 4 x 6 x 5: ")[0] for line in lines] == [
-        "deformable convolution v1",
-        "deformable convolution v2",
-        "RoIAlign's gradient",
+    assert main(["bench", "operators", "--repeat", "1", "--out", str(tmp_path)]) == 0
+    (path,) = tmp_path.glob("operators-*.json")
+    found = load(path)
+    assert isinstance(found, Operators)
+    assert [(one.name, one.features) for one in found.operators] == [
+        ("deformable convolution v1", (2, 4, 6, 5)),
+        ("deformable convolution v2", (2, 4, 6, 5)),
+        ("RoIAlign's gradient", (2, 4, 6, 5)),
     ]
+    assert path.with_suffix(".md").read_text() == markdown(page(found))
 
 
 def test_operators_that_disagree_are_an_error():
