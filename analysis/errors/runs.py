@@ -162,7 +162,7 @@ def line(
 
 
 def _of_run(
-    experiment: Experiment, seed: int, profile: Profile, library: Library
+    experiment: AnyExperiment, seed: int, profile: Profile, library: Library
 ) -> dict[float, Errors]:
     """Classify the errors of a run at each IoU, or read them back if nothing changed.
 
