@@ -21,6 +21,8 @@ TENSORS = (
     "losses",
     "predictions.locations",
     "quality",
+    "systems.trident",
+    "systems.trident_network",
 )
 install_import_hook([f"gfl.{module}" for module in TENSORS], "beartype.beartype")
 
