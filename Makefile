@@ -97,27 +97,27 @@ reproduce-table-%: setup ## train the rows of Table N (1, 1a, 1b, ... 4), print 
 	@$(call run,run 'table-$*',$(seeds) $(data) $(jobs) $(again))
 
 table-%: setup ## print Table N from what is trained so far
-	@$(call run,table 'table-$*' --store runs)
+	@$(call run,table 'table-$*' --store local)
 
-figures: setup ## draw every figure from the reference (STORE=runs: from this machine's runs)
+figures: setup ## draw every figure from the reference (STORE=local: from the local runs)
 	@$(call run,figure all,$(store) $(data))
 
 figure-%: setup ## draw Figure N (1, 2, 2a, ... 9, calibration, ambiguity, simulation)
 	@$(call run,figure '$*',$(store) $(data))
 
-errors: setup ## sort every run's detection errors by kind (STORE=runs: this machine's)
+errors: setup ## sort every run's detection errors by kind (STORE=local: the local ones')
 	@$(call run,errors,$(store))
 
 audit: setup ## check every claim of the paper (STRICT=1: check results/ against its records)
 	@set -f; set -- audit; $(profile) $(store) $(strict) $(data) exec $(GFL) "$$@" $(ARGS)
 
-report: setup ## write everything as one HTML file to read (STORE=runs: of this machine's runs)
+report: setup ## write everything as one HTML file to read (STORE=local: of the local runs)
 	@$(call run,report,$(store))
 
 status: setup ## which runs are finished, and which are missing
 	@$(call run,status,$(seeds) $(jobs))
 
-promote: setup ## make this machine's finished runs of a clean commit the reference
+promote: setup ## make the finished local runs of a clean commit the reference
 	@$(call run,promote)
 
 tune: setup ## the sweeps behind the settings the paper does not give

@@ -23,6 +23,7 @@ import numpy as np
 
 from gfl.files import replacing
 from gfl.records.record import RecordError, digest, read_json, write_json
+from gfl.syntax import meaning
 from gfl.training import worker
 
 ROOT = Path(__file__).parents[1]
@@ -122,29 +123,9 @@ def modules_of(*modules: str, root: Path = ROOT) -> set[str]:
     return found
 
 
-def meaning(source: str) -> str:
-    """Return code without comments, layout, docstrings and exceptions' text."""
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list) and body and _is_text(body[0]):
-            del body[0]
-        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
-            node.exc = node.exc.func
-    return ast.dump(tree)
-
-
 @cache
 def _meaning_of(path: Path) -> str:
     return hashlib.sha256(meaning(path.read_text(encoding="utf-8")).encode()).hexdigest()
-
-
-def _is_text(node: ast.stmt) -> bool:
-    return (
-        isinstance(node, ast.Expr)
-        and isinstance(node.value, ast.Constant)
-        and isinstance(node.value.value, str)
-    )
 
 
 def _file(name: str, root: Path) -> Path:

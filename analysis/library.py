@@ -1,7 +1,7 @@
 """Read-only access to records, predictions and images, for figures and claims.
 
-``Library(store, "results")`` reads the committed reference, which every clone has;
-``Library(store, "runs")`` the local runs. Nothing is trained or predicted here.
+``Library(store, "reference")`` reads the committed reference, which every clone has;
+``Library(store, "local")`` the local runs. Nothing is trained or predicted here.
 ``gfl.predictions`` documents the columns of the predictions.
 """
 
@@ -22,7 +22,7 @@ from analysis import cache, photographs
 from analysis.photographs import NotInData
 from experiments.tables import catalogue
 from gfl.errors import UserError
-from gfl.experiment import Experiment, Profile
+from gfl.experiment import AnyExperiment, Profile, at_scale
 from gfl.files import sha256
 from gfl.predictions import schema
 from gfl.predictions.error_kinds import FOREGROUND, Sorted
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from gfl.predictions.matches import Evaluated
     from gfl.predictions.matching import Matches
 
-Source = Literal["results", "runs"]
+Source = Literal["reference", "local"]
 KEPT = (schema.MATCHES, schema.OBJECTS)
 SPLIT = "val"
 
@@ -63,14 +63,14 @@ class Library:
     """Records and predictions of the runs in one place."""
 
     store: Store
-    source: Source = "results"
+    source: Source = "reference"
     truth: Mapping[str, Any] | None = None  # annotation file's content, of data not embedded
     photographs: Path | None = None  # the folder of images that are not embedded
 
-    def id(self, experiment: Experiment, profile: Profile, seed: int = 0) -> str:
-        return run_id(experiment, profile, seed)
+    def id(self, experiment: AnyExperiment, profile: Profile, seed: int = 0) -> str:
+        return run_id(at_scale(experiment, profile), profile, seed)
 
-    def record(self, experiment: Experiment, profile: Profile, seed: int = 0) -> RunRecord:
+    def record(self, experiment: AnyExperiment, profile: Profile, seed: int = 0) -> RunRecord:
         """Return the record of a finished run.
 
         Raises:
@@ -91,7 +91,7 @@ class Library:
 
     def need(
         self,
-        experiments: Iterable[Experiment],
+        experiments: Iterable[AnyExperiment],
         profile: Profile,
         seeds: Sequence[int] = (0,),
         files: Sequence[str] = (schema.DETECTIONS, schema.LOCATIONS),
@@ -120,7 +120,9 @@ class Library:
             raise MissingRuns([*untrained, *unpredicted], message)
         return found
 
-    def detections(self, experiment: Experiment, profile: Profile, seed: int = 0) -> pd.DataFrame:
+    def detections(
+        self, experiment: AnyExperiment, profile: Profile, seed: int = 0
+    ) -> pd.DataFrame:
         """Return a run's final detections.
 
         Raises:
@@ -129,7 +131,7 @@ class Library:
         """
         return self._table(experiment, profile, seed, schema.DETECTIONS).to_pandas()
 
-    def locations(self, experiment: Experiment, profile: Profile, seed: int = 0) -> Locations:
+    def locations(self, experiment: AnyExperiment, profile: Profile, seed: int = 0) -> Locations:
         """Return a run's locations: all positives, a random sample; only of FCOS and ATSS.
 
         Raises:
@@ -142,7 +144,7 @@ class Library:
         return Locations(table.select(plain).to_pandas(), meta["n"], meta["delta"], p)
 
     def results(
-        self, experiment: Experiment, profile: Profile, seed: int = 0
+        self, experiment: AnyExperiment, profile: Profile, seed: int = 0
     ) -> list[dict[str, Any]]:
         """Return a run's final detections as COCO's results, bit for bit as evaluated.
 
@@ -152,7 +154,7 @@ class Library:
         """
         return coco_results(self.detections(experiment, profile, seed))
 
-    def matches(self, experiment: Experiment, profile: Profile, seed: int = 0) -> Matches:
+    def matches(self, experiment: AnyExperiment, profile: Profile, seed: int = 0) -> Matches:
         """Return the matches of a run's detections, stored or recomputed from the ground truth.
 
         Raises:
@@ -166,7 +168,7 @@ class Library:
         return matching.match(self.dataset(profile), self.results(experiment, profile, seed))
 
     def errors(
-        self, experiment: Experiment, profile: Profile, seed: int = 0, iou: float = FOREGROUND
+        self, experiment: AnyExperiment, profile: Profile, seed: int = 0, iou: float = FOREGROUND
     ) -> Sorted:
         """Return a run's detections by kind of error, stored or recomputed like ``matches``."""
         if (stored := self.evaluated(experiment, profile, seed)) is not None:
@@ -175,7 +177,7 @@ class Library:
         return Sorted.of(truth, Found.results(self.results(experiment, profile, seed)), iou)
 
     def evaluated(
-        self, experiment: Experiment, profile: Profile, seed: int = 0
+        self, experiment: AnyExperiment, profile: Profile, seed: int = 0
     ) -> Evaluated | None:
         """Return a run's stored evaluation; None if the ground truth is to be used instead.
 
@@ -265,7 +267,7 @@ class Library:
             raise UserError(f"image {image_id}: {profile.name} has 1 to {spec.val} for validation")
         return _rendered(spec, image_id - 1)[0].copy()
 
-    def _table(self, experiment: Experiment, profile: Profile, seed: int, name: str) -> Any:
+    def _table(self, experiment: AnyExperiment, profile: Profile, seed: int, name: str) -> Any:
         (record,) = self.need([experiment], profile, (seed,), (name,))
         if name not in record.predictions:
             raise UserError(f"{record.id} has no {name}: only FCOS and ATSS have this head")
@@ -273,16 +275,16 @@ class Library:
         return schema.read(path, record.predictions[name])
 
     def _read(self, profile: str, id: str) -> RunRecord | None:
-        read = self.store.reference if self.source == "results" else self.store.own
+        read = self.store.reference if self.source == "reference" else self.store.local
         record = read(profile, id)
         return record if record is not None and record.state == "finished" else None
 
     def _ids(self, profile: str) -> list[str]:
         store = self.store
-        return (store.reference_ids if self.source == "results" else store.own_ids)(profile)
+        return (store.reference_ids if self.source == "reference" else store.local_ids)(profile)
 
     def _folder(self, profile: str, id: str) -> Path:
-        if self.source == "results":
+        if self.source == "reference":
             return self.store.reference_predictions(profile, id)
         return self.store.run_dir(profile, id)
 
@@ -300,19 +302,19 @@ class Library:
         self, untrained: list[str], unpredicted: list[str], files: Sequence[str], profile: Profile
     ) -> str:
         """Return one line: what is missing, and the command that makes it."""
-        here = self.source == "runs"
+        local = self.source == "local"
         parts, commands = [], []
         options = f"--profile {profile.name}"
         if untrained:
-            where = "not finished on this machine" if here else "not among the reference records"
+            where = "not finished locally" if local else "not among the reference records"
             parts.append(f"{', '.join(untrained)} {_are(untrained)} {where}")
             commands += [f"gfl run {id} {options}" for id in untrained]
         if unpredicted:
-            where = "on this machine" if here else "in the reference"
+            where = "locally" if local else "in the reference"
             has = "has" if len(unpredicted) == 1 else "have"
             parts.append(f"{', '.join(unpredicted)} {has} no {_what(files)} {where}")
             commands.append(f"gfl predict {' '.join(unpredicted)} {options}")
-        then = "" if here else " (and STORE=runs, or --store runs, to draw this machine's runs)"
+        then = "" if local else " (and STORE=local, or --store local, to draw the local runs)"
         return f"{'; '.join(parts)}: {' && '.join(commands)}{then}"
 
 

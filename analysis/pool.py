@@ -12,7 +12,7 @@ from typing import Any
 from experiments.queue.machine import usable_cores
 
 Map = Callable[[Callable[..., Any], Iterable[Any]], Iterator[Any]]
-Tell = Callable[[str], None]  # receives progress messages
+Reporter = Callable[[str], None]  # receives progress messages
 LEAST = 4  # jobs that justify a process, whose start takes a second or two
 
 

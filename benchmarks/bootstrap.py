@@ -100,9 +100,9 @@ def measure(n: int, threads: int, images: int) -> None:
     del dataset, detections
     weights = resamples(scale.images, n, rng)
     start, used = time.perf_counter(), time.process_time()
-    figures = evaluate(matches, weights, threads)
+    metrics = evaluate(matches, weights, threads)
     seconds, used = time.perf_counter() - start, time.process_time() - used
-    _say(f"AP {figures[:, 0].mean():.2f}, standard error {figures[:, 0].std(ddof=1):.2f}")
+    _say(f"AP {metrics[:, 0].mean():.2f}, standard error {metrics[:, 0].std(ddof=1):.2f}")
     say(f"{n} resamples: {seconds:.1f} s in {threads} threads")
     say(f"of the processor: {used:.1f} s")
     say(f"peak of the process: {_peak():.2f} GB")

@@ -40,7 +40,7 @@ every picture once, and its {confidence:.0%} bootstrap interval over rounds. Sec
 medians, {clock}. The first line of each
 kind holds a detector beside itself: how far a ratio of equals is from 1.
 
-Trained weights are those of this machine's runs at seed 0: detectors that say more have more to
+Trained weights are those of the local runs at seed 0: detectors that say more have more to
 sort and to suppress, so that their ratio is of what they learned too. Random weights: torch's own
 initial ones from one seed, batch normalisation with a picture's statistics, the outputs brought to
 one spread, and the score threshold set so that {candidates} scores of a picture pass it, of which

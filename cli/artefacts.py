@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from analysis.tables import agreement, fill, render, staleness
-from analysis.tables.layout import sheet
+from analysis.tables.layout import lay_out
 from cli.main import complain
 from cli.options import Flag, Folders, Names, Paths, Source, Where
 from experiments import profiles
@@ -17,7 +17,7 @@ from experiments.tables.declare import Table
 from gfl.errors import UserError
 from gfl.experiment import Profile
 from gfl.files import write_text
-from gfl.records.record import Store
+from gfl.records.record import LOCAL_SUFFIX, Store
 from gfl.terminal import say
 
 
@@ -25,7 +25,7 @@ def table(
     name: str,
     /,
     *,
-    store: Source = "results",
+    store: Source = "reference",
     no_write: Flag = False,
     where: Where = Where(),
 ) -> int:
@@ -38,7 +38,7 @@ def table(
     profile = where.found()
     tables = list(catalogue.TABLES.values()) if name == "all" else catalogue.parts(name)
     for one in tables:
-        _show(one, profile, where.store(), store == "runs", not no_write)
+        _show(one, profile, where.store(), store == "local", not no_write)
     return 0
 
 
@@ -64,12 +64,12 @@ def _show(table: Table, profile: Profile, store: Store, local: bool, write: bool
     from analysis.tables import terminal  # imports rich, slow and not needed for --help
 
     filled = fill.fill_all(table, profile, store)
-    made = sheet(table, profile, filled, local)
+    made = lay_out(table, profile, filled, local)
     runs = any(fill.is_run(table, profile, f.cell) for f in filled)
     verdicts = agreement.lines(filled) if local and runs else []
     changed = staleness.lines(filled, local) if runs else []
     terminal.show(made, [*verdicts, *changed])
-    records = any(f.own if local else f.reference for f in filled)
+    records = any(f.local if local else f.reference for f in filled)
     if runs and not records and (elsewhere := other_gpus(profile, store)):
         say(elsewhere)
     if not (write and records):
@@ -77,7 +77,7 @@ def _show(table: Table, profile: Profile, store: Store, local: bool, write: bool
     folder = store.results / "tables" / profile.name
     check_writable(folder)
     # The local table's name is git-ignored: the committed one is the reference's.
-    stem = table.name + (".this-machine" if local else "")
+    stem = table.name + (LOCAL_SUFFIX if local else "")
     files = {
         folder / f"{stem}.md": render.markdown(made, [*verdicts, *(changed if local else [])]),
         folder / f"{stem}.csv": render.tidy_csv(table, filled, local),
@@ -91,7 +91,7 @@ def figure(
     name: str,
     /,
     *,
-    store: Source = "results",
+    store: Source = "reference",
     annotations: Paths = None,
     out: Path | None = None,
     data: Path | None = None,
@@ -121,12 +121,12 @@ def figure(
         return command.draw_from(name, COCO, library, out or folder)
     if annotations:
         return command.draw_annotations(name, annotations, records, out)
-    return command.draw(name, profile, records, store == "runs", out, data)
+    return command.draw(name, profile, records, store == "local", out, data)
 
 
 def errors(
     *,
-    store: Source = "results",
+    store: Source = "reference",
     annotations: Path | None = None,
     weights: Names = None,
     where: Where = Where(),
@@ -144,10 +144,10 @@ def errors(
         return evaluations.write_errors(weights, records, annotations)
     from analysis.errors import tables  # imports pandas, slow and not needed for --help
 
-    return tables.write(profile, records, store == "runs", annotations)
+    return tables.write(profile, records, store == "local", annotations)
 
 
-def report(*, store: Source = "results", out: Path | None = None, where: Where = Where()) -> int:
+def report(*, store: Source = "reference", out: Path | None = None, where: Where = Where()) -> int:
     """Write everything as one HTML file to read.
 
     Args:
@@ -155,14 +155,14 @@ def report(*, store: Source = "results", out: Path | None = None, where: Where =
     """
     from analysis import report  # imports matplotlib, slow and not needed for --help
 
-    path = report.write(where.found(), where.store(), store == "runs", out)
+    path = report.write(where.found(), where.store(), store == "local", out)
     say(f"written: {path} ({path.stat().st_size / 1e6:.1f} MB)")
     return 0
 
 
 def audit(
     *,
-    store: Source = "results",
+    store: Source = "reference",
     strict: Flag = False,
     profile: str | None = None,
     data: Path | None = None,
@@ -179,8 +179,8 @@ def audit(
 
     if profile is not None:
         profiles.get(profile)  # a misspelt name is an error here as everywhere
-    if strict and store != "results":
-        raise UserError("--strict is about the committed results: it takes no --store runs")
+    if strict and store != "reference":
+        raise UserError("--strict is about the committed results: it takes no --store local")
     if strict:
         return command.audit_strictly(folders.store(mend=False), data)
     return command.audit(folders.store(), store, data)

@@ -160,12 +160,12 @@ def _with_weights(
     Its classes are those the file names; without any, COCO's.
     """
     from gfl.data import weights
-    from gfl.experiment import ABLATED_HOSTS
+    from gfl.pictures.detecting import has_ablation_head
     from gfl.predictions import evaluation
 
     checkpoint = weights.read(path)
     name = evaluation.name_of(row.experiment, checkpoint.sha256)
-    head = "TracedHead" if row.experiment.host in ABLATED_HOSTS else None
+    head = "TracedHead" if has_ablation_head(row.experiment) else None
     classes = checkpoint.classes
     run = loaded(checkpoint, row, name, path.parent, device, classes=classes, head=head)
     return run, {"weights": str(path), "as": row.rows[0]}

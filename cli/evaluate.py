@@ -91,7 +91,7 @@ def evaluate(
     )  # fmt: skip
     made.save(trained.run_dir)
     say("\n".join(lines(made)))
-    say(f"stored: {trained.run_dir}/; its errors by kind, and how sure the figures are:")
+    say(f"stored: {trained.run_dir}/; its errors by kind, and how sure the metrics are:")
     say(f"  gfl errors --weights {name}")
     return 0
 
@@ -207,7 +207,7 @@ def lines(made: Evaluation) -> list[str]:
     head = f"others' weights: {made.file} ({made.weights[:12]}...), as {made.row}"
     notes = []
     if table.profiles:  # Table 4
-        notes = [f"the paper's figures are of test-dev, these of {evaluation.SPLIT}"]
+        notes = [f"the paper's metrics are of test-dev, these of {evaluation.SPLIT}"]
     if made.images != VAL_IMAGES:
         notes.append(
             f"{escape.counted(made.images, 'image')}, not COCO's "

@@ -63,7 +63,8 @@ def build() -> App:
         help=ABOUT,
         help_flags=HELP,
         help_format="markdown",
-        version_flags=[],
+        version_flags=["--version"],
+        version=_version,
         default_parameter=Parameter(negative_bool=(), negative_iterable=(), allow_repeating=True),
         exit_on_error=False,
         print_error=False,
@@ -75,8 +76,22 @@ def build() -> App:
             app.command(path, name=name, group=ordered, sort_key=order, **former)
     about = "Install completion for this shell."
     app.register_install_completion_command(help=about, group=ordered)
-    app["--help"].group = ordered
+    app["--help"].group = app["--version"].group = ordered
     return app
+
+
+def _version() -> str:
+    """Return the package's version and the code's commit."""
+    import tomllib
+
+    from experiments.checkout import ROOT, code_state
+
+    # Set-up installs the requirements alone, so the package has no metadata of its own.
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    number = declared["project"]["version"]
+    commit, dirty = code_state()
+    where = f"commit {commit[:7]}" if commit else "no commit"
+    return f"gfl {number} ({where}{', with uncommitted changes' if commit and dirty else ''})"
 
 
 def script() -> int:
@@ -166,8 +181,8 @@ def _options(app: App, argv: Sequence[str]) -> list[str]:
     if command.default_command:
         defaults = app.default_parameter
         arguments = command.assemble_argument_collection(default_parameter=defaults)
-    shown = [name for argument in arguments if argument.show for name in argument.names]
-    return [name for name in (*shown, *command.help_flags) if name.startswith("--")]
+    visible = [name for argument in arguments if argument.show for name in argument.names]
+    return [name for name in (*visible, *command.help_flags) if name.startswith("--")]
 
 
 def _worded(err: CycloptsError, app: App, argv: Sequence[str]) -> str:

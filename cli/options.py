@@ -78,8 +78,8 @@ Target = Annotated[str, Parameter(help=TARGET)]
 ProfileName = Annotated[str, Parameter(help=", ".join(profiles.PROFILES))]
 Device = Literal["auto", "cpu", "cuda"]
 Source = Annotated[
-    Literal["results", "runs"],
-    Parameter(help="results: the committed reference; runs: this machine's runs"),
+    Literal["reference", "local"],
+    Parameter(help="reference: the committed records in results/; local: the runs in runs/"),
 ]
 SEEDS = (0,)
 Seeds = Annotated[

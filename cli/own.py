@@ -140,7 +140,7 @@ def own(
     each = {}
     if 1 < len(found.classes) <= MOST_CLASSES and result.detections.is_file():
         each = result.of_each_class()
-    say("\n".join(figures([("all classes", result.record.metrics), *each.items()])))
+    say("\n".join(metric_lines([("all classes", result.record.metrics), *each.items()])))
     say(f"in {folder_out}: final.pth, record.json, predictions.json; on pictures of your own:")
     say(f"  gfl detect --run {escape.shell(str(folder_out))} IMAGE_OR_FOLDER")
     return 0
@@ -157,14 +157,14 @@ def described(data: OwnData) -> list[str]:
     ]
 
 
-def figures(metrics: Sequence[tuple[str, Mapping[str, float | None]]]) -> list[str]:
+def metric_lines(metrics: Sequence[tuple[str, Mapping[str, float | None]]]) -> list[str]:
     """Return COCO's twelve metrics, in percent, under their names: a line per name."""
     names = [legible(escape.shortened(name, WIDEST)) for name, _ in metrics]
     width = max(map(escape.width, names))
     lines = [" " * width + "".join(f"{name:>7}" for name in METRICS)]
     for name, (_, values) in zip(names, metrics, strict=True):
-        shown = ["—" if values[m] is None else f"{values[m]:.1f}" for m in METRICS]
-        lines.append(escape.padded(name, width) + "".join(f"{figure:>7}" for figure in shown))
+        cells = ["—" if values[m] is None else f"{values[m]:.1f}" for m in METRICS]
+        lines.append(escape.padded(name, width) + "".join(f"{value:>7}" for value in cells))
     return lines
 
 

@@ -33,7 +33,7 @@ def predict(
         data: COCO's folder, for the coco profile
 
     Raises:
-        UserError: a run is not declared, not finished here, or its weights or data are damaged.
+        UserError: a run is not declared, not finished locally, or its weights or data are damaged.
     """
     if not run:
         raise UserError("no run named: gfl predict table-3/QFL, or a run's id")
@@ -57,9 +57,9 @@ def _finished(runs: Sequence[Run], store: Store) -> list[RunRecord]:
     """Return the runs' records; a capped run has another folder and does not count.
 
     Raises:
-        UserError: a run is not finished here.
+        UserError: a run is not finished locally.
     """
-    records = [store.own(run.profile.name, run.id) for run in runs]
+    records = [store.local(run.profile.name, run.id) for run in runs]
     found = [record for record in records if record and matrix.is_finished(record)]
     if len(found) == len(runs):
         return found
@@ -67,7 +67,7 @@ def _finished(runs: Sequence[Run], store: Store) -> list[RunRecord]:
     names = escape.some([run.id for run in missing])
     command = f"gfl run {missing[0].id} --profile {missing[0].profile.name}"
     raise UserError(
-        f"not finished on this machine: {names}; {command} trains "
+        f"not finished locally: {names}; {command} trains "
         + ("it" if len(missing) == 1 else "the first")
     )
 
@@ -81,7 +81,7 @@ def _predict(one: Run, record: RunRecord, store: Store, request: Request) -> str
         say(f"{one.id}: its predictions are missing or damaged; predicting again", error=True)
     matrix.check_writable(run_dir)
 
-    def tell(event: str, **content: Any) -> None:
+    def emit(event: str, **content: Any) -> None:
         if event == "message":
             say(content["text"], error=True)
         elif "done" not in content or content["done"] in (0, content["of"]):
@@ -89,7 +89,7 @@ def _predict(one: Run, record: RunRecord, store: Store, request: Request) -> str
             say(f"{one.id}: {content['name']}{of}", error=True)
 
     device = _device(request.device, record)
-    made = worker.predict(replace(request, device=device), run_dir, tell, device=device)
+    made = worker.predict(replace(request, device=device), run_dir, emit, device=device)
     record = replace(record, predictions=made)
     record.save(run_dir / "record.json")
     return f"written: {_named(run_dir, record)}"

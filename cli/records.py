@@ -37,7 +37,7 @@ def diff(
     if len(seeds) > 2:
         raise UserError(f"--seeds: two runs have at most two seeds, not {len(seeds)}")
     one, other = (
-        differences.side(name, profile.name, seed, where.gpus, store)
+        differences.compared(name, profile.name, seed, where.gpus, store)
         for name, seed in zip((a, b), (*seeds, *seeds), strict=False)
     )
     found = differences.compare(one, other, store)
@@ -51,7 +51,7 @@ def promote(
     *,
     where: Where = Where(),
 ) -> int:
-    """Make this machine's finished runs of a clean commit the reference."""
+    """Make the finished local runs of a clean commit the reference."""
     profile, store = where.found(), where.store()
     if target and (store.runs / evaluation.FOLDER / Path(target).name).is_dir():
         raise UserError(f"{target}: {evaluation.KIND}")

@@ -21,7 +21,8 @@ from experiments.stale import Made, Staleness, Today
 from experiments.tables import catalogue
 from experiments.tables.declare import Table
 from gfl import escape
-from gfl.experiment import Profile, schedule_of
+from gfl.config import schedule_of
+from gfl.experiment import Profile
 from gfl.records.record import RecordError, Request, RunRecord, Store
 from gfl.terminal import say
 
@@ -53,7 +54,7 @@ def status(
     today = Today()
     stands = [standing(run, store, today) for run in every if run.id in wanted]
     costs = estimates.costs(profile, store)
-    missing = bill(stands, costs, store, Machine(gpus=where.gpus, jobs=jobs))
+    missing = missing_cost(stands, costs, store, Machine(gpus=where.gpus, jobs=jobs))
     is_empty = not any(s.made for s in stands)
     if stale:
         stands = [s for s in stands if not s.staleness.is_current]
@@ -61,7 +62,7 @@ def status(
         say(json.dumps(content(stands, missing, costs), indent=2))
         return 0
     if stale:
-        empty = ["nothing is trained here, so no run is stale (gfl table: the reference)"]
+        empty = ["nothing is trained locally, so no run is stale (gfl table: the reference)"]
         say("\n".join(empty if is_empty else stale_lines(stands, wanted)))
         return 0
     for line in lines(tables, stands, several_seeds=len(seeds) > 1):
@@ -85,7 +86,7 @@ def say_elsewhere(tables: Sequence[Table], profile: Profile) -> None:
 
 @dataclass(frozen=True)
 class Standing:
-    """State of one run on this machine."""
+    """State of one local run."""
 
     run: Run
     state: str  # of STATES
@@ -117,7 +118,7 @@ def standing(run: Run, store: Store, today: Today | None = None) -> Standing:
 
 def _standing(run: Run, store: Store) -> Standing:
     run_dir = store.run_dir(run.profile.name, run.id)
-    record = store.own(run.profile.name, run.id)
+    record = store.local(run.profile.name, run.id)
     if record is not None and record.state == "finished":
         return Standing(run, "finished", f"AP {record.metrics['AP']:.1f}", record, 0)
     epochs = store.epochs_done(run_dir)
@@ -130,7 +131,7 @@ def _standing(run: Run, store: Store) -> Standing:
 
 
 @dataclass(frozen=True)
-class Bill:
+class MissingCost:
     """Cost of the unfinished runs."""
 
     runs: int
@@ -159,7 +160,7 @@ class Bill:
     def _runs(self) -> str:
         papers = self.runs - self.extra
         if papers and self.extra:
-            return f"{escape.counted(papers, 'run')} and {self.extra} not in the paper"
+            return f"{escape.counted(self.runs, 'run')} ({self.extra} not in the paper)"
         runs = escape.counted(self.runs, "run")
         return f"{runs} not in the paper" if self.extra else runs
 
@@ -175,9 +176,9 @@ class Bill:
         return f"{time} for {self.timed} of them (from speeds {self.source}; {others})"
 
 
-def bill(
+def missing_cost(
     stands: Sequence[Standing], costs: Costs, store: Store, machine: Machine, again: bool = False
-) -> Bill:
+) -> MissingCost:
     """Add up the cost of the missing runs; records do not predict a trial's time."""
     profile = costs.profile
     trial = machine.max_iters is not None
@@ -187,7 +188,7 @@ def bill(
     known = [seconds for seconds in each if seconds is not None]
     kept = sum(costs.bytes(s.run) for s in todo)
     data = estimates.data_bytes(profile) if todo else 0
-    return Bill(
+    return MissingCost(
         runs=len(stands),
         extra=sum(s.run.is_extra for s in stands),
         todo=len(todo),
@@ -239,7 +240,7 @@ def stale_lines(stands: Sequence[Standing], names: Mapping[str, str]) -> list[st
         f"{s.run.id}  {names[s.run.id]}: {s.staleness.sentence(s.made)}" for s in stands if s.made
     ]
     if not found:
-        return ["no run is stale: the current code and versions trained all that is here"]
+        return ["no run is stale: the current code and versions trained all local runs"]
     return [*found, f"run {stale.AGAIN} trains {'it' if len(found) == 1 else 'them'} anew"]
 
 
@@ -252,7 +253,7 @@ def _cells(row: str, stand: Standing, several_seeds: bool, is_extra: bool) -> tu
     return name, str(stand), stand.run.id, *also
 
 
-def content(stands: Sequence[Standing], bill: Bill, costs: Costs) -> dict[str, Any]:
+def content(stands: Sequence[Standing], cost: MissingCost, costs: Costs) -> dict[str, Any]:
     """Return the content for JSON."""
     return {
         "profile": costs.profile.name,
@@ -274,13 +275,13 @@ def content(stands: Sequence[Standing], bill: Bill, costs: Costs) -> dict[str, A
             for s in stands
         ],
         "missing": {
-            "runs": bill.todo,
-            "jobs": bill.jobs,
-            "timed_runs": bill.timed,
-            "seconds": bill.seconds if bill.timed else None,  # of the timed ones
-            "source": bill.source,
-            "bytes": bill.bytes,
-            "data_set_bytes": bill.data_bytes,
-            "free_bytes": bill.free,
+            "runs": cost.todo,
+            "jobs": cost.jobs,
+            "timed_runs": cost.timed,
+            "seconds": cost.seconds if cost.timed else None,  # of the timed ones
+            "source": cost.source,
+            "bytes": cost.bytes,
+            "data_set_bytes": cost.data_bytes,
+            "free_bytes": cost.free,
         },
     }

@@ -33,10 +33,9 @@ def detect_test_dev(
     if profile.is_small:
         raise UserError(f"test-dev is COCO's: --profile {PAPER_SCALE}, not {profile.name}")
     one = matrix.single(run, profile, seeds)
-    if not matrix.is_finished(store.own(profile.name, one.id)):
+    if not matrix.is_finished(store.local(profile.name, one.id)):
         raise UserError(
-            f"{one.id} is not finished on this machine: gfl run {one.id} "
-            f"--profile {profile.name} trains it"
+            f"{one.id} is not finished locally: gfl run {one.id} --profile {profile.name} trains it"
         )
     root = coco_root(data)
     coco.check_test_dev(root)
@@ -49,7 +48,7 @@ def detect_test_dev(
         run_dir=store.run_dir(profile.name, one.id),
         data_root=root,
         workers=min(LOADERS, usable_cores()),
-        tell=lambda text: say(text, error=True),
+        report=lambda text: say(text, error=True),
     )
     say(f"written: {written}; the server takes it as the only file of a zip archive")
     return 0

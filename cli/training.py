@@ -31,7 +31,7 @@ def run(
     where: Where = Where(),
     worker: Worker = TRAIN,
 ) -> int:
-    """Train what this machine has not finished, print the table.
+    """Train the runs that are not finished locally, print the table.
 
     Args:
         max_iters: stop each run here: a trial, recorded as capped, never a result
@@ -102,7 +102,7 @@ def _dry_run(
     today = Today()
     stands = [standing(run, store, today) for run in runs]
     costs = estimates.costs(profile, store)
-    say(status.bill(stands, costs, store, machine, again).line(profile))
+    say(status.missing_cost(stands, costs, store, machine, again).line(profile))
     for stand in stands:
         if machine.max_iters is not None or not stand.is_done(again):
             how = f"{stand}, " if stand.state != "missing" else ""

@@ -22,7 +22,7 @@ from gfl.records.record import RUN_ID, RecordError, RunRecord, Store
 WIDEST = 56  # characters of a displayed value
 ABSENT = "—"  # for a setting that only the other run has
 LOCAL, REFERENCE = "local", "reference"  # places of records
-WHOSE = {LOCAL: "this machine's record", REFERENCE: "the reference's record"}
+WHOSE = {LOCAL: "the local record", REFERENCE: "the reference's record"}
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Side:
+class ComparedRun:
     """One of two compared runs: declared, or recorded in a file."""
 
     id: str
@@ -65,8 +65,8 @@ class Side:
 class Comparison:
     """Two runs and all their differences."""
 
-    a: Side
-    b: Side
+    a: ComparedRun
+    b: ComparedRun
     factors: Sequence[Difference]
     settings: Sequence[Difference]
     code: Sequence[Difference]  # digests by file; also empty if unknown
@@ -84,8 +84,8 @@ class Comparison:
             }
             for name, differences in parts.items()
         }
-        sides = {"a": self.a.content(), "b": self.b.content()}
-        return sides | found | {"code_unknown": self.code_unknown}
+        runs = {"a": self.a.content(), "b": self.b.content()}
+        return runs | found | {"code_unknown": self.code_unknown}
 
     def lines(self) -> list[str]:
         """Return lines for a person."""
@@ -101,13 +101,13 @@ class Comparison:
             found += ["", *_section("resolved settings", self.settings)]
         if lacking:
             which = "neither has" if len(lacking) == 2 else f"{lacking[0]} has not"
-            return [*found, "", f"records: {which} been finished here or in the reference"]
+            return [*found, "", f"records: {which} been finished, locally or in the reference"]
         unknown = f"code: not compared; {self.code_unknown}"
         found += ["", *([unknown] if self.code_unknown else _section("code", self.code))]
         return [*found, "", *_section("records", self.records)]
 
 
-def compare(a: Side, b: Side, store: Store) -> Comparison:
+def compare(a: ComparedRun, b: ComparedRun, store: Store) -> Comparison:
     """Compare two runs, or two records of one run.
 
     Raises:
@@ -130,7 +130,7 @@ def compare(a: Side, b: Side, store: Store) -> Comparison:
     return Comparison(a, b, factors, settings, code, unknown, records)
 
 
-def side(name: str, profile: str, seed: int, gpus: int, store: Store) -> Side:
+def compared(name: str, profile: str, seed: int, gpus: int, store: Store) -> ComparedRun:
     """Return the run that a name means, as in ``find``, or of a record's file or folder.
 
     Raises:
@@ -147,19 +147,19 @@ def side(name: str, profile: str, seed: int, gpus: int, store: Store) -> Side:
         reason = err.strerror if isinstance(err, OSError) else err
         raise UserError(f"{path}: not a usable record ({reason})") from err
     of = str(record.profile.get("name", "?"))
-    return Side(record.id, of, record.seed, (), record, str(path), None)
+    return ComparedRun(record.id, of, record.seed, (), record, str(path), None)
 
 
-def of_run(run: Run, store: Store) -> Side:
+def of_run(run: Run, store: Store) -> ComparedRun:
     """Return a declared run with its local record or, failing that, the reference's."""
     name = run.profile.name
-    own = store.own(name, run.id)
-    record = own or store.reference(name, run.id)
-    place = "" if record is None else LOCAL if own else REFERENCE
-    return Side(run.id, name, run.seed, run.rows, record, place, run)
+    local = store.local(name, run.id)
+    record = local or store.reference(name, run.id)
+    place = "" if record is None else LOCAL if local else REFERENCE
+    return ComparedRun(run.id, name, run.seed, run.rows, record, place, run)
 
 
-def _apart(a: Side, b: Side, store: Store) -> tuple[Side, Side]:
+def _apart(a: ComparedRun, b: ComparedRun, store: Store) -> tuple[ComparedRun, ComparedRun]:
     """Return the local record and the reference's, if both exist, of a run named twice."""
     if a.run is None or b.run is None or a.place != LOCAL:
         return a, b
@@ -167,7 +167,7 @@ def _apart(a: Side, b: Side, store: Store) -> tuple[Side, Side]:
     return a, replace(b, record=reference, place=REFERENCE if reference else "")
 
 
-def _declared(named: Side, store: Store) -> Run:
+def _declared(named: ComparedRun, store: Store) -> Run:
     if named.run is not None:
         return named.run
     assert named.record is not None

@@ -13,7 +13,7 @@ from experiments.tables import catalogue
 from experiments.tables.declare import Cell, Table
 from gfl import escape
 from gfl.errors import UserError, did_you_mean
-from gfl.experiment import Experiment, Profile
+from gfl.experiment import AnyExperiment, Profile, at_scale
 from gfl.records.record import RUN_ID, RunRecord, Store, run_id
 
 WEIGHTS = (".pth", ".pt", ".ckpt")  # suffixes of weight files
@@ -24,7 +24,7 @@ class Run:
     """A run, and the rows that print it."""
 
     id: str
-    experiment: Experiment
+    experiment: AnyExperiment
     profile: Profile
     seed: int
     rows: tuple[str, ...]  # "table-3/QFL"
@@ -37,7 +37,7 @@ class Run:
         return f"{escape.terminal(self.rows[0].partition('/')[2])}, seed {self.seed}"
 
 
-def plan(shown: Iterable[Table], profile: Profile, seeds: Sequence[int]) -> list[Run]:
+def plan(tables: Iterable[Table], profile: Profile, seeds: Sequence[int]) -> list[Run]:
     """Return the runs of tables, each once, seed by seed.
 
     Raises:
@@ -45,7 +45,7 @@ def plan(shown: Iterable[Table], profile: Profile, seeds: Sequence[int]) -> list
     """
     if TUNING_SEED in seeds:
         raise UserError(f"seed {TUNING_SEED} is for tuning: what was chosen on it proves nothing")
-    run_here = [table for table in shown if table.runs_at(profile.name)]
+    run_here = [table for table in tables if table.runs_at(profile.name)]
     cells = [(table, cell) for table in run_here for cell in table.cells() if cell.experiment]
     # After the paper's rows, so that the paper's runs keep their names and come first.
     cells += [(table, cell) for table in run_here for cell in table.extra_cells()]
@@ -53,8 +53,9 @@ def plan(shown: Iterable[Table], profile: Profile, seeds: Sequence[int]) -> list
     for seed in dict.fromkeys(seeds):
         for table, cell in cells:
             assert cell.experiment is not None
-            id = run_id(cell.experiment, profile, seed)
-            new = Run(id, cell.experiment, profile, seed, (), cell.row.is_extra)
+            experiment = at_scale(cell.experiment, profile)
+            id = run_id(experiment, profile, seed)
+            new = Run(id, experiment, profile, seed, (), cell.row.is_extra)
             shared = runs.get(id, new)
             runs[id] = replace(shared, rows=(*shared.rows, f"{table.name}/{cell.key}"))
     return list(runs.values())
@@ -72,8 +73,8 @@ def select(target: str, profile: Profile, seeds: Sequence[int]) -> tuple[list[Ta
     if target == "all":
         return list(catalogue.TABLES.values()), plan(catalogue.TABLES.values(), profile, seeds)
     if not row and catalogue.normal(target) in catalogue.NAMES:
-        shown = catalogue.parts(target)
-        return shown, plan(shown, profile, seeds)
+        tables = catalogue.parts(target)
+        return tables, plan(tables, profile, seeds)
     if catalogue.normal(name) not in catalogue.NAMES and is_path(target):
         raise UserError(path_problem(target))
     if row:
@@ -88,8 +89,8 @@ def select(target: str, profile: Profile, seeds: Sequence[int]) -> tuple[list[Ta
         known = dict.fromkeys(["all", *catalogue.NAMES, *(run.experiment.slug for run in every)])
         what = "table" if target.lower().startswith("tab") else "table or run"
         raise UserError(f"unknown {what} {target!r}{did_you_mean(target, known)}")
-    shown = [t for t in catalogue.TABLES.values() if any(_shows(r, t.name) for r in runs)]
-    return shown, runs
+    tables = [t for t in catalogue.TABLES.values() if any(_shows(r, t.name) for r in runs)]
+    return tables, runs
 
 
 def single(target: str, profile: Profile, seeds: Sequence[int]) -> Run:
@@ -98,10 +99,10 @@ def single(target: str, profile: Profile, seeds: Sequence[int]) -> Run:
     Raises:
         UserError: no run of that name is declared or run at the profile, or several are.
     """
-    shown, runs = select(target, profile, seeds)
+    tables, runs = select(target, profile, seeds)
     if not runs:
         none = f"{target!r} has published numbers only; there is nothing to run"
-        raise UserError("; ".join(filter(None, (elsewhere(t, profile) for t in shown))) or none)
+        raise UserError("; ".join(filter(None, (elsewhere(t, profile) for t in tables))) or none)
     if len(runs) > 1:
         several = [f"{run.rows[0]}, seed {run.seed}" for run in runs]
         if len({run.seed for run in runs}) == 1:
@@ -120,14 +121,14 @@ def elsewhere(table: Table, profile: Profile) -> str:
 def _select_row(
     among: Sequence[Table], row: str, profile: Profile, seeds: Sequence[int]
 ) -> tuple[list[Table], list[Run]]:
-    shown = [t for t in among if any(row in _names(cell) for cell in t.all_cells())]
-    if not shown:
+    tables = [t for t in among if any(row in _names(cell) for cell in t.all_cells())]
+    if not tables:
         known = dict.fromkeys(n for t in among for cell in t.all_cells() for n in _names(cell))
         where = ", ".join(table.title for table in among)
         has = "has" if len(among) == 1 else "have"
         raise UserError(f"{where} {has} no row {row!r}{did_you_mean(row, known)}")
-    runs = plan(shown, profile, seeds)
-    return shown, [r for r in runs if any(_shows(r, f"{t.name}/{row}") for t in shown)]
+    runs = plan(tables, profile, seeds)
+    return tables, [r for r in runs if any(_shows(r, f"{t.name}/{row}") for t in tables)]
 
 
 def _names(cell: Cell) -> tuple[str, ...]:
@@ -195,7 +196,7 @@ def near(path: Path) -> str:
 
 def missing(runs: Iterable[Run], store: Store) -> list[Run]:
     """Return the runs without a finished local record."""
-    return [run for run in runs if not is_finished(store.own(run.profile.name, run.id))]
+    return [run for run in runs if not is_finished(store.local(run.profile.name, run.id))]
 
 
 def is_finished(record: RunRecord | None) -> bool:

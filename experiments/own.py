@@ -226,7 +226,7 @@ def train(
     screen = terminal.console(force_jupyter=False, force_terminal=False if lines else None)
     store = FolderStore(folder, ROOT / "results")
     failed = run_missing([plan.run], store, plan.machine, Display(screen), worker, again)
-    record = store.own(PROFILE, plan.run.id)
+    record = store.local(PROFILE, plan.run.id)
     if failed or record is None:
         why = record.message if record else "it left no record"
         raise UserError(f"{folder}: training failed, {why}; its log: {folder / 'train.log'}")
@@ -314,13 +314,10 @@ def _changed(before: Request, run: Run) -> str:
 
 
 def _experiment(named: str | Experiment) -> Experiment:
-    experiment = named
-    if isinstance(experiment, str):
-        experiment = matrix.single(experiment, LAPTOP, [0]).experiment
-    if experiment.host not in ABLATED_HOSTS:
+    experiment = matrix.single(named, LAPTOP, [0]).experiment if isinstance(named, str) else named
+    if not isinstance(experiment, Experiment) or experiment.host not in ABLATED_HOSTS:
         raise UserError(
-            f"{experiment.slug}: a data set of one's own trains {' or '.join(ABLATED_HOSTS)}, not "
-            f"{experiment.host}"
+            f"{experiment.slug}: a data set of one's own trains {' or '.join(ABLATED_HOSTS)} only"
         )
     if (experiment.backbone, experiment.lasting) != (GFL.backbone, GFL.lasting):
         raise UserError(
@@ -335,8 +332,8 @@ def _sides(size: int | Sequence[int] | None, base: Profile) -> tuple[int, int]:
         return (LAPTOP_SIZE, LAPTOP_SIZE) if base is LAPTOP else base.scale
     sides = [size] if isinstance(size, int) else list(size)
     if len(sides) not in (1, 2) or not all(64 <= side <= 4096 for side in sides):
-        shown = " ".join(map(str, sides))
-        raise UserError(f"size {shown}: expected one or two numbers of pixels, from 64 to 4096")
+        given = " ".join(map(str, sides))
+        raise UserError(f"size {given}: expected one or two numbers of pixels, from 64 to 4096")
     return max(sides), min(sides)
 
 

@@ -113,6 +113,9 @@ PAPER_SCALE = COCO.name  # the only profile with the published network and image
 
 PROFILES: dict[str, Profile] = {p.name: p for p in (SMOKE, LAPTOP, PHOTOS, GPU, COCO)}
 
+REHEARSALS = (SMOKE.name,)  # check that everything runs; their records are no results
+PREDICTING = (LAPTOP.name, PHOTOS.name, GPU.name)  # their runs store predictions when they end
+
 
 def get(name: str, gpus: int | None = None) -> Profile:
     """Look up a profile, for ``gpus`` devices if given.

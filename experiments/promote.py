@@ -11,7 +11,7 @@ from pathlib import Path
 from experiments import checkout, stale
 from experiments.committed_predictions import committed
 from experiments.matrix import Run, check_writable, plan
-from experiments.profiles import TUNING_SEED
+from experiments.profiles import REHEARSALS, TUNING_SEED
 from experiments.tables.declare import Table
 from gfl.errors import UserError
 from gfl.escape import counted
@@ -46,7 +46,7 @@ def objection(record: RunRecord) -> str | None:
     return None
 
 
-def promote(shown: Iterable[Table], profile: Profile, store: Store) -> Outcome:
+def promote(tables: Iterable[Table], profile: Profile, store: Store) -> Outcome:
     """Copy the records of finished, uncapped runs of a clean commit, at any seed.
 
     With the predictions that belong to the reference (``experiments.committed_predictions``).
@@ -56,12 +56,12 @@ def promote(shown: Iterable[Table], profile: Profile, store: Store) -> Outcome:
     """
     check_writable(store.results / "runs" / profile.name)
     promoted, refused = [], []
-    seeds = [s for s in seeds_of(store.own_ids(profile.name)) if s != TUNING_SEED]
-    for run in plan(shown, profile, seeds):
-        record = store.own(profile.name, run.id)
+    seeds = [s for s in seeds_of(store.local_ids(profile.name)) if s != TUNING_SEED]
+    for run in plan(tables, profile, seeds):
+        record = store.local(profile.name, run.id)
         if record is None:
             continue
-        if why := objection(record):
+        if why := objection(record) or _rehearsal(profile):
             refused.append(f"{run.id}: {why}")
             continue
         try:
@@ -72,6 +72,12 @@ def promote(shown: Iterable[Table], profile: Profile, store: Store) -> Outcome:
         why = other_gpus(profile, store) or f"no {profile.name} run is recorded in {store.runs}"
         raise UserError(f"nothing to promote: {why}")
     return Outcome(tuple(promoted), tuple(refused))
+
+
+def _rehearsal(profile: Profile) -> str | None:
+    if profile.name in REHEARSALS:
+        return f"the {profile.name} profile only checks that everything runs: it reproduces nothing"
+    return None
 
 
 def _promote(run: Run, record: RunRecord, store: Store) -> list[str]:
@@ -133,9 +139,9 @@ def _remove_others(folder: Path, record: RunRecord) -> list[str]:
 
 def other_gpus(profile: Profile, store: Store) -> str:
     """Report runs of the profile recorded for another number of GPUS; empty if there are none."""
-    own = ((store.own, id) for id in store.own_ids(profile.name))
+    local = ((store.local, id) for id in store.local_ids(profile.name))
     reference = ((store.reference, id) for id in store.reference_ids(profile.name))
-    by_id = {id: record for read, id in (*reference, *own) if (record := read(profile.name, id))}
+    by_id = {id: record for read, id in (*reference, *local) if (record := read(profile.name, id))}
     gpus = (record.profile.get("gpus", profile.gpus) for record in by_id.values())
     counts = Counter(n for n in gpus if n != profile.gpus)
     return "; ".join(

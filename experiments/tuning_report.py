@@ -15,9 +15,9 @@ from experiments.profiles import TUNING_SEED
 from experiments.queue.progress import duration
 from experiments.tuning import BASELINE, Sweep, Trial, Variant, as_it_is, trials
 from gfl import escape
-from gfl.experiment import Profile
+from gfl.experiment import Profile, System
 from gfl.files import write_text
-from gfl.records.record import RecordError, RunRecord, Store
+from gfl.records.record import LOCAL_SUFFIX, RecordError, RunRecord, Store
 
 # Readable names of the fields that a sweep varies or that were set by hand.
 LABELS = {
@@ -32,6 +32,7 @@ LABELS = {
 # Fields that only some sweeps vary.
 FURTHER = {
     "likelihood_weight": "the likelihood's weight",
+    "rate": "the learning rate",
     "first_level": "the levels' strides",
     "frozen": "the backbone",
 }
@@ -52,7 +53,7 @@ def publish(sweep: Sweep, profile: Profile, store: Store) -> list[Path]:
     clean = [t.record for t in found if t.record and t.record.commit and not t.record.dirty]
     for record in clean:
         _keep(record, folder / profile.name / f"{record.id}.json")
-    stem = profile.name + sweep.suffix + ("" if len(clean) == len(found) else ".this-machine")
+    stem = profile.name + sweep.suffix + ("" if len(clean) == len(found) else LOCAL_SUFFIX)
     texts = contents(sweep, profile, store)
     return [write_text(folder / f"{stem}.{kind}", text) for kind, text in texts.items()]
 
@@ -97,24 +98,26 @@ def verdict(found: Sequence[Trial]) -> str:
 
 def table_runs(sweep: Sweep, profile: Profile, store: Store) -> list[RunRecord]:
     """Return every record that uses the sweep's outcome, other than sweeps', from both places."""
-    records = [store.own(profile.name, id) for id in store.own_ids(profile.name)]
+    records = [store.local(profile.name, id) for id in store.local_ids(profile.name)]
     records += [store.reference(profile.name, id) for id in store.reference_ids(profile.name)]
-    shown = [record for record in records if record and record.seed != TUNING_SEED]
+    finished = [record for record in records if record and record.seed != TUNING_SEED]
     if sweep.experiment == BASELINE:
-        return shown
-    return [record for record in shown if record.experiment["boxes"] == sweep.experiment.boxes]
+        return finished
+    if isinstance(sweep.experiment, System):
+        return [r for r in finished if r.experiment.get("method") == sweep.experiment.method]
+    return [r for r in finished if r.experiment.get("boxes") == sweep.experiment.boxes]
 
 
-def chronology(found: Sequence[Trial], shown: Sequence[RunRecord], row: str) -> str:
+def chronology(found: Sequence[Trial], recorded: Sequence[RunRecord], row: str) -> str:
     """State whether the sweep preceded the runs that the tables print, by the records."""
     trained = [trial.record for trial in found if trial.record]
     if not trained:
         return "No variant is recorded yet."
     starts = sorted(_start(record) for record in trained)
     said = f"The sweep's records were started between {starts[0]} and {starts[-1]}."
-    if not shown:
+    if not recorded:
         return f"{said} When this was written, no run of {row} was recorded at this profile."
-    first = min(_start(record) for record in shown)
+    first = min(_start(record) for record in recorded)
     said += f" The first recorded run of {row} was started at {first}: "
     eligible = [trial for trial in found if trial.variant.eligible]
     late = [
@@ -135,16 +138,18 @@ def _start(record: RunRecord) -> datetime:
 def varied(sweep: Sweep) -> str:
     """Name the hyper-parameters that the sweep varied, and those it did not."""
     swept = dict.fromkeys(n for v in sweep.variants if v.eligible for n in _changed(v))
-    shown = dict.fromkeys(n for v in sweep.variants for n in _changed(v) if n not in swept)
+    others = dict.fromkeys(n for v in sweep.variants for n in _changed(v) if n not in swept)
     said = f"The sweep varied {_names(swept)}"
-    said += f"; shown at another value, not to be chosen: {_names(shown)}" if shown else ""
+    said += f"; shown at another value, not to be chosen: {_names(others)}" if others else ""
     others = _names([name for name in LABELS if name not in swept])
     return f"{said}. {sweep.left.format(others=others)}".rstrip()
 
 
 def _changed(variant: Variant) -> list[str]:
-    weighted = variant.experiment is not None and variant.eligible
-    return [*variant.changes, *(["likelihood_weight"] if weighted else [])]
+    if not variant.eligible or variant.experiment is None:
+        return [*variant.changes]
+    factor = "rate" if isinstance(variant.experiment, System) else "likelihood_weight"
+    return [*variant.changes, factor]
 
 
 def _names(fields: Iterable[str]) -> str:

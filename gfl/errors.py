@@ -4,25 +4,32 @@ from __future__ import annotations
 
 import difflib
 import errno
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
 from gfl import escape
 
-Lack = Literal["cuda", "coco", "photographs"]
+Lack = Literal[
+    "cuda", "coco", "photographs",
+    # Of a data set of one's own: files that are not found, and what only its user can decide.
+    "folder and train file", "train file", "val file", "train and val files", "file to divide",
+    "division", "val images by division", "division or both files", "no division",
+    "no division or file to divide", "train images", "val images", "fractions", "corners",
+    "broken left out",
+]  # fmt: skip
 
 
 class UserError(Exception):
     """Error the user can fix: names the thing, its value, and what to do.
 
-    ``lacks`` names a missing value that a command's option supplies; the command says which.
+    ``lacks`` names what is missing or undecided; the command says which option supplies it.
     """
 
-    def __init__(self, message: str, lacks: Lack | None = None) -> None:
+    def __init__(self, message: str, lacks: Lack | Sequence[Lack] = ()) -> None:
         super().__init__(message)
-        self.lacks: Lack | None = lacks
+        self.lacks: tuple[Lack, ...] = (lacks,) if isinstance(lacks, str) else tuple(lacks)
 
 
 def did_you_mean(value: str, choices: Iterable[str]) -> str:
@@ -48,7 +55,7 @@ def disk_error(err: BaseException, where: Path) -> UserError | None:
 
 
 @contextmanager
-def told_of_disk(where: Path) -> Iterator[None]:
+def disk_errors(where: Path) -> Iterator[None]:
     """Raise ``disk_error``'s ``UserError`` in place of a disk error."""
     try:
         yield

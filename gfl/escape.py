@@ -48,7 +48,7 @@ def terminal(text: str) -> str:
     """
     if text.isascii() and text.isprintable():
         return text
-    return "".join(c if _is_shown(c) else _spelt(c) for c in text)
+    return "".join(c if _is_printable(c) else _spelt(c) for c in text)
 
 
 def lines(text: str) -> str:
@@ -71,12 +71,12 @@ def width(text: str) -> int:
 
 def shortened(text: str, limit: int) -> str:
     """Return text escaped by ``terminal``, cut to ``limit`` columns with an ellipsis."""
-    shown = terminal(text)
+    printable = terminal(text)
     # Zero-width marks are counted too: a thousand of them on one letter are no name.
-    if width(shown) <= limit and len(shown) <= 4 * limit:
-        return shown
+    if width(printable) <= limit and len(printable) <= 4 * limit:
+        return printable
     left, kept = limit - 1, []
-    for c in shown[: 4 * limit]:
+    for c in printable[: 4 * limit]:
         left -= _columns(c)
         if left < 0:
             break
@@ -95,9 +95,9 @@ def some(
     ``a, b, c, d, e and 3 more``.
     """
     texts = [str(thing) for thing in things[:most]]
-    shown = separator.join(texts if columns is None else [shortened(t, columns) for t in texts])
+    printable = separator.join(texts if columns is None else [shortened(t, columns) for t in texts])
     more = len(things) - most
-    return f"{shown} and {more} more" if more > 0 else shown
+    return f"{printable} and {more} more" if more > 0 else printable
 
 
 def counted(number: int, noun: str, plural: str = "", form: str = "") -> str:
@@ -115,8 +115,8 @@ def markdown(text: str) -> str:
 
     Escapes only what CommonMark or GitHub would interpret.
     """
-    shown = re.sub(r"\s+", " ", terminal(text)).strip()
-    escaped = MARKDOWN.sub(lambda found: "\\" + found[0], shown)
+    printable = re.sub(r"\s+", " ", terminal(text)).strip()
+    escaped = MARKDOWN.sub(lambda found: "\\" + found[0], printable)
     return ITEM.sub(r"\1\\\2", escaped)
 
 
@@ -127,10 +127,10 @@ def csv_field(value: T) -> T | str:
     """
     if not isinstance(value, str):
         return value
-    shown = terminal(value)
-    if shown.lstrip()[:1] in tuple(FORMULA) and not NUMBER.fullmatch(shown):
-        return "'" + shown
-    return shown
+    printable = terminal(value)
+    if printable.lstrip()[:1] in tuple(FORMULA) and not NUMBER.fullmatch(printable):
+        return "'" + printable
+    return printable
 
 
 def csv_file(rows: Iterable[Iterable[object]]) -> str:
@@ -147,7 +147,7 @@ def html(value: T) -> T | str:
     """
     if not isinstance(value, str) or hasattr(value, "__html__"):
         return value
-    return "".join(c if c in "\n\t" or _is_shown(c) else _spelt(c) for c in value)
+    return "".join(c if c in "\n\t" or _is_printable(c) else _spelt(c) for c in value)
 
 
 def matplotlib(text: str) -> str:
@@ -166,8 +166,8 @@ def python(value: object) -> str:
 
 def comment(line: str) -> str:
     """Return a line as a Python comment, without templates of mmengine."""
-    shown = re.sub(r"\{(?=\{)", "{ ", terminal(line))
-    return f"# {shown}".rstrip()
+    printable = re.sub(r"\{(?=\{)", "{ ", terminal(line))
+    return f"# {printable}".rstrip()
 
 
 def shell(word: str) -> str:
@@ -179,7 +179,7 @@ def shell(word: str) -> str:
 
 def file_name(text: str) -> str:
     """Return text as a valid name for a file or folder that this project creates."""
-    name = "".join(c if _is_shown(c) and c != "/" else "_" for c in text)
+    name = "".join(c if _is_printable(c) and c != "/" else "_" for c in text)
     if name in ("", ".", ".."):
         return "_"
     if len(name.encode()) <= LONGEST_NAME:
@@ -194,7 +194,7 @@ def json(text: str) -> str:
     return re.sub("[\ud800-\udfff]", lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
-def _is_shown(c: str) -> bool:
+def _is_printable(c: str) -> bool:
     return c in JOINERS or unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 
@@ -213,7 +213,7 @@ def _columns(c: str) -> int:
 def _in_shell(c: str) -> str:
     if c in "'\\":
         return "\\" + c
-    if c != "{" and _is_shown(c):
+    if c != "{" and _is_printable(c):
         return c
     escaped = "\udc80" <= c <= "\udcff"  # a byte of a file name that is not UTF-8
     coded = c.encode("utf-8", "surrogateescape" if escaped else "surrogatepass")

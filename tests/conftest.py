@@ -23,6 +23,14 @@ TENSORS = (
     "quality",
     "systems.trident",
     "systems.trident_network",
+    "systems.reppoints",
+    "systems.tsd",
+    "systems.tsd_pooling",
+    "systems.two_stage",
+    "systems.centernet",
+    "systems.keypoints",
+    "systems.mirrored",
+    "systems.sapd",
 )
 install_import_hook([f"gfl.{module}" for module in TENSORS], "beartype.beartype")
 
@@ -33,6 +41,12 @@ catalogue.TABLES.update(catalogue.PAPERS)
 
 # What a shell starts in the background ignores Ctrl-C, which some tests press.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture
+def smoke_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs of the smoke profile may be promoted, for want of quicker ones."""
+    monkeypatch.setattr("experiments.promote.REHEARSALS", ())
 
 
 @pytest.fixture(scope="session")

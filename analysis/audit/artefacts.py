@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 from analysis.audit.findings import NOTHING, RECORDS, Finding, Line, compare
 from analysis.audit.rounding import DOUBLES, FIGURES, FITS, variants
 from analysis.library import Library
-from analysis.pool import Tell
+from analysis.pool import Reporter
 from analysis.tables import fill as filling
 from analysis.tables import render
-from analysis.tables.layout import sheet
+from analysis.tables.layout import lay_out
 from experiments.tables import catalogue as declared
 from experiments.tables.declare import Table
 from experiments.tuning import SWEEPS
@@ -25,7 +25,7 @@ from experiments.tuning_report import contents
 from gfl import escape
 from gfl.errors import UserError
 from gfl.experiment import Profile
-from gfl.records.record import RunRecord, Store
+from gfl.records.record import LOCAL_SUFFIX, RunRecord, Store
 
 if TYPE_CHECKING:
     from analysis.figures.figure import DrawnFigure
@@ -57,7 +57,7 @@ def _printed(
     """Return a table's texts, by file suffix."""
 
     def markdown(cells: Sequence[filling.Filled]) -> str:
-        return render.markdown(sheet(table, profile, cells, False), [])
+        return render.markdown(lay_out(table, profile, cells, False), [])
 
     def tidy(cells: Sequence[filling.Filled]) -> str:
         return render.tidy_csv(table, cells, False)
@@ -114,7 +114,7 @@ def numbers(path: Path, drawn: DrawnFigure) -> Iterator[Finding]:
 class _Swept(Store):
     """Store whose local runs are the committed ones of the sweeps."""
 
-    def own(self, profile: str, id: str, max_iters: int | None = None) -> RunRecord | None:
+    def local(self, profile: str, id: str, max_iters: int | None = None) -> RunRecord | None:
         path = self.results / "tuning" / profile / f"{id}.json"
         return self._read(path, id, set_aside=False)
 
@@ -124,7 +124,7 @@ def tuning(profile: Profile, store: Store) -> Iterator[Finding]:
     folder = store.results / "tuning"
     if not (folder / profile.name).is_dir():
         return
-    swept = _Swept(store.runs, store.results, store.tell, store.mend, store.verify)
+    swept = _Swept(store.runs, store.results, store.report, store.mend, store.verify)
     for sweep in SWEEPS.get(profile.name, ()):
         for kind, text in contents(sweep, profile, swept).items():
             yield from compare(folder / f"{profile.name}{sweep.suffix}.{kind}", text)
@@ -151,13 +151,13 @@ def errors(profile: Profile, store: Store) -> Iterator[Finding]:
     yield from compare(path.with_suffix(".csv"), variants(error_tables.tidy_csv, report, DOUBLES))
 
 
-def claims(store: Store, tell: Tell) -> Iterator[Finding]:
+def claims(store: Store, report: Reporter) -> Iterator[Finding]:
     """Compare the verdicts on the paper's claims, from the runs of all profiles."""
     from analysis.claims import render
     from analysis.claims.verdicts import judge
 
     try:
-        found = judge(store, tell=tell)
+        found = judge(store, report=report)
     except UserError as err:
         yield Finding(store.results / CLAIMS, "the file", "claims", f"{NOTHING}: {err}")
         return
@@ -198,5 +198,5 @@ def declaration(table: str) -> str:
 def _strange(folder: Path, known: Iterable[str]) -> Iterator[Finding]:
     """Report files that nothing produces; local ones are not committed."""
     for path in sorted(folder.glob("*")):
-        if path.name not in set(known) and ".this-machine." not in path.name:
+        if path.name not in set(known) and f"{LOCAL_SUFFIX}." not in path.name:
             yield Finding(path, "the file", "is there", "nothing makes it")

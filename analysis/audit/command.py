@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from analysis.audit import strict
 from analysis.audit.findings import Finding
 from analysis.library import Source
-from analysis.pool import Tell
+from analysis.pool import Reporter
 from experiments.checkout import last_change
 from experiments.matrix import check_writable
 from experiments.profiles import PROFILES
@@ -40,23 +40,23 @@ def audit(store: Store, source: Source, data: Path | None = None) -> int:
     from analysis.claims import render, terminal
     from analysis.claims.verdicts import judge
 
-    tell = progress()
+    report = progress()
     check_writable(store.results)
     strict.check_data(store, data)
-    tell(TIME)
-    tell("the claims by the paper's own numbers, and then by the runs of each profile")
-    found = judge(store, source, tell)
+    report(TIME)
+    report("the claims by the paper's own numbers, and then by the runs of each profile")
+    found = judge(store, source, report)
     terminal.show(found)
     for line in registrations(found, store):
         say(line)
     texts = render.files(found)
-    if source == "results":
+    if source == "reference":
         texts[strict.PUBLISHED] = strict.published_csv()
     paths = [write_text(store.results / name, text) for name, text in texts.items()]
     say("written:", ", ".join(map(str, paths)))
-    if source != "results":
+    if source != "reference":
         return 0
-    findings = list(strict.held(strict.as_it_stands(store), tell, data))
+    findings = list(strict.held(strict.as_it_stands(store), report, data))
     for line in said(findings) if findings else ():
         say(line)
     return 1 if findings else 0
@@ -87,12 +87,12 @@ def audit_strictly(store: Store, data: Path | None = None) -> int:
         nothing = "holds no records: nothing to hold the results to"
         raise UserError(f"{store.results / 'runs'} {nothing}")
     strict.check_data(store, data)
-    tell = progress()
-    tell(TIME)
-    findings = list(strict.find(store, tell, data))
+    report = progress()
+    report(TIME)
+    findings = list(strict.find(store, report, data))
     for line in said(findings):
         say(line)
-    tell("done")
+    report("done")
     return 1 if findings else 0
 
 
@@ -112,11 +112,11 @@ def said(findings: Iterable[Finding]) -> list[str]:
     return [*lines, f"{differ} from what the records give, in {counted(files, 'file')}."]
 
 
-def progress() -> Tell:
+def progress() -> Reporter:
     """Return a function that reports progress on stderr."""
     start = time.monotonic()
 
-    def tell(line: str) -> None:
+    def report(line: str) -> None:
         say(f"[{time.monotonic() - start:4.0f} s] {line}", error=True)
 
-    return tell
+    return report

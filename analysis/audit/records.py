@@ -10,7 +10,7 @@ from typing import Any
 
 from analysis.audit.findings import NOTHING, Finding
 from analysis.library import Library, coco_results
-from analysis.pool import Tell, workers
+from analysis.pool import Reporter, workers
 from experiments.matrix import plan
 from experiments.profiles import TUNING_SEED
 from experiments.tables import catalogue
@@ -58,7 +58,7 @@ def standing_for(profile: Profile, store: Store) -> Callable[[str], str]:
     return said
 
 
-def evidence(profile: Profile, store: Store, tell: Tell) -> Iterator[Finding]:
+def evidence(profile: Profile, store: Store, report: Reporter) -> Iterator[Finding]:
     """Recompute every record's twelve metrics from its committed detections, by pycocotools.
 
     Each must equal the record's to the last digit, which exposes an altered one even if its
@@ -73,11 +73,11 @@ def evidence(profile: Profile, store: Store, tell: Tell) -> Iterator[Finding]:
         if (store.reference_predictions(profile.name, id) / decisive).is_file() and content:
             there[id] = list(_said(content))
     yield from _stray(profile, store)
-    found = _evaluated(profile, store, list(there), tell) if there else {}
+    found = _evaluated(profile, store, list(there), report) if there else {}
     for id, said in there.items():
         path, again = store.reference_path(profile.name, id), found[id]
         if isinstance(again, str):
-            yield Finding(path, f"metrics{cells(id)}", "12 figures", f"none: {again}")
+            yield Finding(path, f"metrics{cells(id)}", "12 metrics", f"none: {again}")
             continue
         for place, metrics in said:
             for name in METRICS:
@@ -120,7 +120,7 @@ def _stray(profile: Profile, store: Store) -> Iterator[Finding]:
 
 
 def _evaluated(
-    profile: Profile, store: Store, ids: Sequence[str], tell: Tell
+    profile: Profile, store: Store, ids: Sequence[str], report: Reporter
 ) -> dict[str, Metrics | str]:
     """Return the twelve metrics by id, or why there are none: several runs in parallel."""
     folders = [store.reference_predictions(profile.name, id) for id in ids]
@@ -130,7 +130,7 @@ def _evaluated(
         for id, metrics in zip(ids, each(_evaluate, folders), strict=True):
             found[id] = metrics
             if len(found) % 10 == 0 or len(found) == len(ids):
-                tell(f"{profile.name}: {len(found)} of {len(ids)} runs evaluated again")
+                report(f"{profile.name}: {len(found)} of {len(ids)} runs evaluated again")
     return found
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from analysis.audit import artefacts, records, truth
 from analysis.audit.artefacts import PUBLISHED, published_csv
 from analysis.audit.findings import Finding
-from analysis.pool import Tell, quiet
+from analysis.pool import Reporter, quiet
 from experiments import profiles
 from gfl.experiment import Profile
-from gfl.records.record import Store
+from gfl.records.record import LOCAL_SUFFIX, Store
 
 __all__ = [
     "CHECKS",
@@ -34,16 +34,16 @@ class Check:
     """One comparison with the records, for each profile that has some."""
 
     what: str  # its name in progress messages
-    find: Callable[[Profile, Store, Tell], Iterator[Finding]]
+    find: Callable[[Profile, Store, Reporter], Iterator[Finding]]
 
 
 CHECKS = (
-    Check("the records' checksums", lambda profile, store, tell: _checksums(profile, store)),
-    Check("tables", lambda profile, store, tell: artefacts.tables(profile, store)),
-    Check("sweeps", lambda profile, store, tell: artefacts.tuning(profile, store)),
-    Check("detection errors", lambda profile, store, tell: artefacts.errors(profile, store)),
-    Check("figures", lambda profile, store, tell: artefacts.figures(profile, store)),
-    Check("figures of the records", records.evidence),
+    Check("the records' checksums", lambda profile, store, report: _checksums(profile, store)),
+    Check("tables", lambda profile, store, report: artefacts.tables(profile, store)),
+    Check("sweeps", lambda profile, store, report: artefacts.tuning(profile, store)),
+    Check("detection errors", lambda profile, store, report: artefacts.errors(profile, store)),
+    Check("figures", lambda profile, store, report: artefacts.figures(profile, store)),
+    Check("metrics of the records", records.evidence),
 )
 
 
@@ -54,7 +54,7 @@ def recorded(store: Store) -> list[Profile]:
         ids = store.reference_ids(name)
         first = next((r for id in ids if (r := store.reference(name, id))), None)
         made = (store.results / "tables" / name).glob("table-*")
-        if ids or any(".this-machine." not in path.name for path in made):
+        if ids or any(f"{LOCAL_SUFFIX}." not in path.name for path in made):
             found.append(profiles.get(name, first.profile.get("gpus") if first else None))
     return found
 
@@ -67,21 +67,21 @@ def as_it_stands(store: Store) -> Store:
     """
     nobodys = store.results / "runs of nobody"
     # Messages about damaged records are findings already.
-    return Store(nobodys, store.results, tell=quiet, mend=False, verify=False)
+    return Store(nobodys, store.results, report=quiet, mend=False, verify=False)
 
 
-def find(store: Store, tell: Tell, data: Path | None = None) -> Iterator[Finding]:
+def find(store: Store, report: Reporter, data: Path | None = None) -> Iterator[Finding]:
     """Compare everything committed with the records, and report each difference.
 
     Also compare stored matches with the ground truth in ``data``, COCO's folder, if given.
     """
     store = as_it_stands(store)
-    tell("published numbers")
+    report("published numbers")
     yield from artefacts.published(store)
     for profile in recorded(store):
-        yield from of_profile(profile, store, tell)
-    yield from held(store, tell, data)
-    yield from artefacts.claims(store, tell)
+        yield from of_profile(profile, store, report)
+    yield from held(store, report, data)
+    yield from artefacts.claims(store, report)
 
 
 def check_data(store: Store, data: Path | None) -> None:
@@ -91,17 +91,17 @@ def check_data(store: Store, data: Path | None) -> None:
             truth.check(profile, data)
 
 
-def held(store: Store, tell: Tell, data: Path | None) -> Iterator[Finding]:
+def held(store: Store, report: Reporter, data: Path | None) -> Iterator[Finding]:
     """Check every profile's matches, except on embedded data, against the truth in ``data``."""
     for profile in recorded(store):
-        yield from truth.held(profile, store, data, tell)
+        yield from truth.held(profile, store, data, report)
 
 
-def of_profile(profile: Profile, store: Store, tell: Tell) -> Iterator[Finding]:
+def of_profile(profile: Profile, store: Store, report: Reporter) -> Iterator[Finding]:
     """Compare everything made from a single profile's records with these."""
     for check in CHECKS:
-        tell(f"{profile.name}: {check.what}")
-        yield from check.find(profile, store, tell)
+        report(f"{profile.name}: {check.what}")
+        yield from check.find(profile, store, report)
 
 
 def _checksums(profile: Profile, store: Store) -> Iterator[Finding]:

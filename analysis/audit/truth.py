@@ -10,7 +10,7 @@ import numpy as np
 
 from analysis.audit.findings import Finding
 from analysis.library import KEPT, coco_results
-from analysis.pool import Tell
+from analysis.pool import Reporter
 from gfl.data import annotations, coco, photos
 from gfl.errors import UserError
 from gfl.experiment import Profile
@@ -22,7 +22,7 @@ from gfl.records.record import Store
 BY = "the ground truth"
 
 
-def held(profile: Profile, store: Store, data: Path | None, tell: Tell) -> Iterator[Finding]:
+def held(profile: Profile, store: Store, data: Path | None, report: Reporter) -> Iterator[Finding]:
     """Check the objects of every run with matches against the ground truth, and its detections.
 
     Reports the coverage. Skips embedded data, whose matches are not stored.
@@ -37,8 +37,8 @@ def held(profile: Profile, store: Store, data: Path | None, tell: Tell) -> Itera
     ]
     folders = [folder for folder in folders if all((folder / n).is_file() for n in KEPT)]
     if data is None:
-        tell(
-            f"{profile.name}: figures are of stored matches, which were not held to the ground "
+        report(
+            f"{profile.name}: metrics are of stored matches, which were not held to the ground "
             "truth: DATA=/path/to/coco does that"
         )
         return
@@ -57,7 +57,7 @@ def held(profile: Profile, store: Store, data: Path | None, tell: Tell) -> Itera
         if (folder / DETECTIONS).is_file():
             again += 1
             yield from _matched(folder, stored, dataset)
-    tell(
+    report(
         f"{profile.name}: the objects of {len(folders)} runs held to {path}; matches made anew of "
         f"the {again} runs whose detections are here"
     )

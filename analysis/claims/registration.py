@@ -59,7 +59,7 @@ def register(profile: Profile, store: Store) -> Path:
     """
     if profile.name not in SEEDS:
         raise UserError(f"{profile.name}: its number of seeds is not declared (profiles.SEEDS)")
-    runs = [store.own(profile.name, id) for id in store.own_ids(profile.name)]
+    runs = [store.local(profile.name, id) for id in store.local_ids(profile.name)]
     runs += [store.reference(profile.name, id) for id in store.reference_ids(profile.name)]
     if of_tables := [run for run in runs if run and run.seed != TUNING_SEED]:
         raise UserError(

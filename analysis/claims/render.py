@@ -16,14 +16,14 @@ from analysis.stats.correction import SOURCES
 from analysis.text import escaped, table
 from experiments import profiles
 from experiments.claims.declare import Claim
+from gfl.records.record import LOCAL_SUFFIX
 
 LEFT = ("claim", "what is tested", "check")  # columns of words
-THIS_MACHINE = ".this-machine"  # git-ignored name: the committed files are the reference's
 
 
 def files(verdicts: Verdicts) -> dict[str, str]:
     """Return the text of every file, by name under ``results``; a function of the records only."""
-    end = "" if verdicts.source == "results" else THIS_MACHINE
+    end = "" if verdicts.source == "reference" else LOCAL_SUFFIX
     made = {f"claims{end}.md": markdown(verdicts), f"claims{end}.json": as_json(verdicts)}
     if scales.compares(verdicts):
         made[f"{scales.NAME}{end}.md"] = scales.markdown(verdicts)
@@ -49,7 +49,7 @@ def markdown(verdicts: Verdicts) -> str:
 
 def _method(verdicts: Verdicts) -> Iterator[str]:
     yield (
-        "**By the paper's own numbers**: a check holds if the printed figures lie within the "
+        "**By the paper's own numbers**: a check holds if the printed numbers lie within the "
         "claim's bounds by more than the noise of seeds; *holds in part* names where not. "
         f"{printed.TEXT}\n"
     )
@@ -61,7 +61,7 @@ def _method(verdicts: Verdicts) -> Iterator[str]:
     )
     yield (
         "**By our runs**: the same checks on runs of this project, on embedded data at a smaller "
-        f"scale unless the profile is `coco`{photographs}. Every figure has the uncertainty of the "
+        f"scale unless the profile is `coco`{photographs}. Every number has the uncertainty of the "
         f"images ({RESAMPLES} bootstrap samples, the same for all runs) and of the seeds; where "
         "that of the seeds is not known, nothing is decided. A claim is "
         "*supported* or *refuted* if that is clear, else *within noise*; *untested* says what is "
@@ -136,9 +136,9 @@ def _rows(
     """Yield a row per check: the claim, the paper's number, the result of a profile's runs."""
     yield ("check", "claimed", "paper", f"{name} [95 %]", "p holds", "p fails", "seeds")
     printed = {check.label: check for check in paper}
-    tried = {check.label: check for check in ours}
-    for label in dict.fromkeys([*printed, *tried]):
-        one, other = printed.get(label), tried.get(label)
+    on_runs = {check.label: check for check in ours}
+    for label in dict.fromkeys([*printed, *on_runs]):
+        one, other = printed.get(label), on_runs.get(label)
         claimed = list(dict.fromkeys(wording.bounds(c.bounds) for c in (one, other) if c))
         runs = ("—",) * 4 if other is None else _of_runs(other)
         yield (label, "; here ".join(claimed), "—" if one is None else _of_paper(one), *runs)

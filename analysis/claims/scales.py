@@ -96,10 +96,10 @@ def _disagreements(shapes: AtProfile, photographs: AtProfile) -> Iterator[str]:
     for id in found:
         verdicts = shapes.on_runs[id].verdict, photographs.on_runs[id].verdict
         why = EXPLANATIONS.get(id)
-        told = UNWRITTEN
+        explanation = UNWRITTEN
         if why is not None and (why.shapes, why.photographs) == verdicts:
-            told = _filled(why, shapes, photographs)
-        yield f"**{id}**: {verdicts[0]} on shapes, {verdicts[1]} on photographs. {told}\n"
+            explanation = _filled(why, shapes, photographs)
+        yield f"**{id}**: {verdicts[0]} on shapes, {verdicts[1]} on photographs. {explanation}\n"
 
 
 def _filled(why: Explanation, shapes: AtProfile, photographs: AtProfile) -> str:

@@ -131,7 +131,7 @@ def _rounded(value: float | None, digits: int = wording.DIGITS) -> float | None:
     return round(value, digits) + 0.0  # not -0.0
 
 
-def read(path: Path, source: Source = "results") -> Verdicts:
+def read(path: Path, source: Source = "reference") -> Verdicts:
     """Return the verdicts that ``as_json`` wrote, at the stored precision of numbers.
 
     Omits what the file lacks: a claim's declared checks, the noise of the paper's own numbers,

@@ -35,7 +35,7 @@ TEXT = (
     "457 has 0.5 once, called more than normal. Inferred for the other columns, from the "
     "spread over seeds in our own records beside AP's: "
     + ", ".join(f"{NOISE * factor:.2g} {name}" for name, factor in COLUMNS.items() if name != "AP")
-    + f". A speed has the rounding of two figures, {FPS_NOISE} FPS. Of a sum of figures with the "
+    + f". A speed has the rounding of two numbers, {FPS_NOISE} FPS. Of a sum of numbers with the "
     "factors f the noise is that of a difference times sqrt(sum of f² / 2). A check holds or fails "
     "if what is printed is inside or outside its bounds by more than this noise."
 )
@@ -76,8 +76,8 @@ class VerdictOnPaper:
 
 def verdict(claim: Claim) -> VerdictOnPaper:
     """Return whether the paper's own numbers support a claim."""
-    shown = [c for c in claim.checks if not (isinstance(c, Measured) and c.runs_only)]
-    checks = tuple(of_check(check) for check in shown)
+    judged = [c for c in claim.checks if not (isinstance(c, Measured) and c.runs_only)]
+    checks = tuple(of_check(check) for check in judged)
     return VerdictOnPaper(_verdict({check.state for check in checks}), _where(checks), checks)
 
 
@@ -119,9 +119,9 @@ def _printed(check: Check) -> tuple[float | None, float]:
         return IDENTITIES[check.name](), 0.0
     if isinstance(check, Measured):
         return check.published, check.off
-    figures = [(factor, at.published) for factor, at in check.terms]
-    known = [factor * figure for factor, figure in figures if figure is not None]
-    if len(known) < len(figures):
+    terms = [(factor, at.published) for factor, at in check.terms]
+    known = [factor * number for factor, number in terms if number is not None]
+    if len(known) < len(terms):
         return None, noise_of(check)
     return round(math.fsum(known), 9), noise_of(check)
 

@@ -12,7 +12,7 @@ from analysis.measures.evidence import Evidence
 from analysis.measures.kept import measure
 from analysis.measures.quantities import find
 from analysis.measures.quantity import ONE_TRAINING
-from analysis.pool import Tell, quiet
+from analysis.pool import Reporter, quiet
 from analysis.stats import correction, uncertainty
 from analysis.stats.correction import Bounds, P, Verdict
 from experiments.claims.declare import Check, Claim, Contrast, Identity, Measured
@@ -20,7 +20,7 @@ from experiments.profiles import PAPER_SCALE
 from experiments.tables import catalogue
 from experiments.tables.declare import FPS
 from gfl.errors import UserError
-from gfl.experiment import Experiment
+from gfl.experiment import AnyExperiment, at_scale
 
 SPEED = (
     "the FPS in records were measured after each training, whatever else the machine did then, "
@@ -96,14 +96,14 @@ class VerdictOnRuns:
 
 
 def judge_all(
-    claims: Sequence[Claim], evidence: Evidence, tell: Tell = quiet
+    claims: Sequence[Claim], evidence: Evidence, report: Reporter = quiet
 ) -> dict[str, VerdictOnRuns]:
     """Return every claim's verdict at a profile, by its id."""
     checks: dict[str, tuple[CheckOnRuns, ...]] = {}
     for done, claim in enumerate(claims, 1):
         checks[claim.id] = tuple(judge_check(check, evidence) for check in _ours(claim))
         if done % 10 == 0:
-            tell(f"{evidence.profile.name}: {done} of {len(claims)} claims")
+            report(f"{evidence.profile.name}: {done} of {len(claims)} claims")
     return decide(checks, {c.id: c.blind.get(evidence.profile.name, "") for c in claims})
 
 
@@ -258,7 +258,7 @@ def _contrasted(check: Contrast, empty: CheckOnRuns, evidence: Evidence) -> Chec
     noise = evidence.noise.get(metrics.pop()) if len(metrics) == 1 else None
     estimate = uncertainty.contrast(list(factors.values()), values, noise)
     if estimate is None:
-        raise _Untestable("no figure of its runs is defined: there is no such object")
+        raise _Untestable("no metric of its runs is defined: there is no such object")
     runs = tuple(evidence.record(e, seed).id for e in needed for seed in seeds)
     is_sure = estimate.variance_seeds is not None
     return replace(
@@ -272,14 +272,14 @@ def _contrasted(check: Contrast, empty: CheckOnRuns, evidence: Evidence) -> Chec
     )
 
 
-def _factors(check: Contrast, evidence: Evidence) -> dict[tuple[Experiment, str], float]:
+def _factors(check: Contrast, evidence: Evidence) -> dict[tuple[AnyExperiment, str], float]:
     """Return the factor of each number in the check's sum; cells of the same run are merged.
 
     Raises:
         UserError: the check's cells have no runs at this profile.
     """
     profile = evidence.profile.name
-    factors: dict[tuple[Experiment, str], float] = defaultdict(float)
+    factors: dict[tuple[AnyExperiment, str], float] = defaultdict(float)
     for factor, at in check.terms:
         table, cell = catalogue.find(at.table), at.found
         if at.column == FPS.name:
@@ -290,7 +290,7 @@ def _factors(check: Contrast, evidence: Evidence) -> dict[tuple[Experiment, str]
             only = " and ".join(table.profiles or ())
             raise _Untestable(f"the rows of {table.title} are run at the {only} profile only")
         column = next(column for column in table.columns if column.name == at.column)
-        factors[cell.experiment, column.metric] += factor
+        factors[at_scale(cell.experiment, evidence.profile), column.metric] += factor
     kept = {key: factor for key, factor in factors.items() if factor}
     if not kept:
         raise _Untestable("its rows are one and the same run")

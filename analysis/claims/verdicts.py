@@ -15,7 +15,7 @@ from analysis.measures.evidence import Evidence, by_seed, gather
 from analysis.measures.kept import measure
 from analysis.measures.quantity import Measurement
 from analysis.measures.scale import SCALE
-from analysis.pool import Tell, quiet
+from analysis.pool import Reporter, quiet
 from experiments.claims import CLAIMS, TEXT_CHECKS
 from experiments.claims.declare import Claim, TextCheck
 from experiments.profiles import PROFILES
@@ -64,7 +64,7 @@ class Verdicts:
     profiles: Mapping[str, AtProfile]
 
 
-def judge(store: Store, source: Source = "results", tell: Tell = quiet) -> Verdicts:
+def judge(store: Store, source: Source = "reference", report: Reporter = quiet) -> Verdicts:
     """Judge every claim by the paper's own numbers, and by the runs of every profile with some.
 
     Raises:
@@ -76,20 +76,20 @@ def judge(store: Store, source: Source = "results", tell: Tell = quiet) -> Verdi
     for profile in PROFILES.values():
         if not library.records(profile):
             continue
-        tell(f"{profile.name}: the claims")
-        evidence = gather(library, profile, tell)
+        report(f"{profile.name}: the claims")
+        evidence = gather(library, profile, report)
         if evidence.records:
-            found[profile.name] = _at(evidence, store, claims, tell)
+            found[profile.name] = _at(evidence, store, claims, report)
     return Verdicts(source, claims, tuple(TEXT_CHECKS), printed, found)
 
 
-def _at(evidence: Evidence, store: Store, claims: tuple[Claim, ...], tell: Tell) -> AtProfile:
+def _at(evidence: Evidence, store: Store, claims: tuple[Claim, ...], report: Reporter) -> AtProfile:
     checksums = {
         record.id: _checksum(store, evidence, record.id)
         for runs in evidence.records.values()
         for record in runs.values()
     }
-    on_runs = judge_all(claims, evidence, tell)
+    on_runs = judge_all(claims, evidence, report)
     profile, noise = evidence.profile, _noise(evidence)
     settled = registration.read(store, profile.name)
     records = [record for runs in evidence.records.values() for record in runs.values()]
@@ -110,7 +110,7 @@ def _scale(evidence: Evidence) -> dict[str, Measurement]:
 def _checksum(store: Store, evidence: Evidence, id: str) -> str:
     """Return a record's stored checksum, verified when it was read."""
     name = evidence.profile.name
-    reference = evidence.library.source == "results"
+    reference = evidence.library.source == "reference"
     path = store.reference_path(name, id) if reference else store.run_dir(name, id) / "record.json"
     return str(read_json(path)["sha256"])
 

@@ -12,6 +12,16 @@ from analysis.stats.correction import LEVEL, METHOD, Bounds, Verdict
 
 PRINTED: tuple[str, ...] = ("holds", "holds in part", "does not hold", "not decidable")
 OURS: tuple[Verdict, ...] = ("supported", "refuted", "within noise", "untested")
+# Verdicts and findings after a count of one and of several; the others do not vary.
+COUNTED = {
+    "holds": ("holds", "hold"),
+    "holds in part": ("holds in part", "hold in part"),
+    "does not hold": ("does not hold", "do not hold"),
+    "not decidable": ("is not decidable", "are not decidable"),
+    "agree": ("agrees", "agree"),
+    "disagree": ("disagrees", "disagree"),
+    "unclear": ("is unclear", "are unclear"),
+}
 DIGITS, P_DIGITS = 4, 4  # of numbers in the JSON; of p-values everywhere
 EXACT_DIGITS = 9  # for results of equations
 PRECISION = (
@@ -96,9 +106,10 @@ def seeds(check: CheckOnRuns) -> str:
 
 
 def counts(verdicts: Iterable[str], order: Iterable[str]) -> str:
-    """Format counts: ``21 supported, 3 refuted, ...``."""
+    """Format counts: ``21 supported, 3 refuted, ...``, ``1 holds, 2 hold in part, ...``."""
     found = Counter(verdicts)
-    return ", ".join(f"{found[verdict]} {verdict}" for verdict in order)
+    words = {name: COUNTED.get(name, (name, name))[found[name] != 1] for name in order}
+    return ", ".join(f"{found[name]} {said}" for name, said in words.items())
 
 
 def summary(verdicts: Verdicts) -> list[str]:

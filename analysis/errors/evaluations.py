@@ -53,7 +53,7 @@ class Evaluations(Library):
             found[one.run] = one
         if len({one.data for one in found.values()}) > 1:
             raise UserError(f"{', '.join(names)}: evaluated on different data")
-        return cls(store, "runs", by_run=found)
+        return cls(store, "local", by_run=found)
 
     def id(self, experiment: Experiment, profile: Profile, seed: int = 0) -> str:
         """Return the evaluation's name, which marks it as third-party."""
@@ -152,10 +152,10 @@ def _dataset(path: Path, library: Evaluations) -> dict:
 def _intervals(one: Evaluation, found: Mapping[str, Estimate]) -> str:
     head = (
         f"{one.row} with {escape.markdown(one.file)} (SHA-256 {one.weights[:12]}...), on "
-        f"{escape.counted(one.images, 'image')}: each figure with its 95 % interval, which the "
+        f"{escape.counted(one.images, 'image')}: each metric with its 95 % interval, which the "
         f"images give it alone ({bootstrap.RESAMPLES} bootstrap samples of them).\n"
     )
-    rows = ["| | figure | 95 % interval |", "| :-- | --: | :-: |"]
+    rows = ["| | metric | 95 % interval |", "| :-- | --: | :-: |"]
     for metric in METRICS:
         if metric in found:
             low, high = (min(max(b, 0.0), 100.0) for b in (found[metric].low, found[metric].high))

@@ -15,7 +15,7 @@ from experiments.named import DFL, GENERAL, GFL, NO_QUALITY, PLAIN, QFL
 from experiments.tables.catalogue import TABLES
 from experiments.tables.declare import Cell, Table
 from gfl.errors import UserError
-from gfl.experiment import Experiment, Profile
+from gfl.experiment import AnyExperiment, Profile, at_scale
 from gfl.predictions.error_kinds import FOREGROUND, KINDS, KINDS_AT
 
 IOUS = KINDS_AT
@@ -36,7 +36,7 @@ REPAIRS = (
 class Line:
     """One experiment, its rows in the tables, and its errors by IoU and seed."""
 
-    experiment: Experiment
+    experiment: AnyExperiment
     rows: list[str] = field(default_factory=list)
     found: dict[float, dict[int, Errors]] = field(default_factory=dict)
 
@@ -69,8 +69,8 @@ class Repair:
     """Difference between two runs in the cost of each kind of error, by kind and IoU."""
 
     name: str
-    ours: Experiment
-    base: Experiment
+    ours: AnyExperiment
+    base: AnyExperiment
     gains: Mapping[tuple[float, str], Estimate]  # ours - base: below 0, it repairs
 
     def text(self, iou: float) -> str:
@@ -115,14 +115,14 @@ def gather(profile: Profile, library: Library) -> Report:
     Raises:
         UserError: there is none.
     """
-    lines: dict[Experiment, Line] = {}
+    lines: dict[AnyExperiment, Line] = {}
     without: list[str] = []
     for table in TABLES.values():
         for cell in fill.fill_all(table, profile, library.store):
-            records = cell.records("reference" if library.source == "results" else "ours")
-            experiment = cell.cell.experiment
-            if experiment is None or not records:
+            records = cell.records(library.source)
+            if cell.cell.experiment is None or not records:
                 continue
+            experiment = at_scale(cell.cell.experiment, profile)
             if experiment not in lines:
                 lines[experiment] = line(experiment, sorted(records), profile, library)
                 without += [
@@ -133,8 +133,8 @@ def gather(profile: Profile, library: Library) -> Report:
             lines[experiment].rows.append(row_name(table, cell.cell))
     having = tuple(line for line in lines.values() if line.found[FOREGROUND])
     if not having:
-        where = "among the reference's (--store runs reads this machine's)"
-        where = where if library.source == "results" else "on this machine"
+        where = "in the reference (--store local reads the local runs)"
+        where = where if library.source == "reference" else "among the local runs"
         what = "detections" if library.has_truth(profile) else "matches"
         hint = "" if library.has_truth(profile) else (
             "; of detections they are made with --annotations .../instances_val2017.json, which "
@@ -144,7 +144,9 @@ def gather(profile: Profile, library: Library) -> Report:
     return Report(having, tuple(without))
 
 
-def line(experiment: Experiment, seeds: Sequence[int], profile: Profile, library: Library) -> Line:
+def line(
+    experiment: AnyExperiment, seeds: Sequence[int], profile: Profile, library: Library
+) -> Line:
     """Classify the errors of an experiment's runs; seeds without detections are omitted."""
     sorted_out = Line(experiment, found={iou: {} for iou in IOUS})
     for seed in seeds:

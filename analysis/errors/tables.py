@@ -22,7 +22,7 @@ from gfl.data.annotations import read
 from gfl.experiment import Profile
 from gfl.files import write_text
 from gfl.predictions.error_kinds import BACKGROUND
-from gfl.records.record import Store
+from gfl.records.record import LOCAL_SUFFIX, Store
 from gfl.terminal import say
 
 NONE = "—"
@@ -32,7 +32,7 @@ FIELDS: tuple[str, ...] = (
 )  # fmt: skip
 
 
-def write(profile: Profile, store: Store, own: bool, annotations: Path | None = None) -> int:
+def write(profile: Profile, store: Store, local: bool, annotations: Path | None = None) -> int:
     """Print the errors of the reference's or the local runs, and write them; return the exit code.
 
     ``annotations`` are those of a profile without embedded data, for runs without matches.
@@ -40,14 +40,14 @@ def write(profile: Profile, store: Store, own: bool, annotations: Path | None = 
     Raises:
         UserError: no run has detections, or their ground truth is missing.
     """
-    library = Library(store, "runs" if own else "results", _truth(profile, annotations))
+    library = Library(store, "local" if local else "reference", _truth(profile, annotations))
     report = gather(profile, library)
     text = markdown(report, profile)
     say(text)
     folder = store.results / "errors"
     check_writable(folder)
     # The local file's name is git-ignored: the committed one is the reference's.
-    stem = profile.name + (".this-machine" if own else "")
+    stem = profile.name + (LOCAL_SUFFIX if local else "")
     files = {folder / f"{stem}.md": text, folder / f"{stem}.csv": tidy_csv(report)}
     for path, content in files.items():
         write_text(path, content)
@@ -72,8 +72,8 @@ def tidy_csv(report: Report) -> str:
         where = {"rows": "; ".join(line.rows), "experiment": line.experiment.slug}
         for iou in IOUS:
             at = where | {"iou": f"{iou:g}"}
-            for measure, kind, figure in _figures(line, iou):
-                lines.append(at | {"measure": measure, "kind": kind} | numbers(figure))
+            for measure, kind, value in _measures(line, iou):
+                lines.append(at | {"measure": measure, "kind": kind} | numbers(value))
     for repair in report.repairs():
         where = {"rows": repair.name, "experiment": repair.ours.slug, "base": repair.base.slug}
         for (iou, kind), difference in repair.gains.items():
@@ -82,12 +82,12 @@ def tidy_csv(report: Report) -> str:
     return escape.csv_file([FIELDS, *([line.get(name, "") for name in FIELDS] for line in lines)])
 
 
-def _figures(line: Line, iou: float) -> Iterator[tuple[str, str, SeedMean]]:
+def _measures(line: Line, iou: float) -> Iterator[tuple[str, str, SeedMean]]:
     found: list[tuple[str, str, SeedMean | None]] = [("AP", "", line.ap(iou))]
     found.append(("detections", "", line.detections(iou)))
     found += [("count", kind, line.count(kind, iou)) for kind in ALL]
     found += [("gain", kind, line.gain(kind, iou)) for kind in ALL]
-    yield from ((measure, kind, figure) for measure, kind, figure in found if figure is not None)
+    yield from ((measure, kind, value) for measure, kind, value in found if value is not None)
 
 
 ABOUT = """\
@@ -137,8 +137,8 @@ def _table(
     rows: list[tuple[str, ...]] = [("rows", "n", first, *ALL)]
     for line in report.lines:
         seeds = len(line.found[iou])
-        figures = [lead(line, iou), *(each(line, kind, iou) for kind in ALL)]
-        rows.append(("; ".join(line.rows), str(seeds), *(_text(f, digits) for f in figures)))
+        measures = [lead(line, iou), *(each(line, kind, iou) for kind in ALL)]
+        rows.append(("; ".join(line.rows), str(seeds), *(_text(f, digits) for f in measures)))
     return _lines(rows)
 
 
@@ -168,10 +168,10 @@ def _repaired(report: Report) -> Iterator[str]:
     )
 
 
-def _text(figure: SeedMean | None, digits: int) -> str:
-    if figure is None or math.isnan(figure.mean):
+def _text(value: SeedMean | None, digits: int) -> str:
+    if value is None or math.isnan(value.mean):
         return NONE
-    return mean(figure.mean, figure.spread, digits)
+    return mean(value.mean, value.spread, digits)
 
 
 def _difference(found: Estimate | None) -> str:

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from analysis import photographs
 from analysis.figures import FIGURES
-from analysis.figures.figure import MARK, DrawnFigure, FigureOf
+from analysis.figures.figure import DrawnFigure, FigureOf
 from analysis.library import Library
 from analysis.photographs import NotInData
 from gfl import escape
 from gfl.errors import UserError, did_you_mean
 from gfl.experiment import Profile
-from gfl.records.record import Store
+from gfl.records.record import LOCAL_SUFFIX, Store
 from gfl.terminal import say
 
 
@@ -40,7 +40,7 @@ def draw(
     names: str,
     profile: Profile,
     store: Store,
-    own: bool,
+    local: bool,
     out: Path | None = None,
     data: Path | None = None,
 ) -> int:
@@ -50,10 +50,10 @@ def draw(
     unless no run could help. ``data`` is the folder of images that are not embedded.
     """
     images = photographs.folder(profile, data)
-    library = Library(store, "runs" if own else "results", photographs=images)
+    library = Library(store, "local" if local else "reference", photographs=images)
     folder = out or store.results / "figures" / profile.name
     # The local figure's name is git-ignored: the committed one is the reference's.
-    mark = MARK if own and out is None else ""
+    mark = LOCAL_SUFFIX if local and out is None else ""
     return draw_from(names, profile, library, folder, mark)
 
 
@@ -87,7 +87,7 @@ def _without_images(names: Sequence[str], profile: Profile) -> str:
     figures = f"figure {names[0]} is" if one else f"figures {', '.join(names)} are"
     if profile.photos is None:
         return f"{figures} drawn without images"
-    how = "DATA=/path/to/coco (or --data) draws them too, for this machine alone"
+    how = "DATA=/path/to/coco (or --data) draws them too, as local, git-ignored files"
     return f"{figures} drawn without the photographs, which are not here: {how}"
 
 
@@ -100,7 +100,9 @@ def draw_annotations(
         wanted = [figure for figure in wanted if figure.draw_files]
     folder = out or store.results / "figures" / "annotations"
     mark = (
-        "-" + escape.file_name("+".join(path.stem for path in files)) + MARK if out is None else ""
+        "-" + escape.file_name("+".join(path.stem for path in files)) + LOCAL_SUFFIX
+        if out is None
+        else ""
     )
     for figure in wanted:
         _write(figure, figure.of_annotations(files), folder, mark)

@@ -83,11 +83,11 @@ WHICH = (
 )
 
 
-def _surest(every: pd.DataFrame, shown: int, runs: tuple[str, ...]) -> Figure:
+def _surest(every: pd.DataFrame, highlighted: int, runs: tuple[str, ...]) -> Figure:
     """Plot both scores of each image's most confident background; filled: those with patches."""
     page = style.canvas(height=2.4)
     axes, look = page.subplots(), style.LOOKS["iou-branch"]
-    for some, fill in ((every.iloc[shown:], "none"), (every.head(shown), look.colour)):
+    for some, fill in ((every.iloc[highlighted:], "none"), (every.head(highlighted), look.colour)):
         axes.plot(some.class_score, some.quality_score, look.marker, ms=2.8, mew=0.5,
                   mec=look.colour, mfc=fill)  # fmt: skip
     axes.set(xlim=(-0.005, BACKGROUND_SCORE + 0.005), ylim=(-0.015, 1.015))
@@ -95,7 +95,7 @@ def _surest(every: pd.DataFrame, shown: int, runs: tuple[str, ...]) -> Figure:
     style.footer(
         page, runs,
         f"{WHICH}: the one of the highest predicted IoU in each of {len(every):,} images; filled: "
-        f"the {shown} highest",
+        f"the {highlighted} highest",
     )  # fmt: skip
     return page
 

@@ -89,11 +89,11 @@ def fig3(library: Library, profile: Profile) -> DrawnFigure:
     if not chosen:
         raise UserError(f"figure 3: no object is found with a score of {LEAST_SCORE} or more")
     runs = (library.id(GFL, profile),)
-    shown = [int(found.frame.image_id.iloc[i]) for _, i in chosen]
+    images = [int(found.frame.image_id.iloc[i]) for _, i in chosen]
     return DrawnFigure.on_images(
         library,
         profile,
-        lambda: _drawn(found, chosen, [library.image(profile, id) for id in shown], runs),
+        lambda: _drawn(found, chosen, [library.image(profile, id) for id in images], runs),
         lambda: _drawn(found, chosen, [None] * len(chosen), runs),
         pd.concat([numbers(found, i, rule) for rule, i in chosen], ignore_index=True),
         runs,
@@ -213,9 +213,9 @@ def _about(
 def _distribution(
     axes: Axes, places: np.ndarray, p: np.ndarray, stride: float, upright: bool
 ) -> None:
-    shown = p >= 0.004
+    visible = p >= 0.004
     bars: Any = axes.bar if upright else axes.barh
-    bars(places[shown], p[shown], 0.92 * stride, color=LEARNED, alpha=0.75, lw=0)
+    bars(places[visible], p[visible], 0.92 * stride, color=LEARNED, alpha=0.75, lw=0)
 
 
 def _known(axes: Axes, known: dict[str, Any], stride: float, upright: bool) -> None:

@@ -18,12 +18,10 @@ from gfl import escape
 from gfl.errors import UserError
 from gfl.experiment import Profile
 from gfl.files import replacing
+from gfl.records.record import LOCAL_SUFFIX
 
 if TYPE_CHECKING:
     from analysis.library import Library
-
-
-MARK = ".this-machine"  # of git-ignored files
 
 
 @dataclass(frozen=True)
@@ -82,8 +80,8 @@ class DrawnFigure:
 
 def photographed_name(stem: str) -> str:
     """Return the stem of files with photographs, for the reference's figure or the local one."""
-    whose = "-runs" if stem.endswith(MARK) else ""
-    return f"{stem.removesuffix(MARK)}{whose}-photographs{MARK}"
+    whose = "-runs" if stem.endswith(LOCAL_SUFFIX) else ""
+    return f"{stem.removesuffix(LOCAL_SUFFIX)}{whose}-photographs{LOCAL_SUFFIX}"
 
 
 def _images(figure: Figure) -> dict[str, bytes]:

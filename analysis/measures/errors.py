@@ -53,8 +53,8 @@ def matches_of(judged: Sorted, images: np.ndarray, without: str | None) -> Match
 def ap50(matches: Matches, weights: np.ndarray) -> Replicated:
     """Return AP50 in percent, and that of every weighting of the images."""
     every = np.concatenate([np.ones((1, weights.shape[1]), dtype=int), weights])
-    figures = evaluate(matches, every)[:, METRICS.index("AP50")]
-    return float(figures[0]), figures[1:]
+    metrics = evaluate(matches, every)[:, METRICS.index("AP50")]
+    return float(metrics[0]), metrics[1:]
 
 
 quantity(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from analysis.library import KEPT, Library, Locations
-from analysis.pool import Tell, quiet
+from analysis.pool import Reporter, quiet
 from analysis.stats import bootstrap
 from analysis.stats.bootstrap import Replicates
 from analysis.stats.replicates import replicates
@@ -18,7 +18,7 @@ from analysis.stats.uncertainty import Noise, seed_noise
 from experiments.profiles import TUNING_SEED
 from experiments.tables import catalogue
 from gfl.errors import UserError
-from gfl.experiment import Experiment, Profile
+from gfl.experiment import AnyExperiment, Profile
 from gfl.predictions.schema import DETECTIONS
 from gfl.records.record import METRICS, RunRecord, seeds_of
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from analysis.stats.replicates import Read
 
 T = TypeVar("T")
-Records = Mapping[Experiment, Mapping[int, RunRecord]]
+Records = Mapping[AnyExperiment, Mapping[int, RunRecord]]
 Seeded = Mapping[int, tuple[float, np.ndarray]]  # a metric and its replicates, by seed
 
 
@@ -37,31 +37,31 @@ class Evidence:
     library: Library
     profile: Profile
     records: Records
-    figures: Mapping[Experiment, Mapping[int, Replicates]]  # of those with detections
+    metrics: Mapping[AnyExperiment, Mapping[int, Replicates]]  # of those with detections
     noise: Mapping[str, Noise] = field(default_factory=dict)  # of a metric over seeds, pooled
     _made: dict[Hashable, Any] = field(default_factory=dict, compare=False, repr=False)
 
-    def record(self, experiment: Experiment, seed: int) -> RunRecord:
+    def record(self, experiment: AnyExperiment, seed: int) -> RunRecord:
         return self.records[experiment][seed]
 
-    def seeds(self, needed: Sequence[Experiment]) -> list[int]:
+    def seeds(self, needed: Sequence[AnyExperiment]) -> list[int]:
         """Return the seeds that all experiments have.
 
         Raises:
             MissingRuns: there is none; names the missing runs of seed 0.
             UserError: there is none, though each has runs.
         """
-        common = set.intersection(*(set(self.figures.get(e, ())) for e in needed))
+        common = set.intersection(*(set(self.metrics.get(e, ())) for e in needed))
         if not common:
             self.library.need(needed, self.profile, files=self.library.deciding(self.profile))
             raise UserError(f"no seed is common to {', '.join(e.slug for e in needed)}")
         return sorted(common)
 
-    def values(self, experiment: Experiment, metric: str) -> Seeded:
+    def values(self, experiment: AnyExperiment, metric: str) -> Seeded:
         """Return a metric of an experiment by seed, with its replicates over the images."""
         at = METRICS.index(metric)
-        runs = self.figures.get(experiment, {})
-        found = {s: (float(r.figures[at]), r.resampled[:, at]) for s, r in runs.items()}
+        runs = self.metrics.get(experiment, {})
+        found = {s: (float(r.metrics[at]), r.resampled[:, at]) for s, r in runs.items()}
         return {s: some for s, some in found.items() if not np.isnan(some[0])}
 
     def once(self, key: Hashable, make: Callable[[], T]) -> T:
@@ -70,7 +70,7 @@ class Evidence:
             self._made[key] = make()
         return self._made[key]
 
-    def locations(self, experiment: Experiment, seed: int) -> Locations:
+    def locations(self, experiment: AnyExperiment, seed: int) -> Locations:
         """Return the locations of a run, read once.
 
         Raises:
@@ -89,7 +89,7 @@ class Evidence:
         """
         if self.profile.dataset is not None:
             return np.arange(1, self.profile.dataset.val + 1)
-        for experiment, runs in self.figures.items():
+        for experiment, runs in self.metrics.items():
             for seed in runs:
                 return self.library.matches(experiment, self.profile, seed).images
         raise UserError(f"no run of the {self.profile.name} profile has matches: its images are "
@@ -104,7 +104,7 @@ class Evidence:
         return resamples(len(self.images), bootstrap.RESAMPLES, rng)
 
 
-def gather(library: Library, profile: Profile, tell: Tell = quiet) -> Evidence:
+def gather(library: Library, profile: Profile, report: Reporter = quiet) -> Evidence:
     """Read the runs that the tables declare at a profile; evaluate those not yet evaluated.
 
     Runs on data that are not embedded have replicates if their matches are stored.
@@ -113,8 +113,8 @@ def gather(library: Library, profile: Profile, tell: Tell = quiet) -> Evidence:
         UserError: a file of detections or of matches is damaged.
     """
     records = _records(library, profile)
-    figures = _figures(library, profile, records, tell)
-    return Evidence(library, profile, records, figures, noise(records))
+    metrics = _metrics(library, profile, records, report)
+    return Evidence(library, profile, records, metrics, noise(records))
 
 
 def noise(records: Records) -> dict[str, Noise]:
@@ -131,10 +131,10 @@ def by_seed(records: Records, metric: str) -> list[dict[int, float]]:
     return [{s: value for s, value in row.items() if value is not None} for row in rows]
 
 
-def _records(library: Library, profile: Profile) -> dict[Experiment, dict[int, RunRecord]]:
+def _records(library: Library, profile: Profile) -> dict[AnyExperiment, dict[int, RunRecord]]:
     known = {record.id: record for record in library.records(profile)}
     seeds = [seed for seed in seeds_of(known) if seed != TUNING_SEED]
-    found: dict[Experiment, dict[int, RunRecord]] = {}
+    found: dict[AnyExperiment, dict[int, RunRecord]] = {}
     for experiment in catalogue.experiments(profile):
         runs = {seed: known.get(library.id(experiment, profile, seed)) for seed in seeds}
         there = {seed: record for seed, record in runs.items() if record is not None}
@@ -143,10 +143,10 @@ def _records(library: Library, profile: Profile) -> dict[Experiment, dict[int, R
     return found
 
 
-def _figures(
-    library: Library, profile: Profile, records: Records, tell: Tell
-) -> dict[Experiment, dict[int, Replicates]]:
-    there: list[tuple[Experiment, int, str]] = []
+def _metrics(
+    library: Library, profile: Profile, records: Records, report: Reporter
+) -> dict[AnyExperiment, dict[int, Replicates]]:
+    there: list[tuple[AnyExperiment, int, str]] = []
     read: dict[str, Read] = {}
     for experiment, runs in records.items():
         for seed, record in runs.items():
@@ -160,8 +160,8 @@ def _figures(
             there.append((experiment, seed, checksum))
             read[checksum] = partial(load, experiment, profile, seed)
     dataset = library.dataset(profile) if there and library.has_truth(profile) else None
-    evaluated = replicates(dataset, read, tell=tell)
-    found: dict[Experiment, dict[int, Replicates]] = {}
+    evaluated = replicates(dataset, read, report=report)
+    found: dict[AnyExperiment, dict[int, Replicates]] = {}
     for experiment, seed, checksum in there:
         found.setdefault(experiment, {})[seed] = evaluated[checksum]
     return found

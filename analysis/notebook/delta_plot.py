@@ -23,17 +23,17 @@ def gaps(compared: Mapping[str, pd.DataFrame]) -> Figure | None:
     A square is the paper's, a dot ours with its 95 % interval, hollow if a single seed gives none.
     Rows without a run of ours, and baselines, are omitted; None if all are.
     """
-    shown = {title: _with_gap(frame) for title, frame in compared.items()}
-    shown = {title: frame for title, frame in shown.items() if len(frame)}
-    if not shown:
+    frames = {title: _with_gap(frame) for title, frame in compared.items()}
+    frames = {title: frame for title, frame in frames.items() if len(frame)}
+    if not frames:
         return None
-    heights = [len(frame) for frame in shown.values()]
+    heights = [len(frame) for frame in frames.values()]
     with style.applied():
-        figure = style.canvas(style.PAGE, LINE * sum(heights) + AROUND * (len(shown) + 1.5))
+        figure = style.canvas(style.PAGE, LINE * sum(heights) + AROUND * (len(frames) + 1.5))
         grid = figure.subplots(
-            len(shown), 1, sharex=True, squeeze=False, gridspec_kw={"height_ratios": heights}
+            len(frames), 1, sharex=True, squeeze=False, gridspec_kw={"height_ratios": heights}
         )
-        for axes, (title, frame) in zip(grid[:, 0], shown.items(), strict=True):
+        for axes, (title, frame) in zip(grid[:, 0], frames.items(), strict=True):
             _panel(axes, frame)
             axes.set_title(f"{title}  {frame.index.names[-1]}")
         last = grid[-1, 0]

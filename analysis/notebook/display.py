@@ -25,21 +25,21 @@ def opened(profile: str | None = None, source: Source | None = None) -> tuple[Li
     """Return the records and predictions to read, and their profile.
 
     By default those of the environment's ``STORE`` and ``PROFILE`` (``make lab PROFILE=gpu
-    STORE=runs``), else the committed ones of the laptop profile.
+    STORE=local``), else the committed ones of the laptop profile.
 
     Raises:
         UserError: there is no such profile or place.
     """
-    place = source or os.environ.get("STORE") or "results"
-    if place not in ("results", "runs"):
-        raise UserError(f"unknown store {place!r}{did_you_mean(place, ('results', 'runs'))}")
+    place = source or os.environ.get("STORE") or "reference"
+    if place not in ("reference", "local"):
+        raise UserError(f"unknown store {place!r}{did_you_mean(place, ('reference', 'local'))}")
     name = profile or os.environ.get("PROFILE") or "laptop"
     store = Store(ROOT / "runs", ROOT / "results", mend=False)
     return Library(store, place), profiles.get(name)
 
 
 @dataclass(frozen=True)
-class Shown:
+class FigureOutput:
     """Figure of the paper in a notebook: its picture, with its caption below.
 
     If runs are missing, or the profile's data cannot produce it, there is no picture, and the text
@@ -56,7 +56,7 @@ class Shown:
         display(Markdown(self.text))
 
 
-def show(name: str, library: Library, profile: Profile) -> Shown:
+def show(name: str, library: Library, profile: Profile) -> FigureOutput:
     """Draw a figure of ``analysis.figures`` by its name.
 
     Raises:
@@ -68,9 +68,9 @@ def show(name: str, library: Library, profile: Profile) -> Shown:
     try:
         drawn = figure.drawn(library, profile)
     except (MissingRuns, NotInData) as reason:
-        return Shown(f"**{title}** is not drawn: {reason}", None, None)
+        return FigureOutput(f"**{title}** is not drawn: {reason}", None, None)
     caption = figure.caption_at(profile)
-    return Shown(f"**{title}.** {caption}", png(drawn.figure), drawn.numbers)
+    return FigureOutput(f"**{title}.** {caption}", png(drawn.figure), drawn.numbers)
 
 
 def picture(figure: Figure | None) -> Image | Markdown:

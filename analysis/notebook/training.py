@@ -1,4 +1,4 @@
-"""Close-up of a single run: loss and AP curves, and sheets of its detections."""
+"""Close-up of a single run: loss and AP curves, and grids of its detections."""
 
 from __future__ import annotations
 
@@ -93,22 +93,22 @@ def sure_and_doubtful(
     return drawn
 
 
-def shown(images: Sequence[Image.Image], columns: int = 3) -> display.Image:
-    """Return a sheet of pictures as notebook output, as one PNG."""
+def grid(images: Sequence[Image.Image], columns: int = 3) -> display.Image:
+    """Return a grid of pictures as notebook output, as one PNG."""
     content = io.BytesIO()
     beside(images, columns).save(content, format="PNG")
     return display.Image(content.getvalue())
 
 
 def beside(images: Sequence[Image.Image], columns: int = 3, width: int = 900) -> Image.Image:
-    """Return pictures on one white sheet, ``width`` px wide, in rows of ``columns``.
+    """Return pictures on one white canvas, ``width`` px wide, in rows of ``columns``.
 
-    Without any picture the sheet says so.
+    Without any picture the canvas says so.
     """
     if not images:
-        sheet = Image.new("RGB", (width, 3 * GAP), "white")
-        ImageDraw.Draw(sheet).text((0, GAP), "Nothing was found.", "black", drawing.font(GAP))
-        return sheet
+        canvas = Image.new("RGB", (width, 3 * GAP), "white")
+        ImageDraw.Draw(canvas).text((0, GAP), "Nothing was found.", "black", drawing.font(GAP))
+        return canvas
     each = (width - GAP * (columns - 1)) // columns
     scaled = [
         image.resize((each, round(image.height * each / image.width)), Image.Resampling.LANCZOS)
@@ -116,10 +116,10 @@ def beside(images: Sequence[Image.Image], columns: int = 3, width: int = 900) ->
     ]
     rows = [scaled[i : i + columns] for i in range(0, len(scaled), columns)]
     heights = [max(image.height for image in row) for row in rows]
-    sheet = Image.new("RGB", (width, sum(heights) + GAP * (len(rows) - 1)), "white")
+    canvas = Image.new("RGB", (width, sum(heights) + GAP * (len(rows) - 1)), "white")
     top = 0
     for row, height in zip(rows, heights, strict=True):
         for column, image in enumerate(row):
-            sheet.paste(image, (column * (each + GAP), top))
+            canvas.paste(image, (column * (each + GAP), top))
         top += height + GAP
-    return sheet
+    return canvas

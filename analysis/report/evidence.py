@@ -90,7 +90,7 @@ class Evidence:
 
 
 @dataclass(frozen=True)
-class Shown:
+class ClaimsView:
     """All verdicts for one profile's page."""
 
     claims: tuple[Evidence, ...]
@@ -110,10 +110,10 @@ class Shown:
         found = {} if self.at is None else self.at.noise
         return ", ".join(f"{name} {one.spread:.2f}" for name, one in found.items())
 
-    def counts(self, side: str) -> list[tuple[Chip, int]]:
+    def counts(self, column: str) -> list[tuple[Chip, int]]:
         """Count the claims by verdict, in the order of the verdicts, zeros included."""
-        known = PRINTED if side == "printed" else OURS
-        found = Counter(getattr(one, side).text for one in self.claims)
+        known = PRINTED if column == "printed" else OURS
+        found = Counter(getattr(one, column).text for one in self.claims)
         return [(chip(text, known), found[text]) for text in known]
 
     def crossed(self) -> list[tuple[Chip, list[int]]]:
@@ -122,7 +122,7 @@ class Shown:
         return [(chip(a, PRINTED), [found[a, b] for b in OURS]) for a in PRINTED]
 
     def by_equations(self, verdict: str) -> int:
-        """Count the claims with this verdict on our side by the equations alone."""
+        """Count the claims with this verdict by our runs and the equations alone."""
         return sum(one.on_runs.is_of_equations for one in self.of(verdict))
 
     def of(self, verdict: str) -> list[Evidence]:
@@ -135,49 +135,51 @@ def chip(text: str, known: Mapping[str, tuple[str, str]]) -> Chip:
     return Chip(text, sign, kind)
 
 
-def read(path: Path, profile: str, store: Store, own: bool, shown: Collection[str]) -> Verdicts:
-    """Read the verdicts on a profile's records; ``shown`` are the ids of those in the tables.
+def read(
+    path: Path, profile: str, store: Store, local: bool, recorded: Collection[str]
+) -> Verdicts:
+    """Read the verdicts on a profile's records; ``recorded`` are the ids of those in the tables.
 
     Raises:
         UserError: there are none, they are of other records, or not written by audit.
     """
-    audit = f"make audit{' STORE=runs' if own else ''} writes it anew"
+    audit = f"make audit{' STORE=local' if local else ''} writes it anew"
     try:
-        verdicts = stored.read(path, "runs" if own else "results")
+        verdicts = stored.read(path, "local" if local else "reference")
     except FileNotFoundError:
         raise UserError(f"{path} is not there: {audit}") from None
     except RecordError as err:
         raise UserError(f"{path} is not what audit writes ({err}): {audit}") from err
-    if other := _other_records(verdicts, profile, store, own, shown):
+    if other := _other_records(verdicts, profile, store, local, recorded):
         raise UserError(f"{path} {other}: {audit}")
     return verdicts
 
 
 def _other_records(
-    verdicts: Verdicts, profile: str, store: Store, own: bool, shown: Collection[str]
+    verdicts: Verdicts, profile: str, store: Store, local: bool, recorded: Collection[str]
 ) -> str:
     """Describe differences between the verdicts' records and those here: changed, new or gone."""
     judged = verdicts.profiles[profile].records if profile in verdicts.profiles else {}
-    if wrong := [id for id in judged if judged[id] != _checksum(store, profile, id, own)]:
+    if wrong := [id for id in judged if judged[id] != _checksum(store, profile, id, local)]:
         return f"is of other records of {', '.join(sorted(wrong))}"
-    new = sorted({*shown} - judged.keys())
+    new = sorted({*recorded} - judged.keys())
     return f"does not try {', '.join(new)}" if new else ""
 
 
-def _checksum(store: Store, profile: str, id: str, own: bool) -> str:
+def _checksum(store: Store, profile: str, id: str, local: bool) -> str:
     folder = store.run_dir(profile, id) / "record.json"
-    path = folder if own else store.reference_path(profile, id)
+    path = folder if local else store.reference_path(profile, id)
     try:
         return str(read_json(path).get("sha256", ""))
     except (RecordError, OSError):
         return ""
 
 
-def show(verdicts: Verdicts, profile: str, slugs: set[str]) -> Shown:
+def show(verdicts: Verdicts, profile: str, slugs: set[str]) -> ClaimsView:
     """Return verdicts for a profile's page; ``slugs`` are its experiments."""
     claims = (evidence(verdicts, i, profile, slugs) for i in range(len(verdicts.claims)))
     texts = ((check, chip(check.finding, FINDINGS)) for check in verdicts.text_checks)
-    return Shown(tuple(claims), tuple(texts), verdicts.profiles.get(profile))
+    return ClaimsView(tuple(claims), tuple(texts), verdicts.profiles.get(profile))
 
 
 def evidence(verdicts: Verdicts, index: int, profile: str, slugs: set[str]) -> Evidence:

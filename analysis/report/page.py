@@ -11,14 +11,13 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from analysis.figures.figure import MARK
 from analysis.report import bundle, evidence, lists, pictures, runs, speed, table_views
 from analysis.report.formulas import plain
 from experiments.tables import catalogue
 from gfl import escape
 from gfl.data.features.frozen import NETWORKS
 from gfl.experiment import Profile
-from gfl.records.record import RunRecord, Store
+from gfl.records.record import LOCAL_SUFFIX, RunRecord, Store
 
 TEMPLATES = Path(__file__).parent / "templates"
 OPTIMIZERS = {"adamw": "AdamW", "sgd": "SGD"}
@@ -33,7 +32,7 @@ class Step:
     note: str = ""
 
 
-def html(profile: Profile, store: Store, own: bool) -> str:
+def html(profile: Profile, store: Store, local: bool) -> str:
     """Return the page of a profile's reference or local runs.
 
     The same input gives the same text: the page contains no time of creation.
@@ -41,22 +40,22 @@ def html(profile: Profile, store: Store, own: bool) -> str:
     Raises:
         UserError: ``results/claims.json`` is missing or is of other records.
     """
-    mark = MARK if own else ""
+    mark = LOCAL_SUFFIX if local else ""
     declared = list(catalogue.TABLES.values())
-    views, shown = table_views.views(declared, profile, store, own)
-    cards = runs.cards(shown)
-    records = list({r.id: r for cell in shown for r in cell.records.values()}.values())
-    papers = list({r.id: r for cell in shown if not cell.filled.cell.row.is_extra
+    views, cells = table_views.views(declared, profile, store, local)
+    cards = runs.cards(cells)
+    records = list({r.id: r for cell in cells for r in cell.records.values()}.values())
+    papers = list({r.id: r for cell in cells if not cell.filled.cell.row.is_extra
                    for r in cell.records.values()}.values())  # fmt: skip
     claims = store.results / f"claims{mark}.json"
     ids, slugs = {record.id for record in papers}, {card.slug for card in cards}
-    verdicts = evidence.read(claims, profile.name, store, own, ids)
-    drawn = list(pictures.pictures(profile, store, own))
+    verdicts = evidence.read(claims, profile.name, store, local, ids)
+    drawn = list(pictures.pictures(profile, store, local))
     return _render(
-        made_of=made_of(profile.name, store, own),
+        made_of=made_of(profile.name, store, local),
         profile=profile,
         facts=list(_facts(profile, papers, len(records) - len(papers))),
-        own=own,
+        local=local,
         held=len(papers),
         verdicts=evidence.show(verdicts, profile.name, slugs),
         tables=views,
@@ -67,19 +66,19 @@ def html(profile: Profile, store: Store, own: bool) -> str:
         cards=cards,
         metrics=[runs.NAMES.get(name, name) for name in runs.METRICS],
         environment=runs.environment(records),
-        steps=list(_steps(profile, views, drawn, own)),
+        steps=list(_steps(profile, views, drawn, local)),
     )
 
 
-def made_of(profile: str, store: Store, own: bool) -> str:
+def made_of(profile: str, store: Store, local: bool) -> str:
     """Return one checksum of every file of results or runs that a page shows.
 
     A test compares the committed page's with the committed files': this takes a tenth of a second,
     regenerating the page several.
     """
-    mark = MARK if own else ""
+    mark = LOCAL_SUFFIX if local else ""
     results = store.results
-    ids = (store.own_ids if own else store.reference_ids)(profile)
+    ids = (store.local_ids if local else store.reference_ids)(profile)
     named = {"claims": [results / f"claims{mark}.json"]}
     named["errors"] = [results / "errors" / f"{profile}{mark}.csv"]
     named["benchmarks"] = sorted((results / "benchmarks").glob("*.md"))
@@ -87,7 +86,7 @@ def made_of(profile: str, store: Store, own: bool) -> str:
         results / "figures" / profile / f"fig{name}{mark}.png" for name in pictures.FIGURES
     ]
     named["runs"] = [
-        store.run_dir(profile, id) / "record.json" if own else store.reference_path(profile, id)
+        store.run_dir(profile, id) / "record.json" if local else store.reference_path(profile, id)
         for id in ids
     ]
     total = hashlib.sha256()
@@ -170,10 +169,10 @@ def _steps(
     profile: Profile,
     views: Sequence[table_views.View],
     drawn: Sequence[pictures.Picture],
-    own: bool,
+    local: bool,
 ) -> Iterator[Step]:
     """Yield the commands that regenerate each part, from the declarations."""
-    where, options = pictures.options(profile, False), pictures.options(profile, own)
+    where, options = pictures.options(profile, False), pictures.options(profile, local)
     whose = options.removeprefix(where)
     for view in views:
         if view.command:

@@ -12,9 +12,9 @@ from pathlib import Path
 from PIL import Image
 
 from analysis.figures import FIGURES
-from analysis.figures.figure import MARK, FigureOf
+from analysis.figures.figure import FigureOf
 from gfl.experiment import Profile
-from gfl.records.record import Store
+from gfl.records.record import LOCAL_SUFFIX, Store
 
 EFFORT = 4  # of WebP's 0 to 6; higher values shrink files little and take several times as long
 
@@ -40,15 +40,15 @@ class Picture:
         return self.width > 1.4 * self.height
 
 
-def options(profile: Profile, own: bool) -> str:
+def options(profile: Profile, local: bool) -> str:
     """Return the ``make`` options that select this profile, or local runs."""
     where = "" if profile.name == "laptop" else f" PROFILE={profile.name}"
-    return where + (" STORE=runs" if own else "")
+    return where + (" STORE=local" if local else "")
 
 
-def pictures(profile: Profile, store: Store, own: bool) -> Iterator[Picture]:
+def pictures(profile: Profile, store: Store, local: bool) -> Iterator[Picture]:
     """Yield every declared figure, drawn or not."""
-    mark = MARK if own else ""
+    mark = LOCAL_SUFFIX if local else ""
     for name, figure in FIGURES.items():
         path = store.results / "figures" / profile.name / f"fig{name}{mark}.png"
         data, size = _data(path) if path.is_file() else ("", (0, 0))
@@ -60,18 +60,18 @@ def pictures(profile: Profile, store: Store, own: bool) -> Iterator[Picture]:
             width=size[0],
             height=size[1],
             numbers=f"results/figures/{profile.name}/fig{name}{mark}.csv",
-            command=f"make figure-{name}{options(profile, own)}",
+            command=f"make figure-{name}{options(profile, local)}",
             obstacle=figure.obstacle(profile),
-            note=_without_images(figure, profile, own),
+            note=_without_images(figure, profile, local),
         )
 
 
-def _without_images(figure: FigureOf, profile: Profile, own: bool) -> str:
+def _without_images(figure: FigureOf, profile: Profile, local: bool) -> str:
     if not figure.is_sketch(profile):
         return ""
     if profile.photos is None:
         return "Drawn without images."
-    command = f"make figure-{figure.name}{options(profile, own)} DATA=/path/to/coco"
+    command = f"make figure-{figure.name}{options(profile, local)} DATA=/path/to/coco"
     return (
         "Drawn without the photographs, which their photographers license: "
         f"{command} draws them too, where they are."

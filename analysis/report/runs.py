@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from analysis.report.drawn import Curve, curve
-from analysis.report.table_views import Shown, Use
+from analysis.report.table_views import CellRuns, Use
 from experiments.queue.progress import duration
 from gfl.escape import counted
 from gfl.records.record import RunRecord
@@ -23,7 +23,7 @@ class Run:
 
     id: str
     seed: int
-    figures: tuple[str, ...]  # of METRICS
+    metrics: tuple[str, ...]  # of METRICS
     fps: str
     commit: str
     machine: str
@@ -56,17 +56,17 @@ class Environment:
     last: str
 
 
-def cards(shown: Iterable[Shown]) -> list[Card]:
+def cards(found: Iterable[CellRuns]) -> list[Card]:
     """Return a card per experiment, in the order of first appearance in the tables."""
-    cells: dict[str, list[Shown]] = {}
-    for cell in shown:
+    cells: dict[str, list[CellRuns]] = {}
+    for cell in found:
         experiment = cell.filled.cell.experiment
         assert experiment is not None
         cells.setdefault(experiment.slug, []).append(cell)
     return [_card(slug, several) for slug, several in cells.items()]
 
 
-def _card(slug: str, cells: Sequence[Shown]) -> Card:
+def _card(slug: str, cells: Sequence[CellRuns]) -> Card:
     records = {seed: r for cell in cells for seed, r in cell.records.items()}
     records = dict(sorted(records.items()))
     first = next(iter(records.values()), None)
@@ -86,7 +86,7 @@ def _run(record: RunRecord) -> Run:
     return Run(
         id=record.id,
         seed=record.seed,
-        figures=tuple("—" if v is None else f"{v:.2f}" for v in values),
+        metrics=tuple("—" if v is None else f"{v:.2f}" for v in values),
         fps="—" if record.fps is None else f"{record.fps:.1f}",
         commit=commit(record),
         machine=machine(record),

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from analysis.stats.uncertainty import SeedMean
 from analysis.tables import agreement, fill
 from analysis.tables.fill import Filled, Records
-from analysis.tables.layout import NONE, Line, Published, sheet
+from analysis.tables.layout import NONE, Line, Published, lay_out
 from analysis.text import mean, plus_minus
 from experiments import diff
 from experiments.tables.declare import FPS, Column, Group, Table
@@ -50,7 +50,7 @@ class Gap:
 
 
 @dataclass(frozen=True)
-class Figures:
+class Numbers:
     """One column of a row: the paper's number, ours, and the gap."""
 
     name: str
@@ -75,7 +75,7 @@ class Row:
     is_extra: bool  # not the paper's
     is_baseline: bool
     seeds: str
-    figures: tuple[Figures, ...]
+    numbers: tuple[Numbers, ...]
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class Use:
 
 
 @dataclass(frozen=True)
-class Shown:
+class CellRuns:
     """Filled cell that has runs."""
 
     use: Use
@@ -126,13 +126,13 @@ class Shown:
 
 
 def views(
-    declared: Sequence[Table], profile: Profile, store: Store, own: bool
-) -> tuple[list[View], list[Shown]]:
+    declared: Sequence[Table], profile: Profile, store: Store, local: bool
+) -> tuple[list[View], list[CellRuns]]:
     """Return every table, and every cell of them that is run at the profile."""
     made, shown = [], []
     for table in declared:
         filled = fill.fill_all(table, profile, store)
-        view, cells = _Side(table, profile, filled, own).view()
+        view, cells = _Builder(table, profile, filled, local).view()
         made.append(view)
         shown += cells
     return made, shown
@@ -157,16 +157,16 @@ def identifier(*parts: str) -> str:
 
 
 @dataclass(frozen=True)
-class _Side:
+class _Builder:
     """Builder of one table's view."""
 
     table: Table
     profile: Profile
     filled: Sequence[Filled]
-    own: bool  # local runs, not the reference's
+    local: bool  # local runs, not the reference's
 
-    def view(self) -> tuple[View, list[Shown]]:
-        table, made = self.table, sheet(self.table, self.profile, self.filled, self.own)
+    def view(self) -> tuple[View, list[CellRuns]]:
+        table, made = self.table, lay_out(self.table, self.profile, self.filled, self.local)
         runs = [f for f in self.filled if fill.is_run(table, self.profile, f.cell)]
         blocks = tuple(
             Block(block.title, tuple(self._rows(group, block.lines)))
@@ -174,7 +174,7 @@ class _Side:
         )
         seeds = self._seeds(runs)
         others = {seed for f in runs for seed in self._records(f)} - {*seeds}
-        verdicts = agreement.lines(self.filled) if self.own and runs else []
+        verdicts = agreement.lines(self.filled) if self.local and runs else []
         view = View(
             id=table.name,
             title=paper_title(table.name),
@@ -192,7 +192,7 @@ class _Side:
             if others
             else "",
         )
-        return view, [Shown(self._use(f), f, self._records(f)) for f in runs]
+        return view, [CellRuns(self._use(f), f, self._records(f)) for f in runs]
 
     def _seeds(self, runs: Sequence[Filled]) -> list[int]:
         """Return the seeds of most rows of some group: rows shared with other tables may have more.
@@ -209,12 +209,14 @@ class _Side:
         return sorted({s for count, size in pairs for s, n in count.items() if 2 * n > size})
 
     def _records(self, filled: Filled) -> Records:
-        return filled.records("ours" if self.own else "reference")
+        return filled.records("local" if self.local else "reference")
 
     def _rows(self, group: Group, lines: Sequence[Line]) -> Iterator[Row]:
         """Pair the cells of a group with their lines in the printed table."""
         starts = iter(line for line in lines if line.name)
-        ours = iter(line for line in lines if line.source == ("ours" if self.own else "reference"))
+        ours = iter(
+            line for line in lines if line.source == ("local" if self.local else "reference")
+        )
         for cell in (f for f in self.filled if f.cell.group == group):
             run = fill.is_run(self.table, self.profile, cell.cell)
             if cell.cell.row.is_extra and not run:
@@ -229,9 +231,9 @@ class _Side:
                 marks=line.marks,
                 is_extra=cell.cell.row.is_extra,
                 is_baseline=base is None and self._is_baseline(cell),
-                seeds=found.figures[0] if found else "",
-                figures=tuple(
-                    self._figures(column, cell, base, run) for column in self.table.columns
+                seeds=found.numbers[0] if found else "",
+                numbers=tuple(
+                    self._numbers(column, cell, base, run) for column in self.table.columns
                 ),
             )
 
@@ -239,7 +241,7 @@ class _Side:
         others = (self.table.baseline_of(f.cell) for f in self.filled)
         return any(other == cell.cell for other in others)
 
-    def _figures(self, column: Column, cell: Filled, base: Filled | None, is_run: bool) -> Figures:
+    def _numbers(self, column: Column, cell: Filled, base: Filled | None, is_run: bool) -> Numbers:
         records = self._records(cell)
         value, found = cell.cell.published[column.name], fill.mean(records, column.metric)
         other = base.cell.published[column.name] if base else None
@@ -255,7 +257,7 @@ class _Side:
             gap = Gap(differs.value - published, ends and (ends[1] - ends[0]) / 2)
         starred = column.name in cell.cell.row.starred
         paper = "" if cell.cell.row.is_extra else Published(value, column.digits, starred).text
-        return Figures(
+        return Numbers(
             name=column.name,
             paper=paper,
             paper_value=value,

@@ -27,7 +27,7 @@ class Replicates:
     weights, so their difference, row by row, is a paired one.
     """
 
-    figures: Float[np.ndarray, " 12"]  # NaN if the data set has no such object
+    metrics: Float[np.ndarray, " 12"]  # NaN if the data set has no such object
     resampled: Float[np.ndarray, "R 12"]
     draw: str  # hash of the images' ids and of the weights
 
@@ -44,9 +44,9 @@ def replicate(matches: Matches, rng: np.random.Generator, count: int = RESAMPLES
 
     images = len(matches.images)
     weights = resamples(images, count, rng)
-    figures = evaluate(matches, np.concatenate([np.ones((1, images), dtype=int), weights]))
+    metrics = evaluate(matches, np.concatenate([np.ones((1, images), dtype=int), weights]))
     ids = matches.images.astype("<i8").tobytes() + weights.astype("<i8").tobytes()
-    return Replicates(figures[0], figures[1:], hashlib.sha256(ids).hexdigest()[:16])
+    return Replicates(metrics[0], metrics[1:], hashlib.sha256(ids).hexdigest()[:16])
 
 
 def of_matches(matches: Matches) -> Replicates:

@@ -47,7 +47,7 @@ class P:
     fails: float
 
 
-def of_check(figure: Tested, bounds: Bounds) -> P:
+def of_check(estimate: Tested, bounds: Bounds) -> P:
     """Test whether a value lies between its bounds; an infinite bound needs no test.
 
     Inside both is an intersection-union test of two one-sided tests. Outside either is
@@ -59,11 +59,11 @@ def of_check(figure: Tested, bounds: Bounds) -> P:
     low, high = bounds
     inside, outside = [], []
     if np.isfinite(low):
-        inside.append(figure.p_above(low))
-        outside.append(figure.p_below(low))
+        inside.append(estimate.p_above(low))
+        outside.append(estimate.p_below(low))
     if np.isfinite(high):
-        inside.append(figure.p_below(high))
-        outside.append(figure.p_above(high))
+        inside.append(estimate.p_below(high))
+        outside.append(estimate.p_above(high))
     return P(all_hold(inside), any_holds(outside))
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from analysis import cache
 from analysis.cache import Entry
-from analysis.pool import Tell, quiet, workers
+from analysis.pool import Reporter, quiet, workers
 from analysis.stats import bootstrap
 from analysis.stats.bootstrap import Replicates
 from gfl.records.record import METRICS, digest
@@ -25,7 +25,7 @@ def replicates(
     dataset: Mapping[str, Any] | None,
     runs: Mapping[str, Read],
     folder: Path | None = None,
-    tell: Tell = quiet,
+    report: Reporter = quiet,
 ) -> dict[str, Replicates]:
     """Evaluate detections on a data set and on ``bootstrap.RESAMPLES`` resamples of its images.
 
@@ -42,11 +42,11 @@ def replicates(
         frames = (runs[checksum]() for checksum in todo)
         for done, (checksum, one) in enumerate(zip(todo, each(_evaluate, frames), strict=True), 1):
             entries[checksum].keep_arrays(
-                figures=one.figures, resampled=one.resampled, draw=one.draw
+                metrics=one.metrics, resampled=one.resampled, draw=one.draw
             )
             found[checksum] = one
             if done % 10 == 0 or done == len(todo):
-                tell(f"{done} of {len(todo)} runs evaluated on resampled images")
+                report(f"{done} of {len(todo)} runs evaluated on resampled images")
     return found
 
 
@@ -65,9 +65,9 @@ def kept(
 
 def _read(entry: Entry) -> Replicates | None:
     found = entry.arrays()
-    if found is None or found.keys() != {"figures", "resampled", "draw"}:
+    if found is None or found.keys() != {"metrics", "resampled", "draw"}:
         return None
-    return Replicates(found["figures"], found["resampled"], str(found["draw"]))
+    return Replicates(found["metrics"], found["resampled"], str(found["draw"]))
 
 
 _dataset: Mapping[str, Any] | None = None  # per worker process

@@ -56,12 +56,12 @@ def evaluate(
         raise ValueError("weights must be finite and not negative")
     weights = np.ascontiguousarray(weights, dtype=float)
     objects = np.stack([weights @ counts for counts in matches.objects.astype(float)])  # [A R C]
-    figures = np.empty((len(weights), 12))
-    figures[:, :6] = _precisions(matches, weights, objects, threads or usable_cores())
-    for figure, (area, _) in enumerate(RECALLS):
-        found = weights @ matches.recalled[figure].astype(float)
-        figures[:, 6 + figure] = _mean(found / THRESHOLDS, objects[AREAS.index(area)], divide=True)
-    return 100 * figures
+    metrics = np.empty((len(weights), 12))
+    metrics[:, :6] = _precisions(matches, weights, objects, threads or usable_cores())
+    for metric, (area, _) in enumerate(RECALLS):
+        found = weights @ matches.recalled[metric].astype(float)
+        metrics[:, 6 + metric] = _mean(found / THRESHOLDS, objects[AREAS.index(area)], divide=True)
+    return 100 * metrics
 
 
 def _mean(values: np.ndarray, objects: np.ndarray, divide: bool = False) -> np.ndarray:

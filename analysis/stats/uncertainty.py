@@ -174,18 +174,18 @@ def paired_images(ours: Replicates, base: Replicates) -> dict[str, Estimate]:
     """
     if ours.draw != base.draw:
         raise ValueError("the replicates are of different images or weights")
-    return _by_metric(ours.figures - base.figures, ours.resampled - base.resampled)
+    return _by_metric(ours.metrics - base.metrics, ours.resampled - base.resampled)
 
 
 def of_images(run: Replicates) -> dict[str, Estimate]:
     """Return each metric of a run with the uncertainty due to the images, as ``paired_images``."""
-    return _by_metric(run.figures, run.resampled)
+    return _by_metric(run.metrics, run.resampled)
 
 
-def _by_metric(figures: np.ndarray, resampled: np.ndarray) -> dict[str, Estimate]:
+def _by_metric(metrics: np.ndarray, resampled: np.ndarray) -> dict[str, Estimate]:
     return {
         metric: Estimate.student(float(value), (), None, variance, freedom)
-        for metric, value, samples in zip(METRICS, figures, resampled.T, strict=True)
+        for metric, value, samples in zip(METRICS, metrics, resampled.T, strict=True)
         if not math.isnan(value)
         for variance, freedom in [_variance(samples)]
     }

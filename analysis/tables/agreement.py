@@ -22,7 +22,7 @@ class Verdict:
 
     run: str
     kind: Kind
-    difference: float  # of AP, ours minus the reference's
+    difference: float  # of AP, local minus reference
 
     @property
     def text(self) -> str:
@@ -86,11 +86,11 @@ def noise(filled: Iterable[Filled]) -> Noise | None:
 def agreement(filled: Sequence[Filled]) -> Agreement:
     """Compare each local run with the reference run of the same id."""
     pairs = [
-        (f"{name(cell.cell)}, seed {seed}", cell.own[seed], cell.reference[seed])
+        (f"{name(cell.cell)}, seed {seed}", cell.local[seed], cell.reference[seed])
         for cell in filled
-        for seed in sorted(cell.own.keys() & cell.reference.keys())
+        for seed in sorted(cell.local.keys() & cell.reference.keys())
     ]
-    others = sum(not _same(own, reference) for _, own, reference in pairs)
+    others = sum(not _same(local, reference) for _, local, reference in pairs)
     pooled = noise(filled)
     bound = Bound(pooled.spread, pooled.freedom, others) if pooled and others else None
     limit = bound.ap if bound else None
@@ -113,13 +113,13 @@ def lines(filled: Sequence[Filled]) -> list[str]:
 def _lines(found: Agreement) -> list[str]:
     kinds = [v.kind for v in found.verdicts]
     if not kinds:
-        return ["No run of this machine has a reference run of the same id to agree with."]
+        return ["No local run has a reference run of the same id to agree with."]
     if set(kinds) == {"bit"}:
         every = "1 run" if len(kinds) == 1 else f"all {len(kinds)} runs"
-        return [f"This machine agrees with the reference: {every} to the bit."]
+        return [f"The local runs agree with the reference: {every} to the bit."]
     summary = _unknown(found) if found.bound is None else _summary(kinds)
-    told = [f"  {v.run}: {v.text}" for v in found.verdicts if v.kind != "bit"]
-    return [summary, *told, *([found.bound.text] if found.bound else [])]
+    details = [f"  {v.run}: {v.text}" for v in found.verdicts if v.kind != "bit"]
+    return [summary, *details, *([found.bound.text] if found.bound else [])]
 
 
 def _summary(kinds: Sequence[str]) -> str:
@@ -129,8 +129,8 @@ def _summary(kinds: Sequence[str]) -> str:
         "different": kinds.count("differs"),
     }
     said = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
-    verb = "does not agree" if "differs" in kinds else "agrees"
-    return f"This machine {verb} with the reference: of {len(kinds)} runs {said}."
+    verb = "do not agree" if "differs" in kinds else "agree"
+    return f"The local runs {verb} with the reference: of {len(kinds)} runs {said}."
 
 
 def _unknown(found: Agreement) -> str:
@@ -138,20 +138,20 @@ def _unknown(found: Agreement) -> str:
     same = sum(v.kind == "bit" for v in found.verdicts)
     bits = f" ({same} of {len(found.verdicts)} are the same to the bit)" if same else ""
     return (
-        f"This machine's runs differ from the reference's by at most {most:.2f} AP{bits}; the "
+        f"The local runs differ from the reference's by at most {most:.2f} AP{bits}; the "
         "reference has one seed a row, and one seed cannot tell noise from disagreement."
     )
 
 
-def _verdict(run: str, own: RunRecord, reference: RunRecord, limit: float | None) -> Verdict:
-    difference = (own.metrics["AP"] or 0.0) - (reference.metrics["AP"] or 0.0)
-    if _same(own, reference):
+def _verdict(run: str, local: RunRecord, reference: RunRecord, limit: float | None) -> Verdict:
+    difference = (local.metrics["AP"] or 0.0) - (reference.metrics["AP"] or 0.0)
+    if _same(local, reference):
         return Verdict(run, "bit", difference)
     if limit is None:
         return Verdict(run, "unknown", difference)
     return Verdict(run, "noise" if abs(difference) <= limit else "differs", difference)
 
 
-def _same(own: RunRecord, reference: RunRecord) -> bool:
-    curves = [digest(list(record.curve)) for record in (own, reference)]
-    return own.metrics == reference.metrics and curves[0] == curves[1]
+def _same(local: RunRecord, reference: RunRecord) -> bool:
+    curves = [digest(list(record.curve)) for record in (local, reference)]
+    return local.metrics == reference.metrics and curves[0] == curves[1]

@@ -10,7 +10,7 @@ from pandas.io.formats.style import Styler
 from analysis.stats.uncertainty import Estimate
 from analysis.tables import fill
 from analysis.tables.fill import Filled
-from analysis.tables.layout import DELTA, NONE, Sheet
+from analysis.tables.layout import DELTA, NONE, TableLayout
 from analysis.tables.ranking import order, published
 from experiments.tables.declare import Table
 
@@ -99,16 +99,16 @@ def unabridged(frame: pd.DataFrame) -> Styler:
     return look.set_uuid("text")
 
 
-def printed(made: Sheet) -> pd.DataFrame:
+def printed(made: TableLayout) -> pd.DataFrame:
     """Return a table as printed, all numbers as text, a line for paper and source."""
     lead = [made.heading or "row", *made.header[1 : made.lead]]
     if made.has_sources:
         lead[-1] = "source"
     placed = [(block.title, made.cells(line)) for block in made.blocks for line in block.lines]
     index = [(title, *cells[: made.lead]) for title, cells in placed]
-    figures = [cells[made.lead :] for _, cells in placed]
+    numbers = [cells[made.lead :] for _, cells in placed]
     frame = pd.DataFrame(
-        figures,
+        numbers,
         columns=list(made.header[made.lead :]),
         index=pd.MultiIndex.from_tuples(index, names=["detector", *lead]),
     )

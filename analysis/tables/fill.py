@@ -9,7 +9,8 @@ from analysis.stats import uncertainty
 from analysis.stats.uncertainty import Estimate, SeedMean
 from experiments.profiles import TUNING_SEED
 from experiments.tables.declare import AP, Cell, Table
-from gfl.experiment import Experiment, Profile, schedule_of
+from gfl.config import schedule_of
+from gfl.experiment import AnyExperiment, Profile, at_scale
 from gfl.records.record import RUN_ID, RunRecord, Store, run_id, seeds_of
 
 Records = Mapping[int, RunRecord]  # by seed; finished runs only
@@ -21,12 +22,12 @@ class Filled:
 
     cell: Cell
     reference: Records
-    own: Records
+    local: Records
     remarks: tuple[str, ...]  # local runs that are not results, and why
 
     def records(self, source: str) -> Records:
         """Return the records of one of ``sources``."""
-        return self.reference if source == "reference" else self.own
+        return self.reference if source == "reference" else self.local
 
 
 def fill(table: Table, profile: Profile, store: Store) -> list[Filled]:
@@ -41,24 +42,24 @@ def fill_all(table: Table, profile: Profile, store: Store) -> list[Filled]:
 
 def _fill(table: Table, cell: Cell, profile: Profile, store: Store) -> Filled:
     if cell.experiment and is_run(table, profile, cell):
-        return _filled(cell, cell.experiment, profile, store)
+        return _filled(cell, at_scale(cell.experiment, profile), profile, store)
     return Filled(cell, {}, {}, ())
 
 
-def _filled(cell: Cell, experiment: Experiment, profile: Profile, store: Store) -> Filled:
+def _filled(cell: Cell, experiment: AnyExperiment, profile: Profile, store: Store) -> Filled:
     reference: dict[int, RunRecord] = {}
-    own: dict[int, RunRecord] = {}
+    local: dict[int, RunRecord] = {}
     remarks = []
     for seed, id in _runs(experiment, profile, store):
         if (record := store.reference(profile.name, id)) and record.state == "finished":
             reference[seed] = record
-        record = store.own(profile.name, id)
+        record = store.local(profile.name, id)
         if record and record.state == "finished":
-            own[seed] = record
+            local[seed] = record
         elif record:
             remarks.append(f"{name(cell)}, seed {seed}: {record.state}: {record.message}")
     unfinished = (f"{name(cell)}, {what}" for what in _unfinished(experiment, profile, store))
-    return Filled(cell, reference, own, (*remarks, *unfinished))
+    return Filled(cell, reference, local, (*remarks, *unfinished))
 
 
 def is_run(table: Table, profile: Profile, cell: Cell) -> bool:
@@ -66,9 +67,9 @@ def is_run(table: Table, profile: Profile, cell: Cell) -> bool:
     return cell.experiment is not None and table.runs_at(profile.name)
 
 
-def sources(with_own: bool) -> tuple[str, ...]:
-    """Return the sources of records: the reference and, if requested, this machine."""
-    return ("reference", "ours") if with_own else ("reference",)
+def sources(with_local: bool) -> tuple[str, ...]:
+    """Return the sources of records: the reference and, if requested, the local runs."""
+    return ("reference", "local") if with_local else ("reference",)
 
 
 def published_difference(cell: Filled, base: Filled | None) -> float | None:
@@ -105,7 +106,7 @@ def made_by(records: Iterable[RunRecord]) -> str:
     return f"commit {', '.join(commits)}; torch {', '.join(torch)}; {', '.join(machines)}"
 
 
-def _runs(experiment: Experiment, profile: Profile, store: Store) -> list[tuple[int, str]]:
+def _runs(experiment: AnyExperiment, profile: Profile, store: Store) -> list[tuple[int, str]]:
     """Return seed and id of every run of an experiment with a record, local or in the reference."""
     ids = store.ids(profile.name, experiment.slug)
     seeds = [seed for seed in seeds_of(ids) if seed != TUNING_SEED]
@@ -113,7 +114,7 @@ def _runs(experiment: Experiment, profile: Profile, store: Store) -> list[tuple[
     return [(seed, id) for seed, id in named if id in ids]
 
 
-def _unfinished(experiment: Experiment, profile: Profile, store: Store) -> Iterator[str]:
+def _unfinished(experiment: AnyExperiment, profile: Profile, store: Store) -> Iterator[str]:
     """Yield local runs without a record of the whole run, with their progress."""
     for folder in sorted((store.runs / profile.name).glob(f"{experiment.slug}-s*")):
         id, _, cap = folder.name.partition("-capped")
@@ -121,12 +122,12 @@ def _unfinished(experiment: Experiment, profile: Profile, store: Store) -> Itera
         seed = int(match["seed"]) if match else TUNING_SEED
         if seed == TUNING_SEED or id != run_id(experiment, profile, seed):
             continue
-        if cap.isdigit() and store.own(profile.name, id, int(cap)):
+        if cap.isdigit() and store.local(profile.name, id, int(cap)):
             yield f"seed {seed}: a trial of {cap} iterations, not a result"
         elif (
             not cap
             and (epochs := store.epochs_done(folder))
-            and store.own(profile.name, id) is None
+            and store.local(profile.name, id) is None
         ):
             of = schedule_of(experiment, profile).epochs
             yield f"seed {seed}: not finished, {epochs} of {of} epochs trained"

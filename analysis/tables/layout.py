@@ -74,7 +74,7 @@ class Line:
     row_key: str  # the row's unique name
     mark: str  # of its footnote, or of an additional row; empty like the name
     marks: tuple[str, ...]
-    source: str  # "paper", "reference", "ours"
+    source: str  # "paper", "reference", "local"
     seeds: int | None  # None: not applicable
     values: tuple[Value, ...]
 
@@ -89,7 +89,7 @@ class Line:
         return self.row_key + self.mark
 
     @property
-    def figures(self) -> tuple[str, ...]:
+    def numbers(self) -> tuple[str, ...]:
         """Texts of the line's columns, the number of seeds first."""
         seeds = "" if self.seeds is None else str(self.seeds)
         return (seeds, *("" if value is None else value.text for value in self.values))
@@ -104,13 +104,13 @@ class Block:
 
 
 @dataclass(frozen=True)
-class Sheet:
+class TableLayout:
     """Table ready to print."""
 
     title: str
     heading: str  # of the rows' names
     marks: tuple[str, ...]  # the names of the columns between a row's name and its source
-    figures: tuple[str, ...]
+    numbers: tuple[str, ...]
     blocks: tuple[Block, ...]
     footnotes: tuple[tuple[str, str], ...]  # mark and text
     notes: tuple[str, ...]
@@ -129,14 +129,14 @@ class Sheet:
     def header(self) -> tuple[str, ...]:
         """Return the column headings over ``cells``."""
         if self.has_sources:
-            return (self.heading, *self.marks, "", *self.figures)
-        return (self.heading, *self.marks, *self.figures[1:])
+            return (self.heading, *self.marks, "", *self.numbers)
+        return (self.heading, *self.marks, *self.numbers[1:])
 
     def cells(self, line: Line) -> tuple[str, ...]:
         """Return a line from left to right; without source and seeds if all is the paper's."""
         if self.has_sources:
-            return (line.row, *line.marks, line.source, *line.figures)
-        return (line.row, *line.marks, *line.figures[1:])
+            return (line.row, *line.marks, line.source, *line.numbers)
+        return (line.row, *line.marks, *line.numbers[1:])
 
 
 @dataclass(frozen=True)
@@ -146,12 +146,12 @@ class _Layout:
     table: Table
     profile: Profile
     filled: Sequence[Filled]
-    with_own: bool
+    with_local: bool
     footnotes: Footnotes
     deltas: bool  # some row has a baseline
 
     def lines(self, cell: Filled) -> Iterator[Line]:
-        """Yield the paper's line and, if the row can have a run, the reference's and ours."""
+        """Yield the paper's line and, if the row can have a run, its records' lines."""
         row = cell.cell.row
         base = fill.baseline_of(self.filled, self.table, cell.cell)
         mark = self.footnotes.mark(row.note) + (NOT_PAPERS if row.is_extra else "")
@@ -163,7 +163,7 @@ class _Layout:
             lead = below
         if not fill.is_run(self.table, self.profile, cell.cell):
             return
-        for source in fill.sources(self.with_own):
+        for source in fill.sources(self.with_local):
             records = cell.records(source)
             base_records = base.records(source) if base else None
             means = (
@@ -187,11 +187,13 @@ class _Layout:
                 yield delta
 
 
-def sheet(table: Table, profile: Profile, filled: Sequence[Filled], with_own: bool) -> Sheet:
-    """Lay the table out: per row the paper's line, the reference's and, if requested, ours."""
+def lay_out(
+    table: Table, profile: Profile, filled: Sequence[Filled], with_local: bool
+) -> TableLayout:
+    """Lay the table out: per row the paper's, reference and, if requested, local lines."""
     deltas = any(table.baseline_of(cell.cell) for cell in filled)
     footnotes = Footnotes()
-    layout = _Layout(table, profile, filled, with_own, footnotes, deltas)
+    layout = _Layout(table, profile, filled, with_local, footnotes, deltas)
     names = ["n", *(column.name for column in table.columns)]
     if deltas:
         names.insert(names.index(AP.name) + 1, DELTA)
@@ -201,15 +203,15 @@ def sheet(table: Table, profile: Profile, filled: Sequence[Filled], with_own: bo
         lines = tuple(line for cell in cells for line in layout.lines(cell))
         blocks.append(Block(group.name, lines))
     runs = any(fill.is_run(table, profile, cell.cell) for cell in filled)
-    shown = f"{profile.name} profile" if runs else "published numbers"
-    return Sheet(
-        title=f"{table.title}: {table.caption} ({shown})",
+    source = f"{profile.name} profile" if runs else "published numbers"
+    return TableLayout(
+        title=f"{table.title}: {table.caption} ({source})",
         heading=table.heading,
         marks=table.mark_names,
-        figures=tuple(names),
+        numbers=tuple(names),
         blocks=tuple(blocks),
         footnotes=(*footnotes.listed, *_legend(table, profile, filled)),
-        notes=tuple(notes(table, profile, filled, with_own)),
+        notes=tuple(notes(table, profile, filled, with_local)),
     )
 
 

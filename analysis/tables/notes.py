@@ -38,7 +38,7 @@ class Footnotes:
 
 
 def notes(
-    table: Table, profile: Profile, filled: Sequence[Filled], with_own: bool
+    table: Table, profile: Profile, filled: Sequence[Filled], with_local: bool
 ) -> Iterator[str]:
     """Yield everything under the table except the footnotes, a paragraph each."""
     run = [cell for cell in filled if fill.is_run(table, profile, cell.cell)]
@@ -47,20 +47,20 @@ def notes(
         compared = "Compare the differences between rows with the paper's, not the levels."
         yield f"{data} {areas}{compared}"
     if run:
-        yield from _figures(table, run, with_own)
-        yield from _orders(table, run, with_own)
+        yield from _figures(table, run, with_local)
+        yield from _orders(table, run, with_local)
     if table.note:
         yield table.note
     yield from _not_run(table, profile, filled)
     reference = [r for f in filled for r in f.reference.values()]
-    own = [r for f in filled for r in f.own.values()] if with_own else []
-    if FPS in table.columns and (timed := _timed(reference, own)):
+    local = [r for f in filled for r in f.local.values()] if with_local else []
+    if FPS in table.columns and (timed := _timed(reference, local)):
         yield timed
     if reference:
         yield f"Reference: {fill.made_by(reference)}."
-    if own:
-        yield f"Ours, this machine: {fill.made_by(own)}."
-    if with_own:
+    if local:
+        yield f"Local runs: {fill.made_by(local)}."
+    if with_local:
         yield from (remark for f in filled for remark in f.remarks)
 
 
@@ -76,7 +76,7 @@ def not_cocos(profile: Profile) -> str:
     return ""
 
 
-def _figures(table: Table, run: Sequence[Filled], with_own: bool) -> Iterator[str]:
+def _figures(table: Table, run: Sequence[Filled], with_local: bool) -> Iterator[str]:
     """Define ± and ΔAP."""
     text = "n: seeds; ±: their standard deviation."
     pairs = [(cell, base) for cell in run if (base := fill.baseline_of(run, table, cell.cell))]
@@ -87,7 +87,7 @@ def _figures(table: Table, run: Sequence[Filled], with_own: bool) -> Iterator[st
     found = [
         fill.difference(cell.records(source), base.records(source))
         for cell, base in pairs
-        for source in fill.sources(with_own)
+        for source in fill.sources(with_local)
     ]
     if any(f is not None and f.interval is None for f in found):
         yield (
@@ -103,13 +103,13 @@ def _baselines(table: Table, pairs: Sequence[tuple[Filled, Filled]]) -> str:
     return f"the row's own baseline ({', '.join(f'{row}: {base}' for row, base in named)})"
 
 
-def _orders(table: Table, run: Sequence[Filled], with_own: bool) -> Iterator[str]:
+def _orders(table: Table, run: Sequence[Filled], with_local: bool) -> Iterator[str]:
     """Rank the rows by AP beside the paper's ranking, by group: a line per source."""
     said = judged = False
     for group in table.groups:
         cells = [cell for cell in run if cell.cell.group == group]
         lines = []
-        for source in fill.sources(with_own):
+        for source in fill.sources(with_local):
             found = order([(cell, cell.records(source)) for cell in cells])
             if found is not None:
                 judged = judged or found.has_verdict
@@ -141,10 +141,10 @@ def _not_run(table: Table, profile: Profile, filled: Sequence[Filled]) -> Iterat
         )
 
 
-def _timed(reference: Sequence[RunRecord], own: Sequence[RunRecord]) -> str:
+def _timed(reference: Sequence[RunRecord], local: Sequence[RunRecord]) -> str:
     """Describe the hardware of the FPS; a record does not show what else the machine did."""
     parts, machines = [], []
-    for source, records in zip(fill.sources(with_own=True), (reference, own), strict=True):
+    for source, records in zip(fill.sources(with_local=True), (reference, local), strict=True):
         timed = [record for record in records if record.fps is not None]
         if timed:
             parts.append(f"{source} on {', '.join(sorted({_place(r) for r in timed}))}")

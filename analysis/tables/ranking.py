@@ -17,7 +17,7 @@ CLEARLY = (
     "excludes 0. Of pairs with nothing but noise between them one in twenty is clearly one way or "
     "the other."
 )
-PAPERS_OWN = "The paper prints one figure a row and no spread: its own order is not certain either."
+PAPERS_OWN = "The paper prints one number a row and no spread: its own order is not certain either."
 
 
 @dataclass(frozen=True)

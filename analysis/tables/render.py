@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from analysis.stats.uncertainty import Estimate, SeedMean
 from analysis.tables import fill
 from analysis.tables.fill import Filled, Records
-from analysis.tables.layout import DELTA, Sheet
+from analysis.tables.layout import DELTA, TableLayout
 from experiments.tables.declare import Table
 from gfl import escape
 
@@ -17,7 +17,7 @@ FIELDS: tuple[str, ...] = (
 )  # fmt: skip
 
 
-def markdown(made: Sheet, verdicts: Sequence[str]) -> str:
+def markdown(made: TableLayout, verdicts: Sequence[str]) -> str:
     """Return the table as a Markdown document, one block below the other."""
     parts = [f"# {made.title}\n"]
     rule = [":--" if i == 0 or not name else ":-:" for i, name in enumerate(made.header)]
@@ -40,7 +40,7 @@ def _escaped(text: str) -> str:
     return escape.markdown(text)
 
 
-def tidy_csv(table: Table, filled: Sequence[Filled], with_own: bool) -> str:
+def tidy_csv(table: Table, filled: Sequence[Filled], with_local: bool) -> str:
     """Return one line per number: what, source, its value, spread or interval, and seeds.
 
     ``lower`` and ``upper`` are the 95 % interval of a ΔAP; its ``n`` and ``seeds`` are those common
@@ -53,7 +53,7 @@ def tidy_csv(table: Table, filled: Sequence[Filled], with_own: bool) -> str:
         for name, value in _published(cell, base):  # empty for additional rows
             text = "" if value is None else str(value)
             lines.append(where | {"column": name, "source": "paper", "value": text})
-        for source in fill.sources(with_own):
+        for source in fill.sources(with_local):
             base_records = base.records(source) if base else None
             for name, found in _found(table, cell.records(source), base_records):
                 lines.append(where | {"column": name, "source": source} | numbers(found))

@@ -16,13 +16,13 @@ from gfl.records.record import RunRecord
 Found = tuple[str, RunRecord, Staleness]  # a run's name, its record, the differences
 
 
-def lines(filled: Sequence[Filled], with_own: bool) -> list[str]:
+def lines(filled: Sequence[Filled], with_local: bool) -> list[str]:
     """Return a line for the reference, and one per remark on the local runs."""
     today = Today()
     said = list(_of_reference(_found(filled, "reference", today)))
-    if with_own:
-        own = stale.advice(_found(filled, "ours", today))
-        said += [f"Ours, {line}." for line in own]
+    if with_local:
+        local = stale.advice(_found(filled, "local", today))
+        said += [f"Local, {line}." for line in local]
     return said
 
 

@@ -12,7 +12,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table as Grid
 
-from analysis.tables.layout import Block, Sheet
+from analysis.tables.layout import Block, TableLayout
 from gfl import escape, terminal
 
 PIPED = 200  # columns, if the width is unknown
@@ -31,13 +31,13 @@ class _Part:
         return [max(map(cell_len, column)) for column in zip(*self.rows, strict=True)]
 
 
-def show(made: Sheet, verdicts: Sequence[str]) -> None:
+def show(made: TableLayout, verdicts: Sequence[str]) -> None:
     """Print the table and its notes."""
     console = screen()
     console.print()
     for block in made.blocks:
         title = made.title + (f": {block.title}" if block.title else "")
-        console.print(_shown(title), style="bold")
+        console.print(_printable(title), style="bold")
         for page in pages(made, block, console.width):
             console.print(page)
             console.print()
@@ -55,14 +55,14 @@ def screen() -> Console:
     return terminal.console(width=PIPED) if piped else found
 
 
-def _shown(text: str) -> str:
+def _printable(text: str) -> str:
     """Return text as it appears in the terminal's encoding, for layout."""
     return terminal.legible(escape.terminal(text))
 
 
 def _paragraph(console: Console, text: str, indent: str, width: int) -> None:
     wrapped = textwrap.fill(
-        _shown(text),
+        _printable(text),
         width,
         subsequent_indent=indent,
         break_long_words=False,
@@ -71,48 +71,48 @@ def _paragraph(console: Console, text: str, indent: str, width: int) -> None:
     console.print(wrapped, soft_wrap=True)
 
 
-def pages(made: Sheet, block: Block, width: int) -> list[Grid]:
+def pages(made: TableLayout, block: Block, width: int) -> list[Grid]:
     """Return the whole block, or as many pages of its columns as a narrow terminal needs.
 
     Later pages begin with the row's unique name, in place of name and marks.
     """
     cells = (made.header, *(made.cells(line) for line in block.lines))
-    rows = [tuple(map(_shown, row)) for row in cells]
-    figures = _Part([row[made.lead :] for row in rows])
+    rows = [tuple(map(_printable, row)) for row in cells]
+    numbers = _Part([row[made.lead :] for row in rows])
     first = _Part([row[: made.lead] for row in rows])
     keys = [(made.heading, ""), *((line.key, line.source) for line in block.lines)]
-    keys = [(_shown(key), _shown(source)) for key, source in keys]
+    keys = [(_printable(key), _printable(source)) for key, source in keys]
     later = _Part(keys if made.has_sources else [key[:1] for key in keys])
     for gap in GAPS:
-        cuts = _cuts(figures, first, later, width, gap)
+        cuts = _cuts(numbers, first, later, width, gap)
         if len(cuts) == 1:
             break
     else:
         gap = GAPS[0]
-        cuts = _cuts(figures, first, later, width, gap)
+        cuts = _cuts(numbers, first, later, width, gap)
     return [
-        _grid(later if start else first, [row[start:end] for row in figures.rows], block, gap)
+        _grid(later if start else first, [row[start:end] for row in numbers.rows], block, gap)
         for start, end in cuts
     ]
 
 
 def _cuts(
-    figures: _Part, first: _Part, later: _Part, width: int, gap: int
+    numbers: _Part, first: _Part, later: _Part, width: int, gap: int
 ) -> list[tuple[int, int]]:
     """Return the boundaries between pages of columns, at least one column per page."""
     starts, left = [0], width - sum(gap + size for size in first.widths)
-    for i, size in enumerate(figures.widths):
+    for i, size in enumerate(numbers.widths):
         if size > left and i > starts[-1]:
             starts.append(i)
             left = width - sum(gap + size for size in later.widths)
         left -= gap + size
-    return list(pairwise([*starts, len(figures.widths)]))
+    return list(pairwise([*starts, len(numbers.widths)]))
 
 
-def _grid(lead: _Part, figures: Sequence[tuple[str, ...]], block: Block, gap: int) -> Grid:
+def _grid(lead: _Part, numbers: Sequence[tuple[str, ...]], block: Block, gap: int) -> Grid:
     """Return one page: separates rows of several lines; dims the paper's line above others."""
     grid = Grid(box=None, pad_edge=False, padding=(0, gap, 0, 0))
-    (head, *labels), (names, *texts) = lead.rows, figures
+    (head, *labels), (names, *texts) = lead.rows, numbers
     for i, name in enumerate((*head, *names)):
         is_text = i == 0 or (i < len(head) and not name)  # the row's name and the source
         grid.add_column(name, justify="left" if is_text else "center", no_wrap=True)

@@ -69,7 +69,7 @@ GENERAL_OVER_GAUSSIAN = Claim(
     checks=tuple(better_2a(row, GAUSSIAN, host) for host in HOSTS for row in (GENERAL, DFL)),
     note=(
         "What is too simple should cost AP. The distributions themselves: gaussian-too-simple. "
-        "The paper prints its Gaussian level with Dirac delta; how it was trained is not told. "
+        "The paper prints its Gaussian level with Dirac delta; how it was trained is not stated. "
         "Here it is trained by its likelihood alone, without GIoU (Table 2(a), footnote), so what "
         "is compared is a loss as well as a distribution."
     ),

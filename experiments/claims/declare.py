@@ -57,7 +57,7 @@ class At:
                 key = "/".join(filter(None, (row.key, group.name)))
                 if key == self.cell and self.column in names:
                     return row.published[i * len(names) + names.index(self.column)]
-        raise KeyError(f"{self.table} has no figure {self.column} of {self.cell!r}")
+        raise KeyError(f"{self.table} has no number {self.column} of {self.cell!r}")
 
     @property
     def number(self) -> float:

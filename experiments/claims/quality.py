@@ -60,7 +60,7 @@ JOINT_BEATS_ALL = Claim(
     says="joint w/ QFL has a higher AP than each of the five counterparts, on FCOS and on ATSS",
     refuted_by="one counterpart with a higher AP on one of the two detectors",
     checks=tuple(better_1a(OURS, other, host) for host in HOSTS for other in COUNTERPARTS),
-    note="AP is COCO's main figure; the other five columns are joint-beats-all-figures.",
+    note="AP is COCO's main metric; the other five columns are joint-beats-all-figures.",
 )
 
 JOINT_BEATS_ALL_FIGURES = Claim(
@@ -203,7 +203,7 @@ GAINS = Claim(
     checks=tuple(replace(qfl_on(host), bounds=(0.55, 0.85)) for host in OTHERS),
     note=(
         "The sign alone is qfl-boosts-others. The stated range is as wide as the noise of one "
-        "printed difference, so no printed figure can confirm it."
+        "printed difference, so no printed number can confirm it."
     ),
     blind={"smoke": A_SIZE, "laptop": A_SIZE, "gpu": A_SIZE, "photos": ONE_CLASS},
 )

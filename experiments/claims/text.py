@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from itertools import combinations
 
-from experiments.claims import text_equations, text_numbers
+from experiments.claims import text_equations, text_numbers, text_systems
 from experiments.claims.boxes import DELTA_1_ENOUGH, N_14_OR_16, ROBUST_N, SMALL_DELTA
 from experiments.claims.declare import At, Finding, Quote, TextCheck
 from experiments.claims.labels import CENTERNESS_LABELS, FIG_9
@@ -31,8 +31,8 @@ def _delta() -> TextCheck:
     keys = tuple(row.key for row in TABLE_2C.rows)
     steps = [a - b for a, b in zip(_ap(keys), _ap(keys[1:]), strict=False)]
     half, one = keys[:2]
-    figures = [(c, *_values("table-2c", (half, one), c).values()) for c in COLUMNS]
-    lower = [f"{column} {a} and {b}" for column, a, b in figures if a < b]
+    numbers = [(c, *_values("table-2c", (half, one), c).values()) for c in COLUMNS]
+    lower = [f"{column} {a} and {b}" for column, a, b in numbers if a < b]
     half_ap, one_ap, *_ = _ap(keys)
     pairs = [
         (_values("table-2c", keys, column)[a], _values("table-2c", keys, column)[b])
@@ -80,7 +80,7 @@ def _marks() -> TextCheck:
         Quote(f"✓ {R_3_QUOTES['none'].text}", "Table 3, first row"),
         R_1A["centerness-branch"],
         "unclear",
-        "The copy of the text has a mark in the first row and none in the second, and the figures "
+        "The copy of the text has a mark in the first row and none in the second, and the numbers "
         "of the first are those of ATSS without either loss in Table 1(a): its marks are in the "
         "wrong rows. arXiv's first version has none, QFL, DFL, both, in this order.",
     )  # fmt: skip
@@ -171,11 +171,11 @@ def _released() -> TextCheck:
         ap, fps = (At("table-4", key, column).published for column in ("AP", "FPS"))
         if f"{ap:.1f} | {fps:.1f}" != theirs.split(" | ", 1)[1]:
             apart.append(f"{key}: {ap} AP at {fps} FPS and {theirs}")
-    name, figures = RELEASED[GFL_101]
+    name, numbers = RELEASED[GFL_101]
     return TextCheck(
         "released-models",
         R_4[GFL_101],
-        outside(f"{name} | Yes | {figures}", "authors' code, README.md"),
+        outside(f"{name} | Yes | {numbers}", "authors' code, README.md"),
         finding(not apart),
         "; ".join(apart) or f"test-dev AP and FPS of all {len(RELEASED)} are equal",
     )
@@ -273,5 +273,6 @@ TEXT_CHECKS: tuple[TextCheck, ...] = (
     _no_speed(),
     _released(),
     _zoo(),
+    *text_systems.SYSTEMS,
     *WORDS,
 )

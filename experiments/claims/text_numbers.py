@@ -43,8 +43,8 @@ LETTERS = {"table-1a": "Table 1(a)", "table-1b": "Table 1(b)", "table-1c": "Tabl
 def row(table: str, key: str, printed: str) -> Quote:
     """Quote a row as printed: the text left of its numbers, and the declared numbers."""
     found = next(row for row in catalogue.find(table).rows if row.key == key)
-    figures = " ".join("n/a" if x is None else f"{x:.1f}" for x in found.published)
-    return Quote(f"{printed} {figures}", f"{LETTERS[table]}, row {key}")
+    numbers = " ".join("n/a" if x is None else f"{x:.1f}" for x in found.published)
+    return Quote(f"{printed} {numbers}", f"{LETTERS[table]}, row {key}")
 
 
 def finding(agree: bool) -> Finding:
@@ -69,9 +69,9 @@ def same_run(
     return TextCheck(id, one, other, finding(not apart), why)
 
 
-def says(id: str, sentence: Quote, other: Quote, figures: Iterable[tuple[At, str]]) -> TextCheck:
+def says(id: str, sentence: Quote, other: Quote, numbers: Iterable[tuple[At, str]]) -> TextCheck:
     """Compare a sentence with the table's numbers in the given format: ``.1f``, ``g``."""
-    texts = [f"{at.published:{form}}" for at, form in figures]
+    texts = [f"{at.published:{form}}" for at, form in numbers]
     lacking = [text for text in texts if text not in sentence.text]
     why = (
         f"the table prints {', '.join(lacking)}, the sentence does not"

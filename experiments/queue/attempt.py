@@ -11,6 +11,7 @@ from pathlib import Path
 from experiments import stale
 from experiments.checkout import code_state
 from experiments.matrix import Run, is_finished
+from experiments.profiles import PREDICTING
 from experiments.queue.machine import Machine
 from experiments.queue.worker import Event, WorkerError, Workers, command
 from experiments.stale import AGAIN, Today
@@ -19,7 +20,7 @@ from gfl.files import replacing
 from gfl.records import digests
 from gfl.records.record import RecordError, Request, RunRecord, Store
 
-Tell = Callable[[Event], None]
+Emit = Callable[[Event], None]
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Setting:
         return self.store.run_dir(run.profile.name, run.id, self.machine.max_iters)
 
     def record(self, run: Run) -> RunRecord | None:
-        return self.store.own(run.profile.name, run.id, self.machine.max_iters)
+        return self.store.local(run.profile.name, run.id, self.machine.max_iters)
 
 
 def attempt(
@@ -45,7 +46,7 @@ def attempt(
     workers: Workers,
     inherited: Sequence[int],
     slot: int,
-    tell: Tell,
+    emit: Emit,
 ) -> RunRecord:
     """Train a run that this process has locked, or resume it.
 
@@ -57,14 +58,14 @@ def attempt(
     """
     run_dir, machine = setting.run_dir(run), setting.machine
     try:
-        _clear(run_dir, setting, setting.record(run), tell)
+        _clear(run_dir, setting, setting.record(run), emit)
         run_dir.mkdir(parents=True, exist_ok=True)
-        _request(run, run_dir, setting, tell).save(run_dir)
+        _request(run, run_dir, setting, emit).save(run_dir)
         for name, content in run.files.items():
             with replacing(run_dir / name) as file:
                 file.write(content)
         environment = machine.environment(run.profile, slot, setting.jobs)
-        workers.follow(command(setting.worker, machine.gpus), run_dir, tell, environment, inherited)
+        workers.follow(command(setting.worker, machine.gpus), run_dir, emit, environment, inherited)
         record = setting.record(run)
     except WorkerError as err:
         raise WorkerError(f"{run.name}: {err}") from err
@@ -77,14 +78,14 @@ def attempt(
     return record
 
 
-def _clear(run_dir: Path, setting: Setting, record: RunRecord | None, tell: Tell) -> None:
+def _clear(run_dir: Path, setting: Setting, record: RunRecord | None, emit: Emit) -> None:
     """Remove anything from a run's folder that must not be resumed."""
     if not run_dir.exists():
         return
     other_code = setting.again and setting.store.epochs_done(run_dir) and not _is_current(run_dir)
     if is_finished(record) or (record is None and other_code):
         aside = set_aside(run_dir)
-        tell(
+        emit(
             {
                 "event": "message",
                 "text": f"training from scratch; the previous run is kept in {aside}",
@@ -109,7 +110,7 @@ def set_aside(run_dir: Path) -> Path:
     return run_dir.rename(aside)
 
 
-def _request(run: Run, run_dir: Path, setting: Setting, tell: Tell) -> Request:
+def _request(run: Run, run_dir: Path, setting: Setting, emit: Emit) -> Request:
     commit, dirty = code_state()
     machine = setting.machine
     data = machine.data_root and str(Path(machine.data_root).resolve())
@@ -124,15 +125,16 @@ def _request(run: Run, run_dir: Path, setting: Setting, tell: Tell) -> Request:
         max_iters=machine.max_iters,
         commit=commit,
         dirty=dirty,
+        predicts=run.profile.name in PREDICTING,
         cores=machine.cores_for(run.profile, setting.jobs),
         code=digests.code(),
         versions=digests.versions(),
     )
     is_resumed = setting.store.epochs_done(run_dir)
-    return _with_before(request, run_dir, tell) if is_resumed else request
+    return _with_before(request, run_dir, emit) if is_resumed else request
 
 
-def _with_before(request: Request, run_dir: Path, tell: Tell) -> Request:
+def _with_before(request: Request, run_dir: Path, emit: Emit) -> Request:
     """Record in a resumed run's request every version of the code that has trained it.
 
     Neither of two versions reproduces a run that both trained in turn.
@@ -145,7 +147,7 @@ def _with_before(request: Request, run_dir: Path, tell: Tell) -> Request:
         return replace(request, dirty=True, code={})
     if not staleness.is_current:
         what = f"the epochs so far were {staleness.sentence(before)}"
-        tell({"event": "message", "text": f"{what}; {AGAIN} starts over"})
+        emit({"event": "message", "text": f"{what}; {AGAIN} starts over"})
     dirty = request.dirty or before.dirty or before.commit != request.commit
     return replace(
         request,

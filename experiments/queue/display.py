@@ -35,7 +35,7 @@ class Display:
         self._live: Live | None = None
         self._preparing = ""
         self._elsewhere: list[str] = []  # runs that another process is training
-        self._told_elsewhere: set[str] = set()
+        self._reported_elsewhere: set[str] = set()
         self._last_lines: dict[str, float] = {}  # time of each run's last plain line
 
     @contextmanager
@@ -49,9 +49,9 @@ class Display:
             yield
 
     def note(self, text: str, style: str | None = None) -> None:
-        shown = escape.lines(text)
+        printable = escape.lines(text)
         self.console.print(
-            shown, style=style, markup=False, emoji=False, highlight=False, soft_wrap=True
+            printable, style=style, markup=False, emoji=False, highlight=False, soft_wrap=True
         )
 
     def preparing(self, what: str, done: int = 0, of: int = 0) -> None:
@@ -72,11 +72,11 @@ class Display:
 
     def elsewhere(self, names: Sequence[str]) -> None:
         """Report runs that another process is training, once each."""
-        if news := [name for name in names if name not in self._told_elsewhere]:
+        if news := [name for name in names if name not in self._reported_elsewhere]:
             self.note(f"another process is training {'; '.join(news)}")
             self._preparing = ""
         self._elsewhere = list(names)
-        self._told_elsewhere.update(news)
+        self._reported_elsewhere.update(news)
 
     def done_elsewhere(self, name: str, record: RunRecord) -> None:
         """Report that another process has meanwhile trained a run of this table."""

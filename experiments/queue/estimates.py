@@ -10,10 +10,11 @@ from pathlib import Path
 from statistics import fmean
 
 from experiments.matrix import Run
+from gfl.config import schedule_of
 from gfl.data import photos
 from gfl.data.features.frozen import NETWORKS
 from gfl.data.photos_spec import PhotosSpec
-from gfl.experiment import Experiment, Profile, schedule_of
+from gfl.experiment import AnyExperiment, Experiment, Profile, System
 from gfl.records.record import RunRecord, Store, rebuilt
 from gfl.shapes import embedded
 from gfl.training.worker import embedded_root, photos_root
@@ -55,26 +56,26 @@ class Costs:
     """Cost of a profile's runs here."""
 
     profile: Profile
-    own: Sequence[Sample]
+    local: Sequence[Sample]
     reference: Sequence[Sample]
 
     @property
     def source(self) -> str:
         """Source of the times; empty if nothing is recorded."""
-        if self.own:
-            return "recorded here"
-        return "of the reference's machine" if self.reference else ""
+        if self.local:
+            return "of local runs"
+        return "of the reference" if self.reference else ""
 
     def seconds(self, run: Run, epochs_done: int = 0) -> float | None:
         """Return a run's duration, or its remainder; None without a recorded run of its kind."""
-        samples = self.own or self.reference
+        samples = self.local or self.reference
         found = _mean([s.seconds for s in samples if s.kind == _kind(run.experiment)])
         epochs = schedule_of(run.experiment, self.profile).epochs - epochs_done
         return None if found is None else found * max(0, epochs)
 
     def bytes(self, run: Run) -> int:
         """Return the bytes that a finished run keeps on disk."""
-        alike = [s for s in self.own if s.kind == _kind(run.experiment)]
+        alike = [s for s in self.local if s.kind == _kind(run.experiment)]
         found = _mean([s.bytes for s in alike if s.bytes is not None])
         if found is not None:
             return round(found)
@@ -98,7 +99,8 @@ def costs(profile: Profile, store: Store) -> Costs:
     def sample(record: RunRecord | None, folder: Path | None) -> list[Sample]:
         if record is None or record.state != "finished":
             return []
-        if (experiment := rebuilt(Experiment, record.experiment)) is None:
+        kind = System if "method" in record.experiment else Experiment
+        if (experiment := rebuilt(kind, record.experiment)) is None:
             return []
         schedule = schedule_of(experiment, profile)
         # As declared or, in newer records, with the run's own schedule.
@@ -109,11 +111,11 @@ def costs(profile: Profile, store: Store) -> Costs:
         return [Sample(_kind(experiment), seconds, folder and size_of(folder))]
 
     name = profile.name
-    own = [s for id in store.own_ids(name)
-           for s in sample(store.own(name, id), store.run_dir(name, id))]  # fmt: skip
+    local = [s for id in store.local_ids(name)
+           for s in sample(store.local(name, id), store.run_dir(name, id))]  # fmt: skip
     reference = [s for id in store.reference_ids(name)
                  for s in sample(store.reference(name, id), None)]  # fmt: skip
-    return Costs(profile, own, reference)
+    return Costs(profile, local, reference)
 
 
 def data_bytes(profile: Profile) -> int:
@@ -171,7 +173,9 @@ def in_words(size: float) -> str:
     return f"{size:.1f} TB"
 
 
-def _kind(experiment: Experiment) -> Kind:
+def _kind(experiment: AnyExperiment) -> Kind:
+    if isinstance(experiment, System):
+        return experiment.method, "", experiment.backbone
     return experiment.host, experiment.boxes, experiment.backbone
 
 

@@ -51,7 +51,7 @@ def run_missing(
     for profile in {run.profile.name: run.profile for run in runs}.values():
         machine.check(profile)
     # Read once: any later record is another process's work.
-    before = {run.id: store.own(run.profile.name, run.id, machine.max_iters) for run in runs}
+    before = {run.id: store.local(run.profile.name, run.id, machine.max_iters) for run in runs}
     today = Today()
     finished = [(run, r) for run in runs if (r := before[run.id]) and is_finished(r)]
     stales = {run.id: stale.compare(record, today) for run, record in finished}
@@ -177,11 +177,11 @@ class Queue:
     def _work(self, run: Run, lock: RunLock, slot: int) -> None:
         """Train a run, in a thread of its own."""
 
-        def tell(event: dict) -> None:
+        def emit(event: dict) -> None:
             self.said.put(partial(self.display.event, run.id, event))
 
         try:
-            record = attempt(run, self.setting, self.workers, lock.descriptors, slot, tell)
+            record = attempt(run, self.setting, self.workers, lock.descriptors, slot, emit)
             self.said.put(partial(self._end, run, record))
         except BaseException as err:
             self.said.put(partial(self._give_up, run, err))

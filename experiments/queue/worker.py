@@ -167,7 +167,7 @@ def _parse(line: bytes) -> Event | None:
 def _check(failure: Event | None, code: int, log: Path, start: int) -> None:
     """Raise the error that ended a worker, if its run did not finish."""
     if failure and failure.get("user"):
-        raise UserError(str(failure.get("message")), failure.get("lacks"))
+        raise UserError(str(failure.get("message")), failure.get("lacks") or ())
     if failure or code:
         raise WorkerError(_explain(failure, code, log, start))
 

@@ -117,7 +117,8 @@ def normal(
         made.problems.append(f"has no annotation left, every one was left out: {left_out}")
     if reader.doubt and (why := bboxes.doubts(reader.seen)):
         # Report the boxes themselves, not the other layout they might resemble.
-        made.problems = [*sentences(_without_boxes(found)), why]
+        made.problems = [*sentences(_without_boxes(found)), why[0]]
+        made.lacks.append(why[1])
     categories.used(annotations, made)
     if made.changed and not made.problems:
         made.dataset = dataset | {

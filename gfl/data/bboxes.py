@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from gfl.data.json_values import is_number, number
+from gfl.errors import Lack
 
 Box = list[float]
 
@@ -126,8 +127,10 @@ def as_xywh(box: Sequence[float], layout: str, size: tuple[float, float]) -> Box
     return [a, b, c, d]
 
 
-def doubts(found: Sequence[tuple[Box, tuple[float, float], object]]) -> str:
-    """Explain why boxes can hardly be left, top, width and height in pixels; empty if they can.
+def doubts(
+    found: Sequence[tuple[Box, tuple[float, float], object]],
+) -> tuple[str, Lack] | None:
+    """Explain why boxes can hardly be left, top, width and height in pixels; None if they can.
 
     ``found`` has the numbers of each box, the width and height of its image, and its area.
     """
@@ -136,18 +139,18 @@ def doubts(found: Sequence[tuple[Box, tuple[float, float], object]]) -> str:
     if sized and 2 * fractions > len(sized):
         return (
             f"{fractions} of {len(sized)} boxes lie between 0 and 1: they look normalised, as "
-            "fractions of their images; if so, --boxes xywh-fractions, xyxy-fractions or "
-            "cxcywh-fractions reads them"
+            "fractions of their images",
+            "fractions",
         )
     corners = sum(_only_corners(*one) for one in sized)
     sizes = sum(_only_sizes(*one) for one in sized)
     if corners and corners >= SUSPICIOUS * len(sized) and sizes <= CONTRARY * corners:
         return (
             f"{corners} of {len(sized)} boxes fit their image, or their area, only as corners "
-            f"x1, y1, x2, y2, and {sizes} only as x, y, width, height: --boxes xyxy reads them as "
-            "corners, --boxes xywh as they are"
+            f"x1, y1, x2, y2, and {sizes} only as x, y, width, height",
+            "corners",
         )
-    return ""
+    return None
 
 
 def _only_corners(box: Box, size: tuple[float, float], area: object) -> bool:

@@ -93,10 +93,10 @@ def agree(train: Item, val: Item) -> tuple[Item, list[str], list[str]]:
     only = [one for form, one in theirs.items() if form not in ids]
     if unknown := [one for one in only if objects[one["id"]]]:
         absent = [repr(one["name"]) for one in train["categories"] if _form(one) not in theirs]
-        shown = [f"{one['name']!r} ({counted(objects[one['id']], 'object')})" for one in unknown]
+        named = [f"{one['name']!r} ({counted(objects[one['id']], 'object')})" for one in unknown]
         also = f"; in train only: {some(absent)}" if absent else ""
         way = _way_out(unknown, train["categories"])
-        return val, [], [f"classes of objects in val only: {some(shown)}{also}{way}"]
+        return val, [], [f"classes of objects in val only: {some(named)}{also}{way}"]
     said = ["categories matched with train's by name"]
     if only:
         names = some([one["name"] for one in only])

@@ -11,6 +11,7 @@ from typing import Any
 
 from gfl.data import class_names
 from gfl.data.json_values import EXACT, Found, Key, is_above_0, key, number, some
+from gfl.errors import Lack
 
 KEPT = {
     "images": ("id", "file_name", "width", "height"),
@@ -29,6 +30,7 @@ class Normal:
     dataset: Item
     remarks: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    lacks: list[Lack] = field(default_factory=list)  # of the problems, what the user may decide
     changed: bool = False  # includes changes too minor to report
     broken: int = 0  # annotations dropped by ``skip``
     kept: int = 0  # sound or repaired annotations

@@ -26,7 +26,7 @@ def decode(
     spec: ShapesSpec,
     root: Path,
     progress: Callable[[int, int], None] = lambda done, total: None,
-    tell: Callable[[str], None] = lambda text: None,
+    report: Callable[[str], None] = lambda text: None,
 ) -> None:
     """Write the drawn images' pixels into one file for each split, unless they exist already.
 
@@ -43,7 +43,7 @@ def decode(
         return  # without the lock, which a read-only folder does not allow
     try:
         with FileLock(root / ".pixels.lock"):
-            _write_missing(spec, root, progress, tell)
+            _write_missing(spec, root, progress, report)
     except OSError as err:
         for split in SPLITS:
             path = _pixels(_folder(root, split))
@@ -59,7 +59,7 @@ def _write_missing(
     spec: ShapesSpec,
     root: Path,
     progress: Callable[[int, int], None],
-    tell: Callable[[str], None],
+    report: Callable[[str], None],
 ) -> None:
     for left in root.glob(".*2017.npy.*"):  # from a killed process
         left.unlink()
@@ -69,7 +69,7 @@ def _write_missing(
         if _is_whole(spec, root, split):
             continue
         if (path := _pixels(_folder(root, split))).exists():
-            tell(f"{path}: it does not match its checksum; decoding the images again")
+            report(f"{path}: it does not match its checksum; decoding the images again")
         _write(spec, root, split, lambda index, before=before: progress(before + index, total))
 
 

@@ -30,7 +30,7 @@ from gfl.data.annotations import read
 from gfl.data.coco import annotation_file
 from gfl.data.json_values import some
 from gfl.data.photos_spec import PERSON, SIZE, SPLIT, TRAIN, VAL, PhotosSpec
-from gfl.errors import UserError, told_of_disk
+from gfl.errors import UserError, disk_errors
 from gfl.files import sha256, whole_folder
 
 QUALITY = 95
@@ -45,7 +45,7 @@ unpacked into one folder, DIR, so that there are
   DIR/annotations/instances_val2017.json"""
 
 Progress = Callable[[int, int], None]
-Tell = Callable[[str], None]
+Reporter = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -80,9 +80,9 @@ def selected(dataset: Mapping[str, Any], spec: PhotosSpec) -> dict[str, list[dic
         UserError: their number differs from COCO 2017 val's.
     """
     persons = {c["id"] for c in dataset["categories"] if c["name"] == PERSON}
-    shown = {a["image_id"] for a in dataset["annotations"] if a["category_id"] in persons}
+    with_persons = {a["image_id"] for a in dataset["annotations"] if a["category_id"] in persons}
     images = sorted(
-        (image for image in dataset["images"] if image["id"] in shown),
+        (image for image in dataset["images"] if image["id"] in with_persons),
         key=lambda image: text_digest(image["file_name"]),
     )
     if len(images) != spec.train + spec.val:
@@ -222,7 +222,7 @@ def write(
     if data is None:
         raise UserError(HELP, lacks="photographs")
     dataset, splits = _read(data, spec)
-    with told_of_disk(root):
+    with disk_errors(root):
         root.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(root.with_name(f".{root.name}.lock")):
             if there := found(spec, root):

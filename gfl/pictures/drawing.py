@@ -70,7 +70,7 @@ def boxes(picture: Picture, found: Sequence[Detection], numbered: int = 0) -> Im
 
 def label(one: Detection, number: int | None = None) -> str:
     """Return the label text of a detection."""
-    text = f"{fonts.shown(one.category, one.label)} {one.score:.2f}"
+    text = f"{fonts.label_text(one.category, one.label)} {one.score:.2f}"
     return f"{number}  {text}" if number else text
 
 

@@ -1,7 +1,7 @@
 """Fonts for names in any script: DejaVu Sans, then any installed font with the glyphs.
 
 DejaVu Sans comes with matplotlib: Latin, Greek, Cyrillic, Arabic, Hebrew. Text without glyphs in
-any font is never drawn as empty squares: ``shown`` substitutes the class's number.
+any font is never drawn as empty squares: ``label_text`` substitutes the class's number.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ IGNORED = ("Mn", "Me", "Cf")  # marks on a letter, joiners: they need no glyph o
 EAST_ASIAN = ("CJK", "HIRAGANA", "KATAKANA", "HANGUL", "BOPOMOFO")
 
 
-def shown(category: str, label: int) -> str:
+def label_text(category: str, label: int) -> str:
     """Return a class's name on one line or, if no font shows it, ``class 3``, by its number.
 
     The number is the label's, counted from 1.
@@ -40,7 +40,7 @@ def shown(category: str, label: int) -> str:
 
 def missing(classes: Sequence[str]) -> str:
     """Report class names that no installed font can show, and a remedy; empty if there are none."""
-    without = {i: name for i, name in enumerate(classes) if shown(name, i) != _whole(name)}
+    without = {i: name for i, name in enumerate(classes) if label_text(name, i) != _whole(name)}
     if not without:
         return ""
     named = [f"{escape.shortened(name, LONGEST)} (class {i + 1})" for i, name in without.items()]

@@ -44,16 +44,16 @@ class Window:
 
 def below(canvas: Image.Image, picture: Picture, best: Sequence[Detection]) -> Image.Image:
     """Return a page: what ``drawing.boxes`` drew, and a panel for each of the best detections."""
-    shown = [(one, one.distributions) for one in best if one.distributions is not None]
-    if not shown:
+    drawable = [(one, one.distributions) for one in best if one.distributions is not None]
+    if not drawable:
         return canvas
     style = Style.of(picture.width, picture.height)
-    full = max((peak(sides) for _, sides in shown), default=1.0)
-    drawn = [panel(picture, one, n, full, style) for n, (one, _) in enumerate(shown, 1)]
+    full = max((peak(sides) for _, sides in drawable), default=1.0)
+    drawn = [panel(picture, one, n, full, style) for n, (one, _) in enumerate(drawable, 1)]
     width, height = drawn[0].size
     columns = min(len(drawn), max(1, round(canvas.width / width)))
     rows = -(-len(drawn) // columns)
-    note = _note(shown[0][1], full)
+    note = _note(drawable[0][1], full)
     head = round(2.2 * style.text)
     size = (
         max(canvas.width, columns * width, round(style.font.getlength(note)) + 2 * style.text),
@@ -84,7 +84,7 @@ def panel(picture: Picture, one: Detection, number: int, full: float, style: Sty
     left, top = gap, 2 * words + strip + gap // 2
     image = Image.new("RGB", (left + crop + strip + round(3.7 * unit), top + crop + gap), PAPER)
     window = _window(one, sides, crop)
-    image.paste(_shown(picture, window), (left, top))
+    image.paste(_cropped(picture, window), (left, top))
     draw = ImageDraw.Draw(image)
     colour = drawing.colour(one)
     box = tuple(
@@ -132,7 +132,7 @@ def _likely(sides: Distributions, side: int) -> list[float]:
     return [float(sides.position(side, end)) for end in ends]
 
 
-def _shown(picture: Picture, window: Window) -> Image.Image:
+def _cropped(picture: Picture, window: Window) -> Image.Image:
     """Return the part of the picture in a window; grey outside the picture."""
     left, top = int(np.floor(window.left)), int(np.floor(window.top))
     # One pixel more on every side than needed: the window begins within one.

@@ -82,8 +82,8 @@ def observe(
             read.
     """
     model: Any = trained.model
-    head, dataset = model.bbox_head, loader.dataset
-    ids, shown = object_ids(dataset, ground_truth), spread(len(dataset))
+    head, dataset = getattr(model, "bbox_head", None), loader.dataset
+    ids, selected = object_ids(dataset, ground_truth), spread(len(dataset))
     detections: list[Arrays] = []
     locations: list[Arrays] = []
     for batch in loader:
@@ -94,7 +94,7 @@ def observe(
             metas = [sample.metainfo for sample in samples]
             with _scores_kept(head):
                 results = head.predict_by_feat(*outs, batch_img_metas=metas, rescale=True)
-            here = [len(detections) + i in shown for i in range(len(samples))]
+            here = [len(detections) + i in selected for i in range(len(samples))]
             locations.append(located(Batch.of(head, outs, samples), trained.request.seed, here))
         else:
             predicted = model.predict(data["inputs"], samples, rescale=True)

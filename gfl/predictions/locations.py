@@ -63,15 +63,15 @@ class Batch:
         )
 
 
-def located(batch: Batch, seed: int, shown: Sequence[bool]) -> Arrays:
-    """Return the columns of ``locations.parquet`` for a batch's images selected by ``shown``.
+def located(batch: Batch, seed: int, selected: Sequence[bool]) -> Arrays:
+    """Return the columns of ``locations.parquet`` for a batch's images selected by ``selected``.
 
     ``category_id`` is a label and ``gt_id`` an object's index in its image (-1: none). Further
     columns: ``confident``, of which only the first over all batches are kept, and ``p``,
     [rows, 4, n + 1] in 1/255, of a General distribution.
     """
     positive, gt, label = _assigned(batch)
-    eligible = batch.targets.valid & torch.tensor(shown, device=positive.device)[:, None]
+    eligible = batch.targets.valid & torch.tensor(selected, device=positive.device)[:, None]
     positive &= eligible
     drawn = _drawn(eligible, batch.images, seed)
     confident = _confident(batch, eligible & ~positive & ~_inside(batch))

@@ -116,10 +116,10 @@ class Evaluated:
         with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
             evaluation.accumulate()
             evaluation.summarize()
-        figures = (float(value) for value in evaluation.stats)
+        metrics = (float(value) for value in evaluation.stats)
         return {
             name: None if value == -1 else 100 * value
-            for name, value in zip(METRICS, figures, strict=True)
+            for name, value in zip(METRICS, metrics, strict=True)
         }
 
     def _of_class(self, column: int) -> list[dict[str, np.ndarray] | None]:

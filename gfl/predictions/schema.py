@@ -110,7 +110,6 @@ if TYPE_CHECKING:
 SCHEMA = 1
 DETECTIONS, LOCATIONS = "detections.parquet", "locations.parquet"
 MATCHES, OBJECTS = "matches.parquet", "objects.parquet"
-AUTOMATIC = ("laptop", "photos", "gpu")  # the profiles whose runs store predictions when they end
 
 SIDES = ("left", "top", "right", "bottom")
 PER_IMAGE = 8  # locations per image in the random sample

@@ -22,7 +22,7 @@ from gfl import config
 from gfl.data.coco import TEST_DEV
 from gfl.data.json_values import read_json
 from gfl.errors import UserError
-from gfl.experiment import Experiment, Profile
+from gfl.experiment import AnyExperiment, Profile
 from gfl.predictions import trained
 from gfl.training import loaders
 
@@ -33,8 +33,8 @@ IMAGES_BETWEEN_WORDS = 500
 class ProgressHook(Hook):
     """Reports progress now and then, in images."""
 
-    def __init__(self, tell: Callable[[str], None]) -> None:
-        self.tell = tell
+    def __init__(self, report: Callable[[str], None]) -> None:
+        self.report = report
 
     def after_test_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
@@ -42,18 +42,18 @@ class ProgressHook(Hook):
         loader = runner.test_dataloader
         done = min((batch_idx + 1) * loader.batch_size, len(loader.dataset))
         if done == len(loader.dataset) or (batch_idx + 1) % IMAGES_BETWEEN_WORDS == 0:
-            self.tell(f"{done} of {len(loader.dataset)} images")
+            self.report(f"{done} of {len(loader.dataset)} images")
 
 
 def write(
-    experiment: Experiment,
+    experiment: AnyExperiment,
     profile: Profile,
     seed: int,
     *,
     run_dir: Path,
     data_root: Path,
     workers: int,
-    tell: Callable[[str], None],
+    report: Callable[[str], None],
 ) -> Path:
     """Detect on test-dev's images with a finished run's weights; return the results file.
 
@@ -76,14 +76,14 @@ def write(
             results=Path(folder) / "found",
         )
         _check_labels(settings, data_root)
-        loaders.prepare(settings, tell)
+        loaders.prepare(settings, report)
         with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
             # mmengine reuses a visualizer of the same name and second, and its folder.
             name = {"experiment_name": run_dir.name + Path(folder).name}
             runner = Runner.from_cfg(Config(settings | name))
             model: Any = runner.model
             trained.load(model, weights, run_dir)
-            runner.register_hook(ProgressHook(tell))
+            runner.register_hook(ProgressHook(report))
             with loaders.explained():
                 runner.test()
         result = run_dir / FILE

@@ -18,6 +18,7 @@ from mmengine.registry import DefaultScope
 from torch import nn
 
 from gfl import config
+from gfl.config import network
 from gfl.data.weights import Checkpoint
 from gfl.errors import UserError
 from gfl.predictions import fitting
@@ -68,7 +69,7 @@ def detector(
             there is no CUDA device.
     """
     if device == "cuda" and not torch.cuda.is_available():
-        raise UserError("CUDA asked for, but torch finds no CUDA device here")
+        raise UserError("device cuda: torch finds no CUDA device")
     request = requested(run_dir)
     state = weights(run_dir)
     settings = config.build(request.experiment, request.profile, request.seed)
@@ -95,14 +96,27 @@ def of_others(
         UserError: the weights do not fit the model, or there is no CUDA device.
     """
     if device == "cuda" and not torch.cuda.is_available():
-        raise UserError("CUDA asked for, but torch finds no CUDA device here")
+        raise UserError("device cuda: torch finds no CUDA device")
     settings = config.build(request.experiment, request.profile, request.seed)
     if classes is not None:
-        settings["model"]["bbox_head"]["num_classes"] = len(classes)
+        _set_classes(settings["model"], network.classes(request.profile), len(classes))
         settings["val_dataloader"]["dataset"]["metainfo"] = {"classes": tuple(classes)}
     model = _built(settings, head)
     model.load_state_dict(fitting.fitted(checkpoint, model, request.experiment))
     return Trained(run_dir, request, settings, model.to(device).eval())
+
+
+def _set_classes(model: Any, old: int, new: int) -> None:
+    """Set the number of classes of every head that has the row's, in place."""
+    if isinstance(model, list):
+        for part in model:
+            _set_classes(part, old, new)
+    if not isinstance(model, dict):
+        return
+    if model.get("num_classes") == old:
+        model["num_classes"] = new
+    for part in model.values():
+        _set_classes(part, old, new)
 
 
 def _built(settings: dict[str, Any], head: str | None) -> nn.Module:
@@ -122,7 +136,7 @@ def weights(run_dir: Path) -> dict[str, Any]:
     """
     path = run_dir / checkpoint.FINAL
     if not path.is_file():
-        raise UserError(f"{path} is missing: the run is not finished on this machine")
+        raise UserError(f"{path} is missing: the run is not finished locally")
     try:
         return checkpoint.load(path)["model"]
     except (checkpoint.DamagedError, KeyError) as err:

@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+
+from gfl.syntax import written
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = "gfl/"
@@ -40,6 +41,7 @@ OUTSIDE = (
     "gfl/files.py",
     "gfl/hardware.py",
     "gfl/records/",
+    "gfl/syntax.py",
     "gfl/terminal.py",
 )
 INSIDE = ("gfl/config/machine.py",)  # of those: a machine's settings are in no id
@@ -76,31 +78,10 @@ def of_source(source: bytes) -> str:
     A file that is not valid Python is digested as it is.
     """
     try:
-        text = _written(ast.parse(source))
+        text = written(ast.parse(source))
     except (SyntaxError, ValueError):
         text = "not Python: " + hashlib.sha256(source).hexdigest()
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:DIGITS]
-
-
-def _written(value: Any) -> str:
-    """Serialise a syntax tree identically on every version of Python, unlike ``ast.dump``."""
-    if isinstance(value, list):
-        return "[" + ",".join(_written(v) for v in value if not _is_remark(v)) + "]"
-    if not isinstance(value, ast.AST):
-        return repr(value)
-    fields = [(name, _written(v)) for name, v in ast.iter_fields(value) if v is not None]
-    # Later versions of Python have more fields, which are empty. u"" equals "".
-    inner = [f"{name}={text}" for name, text in fields if text != "[]" and name != "kind"]
-    return f"{type(value).__name__}({','.join(inner)})"
-
-
-def _is_remark(node: Any) -> bool:
-    """Return True if a statement is a bare string: any docstring."""
-    return (
-        isinstance(node, ast.Expr)
-        and isinstance(node.value, ast.Constant)
-        and isinstance(node.value.value, str)
-    )
 
 
 EMPTY = of_source(b"")

@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
 from gfl import config, escape
 from gfl.errors import UserError
-from gfl.experiment import Experiment, Profile
+from gfl.experiment import AnyExperiment, Experiment, Profile
 from gfl.files import write_text
 from gfl.terminal import is_utf8, say
 
@@ -27,6 +27,9 @@ METRICS = (
 )  # fmt: skip
 State = Literal["finished", "capped", "failed"]
 T = TypeVar("T")
+LOCAL_SUFFIX = (
+    ".local"  # of files made from local runs, which git ignores; others are the reference's
+)
 RUN_ID = re.compile(r"(?P<slug>.+)-s(?P<seed>\d+)-(?P<digest>[0-9a-f]{8})")
 CHECKPOINT = re.compile(r"epoch_(?P<epoch>\d+)\.pth")
 
@@ -35,7 +38,7 @@ class RecordError(Exception):
     """Invalid record file; the message gives the reason."""
 
 
-def run_id(experiment: Experiment, profile: Profile, seed: int) -> str:
+def run_id(experiment: AnyExperiment, profile: Profile, seed: int) -> str:
     """Name a run by everything that can change its result: ``<slug>-s<seed>-<8 hex digits>``."""
     return f"{experiment.slug}-s{seed}-{digest(config.build(experiment, profile, seed))[:8]}"
 
@@ -104,7 +107,7 @@ class RunRecord:
         content["schema"] = SCHEMA
         record = cls(**content)
         if record.state == "finished" and record.metrics.keys() != set(METRICS):
-            raise RecordError("finished, but without the twelve COCO figures")
+            raise RecordError("finished, but without the twelve COCO metrics")
         if record.state == "finished" and record.metrics["AP"] is None:
             raise RecordError("finished, but without an AP")
         return record
@@ -115,7 +118,7 @@ class Request:
     """Input of ``python -m gfl.training.worker RUN_DIR``, read from ``RUN_DIR/request.json``."""
 
     id: str
-    experiment: Experiment
+    experiment: AnyExperiment
     profile: Profile
     seed: int
     data_root: str | None  # COCO's; None: the embedded data
@@ -124,6 +127,7 @@ class Request:
     max_iters: int | None
     commit: str | None
     dirty: bool
+    predicts: bool = False  # store predictions when the training is over
     cores: int | None = None  # its share if several runs share the machine; None: all
     # Digests of all code and package versions that have trained the run so far.
     code: Mapping[str, str] = field(default_factory=dict)
@@ -156,7 +160,7 @@ class Request:
             raise RecordError(str(err)) from err
 
 
-def _tell(text: str) -> None:
+def _report(text: str) -> None:
     say(text, error=True)
 
 
@@ -166,10 +170,10 @@ class Store:
 
     runs: Path
     results: Path
-    tell: Callable[[str], None] = _tell  # receives messages for the user about a record
+    report: Callable[[str], None] = _report  # receives messages for the user about a record
     mend: bool = True  # set damaged records aside; False: write nothing
     verify: bool = True  # treat a checksum mismatch as damage; False: accept it
-    _told: set[Path] = field(default_factory=set, compare=False, repr=False)
+    _reported: set[Path] = field(default_factory=set, compare=False, repr=False)
 
     def run_dir(self, profile: str, id: str, max_iters: int | None = None) -> Path:
         """Return a run's folder; a capped one has its own, lest it be resumed into the full run."""
@@ -182,7 +186,7 @@ class Store:
         """Return the folder of a run's committed predictions, whether or not it exists."""
         return self.results / "predictions" / profile / id
 
-    def own(self, profile: str, id: str, max_iters: int | None = None) -> RunRecord | None:
+    def local(self, profile: str, id: str, max_iters: int | None = None) -> RunRecord | None:
         """Return the local record of a run; a damaged one is reported, set aside and missing."""
         path = self.run_dir(profile, id, max_iters) / "record.json"
         return self._read(path, id, set_aside=True)
@@ -191,7 +195,7 @@ class Store:
         """Return the committed record of a run; a damaged one is reported and missing."""
         return self._read(self.reference_path(profile, id), id, set_aside=False)
 
-    def own_ids(self, profile: str) -> list[str]:
+    def local_ids(self, profile: str) -> list[str]:
         """Return all runs, at any seed and settings, with a local record; no capped ones."""
         return _ids(p.parent.name for p in (self.runs / profile).glob("*/record.json"))
 
@@ -201,7 +205,7 @@ class Store:
 
     def ids(self, profile: str, slug: str) -> set[str]:
         """Return all runs of one experiment with a record, local or in the reference."""
-        found = {*self.own_ids(profile), *self.reference_ids(profile)}
+        found = {*self.local_ids(profile), *self.reference_ids(profile)}
         return {id for id in found if (m := RUN_ID.fullmatch(id)) and m["slug"] == slug}
 
     def epochs_done(self, run_dir: Path) -> int:
@@ -223,9 +227,9 @@ class Store:
                 aside = path.with_name(path.name + ".damaged")
                 path.replace(aside)
                 reason += f"; set aside as {aside.name}"
-            if path not in self._told:
-                self._told.add(path)
-                self.tell(f"{reason}; the run counts as missing")
+            if path not in self._reported:
+                self._reported.add(path)
+                self.report(f"{reason}; the run counts as missing")
             return None
 
 
@@ -304,6 +308,8 @@ def _rebuild(cls: type[T], content: Mapping[str, Any]) -> T:
     for name, value in content.items():
         inner = [t for t in (hints.get(name), *get_args(hints.get(name))) if is_dataclass(t)]
         if isinstance(value, dict) and inner:
-            value = _rebuild(inner[0], value)  # type: ignore[arg-type]
+            # A request's experiment has two kinds, told apart by their fields.
+            one = next((t for t in inner if value.keys() <= get_type_hints(t).keys()), inner[0])
+            value = _rebuild(one, value)  # type: ignore[arg-type]
         values[name] = tuple(value) if isinstance(value, list) else value
     return cls(**values)

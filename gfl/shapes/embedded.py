@@ -60,7 +60,7 @@ class ShapesSpec:
         if min(self.train, self.val, self.seed) < 0:
             raise UserError(f"negative count or seed: {self}")
         if self.version != VERSION:
-            raise UserError(f"shapes version {self.version} asked for; this code draws {VERSION}")
+            raise UserError(f"shapes version {self.version}: this code draws {VERSION}")
 
     def count(self, split: str) -> int:
         return {"train": self.train, "val": self.val}[split]

@@ -21,11 +21,12 @@ from gfl import ops
 ops.install()  # before mmdet, which imports mmcv's native operators
 
 from mmcv.ops import deform_conv2d  # noqa: E402
-from mmdet.models.backbones import ResNet  # noqa: E402
 from mmdet.models.backbones.resnet import BasicBlock, Bottleneck  # noqa: E402
 from mmdet.models.layers import ResLayer  # noqa: E402
 from mmdet.registry import MODELS  # noqa: E402
 from mmengine.model import BaseModule  # noqa: E402
+
+from gfl.systems.stock import StockResNet  # noqa: E402
 
 Config = dict[str, Any]
 
@@ -100,7 +101,7 @@ def _share_norm(module: nn.Module, state_dict: dict[str, Tensor], prefix: str, *
 
 
 @MODELS.register_module()
-class ScaleAwareTridentResNet(ResNet):
+class ScaleAwareTridentResNet(StockResNet):
     """ResNet without conv5 whose last stage, from its second unit on, has branches.
 
     The stage's first unit, which has the stride, is an ordinary one (simpledet's
@@ -113,15 +114,13 @@ class ScaleAwareTridentResNet(ResNet):
     that receptive fields grow by the same ratio.
 
     Args:
-        depth: of the whole ResNet; 26 is bottlenecks, two a stage.
+        depth: of the whole ResNet, as ``StockResNet`` has it.
         trident_dilations: one a branch.
         deform_units: how many of the last units have a deformable (last) 3x3 convolution.
         deform_groups: of their offsets.
         branch_norm: gives each branch normalisations of its own in the trident units.
         num_stages: the last of them has the branches; its output is the only one.
     """
-
-    arch_settings = ResNet.arch_settings | {26: (Bottleneck, (2, 2, 2, 2))}
 
     def __init__(
         self,

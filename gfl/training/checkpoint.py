@@ -83,7 +83,7 @@ def load(path: Path) -> dict[str, Any]:
         raise DamagedError(f"it cannot be read ({type(err).__name__})") from err
 
 
-def newest(folder: Path, tell: Callable[[str], None]) -> dict[str, Any] | None:
+def newest(folder: Path, report: Callable[[str], None]) -> dict[str, Any] | None:
     """Return a run's newest usable checkpoint; damaged ones are reported and set aside."""
     found = [(int(m["epoch"]), p) for p in folder.iterdir() if (m := CHECKPOINT.fullmatch(p.name))]
     paths = [path for _, path in sorted(found, reverse=True)]
@@ -95,7 +95,7 @@ def newest(folder: Path, tell: Callable[[str], None]) -> dict[str, Any] | None:
             with contextlib.suppress(FileNotFoundError):  # another process of the run was faster
                 path.replace(aside)
             then = "starting over" if path == paths[-1] else "going on from the one before"
-            tell(f"{path}: {err}; set aside as {aside.name}, {then}")
+            report(f"{path}: {err}; set aside as {aside.name}, {then}")
     return None
 
 
@@ -122,7 +122,7 @@ class ExactCheckpointHook(Hook):
     Args:
         folder: of the run.
         history: further state to preserve; plain data, changed in place.
-        tell: receives messages for the user.
+        report: receives messages for the user.
         keep: number of checkpoints to keep.
     """
 
@@ -133,14 +133,14 @@ class ExactCheckpointHook(Hook):
         self,
         folder: Path,
         history: dict[str, Any],
-        tell: Callable[[str], None],
+        report: Callable[[str], None],
         keep: int = 2,
     ) -> None:
-        self.folder, self.history, self.tell, self.keep = folder, history, tell, keep
+        self.folder, self.history, self.report, self.keep = folder, history, report, keep
 
     def before_train(self, runner: Runner) -> None:
         """Resume from the newest checkpoint, if there is one."""
-        state = newest(self.folder, self.tell)
+        state = newest(self.folder, self.report)
         if state is not None:
             _restore(runner, state)
             self.history.update(state["history"])

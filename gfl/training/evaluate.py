@@ -45,10 +45,10 @@ def coco_metrics(
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
-    figures = (float(value) for value in evaluation.stats)
+    metrics = (float(value) for value in evaluation.stats)
     return {
         name: None if value == -1 else 100 * value
-        for name, value in zip(METRICS, figures, strict=True)
+        for name, value in zip(METRICS, metrics, strict=True)
     }
 
 
@@ -63,14 +63,14 @@ def class_metrics(
     """
     dataset = read(ground_truth)
     _sound(detections, dataset)  # includes those of classes not in the file
-    figures = {}
+    metrics = {}
     for category in dataset["categories"]:
         boxes = [a for a in dataset["annotations"] if a["category_id"] == category["id"]]
         with contextlib.redirect_stdout(io.StringIO()):
             truth = _coco(dataset | {"categories": [category], "annotations": boxes})
         mine = [found for found in detections if found.get("category_id") == category["id"]]
-        figures[category["name"]] = coco_metrics(truth, mine)
-    return figures
+        metrics[category["name"]] = coco_metrics(truth, mine)
+    return metrics
 
 
 def sound(

@@ -13,7 +13,7 @@ from mmengine.dist import all_reduce
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-Tell = Callable[..., None]
+Emit = Callable[..., None]
 
 CURVE_POINTS = 200  # of the loss, over a run
 SECONDS_BETWEEN_EVENTS = 1.0
@@ -43,13 +43,13 @@ class HistoryHook(Hook):
             ``train_seconds`` of its training alone, and ``images``. It is saved with the
             checkpoints.
         batch: images per step, over all devices.
-        tell: receives events.
+        emit: receives events.
     """
 
     priority = "LOW"  # after the schedules have set the rate
 
-    def __init__(self, history: dict[str, Any], batch: int, tell: Tell) -> None:
-        self.history, self.batch, self.tell = history, batch, tell
+    def __init__(self, history: dict[str, Any], batch: int, emit: Emit) -> None:
+        self.history, self.batch, self.emit = history, batch, emit
         self._sums: dict[str, Any] = {}
         self._count = 0
         self._last_event = 0.0
@@ -63,7 +63,7 @@ class HistoryHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Report the total amount of work."""
-        self.tell("start", iters=runner.max_iters, epochs=runner.max_epochs, resumed=runner.iter)
+        self.emit("start", iters=runner.max_iters, epochs=runner.max_epochs, resumed=runner.iter)
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Start the epoch's own points: one spanning two epochs would not survive a resumption."""
@@ -94,7 +94,7 @@ class HistoryHook(Hook):
         step = runner.iter + 1
         if now - self._last_event > SECONDS_BETWEEN_EVENTS:
             self._last_event = now
-            self.tell(
+            self.emit(
                 "train",
                 iter=step,
                 epoch=runner.epoch + 1,
@@ -122,14 +122,14 @@ class HistoryHook(Hook):
 
     def before_val(self, runner: Runner) -> None:
         """Report that the validation set is being evaluated."""
-        self.tell("phase", name="evaluating")
+        self.emit("phase", name="evaluating")
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, Any] | None = None) -> None:
         """Record an evaluation."""
         self.tick()
         found = {"epoch": runner.epoch} | dict(metrics or {})
         self.history["evals"].append(found)
-        self.tell("eval", **{k: found[k] for k in ("epoch", "AP", "AP50", "AP75")})
+        self.emit("eval", **{k: found[k] for k in ("epoch", "AP", "AP50", "AP75")})
 
     def speed(self) -> float | None:
         """Images per second in training, excluding evaluation and checkpoints."""

@@ -56,7 +56,7 @@ TRACEBACK = "Traceback (most recent call last):\n"
 Config = dict[str, Any]
 
 
-def prepare(settings: Config, tell: Callable[[str], None], gpus: int = 1) -> None:
+def prepare(settings: Config, report: Callable[[str], None], gpus: int = 1) -> None:
     """Choose, in place, how a run's loader processes pass their images on.
 
     ``settings`` are mmengine's. Without loaders nothing changes; if the machine does not allow
@@ -68,7 +68,7 @@ def prepare(settings: Config, tell: Callable[[str], None], gpus: int = 1) -> Non
     if (reason := _obstacle()) is not None:
         for loader in loaders:
             loader["num_workers"], loader["persistent_workers"] = 0, False
-        tell(f"no loader processes ({reason}): the training process loads the images itself")
+        report(f"no loader processes ({reason}): the training process loads the images itself")
         return
     needed = gpus * sum(_on_their_way(settings[name]) for name in LOADERS[:2] if name in settings)
     through_pipes = (free := _free()) is not None and free < needed
@@ -80,7 +80,7 @@ def prepare(settings: Config, tell: Callable[[str], None], gpus: int = 1) -> Non
             "through_pipes": through_pipes,
         }
     if through_pipes:
-        tell(
+        report(
             f"{SHARED_MEMORY} has {_megabytes(free or 0)} free, the loaders may need "
             f"{_megabytes(needed)}: images go through pipes, a little slower "
             "(docker run --shm-size gives more)"

@@ -19,7 +19,7 @@ from gfl.errors import UserError
 ADDRESSES = {"torchvision": get_torchvision_models, "open-mmlab": get_external_models}
 
 
-def fetch(backbone: dict[str, Any], capped: bool, tell: Callable[[str], None]) -> None:
+def fetch(backbone: dict[str, Any], capped: bool, report: Callable[[str], None]) -> None:
     """Download the backbone's initial weights, unless they are here already.
 
     A capped run, being a trial, continues from random weights without a network, and says so:
@@ -28,7 +28,7 @@ def fetch(backbone: dict[str, Any], capped: bool, tell: Callable[[str], None]) -
     Raises:
         UserError: the weights of a full run are unavailable.
     """
-    init = backbone["init_cfg"]
+    init = backbone.get("init_cfg")  # an hourglass has none
     if init is None:
         return
     try:
@@ -43,5 +43,5 @@ def fetch(backbone: dict[str, Any], capped: bool, tell: Callable[[str], None]) -
                 f"{what} cannot be downloaded ({reason}): put {url} into "
                 f"{torch.hub.get_dir()}/checkpoints"
             ) from err
-        tell(f"{what} cannot be downloaded ({reason}): this trial starts from random ones")
+        report(f"{what} cannot be downloaded ({reason}): this trial starts from random ones")
         backbone["init_cfg"] = None

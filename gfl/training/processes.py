@@ -29,7 +29,7 @@ def join(gpus: int) -> None:
     """
     started = int(os.environ.get("WORLD_SIZE", "1"))
     if started != gpus:
-        raise RuntimeError(f"{gpus} devices asked for, but {started} processes started")
+        raise RuntimeError(f"{started} processes started for {gpus} devices")
     _end_with_parent()
     backend = "gloo"
     if torch.cuda.is_available():

@@ -22,7 +22,7 @@ from gfl import hardware
 from gfl.config import COCO
 from gfl.training import loaders, pretrained, processes
 from gfl.training.checkpoint import ExactCheckpointHook
-from gfl.training.history import DivergedError, HistoryHook, Tell, beginning
+from gfl.training.history import DivergedError, Emit, HistoryHook, beginning
 from gfl.training.optim import computes_bfloat16
 
 # FPS protocol of GF's tools/benchmark.py: batch 1, 5 images to warm up, 2000 to time, forward and
@@ -55,22 +55,22 @@ class SpeedHook(Hook):
 
     priority = "VERY_HIGH"
 
-    def __init__(self, images: int, tell: Tell) -> None:
-        self.images, self.tell = images, tell
+    def __init__(self, images: int, emit: Emit) -> None:
+        self.images, self.emit = images, emit
         self.fps: float | None = None
 
     def after_train(self, runner: Runner) -> None:
         """Time the forward pass and NMS at batch 1, on the first device only."""
         if runner.rank != 0 or self.images == 0:
             return
-        self.tell("phase", name="measuring speed")
+        self.emit("phase", name="measuring speed")
         self.fps = _frames_per_second(runner, self.images)
 
 
 def run(
     settings: dict[str, Any],
     run_dir: Path,
-    tell: Tell,
+    emit: Emit,
     *,
     threads: int | None,
     capped: bool,
@@ -85,7 +85,7 @@ def run(
     """
 
     def message(text: str) -> None:
-        tell("message", text=text)
+        emit("message", text=text)
 
     if threads is not None:
         torch.set_num_threads(threads)
@@ -95,12 +95,12 @@ def run(
     runner = _runner(settings, run_dir, gpus)
     history = beginning()
     batch = settings["train_dataloader"]["batch_size"] * gpus
-    chronicle = HistoryHook(history, batch, tell)
+    chronicle = HistoryHook(history, batch, emit)
     on_coco = settings["dataset"] == COCO
     # With stored features there is no backbone to be timed.
     kept = settings["model"]["backbone"]["type"] == "FrozenBackbone"
     images = 0 if kept else FPS_IMAGES if on_coco else FPS_IMAGES_EMBEDDED
-    stopwatch = SpeedHook(images, tell)
+    stopwatch = SpeedHook(images, emit)
     for hook in (ExactCheckpointHook(run_dir, history, message), chronicle, stopwatch):
         runner.register_hook(hook)
     problem = ""
@@ -117,7 +117,7 @@ def run(
 def _runner(settings: dict[str, Any], run_dir: Path, gpus: int) -> Runner:
     runner = Runner.from_cfg(Config(settings | {"experiment_name": run_dir.name}))
     if runner.world_size != gpus:
-        raise RuntimeError(f"{gpus} devices asked for, but {runner.world_size} take part")
+        raise RuntimeError(f"{runner.world_size} of {gpus} devices take part")
     # Makes convolutions faster, on CPU and CUDA.
     runner.model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     return runner
@@ -144,16 +144,17 @@ def _outcome(
 
 
 def _prepare(
-    backbone: dict[str, Any], run_dir: Path, gpus: int, capped: bool, tell: Callable[[str], None]
+    backbone: dict[str, Any], run_dir: Path, gpus: int, capped: bool, report: Callable[[str], None]
 ) -> None:
     """Fetch the backbone's weights in one process, and join the others."""
     if gpus == 1:
-        pretrained.fetch(backbone, capped, tell)
+        pretrained.fetch(backbone, capped, report)
         return
     with FileLock(run_dir / ".weights.lock"):
-        pretrained.fetch(backbone, capped, tell)
+        pretrained.fetch(backbone, capped, report)
     processes.join(gpus)
-    start = [backbone["init_cfg"]]  # a trial continues without them, in every process or in none
+    # A trial continues without them, in every process or in none.
+    start = [backbone.get("init_cfg")]
     broadcast_object_list(start)
     backbone["init_cfg"] = start[0]
 

@@ -23,13 +23,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from gfl import config, hardware, terminal
+from gfl.config import schedule_of
 from gfl.config.data import annotation_file, has_loaders
 from gfl.data import photos
 from gfl.data.annotations import read
 from gfl.data.photos_spec import PhotosSpec
 from gfl.errors import UserError, disk_error
-from gfl.experiment import schedule_of
-from gfl.predictions.schema import AUTOMATIC, keeps_matches
+from gfl.predictions.schema import keeps_matches
 from gfl.records import account, digests
 from gfl.records.record import RecordError, Request, RunRecord, State, digest, write_json
 from gfl.shapes import embedded
@@ -43,45 +43,45 @@ LOADERS = 4  # processes per device, if any
 EVALUATED = "predictions.json"  # the detections that were evaluated
 INTERRUPTED = 130
 
-Tell = Callable[..., None]
+Emit = Callable[..., None]
 
 
 def main(argv: list[str]) -> int:
     """Run the worker on the run's folder ``argv[0]``."""
-    tell = _events()
+    emit = _events()
     account.complete()
     run_dir = Path(argv[0])
     try:
         request = Request.load(run_dir)
         _choose_device(request)
-        train(request, run_dir, tell)
+        train(request, run_dir, emit)
     except UserError as err:
-        tell("error", message=str(err), user=True, lacks=err.lacks)
+        emit("error", message=str(err), user=True, lacks=err.lacks)
         return 2
     except (KeyboardInterrupt, BrokenPipeError):  # nobody reads the events any more
         return INTERRUPTED
     except (OSError, RuntimeError, RecordError) as err:
         users = disk_error(err, run_dir)
         # Reported first: the log may be on the full disk.
-        tell("error", message=str(users or f"{type(err).__name__}: {err}"), user=bool(users))
+        emit("error", message=str(users or f"{type(err).__name__}: {err}"), user=bool(users))
         with contextlib.suppress(OSError):
             traceback.print_exc()
         return 2 if users else 1
     return 0
 
 
-def _events() -> Tell:
+def _events() -> Emit:
     """Reserve standard output for the first process's events, and send the rest to the log."""
     stream = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     first = int(os.environ.get("RANK", "0")) == 0
 
-    def tell(event: str, **content: object) -> None:
+    def emit(event: str, **content: object) -> None:
         # Any error ends all processes, perhaps the first before it knows why.
         if first or event == "error":
             print(json.dumps({"event": event, **content}), file=stream)
 
-    return tell
+    return emit
 
 
 def _choose_device(request: Request) -> None:
@@ -99,39 +99,38 @@ def _choose_device(request: Request) -> None:
 
     if torch.cuda.is_available():
         if request.gpus > (found := torch.cuda.device_count()):
-            raise UserError(f"{request.gpus} CUDA devices asked for, but torch finds {found} here")
+            raise UserError(f"the run needs {request.gpus} CUDA devices, and torch finds {found}")
         return
     if request.device == "cuda":
-        raise UserError("CUDA asked for, but torch finds no CUDA device here")
+        raise UserError("device cuda: torch finds no CUDA device")
     if request.max_iters is None:
         raise UserError(
-            f"the {request.profile.name} profile is made for CUDA, and torch finds no CUDA device "
-            "here",
+            f"the {request.profile.name} profile is made for CUDA, and torch finds no CUDA device",
             lacks="cuda",
         )
     if request.gpus > 1:
-        raise UserError(f"{request.gpus} CUDA devices asked for, but torch finds none here")
+        raise UserError(f"the run needs {request.gpus} CUDA devices, and torch finds none")
 
 
-def train(request: Request, run_dir: Path, tell: Tell) -> None:
+def train(request: Request, run_dir: Path, emit: Emit) -> None:
     """Train the requested run and write its record.
 
     Raises:
         UserError: the data are missing or invalid.
     """
-    data_root = _data(request, tell)
-    tell("phase", name="loading torch and mmdet")
+    data_root = _data(request, emit)
+    emit("phase", name="loading torch and mmdet")
     from gfl.training import (  # takes seconds, which a rejected request need not wait for
         checkpoint,
         session,
     )
 
     request = _as_loaded(request)
-    _decode(request, data_root, tell)
+    _decode(request, data_root, emit)
     outcome = session.run(
         _settings(request, data_root, run_dir),
         run_dir,
-        tell,
+        emit,
         # One thread each, and as many runs as cores: the same bits on any number of cores.
         threads=1 if _is_small_on_cpu(request) else request.cores,
         capped=request.max_iters is not None,
@@ -141,21 +140,21 @@ def train(request: Request, run_dir: Path, tell: Tell) -> None:
         return
     record = _record(request, outcome)
     write_json(run_dir / EVALUATED, {"detections": outcome.detections}, indent=None)
-    if record.state == "finished" and request.profile.name in AUTOMATIC:
+    if record.state == "finished" and request.predicts:
         device = "cpu" if os.environ.get("CUDA_VISIBLE_DEVICES") == "" else "cuda"
-        found = predict(request, run_dir, tell, device=device, data_root=data_root)
+        found = predict(request, run_dir, emit, device=device, data_root=data_root)
         record = replace(record, predictions=found)
     elif record.state == "finished":
         record = replace(record, predictions=_matches(request, run_dir, data_root))
     record.save(run_dir / "record.json")
     checkpoint.forget(run_dir)
-    tell("end", state=record.state)
+    emit("end", state=record.state)
 
 
 def predict(
     request: Request,
     run_dir: Path,
-    tell: Tell,
+    emit: Emit,
     *,
     device: Literal["cpu", "cuda"],
     data_root: Path | None = None,
@@ -168,9 +167,9 @@ def predict(
         UserError: the run's weights or its data are missing or invalid.
     """
     if data_root is None:
-        data_root = _data(request, tell)
-        _decode(request, data_root, tell)
-    tell("phase", name="predicting")
+        data_root = _data(request, emit)
+        _decode(request, data_root, emit)
+    emit("phase", name="predicting")
     import torch
 
     from gfl.predictions import collect
@@ -180,7 +179,7 @@ def predict(
     workers = 0 if device == "cpu" else min(LOADERS, request.cores or LOADERS)
 
     def progress(done: int, total: int) -> None:
-        tell("phase", name="predicting", done=done, of=total)
+        emit("phase", name="predicting", done=done, of=total)
 
     made = collect.predict(run_dir, data_root, device=device, workers=workers, progress=progress)
     return made | _matches(request, run_dir, data_root)
@@ -273,14 +272,14 @@ def _data_versions(request: Request) -> dict[str, str]:
     return {"photographs": prepared.images, "backbone": weights}
 
 
-def _data(request: Request, tell: Tell) -> Path:
+def _data(request: Request, emit: Emit) -> Path:
     """Return the data set's folder, drawing or preparing it if missing.
 
     Raises:
         UserError: COCO's folder is not given, or does not exist.
     """
     if request.profile.photos is not None:
-        return _photographs(request.profile.photos, request.data_root, tell).root
+        return _photographs(request.profile.photos, request.data_root, emit).root
     spec = request.profile.dataset
     if spec is None:
         root = coco_root(request.data_root)
@@ -290,28 +289,28 @@ def _data(request: Request, tell: Tell) -> Path:
     root = embedded_root(spec)
 
     def progress(done: int, total: int) -> None:
-        tell("phase", name="drawing the embedded data set", done=done, of=total)
+        emit("phase", name="drawing the embedded data set", done=done, of=total)
 
     embedded.write(spec, root, progress=progress)
     return root
 
 
 def _photographs(
-    spec: PhotosSpec, named: str | None, tell: Tell = lambda event, **content: None
+    spec: PhotosSpec, named: str | None, emit: Emit = lambda event, **content: None
 ) -> photos.Prepared:
     def progress(done: int, total: int) -> None:
-        tell("phase", name="preparing the photographs", done=done, of=total)
+        emit("phase", name="preparing the photographs", done=done, of=total)
 
     return photos.write(spec, Path(named) if named else None, photos_root(spec), progress)
 
 
-def _decode(request: Request, root: Path, tell: Tell) -> None:
+def _decode(request: Request, root: Path, emit: Emit) -> None:
     """Decode the embedded images, or compute the photographs' features, for all loaders.
 
     A trial decodes the few it needs.
     """
     if request.profile.photos is not None:
-        _compute_features(request, root, tell)
+        _compute_features(request, root, emit)
     if request.profile.dataset is None:
         return
     from gfl.data import loading
@@ -320,10 +319,10 @@ def _decode(request: Request, root: Path, tell: Tell) -> None:
         return
 
     def progress(done: int, total: int) -> None:
-        tell("phase", name="decoding the embedded data set", done=done, of=total)
+        emit("phase", name="decoding the embedded data set", done=done, of=total)
 
     def message(text: str) -> None:
-        tell("message", text=text)
+        emit("message", text=text)
 
     try:
         loading.decode(request.profile.dataset, root, progress, message)
@@ -332,17 +331,17 @@ def _decode(request: Request, root: Path, tell: Tell) -> None:
         message(f"{root}: each process decodes the images for itself ({reason})")
 
 
-def _compute_features(request: Request, root: Path, tell: Tell) -> None:
+def _compute_features(request: Request, root: Path, emit: Emit) -> None:
     import gfl.register  # noqa: F401  before mmdet: it supplies mmcv's operators
     from gfl.data.features import stored
 
     def progress(done: int, total: int) -> None:
-        tell("phase", name="computing the backbone's features", done=done, of=total)
+        emit("phase", name="computing the backbone's features", done=done, of=total)
 
     network, spec = request.profile.model.frozen, request.profile.photos
     assert network is not None
     assert spec is not None
-    stored.write(root, network, spec.size, progress, lambda text: tell("message", text=text))
+    stored.write(root, network, spec.size, progress, lambda text: emit("message", text=text))
 
 
 def photos_root(spec: PhotosSpec) -> Path:

@@ -1,4 +1,4 @@
-"""Small COCO data sets and results for hypothesis, and pycocotools' own figures of them."""
+"""Small COCO data sets and results for hypothesis, and pycocotools' own metrics of them."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def cases(draw: st.DrawFn, ties: bool = True) -> tuple[dict[str, Any], list[dict
 
 
 def judged(dataset: Mapping[str, Any], detections: Sequence[Mapping[str, Any]]) -> np.ndarray:
-    """pycocotools' twelve figures in [0, 1]; NaN where it says -1."""
+    """pycocotools' twelve metrics in [0, 1]; NaN where it says -1."""
     truth: Any = COCO()
     truth.dataset = copy.deepcopy(dict(dataset))
     found: Any = COCO()

@@ -28,14 +28,14 @@ def a_record(seed: int, ap: float) -> RunRecord:
 
 @pytest.fixture
 def fill() -> Fill:
-    """Fills a table with APs by row and seed, the reference's and this machine's."""
+    """Fills a table with APs by row and seed, the reference's and the local ones."""
 
     def records(aps: APs, name: str) -> dict[int, RunRecord]:
         found = enumerate(aps.get(name, ()))
         return {seed: a_record(seed, ap) for seed, ap in found if ap is not None}
 
-    def filled(table: Table, reference: APs, own: APs | None = None) -> list[Filled]:
+    def filled(table: Table, reference: APs, local: APs | None = None) -> list[Filled]:
         cells = [(c, " ".join(filter(None, (c.group.name, c.row.key)))) for c in table.cells()]
-        return [Filled(c, records(reference, n), records(own or {}, n), ()) for c, n in cells]
+        return [Filled(c, records(reference, n), records(local or {}, n), ()) for c, n in cells]
 
     return filled

@@ -85,4 +85,4 @@ def claims(store: Store, ids: tuple[str, ...]) -> Verdicts:
         "same-row", Quote(f"39.2 {EVIL}", "Table 1(a)"), Quote("39.2", "Table 3"), "agree", "one"
     )
     at = AtProfile(LAPTOP, sums, noise, tried)
-    return Verdicts("results", tuple(declared), (text,), printed, {"laptop": at})
+    return Verdicts("reference", tuple(declared), (text,), printed, {"laptop": at})

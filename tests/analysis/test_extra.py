@@ -30,7 +30,7 @@ from analysis.report import html
 from analysis.report.table_views import views
 from analysis.tables import agreement, dataframes, ranking, render, terminal
 from analysis.tables import fill as filling
-from analysis.tables.layout import Sheet, sheet
+from analysis.tables.layout import TableLayout, lay_out
 from analysis.tables.notes import NOT_PAPERS
 from cli import spread
 from cli.main import main
@@ -100,11 +100,11 @@ def is_own(name: str, row: str) -> bool:
     return row.startswith(OWN[name].name) and row.endswith(NOT_PAPERS)
 
 
-def shown(table: Table, profile: Profile, store: Store) -> Sheet:
-    return sheet(table, profile, filling.fill_all(table, profile, store), with_own=False)
+def shown(table: Table, profile: Profile, store: Store) -> TableLayout:
+    return lay_out(table, profile, filling.fill_all(table, profile, store), with_local=False)
 
 
-def lines(made: Sheet) -> list[tuple[str, ...]]:
+def lines(made: TableLayout) -> list[tuple[str, ...]]:
     """Every line, by its row's name in place of an empty one, without the column of differences."""
     found, name = [], ""
     for block in made.blocks:
@@ -182,17 +182,17 @@ def test_it_has_no_published_number_in_any_form(
         "no published gap, clear",
         "no published gap, interval has 0",
     }
-    (view,), _ = views([table], profile, store, own=False)
+    (view,), _ = views([table], profile, store, local=False)
     for block in view.blocks:
         row = block.rows[-1]
         assert row.name == OWN[name].name
         assert row.is_extra
         assert not any(other.is_extra for other in block.rows[:-1])
-        for figure in row.figures:
-            assert (figure.paper, figure.paper_value, figure.paper_delta) == ("", None, "")
-            assert figure.gap is None
-            assert figure.ours_value is not None
-        ap = next(figure for figure in row.figures if figure.name == "AP")
+        for number in row.numbers:
+            assert (number.paper, number.paper_value, number.paper_delta) == ("", None, "")
+            assert number.gap is None
+            assert number.ours_value is not None
+        ap = next(number for number in row.numbers if number.name == "AP")
         assert ap.ours_delta.startswith("+")
 
 
@@ -206,7 +206,7 @@ def test_where_its_table_is_not_run_it_is_named_apart(
     assert note.startswith("5 rows (GFL R-50, GFL R-101, ")
     assert "and 1 not in the paper (GFL R-101 1x) can be run, at the coco profile only" in note
     assert NOT_PAPERS not in [mark for mark, _ in made.footnotes]
-    (view,), _ = views([table], SMOKE, store, own=False)
+    (view,), _ = views([table], SMOKE, store, local=False)
     assert len(view.blocks[0].rows) == 36
 
 
@@ -225,11 +225,11 @@ def test_the_report_shows_it_and_is_held_against_the_papers_runs(
         monkeypatch.setitem(catalogue.TABLES, name, catalogue.PAPERS[name])
     ids = reported.fill(store)
     (store.results / "claims.json").write_text(as_json(reported.claims(store, ids)))
-    text = html(LAPTOP, store, own=False)
+    text = html(LAPTOP, store, local=False)
     assert "not in the paper" not in text
     declare("table-3", monkeypatch)
     refer(store, LAPTOP, of_extra=True)
-    beside = html(LAPTOP, store, own=False)
+    beside = html(LAPTOP, store, local=False)
     for page in (text, beside):
         assert "held against 7 training runs on embedded data" in page
         assert page.count("baseline</span>") == text.count("baseline</span>")
@@ -243,14 +243,14 @@ def test_agreement_of_the_papers_runs_is_theirs_alone(
     fill: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     aps = {"none": (30.0, 31.0, 32.0), "QFL": (31.0, 32.0, 33.5)}
-    own = {"none": (30.5, 31.0), "QFL": (31.5, 32.5)}
+    local = {"none": (30.5, 31.0), "QFL": (31.5, 32.5)}
     table = catalogue.PAPERS["table-3"]
-    before = agreement.lines(fill(table, aps, own))
+    before = agreement.lines(fill(table, aps, local))
     other = filling.Filled(next(declare("table-3", monkeypatch).extra_cells()), {}, {}, ())
-    one, (none, *_) = fill(table, aps, own)[1], fill(table, aps, own)
-    beside = replace(other, reference=one.reference, own=none.own)
-    assert agreement.lines([*fill(table, aps, own), other]) == before
-    told = agreement.lines([*fill(table, aps, own), beside])
+    one, (none, *_) = fill(table, aps, local)[1], fill(table, aps, local)
+    beside = replace(other, reference=one.reference, local=none.local)
+    assert agreement.lines([*fill(table, aps, local), other]) == before
+    told = agreement.lines([*fill(table, aps, local), beside])
     assert told[: len(before)] == before
     assert told[len(before)] == "Rows not in the paper:"
     assert any(line.startswith("  QFL, β = 3.5, seed 0: ") for line in told[len(before) :])
@@ -272,7 +272,7 @@ def test_a_number_that_the_paper_lacks_is_no_0(fill: Callable) -> None:
     assert found is not None
     assert found.ranking == "both > DFL > none"
     assert (found.rows, found.of, len(found.pairs)) == (3, 3, 3)
-    made = sheet(table, SMOKE, filled, with_own=False)
+    made = lay_out(table, SMOKE, filled, with_local=False)
     assert ("n/a", "no number is published") in made.footnotes
     frame: Any = dataframes.compared(table, filled)
     assert frame[dataframes.READING]["QFL"].startswith("no published gap, ")
@@ -295,14 +295,14 @@ def test_lines_of_rows_stand_apart_on_the_terminal(
 ) -> None:
     table = declare("table-1c", monkeypatch)
     filled = [*fill(table, {"2": (30.0,)}), filling.Filled(next(table.extra_cells()), {}, {}, ())]
-    for with_own in (False, True):
-        made = sheet(table, SMOKE, filled, with_own)
+    for with_local in (False, True):
+        made = lay_out(table, SMOKE, filled, with_local)
         (grid,) = terminal.pages(made, made.blocks[0], 200)
         names = [str(cell) for cell in grid.columns[0].cells]
-        size = 2 + with_own
+        size = 2 + with_local
         expected = ["0", "1", "2", "2.5", "4"]
         blocks = [["", name, *[""] * (size - 1)] for name in expected]
-        assert names == [*chain(*blocks), "", "3.5†", *[""] * with_own]
+        assert names == [*chain(*blocks), "", "3.5†", *[""] * with_local]
         dim = [row.style for row in grid.rows]
         assert dim.count("dim") == len(expected)
         assert dim[-1] is None

@@ -37,11 +37,13 @@ from gfl.records.record import RunRecord, Store, run_id
 from gfl.shapes import embedded
 from gfl.training import worker
 
+pytestmark = pytest.mark.usefixtures("smoke_counts")
+
 SMOKE = profiles.get("smoke")
 JOINT, RETINA = Experiment(quality="joint"), Experiment(host="retinanet", quality="none")
 
 
-def own(store: Store, source: str = "runs") -> Library:
+def local(store: Store, source: str = "local") -> Library:
     return Library(store, source)  # type: ignore[arg-type]
 
 
@@ -72,8 +74,8 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
 
 def test_predictions_are_read_from_either_place(store: Store) -> None:
     assert promote(catalogue.TABLES.values(), SMOKE, store).refused == ()
-    for source in ("runs", "results"):
-        place = own(store, source)
+    for source in ("local", "reference"):
+        place = local(store, source)
         assert place.record(JOINT, SMOKE).id == run_id(JOINT, SMOKE, 0) == place.id(JOINT, SMOKE)
         assert len(place.records(SMOKE)) == 4
         found = place.detections(GFL, SMOKE)
@@ -98,10 +100,10 @@ def test_locations_may_stay_out_of_the_reference(
     """Where no figure draws them, though the record has their checksum."""
     monkeypatch.setattr("experiments.committed_predictions.SHOWN", (JOINT,))
     promote(catalogue.TABLES.values(), SMOKE, store)
-    reference = own(store, "results")
+    reference = local(store, "reference")
     assert len(reference.detections(GFL, SMOKE)) == 2
     assert LOCATIONS in reference.record(GFL, SMOKE).predictions
-    assert len(own(store).locations(GFL, SMOKE).frame) == 3
+    assert len(local(store).locations(GFL, SMOKE).frame) == 3
     with pytest.raises(MissingRuns, match="has no predictions in the reference"):
         reference.locations(GFL, SMOKE)
     assert len(reference.need([GFL, RETINA], SMOKE, files=[DETECTIONS])) == 2
@@ -114,7 +116,7 @@ def test_locations_need_no_detections_beside_them(store: Store) -> None:
     """Of data that are not embedded the reference has detections of fewer runs than locations."""
     folder = store.run_dir("smoke", run_id(GFL, SMOKE, 0))
     (folder / DETECTIONS).unlink()
-    assert len(own(store).locations(GFL, SMOKE).frame) == 3
+    assert len(local(store).locations(GFL, SMOKE).frame) == 3
 
 
 def test_a_run_that_has_its_matches_alone_was_not_predicted_for(store: Store) -> None:
@@ -122,21 +124,21 @@ def test_a_run_that_has_its_matches_alone_was_not_predicted_for(store: Store) ->
     record = RunRecord.load(path)
     (path.parent / MATCHES).write_bytes(b"")
     replace(record, predictions={MATCHES: "0" * 64}).save(path)
-    with pytest.raises(MissingRuns, match="has no predictions on this machine: gfl predict"):
-        own(store).locations(GFL, SMOKE)
-    with pytest.raises(MissingRuns, match="has no predictions on this machine"):
-        own(store).need([GFL], SMOKE)
+    with pytest.raises(MissingRuns, match="has no predictions locally: gfl predict"):
+        local(store).locations(GFL, SMOKE)
+    with pytest.raises(MissingRuns, match="has no predictions locally"):
+        local(store).need([GFL], SMOKE)
 
 
 def test_detections_are_evaluated_as_the_run_was(store: Store) -> None:
     """Width and height are float32 differences: those of float64 would not be the same."""
-    frame = own(store).detections(JOINT, SMOKE).astype({"x1": "float32"})
+    frame = local(store).detections(JOINT, SMOKE).astype({"x1": "float32"})
     frame["x1"], frame["x2"] = np.float32([0.1, 1.0]), np.float32([16777.3, 3.0])
     first, second = coco_results(frame)
     assert first["bbox"][2] == float(np.float32(16777.3) - np.float32(0.1))
     assert first["bbox"][2] != float(np.float32(16777.3)) - float(np.float32(0.1))
     assert second == {"image_id": 1, "category_id": 1, "bbox": [1.0, 1.0, 2.0, 0.0], "score": 1.0}
-    assert len(own(store).results(JOINT, SMOKE)) == 2
+    assert len(local(store).results(JOINT, SMOKE)) == 2
 
 
 @pytest.mark.parametrize(("name", "most"), [("laptop", 80e6), ("photos", 60e6)])
@@ -166,48 +168,46 @@ def test_a_damaged_file_is_one_line_that_names_it(store: Store) -> None:
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
     with pytest.raises(UserError, match="does not match the checksum") as raised:
-        own(store).locations(JOINT, SMOKE)
+        local(store).locations(JOINT, SMOKE)
     assert str(path) in str(raised.value)
     assert "\n" not in str(raised.value)
-    assert len(own(store).detections(JOINT, SMOKE)) == 2
+    assert len(local(store).detections(JOINT, SMOKE)) == 2
 
 
 def test_a_missing_run_is_named_with_its_command(store: Store) -> None:
     id = run_id(JOINT, SMOKE, 3)
     with pytest.raises(MissingRuns) as raised:
-        own(store).detections(JOINT, SMOKE, seed=3)
+        local(store).detections(JOINT, SMOKE, seed=3)
     assert raised.value.runs == (id,)
-    assert str(raised.value) == (
-        f"{id} is not finished on this machine: gfl run {id} --profile smoke"
-    )
+    assert str(raised.value) == (f"{id} is not finished locally: gfl run {id} --profile smoke")
     with pytest.raises(MissingRuns, match="not among the reference records"):
-        own(store, "results").record(JOINT, SMOKE)
+        local(store, "reference").record(JOINT, SMOKE)
 
 
 def test_a_run_without_predictions_is_named_with_its_command(store: Store) -> None:
     id = run_id(Experiment(), SMOKE, 0)
-    assert own(store).record(Experiment(), SMOKE).id == id
+    assert local(store).record(Experiment(), SMOKE).id == id
     with pytest.raises(MissingRuns, match=f"gfl predict {id} --profile smoke"):
-        own(store).locations(Experiment(), SMOKE)
+        local(store).locations(Experiment(), SMOKE)
     path = store.run_dir("smoke", run_id(JOINT, SMOKE, 0)) / DETECTIONS
     path.unlink()
     with pytest.raises(MissingRuns) as raised:
-        own(store).need([JOINT, GFL, Experiment(), Experiment(quality="none")], SMOKE)
+        local(store).need([JOINT, GFL, Experiment(), Experiment(quality="none")], SMOKE)
     assert len(raised.value.runs) == 3
     assert "\n" not in str(raised.value)
 
 
 def test_a_failed_run_is_missing(store: Store) -> None:
-    record = own(store).record(JOINT, SMOKE)
+    record = local(store).record(JOINT, SMOKE)
     replace(record, state="failed").save(store.run_dir("smoke", record.id) / "record.json")
     with pytest.raises(MissingRuns):
-        own(store).record(JOINT, SMOKE)
-    assert len(own(store).records(SMOKE)) == 3
+        local(store).record(JOINT, SMOKE)
+    assert len(local(store).records(SMOKE)) == 3
 
 
 def test_another_host_has_no_locations(store: Store) -> None:
     with pytest.raises(UserError, match=r"has no locations.parquet: only FCOS and ATSS"):
-        own(store).locations(RETINA, SMOKE)
+        local(store).locations(RETINA, SMOKE)
 
 
 @pytest.fixture
@@ -220,7 +220,7 @@ def drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def test_ground_truth_is_that_of_the_drawn_data_set(store: Store, drawn: Path) -> None:
-    place, spec = own(store), SMOKE.dataset
+    place, spec = local(store), SMOKE.dataset
     assert spec is not None
     truth = place.ground_truth(SMOKE)
     files = [path for path in drawn.rglob("*") if path.is_file()]
@@ -245,32 +245,32 @@ def test_ground_truth_is_that_of_the_drawn_data_set(store: Store, drawn: Path) -
 
 
 def test_kept_annotations_that_are_damaged_are_made_anew(store: Store, drawn: Path) -> None:
-    first = own(store).ground_truth(SMOKE)
+    first = local(store).ground_truth(SMOKE)
     (kept,) = (drawn / "cache").iterdir()
     for damage in (kept.read_text()[:-5], kept.read_text().replace("sharp", "blunt"), "{}"):
         kept.write_text(damage)
         library._ground_truth.cache_clear()
-        pd.testing.assert_frame_equal(own(store).ground_truth(SMOKE), first)
+        pd.testing.assert_frame_equal(local(store).ground_truth(SMOKE), first)
     library._ground_truth.cache_clear()
     shutil.rmtree(drawn)
     drawn.write_text("a file where the folder would be")
-    pd.testing.assert_frame_equal(own(store).ground_truth(SMOKE), first)
+    pd.testing.assert_frame_equal(local(store).ground_truth(SMOKE), first)
 
 
 def test_images_are_drawn_again(store: Store) -> None:
     assert SMOKE.dataset is not None
-    image = own(store).image(SMOKE, 3)
+    image = local(store).image(SMOKE, 3)
     assert (image.shape, image.dtype) == ((64, 64, 3), np.uint8)
     np.testing.assert_array_equal(image, embedded.render(SMOKE.dataset, "val", 2)[0])
     image[:] = 0
-    assert own(store).image(SMOKE, 3).any()
+    assert local(store).image(SMOKE, 3).any()
     for id in (0, 17):
         with pytest.raises(UserError, match=f"image {id}: smoke has 1 to 16"):
-            own(store).image(SMOKE, id)
+            local(store).image(SMOKE, id)
 
 
 def test_coco_has_no_drawn_images(store: Store) -> None:
-    place = own(store)
+    place = local(store)
     for read in (place.ground_truth, place.dataset, lambda profile: place.image(profile, 1)):
         with pytest.raises(UserError, match="no embedded data"):
             read(profiles.get("coco"))

@@ -196,10 +196,10 @@ def test_mmdets_own_tools_train_and_evaluate_from_the_file(show: Show, tmp_path:
     trained = stock_tool("train.py", tmp_path, "--cfg-options", "train_cfg.max_epochs=1")
     (checkpoint,) = (tmp_path / "work_dirs").glob("*/epoch_1.pth")
     assert checkpoint.parent.name.startswith("atss-joint-general-dfl-s0-")
-    figures = re.findall(r"Epoch\(val\) \[1\]\[1/1\]    (AP: .*) data_time", trained)
+    metrics = re.findall(r"Epoch\(val\) \[1\]\[1/1\]    (AP: .*) data_time", trained)
     tested = stock_tool("test.py", tmp_path, str(checkpoint))
-    assert len(figures) == 1
-    assert re.findall(r"Epoch\(test\) \[1/1\]    (AP: .*) data_time", tested) == figures
+    assert len(metrics) == 1
+    assert re.findall(r"Epoch\(test\) \[1/1\]    (AP: .*) data_time", tested) == metrics
 
 
 def test_mmdets_own_tools_train_and_evaluate_a_run_on_photographs(
@@ -235,10 +235,10 @@ def test_mmdets_own_tools_train_and_evaluate_a_run_on_photographs(
     (tmp_path / "both.py").write_text(text)
     trained = stock_tool("train.py", tmp_path, "--cfg-options", "train_cfg.max_epochs=1")
     (checkpoint,) = (tmp_path / "work_dirs").glob("*/epoch_1.pth")
-    figures = re.findall(r"Epoch\(val\) \[1\]\[\d/\d\]    (AP: .*) data_time", trained)
+    metrics = re.findall(r"Epoch\(val\) \[1\]\[\d/\d\]    (AP: .*) data_time", trained)
     tested = stock_tool("test.py", tmp_path, str(checkpoint))
-    assert len(figures) == 1
-    assert re.findall(r"Epoch\(test\) \[\d/\d\]    (AP: .*) data_time", tested) == figures
+    assert len(metrics) == 1
+    assert re.findall(r"Epoch\(test\) \[\d/\d\]    (AP: .*) data_time", tested) == metrics
 
 
 PATHS = (

@@ -95,7 +95,7 @@ def make_find(model: Any) -> None:
 def add_objects(root: Path, model: Any, loader: Any) -> None:
     """Put objects among the real ones where the detector finds some, shifted at random.
 
-    Else every figure of a detector that nobody trained would be 0.
+    Else every metric of a detector that nobody trained would be 0.
     """
     path, rng = root / "annotations/instances_val2017.json", np.random.default_rng(0)
     content = json.loads(path.read_text())
@@ -139,7 +139,7 @@ def call(tmp_path: Path, *words: object) -> int:
     return main([*map(str, words), *map(str, folders)])
 
 
-def test_the_twelve_figures_are_those_of_mmdets_own_tool(
+def test_the_twelve_metrics_are_those_of_mmdets_own_tool(
     stock: Path, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     path = os.pathsep.join((str(ROOT), str(ROOT / "gfl/ops/startup")))
@@ -194,7 +194,7 @@ def test_a_row_of_table_4_says_that_its_figures_are_of_other_images() -> None:
     assert paper.split() == ["paper", "43.1", "62.0", "46.8", "26.0", "46.7", "52.3"]
     assert found.split()[2:] == ["43.2", "43.2", "43.2", "—", "43.2", "43.2"]
     assert difference.split()[1:] == ["+0.1", "-18.8", "-3.5", "—", "-3.5", "-9.0"]
-    assert notes == ["the paper's figures are of test-dev, these of val2017"]
+    assert notes == ["the paper's metrics are of test-dev, these of val2017"]
 
 
 def checkpoint(path: Path, classes: tuple[str, ...] | None, meta: bool = True) -> Path:
@@ -266,7 +266,7 @@ def test_data_of_other_classes_or_ids_are_refused(
 def test_annotations_are_evaluated_as_they_are_repaired(
     tiny: Path, stock: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    """An id of 0, no iscrowd, no area: the figures are those of the file that has them."""
+    """An id of 0, no iscrowd, no area: the metrics are those of the file that has them."""
     plain, repaired = tmp_path / "plain", tmp_path / "repaired"
     shutil.copytree(tiny, plain)
     path = plain / "annotations/instances_val2017.json"

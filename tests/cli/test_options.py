@@ -2,12 +2,14 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 import setup_env
 
 from cli.main import COMMANDS, main
+from experiments import checkout
 from experiments.queue.worker import ROOT
 
 HEAVY = {"torch", "torchvision", "mmengine", "mmcv", "mmdet", "pandas", "matplotlib", "yaml"}
@@ -113,6 +115,20 @@ def test_help_names_every_command_and_its_options(capsys: pytest.CaptureFixture)
             shown = capsys.readouterr().out
             assert shown.startswith(f"Usage: gfl {name}")
             assert "--runs" not in shown
+
+
+def test_the_version_is_the_packages_with_the_codes_commit(
+    capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    for state, said in (
+        (("ab" * 20, False), "commit abababa"),
+        (("ab" * 20, True), "commit abababa, with uncommitted changes"),
+        ((None, True), "no commit"),
+    ):
+        monkeypatch.setattr(checkout, "code_state", lambda state=state: state)
+        assert main(["--version"]) == 0
+        assert capsys.readouterr().out == f"gfl {declared} ({said})\n"
 
 
 def test_the_script_calls_the_command(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from runs_made import make_run
 
 from cli.detect import drawn_as
 from cli.main import main
-from cli.own import figures
+from cli.own import metric_lines
 from experiments import own
 from experiments.profiles import SMOKE
 from experiments.queue.worker import ROOT
@@ -173,7 +173,7 @@ def test_a_picture_with_the_longest_name_is_drawn(tmp_path: Path) -> None:
 def test_a_table_of_hostile_names_keeps_its_columns() -> None:
     metrics = dict.fromkeys(METRICS, 1.0)
     names = ("all classes", "all classes", *HOSTILE)  # a class may have that name, too
-    lines = figures([(name, metrics) for name in names])
+    lines = metric_lines([(name, metrics) for name in names])
     assert len(lines) == 1 + len(names)
     assert len({terminal.escape.width(line) for line in lines}) == 1
     assert all(line.isprintable() for line in lines)

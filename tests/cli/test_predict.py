@@ -28,6 +28,8 @@ SMOKE, COCO = profiles.get("smoke"), profiles.get("coco")
 TABLE3 = catalogue.find("table-3")
 COMMIT = "c0ffee" * 6
 
+pytestmark = pytest.mark.usefixtures("smoke_counts")
+
 
 def some_predictions(id: str, score: float = 0.5) -> Predictions:
     detections = {n: np.ones(3, kind) for n, kind in schema.DETECTION_COLUMNS.items()}
@@ -84,16 +86,16 @@ def run_of(row: str) -> Run:
     return run
 
 
-def own(store: Store, row: str) -> RunRecord:
-    record = store.own("smoke", run_of(row).id)
+def local(store: Store, row: str) -> RunRecord:
+    record = store.local("smoke", run_of(row).id)
     assert record is not None
     return record
 
 
 def test_the_files_are_written_and_their_checksums_recorded(store, asked, call, capfd) -> None:
-    before = own(store, "QFL")
+    before = local(store, "QFL")
     assert call("predict", "table-3/QFL") == 0
-    record = own(store, "QFL")
+    record = local(store, "QFL")
     assert record == replace(before, predictions=record.predictions)
     assert set(record.predictions) == {DETECTIONS, LOCATIONS}
     run_dir = store.run_dir("smoke", record.id)
@@ -116,18 +118,18 @@ def test_again_says_that_they_are_there_and_makes_nothing(store, asked, call, ca
 
 def test_damaged_predictions_are_made_anew(store, asked, call, capfd) -> None:
     assert call("predict", "table-3/QFL") == 0
-    record = own(store, "QFL")
+    record = local(store, "QFL")
     (store.run_dir("smoke", record.id) / LOCATIONS).write_bytes(b"PAR1")
     assert call("predict", "table-3/QFL") == 0
     assert "missing or damaged; predicting again" in capfd.readouterr().err
-    assert own(store, "QFL") == record
+    assert local(store, "QFL") == record
     assert schema.verified(store.run_dir("smoke", record.id), record.predictions)
 
 
 def test_a_run_that_has_its_matches_alone_is_predicted_for(store, asked, call, capfd) -> None:
     """As on COCO, where a run leaves them by itself."""
     assert call("predict", "table-3/QFL") == 0
-    record, run_dir = own(store, "QFL"), store.run_dir("smoke", run_of("QFL").id)
+    record, run_dir = local(store, "QFL"), store.run_dir("smoke", run_of("QFL").id)
     (run_dir / DETECTIONS).rename(run_dir / MATCHES)
     alone = {MATCHES: record.predictions[DETECTIONS]}
     replace(record, predictions=alone).save(run_dir / "record.json")
@@ -135,7 +137,7 @@ def test_a_run_that_has_its_matches_alone_is_predicted_for(store, asked, call, c
     assert call("predict", "table-3/QFL") == 0
     assert len(asked) == 2
     assert "damaged" not in capfd.readouterr().err
-    assert DETECTIONS in own(store, "QFL").predictions
+    assert DETECTIONS in local(store, "QFL").predictions
 
 
 def test_what_belongs_to_the_reference() -> None:
@@ -159,10 +161,10 @@ def test_what_belongs_to_the_reference() -> None:
     ("words", "message"),
     [
         ([], "no run named"),
-        (["table-3/both"], "not finished on this machine: atss-joint-general-dfl-s0-"),
-        (["table-3/DFL"], "not finished on this machine: "),  # only a capped run of it
+        (["table-3/both"], "not finished locally: atss-joint-general-dfl-s0-"),
+        (["table-3/DFL"], "not finished locally: "),  # only a capped run of it
         (["table-3"], "trains the first"),
-        (["table-3/QFL", "--seeds", "1"], "not finished on this machine: atss-joint-dirac-s1-"),
+        (["table-3/QFL", "--seeds", "1"], "not finished locally: atss-joint-dirac-s1-"),
         (["table-3/QFL", "--seeds", "100"], "seed 100 is for tuning"),
         (["table-3/QQL"], "did you mean 'QFL'?"),
         (["atss-joint-dirac-s0-00000000"], "no run 'atss-joint-dirac-s0-00000000'"),
@@ -188,7 +190,7 @@ def test_a_run_without_its_weights_is_one_line(
     err = capfd.readouterr().err.splitlines()
     assert err[-1].startswith("gfl: ")
     assert "is missing" in err[-1]
-    assert own(store, "QFL").predictions == {}
+    assert local(store, "QFL").predictions == {}
 
 
 @pytest.fixture
@@ -207,14 +209,14 @@ def test_promotion_takes_detections_and_what_else_figures_draw(
     outcome = promote([TABLE3], SMOKE, store)
     assert [kind(line) for line in outcome.promoted].count("copied") == 2
     reference = store.reference("smoke", shown)
-    assert reference == own(store, "QFL")
+    assert reference == local(store, "QFL")
     folder = store.reference_predictions("smoke", shown)
     assert folder == store.results / "predictions/smoke" / shown
     assert schema.verified(folder, reference.predictions)
     assert {path.name for path in folder.iterdir()} == set(reference.predictions)
     none = run_of("none").id
     bare = store.reference("smoke", none)
-    assert bare == own(store, "none")  # with the checksum of its locations, which stay away
+    assert bare == local(store, "none")  # with the checksum of its locations, which stay away
     assert committed(run_of("none").experiment, SMOKE, 0) == (DETECTIONS,)
     (path,) = store.reference_predictions("smoke", none).iterdir()
     assert path.name == DETECTIONS
@@ -232,9 +234,9 @@ def test_a_reference_that_lacks_only_predictions_gets_them(store, asked, call, s
     ]  # fmt: skip
     (hint,) = [line for line in lines if kind(line) == "without predictions"]
     assert f"gfl predict {run_of('none').id} --profile smoke" in hint
-    assert store.reference("smoke", shown) == own(store, "QFL")
+    assert store.reference("smoke", shown) == local(store, "QFL")
     # A machine that has the record without them takes nothing away.
-    bare = replace(own(store, "QFL"), predictions={})
+    bare = replace(local(store, "QFL"), predictions={})
     bare.save(store.run_dir("smoke", shown) / "record.json")
     kinds = [kind(line) for line in promote([TABLE3], SMOKE, store).promoted]
     assert sorted(kinds) == ["unchanged", "unchanged", "without predictions"]
@@ -246,7 +248,7 @@ def test_a_reference_that_lacks_only_predictions_gets_them(store, asked, call, s
 def test_predictions_of_another_run_do_not_stay(store, asked, call, shown) -> None:
     assert call("predict", "table-3/QFL") == 0
     promote([TABLE3], SMOKE, store)
-    other = replace(own(store, "QFL"), predictions={}, fps=1.0)
+    other = replace(local(store, "QFL"), predictions={}, fps=1.0)
     other.save(store.run_dir("smoke", shown) / "record.json")
     kinds = {kind(line) for line in promote([TABLE3], SMOKE, store).promoted}
     assert kinds == {"removed", "replaced", "unchanged", "without predictions"}

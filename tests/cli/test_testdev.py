@@ -51,7 +51,7 @@ def test_a_run_that_is_not_finished_is_refused(
 ) -> None:
     assert call(tmp_path, ROW, "--data", str(coco)) == 2
     assert "2x-ms-s0-" in (text := complaint(capsys))
-    assert "is not finished on this machine: gfl run atss-joint" in text
+    assert "is not finished locally: gfl run atss-joint" in text
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The claims as data: sentences that the paper has, figures that its tables have."""
+"""The claims as data: sentences that the paper has, numbers that its tables have."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def test_every_timed_row_has_a_rival_as_fast() -> None:
 
 def test_a_figure_is_found_by_its_cell_and_column() -> None:
     assert At("table-1a", "joint w/ QFL/FCOS", "AP75").published == 41.9
-    with pytest.raises(KeyError, match="no figure FPS"):
+    with pytest.raises(KeyError, match="no number FPS"):
         _ = At("table-1a", "joint w/ QFL/FCOS", "FPS").published
 
 
@@ -193,7 +193,7 @@ def test_a_wrong_digit_is_found() -> None:
 
 def test_a_sentence_with_another_figure_disagrees() -> None:
     sentence = Quote("GFL achieves 45.1% AP", "Abstract")
-    figure = At("table-4", "GFL R-101")
-    check = text_numbers.says("id", sentence, sentence, [(figure, ".1f")])
+    number = At("table-4", "GFL R-101")
+    check = text_numbers.says("id", sentence, sentence, [(number, ".1f")])
     assert check.finding == "disagree"
     assert "45.0" in check.why

@@ -47,7 +47,7 @@ def test_factors_and_settings_of_two_rows(ask) -> None:
     out = ask("table-3/QFL", "table-3/none")
     assert "factors: 1 differs\n           a      b\n  quality  joint  centerness-branch\n" in out
     assert "  model.bbox_head.quality  joint  centerness-branch\n" in out
-    assert "records: neither has been finished here or in the reference" in out
+    assert "records: neither has been finished, locally or in the reference" in out
 
 
 def test_the_same_run_has_no_difference(ask) -> None:
@@ -102,7 +102,7 @@ def test_records_tell_by_which_code_they_were_made(tmp_path: Path) -> None:
         "\n".join(found.lines())
     )
     found = diff.compare(sides[0], sides[2], store)
-    assert found.lines()[-1] == "records: b has not been finished here or in the reference"
+    assert found.lines()[-1] == "records: b has not been finished, locally or in the reference"
 
 
 def test_two_records_of_one_run_differ_in_code_and_versions(
@@ -128,7 +128,7 @@ def test_two_records_of_one_run_differ_in_code_and_versions(
     }  # fmt: skip
     assert found["records"] == {"versions.torch": {"a": "2.11.0", "b": "2.10.0"}}
     text = ask("table-3/none", "table-3/none")
-    assert "(smoke; table-3/none), this machine's record\n" in text
+    assert "(smoke; table-3/none), the local record\n" in text
     assert "one run: no factor or setting differs\n\ncode: 3 differ\n" in text
     assert "  gfl/b.py  1  —\n" in text
     # By file and by folder.

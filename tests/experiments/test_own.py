@@ -260,7 +260,7 @@ def test_a_run_that_fails_says_where_its_log_is(data, tmp_path, monkeypatch):
 
 
 def test_a_few_real_iterations_leave_a_detector_of_the_folders_classes(data, tmp_path, capsys):
-    """Two epochs of two iterations: weights, the twelve figures, detections under their ids."""
+    """Two epochs of two iterations: weights, the twelve metrics, detections under their ids."""
     plan = own.plan(data, own.Settings(scale="laptop", size=64, epochs=2, batch=3, device="cpu"))
     result = own.train(plan, tmp_path / "runs/own/mine")
     assert result.record.state == "finished"
@@ -270,7 +270,7 @@ def test_a_few_real_iterations_leave_a_detector_of_the_folders_classes(data, tmp
     assert {one["category_id"] for one in found} <= {7, 3}
     each = result.of_each_class()
     assert list(each) == ["nut", "bolt"]
-    aps = [figures["AP"] for figures in each.values()]
+    aps = [metrics["AP"] for metrics in each.values()]
     assert result.record.metrics["AP"] == pytest.approx(sum(aps) / 2)
     from gfl.predictions import trained
 

@@ -13,6 +13,8 @@ from experiments.tables import catalogue
 from gfl.errors import UserError
 from gfl.records.record import RunRecord, Store
 
+pytestmark = pytest.mark.usefixtures("smoke_counts")
+
 FAKE_WORKER = Path(__file__).with_name("fake_worker.py")
 SMOKE = profiles.get("smoke")
 TABLE3 = catalogue.find("table-3")
@@ -35,7 +37,7 @@ def call(store: Store, *words: str) -> int:
 
 def finished(store: Store) -> RunRecord:
     (run,) = [r for r in plan([TABLE3], SMOKE, [0]) if r.rows == ("table-3/QFL",)]
-    record = store.own("smoke", run.id)
+    record = store.local("smoke", run.id)
     assert record is not None
     return record
 
@@ -48,7 +50,7 @@ def test_a_finished_run_of_a_clean_commit_becomes_the_reference(
     assert store.reference("smoke", record.id) == record
     folder = store.results / "tables/smoke"
     assert "| reference | 1 |" in (folder / "table-3.md").read_text()
-    assert "ours" not in (folder / "table-3.md").read_text()
+    assert "local" not in (folder / "table-3.md").read_text()
     assert "new: " in capfd.readouterr().out
 
     before = (folder / "table-3.md").read_bytes(), (folder / "table-3.csv").read_bytes()
@@ -84,6 +86,15 @@ def test_a_new_result_replaces_the_old_one_and_says_so(store: Store) -> None:
     outcome = promote([TABLE3], SMOKE, store)
     assert outcome.promoted[0].startswith("replaced: ")
     assert store.reference("smoke", record.id) == changed
+
+
+def test_what_only_checks_that_everything_runs_is_never_the_reference(
+    store: Store, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr("experiments.promote.REHEARSALS", profiles.REHEARSALS)
+    assert call(store, "promote", "table-3") == 1
+    assert "the smoke profile only checks that everything runs" in capfd.readouterr().err
+    assert store.reference_ids("smoke") == []
 
 
 def test_runs_for_other_gpus_are_pointed_to(store: Store, capfd: pytest.CaptureFixture) -> None:

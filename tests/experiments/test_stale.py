@@ -178,7 +178,7 @@ def test_status_lists_the_stale_alone(
     cli: Cli, losses: Path, clean_commit: str, capfd: pytest.CaptureFixture
 ) -> None:
     assert cli("status", "table-3", "--stale") == 0
-    assert capfd.readouterr().out.startswith("nothing is trained here")
+    assert capfd.readouterr().out.startswith("nothing is trained locally")
     assert cli("run", "table-3/none") == 0
     assert cli("status", "table-3", "--stale") == 0
     assert capfd.readouterr().out.splitlines()[-1].startswith("no run is stale: ")

@@ -180,8 +180,8 @@ def test_a_sweep_of_changed_code_is_not_the_committed_one(
     monkeypatch.setattr("experiments.queue.attempt.code_state", lambda: ("1" * 40, True))
     assert tune() == 0
     names = {path.name for path in (store.results / "tuning").iterdir()}
-    assert names == {"smoke.this-machine.md", "smoke.this-machine.csv"}
-    text = (store.results / "tuning/smoke.this-machine.md").read_text()
+    assert names == {"smoke.local.md", "smoke.local.csv"}
+    text = (store.results / "tuning/smoke.local.md").read_text()
     assert "11111111 with changes" in text
 
 
@@ -289,7 +289,7 @@ def test_a_dry_run_only_tells(tmp_path: Path, tune: Cli, capfd: pytest.CaptureFi
 def test_no_table_shows_the_tuning_seed(store: Store, tune: Cli, clean_commit: str) -> None:
     assert tune() == 0
     table = catalogue.find("table-3")
-    assert not any(cell.own or cell.remarks for cell in filled.fill(table, SMOKE, store))
+    assert not any(cell.local or cell.remarks for cell in filled.fill(table, SMOKE, store))
     with pytest.raises(UserError, match="nothing to promote"):
         promote([table], SMOKE, store)
     with pytest.raises(UserError, match="seed 100 is for tuning"):

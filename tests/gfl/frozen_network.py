@@ -69,6 +69,6 @@ def published(name: str, network: nn.Module, folder: Path) -> Iterator[Path]:
     stored._network.cache_clear()
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(frozen.NETWORKS, name, known)
-        patch.setattr(frozen, "weights", lambda name, tell=None: path)
+        patch.setattr(frozen, "weights", lambda name, report=None: path)
         yield path
     stored._network.cache_clear()

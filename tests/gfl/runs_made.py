@@ -12,12 +12,12 @@ import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
+from request_made import request_of
 from torch import nn
 
 from experiments.profiles import SMOKE
 from gfl import config
 from gfl.experiment import Experiment, Profile
-from gfl.records.record import Request, run_id
 from gfl.training import checkpoint
 
 
@@ -39,7 +39,6 @@ def make_run(run_dir: Path, experiment: Experiment, profile: Profile = SMOKE) ->
             elif experiment.boxes == "gaussian":
                 head.gfl_reg.bias.view(2, 4)[0] = 1.5
     run_dir.mkdir(parents=True, exist_ok=True)
-    id = run_id(experiment, profile, 0)
-    Request(id, experiment, profile, 0, None, "cpu", 1, None, None, False).save(run_dir)
+    request_of(experiment, profile).save(run_dir)
     checkpoint.save({"model": model.state_dict()}, run_dir / checkpoint.FINAL)
     return model.eval()

@@ -1,4 +1,4 @@
-// What the page can do beyond being read: theme, sorting, filtering, and runs at a figure.
+// What the page can do beyond being read: theme, sorting, filtering, and runs at a number.
 
 const $ = (id) => document.getElementById(id);
 const all = (selector, inside = document) => [...inside.querySelectorAll(selector)];
@@ -36,14 +36,14 @@ const blanksLast = (sign) => (a, b) => {
   const [x, y] = [value(a), value(b)];
   return isNaN(x) || isNaN(y) ? isNaN(x) - isNaN(y) : sign * (x - y);
 };
-DataTable.ext.type.order["figure-asc"] = blanksLast(1);
-DataTable.ext.type.order["figure-desc"] = blanksLast(-1);
+DataTable.ext.type.order["number-asc"] = blanksLast(1);
+DataTable.ext.type.order["number-desc"] = blanksLast(-1);
 
 const lists = new Map();
 for (const table of all("table.data")) {
   const list = new DataTable(table, {
     autoWidth: false,
-    columnDefs: [{ targets: "num", type: "figure" }],
+    columnDefs: [{ targets: "num", type: "number" }],
     info: false,
     order: [],
     paging: false,
@@ -121,7 +121,7 @@ addEventListener("afterprint", () => {
   for (const part of unfolded) part.open = false;
 });
 
-// The runs behind a figure: on hover, focus and tap --------------------------------------------
+// The runs behind a number: on hover, focus and tap --------------------------------------------
 
 const tip = $("tip");
 let at = null; // the link that the tip belongs to
@@ -209,7 +209,7 @@ document.addEventListener("keydown", (event) => {
   if (event.target.matches?.("a.run")) move(event);
 });
 
-// It goes with its figure, and goes away with it.
+// It goes with its number, and goes away with it.
 function follow(event) {
   if (!at || (event.target instanceof Node && tip.contains(event.target))) return;
   const cell = at.getBoundingClientRect();
@@ -219,29 +219,29 @@ function follow(event) {
 addEventListener("scroll", follow, { capture: true, passive: true });
 addEventListener("resize", follow);
 
-// Tab goes from row to row, the arrow keys from figure to figure -------------------------------
+// Tab goes from row to row, the arrow keys from number to number -------------------------------
 
-const figures = (row) => all("a.run", row);
+const numbers = (row) => all("a.run", row);
 
 function move(event) {
   const link = event.target;
   const row = link.closest("tr");
-  const here = figures(row);
+  const here = numbers(row);
   const column = here.indexOf(link);
-  const rows = all("tbody tr", row.closest("table")).filter((r) => figures(r).length);
+  const rows = all("tbody tr", row.closest("table")).filter((r) => numbers(r).length);
   const line = rows.indexOf(row);
   const next = {
     ArrowRight: () => here[column + 1],
     ArrowLeft: () => here[column - 1],
-    ArrowDown: () => rows[line + 1] && figures(rows[line + 1])[column],
-    ArrowUp: () => rows[line - 1] && figures(rows[line - 1])[column],
+    ArrowDown: () => rows[line + 1] && numbers(rows[line + 1])[column],
+    ArrowUp: () => rows[line - 1] && numbers(rows[line - 1])[column],
   }[event.key]?.();
   if (!next) return;
   event.preventDefault();
   next.focus();
 }
 for (const row of all("table.paper tbody tr")) {
-  for (const link of figures(row).slice(1)) link.tabIndex = -1;
+  for (const link of numbers(row).slice(1)) link.tabIndex = -1;
 }
 
 root.dataset.ready = ""; // for tests

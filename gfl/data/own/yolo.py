@@ -18,7 +18,7 @@ from typing import Any
 from gfl.data.json_values import some
 from gfl.data.own import finding
 from gfl.data.own.listed import Listed, Options, left_out
-from gfl.errors import UserError
+from gfl.errors import Lack, UserError
 from gfl.escape import counted
 
 NAME_FILES = (
@@ -104,7 +104,7 @@ def read(root: Path, name: str, given: Path | None, whole: bool, options: Option
         return _listed(root, images, images[0].parent, _names(root), (), options)
     content = described.content
     if whole and content.get("train") and content.get("val"):
-        raise UserError(f"{described.path} has train and val: leave --split out")
+        raise UserError(f"{described.path} has train and val", "no division")
     images, remarks = _images(root, name, described)
     names = _class_names(described)
     listed = _listed(root, images, described.path, names, content.get("kpt_shape"), options)
@@ -122,10 +122,12 @@ def undivided(root: Path) -> str | None:
 def _folder(root: Path, name: str, whole: bool) -> list[Path] | None:
     """Return the images of a split that no YAML file describes."""
     words = finding.SPELLINGS[name]
-    tried = [p.format(word) for word in words for p in ("images/{}", "{}/images", "{}2017", "{}")]
+    candidates = [
+        p.format(word) for word in words for p in ("images/{}", "{}/images", "{}2017", "{}")
+    ]
     if whole:
-        tried = ["images", "obj_train_data", "."]
-    for path in tried:
+        candidates = ["images", "obj_train_data", "."]
+    for path in candidates:
         for folder in finding.in_any_case(root, path):
             if found := _pictures(folder):
                 return found
@@ -145,7 +147,8 @@ def _images(root: Path, name: str, described: Description) -> tuple[list[Path], 
     """
     given = next((described.content[k] for k in SPLITS[name] if described.content.get(k)), None)
     if given is None:
-        raise UserError(f"{described.path} names no {name} images; --split 0.2 divides train's")
+        lacks: tuple[Lack, ...] = ("val images by division",) if name == "val" else ()
+        raise UserError(f"{described.path} names no {name} images", lacks)
     found: list[Path] = []
     remarks: list[str] = []
     for one in given if isinstance(given, list) else [given]:
@@ -171,9 +174,9 @@ def _place(root: Path, described: Description, given: str) -> tuple[Path, list[s
     base = str(described.content.get("path") or "").replace("\\", "/")
     beside = described.path.parent
     plain = "/".join(part for part in PurePosixPath(given).parts if part not in ("..", ".", "/"))
-    tried = [beside / base / given, beside / given, root / given, root / plain]
-    tried += [root / "/".join(plain.split("/")[-n:]) for n in (3, 2)]
-    places = [Path(os.path.normpath(path)) for path in tried]
+    candidates = [beside / base / given, beside / given, root / given, root / plain]
+    candidates += [root / "/".join(plain.split("/")[-n:]) for n in (3, 2)]
+    places = [Path(os.path.normpath(path)) for path in candidates]
     there = [place for place in places if place.exists()]
     if not there:
         raise UserError(f"{described.path} names {given}, which is not below {root}")
@@ -181,9 +184,9 @@ def _place(root: Path, described: Description, given: str) -> tuple[Path, list[s
     if place == places[0]:
         return place, []
     is_absolute = given.startswith("/") or finding.DRIVE.match(given)
-    shown = given if is_absolute else f"path: {base}" if base else ""
+    label = given if is_absolute else f"path: {base}" if base else ""
     below = os.path.relpath(place, root)
-    return place, [f"{some([shown])} is not followed: {some([below])} is taken"] if shown else []
+    return place, [f"{some([label])} is not followed: {some([below])} is taken"] if label else []
 
 
 def _in_list(root: Path, path: Path) -> list[Path]:
@@ -318,7 +321,7 @@ def _listed(
 
 
 def _labels(
-    file: Path, shown: str, names: dict[int, str], keypoints: bool
+    file: Path, label: str, names: dict[int, str], keypoints: bool
 ) -> tuple[list[tuple[tuple[Any, ...], str]], list[str]]:
     """Return a label file's objects, each with its place, and the problems of the others."""
     if not file.is_file():
@@ -326,12 +329,12 @@ def _labels(
     try:
         lines = file.read_text("utf-8-sig", "replace").splitlines()
     except OSError as error:
-        return [], [f"{shown}: {error.strerror}"]
+        return [], [f"{label}: {error.strerror}"]
     found, wrong = [], []
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
-        at = f"{shown} line {number}"
+        at = f"{label} line {number}"
         try:
             found.append((_object(line, names, keypoints), at))
         except ValueError as error:

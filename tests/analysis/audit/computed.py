@@ -43,7 +43,7 @@ def run(rng: np.random.Generator) -> Replicates:
 def main() -> None:
     rng = np.random.default_rng(0)
     runs = [{seed: run(rng) for seed in range(2)} for _ in range(2)]
-    terms = [{s: (r.figures[0], r.resampled[:, 0]) for s, r in one.items()} for one in runs]
+    terms = [{s: (r.metrics[0], r.resampled[:, 0]) for s, r in one.items()} for one in runs]
     estimate = uncertainty.contrast([1.0, -1.0], terms)
     assert estimate is not None
     x, y = rng.random((2, 5000))

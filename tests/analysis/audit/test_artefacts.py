@@ -55,7 +55,7 @@ def test_a_digit_of_a_table_is_found(
 def test_a_table_that_is_missing_and_one_that_nothing_makes_are_found(store: Store) -> None:
     folder = store.results / "tables/smoke"
     (folder / "table-3.md").rename(folder / "table-5.md")
-    (folder / "table-3.this-machine.md").write_text("not committed")
+    (folder / "table-3.local.md").write_text("not committed")
     assert places(artefacts.tables(SMOKE, store)) == [
         ("table-5.md", "the file", "is there", "nothing makes it"),
         ("table-3.md", "the file", "nothing", "a file"),
@@ -187,14 +187,14 @@ def claimed(store: Store, monkeypatch: pytest.MonkeyPatch) -> Store:
         "claims.json": '{"claims": [{"id": "joint-beats-all", "ours": {"p": 0.012}}]}\n',
     }
     made = SimpleNamespace(profiles={})  # none of which has a registration to speak of
-    monkeypatch.setattr(verdicts, "judge", lambda store, source="results", tell=quiet: made)
+    monkeypatch.setattr(verdicts, "judge", lambda store, source="reference", report=quiet: made)
     monkeypatch.setattr(render, "files", lambda trial: texts)
     monkeypatch.setattr(terminal, "show", lambda trial: print("the claims"))
     return store
 
 
 def test_a_digit_of_the_claims_is_found(claimed: Store, alter: Alter) -> None:
-    assert command.audit(claimed, "results") == 0
+    assert command.audit(claimed, "reference") == 0
     assert places(artefacts.claims(claimed, quiet)) == []
     alter(claimed.results / "claims.json", "0.012", "0.011")
     alter(claimed.results / "claims.md", "holds", "does not hold")
@@ -229,8 +229,8 @@ def test_the_command_says_it_and_its_exit_code_too(claimed: Store, alter: Alter,
         "1 place differs from what the records give, in 1 file.\n"
     )
     assert path.read_bytes() == before
-    assert main(["audit", "--strict", "--store", "runs", *folders]) == 2
-    assert "it takes no --store runs" in capsys.readouterr().err
+    assert main(["audit", "--strict", "--store", "local", *folders]) == 2
+    assert "it takes no --store local" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("gone", ["", "runs"])

@@ -113,7 +113,7 @@ def test_other_detections_are_found_and_what_they_change(store: Store) -> None:
     assert {finding.file for finding in others} == {store.reference_path("smoke", one)}
     assert "metrics, AP (of table-3/QFL)" in lines(others)
     path.write_bytes(b"PAR1")
-    assert "committed 12 figures, by the records none: " in lines(evidence(store))
+    assert "committed 12 metrics, by the records none: " in lines(evidence(store))
 
 
 def test_figures_without_evidence_are_named(store: Store) -> None:

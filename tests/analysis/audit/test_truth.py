@@ -159,7 +159,7 @@ def test_the_strict_audit_needs_no_ground_truth(at_coco: Store, capsys) -> None:
     out, err = capsys.readouterr()
     assert "nothing differs" in out
     assert "coco: 8 of 8 runs evaluated again" in err
-    assert "coco: figures are of stored matches, which were not held to the ground truth" in err
+    assert "coco: metrics are of stored matches, which were not held to the ground truth" in err
 
 
 def test_with_the_ground_truth_matches_are_held_to_it(at_coco: Store, data: Path, capsys) -> None:
@@ -179,7 +179,7 @@ def test_a_folder_that_is_not_coco_is_one_line(at_coco: Store, tmp_path: Path, c
 
 
 def test_an_altered_match_is_found(at_coco: Store, data: Path) -> None:
-    """By its checksum; with that made anew by the figures; and by the ground truth."""
+    """By its checksum; with that made anew by the metrics; and by the ground truth."""
     record = RunRecord.load(at_coco.reference_path("coco", ID))
     again(at_coco, one_unmatched)
     places = {finding.place.split(" (")[0] for finding in evidence(at_coco)}
@@ -195,7 +195,7 @@ def test_an_altered_match_is_found(at_coco: Store, data: Path) -> None:
 
 
 def test_an_altered_kind_of_error_is_found(at_coco: Store, data: Path) -> None:
-    """No figure of the record depends on it, but the errors that are committed do."""
+    """No metric of the record depends on it, but the errors that are committed do."""
 
     def altered(stored: Evaluated) -> Evaluated:
         kinds = dict(stored.kinds)
@@ -267,13 +267,13 @@ def test_replicates_are_those_of_detections_and_ground_truth(
     assert stored.weights.shape == (1000, len(dataset["images"]))
     for experiment in stored.records:
         made = of_detections(dataset, library.detections(experiment, COCO, 0))
-        kept = stored.figures[experiment][0]
+        kept = stored.metrics[experiment][0]
         np.testing.assert_array_equal(kept.resampled, made.resampled)
-        np.testing.assert_array_equal(kept.figures, made.figures)
+        np.testing.assert_array_equal(kept.metrics, made.metrics)
         assert kept.draw == made.draw
         metrics = stored.record(experiment, 0).metrics.values()
         np.testing.assert_allclose(
-            kept.figures, [np.nan if v is None else v for v in metrics], rtol=0, atol=1e-10
+            kept.metrics, [np.nan if v is None else v for v in metrics], rtol=0, atol=1e-10
         )
 
 
@@ -308,7 +308,7 @@ def test_what_is_missing_is_one_line(at_coco: Store) -> None:
     without_matches(at_coco)
     library = Library(at_coco)
     evidence = gather(library, COCO)
-    assert evidence.figures == {}
+    assert evidence.metrics == {}
     with pytest.raises(MissingRuns, match=f"{ID} has no matches .*: gfl predict"):
         evidence.seeds([QFL])
     with pytest.raises(MissingRuns, match="has no matches"):

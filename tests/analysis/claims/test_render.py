@@ -54,7 +54,7 @@ def made() -> Verdicts:
     at = AtProfile(LAPTOP, {"a-s0": "ab12"}, noise, tried)
     one, other = Quote("It is 1.", "Table 1"), Quote("It is 2.", "Section 4")
     text = TextCheck("one-or-two", one, other, "disagree", "1 is not 2")
-    return Verdicts("results", tuple(claims), (text,), paper, {"laptop": at})
+    return Verdicts("reference", tuple(claims), (text,), paper, {"laptop": at})
 
 
 def _claim(id: str, says: str) -> Claim:
@@ -129,13 +129,13 @@ def test_the_last_digits_of_a_machine_do_not_show(made: Verdicts) -> None:
 
 def test_this_machines_verdicts_have_a_name_that_git_ignores(made: Verdicts) -> None:
     assert set(files(made)) == {"claims.md", "claims.json"}
-    own = files(replace(made, source="runs"))
-    assert set(own) == {"claims.this-machine.md", "claims.this-machine.json"}
+    local = files(replace(made, source="local"))
+    assert set(local) == {"claims.local.md", "claims.local.json"}
 
 
 def test_the_document_has_every_claim_with_both_verdicts(made: Verdicts) -> None:
     text = files(made)["claims.md"]
-    assert "By the paper's own numbers: 2 holds, 0 holds in part" in text
+    assert "By the paper's own numbers: 2 hold, 0 hold in part" in text
     assert "By the runs of the laptop profile: 2 supported, 0 refuted" in text
     assert "> It *is* so. — *Section 4*" in text
     row = "above 0 | +1.00, holds | +0.83 [+0.31, +1.35] | < 0.0001 | 1.0000 | 0 1 |"
@@ -176,3 +176,9 @@ def test_a_number_has_its_sign_and_nothing_has_none() -> None:
     assert wording.number(None) == "—"
     assert wording.p_value(0.0123456) == "0.0123"
     assert wording.p_value(0.0) == "< 0.0001"
+
+
+def test_a_count_agrees_with_its_verdict() -> None:
+    found = wording.counts(["holds", "not decidable", "not decidable"], wording.PRINTED)
+    assert found == "1 holds, 0 hold in part, 0 do not hold, 2 are not decidable"
+    assert wording.counts(["refuted"], ("supported", "refuted")) == "0 supported, 1 refuted"

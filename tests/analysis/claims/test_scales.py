@@ -54,7 +54,9 @@ def _trial(shapes: str, photographs: str) -> Verdicts:
     ):
         tried = {CLAIM.id: VerdictOnRuns(verdict, "", ())}  # pyright: ignore[reportArgumentType]
         profiles[profile.name] = AtProfile(profile, {}, {}, tried, at)
-    return Verdicts("results", (CLAIM,), (), {CLAIM.id: VerdictOnPaper("holds", "", ())}, profiles)
+    return Verdicts(
+        "reference", (CLAIM,), (), {CLAIM.id: VerdictOnPaper("holds", "", ())}, profiles
+    )
 
 
 def test_an_explanation_stands_only_beside_the_verdicts_it_was_written_for(
@@ -78,7 +80,9 @@ def test_what_one_scale_has_not_tested_is_no_disagreement() -> None:
 def test_the_page_is_made_where_there_are_both() -> None:
     made = _trial("supported", "refuted")
     assert "scales.md" in render.files(made)
-    alone = Verdicts("results", made.claims, (), made.on_paper, {"laptop": made.profiles["laptop"]})
+    alone = Verdicts(
+        "reference", made.claims, (), made.on_paper, {"laptop": made.profiles["laptop"]}
+    )
     assert "scales.md" not in render.files(alone)
 
 

@@ -41,22 +41,22 @@ APs = Mapping[str, Mapping[int, float]]  # of Table 3's rows, by seed
 def evidence(aps: APs, folder: Path, spread: float = 0.2, images: float = 0.2) -> Evidence:
     """Runs of Table 3 with these APs, and a standard deviation over seeds and images."""
     rng = np.random.default_rng(0)
-    figures = {}
+    metrics = {}
     for row, of in aps.items():
         noise_of_images = images * rng.normal(size=RESAMPLES)  # the same for a row's seeds
-        figures[ROWS[row]] = {seed: replicated(ap, noise_of_images) for seed, ap in of.items()}
+        metrics[ROWS[row]] = {seed: replicated(ap, noise_of_images) for seed, ap in of.items()}
     records = {
         ROWS[row]: {seed: a_record(f"{row}-s{seed}", seed) for seed in of}
         for row, of in aps.items()
     }
     noise = {metric: Noise(spread, 20) for metric in METRICS}
-    library = Library(Store(folder / "runs", folder / "results"), "results")
-    return Evidence(library, LAPTOP, records, figures, noise)
+    library = Library(Store(folder / "runs", folder / "results"), "reference")
+    return Evidence(library, LAPTOP, records, metrics, noise)
 
 
 def replicated(ap: float, noise: np.ndarray) -> Replicates:
-    figures = np.full(12, ap)
-    return Replicates(figures, figures + (noise - noise.mean())[:, None], "draw")
+    metrics = np.full(12, ap)
+    return Replicates(metrics, metrics + (noise - noise.mean())[:, None], "draw")
 
 
 def a_record(id: str, seed: int) -> RunRecord:
@@ -177,7 +177,7 @@ def test_one_seed_decides_nothing_where_no_row_has_several(aps: APs, tmp_path: P
 
 
 def test_without_matches_and_images_nothing_is_tested(aps: APs, tmp_path: Path) -> None:
-    found = replace(evidence(aps, tmp_path), profile=COCO, figures={})
+    found = replace(evidence(aps, tmp_path), profile=COCO, metrics={})
 
     assert "gfl run" in tried(above("QFL − none", QFL, NONE), of=found).why
 

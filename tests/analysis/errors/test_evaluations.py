@@ -137,18 +137,18 @@ def test_errors_and_intervals_are_those_of_its_detections(
     assert "Others' weights: no record of this project." in out
     truth = json.loads((coco / "annotations/instances_val2017.json").read_text())
     results = Evaluations.of(store, [made.name]).results(GFL, COCO)
-    (figures,) = evaluate(match(truth, results), np.ones((1, IMAGES), int))
-    for metric, value in zip(METRICS, figures, strict=True):
+    (metrics,) = evaluate(match(truth, results), np.ones((1, IMAGES), int))
+    for metric, value in zip(METRICS, metrics, strict=True):
         shown = [
             line.split("|")[2:4] for line in out.splitlines() if line.startswith(f"| {metric} |")
         ]
         if np.isnan(value):
             assert shown == []
             continue
-        ((figure, interval),) = shown
-        assert figure.strip() == f"{value:.1f}" == f"{made.metrics[metric]:.1f}"
+        ((number, interval),) = shown
+        assert number.strip() == f"{value:.1f}" == f"{made.metrics[metric]:.1f}"
         low, high = map(float, interval.split(" to "))
-        assert 0 <= low <= float(figure) <= high <= 100
+        assert 0 <= low <= float(number) <= high <= 100
     assert f"| table-3/both ({made.name}) | 1 | {made.metrics['AP50']:.2f} |" in out
     folder = store.runs / FOLDER / made.name
     assert (folder / "errors.md").read_text() + "\n" in out
@@ -158,7 +158,7 @@ def test_errors_and_intervals_are_those_of_its_detections(
 def test_annotations_are_read_as_they_were_evaluated(
     store: Store, coco: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    """An id of 0 and no iscrowd: pycocotools' figures are those of the repaired file."""
+    """An id of 0 and no iscrowd: pycocotools' metrics are those of the repaired file."""
     path = coco / "annotations/instances_val2017.json"
     content = json.loads(path.read_text())
     for one in content["annotations"]:
@@ -205,10 +205,10 @@ def test_no_table_shows_it_and_no_promotion_takes_it(
     for name in (made.name, str(store.runs / FOLDER / made.name)):
         assert main(["promote", name, *folders]) == 2
         assert capsys.readouterr().err == f"gfl: {name}: {KIND}\n"
-    assert main(["table", "table-3", "--store", "runs", *folders, "--gpus", "8"]) == 0
+    assert main(["table", "table-3", "--store", "local", *folders, "--gpus", "8"]) == 0
     out, _ = capsys.readouterr()
     assert f"{made.metrics['AP']:.1f}" not in out
-    assert store.own_ids("coco") == store.own_ids(FOLDER) == []
+    assert store.local_ids("coco") == store.local_ids(FOLDER) == []
     # Nor where it is put in a run's place by hand.
     run = store.run_dir("coco", made.run)
     shutil.copytree(store.runs / FOLDER / made.name, run)

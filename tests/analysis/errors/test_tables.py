@@ -48,7 +48,7 @@ def dataset() -> dict[str, Any]:
 def test_ap_of_recorded_detections_is_pycocotools(
     dataset: dict[str, Any], experiment: Experiment, seed: int
 ) -> None:
-    library = Library(Store(ROOT / "runs", ROOT / "results", mend=False), "results")
+    library = Library(Store(ROOT / "runs", ROOT / "results", mend=False), "reference")
     frame: Any = library.detections(experiment, LAPTOP, seed)
     frame = frame[frame.image_id <= FEW]
     truth: Any = COCO()

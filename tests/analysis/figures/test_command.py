@@ -32,13 +32,13 @@ def test_a_number_means_all_its_parts_and_all_means_all():
 
 def test_files_of_a_figure_and_a_name_of_its_own_for_this_machines(tmp_path, smoke_options, capsys):
     assert main(["figure", "5a", *smoke_options]) == 0
-    assert main(["figure", "5a", "--store", "runs", *smoke_options]) == 0
+    assert main(["figure", "5a", "--store", "local", *smoke_options]) == 0
     folder = tmp_path / "results/figures/smoke"
     kinds = ("csv", "pdf", "png")
-    reference, own = ([f"fig5a{mark}.{kind}" for kind in kinds] for mark in ("", ".this-machine"))
-    assert sorted(path.name for path in folder.iterdir()) == sorted(reference + own)
+    reference, local = ([f"fig5a{mark}.{kind}" for kind in kinds] for mark in ("", ".local"))
+    assert sorted(path.name for path in folder.iterdir()) == sorted(reference + local)
     assert "fig5a.png" in capsys.readouterr().out
-    for name in own:
+    for name in local:
         path = f"results/figures/smoke/{name}"
         assert subprocess.run(["git", "-C", ROOT, "check-ignore", "-q", path]).returncode == 0
     assert subprocess.run(["git", "-C", ROOT, "check-ignore", "-q", reference[0]]).returncode == 1
@@ -80,7 +80,7 @@ def test_annotations_alone(tmp_path, smoke_options, capsys):
     assert main(["figure", "all", *given]) == 0
     folder = tmp_path / "results/figures/annotations"
     found = {p.name for p in folder.glob("*.csv")}
-    assert found == {f"fig{n}-boxes.this-machine.csv" for n in ("5c", "9")}
+    assert found == {f"fig{n}-boxes.local.csv" for n in ("5c", "9")}
     assert main(["figure", "9", *given, "--out", str(tmp_path / "mine")]) == 0
     assert (tmp_path / "mine/fig9.pdf").is_file()
     capsys.readouterr()

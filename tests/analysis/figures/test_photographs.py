@@ -93,13 +93,13 @@ def test_all_is_drawn_that_can_be_and_no_photograph_is_published(
     for name in ON_IMAGES:
         assert call(store, "figure", name, "--data", data, "--out", with_) == 0
     assert "without the photographs" not in capsys.readouterr().out
-    seen = {f"fig{n}-photographs.this-machine.{kind}" for n in ON_IMAGES for kind in ("pdf", "png")}
+    seen = {f"fig{n}-photographs.local.{kind}" for n in ON_IMAGES for kind in ("pdf", "png")}
     published = {f"fig{n}.{kind}" for n in ON_IMAGES for kind in ("csv", "pdf", "png")}
     assert {path.name for path in with_.iterdir()} == seen | published
     for name in published:  # having the photographs changes nothing that is published
         assert (with_ / name).read_bytes() == (without / name).read_bytes()
     for n in ON_IMAGES:
-        assert _shows(with_ / f"fig{n}-photographs.this-machine.png")
+        assert _shows(with_ / f"fig{n}-photographs.local.png")
         assert not _shows(with_ / f"fig{n}.png")
 
 
@@ -110,14 +110,14 @@ def _shows(path: Path) -> bool:
     return bool((np.abs(pixels - photographed.PIXEL).max(-1) <= 3).mean() > 0.02)
 
 
-@pytest.mark.parametrize("stem", ["fig2a", "fig2a.this-machine"])
+@pytest.mark.parametrize("stem", ["fig2a", "fig2a.local"])
 def test_git_ignores_what_shows_photographs(stem: str) -> None:
     path = f"results/figures/photos/{photographed_name(stem)}.png"
     assert subprocess.run(["git", "-C", ROOT, "check-ignore", "-q", path]).returncode == 0
 
 
 def test_the_reference_on_photographs_is_not_this_machines() -> None:
-    assert photographed_name("fig3") != photographed_name("fig3.this-machine")
+    assert photographed_name("fig3") != photographed_name("fig3.local")
 
 
 def test_a_run_that_is_missing_is_a_failure_and_what_no_run_gives_is_none(
@@ -246,7 +246,7 @@ def test_the_report_says_why_and_without_what(store: Store, tmp_path: Path) -> N
     sums = {id: json.loads(store.reference_path("photos", id).read_text())["sha256"] for id in ids}
     at = AtProfile(PHOTOS, sums, {}, {})
     (store.results / "claims.json").write_text(
-        as_json(Verdicts("results", (), (), {}, {"photos": at}))
+        as_json(Verdicts("reference", (), (), {}, {"photos": at}))
     )
     folder = store.results / "figures" / "photos"
     folder.mkdir(parents=True, exist_ok=True)
@@ -254,9 +254,9 @@ def test_the_report_says_why_and_without_what(store: Store, tmp_path: Path) -> N
     Image.new("RGB", (80, 40), photographed.PIXEL).save(
         folder / f"{photographed_name('fig2a')}.png"
     )
-    text = html(PHOTOS, store, own=False)
+    text = html(PHOTOS, store, local=False)
     (folder / f"{photographed_name('fig2a')}.png").unlink()
-    assert text == html(PHOTOS, store, own=False)  # what this machine alone has is not in it
+    assert text == html(PHOTOS, store, local=False)  # what this machine alone has is not in it
     assert "Drawn without the photographs, which their photographers license: " in text
     assert "make figure-2a PROFILE=photos DATA=/path/to/coco draws them" in text
     assert "Not drawn: it needs the known distribution of every side" in text

@@ -19,14 +19,14 @@ from analysis.figures.figure import DrawnFigure
 from analysis.library import Library
 from analysis.report import html
 from analysis.tables import fill, render
-from analysis.tables.layout import sheet
+from analysis.tables.layout import lay_out
 from experiments import profiles
 from experiments.queue.worker import ROOT
 from experiments.tables import catalogue as declared
 from gfl.records.record import Store
 
 STORE = Store(ROOT / "runs", ROOT / "results", mend=False)
-LIBRARY = Library(STORE, "results")
+LIBRARY = Library(STORE, "reference")
 OF_PREDICTIONS = ("2b", "3", "ambiguity", "calibration")
 
 
@@ -80,10 +80,10 @@ def made() -> dict[str, str]:
         files |= {f"fig{name}.{kind}": content for kind, content in drawn(name).files().items()}
     for table in declared.TABLES.values():
         filled = fill.fill(table, profiles.LAPTOP, STORE)
-        laid_out = sheet(table, profiles.LAPTOP, filled, False)
+        laid_out = lay_out(table, profiles.LAPTOP, filled, False)
         files[f"{table.name}.md"] = render.markdown(laid_out, []).encode()
         files[f"{table.name}.csv"] = render.tidy_csv(table, filled, False).encode()
-    files["report.html"] = html(profiles.LAPTOP, STORE, own=False).encode()
+    files["report.html"] = html(profiles.LAPTOP, STORE, local=False).encode()
     return {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
 
 

@@ -34,7 +34,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def evidence(folder: Path, records: Records | None = None) -> Evidence:
-    library = Library(Store(folder / "runs", folder / "results"), "results")
+    library = Library(Store(folder / "runs", folder / "results"), "reference")
     return Evidence(library, LAPTOP, records or {}, {})
 
 

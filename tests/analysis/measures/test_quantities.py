@@ -53,7 +53,7 @@ A_RECORD = RunRecord(
 def few(tmp_path: Path) -> Evidence:
     """No runs; six validation images."""
     data = ShapesSpec(image_size=64, train=2, val=FEW)
-    library = Library(Store(tmp_path / "runs", tmp_path / "results"), "results")
+    library = Library(Store(tmp_path / "runs", tmp_path / "results"), "reference")
     return Evidence(library, replace(LAPTOP, dataset=data), {}, {})
 
 

@@ -27,7 +27,7 @@ seconds,joint,coco,random,320x512,0.02,0.01,3.0,2.9,3.1,15
 def evidence(tmp_path: Path) -> Evidence:
     (tmp_path / "benchmarks").mkdir()
     (tmp_path / "benchmarks" / "overhead-cpu.csv").write_text(TABLE)
-    return Evidence(Library(Store(tmp_path / "runs", tmp_path), "results"), LAPTOP, {}, {})
+    return Evidence(Library(Store(tmp_path / "runs", tmp_path), "reference"), LAPTOP, {}, {})
 
 
 def test_the_time_is_that_of_the_profiles_network_with_its_runs_weights(evidence: Evidence) -> None:

@@ -15,25 +15,25 @@ from gfl.records.record import Store
 
 @pytest.fixture
 def empty(tmp_path: Path) -> Library:
-    return Library(Store(tmp_path / "runs", tmp_path / "results"), "results")
+    return Library(Store(tmp_path / "runs", tmp_path / "results"), "reference")
 
 
 def test_the_committed_results_are_opened(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PROFILE", raising=False)
     monkeypatch.setenv("STORE", "")  # as make exports it
     library, profile = opened()
-    assert (library.source, profile.name) == ("results", "laptop")
+    assert (library.source, profile.name) == ("reference", "laptop")
     assert not library.store.mend
 
 
 def test_the_environment_may_ask_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROFILE", "smoke")
-    monkeypatch.setenv("STORE", "runs")
+    monkeypatch.setenv("STORE", "local")
     library, profile = opened()
-    assert (library.source, profile.name) == ("runs", "smoke")
-    assert opened("gpu", "results")[1].name == "gpu"
-    monkeypatch.setenv("STORE", "results/")
-    with pytest.raises(UserError, match="did you mean 'results'"):
+    assert (library.source, profile.name) == ("local", "smoke")
+    assert opened("gpu", "reference")[1].name == "gpu"
+    monkeypatch.setenv("STORE", "locale")
+    with pytest.raises(UserError, match="did you mean 'local'"):
         opened()
 
 

@@ -48,13 +48,13 @@ def test_the_surest_come_first_and_of_a_picture_only_the_best():
 
 def test_pictures_lie_in_rows_on_one_sheet():
     tall, wide = Image.new("RGB", (10, 30)), Image.new("RGB", (30, 10))
-    sheet = training.beside([tall, wide, wide], columns=2, width=212)
-    assert sheet.size == (212, 300 + training.GAP + 33)
-    assert sheet.getpixel((211, 299)) == (255, 255, 255)
-    assert sheet.getpixel((50, 299)) == (0, 0, 0)
+    canvas = training.beside([tall, wide, wide], columns=2, width=212)
+    assert canvas.size == (212, 300 + training.GAP + 33)
+    assert canvas.getpixel((211, 299)) == (255, 255, 255)
+    assert canvas.getpixel((50, 299)) == (0, 0, 0)
     assert training.beside([], width=300).width == 300
     # PIL's own way to a notebook would store it twice, as JPEG too.
-    assert training.shown([tall]).format == "png"
+    assert training.grid([tall]).format == "png"
 
 
 @pytest.mark.parametrize("quality", ["joint", "centerness-branch"])

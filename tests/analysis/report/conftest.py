@@ -41,7 +41,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
         # A run's name that came past every check: the page is the last to hold.
         cards = runs.cards
         patch.setattr(runs, "cards", lambda shown: [_named(card) for card in cards(shown)])
-        text = html(LAPTOP, store, own=False)
+        text = html(LAPTOP, store, local=False)
     path = results.parent / "report.html"
     path.write_text(text, encoding="utf-8")
     yield Made(text, path, store, ids)

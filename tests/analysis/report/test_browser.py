@@ -170,7 +170,7 @@ def test_a_figure_shows_its_runs_to_the_mouse(desk: Any, made: Made) -> None:
 
 
 def test_a_figure_shows_its_runs_to_the_keyboard(desk: Any) -> None:
-    desk.mouse.move(0, 0)  # off every figure
+    desk.mouse.move(0, 0)  # off every number
     link = desk.locator(f"{TABLE_3} a.run")
     desk.locator(BOX_3).focus()
     for _ in range(30):

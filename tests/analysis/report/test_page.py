@@ -118,20 +118,20 @@ def test_the_page_has_every_part(parsed: Page, made: Made) -> None:
 
 
 def test_the_same_records_give_the_same_bytes(made: Made) -> None:
-    first, second = (html(LAPTOP, made.store, own=False) for _ in range(2))
+    first, second = (html(LAPTOP, made.store, local=False) for _ in range(2))
     assert first == second
 
 
 def test_the_committed_report_is_of_what_is_committed() -> None:
     store = Store(ROOT / "runs", ROOT / "results")
     reports = sorted((ROOT / "results" / "report").glob("*.html"))
-    reports = [path for path in reports if ".this-machine" not in path.name]
+    reports = [path for path in reports if ".local" not in path.name]
     assert [path.stem for path in reports] == ["laptop", "photos"]
     for path in reports:
         text = path.read_text(encoding="utf-8")
         stands = re.search(r'<meta name="made-of" content="(\w+)">', text)
         assert stands
-        assert stands[1] == made_of(path.stem, store, own=False), "make report"
+        assert stands[1] == made_of(path.stem, store, local=False), "make report"
         assert len(text.encode()) < 6e6
 
 
@@ -139,12 +139,12 @@ def test_what_a_page_is_made_of_changes_with_every_file(store: Store) -> None:
     ids = fill(store)
     path = store.results / "claims.json"
     path.write_text(as_json(claims(store, ids)))
-    before = made_of("laptop", store, own=False)
-    assert before == made_of("laptop", store, own=False)
+    before = made_of("laptop", store, local=False)
+    assert before == made_of("laptop", store, local=False)
     path.write_text(path.read_text() + " ")
-    after = made_of("laptop", store, own=False)
+    after = made_of("laptop", store, local=False)
     store.reference_path("laptop", ids[0]).unlink()
-    assert len({before, after, made_of("laptop", store, own=False)}) == 3
+    assert len({before, after, made_of("laptop", store, local=False)}) == 3
 
 
 def test_commands_are_the_makefile_s(parsed: Page) -> None:
@@ -160,7 +160,7 @@ def test_commands_are_the_makefile_s(parsed: Page) -> None:
 def test_a_profile_without_runs_has_the_paper_alone(made: Made) -> None:
     from experiments import profiles
 
-    page = Page(html(profiles.get("coco"), made.store, own=False))
+    page = Page(html(profiles.get("coco"), made.store, local=False))
     assert "3 – untested" in " ".join("".join(page.said).split())
     assert page.values("data-metric") == []
 

@@ -31,12 +31,12 @@ def rows(tmp_path: Path) -> dict[str, Row]:
     """Table 3's rows, filled."""
     store = Store(tmp_path / "runs", tmp_path / "results")
     fill(store)
-    (view,), _ = views(catalogue.parts("table-3"), LAPTOP, store, own=False)
+    (view,), _ = views(catalogue.parts("table-3"), LAPTOP, store, local=False)
     return {row.name: row for row in view.blocks[0].rows}
 
 
 def test_a_gap_is_our_difference_to_the_baseline_less_the_papers(rows: dict[str, Row]) -> None:
-    ap = rows["QFL"].figures[1]
+    ap = rows["QFL"].numbers[1]
     assert (ap.paper, ap.paper_delta) == ("39.9", "+0.7")
     assert (ap.ours, ap.spread, ap.ours_delta) == ("72.8", "±1.1", "+2.2")  # 2.0 and 2.5
     assert ap.gap is not None
@@ -48,7 +48,7 @@ def test_a_gap_is_our_difference_to_the_baseline_less_the_papers(rows: dict[str,
 
 
 def test_one_seed_has_no_interval_and_a_baseline_no_gap(rows: dict[str, Row]) -> None:
-    both, none = rows["both"].figures[1], rows["none"].figures[1]
+    both, none = rows["both"].numbers[1], rows["none"].numbers[1]
     assert both.gap is not None
     assert both.gap.half is None
     assert both.gap.half_text == ""
@@ -56,7 +56,7 @@ def test_one_seed_has_no_interval_and_a_baseline_no_gap(rows: dict[str, Row]) ->
 
 
 def test_speeds_of_other_machines_have_no_gap(rows: dict[str, Row]) -> None:
-    fps = rows["both"].figures[0]
+    fps = rows["both"].numbers[0]
     assert (fps.name, fps.ours, fps.gap) == ("FPS", "10.0", None)
 
 
@@ -208,7 +208,7 @@ def test_a_picture_keeps_every_pixel(tmp_path: Path) -> None:
     random = np.random.Generator(np.random.PCG64(0))
     pixels = random.integers(0, 256, (9, 12, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(folder / "fig3.png")
-    found = {p.title: p for p in pictures.pictures(LAPTOP, Store(tmp_path, tmp_path), own=False)}
+    found = {p.title: p for p in pictures.pictures(LAPTOP, Store(tmp_path, tmp_path), local=False)}
     head, _, data = found["Figure 3"].data.partition(",")
     assert head == "data:image/webp;base64"
     with Image.open(io.BytesIO(base64.b64decode(data))) as image:

@@ -26,7 +26,7 @@ PS = st.lists(st.floats(0, 1), min_size=1, max_size=8)
 
 @dataclass
 class Normal:
-    """A figure with a standard error of 1."""
+    """An estimate with a standard error of 1."""
 
     value: float
 
@@ -107,14 +107,14 @@ def test_the_verdict_is_the_side_that_is_clear(p: P, said: str) -> None:
 
 
 def test_one_wrong_verdict_in_twenty_trials_at_most() -> None:
-    """Claims whose every figure lies on its bound: neither may be said, however many there are."""
+    """Claims whose every estimate lies on its bound: neither may be said, however many."""
     rng = np.random.default_rng(0)
     wrong, trials = 0, 2000
     for _ in range(trials):
-        figures = rng.normal(size=(6, 2))
+        estimates = rng.normal(size=(6, 2))
         ps = [
             two_sided(of_claim([of_check(Normal(x), (0.0, math.inf)) for x in row], complete=True))
-            for row in figures
+            for row in estimates
         ]
         wrong += min(holm(ps)) <= LEVEL
     assert wrong / trials <= LEVEL

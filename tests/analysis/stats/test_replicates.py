@@ -54,9 +54,9 @@ def test_replicates_are_kept_and_not_made_again(
     truth.dataset = dataset
     truth.createIndex()
     expected = coco_metrics(truth, coco_results(detections))
-    for name, figure in zip(METRICS, again.figures, strict=True):
+    for name, value in zip(METRICS, again.metrics, strict=True):
         wanted = expected[name]
-        assert figure == pytest.approx(np.nan if wanted is None else wanted, nan_ok=True)
+        assert value == pytest.approx(np.nan if wanted is None else wanted, nan_ok=True)
 
 
 def test_what_is_kept_is_of_these_images_alone(dataset: dict, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Re-weighted figures against pycocotools: its own figures, and those of repeated images."""
+"""Re-weighted metrics against pycocotools: its own metrics, and those of repeated images."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TIMES = st.lists(
 )
 
 
-def figures(matches, weights) -> np.ndarray:
+def metrics(matches, weights) -> np.ndarray:
     """In [0, 1]."""
     return evaluate(matches, np.array([weights]))[0] / 100
 
@@ -29,7 +29,7 @@ def figures(matches, weights) -> np.ndarray:
 @given(coco_drawn.cases())
 def test_weights_of_one_give_pycocotools_figures(case) -> None:
     matches = match(*case)
-    ours = figures(matches, np.ones(len(matches.images), dtype=int))
+    ours = metrics(matches, np.ones(len(matches.images), dtype=int))
     np.testing.assert_allclose(ours, coco_drawn.judged(*case), **EXACT)
 
 
@@ -38,7 +38,7 @@ def test_weights_of_one_give_pycocotools_figures(case) -> None:
 def test_whole_weights_are_repeated_images(case, times) -> None:
     matches = match(*case)
     times = dict(zip(matches.images.tolist(), times, strict=False))
-    ours = figures(matches, list(times.values()))
+    ours = metrics(matches, list(times.values()))
     if sum(times.values()) == 0:  # pycocotools refuses to count no images
         assert np.isnan(ours).all()
     else:
@@ -52,14 +52,14 @@ def test_only_the_ratio_of_weights_counts(case, times, factor) -> None:
     matches = match(*case)
     weights = np.array(times[: len(matches.images)])
     np.testing.assert_allclose(
-        figures(matches, weights * factor), figures(matches, weights), **EXACT
+        metrics(matches, weights * factor), metrics(matches, weights), **EXACT
     )
 
 
 def test_a_tie_within_an_image_is_where_repeated_images_differ() -> None:
     dataset = one_class({1: 2})
     found = [at(1, x=0, score=0.9), at(1, x=200, score=0.9)]  # right, wrong; the score the same
-    ours = figures(match(dataset, found), [2])
+    ours = metrics(match(dataset, found), [2])
     theirs = coco_drawn.judged(*coco_drawn.repeated(dataset, found, {1: 2}))
     # Twice right, then twice wrong: a precision of 1 up to a recall of 1/2. Theirs is right,
     # wrong, right, wrong: 1 up to a recall of 1/4, then 2/3.
@@ -72,7 +72,7 @@ def test_equals_pycocotools_on_real_images(shared) -> None:
     dataset = json.loads((folder / "instances_val2014_100.json").read_text())
     found = json.loads((folder / "instances_val2014_fakebbox100_results.json").read_text())
     matches = match(dataset, found)
-    ours = figures(matches, np.ones(len(matches.images), dtype=int))
+    ours = metrics(matches, np.ones(len(matches.images), dtype=int))
     np.testing.assert_allclose(ours, coco_drawn.judged(dataset, found), **EXACT)
     # Without the second of two detections that have their score, image and class in common.
     found = list({(d["image_id"], d["category_id"], d["score"]): d for d in found}.values())
@@ -81,17 +81,17 @@ def test_equals_pycocotools_on_real_images(shared) -> None:
     again = coco_drawn.repeated(
         dataset, found, dict(zip(matches.images.tolist(), times.tolist(), strict=True))
     )
-    np.testing.assert_allclose(figures(matches, times), coco_drawn.judged(*again), **EXACT)
+    np.testing.assert_allclose(metrics(matches, times), coco_drawn.judged(*again), **EXACT)
 
 
 def test_weights_by_hand() -> None:
     # Image 1 has its object found, image 2 has one and a wrong detection of a higher score.
     dataset = one_class({1: 1, 2: 1, 3: 0})
     matches = match(dataset, [at(1, x=0, score=0.8), at(2, x=200, score=0.9)])
-    ap = [figures(matches, weights)[0] for weights in ([1, 0, 0], [0, 1, 0], [3, 1, 9], [0, 0, 1])]
+    ap = [metrics(matches, weights)[0] for weights in ([1, 0, 0], [0, 1, 0], [3, 1, 9], [0, 0, 1])]
     # Three found of four, one wrong: a precision of 3/4 at the 76 levels up to a recall of 3/4.
     assert ap == pytest.approx([1, 0, 76 / 101 * 3 / 4, np.nan], nan_ok=True)
-    recalls = figures(matches, [3, 1, 9])[6:9]
+    recalls = metrics(matches, [3, 1, 9])[6:9]
     assert recalls == pytest.approx([3 / 4] * 3)
 
 

@@ -102,7 +102,7 @@ def test_an_estimate_without_variances_is_not_tested() -> None:
 
 
 def replicates(differences, draw: str = "a") -> Replicates:
-    """All twelve figures the same: 30, and 30 + the differences."""
+    """All twelve metrics the same: 30, and 30 + the differences."""
     samples = np.repeat(30.0 + np.array(differences, dtype=float)[:, None], 12, axis=1)
     return Replicates(np.full(12, 30.0), samples, draw)
 
@@ -113,7 +113,7 @@ def test_replicates_are_pycocotools_figures_and_those_of_the_same_draw() -> None
         replicate(match(dataset, found), np.random.default_rng(seed), count=20)
         for seed in (0, 0, 1)
     )
-    np.testing.assert_allclose(first.figures, 100 * coco_drawn.judged(dataset, found), atol=1e-10)
+    np.testing.assert_allclose(first.metrics, 100 * coco_drawn.judged(dataset, found), atol=1e-10)
     assert first.resampled.shape == (20, 12)
     assert first.draw == again.draw != other.draw
     np.testing.assert_array_equal(first.resampled, again.resampled)

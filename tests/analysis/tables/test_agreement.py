@@ -29,10 +29,10 @@ def a_record(seed: int, ap: float) -> RunRecord:
     return RunRecord(**values)
 
 
-def filled(reference: Any, own: Any) -> list[Filled]:
-    """A row of the table each, its APs by seed; an own AP of None is no run."""
+def filled(reference: Any, local: Any) -> list[Filled]:
+    """A row of the table each, its APs by seed; a local AP of None is no run."""
     rows = []
-    for cell, theirs, ours in zip(CELLS, reference, own, strict=False):
+    for cell, theirs, ours in zip(CELLS, reference, local, strict=False):
         theirs = {seed: a_record(seed, float(ap)) for seed, ap in enumerate(theirs)}
         ours = {s: a_record(s, float(ap)) for s, ap in enumerate(ours) if ap is not None}
         rows.append(Filled(cell, theirs, ours, ()))
@@ -69,23 +69,25 @@ def test_runs_that_are_the_same_to_the_bit_take_no_share_of_the_level() -> None:
     assert found.bound.runs == 1
 
 
-@pytest.mark.parametrize(("seeds", "own"), [(2, 1), (3, 1), (3, 3)])
-def test_a_faithful_machine_is_seldom_told_otherwise(seeds: int, own: int) -> None:
+@pytest.mark.parametrize(("seeds", "local"), [(2, 1), (3, 1), (3, 3)])
+def test_a_faithful_machine_is_seldom_told_otherwise(seeds: int, local: int) -> None:
     # Somewhat less often than the level: a run far out also widens the pooled deviation.
     draws, told = 400, 0
     rng = np.random.default_rng(0)
     for _ in range(draws):
-        found = agreement.agreement(filled(rng.normal(size=(4, seeds)), rng.normal(size=(4, own))))
+        found = agreement.agreement(
+            filled(rng.normal(size=(4, seeds)), rng.normal(size=(4, local)))
+        )
         told += "differs" in kinds(found)
     assert 0.005 <= told / draws <= 0.05
 
 
 def test_an_unfaithful_machine_is_told() -> None:
     rng = np.random.default_rng(0)
-    own = rng.normal(size=(4, 1)) + np.array([0, 0, 0, 10])[:, None]
-    lines = agreement.lines(filled(rng.normal(size=(4, 3)), own))
+    local = rng.normal(size=(4, 1)) + np.array([0, 0, 0, 10])[:, None]
+    lines = agreement.lines(filled(rng.normal(size=(4, 3)), local))
     assert lines[0] == (
-        "This machine does not agree with the reference: "
+        "The local runs do not agree with the reference: "
         "of 4 runs 3 within seed noise, 1 different."
     )
 
@@ -96,7 +98,7 @@ def test_one_seed_cannot_tell_noise_from_disagreement() -> None:
     assert kinds(found) == ["unknown", "unknown", "bit"]
     assert found.bound is None
     assert agreement.lines(cells) == [
-        "This machine's runs differ from the reference's by at most 1.50 AP (1 of 3 are the same "
+        "The local runs differ from the reference's by at most 1.50 AP (1 of 3 are the same "
         "to the bit); the reference has one seed a row, and one seed cannot tell noise from "
         "disagreement.",
         "  none, seed 0: differs (+1.00 AP)",
@@ -106,16 +108,16 @@ def test_one_seed_cannot_tell_noise_from_disagreement() -> None:
 
 def test_equal_metrics_and_curve_are_the_same_to_the_bit() -> None:
     (cell,) = filled([(30.0,)], [(30.0,)])
-    elsewhere = replace(cell.own[0], fps=99.0, seconds=5.0, hardware={"cpu": "another"})
-    said = ["This machine agrees with the reference: 1 run to the bit."]
-    assert agreement.lines([replace(cell, own={0: elsewhere})]) == said
+    elsewhere = replace(cell.local[0], fps=99.0, seconds=5.0, hardware={"cpu": "another"})
+    said = ["The local runs agree with the reference: 1 run to the bit."]
+    assert agreement.lines([replace(cell, local={0: elsewhere})]) == said
     nearly = replace(elsewhere, curve=[{"iter": 1, "loss": math.nextafter(1.0, 2.0)}])
-    assert kinds(agreement.agreement([replace(cell, own={0: nearly})])) == ["unknown"]
+    assert kinds(agreement.agreement([replace(cell, local={0: nearly})])) == ["unknown"]
 
 
 def test_the_bound_is_printed_with_its_level_and_freedom() -> None:
     lines = agreement.lines(filled(((30.0, 30.2), (40.0, 40.6)), ((30.1,), (40.1,))))
-    assert lines[0] == "This machine agrees with the reference: of 2 runs 2 within seed noise."
+    assert lines[0] == "The local runs agree with the reference: of 2 runs 2 within seed noise."
     assert lines[1:3] == [
         "  none, seed 0: within seed noise (+0.10 AP)",
         "  QFL, seed 0: within seed noise (+0.10 AP)",
@@ -129,7 +131,7 @@ def test_the_bound_is_printed_with_its_level_and_freedom() -> None:
 
 def test_nothing_in_common_is_said() -> None:
     assert agreement.lines(filled([(30.0,)], [(None,)])) == [
-        "No run of this machine has a reference run of the same id to agree with."
+        "No local run has a reference run of the same id to agree with."
     ]
 
 

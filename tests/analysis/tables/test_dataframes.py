@@ -7,7 +7,7 @@ import pytest
 
 from analysis.notebook.delta_plot import gaps
 from analysis.tables import dataframes
-from analysis.tables.layout import DELTA, sheet
+from analysis.tables.layout import DELTA, lay_out
 from experiments import profiles
 from experiments.tables.catalogue import TABLES
 
@@ -83,12 +83,12 @@ def test_orders_of_a_table_without_results_are_empty(fill) -> None:
 
 @pytest.mark.parametrize("name", TABLES)
 def test_printed_has_every_line_of_the_sheet(name: str, fill) -> None:
-    made = sheet(TABLES[name], profiles.get("laptop"), fill(TABLES[name], {}), False)
+    made = lay_out(TABLES[name], profiles.get("laptop"), fill(TABLES[name], {}), False)
     frame = dataframes.printed(made)
     lines = [made.cells(line) for block in made.blocks for line in block.lines]
     assert len(frame) == len(lines)
-    figures = [tuple(row) for row in frame.itertuples(index=False)]
-    assert figures == [line[made.lead :] for line in lines]
+    numbers = [tuple(row) for row in frame.itertuples(index=False)]
+    assert numbers == [line[made.lead :] for line in lines]
     assert not isinstance(frame.index, pd.RangeIndex)
 
 

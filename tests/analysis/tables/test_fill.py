@@ -8,7 +8,7 @@ import pytest
 
 from analysis.stats.uncertainty import SeedMean
 from analysis.tables import agreement, fill, render
-from analysis.tables.layout import sheet
+from analysis.tables.layout import lay_out
 from cli.main import main
 from experiments import profiles
 from experiments.tables import catalogue as declared
@@ -50,7 +50,7 @@ def a_record(row: str, seed: int, ap: float, **changes) -> RunRecord:
     return RunRecord(**(values | changes))
 
 
-def own(store: Store, record: RunRecord) -> None:
+def local(store: Store, record: RunRecord) -> None:
     path = store.run_dir("smoke", record.id, record.max_iters) / "record.json"
     record.save(path)
 
@@ -65,7 +65,7 @@ def filled(store: Store, row: str) -> fill.Filled:
 
 def lines(store: Store) -> list[tuple[str, ...]]:
     """The table's lines as printed: row, marks, source, n, FPS, AP, ΔAP, ..."""
-    made = sheet(TABLE3, SMOKE, fill.fill(TABLE3, SMOKE, store), with_own=False)
+    made = lay_out(TABLE3, SMOKE, fill.fill(TABLE3, SMOKE, store), with_local=False)
     return [made.cells(line) for line in made.blocks[0].lines]
 
 
@@ -77,12 +77,12 @@ def test_a_figure_is_a_mean_with_its_spread(store: Store) -> None:
     assert found.mean == 32.0
     assert found.spread == pytest.approx(math.sqrt((4 + 1 + 9) / 2))
     assert found.seeds == (0, 1, 2)
-    assert fill.mean(filled(store, "QFL").own, "AP") is None
+    assert fill.mean(filled(store, "QFL").local, "AP") is None
 
 
 def test_one_seed_has_no_spread(store: Store) -> None:
-    own(store, a_record("QFL", 4, 30.0))
-    assert fill.mean(filled(store, "QFL").own, "AP") == SeedMean(30.0, None, (4,))
+    local(store, a_record("QFL", 4, 30.0))
+    assert fill.mean(filled(store, "QFL").local, "AP") == SeedMean(30.0, None, (4,))
 
 
 def test_a_difference_is_paired_over_the_seeds_that_both_have(store: Store) -> None:
@@ -100,14 +100,14 @@ def test_a_difference_is_paired_over_the_seeds_that_both_have(store: Store) -> N
 
 
 def test_runs_that_are_no_results_are_remarks(store: Store) -> None:
-    own(store, a_record("QFL", 0, 30.0, state="failed", message="it diverged"))
-    own(store, a_record("QFL", 1, 30.0, state="capped", max_iters=2))
+    local(store, a_record("QFL", 0, 30.0, state="failed", message="it diverged"))
+    local(store, a_record("QFL", 1, 30.0, state="capped", max_iters=2))
     partial = store.run_dir("smoke", a_record("QFL", 2, 0.0).id)
     partial.mkdir(parents=True)
     (partial / "epoch_1.pth").touch()
     refer(store, a_record("QFL", 5, 30.0, state="failed"))
     found = filled(store, "QFL")
-    assert found.own == {}
+    assert found.local == {}
     assert found.reference == {}
     assert found.remarks == (
         "QFL, seed 0: failed: it diverged",
@@ -126,43 +126,43 @@ def test_the_table_says_what_it_shows(store: Store) -> None:
     for row, ap in (("none", 30.0), ("QFL", 31.5)):
         for seed in (0, 1):
             refer(store, a_record(row, seed, ap + seed))
-    own(store, a_record("QFL", 0, 31.5))
+    local(store, a_record("QFL", 0, 31.5))
     cells = fill.fill(TABLE3, SMOKE, store)
-    text = render.markdown(sheet(TABLE3, SMOKE, cells, with_own=True), agreement.lines(cells))
+    text = render.markdown(lay_out(TABLE3, SMOKE, cells, with_local=True), agreement.lines(cells))
     assert "| QFL | ✓ |  | paper |  | 19.4 | 39.9 | +0.7 | 58.5 | 43.0 |" in text
     assert "|  |  |  | reference | 2 | 10.0±0.0 | 32.0±0.7 | +1.5 [+1.5, +1.5] | 50.0±0.0 |" in text
-    assert "|  |  |  | ours | 1 | 10.0 | 31.5 | — | 50.0 | 50.0 |" in text
+    assert "|  |  |  | local | 1 | 10.0 | 31.5 | — | 50.0 | 50.0 |" in text
     assert "| both | ✓ | ✓ | paper |  | 19.4 | 40.2 | +1.0 |" in text
     assert "embedded shapes data" in text
-    assert "agrees with the reference: 1 run to the bit" in text
+    assert "agree with the reference: 1 run to the bit" in text
 
 
 def test_the_reference_table_does_not_depend_on_this_machine(store: Store) -> None:
     refer(store, a_record("none", 0, 30.0))
-    before = sheet(TABLE3, SMOKE, fill.fill(TABLE3, SMOKE, store), with_own=False)
-    own(store, a_record("none", 0, 35.0))
-    own(store, a_record("none", 1, 35.0, state="failed"))
-    after = sheet(TABLE3, SMOKE, fill.fill(TABLE3, SMOKE, store), with_own=False)
+    before = lay_out(TABLE3, SMOKE, fill.fill(TABLE3, SMOKE, store), with_local=False)
+    local(store, a_record("none", 0, 35.0))
+    local(store, a_record("none", 1, 35.0, state="failed"))
+    after = lay_out(TABLE3, SMOKE, fill.fill(TABLE3, SMOKE, store), with_local=False)
     assert after == before
 
 
-def fps_notes(store: Store, with_own: bool) -> list[str]:
-    made = sheet(TABLE3, SMOKE, fill.fill(TABLE3, SMOKE, store), with_own)
+def fps_notes(store: Store, with_local: bool) -> list[str]:
+    made = lay_out(TABLE3, SMOKE, fill.fill(TABLE3, SMOKE, store), with_local)
     return [note for note in made.notes if note.startswith("FPS")]
 
 
 def test_the_table_says_on_what_fps_was_measured(store: Store) -> None:
-    assert fps_notes(store, with_own=True) == []
+    assert fps_notes(store, with_local=True) == []
     refer(store, a_record("none", 0, 30.0, hardware={"device": "a GPU", "threads": 8}))
     note = "FPS: reference on a GPU; not comparable with the paper's GPU."
-    assert fps_notes(store, with_own=True) == [note]
-    own(store, a_record("none", 0, 30.0, hardware={"device": "cpu", "cpu": "X", "threads": 1}))
-    own(store, a_record("QFL", 0, 30.0, fps=None, hardware={"cpu": "Y", "threads": 1}))
-    assert fps_notes(store, with_own=True) == [
-        "FPS: reference on a GPU; ours on 1 thread of X, maybe with other runs training beside "
+    assert fps_notes(store, with_local=True) == [note]
+    local(store, a_record("none", 0, 30.0, hardware={"device": "cpu", "cpu": "X", "threads": 1}))
+    local(store, a_record("QFL", 0, 30.0, fps=None, hardware={"cpu": "Y", "threads": 1}))
+    assert fps_notes(store, with_local=True) == [
+        "FPS: reference on a GPU; local on 1 thread of X, maybe with other runs training beside "
         "it; not comparable with the paper's GPU."
     ]
-    assert fps_notes(store, with_own=False) == [note]
+    assert fps_notes(store, with_local=False) == [note]
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def test_fps_on_a_gpu_is_comparable_if_it_is_the_papers(
     store: Store, name: str, ending: str
 ) -> None:
     refer(store, a_record("none", 0, 30.0, hardware={"device": name, "threads": 8}))
-    assert fps_notes(store, with_own=True) == [f"FPS: reference on {name}{ending}"]
+    assert fps_notes(store, with_local=True) == [f"FPS: reference on {name}{ending}"]
 
 
 def test_runs_for_other_gpus_are_pointed_to(store: Store, capsys: pytest.CaptureFixture) -> None:
@@ -191,7 +191,7 @@ def test_the_csv_is_tidy(store: Store) -> None:
     for seed in (0, 1):
         refer(store, a_record("none", seed, 30.0))
         refer(store, a_record("QFL", seed, 31.0 + seed))
-    text = render.tidy_csv(TABLE3, fill.fill(TABLE3, SMOKE, store), with_own=False)
+    text = render.tidy_csv(TABLE3, fill.fill(TABLE3, SMOKE, store), with_local=False)
     rows = list(csv.DictReader(io.StringIO(text)))
     (ap,) = [r for r in rows if (r["row"], r["column"], r["source"]) == ("QFL", "AP", "reference")]
     assert (ap["value"], ap["sd"], ap["n"], ap["seeds"]) == ("31.5000", "0.7071", "2", "0 1")

@@ -35,8 +35,8 @@ def made_by(code: dict[str, str], **changes) -> Mapped:
     return lambda records: {s: replace(r, code=code, **changes) for s, r in records.items()}
 
 
-def both(filled: list[Filled], reference: Mapped, own: Mapped) -> list[Filled]:
-    return [replace(f, reference=reference(f.reference), own=own(f.own)) for f in filled]
+def both(filled: list[Filled], reference: Mapped, local: Mapped) -> list[Filled]:
+    return [replace(f, reference=reference(f.reference), local=local(f.local)) for f in filled]
 
 
 APS = {"none": [1.0, 2.0], "QFL": [1.0]}
@@ -44,23 +44,23 @@ APS = {"none": [1.0, 2.0], "QFL": [1.0]}
 
 def test_runs_of_todays_code_are_nothing_to_speak_of(fill: Callable) -> None:
     filled = both(fill(TABLE3, APS, APS), made_by(HERE), made_by(HERE))
-    assert staleness.lines(filled, with_own=True) == []
+    assert staleness.lines(filled, with_local=True) == []
 
 
 def test_the_runs_and_what_has_changed_are_named(fill: Callable) -> None:
     filled = both(fill(TABLE3, APS, APS), made_by(OTHER), made_by(OTHER))
-    reference, ours = staleness.lines(filled, with_own=True)
+    reference, ours = staleness.lines(filled, with_local=True)
     assert reference == "Reference, all 3 runs: trained by c0ffeec; gfl/a.py has changed since."
     assert ours == (
-        "Ours, none, seed 0; none, seed 1; QFL, seed 0: trained by c0ffeec; gfl/a.py has changed "
+        "Local, none, seed 0; none, seed 1; QFL, seed 0: trained by c0ffeec; gfl/a.py has changed "
         "since; --again (make: AGAIN=1) trains them anew."
     )
-    assert staleness.lines(filled, with_own=False) == [reference]
+    assert staleness.lines(filled, with_local=False) == [reference]
 
     older = made_by(HERE, versions={"torch": "2.10.0"})
     filled = both(fill(TABLE3, APS), made_by(HERE), made_by(HERE))
     filled[1] = replace(filled[1], reference=older(filled[1].reference))
-    assert staleness.lines(filled, with_own=False) == [
+    assert staleness.lines(filled, with_local=False) == [
         "Reference, QFL, seed 0: trained by c0ffeec with torch 2.10.0 (here 2.11.0)."
     ]
 
@@ -69,7 +69,7 @@ def test_what_is_not_known_is_said_to_be_unknown(
     fill: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(checkout, "code_at", lambda commit: None)
-    assert staleness.lines(fill(TABLE3, {"QFL": [1.0]}), with_own=False) == [
+    assert staleness.lines(fill(TABLE3, {"QFL": [1.0]}), with_local=False) == [
         "Reference, 1 run: whether gfl/ has changed since is unknown "
         "(that commit is not in this repository)."
     ]
@@ -97,7 +97,7 @@ def test_what_is_committed_does_not_depend_on_the_code_that_is_here(
     assert kept[0] == kept[1]
     assert "Reference, 1 run: trained by c0ffeec; gfl/a.py has changed" in capsys.readouterr().out
 
-    assert main(["table", "table-3", "--store", "runs", *folders]) == 0
-    ours = "Ours, QFL, seed 0: trained by c0ffeec; gfl/a.py has changed since"
-    assert ours in (folder / "table-3.this-machine.md").read_text()
+    assert main(["table", "table-3", "--store", "local", *folders]) == 0
+    ours = "Local, QFL, seed 0: trained by c0ffeec; gfl/a.py has changed since"
+    assert ours in (folder / "table-3.local.md").read_text()
     assert ours in capsys.readouterr().out

@@ -6,7 +6,7 @@ import pytest
 from rich.cells import cell_len
 
 from analysis.tables import terminal
-from analysis.tables.layout import sheet
+from analysis.tables.layout import lay_out
 from cli.main import main
 from experiments import profiles
 from experiments.tables import catalogue as declared
@@ -27,7 +27,7 @@ def test_a_terminal_gets_every_figure_and_no_broken_line(
     columns: int,
 ) -> None:
     table = declared.find(name)
-    made = sheet(table, SMOKE, fill(table, APS), with_own=True)
+    made = lay_out(table, SMOKE, fill(table, APS), with_local=True)
     monkeypatch.setenv("COLUMNS", str(columns))
     terminal.show(made, ["  a verdict " + "of many words " * 10])
     shown = capsys.readouterr().out
@@ -39,7 +39,7 @@ def test_a_terminal_gets_every_figure_and_no_broken_line(
         heads = [column.header for column in first.columns]
         heads += [column.header for page in later for column in page.columns[lead:]]
         assert tuple(heads) == made.header
-        assert all(figure in shown for line in block.lines for figure in made.cells(line))
+        assert all(number in shown for line in block.lines for number in made.cells(line))
 
 
 def test_pages_begin_with_a_name_that_no_other_row_has(
@@ -47,7 +47,7 @@ def test_pages_begin_with_a_name_that_no_other_row_has(
 ) -> None:
     table = declared.find("table-4")
     monkeypatch.setenv("COLUMNS", "80")
-    terminal.show(sheet(table, SMOKE, fill(table, {}), with_own=False), [])
+    terminal.show(lay_out(table, SMOKE, fill(table, {}), with_local=False), [])
     lines = capsys.readouterr().out.splitlines()
     first, second = [i for i, line in enumerate(lines) if line.startswith("Method")]
     assert lines[first].split()[:2] == ["Method", "Backbone"]

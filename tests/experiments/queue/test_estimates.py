@@ -14,7 +14,8 @@ from experiments.queue import estimates
 from experiments.queue.worker import ROOT
 from experiments.tables import catalogue
 from gfl import config
-from gfl.experiment import Experiment, Profile, schedule_of
+from gfl.config import schedule_of
+from gfl.experiment import Experiment, Profile
 from gfl.records.record import Store, run_id
 from gfl.shapes import embedded
 from gfl.shapes.embedded import ShapesSpec
@@ -34,7 +35,7 @@ def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "runs", tmp_path / "results")
 
 
-def own(store: Store, of: Run, seconds: float) -> Path:
+def local(store: Store, of: Run, seconds: float) -> Path:
     folder = store.run_dir(of.profile.name, of.id)
     recorded.of(of, seconds=seconds).save(folder / "record.json")
     return folder
@@ -42,11 +43,11 @@ def own(store: Store, of: Run, seconds: float) -> Path:
 
 def test_a_run_takes_what_its_kind_took_here(store: Store) -> None:
     assert estimates.costs(SMOKE, store).seconds(run(DIRAC)) is None
-    own(store, run(DIRAC), 10.0)
-    own(store, run(DIRAC, seed=1), 20.0)
-    own(store, run(GENERAL), 45.0)
+    local(store, run(DIRAC), 10.0)
+    local(store, run(DIRAC, seed=1), 20.0)
+    local(store, run(GENERAL), 45.0)
     costs = estimates.costs(SMOKE, store)
-    assert costs.source == "recorded here"
+    assert costs.source == "of local runs"
     assert costs.seconds(run(replace(DIRAC, quality="joint"))) == pytest.approx(15.0)
     assert costs.seconds(run(GENERAL, seed=7)) == pytest.approx(45.0)
     assert costs.seconds(run(FCOS)) is None
@@ -54,7 +55,7 @@ def test_a_run_takes_what_its_kind_took_here(store: Store) -> None:
 
 
 def test_records_of_another_scale_tell_nothing(store: Store) -> None:
-    own(store, run(DIRAC), 10.0)
+    local(store, run(DIRAC), 10.0)
     assert estimates.costs(LAPTOP, store).source == ""
     longer = replace(SMOKE, schedule=replace(SMOKE.schedule, epochs=9))
     assert estimates.costs(longer, store).seconds(run(DIRAC)) is None
@@ -63,17 +64,17 @@ def test_records_of_another_scale_tell_nothing(store: Store) -> None:
 def test_the_references_times_serve_where_there_are_no_own(store: Store) -> None:
     recorded.of(run(DIRAC), seconds=30.0).save(store.reference_path("smoke", run(DIRAC).id))
     costs = estimates.costs(SMOKE, store)
-    assert costs.source == "of the reference's machine"
+    assert costs.source == "of the reference"
     assert costs.seconds(run(DIRAC, seed=5)) == pytest.approx(30.0)
-    own(store, run(DIRAC, seed=1), 10.0)
+    local(store, run(DIRAC, seed=1), 10.0)
     assert estimates.costs(SMOKE, store).seconds(run(DIRAC)) == pytest.approx(10.0)
 
 
 def test_twice_the_schedule_takes_twice_the_time(store: Store) -> None:
     larger = Experiment(quality="joint", boxes="general", dfl=True, lasting="2x-ms")
-    own(store, run(GENERAL, COCO), 100.0)
+    local(store, run(GENERAL, COCO), 100.0)
     assert estimates.costs(COCO, store).seconds(run(larger, COCO)) == pytest.approx(200.0)
-    own(store, run(larger, COCO), 300.0)  # 150 in the time of the plain schedule
+    local(store, run(larger, COCO), 300.0)  # 150 in the time of the plain schedule
     assert estimates.costs(COCO, store).seconds(run(larger, COCO)) == pytest.approx(250.0)
     deeper = replace(larger, backbone="x101-32x4d-dcn")
     assert estimates.costs(COCO, store).seconds(run(deeper, COCO)) is None
@@ -81,7 +82,7 @@ def test_twice_the_schedule_takes_twice_the_time(store: Store) -> None:
 
 def test_ssd512_on_coco_has_a_schedule_of_its_own(store: Store) -> None:
     ssd = run(Experiment(host="ssd512", quality="none"), COCO)
-    folder = own(store, ssd, 1200.0)  # 120 epochs
+    folder = local(store, ssd, 1200.0)  # 120 epochs
     assert estimates.costs(COCO, store).seconds(ssd) == pytest.approx(1200.0)
     # Newer records name the schedule that was the run's.
     trained = replace(COCO, schedule=schedule_of(ssd.experiment, COCO))
@@ -118,7 +119,7 @@ def test_records_of_before_a_profile_had_all_its_keys_are_read(store: Store) -> 
 
 def test_a_fresh_clone_knows_what_every_run_of_the_reference_takes(tmp_path: Path) -> None:
     costs = estimates.costs(LAPTOP, Store(tmp_path / "runs", ROOT / "results"))
-    assert costs.source == "of the reference's machine"
+    assert costs.source == "of the reference"
     runs = plan(catalogue.TABLES.values(), LAPTOP, [0])
     assert len(runs) >= 35
     assert [run.id for run in runs if costs.seconds(run) is None] == []
@@ -128,7 +129,7 @@ def test_disk_is_what_finished_folders_take(store: Store) -> None:
     costs = estimates.costs(SMOKE, store)
     unmeasured = 1_064_000 + 16 * 4600  # weights and detections on 16 images
     assert costs.bytes(run(DIRAC)) == unmeasured
-    folder = own(store, run(DIRAC), 1.0)
+    folder = local(store, run(DIRAC), 1.0)
     (folder / "log").mkdir()
     (folder / "log" / "a").write_bytes(b"x" * 1000)
     size = (folder / "record.json").stat().st_size + 1000

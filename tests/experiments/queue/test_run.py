@@ -51,10 +51,10 @@ def test_a_table_is_trained_once_and_shown(
     assert "run 4 of 4: both, seed 0" in out
     assert "QFL, seed 0: finished, AP 31.6" in out
     folder = tmp_path / "results/tables/smoke"
-    assert "| ours | 1 |" in (folder / "table-3.this-machine.md").read_text()
+    assert "| local | 1 |" in (folder / "table-3.local.md").read_text()
     assert {p.name for p in folder.iterdir()} == {
-        "table-3.this-machine.md",
-        "table-3.this-machine.csv",
+        "table-3.local.md",
+        "table-3.local.csv",
     }
 
     assert cli("run", "table-3") == 0
@@ -68,6 +68,7 @@ def test_seeds_and_single_rows_add_up(cli: Cli, trained: Trained) -> None:
     assert len(trained()) == len(set(trained())) == 5
 
 
+@pytest.mark.usefixtures("smoke_counts")
 def test_a_reference_is_no_reason_not_to_train(
     cli: Cli, tmp_path: Path, trained: Trained, clean_commit: str
 ) -> None:

@@ -44,8 +44,8 @@ def test_table_3_is_the_papers() -> None:
         assert dfl == cell.experiment.dfl
 
 
-def test_a_row_with_a_figure_too_few_is_refused() -> None:
-    with pytest.raises(ValueError, match="figures"):
+def test_a_row_with_a_number_too_few_is_refused() -> None:
+    with pytest.raises(ValueError, match="published numbers: 1, expected 2"):
         Table("table-9", "", (), (AP, AP50), (Row("a", None, (1.0,)),), baseline="a")
 
 

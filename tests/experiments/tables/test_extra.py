@@ -74,6 +74,7 @@ def test_nothing_is_published_of_it(name: str, monkeypatch: pytest.MonkeyPatch) 
         assert cell.published == dict.fromkeys(column.name for column in table.columns)
 
 
+@pytest.mark.usefixtures("smoke_counts")
 @pytest.mark.parametrize("name", RUN_AT_SMOKE)
 def test_it_is_run_recorded_and_promoted_as_the_papers_are(
     name: str, store: Store, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
@@ -84,7 +85,7 @@ def test_it_is_run_recorded_and_promoted_as_the_papers_are(
     ids = [run.id for run in matrix.select(target, SMOKE, [0])[1]]
     assert len(ids) == len(table.groups)
     assert call(store, "run", target, "--jobs", "1") == 0
-    assert store.own_ids("smoke") == sorted(ids)
+    assert store.local_ids("smoke") == sorted(ids)
     assert call(store, "promote", name) == 0
     assert store.reference_ids("smoke") == sorted(ids)
     capfd.readouterr()
@@ -122,7 +123,7 @@ def test_status_counts_it_apart(
     runs = json.loads(capfd.readouterr().out)["runs"]
     assert [run["in_paper"] for run in runs] == [True] * 35 + [False] * 2
     assert call(store, "status") == 0
-    assert "smoke profile: 35 runs and 2 not in the paper, 37 to train" in capfd.readouterr().out
+    assert "smoke profile: 37 runs (2 not in the paper), 37 to train" in capfd.readouterr().out
     assert call(store, "status", "table-1a/joint, β = 3.5/FCOS") == 0
     assert "smoke profile: 1 run not in the paper, 1 to train" in capfd.readouterr().out
 

@@ -86,8 +86,8 @@ def test_every_figure_is_the_papers_and_none_is_missing(
 
 
 def test_every_figure_of_the_text_was_read(printed: dict[str, Lines]) -> None:
-    figures = [figure for lines in printed.values() for line in lines for figure in line.values()]
-    assert sum(bool(re.fullmatch(r"\d+\.\d\*?", figure)) for figure in figures) == (
+    numbers = [number for lines in printed.values() for line in lines for number in line.values()]
+    assert sum(bool(re.fullmatch(r"\d+\.\d\*?", number)) for number in numbers) == (
         (6 + 4) * 12
         + 6 * 6
         + 5 * 3
@@ -123,12 +123,12 @@ def test_cells_that_are_one_run_are_those_that_the_paper_prints_alike() -> None:
         ("table-2a/General w/ DFL/ATSS", "table-3/DFL"),
         ("table-2b/16", "table-2c/1", "table-3/both"),
     }
-    figures: dict[str, dict[str, float | None]] = {}
+    numbers: dict[str, dict[str, float | None]] = {}
     for run in runs:
         for where in run.rows:
             cell = _cell(where)
             for column, value in cell.published.items():
-                assert figures.setdefault(run.id, {}).setdefault(column, value) == value, where
+                assert numbers.setdefault(run.id, {}).setdefault(column, value) == value, where
 
 
 def _cell(where: str) -> Cell:

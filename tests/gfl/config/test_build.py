@@ -49,7 +49,7 @@ INTENDED: dict[str, tuple[Any, Any]] = {
     "optim_wrapper.precision": (MISSING, "float32"),
     # What is drawn for an image follows from seed, epoch and image.
     "train_dataloader.sampler.type": ("DefaultSampler", "SeededSampler"),
-    # The same figures, unrounded.
+    # The same metrics, unrounded.
     "val_evaluator.type": ("CocoMetric", "ExactCocoMetric"),
     "val_evaluator.metric": ("bbox", MISSING),
     "val_evaluator.format_only": (False, MISSING),

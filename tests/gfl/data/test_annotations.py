@@ -290,7 +290,9 @@ def fractions(data: Dataset) -> None:
 def test_boxes_of_another_layout_are_refused_and_the_option_reads_them():
     said = problems(corners)
     assert "6 of 6 boxes fit their image, or their area, only as corners" in said
-    assert "--boxes xyxy" in said
+    moved = clean()
+    corners(moved)
+    assert normal(moved, trainable=True, doubt=True).lacks == ["corners"]
     assert "6 of 6 boxes lie between 0 and 1" in problems(fractions)
     for change, layout in ((corners, "xyxy"), (fractions, "xywh-fractions")):
         data = clean()

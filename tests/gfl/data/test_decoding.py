@@ -128,7 +128,7 @@ def test_a_damaged_file_is_named_and_written_again(root, damage):
     damage(path)
     (root / ".train2017.npy.abc").touch()  # by a process that was killed
     told: list[str] = []
-    loading.decode(SPEC, root, tell=told.append)
+    loading.decode(SPEC, root, report=told.append)
     (message,) = told
     assert str(path) in message
     assert path.read_bytes() == expected

@@ -23,7 +23,7 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from torch import nn
 
-from experiments.profiles import LAPTOP, SMOKE
+from experiments.profiles import LAPTOP, PREDICTING, SMOKE
 from gfl import config
 from gfl.errors import UserError
 from gfl.experiment import Experiment, Profile
@@ -230,8 +230,9 @@ def test_what_ends_well_at_a_profile_with_figures_is_predicted_for(
 ) -> None:
     experiment = Experiment()
     request = Request(
-        run_id(experiment, profile, 0), experiment, profile, 0, None, "cpu", 1, None, None, False
-    )
+        run_id(experiment, profile, 0), experiment, profile, 0, None, "cpu", 1, None, None, False,
+        predicts=profile.name in PREDICTING,
+    )  # fmt: skip
     values: dict[str, Any] = dict.fromkeys(field.name for field in fields(Outcome))
     metrics = {} if problem else dict.fromkeys(METRICS, 1.0)
     values |= {"is_first": True, "problem": problem, "metrics": metrics, "hardware": {}}
@@ -249,7 +250,7 @@ def test_what_ends_well_at_a_profile_with_figures_is_predicted_for(
         return {DETECTIONS: "ab" * 32}
 
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    monkeypatch.setattr(train, "_data", lambda request, tell: tmp_path)
+    monkeypatch.setattr(train, "_data", lambda request, emit: tmp_path)
     monkeypatch.setattr(train, "_decode", lambda *args: None)
     monkeypatch.setattr(session, "run", run)
     monkeypatch.setattr(collect, "predict", predict)

@@ -68,7 +68,7 @@ def assert_same_errors(ours: Sorted, theirs: Sorted) -> None:
 @settings(deadline=None, max_examples=150)
 @given(coco_drawn.cases())
 def test_what_is_read_back_is_what_the_ground_truth_gives(case: Case) -> None:
-    """The twelve figures to the last digit, the matches, and the errors at both IoUs."""
+    """The twelve metrics to the last digit, the matches, and the errors at both IoUs."""
     dataset, detections = case
     stored, files = written(Evaluated.of(dataset, detections))
     assert stored.metrics() == judged(dataset, detections)

@@ -68,7 +68,7 @@ def trained(run_dir: Path, profile: Profile) -> nn.Module:
 def written(run_dir: Path, root: Path, profile: Profile, told: list[str]) -> Any:
     check_test_dev(root)
     path = testdev.write(
-        GFL, profile, 0, run_dir=run_dir, data_root=root, workers=0, tell=told.append
+        GFL, profile, 0, run_dir=run_dir, data_root=root, workers=0, report=told.append
     )
     assert path == run_dir / "detections_test-dev2017_gfl_results.json"
     return json.loads(path.read_text())

@@ -122,7 +122,7 @@ def test_a_record_of_an_older_schema_loads(
     assert RunRecord.load(tmp_path / "old.json") == with_predictions
 
 
-def test_a_finished_record_has_the_twelve_figures(tmp_path: Path) -> None:
+def test_a_finished_record_has_the_twelve_metrics(tmp_path: Path) -> None:
     a_record(metrics={"AP": 1.0}).save(tmp_path / "a.json")
     with pytest.raises(RecordError, match="twelve"):
         RunRecord.load(tmp_path / "a.json")
@@ -200,7 +200,7 @@ def test_a_request_of_other_code_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_missing_record_is_no_message(store: Store, told: list[str]) -> None:
-    assert store.own("smoke", "x-s0-00000000") is None
+    assert store.local("smoke", "x-s0-00000000") is None
     assert store.reference("smoke", "x-s0-00000000") is None
     assert told == []
 
@@ -209,12 +209,12 @@ def test_a_damaged_record_here_is_named_and_set_aside(store: Store, told: list[s
     path = store.run_dir("smoke", "x-s0-00000000") / "record.json"
     path.parent.mkdir(parents=True)
     path.write_text("{")
-    assert store.own("smoke", "x-s0-00000000") is None
+    assert store.local("smoke", "x-s0-00000000") is None
     assert not path.exists()
     assert path.with_name("record.json.damaged").exists()
     assert len(told) == 1
     assert str(path) in told[0]
-    assert store.own("smoke", "x-s0-00000000") is None
+    assert store.local("smoke", "x-s0-00000000") is None
     assert len(told) == 1
 
 
@@ -230,7 +230,7 @@ def test_a_damaged_reference_is_named_once_and_left(store: Store, told: list[str
 
 def test_a_record_in_another_runs_place_is_foreign(store: Store, told: list[str]) -> None:
     a_record().save(store.run_dir("smoke", "x-s0-00000000") / "record.json")
-    assert store.own("smoke", "x-s0-00000000") is None
+    assert store.local("smoke", "x-s0-00000000") is None
     assert "belongs to run atss-joint-dirac-s0-0123abcd" in told[0]
 
 
@@ -238,9 +238,9 @@ def test_a_capped_run_has_its_own_folder(store: Store) -> None:
     id = "atss-joint-dirac-s0-0123abcd"
     record = a_record(state="capped", max_iters=2)
     record.save(store.run_dir("smoke", id, 2) / "record.json")
-    assert store.own("smoke", id) is None
-    assert store.own("smoke", id, 3) is None
-    found = store.own("smoke", id, 2)
+    assert store.local("smoke", id) is None
+    assert store.local("smoke", id, 3) is None
+    found = store.local("smoke", id, 2)
     assert found is not None
     assert found.state == "capped"
     assert store.ids("smoke", "atss-joint-dirac") == set()

@@ -1,4 +1,4 @@
-"""COCO's twelve figures: the toolkit's own example, cases by hand, and input that is refused."""
+"""COCO's twelve metrics: the toolkit's own example, cases by hand, and input that is refused."""
 
 from __future__ import annotations
 
@@ -57,9 +57,9 @@ def results(path: Any) -> Any:
 
 
 def test_the_toolkits_example_gives_the_published_figures(shared, capfd):
-    figures = coco_metrics(ground_truth(shared), results(shared))
-    assert tuple(figures) == METRICS
-    printed = {name: f"{value / 100:.3f}".lstrip("0") for name, value in figures.items() if value}
+    metrics = coco_metrics(ground_truth(shared), results(shared))
+    assert tuple(metrics) == METRICS
+    printed = {name: f"{value / 100:.3f}".lstrip("0") for name, value in metrics.items() if value}
     assert printed == OFFICIAL
     assert capfd.readouterr() == ("", "")
 
@@ -69,7 +69,7 @@ def test_ap_is_the_mean_of_the_classes_that_have_objects(shared, capfd):
     classes = class_metrics(ground_truth(shared), detections)
     assert (len(classes), next(iter(classes))) == (80, "person")
     for name in ("AP", "AP50", "AR100"):
-        known = [figures[name] for figures in classes.values() if figures[name] is not None]
+        known = [metrics[name] for metrics in classes.values() if metrics[name] is not None]
         whole = coco_metrics(ground_truth(shared), detections)[name]
         assert sum(known) / len(known) == pytest.approx(whole)
     assert capfd.readouterr() == ("", "")
@@ -94,27 +94,27 @@ def test_no_detections_give_zeros(shared):
 
 
 def test_a_perfect_small_box_and_sizes_that_are_absent():
-    figures = coco_metrics(coco(truth((10, 10, 20, 20))), [found(10, 10, 20, 20)])
+    metrics = coco_metrics(coco(truth((10, 10, 20, 20))), [found(10, 10, 20, 20)])
     absent = {"APM", "APL", "ARM", "ARL"}
-    assert {name for name, value in figures.items() if value is None} == absent
-    assert all(v == pytest.approx(100) for name, v in figures.items() if name not in absent)
-    assert json.loads(json.dumps(figures)) == figures
+    assert {name for name, value in metrics.items() if value is None} == absent
+    assert all(v == pytest.approx(100) for name, v in metrics.items() if name not in absent)
+    assert json.loads(json.dumps(metrics)) == metrics
 
 
 def test_an_iou_of_062_passes_three_of_ten_thresholds():
-    figures = coco_metrics(coco(truth((0, 0, 100, 100))), [found(0, 0, 62, 100)])
-    assert figures["AP"] == pytest.approx(30)
-    assert figures["AP50"] == pytest.approx(100)
-    assert figures["AP75"] == 0
-    assert figures["AR100"] == pytest.approx(30)
+    metrics = coco_metrics(coco(truth((0, 0, 100, 100))), [found(0, 0, 62, 100)])
+    assert metrics["AP"] == pytest.approx(30)
+    assert metrics["AP50"] == pytest.approx(100)
+    assert metrics["AP75"] == 0
+    assert metrics["AR100"] == pytest.approx(30)
 
 
 def test_a_false_positive_ranked_first_halves_precision():
     detections = [found(0, 0, 50, 50, score=0.3), found(120, 120, 50, 50, score=0.8)]
-    figures = coco_metrics(coco(truth((0, 0, 50, 50))), detections)
-    assert figures["AP"] == pytest.approx(50)
-    assert figures["AR1"] == 0
-    assert figures["AR10"] == pytest.approx(100)
+    metrics = coco_metrics(coco(truth((0, 0, 50, 50))), detections)
+    assert metrics["AP"] == pytest.approx(50)
+    assert metrics["AR1"] == 0
+    assert metrics["AR10"] == pytest.approx(100)
 
 
 def test_ground_truth_without_objects_has_no_figures():

@@ -37,7 +37,7 @@ from gfl.records.record import Request, RunRecord
 from gfl.training import loaders
 from gfl.training.checkpoint import load
 
-NO_ROOM = {"event": "error", "message": loaders.NO_ROOM, "user": True, "lacks": None}
+NO_ROOM = {"event": "error", "message": loaders.NO_ROOM, "user": True, "lacks": []}
 STEPS = own_folder.SPLITS["train"] // 2  # an epoch, of batches of two
 
 # Arguments: a JSON list of sessions: folder, options of the tmpfs on /dev/shm (or none), and what

@@ -53,11 +53,11 @@ def fixture(shared: Path) -> tuple[Path, list[dict]]:
     return folder / "instances_val2014_100.json", results
 
 
-def test_gives_the_twelve_published_figures(fixture: tuple[Path, list[dict]]) -> None:
+def test_gives_the_twelve_published_metrics(fixture: tuple[Path, list[dict]]) -> None:
     truth, detections = fixture
     images = [image["id"] for image in json.loads(truth.read_text())["images"]]
-    figures = evaluate(truth, detections, images)
-    assert {name: round(value, 1) for name, value in figures.items()} == PUBLISHED
+    metrics = evaluate(truth, detections, images)
+    assert {name: round(value, 1) for name, value in metrics.items()} == PUBLISHED
 
 
 def test_other_ids_and_another_order_of_categories_change_no_figure(
@@ -73,8 +73,8 @@ def test_other_ids_and_another_order_of_categories_change_no_figure(
     content["categories"] = content["categories"][3:] + content["categories"][:3]
     other = tmp_path / "other.json"
     other.write_text(json.dumps(content))
-    figures = evaluate(truth, detections, images)
-    assert evaluate(truth, detections, images, other) == pytest.approx(figures, abs=1e-9)
+    metrics = evaluate(truth, detections, images)
+    assert evaluate(truth, detections, images, other) == pytest.approx(metrics, abs=1e-9)
 
 
 def test_counts_only_the_images_that_were_predicted(tmp_path: Path) -> None:

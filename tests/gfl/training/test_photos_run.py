@@ -19,6 +19,7 @@ from coco_folder import SPEC
 from coco_folder import write as write_coco
 from frozen_network import drawn, published
 from PIL import Image
+from request_made import request_of
 
 from experiments import profiles
 from experiments.profiles import PHOTOS
@@ -29,7 +30,7 @@ from gfl.errors import UserError
 from gfl.experiment import Experiment
 from gfl.pictures import detecting, reading
 from gfl.predictions import schema
-from gfl.records.record import Request, RunRecord, run_id
+from gfl.records.record import Request, RunRecord
 from gfl.training import checkpoint, worker
 from gfl.training.evaluate import coco_metrics
 
@@ -62,19 +63,9 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     torch.set_num_threads(threads)
 
 
-def request_of(here: Path, data: bool = True, experiment: Experiment = GFL) -> Request:
-    return Request(
-        id=run_id(experiment, TINY, 0),
-        experiment=experiment,
-        profile=TINY,
-        seed=0,
-        data_root=str(here / "coco") if data else None,
-        device="cpu",
-        gpus=1,
-        max_iters=None,
-        commit=None,
-        dirty=False,
-    )
+def asked(here: Path, data: bool = True, experiment: Experiment = GFL) -> Request:
+    data_root = str(here / "coco") if data else None
+    return request_of(experiment, TINY, data_root=data_root, predicts=True)
 
 
 def trained(request: Request, run_dir: Path) -> tuple[RunRecord, list[dict[str, Any]]]:
@@ -87,7 +78,7 @@ def trained(request: Request, run_dir: Path) -> tuple[RunRecord, list[dict[str, 
 
 @pytest.fixture(scope="module")
 def ended(here: Path) -> tuple[Path, RunRecord, list[dict[str, Any]]]:
-    return (here / "run", *trained(request_of(here), here / "run"))
+    return (here / "run", *trained(asked(here), here / "run"))
 
 
 def test_photographs_and_features_are_made_once_and_a_second_run_is_the_same_to_the_bit(
@@ -97,7 +88,7 @@ def test_photographs_and_features_are_made_once_and_a_second_run_is_the_same_to_
     phases = [one["name"] for one in said if one["event"] == "phase"]
     assert "preparing the photographs" in phases
     assert "computing the backbone's features" in phases
-    second, said = trained(request_of(here, data=False), here / "again")
+    second, said = trained(asked(here, data=False), here / "again")
     phases = [one["name"] for one in said if one["event"] == "phase"]
     assert "preparing the photographs" not in phases
     assert "computing the backbone's features" not in phases
@@ -148,7 +139,7 @@ def test_figures_are_pycocotools_in_pixels_of_the_originals(
 
 
 def test_without_data_a_run_says_what_to_download(here: Path, tmp_path: Path) -> None:
-    request = request_of(here, data=False)
+    request = asked(here, data=False)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(worker, "EMBEDDED", tmp_path / "empty")
         with pytest.raises(UserError, match="needs COCO 2017 val"):
@@ -194,8 +185,8 @@ def test_a_prepared_folder_that_is_deleted_is_made_again_where_there_is_data(
     run_dir, record, _ = ended
     shutil.rmtree(worker.photos_root(SPEC))
     with pytest.raises(UserError, match="needs COCO 2017 val"):
-        worker.predict(request_of(here, data=False), run_dir, lambda *_, **__: None, device="cpu")
-    made = worker.predict(request_of(here), run_dir, lambda *_, **__: None, device="cpu")
+        worker.predict(asked(here, data=False), run_dir, lambda *_, **__: None, device="cpu")
+    made = worker.predict(asked(here), run_dir, lambda *_, **__: None, device="cpu")
     assert made == record.predictions
 
 

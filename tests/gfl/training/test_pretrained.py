@@ -35,7 +35,7 @@ def backbone(weights: str = WEIGHTS) -> dict:
 def test_refuses_a_run_that_counts_and_says_where_the_file_belongs(weights: str, stem: str) -> None:
     config, told = backbone(weights), []
     with pytest.raises(UserError, match=rf"{stem}-\w+\.pth cannot be downloaded") as refused:
-        pretrained.fetch(config, capped=False, tell=told.append)
+        pretrained.fetch(config, capped=False, report=told.append)
     assert re.search(r"put https://\S+ into \S+/checkpoints", str(refused.value))
     assert "\n" not in str(refused.value)
     assert config == backbone(weights)
@@ -45,7 +45,7 @@ def test_refuses_a_run_that_counts_and_says_where_the_file_belongs(weights: str,
 @pytest.mark.usefixtures("no_network")
 def test_a_trial_goes_on_from_random_weights_and_says_so() -> None:
     config, told = backbone(), []
-    pretrained.fetch(config, capped=True, tell=told.append)
+    pretrained.fetch(config, capped=True, report=told.append)
     assert config == {"init_cfg": None}
     assert len(told) == 1
     assert told[0].endswith("this trial starts from random ones")
@@ -56,9 +56,9 @@ def test_keeps_what_can_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
         pretrained.CheckpointLoader, "load_checkpoint", lambda name, map_location: {}
     )
     config = backbone()
-    pretrained.fetch(config, capped=False, tell=pytest.fail)
+    pretrained.fetch(config, capped=False, report=pytest.fail)
     assert config == backbone()
 
 
 def test_asks_for_nothing_from_scratch() -> None:
-    pretrained.fetch({"init_cfg": None}, capped=False, tell=pytest.fail)
+    pretrained.fetch({"init_cfg": None}, capped=False, report=pytest.fail)

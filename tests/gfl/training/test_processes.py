@@ -15,13 +15,14 @@ import gfl.register  # noqa: F401  before mmengine, which warns
 # isort: split
 import pytest
 import torch
+from request_made import request_of
 from torch import distributed
 
 from experiments import profiles
 from experiments.queue.worker import command
 from gfl.errors import UserError
 from gfl.experiment import Experiment
-from gfl.records.record import Request, RunRecord, run_id
+from gfl.records.record import RunRecord
 from gfl.training.processes import CappedTrainLoop, join
 
 EXPERIMENT = Experiment(quality="joint", boxes="general", dfl=True)
@@ -65,18 +66,7 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     folder = tmp_path_factory.mktemp("run")
     driver = folder / "driver.py"
     driver.write_text(DRIVER)
-    Request(
-        id=run_id(EXPERIMENT, PROFILE, 0),
-        experiment=EXPERIMENT,
-        profile=PROFILE,
-        seed=0,
-        data_root=None,
-        device="cpu",
-        gpus=GPUS,
-        max_iters=CAP,
-        commit=None,
-        dirty=False,
-    ).save(folder)
+    request_of(EXPERIMENT, PROFILE, gpus=GPUS, max_iters=CAP).save(folder)
     done = subprocess.run(
         [*command([sys.executable, str(driver)], GPUS), str(folder)],
         capture_output=True,
@@ -119,7 +109,7 @@ def test_a_cap_beyond_an_epoch_is_in_steps_of_the_whole_batch(ended):
 
 def test_a_process_alone_is_not_several(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
-    with pytest.raises(RuntimeError, match="2 devices asked for, but 1 processes started"):
+    with pytest.raises(RuntimeError, match="1 processes started for 2 devices"):
         join(2)
 
 

@@ -20,10 +20,11 @@ import gfl.register  # noqa: F401  before mmengine, which warns
 # isort: split
 import pytest
 import torch
+from request_made import request_of
 
-from experiments.profiles import LAPTOP, SMOKE
+from experiments.profiles import LAPTOP, PREDICTING, SMOKE
 from gfl.experiment import Experiment, Profile
-from gfl.records.record import Request, RunRecord, read_json, run_id
+from gfl.records.record import RunRecord, read_json
 from gfl.shapes.embedded import ShapesSpec
 from gfl.training.checkpoint import load
 
@@ -157,18 +158,8 @@ CHAINS = {
 
 
 def request_in(folder: Path, profile: Profile) -> Path:
-    Request(
-        id=run_id(EXPERIMENT, profile, 0),
-        experiment=EXPERIMENT,
-        profile=profile,
-        seed=0,
-        data_root=None,
-        device="cpu",
-        gpus=1,
-        max_iters=None,
-        commit=None,
-        dirty=False,
-    ).save(folder)
+    predicts = profile.name in PREDICTING
+    request_of(EXPERIMENT, profile, predicts=predicts).save(folder)
     return folder
 
 

@@ -14,14 +14,15 @@ import gfl.register  # noqa: F401  before mmengine, which warns
 
 # isort: split
 import pytest
+from request_made import request_of
 
 from experiments.profiles import COCO, GPU, LAPTOP, SMOKE
 from gfl.data import loading
-from gfl.experiment import Experiment, Profile
+from gfl.experiment import Experiment
 from gfl.predictions import matches
 from gfl.predictions.schema import MATCHES, OBJECTS
 from gfl.records import digests
-from gfl.records.record import METRICS, Request, RunRecord, read_json, run_id
+from gfl.records.record import METRICS, RunRecord, read_json, run_id
 from gfl.shapes import embedded
 from gfl.training import worker
 from gfl.training.checkpoint import load
@@ -33,27 +34,11 @@ PROFILE = replace(SMOKE, schedule=replace(SMOKE.schedule, epochs=EPOCHS), eval_i
 STEPS = 8  # an epoch: 32 images in batches of 4
 
 
-def request_of(profile: Profile, cores: int | None = None, max_iters: int | None = None) -> Request:
-    return Request(
-        id=run_id(EXPERIMENT, profile, 0),
-        experiment=EXPERIMENT,
-        profile=profile,
-        seed=0,
-        data_root=None,
-        device="cpu",
-        gpus=1,
-        max_iters=max_iters,
-        commit=None,
-        dirty=False,
-        cores=cores,
-    )
-
-
 @pytest.fixture(scope="module")
 def ended(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run that is over."""
     folder = tmp_path_factory.mktemp("run")
-    request_of(PROFILE).save(folder)
+    request_of(EXPERIMENT, PROFILE).save(folder)
     with (folder / "events").open("wb") as events:
         done = subprocess.run(
             [sys.executable, "-m", "gfl.training.worker", str(folder)],
@@ -92,11 +77,11 @@ def test_a_run_leaves_its_record_its_predictions_and_its_weights(ended):
 
 
 def test_a_run_on_coco_leaves_what_its_evaluation_knew(shared: Path, tmp_path: Path) -> None:
-    """Its figures follow from that to the last digit; it is not predicted for."""
+    """Its metrics follow from that to the last digit; it is not predicted for."""
     schedule = replace(PROFILE.schedule, epochs=1, lr=0.02)  # so that it finds something
     bare = replace(PROFILE, dataset=None, schedule=schedule)
     data = shared / "data/coco-tiny"
-    replace(request_of(bare), data_root=str(data)).save(tmp_path)
+    request_of(EXPERIMENT, bare, data_root=str(data)).save(tmp_path)
     done = subprocess.run(
         [sys.executable, "-m", "gfl.training.worker", str(tmp_path)],
         capture_output=True,
@@ -118,13 +103,13 @@ def test_a_run_on_coco_leaves_what_its_evaluation_knew(shared: Path, tmp_path: P
 def test_code_that_is_edited_while_the_worker_starts_is_named(monkeypatch):
     here = {"gfl/losses.py": "1", "gfl/head.py": "1"}
     monkeypatch.setattr(digests, "code", lambda: here)
-    asked = replace(request_of(PROFILE), code=here)
+    asked = request_of(EXPERIMENT, PROFILE, code=here)
     assert worker._as_loaded(asked) == asked
     begun = replace(asked, code=here | {"gfl/head.py": "0 then 1"})
     assert worker._as_loaded(begun) == begun
     edited = worker._as_loaded(replace(asked, code=here | {"gfl/losses.py": "0"}))
     assert edited == replace(asked, code=here | {"gfl/losses.py": "0 then 1"}, dirty=True)
-    assert worker._as_loaded(request_of(PROFILE)) == request_of(PROFILE)
+    assert worker._as_loaded(request_of(EXPERIMENT, PROFILE)) == request_of(EXPERIMENT, PROFILE)
 
 
 def test_standard_output_is_events_alone(ended):
@@ -152,7 +137,7 @@ def test_processes_load_images_only_where_each_image_is_seeded(
     tmp_path, monkeypatch, profile, device, expected
 ):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "" if device == "cpu" else "0")
-    here = worker._settings(request_of(profile, cores=3), tmp_path, tmp_path)
+    here = worker._settings(request_of(EXPERIMENT, profile, cores=3), tmp_path, tmp_path)
     for split in ("train", "val", "test"):
         assert here[f"{split}_dataloader"]["num_workers"] == expected
     if here["train_dataloader"]["num_workers"]:
@@ -162,7 +147,7 @@ def test_processes_load_images_only_where_each_image_is_seeded(
 def test_a_trial_decodes_no_data_set_but_mends_one_that_is_damaged(tmp_path):
     spec = embedded.ShapesSpec(image_size=64, train=3, val=1)
     embedded.write(spec, tmp_path / "set", workers=1)
-    trial = request_of(replace(SMOKE, dataset=spec), max_iters=1)
+    trial = request_of(EXPERIMENT, replace(SMOKE, dataset=spec), max_iters=1)
     told: list[dict[str, Any]] = []
     pixels = tmp_path / "set" / "train2017.npy"
 
@@ -181,7 +166,7 @@ def test_a_trial_decodes_no_data_set_but_mends_one_that_is_damaged(tmp_path):
 
 def test_a_record_has_the_schedule_that_was_trained() -> None:
     ssd = Experiment(host="ssd512", quality="none")
-    request = replace(request_of(COCO), experiment=ssd)
+    request = request_of(ssd, COCO)
     empty: dict[str, Any] = dict.fromkeys(field.name for field in fields(Outcome))
     schedule = worker._record(request, Outcome(**empty)).profile["schedule"]
     assert (schedule["epochs"], schedule["batch"], schedule["lr"]) == (120, 64, 0.002)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import math
 import os
@@ -39,6 +40,7 @@ from gfl.data import photos
 from gfl.data.features import frozen, stored
 from gfl.errors import UserError
 from gfl.experiment import Experiment, Profile
+from gfl.syntax import meaning
 
 NETWORK = PHOTOS.model.frozen or ""
 OF_YOLOX = frozen.NETWORKS["yolox-nano"]  # with the digest of the real weights
@@ -261,6 +263,12 @@ def test_features_are_named_by_what_they_are_made_of(
     assert stored.folder(root, NETWORK, SPEC.size) != before
     monkeypatch.undo()
     assert stored.folder(root, NETWORK, SPEC.size) == before
+
+
+def test_a_remark_in_the_code_leaves_kept_features_valid() -> None:
+    for path, digest_of_code in zip((stored.__file__, frozen.__file__), stored.CODE, strict=True):
+        source = Path(path).read_text(encoding="utf-8") + "# a remark\n"
+        assert hashlib.sha256(meaning(source).encode()).hexdigest() == digest_of_code
 
 
 def test_the_disk_that_features_take_is_known_before(
@@ -534,5 +542,5 @@ def test_the_networks_weights_are_those_of_the_real_file(
 
 
 def test_other_weights_than_a_configurations_are_refused() -> None:
-    with pytest.raises(UserError, match=f"{NETWORK} with the weights abcdef01"):
+    with pytest.raises(UserError, match=f"{NETWORK}: the run was trained on weights abcdef01"):
         stored.FrozenBackbone(NETWORK, "abcdef01" * 8)

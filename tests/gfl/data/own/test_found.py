@@ -221,7 +221,7 @@ def test_everything_wrong_with_train_and_val_is_told_at_once(root):
         dataset.read(root)
     assert "negative size: 1" in str(refused.value)
     assert "unknown image: 1" in str(refused.value)
-    assert "--skip-broken" in str(refused.value)
+    assert refused.value.lacks == ("broken left out",)
     data = dataset.read(root, skip_broken=True)
     assert data.train.objects == {"nut": 5, "bolt": 6}
     assert len(data.remarks) == 2
@@ -261,7 +261,7 @@ def test_nobody_is_advised_to_leave_out_all_there_is(root):
     edit(root, lambda data: [a.pop("bbox") for a in data["annotations"]], "val")
     with pytest.raises(UserError) as refused:
         dataset.read(root)
-    assert "--skip-broken" not in str(refused.value)
+    assert refused.value.lacks == ()
     with pytest.raises(UserError, match=r"every one was left out: .* four finite numbers"):
         dataset.read(root, skip_broken=True)
 
@@ -325,8 +325,9 @@ def test_two_files_that_differ_in_case_alone_are_not_chosen_between(root):
     for name in ("Train.json", "TRAIN.json"):
         shutil.copy(train, root / name)
     train.unlink()
-    with pytest.raises(UserError, match=r"has TRAIN.json, Train.json: name the train file"):
+    with pytest.raises(UserError, match=r"has TRAIN.json, Train.json$") as err:
         dataset.read(root)
+    assert err.value.lacks == ("train file",)
 
 
 def test_a_second_file_that_might_be_meant_is_named(root):
@@ -368,8 +369,9 @@ def names(part: dict[str, Any]) -> set[str]:
 
 def test_one_file_is_divided_the_same_way_every_time(tmp_path):
     root = whole(tmp_path / "cvat")
-    with pytest.raises(UserError, match=r"or divide one file with --split 0\.2"):
+    with pytest.raises(UserError) as err:
         dataset.read(root)
+    assert err.value.lacks == ("train and val files", "division")
     data = dataset.read(root, split=0.2)
     train, val = map(names, contents(data))
     assert (len(train), len(val), train & val) == (24, 6, set())
@@ -449,8 +451,9 @@ def test_a_missing_image_never_takes_a_file_in_another_folder(root, prefix):
 def test_of_several_whole_files_none_is_chosen(tmp_path):
     root = whole(tmp_path / "cvat")
     shutil.copy(root / "annotations/instances_default.json", root / "result.json")
-    with pytest.raises(UserError, match=r"has 2 JSON files .*name the one to split with --train"):
+    with pytest.raises(UserError, match=r"has 2 JSON files ") as err:
         dataset.read(root, split=0.2)
+    assert err.value.lacks == ("file to divide",)
     assert dataset.read(root, train="result.json", split=0.2).val.images == 6
 
 
@@ -458,10 +461,9 @@ def test_a_set_that_is_divided_is_not_divided_again(root):
     for split, folder in (("train", "train"), ("val", "valid")):
         (root / f"{split}2017").rename(root / folder)
         own_folder.path(root, split).rename(root / folder / "_annotations.coco.json")
-    with pytest.raises(
-        UserError, match=r"has valid/_annotations\.coco\.json for val: leave --split"
-    ):
+    with pytest.raises(UserError, match=r"has valid/_annotations\.coco\.json for val$") as err:
         dataset.read(root, split=0.2)
+    assert err.value.lacks == ("no division or file to divide",)
     data = dataset.read(root, train="train/_annotations.coco.json", split=0.5)
     assert (data.train.images, data.val.images) == (3, 3)
 
@@ -474,8 +476,9 @@ def test_the_one_coco_file_of_a_folder_is_found_under_any_name(root):
         (root / split / "notes.json").write_text("{}")
     assert objects(dataset.read(root)) == right
     shutil.copy(root / "val/via_export_coco.json", root / "val/copy.json")
-    with pytest.raises(UserError, match="name the val file with --val FILE"):
+    with pytest.raises(UserError) as err:
         dataset.read(root)
+    assert "val file" in err.value.lacks
 
 
 def test_a_folder_of_another_format_names_it(root):
@@ -495,17 +498,16 @@ def test_a_folder_around_the_data_names_the_inner_one(root):
     outer = root.parent / "download"
     outer.mkdir()
     root.rename(outer / "parts")
-    with pytest.raises(UserError, match=r"download has its data in parts/: give .*parts as DATA"):
+    with pytest.raises(UserError, match=r"download has its data in parts/: give .*parts"):
         dataset.read(outer)
 
 
 def test_what_is_no_folder_is_told_with_the_way_out(root):
     with pytest.raises(UserError, match="the data's folder is an empty name"):
         dataset.read("")
-    with pytest.raises(
-        UserError, match="is not a folder: give its folder, and the file by --train"
-    ):
+    with pytest.raises(UserError, match=r"is not a folder$") as err:
         dataset.read(own_folder.path(root, "train"))
+    assert err.value.lacks == ("folder and train file",)
 
 
 def test_files_of_train_and_val_that_are_missing_are_told_in_one_sentence(root):
@@ -515,4 +517,4 @@ def test_files_of_train_and_val_that_are_missing_are_told_in_one_sentence(root):
         dataset.read(root)
     said = str(refused.value)
     assert said.count("(it has annotations/train-v3.json, annotations/val-v3.json)") == 1
-    assert "name the train file with --train FILE and val's with --val FILE" in said
+    assert refused.value.lacks == ("train and val files",)

@@ -1,0 +1,52 @@
+"""A system's configuration: mmdet's bundled file, the declared differences, the small version."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import mmdet
+import pytest
+from mmengine.config import Config
+
+from gfl.config.systems.method import REMOVED, Difference, assign, bundled, changed
+
+FILE = "retinanet/retinanet_r101_fpn_2x_coco.py"
+
+
+def test_a_bundled_file_is_what_mmengine_reads() -> None:
+    stock = Config.fromfile(Path(mmdet.__file__).parent / ".mim/configs" / FILE)
+    assert bundled(FILE) == stock.to_dict()
+
+
+def test_a_bundled_file_is_the_callers_to_change() -> None:
+    bundled(FILE)["model"]["bbox_head"]["num_classes"] = 3
+    assert bundled(FILE)["model"]["bbox_head"]["num_classes"] == 80
+
+
+def test_differences_apply_in_their_order_and_leave_the_original() -> None:
+    config = {"model": {"neck": {"type": "FPN"}, "heads": [{"classes": 80}, {"classes": 80}]}}
+    found = changed(
+        config,
+        [
+            Difference("model.heads.1.classes", 8, "of the data"),
+            Difference("model.neck", REMOVED, "C4"),
+            Difference("model.rpn", {"scales": [2]}, "a new key"),
+            Difference("model.rpn.scales", [4], "and a later difference"),
+        ],
+    )
+    assert found == {"model": {"heads": [{"classes": 80}, {"classes": 8}], "rpn": {"scales": [4]}}}
+    assert config["model"]["neck"] == {"type": "FPN"}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "missing"),
+    [
+        ("model.bbox_haed.type", "X", "model.bbox_haed"),
+        ("model.heads.7.type", "X", "model.heads.7"),
+        ("model.heads.first.type", "X", "model.heads.first"),
+        ("model.neck", REMOVED, "nothing to remove"),
+    ],
+)
+def test_a_path_to_nothing_is_an_error(path: str, value: object, missing: str) -> None:
+    with pytest.raises(KeyError, match=missing):
+        assign({"model": {"heads": []}}, path, value)
