@@ -8,14 +8,19 @@ import mmdet
 import pytest
 from mmengine.config import Config
 
+from gfl.config.systems import METHODS, method_named
 from gfl.config.systems.method import REMOVED, Difference, assign, bundled, changed
 
 FILE = "retinanet/retinanet_r101_fpn_2x_coco.py"
 
 
-def test_a_bundled_file_is_what_mmengine_reads() -> None:
-    stock = Config.fromfile(Path(mmdet.__file__).parent / ".mim/configs" / FILE)
-    assert bundled(FILE) == stock.to_dict()
+FILES = sorted({row.bundled for name in METHODS for row in method_named(name).rows.values()})
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_a_bundled_file_is_what_mmengine_reads(file: str) -> None:
+    stock = Config.fromfile(Path(mmdet.__file__).parent / ".mim/configs" / file)
+    assert bundled(file) == stock.to_dict()
 
 
 def test_a_bundled_file_is_the_callers_to_change() -> None:
