@@ -38,6 +38,7 @@ from gfl.records.record import digest
 SEED = 0
 CANDIDATES, PAIRS = 1000, 300  # of a dense detector; of a two-stage or corner one
 MOST_PAIRS = 20_000  # tried for a grid head
+SPREADING = 8  # times that an RPN's deltas are spread further
 # Last layers, by the end of their names, and the spread of their outputs: scores are then distinct
 # and below 1, boxes overlap and differ.
 CLASSES, BOXES = 1.0, 0.5
@@ -64,25 +65,41 @@ class Loaded:
     batches: Sequence[dict[str, Any]]  # one picture each
     kind: Kind
     targets: dict[str, float] = field(default_factory=dict)
+    thresholds: Sequence[float] = ()  # of the scores, a picture each; none: the model's own
 
     @torch.no_grad()
     def detect(self, picture: int) -> int:
         """Run from the padded image to the final detections; return their number."""
-        (found,) = self.model.predict(**self.batches[picture % len(self.batches)], rescale=False)
+        picture %= len(self.batches)
+        if self.thresholds:
+            self.settings.score_thr = self.thresholds[picture]
+        (found,) = self.model.predict(**self.batches[picture], rescale=False)
         return len(found.pred_instances)
+
+    def detect_all(self) -> int:
+        """Return the number of detections in all pictures."""
+        return sum(self.detect(picture) for picture in range(len(self.batches)))
+
+    @property
+    def settings(self) -> Any:
+        """Settings that have the score threshold."""
+        two_stage = self.kind == "two-stage"
+        return (self.model.roi_head if two_stage else self.model.bbox_head).test_cfg
 
 
 def load(
     config: Config,
     pictures: Sequence[Picture],
     device: str = "cpu",
-    weights: Mapping[str, Tensor] | None = None,
     candidates: int = CANDIDATES,
+    pairs: int | None = PAIRS,
+    weights: Mapping[str, Tensor] | None = None,
 ) -> tuple[Loaded, Subject]:
     """Build a detector of a model's settings, give it a load and count it.
 
-    With ``weights``, trained ones, nothing is calibrated. On a CPU it is in channels_last, as where
-    this project trains.
+    ``candidates`` is a dense detector's load, ``pairs`` another's; None leaves a two-stage
+    detector its own threshold. With ``weights``, trained ones, nothing is calibrated. On a CPU the
+    detector is in channels_last, as where this project trains.
     """
     torch.manual_seed(SEED)
     model = _build(config).eval().to(device)
@@ -93,7 +110,7 @@ def load(
     if weights is not None:
         model.load_state_dict(weights)
     else:
-        _calibrate(made, candidates)
+        _calibrate(made, candidates, pairs)
     height, width = batches[0]["batch_inputs"].shape[-2:]
     counts, multiply_adds = counted(made)
     return made, Subject(
@@ -131,12 +148,9 @@ def counted(made: Loaded) -> tuple[dict[str, float], int]:
 
     Multiply-adds are those of convolutions and matrix products, deformable ones included.
     """
-    totals = {"detections": 0.0}
     with _observed(made) as seen:
-        for picture in range(len(made.batches)):
-            totals["detections"] += made.detect(picture)
-    for name, values in seen.items():
-        totals[name] = totals.get(name, 0.0) + sum(len(one) for one in values)
+        totals = {"detections": made.detect_all()}
+    totals |= {name: sum(len(one) for one in values) for name, values in seen.items()}
     convolve = torch.ops.torchvision.deform_conv2d
     with FlopCounterMode(display=False, custom_mapping={convolve: _deformable}) as flops:
         made.detect(0)
@@ -187,25 +201,29 @@ def _batch(model: Any, picture: Picture) -> dict[str, Any]:
     return {"batch_inputs": made["inputs"], "batch_data_samples": made["data_samples"]}
 
 
-def _calibrate(made: Loaded, candidates: int) -> None:
+def _calibrate(made: Loaded, candidates: int, pairs: int | None) -> None:
     if made.kind == "corners":
-        _load_corners(made)  # whatever its network computes
+        _load_corners(made, pairs or PAIRS)  # whatever its network computes
     _normalise(made)
     _spread(made)
     if made.kind == "dense":
         _load_dense(made, candidates)
     elif made.kind == "two-stage":
-        _load_two_stage(made)
+        _load_two_stage(made, pairs)
 
 
 @torch.no_grad()
 def _normalise(made: Loaded) -> None:
-    """Set batch normalisation to a picture's statistics, which keeps a random network's scale."""
+    """Set batch normalisation to the pictures' statistics, which keeps a random network's scale."""
     layers = [module for module in made.model.modules() if isinstance(module, _BatchNorm)]
     for layer in layers:
         layer.momentum = 1.0
         layer.train()
-    made.detect(0)
+    made.model.predict(
+        torch.cat([batch["batch_inputs"] for batch in made.batches]),
+        [sample for batch in made.batches for sample in batch["batch_data_samples"]],
+        rescale=False,
+    )
     for layer in layers:
         layer.eval()
 
@@ -235,45 +253,60 @@ def _spread(made: Loaded) -> None:
 
 
 def _load_dense(made: Loaded, candidates: int) -> None:
-    """Let a number of scores pass the threshold, averaged over the pictures."""
+    """Let a number of each picture's scores pass the threshold."""
     head = made.model.bbox_head
     test_cfg = copy.deepcopy(head.test_cfg)
     head.test_cfg = ConfigDict(dict(test_cfg) | {"score_thr": 0.0, "nms_pre": 10**9})
     with _observed(made, stop=True) as seen:
-        for picture in range(len(made.batches)):
-            made.detect(picture)
+        made.detect_all()
     head.test_cfg = test_cfg
-    head.test_cfg.score_thr = _threshold(seen["candidates"], candidates)
+    made.thresholds = _thresholds(seen["candidates"], candidates)
     made.targets = {"candidates": candidates}
 
 
-def _load_two_stage(made: Loaded) -> None:
-    """Let 300 pairs pass the threshold; more, until the detections fill a grid head."""
-    model = made.model
-    settings, rpn = model.roi_head.test_cfg, model.test_cfg.rpn
-    settings.score_thr = 0.0
-    with _observed(made, stop=True) as seen:
-        for picture in range(len(made.batches)):
-            made.detect(picture)
-    pairs = PAIRS
-    settings.score_thr = _threshold(seen["candidates"], pairs)
-    items = len(seen["proposals"]) / len(made.batches)  # TridentNet has three a picture
-    made.targets = {"proposals": rpn.max_per_img * items}
-    if not hasattr(model.roi_head, "grid_head"):
+def _load_two_stage(made: Loaded, pairs: int | None) -> None:
+    """Fill the RPN's quota and let a number of pairs pass; more, until they fill a grid head."""
+    settings, pictures = made.settings, len(made.batches)
+    own, settings.score_thr = settings.score_thr, 0.0
+    seen = _filled(made)
+    settings.score_thr = own
+    items = len(seen["proposals"]) // pictures  # TridentNet has three a picture
+    made.targets = {"proposals": made.model.test_cfg.rpn.max_per_img * items}
+    if pairs is None:
+        return
+    made.thresholds = _thresholds(seen["candidates"], pairs)
+    if not hasattr(made.model.roi_head, "grid_head"):
         made.targets["candidates"] = pairs
         return
     made.targets["regions"] = settings.max_per_img
     while pairs < MOST_PAIRS:
         with _observed(made) as found:
-            detections = [made.detect(picture) for picture in range(len(made.batches))]
-        if sum(len(one) for one in found["regions"]) >= settings.max_per_img * len(detections):
+            made.detect_all()
+        if sum(len(one) for one in found["regions"]) >= settings.max_per_img * pictures:
             return
         pairs = pairs * 3 // 2
-        settings.score_thr = _threshold(seen["candidates"], pairs)
+        made.thresholds = _thresholds(seen["candidates"], pairs)
 
 
-def _load_corners(made: Loaded) -> None:
-    """Replace the head's outputs by keypoints with 300 valid pairs in each view of a picture."""
+def _filled(made: Loaded) -> dict[str, list[Tensor]]:
+    """Return what a two-stage detector was observed to do, its proposals spread to fill the quota.
+
+    The wider the deltas are spread, the fewer proposals suppress each other.
+    """
+    for _ in range(SPREADING):
+        with _observed(made, stop=True) as seen:
+            made.detect_all()
+        quota = made.model.test_cfg.rpn.max_per_img * len(seen["proposals"])
+        if sum(len(one) for one in seen["proposals"]) > 0.97 * quota:
+            break
+        with torch.no_grad():
+            for parameter in made.model.rpn_head.rpn_reg.parameters():
+                parameter.mul_(1.3)
+    return seen
+
+
+def _load_corners(made: Loaded, pairs: int) -> None:
+    """Replace the head's outputs by keypoints with valid pairs in each view of a picture."""
     head = made.model.bbox_head
     compute = head.forward
     made_of: dict[tuple[int, ...], Any] = {}
@@ -282,18 +315,18 @@ def _load_corners(made: Loaded) -> None:
         outputs = compute(features)
         shape = tuple(features[-1].shape)
         if shape not in made_of:
-            made_of[shape] = prepared(outputs, head.test_cfg, PAIRS)
+            made_of[shape] = prepared(outputs, head.test_cfg, pairs)
         return made_of[shape]
 
     head.forward = forward
     views = 2 if getattr(made.model, "mirrored", False) else 1
-    made.targets = {"candidates": PAIRS * views}
+    made.targets = {"candidates": pairs * views}
 
 
-def _threshold(scores: Sequence[Tensor], passing: int) -> float:
-    """Return the score that, on average, a number of a picture's scores exceed."""
-    ordered = torch.cat(list(scores)).float().sort(descending=True).values
-    return float(ordered[min(passing * len(scores), len(ordered) - 1)])
+def _thresholds(scores: Sequence[Tensor], passing: int) -> list[float]:
+    """Return the score that a number of each picture's scores exceed."""
+    ordered = [one.float().sort(descending=True).values for one in scores]
+    return [float(one[min(passing, len(one) - 1)]) for one in ordered]
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from experiments.speeds import Round, Speeds, Subject
-from gfl.errors import UserError
+from gfl.errors import UserError, did_you_mean
 from gfl.terminal import say
 
 if TYPE_CHECKING:
@@ -28,6 +28,9 @@ SEED = 0
 # Height and width in px, padded to a multiple of 32 where the detector does.
 PAPERS = (800, 1333)
 CORNERS = (511, 767)  # a picture of 480 x 640 on a corner detector's canvas
+MIRRORED = ("MirroredCornerNet", "KeypointTriplets")
+TSD = "TSDRoIHead"
+UNMIRRORED, ALL_PAIRS = ", without its mirror image", ", all pairs"
 FEW, MANY = 1, 8  # pictures at the paper's size, and of the embedded data
 FEW_ROUNDS, MANY_ROUNDS = 5, 30
 
@@ -59,6 +62,37 @@ def plan(profile: str, rounds: int | None = None, **options: Any) -> Plan:
         return Plan(profile, PAPERS, CORNERS, FEW, rounds or FEW_ROUNDS, **options)
     image = (height, width)
     return Plan(profile, image, image, MANY, rounds or MANY_ROUNDS, **options)
+
+
+def table4(profile: str, only: Sequence[str] = ()) -> dict[str, Config]:
+    """Return the model settings of Table 4's rows, or of some and the anchor, by their keys.
+
+    Corner detectors also appear without the mirror image, and TSD, whose source lets every score
+    into NMS, with all pairs.
+
+    Raises:
+        UserError: there is no such row.
+    """
+    from experiments import profiles
+    from experiments.tables.table4 import TABLE
+    from gfl import config
+    from gfl.experiment import at_scale
+
+    chosen = profiles.get(profile)
+    keys = [row.key for row in TABLE.rows]
+    if unknown := [name for name in only if name not in keys]:
+        raise UserError(f"unknown row {unknown[0]!r}{did_you_mean(unknown[0], keys)}")
+    found: dict[str, Config] = {}
+    for row in TABLE.rows:
+        if row.experiment is None or (only and row.key not in {*only, ANCHOR}):
+            continue
+        model = config.build(at_scale(row.experiment, chosen), chosen, SEED)["model"]
+        found[row.key] = model
+        if model["type"] in MIRRORED:
+            found[row.key + UNMIRRORED] = model | {"mirrored": False}
+        if model.get("roi_head", {}).get("type") == TSD:
+            found[row.key + ALL_PAIRS] = model
+    return found
 
 
 def measure_all(
@@ -100,7 +134,7 @@ def _measure(
     loaded: dict[str, Loaded] = {}
     subjects: dict[str, Subject] = dict(record.subjects)
     for name in [record.anchor, *names]:
-        loaded[name], subject = _loaded(configs[name], wanted)
+        loaded[name], subject = _loaded(name, configs[name], wanted)
         known = subjects.setdefault(name, subject)
         if known.counts != subject.counts:
             say(f"{name}: its load is {subject.counts}, and was {known.counts}", error=True)
@@ -164,11 +198,13 @@ def _groups(names: Sequence[str], anchor: str, together: int | None) -> list[lis
     return [others[i : i + size] for i in range(0, len(others), size)] or [[]]
 
 
-def _loaded(config: Config, wanted: Plan) -> tuple[Loaded, Subject]:
-    from benchmarks.loads import is_of_corners, load
+def _loaded(name: str, config: Config, wanted: Plan) -> tuple[Loaded, Subject]:
+    from benchmarks.loads import PAIRS, is_of_corners, load
 
     image = wanted.corners if is_of_corners(config) else wanted.image
-    return load(config, _pictures(wanted, image), wanted.device, candidates=wanted.candidates)
+    pairs = None if name.endswith(ALL_PAIRS) else PAIRS
+    pictures = _pictures(wanted, image)
+    return load(config, pictures, wanted.device, wanted.candidates, pairs)
 
 
 def _pictures(wanted: Plan, image: tuple[int, int]) -> list[Picture]:
