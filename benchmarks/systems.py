@@ -272,7 +272,7 @@ def _resumed(path: Path, setting: Mapping[str, Any], configs: Mapping[str, Confi
     """Return the record to go on with.
 
     Raises:
-        UserError: it was measured at another setting, or of other systems.
+        UserError: it was measured at another setting, or a system has changed since.
     """
     from benchmarks.loads import digest_of
 
@@ -282,7 +282,7 @@ def _resumed(path: Path, setting: Mapping[str, Any], configs: Mapping[str, Confi
     other |= {
         name
         for name, subject in record.subjects.items()
-        if name not in configs or subject.config != digest_of(configs[name])
+        if name in configs and subject.config != digest_of(configs[name])
     }
     if other:
         raise UserError(

@@ -1,4 +1,4 @@
-"""``gfl bench loss|overhead|speed|bootstrap``: measurements of speed and memory."""
+"""``gfl bench loss|overhead|speed|operators|bootstrap``: measurements of speed and memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cli.options import Count, Flag, Folders, MaybeCount, Names, Pixels
 from experiments import profiles
 from experiments.queue.worker import ROOT
 
-bench = App(name="bench", help="Measure speed and memory: the loss, inference, the bootstrap.")
+bench = App(name="bench", help="Measure speed and memory: loss, inference, operators, bootstrap.")
 FOLDER = ROOT / "results" / "benchmarks"
 Out = Annotated[Path, Parameter(show_default=lambda _: "results/benchmarks")]
 Networks = Annotated[
@@ -104,6 +104,19 @@ def speed(
         device="cuda" if cuda else "cpu",
     )  # fmt: skip
     systems.measure_all(systems.table4(profile, rows or ()), plan, out, again=again)
+    return 0
+
+
+@bench.command
+def operators(*, threads: Count = 1, repeat: Count = 5) -> int:
+    """Time deformable convolution and RoIAlign's gradient on a CPU beside torchvision's.
+
+    Args:
+        repeat: turns an operator
+    """
+    from benchmarks.operators import measure_all  # takes seconds, not needed for --help
+
+    measure_all(threads, repeat)
     return 0
 
 

@@ -31,6 +31,7 @@ TENSORS = (
     "systems.keypoints",
     "systems.mirrored",
     "systems.sapd",
+    "systems.stock",
 )
 install_import_hook([f"gfl.{module}" for module in TENSORS], "beartype.beartype")
 

@@ -66,3 +66,27 @@ def test_the_bootstrap_is_measured(capsys):
     printed = capsys.readouterr()
     assert printed.out.startswith("3 resamples: ")
     assert "144 objects, 2000 detections" in printed.err
+
+
+def test_operators_are_compared_with_torchvision_s(monkeypatch, capsys):
+    from benchmarks import operators
+
+    monkeypatch.setattr(operators, "SHAPES", ((2, 4, 6, 5),))
+    assert main(["bench", "operators", "--repeat", "1"]) == 0
+    first, *lines = capsys.readouterr().out.splitlines()
+    assert "1 of its cores used" in first
+    assert [line.split(", 2 x 4 x 6 x 5: ")[0] for line in lines] == [
+        "deformable convolution v1",
+        "deformable convolution v2",
+        "RoIAlign's gradient",
+    ]
+
+
+def test_operators_that_disagree_are_an_error():
+    import torch
+
+    from benchmarks.operators import check
+
+    check((torch.tensor([1.0, 2.0]),), (torch.tensor([1.0001, 2.0]),))
+    with pytest.raises(AssertionError):
+        check((torch.tensor([1.0, 2.0]),), (torch.tensor([1.001, 2.0]),))

@@ -61,9 +61,9 @@ class _Images:
         """Sample each output's taps; 0 outside of the image."""
         return F.grid_sample(self.features, self.grid, padding_mode="zeros", align_corners=True)
 
-    def modulate(self, columns: Float[Tensor, "rows C_per_row taps hw"]) -> Tensor:
-        """Multiply by the mask, if there is one."""
-        return columns if self.mask is None else columns * self.mask
+    def modulate_(self, columns: Float[Tensor, "rows C_per_row taps hw"]) -> Tensor:
+        """Multiply by the mask, if there is one; in place, as new memory costs more than this."""
+        return columns if self.mask is None else columns.mul_(self.mask)
 
     def gradients(
         self, of_samples: Float[Tensor, "rows C_per_row taps hw"]
@@ -91,7 +91,7 @@ def convolve(
     kernel = _by_group(weight, geometry)
     for part in _parts(features, weight, offset):
         images = _images(features[part], weight, offset[part], _some(mask, part), geometry)
-        columns = _columns(images.modulate(images.samples), kernel)
+        columns = _columns(images.modulate_(images.samples), kernel)
         output[part] = _multiply(kernel, columns).view_as(output[part])
     return output if bias is None else output.add_(bias.view(-1, 1, 1))
 
@@ -107,7 +107,7 @@ def gradients(
     of_inputs: bool,
     of_parameters: bool,
 ) -> Gradients:
-    """Return the gradients; those of features, offset and mask, or the weight's, only if wanted."""
+    """Return the gradients; those of the inputs, or the parameters, are undefined unless wanted."""
     _check(features, weight, offset, mask, geometry)
     kernel = _by_group(weight, geometry)
     of_kernel = torch.zeros_like(kernel)
@@ -117,16 +117,16 @@ def gradients(
     for part in _parts(features, weight, offset):
         images = _images(features[part], weight, offset[part], _some(mask, part), geometry)
         upstream = grad_output[part].reshape(-1, kernel.shape[1], images.grid.shape[2])
-        if of_parameters:
-            columns = _columns(images.modulate(images.samples), kernel)
-            of_kernel += torch.bmm(upstream, columns.mT).view(-1, *kernel.shape).sum(0)
         if of_inputs:
             of_columns = _multiply(kernel.mT, upstream).view(images.shape)
-            of_padded, of_positions = images.gradients(images.modulate(of_columns))
-            of_features[part] = of_padded[..., :height, :width].reshape_as(features[part])
-            of_offset[part] = of_positions.reshape_as(offset[part])
             if of_mask is not None:
                 of_mask[part] = (of_columns * images.samples).sum(1).view_as(of_mask[part])
+            of_padded, of_positions = images.gradients(images.modulate_(of_columns))
+            of_features[part] = of_padded[..., :height, :width].reshape_as(features[part])
+            of_offset[part] = of_positions.reshape_as(offset[part])
+        if of_parameters:  # last, because the samples change
+            columns = _columns(images.modulate_(images.samples), kernel)
+            of_kernel += torch.bmm(upstream, columns.mT).view(-1, *kernel.shape).sum(0)
     return Gradients(
         of_features, of_kernel.view_as(weight), of_offset, of_mask, grad_output.sum((0, 2, 3))
     )
@@ -171,9 +171,9 @@ def _images(
 ) -> _Images:
     """Pad the features, and express the taps' positions as grid_sample does: -1 to 1.
 
-    Sides of 2**n + 1 pixels keep whole pixels whole in that unit. A rounded one, and every one is
-    whole before the first step, would fall into its left neighbour's cell, and its offset would get
-    the slope of that.
+    With sides of 2**n + 1 pixels, a whole number of pixels is exact in that unit. All positions are
+    whole before the first step: one rounded down would lie in the cell to its left, and its offset
+    would get that cell's slope.
     """
     rows, taps = len(features) * geometry.offset_groups, weight[0, 0].numel()
     height, width = features.shape[2:]
@@ -217,10 +217,12 @@ def _whole(side: int) -> int:
 def _by_group(
     weight: Tensor, geometry: Geometry
 ) -> Float[Tensor, "groups O_per_group C_per_group_taps"]:
+    """Return the weight as one matrix a group."""
     return weight.reshape(geometry.groups, len(weight) // geometry.groups, -1)
 
 
 def _columns(sampled: Tensor, kernel: Tensor) -> Float[Tensor, "B_groups C_per_group_taps hw"]:
+    """Return the samples as one matrix an image and group."""
     return sampled.view(-1, kernel.shape[2], sampled.shape[-1])
 
 
@@ -231,4 +233,5 @@ def _multiply(kernel: Tensor, columns: Tensor) -> Tensor:
 
 
 def _some(mask: Tensor | None, part: slice) -> Tensor | None:
+    """Return the mask of some images."""
     return None if mask is None else mask[part]

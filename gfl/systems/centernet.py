@@ -1,9 +1,10 @@
 """CenterNet, detection of keypoint triplets: corners in pairs, confirmed by a center between them.
 
 Duan et al., "CenterNet: Keypoint Triplets for Object Detection" (ICCV 2019), after the released
-configuration and code (Duankaiwen/CenterNet), cited by file. mmdet's own ``CenterNet`` is another
-paper's ("Objects as Points"). Differences from mmdet's ``CornerHead``, whose losses, settings and
-suppression this head shares:
+configuration and code (Duankaiwen/CenterNet), cited by file; numbers of the paper's sections and
+equations are recalled, not confirmed. mmdet's own ``CenterNet`` is another paper's ("Objects as
+Points"). Differences from mmdet's ``CornerHead``, whose losses, settings and suppression this head
+shares:
 
 =======================  ================================  ========================================
 item                     CornerHead                        TripletHead

@@ -76,7 +76,7 @@ def gaussian_peaks(
 
 
 def central_region(boxes: Float[Tensor, "N 4"], parts: Int[Tensor, "N"]) -> Float[Tensor, "N 4"]:
-    """Return the middle one of ``parts`` equal parts of each box in both directions, Eq. 1."""
+    """Return the middle one of ``parts`` equal parts of a box both ways (Eq. 1, recalled)."""
     center = (boxes[:, :2] + boxes[:, 2:]) / 2
     half = (boxes[:, 2:] - boxes[:, :2]) / (2 * parts[:, None])
     return torch.cat([center - half, center + half], -1)

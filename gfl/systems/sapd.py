@@ -39,7 +39,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torchvision.ops import roi_align
+from torchvision.ops import RoIAlign
 
 from gfl import ops
 from gfl.losses import at_least_float32
@@ -93,7 +93,9 @@ class MetaSelectionNetwork(BaseModule):
     ) -> Float[Tensor, "G L"]:
         """Return logits of the levels for the objects of all images; ``boxes`` are an image's."""
         pooled = [
-            roi_align(at_least_float32(level), list(boxes), POOLED, 1 / stride, aligned=True)
+            RoIAlign((POOLED, POOLED), 1 / stride, 0, aligned=True)(
+                at_least_float32(level), [*boxes]
+            )
             for level, stride in zip(features, self.strides, strict=True)
         ]
         return at_least_float32(self.fc(self.convs(torch.cat(pooled, 1)).flatten(1)))
@@ -188,7 +190,8 @@ class SAPDHead(FSAFHead):
         """Return the losses of a batch, given the pyramid's features."""
         instances, ignored, metas = unpack_gt_instances(batch_data_samples)
         logits = self.meta(x, [one.bboxes for one in instances])
-        return self.loss_by_feat(*self(x), instances, metas, ignored, level_logits=logits)
+        scores, distances = self(x)
+        return self.loss_by_feat(scores, distances, instances, metas, ignored, logits)
 
     def loss_by_feat(
         self,

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from gfl import ops
@@ -42,7 +43,7 @@ class StockGridHead(GridHead):
     Grid R-CNN Plus, arXiv 1906.05688; mmdet's prediction views heat maps as rows in memory.
     """
 
-    def forward(self, x: Tensor) -> dict[str, Tensor]:
+    def forward(self, x: Float[Tensor, "R C S S"]) -> dict[str, Float[Tensor, "R points S2 S2"]]:
         """Return the heat maps of each region's grid points, fused and unfused."""
         return {kind: _plain(maps) for kind, maps in super().forward(x).items()}
 
@@ -53,7 +54,9 @@ class _Corners(CornerHead):
     feat_channels: int
     pool_channels: int
 
-    def forward(self, feats: tuple[Tensor, ...]) -> tuple[list[Tensor | None], ...]:
+    def forward(
+        self, feats: Sequence[Float[Tensor, "B C H W"]]
+    ) -> tuple[list[Float[Tensor, "B _ H W"] | None], ...]:
         """Return each kind of map, such as heat or offsets, of all stacks."""
         head: Any = super()  # mmdet's
         kinds = head.forward(feats)
@@ -126,14 +129,14 @@ class StockCornerHead(_Corners):
 
     def loss_by_feat_single(
         self,
-        tl_hmp: Tensor,
-        br_hmp: Tensor,
-        tl_emb: Tensor | None,
-        br_emb: Tensor | None,
-        tl_off: Tensor,
-        br_off: Tensor,
+        tl_hmp: Float[Tensor, "B C H W"],
+        br_hmp: Float[Tensor, "B C H W"],
+        tl_emb: Float[Tensor, "B E H W"] | None,
+        br_emb: Float[Tensor, "B E H W"] | None,
+        tl_off: Float[Tensor, "B 2 H W"],
+        br_off: Float[Tensor, "B 2 H W"],
         targets: Config,
-    ) -> tuple[Tensor, Any, Any, Tensor]:
+    ) -> tuple[Float[Tensor, ""], Any, Any, Float[Tensor, ""]]:
         """Return one stack's losses: of heat, of tags alike and apart, of offsets."""
         heat, alike, apart, offsets = super().loss_by_feat_single(
             tl_hmp, br_hmp, tl_emb, br_emb, tl_off, br_off, targets
@@ -240,7 +243,9 @@ class DeformableATSSHead(ATSSHead):
                 bias=plain.bias is not None,
             )
 
-    def forward_single(self, x: Tensor, scale: Any) -> tuple[Tensor, Tensor, Tensor]:
+    def forward_single(
+        self, x: Float[Tensor, "B C H W"], scale: Any
+    ) -> tuple[Float[Tensor, "B AC H W"], Float[Tensor, "B A4 H W"], Float[Tensor, "B A H W"]]:
         """Return one level's class logits, boxes and centerness."""
         scores, boxes, centerness = super().forward_single(x, scale)
         return at_least_float32(scores), boxes, at_least_float32(centerness)
@@ -275,6 +280,6 @@ class StockResNeXt(ResNeXt):
         return super().make_res_layer(**settings)
 
 
-def _plain(x: Tensor) -> Tensor:
+def _plain(x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
     """Return a tensor in at least float32, its rows in memory."""
     return at_least_float32(x).contiguous()

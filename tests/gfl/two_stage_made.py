@@ -18,51 +18,31 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from experiments.profiles import LAPTOP
-from gfl.config import network
-from gfl.config.systems import reppoints, tsd
-from gfl.config.systems.method import Config, Method, Small, assign, bundled, changed
-from gfl.config.systems.two_stage import CASCADE_RCNN, FASTER_RCNN, GRID_RCNN, LIBRA_RCNN
-from gfl.experiment import Experiment
+from gfl.config import systems
+from gfl.experiment import System
 
-METHODS: Mapping[str, Method] = {
-    method.title: method
-    for method in (
-        FASTER_RCNN, CASCADE_RCNN, GRID_RCNN, LIBRA_RCNN, reppoints.METHOD, tsd.METHOD,
-    )
-}  # fmt: skip
-CLASSES, SIZE = 8, 128
-SMALL = Small(
-    backbone=network.backbone(Experiment(), LAPTOP),
-    neck={"type": "FPN", "in_channels": [32, 64, 128], "out_channels": 32, "num_outs": 3},
-    channels=32,
-    stacked_convs=2,
-    strides=(4, 8, 16),
-    classes=CLASSES,
-    size=SIZE,
-    backbone_channels=(32, 64, 128),
-)
+Config = dict[str, Any]
+
+# Backbones of each method's rows.
+ROWS: Mapping[str, Sequence[str]] = {
+    method: list(systems.method_of(System(method, "r101")).rows)
+    for method in ("faster-rcnn", "cascade-rcnn", "grid-rcnn", "libra-rcnn", "reppoints", "tsd")
+}
+CLASSES, SIZE = 8, 128  # of the laptop profile
 # Objects of 20, 60 and 110 px, and one of another class.
 BOXES = ((10.0, 10.0, 30.0, 30.0), (50.0, 20.0, 110.0, 80.0), (5.0, 15.0, 115.0, 125.0))
 
 
-def full_size(title: str, row: str) -> Config:
+def full_size(method: str, backbone: str = "r101") -> Config:
     """Return the settings of a row's model, with random weights."""
-    published = METHODS[title].rows[row]
-    model = changed(bundled(published.bundled), published.differences)["model"]
+    model = systems.published(System(method, backbone))["model"]
     model["backbone"]["init_cfg"] = None
     return model
 
 
-def small(title: str, row: str = "r101", values: Mapping[str, Any] | None = None) -> Config:
-    """Return the settings of the laptop's version, with changed values below ``model``."""
-    model = full_size(title, row) | {
-        "backbone": SMALL.backbone,
-        "neck": SMALL.neck,
-        "data_preprocessor": network.preprocessor(Experiment(), LAPTOP),
-    }
-    for path, value in {**METHODS[title].small(SMALL), **(values or {})}.items():
-        assign(model, path, value)
-    return model
+def small(method: str, backbone: str = "r101") -> Config:
+    """Return the settings of a row's model at the laptop profile."""
+    return systems.detector(System(method, backbone), LAPTOP)
 
 
 def build(config: Config) -> Any:
@@ -79,8 +59,16 @@ def made(config: Config, seed: int = 0) -> Any:
     return model.to(memory_format=torch.channels_last)
 
 
+def detecting(model: Any, least: float) -> Any:
+    """Set the least score of a model's detections; in place."""
+    part = model.roi_head if hasattr(model, "roi_head") else model.bbox_head
+    part.test_cfg["score_thr"] = least
+    return model
+
+
 def sure(model: Any) -> Any:
-    """Give a model class scores far apart, so that it detects; in place."""
+    """Give a model class scores far apart, all of them detections; in place."""
+    detecting(model, 0.0)
     with torch.no_grad():
         for name, weights in model.named_parameters():
             last = ("fc_cls.weight", "reppoints_cls_out.weight", "rpn_cls.weight")

@@ -42,7 +42,11 @@ def differences(backbone: str) -> tuple[Difference, ...]:
     model = (
         Difference("model.type", "KeypointTriplets", "mirrored copy at test: test/coco.py"),
         Difference("model.mirrored", True, "test/coco.py"),
-        Difference("model.bbox_head", HEAD | {"num_feat_levels": stacks}, "models/CenterNet-*.py"),
+        Difference(
+            "model.bbox_head",
+            HEAD | {"num_feat_levels": stacks},
+            "models/CenterNet-*.py; min_overlap: the default of db/detection.py",
+        ),
         Difference("model.test_cfg.corner_topk", 70, f"{JSON}: top_k, of centers, too"),
         Difference("model.test_cfg.large_area", LARGE, "test/coco.py"),
         Difference("model.backbone.type", HOURGLASS, "mmdet's has a dead block with one stack"),

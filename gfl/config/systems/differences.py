@@ -23,9 +23,9 @@ def lasting(epochs: int, milestones: tuple[int, int], source: str) -> Difference
     return tuple(Difference(path, value, source) for path, value in values.items())
 
 
-def sides_between(least: int, most: int, source: str) -> Differences:
+def sides_between(least: int, most: int, source: str, long: int = LONG) -> Differences:
     """Return multi-scale training with a short side drawn from a range, px."""
-    scale = [(LONG, least), (LONG, most)]
+    scale = [(long, least), (long, most)]
     return _resized({"type": "RandomResize", "scale": scale, "keep_ratio": True}, source)
 
 

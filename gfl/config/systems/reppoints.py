@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from gfl.config.systems.differences import sides_between
 from gfl.config.systems.method import Difference, Method, Published, Small
 
 FLOAT32 = "gfl.systems.reppoints: points and losses in float32 under autocast; mmdet's otherwise"
 AUTHORS = "microsoft/RepPoints, reppoints_moment_r101_dcn_fpn_2x_mt.py"
 HEAD = Difference("model.bbox_head.type", "Float32RepPointsHead", FLOAT32)
-RANDOM_SIZE = {"type": "RandomResize", "scale": [(1600, 400), (1600, 1400)], "keep_ratio": True}
 
 
 def _small(small: Small) -> Mapping[str, Any]:
@@ -35,11 +35,7 @@ METHOD = Method(
         "r101": Published("reppoints/reppoints-moment_r101_fpn-gn_head-gn_2x_coco.py", (HEAD,)),
         "r101-dcn": Published(
             "reppoints/reppoints-moment_r101-dconv-c3-c5_fpn-gn_head-gn_2x_coco.py",
-            (
-                HEAD,
-                Difference("train_pipeline.2", RANDOM_SIZE, AUTHORS),
-                Difference("train_dataloader.dataset.pipeline.2", RANDOM_SIZE, AUTHORS),
-            ),
+            (HEAD, *sides_between(400, 1400, AUTHORS, long=1600)),
         ),
     },
     small=_small,

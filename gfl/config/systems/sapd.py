@@ -43,7 +43,7 @@ _HEAD = (
     Difference(
         "custom_hooks",
         [{"type": "SoftSelectionHook", "after": 0.5}],
-        "two summaries: 6 + 6 epochs at 1x; inferred: half at 2x, too",
+        "inferred: half of training, at 2x as in two summaries at 1x, 6 of 12 epochs",
     ),
 )
 _COMMON = (*_RECIPE, *_HEAD)

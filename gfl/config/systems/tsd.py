@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from gfl.config.systems.differences import lasting
 from gfl.config.systems.method import Difference, Method, Published, Small
-from gfl.config.systems.two_stage import FLOAT32, HIDDEN, faster
+from gfl.config.systems.two_stage import HIDDEN, faster, float32
 
 AUTHORS = "Sense-X/TSD, faster_rcnn_r101_fpn_TSD_1x.py"
 EPOCHS = "Table 4's epochs; inferred: steps at the fractions of the authors' 14 epochs (9, 12)"
@@ -18,8 +19,7 @@ def _authors(path: str, value: Any) -> Difference:
 
 
 DIFFERENCES = (
-    Difference("model.rpn_head.type", "Float32RPNHead", FLOAT32),
-    Difference("model.roi_head.bbox_roi_extractor.type", "Float32RoIExtractor", FLOAT32),
+    *float32(),
     Difference("model.roi_head.type", "TSDRoIHead", "gfl.systems.tsd"),
     Difference("model.roi_head.bbox_head.type", "TSDBBoxHead", "gfl.systems.tsd"),
     _authors("model.roi_head.samples", 4),
@@ -39,9 +39,7 @@ DIFFERENCES = (
     _authors("optim_wrapper.clip_grad", {"max_norm": 35, "norm_type": 2}),
     _authors("param_scheduler.0.start_factor", 1 / 32),
     _authors("param_scheduler.0.end", 3600),
-    Difference("train_cfg.max_epochs", 20, EPOCHS),
-    Difference("param_scheduler.1.end", 20, EPOCHS),
-    Difference("param_scheduler.1.milestones", [13, 17], EPOCHS),
+    *lasting(20, (13, 17), EPOCHS),
 )
 
 

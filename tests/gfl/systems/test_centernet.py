@@ -8,7 +8,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from corner_models import CLASSES, METHODS, SIZE, batch, build, exact_maps, samples, small, varied
+from corner_models import (
+    CLASSES,
+    METHODS,
+    SIZE,
+    batch,
+    build,
+    exact_maps,
+    published,
+    samples,
+    small,
+    varied,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 from mmcv.ops import CornerPool
@@ -418,7 +429,7 @@ def lacking(model: nn.Module) -> list[str]:
 @pytest.mark.parametrize("counts", [(3, 2), (0, 0), (1, 0)])
 def test_every_parameter_has_a_gradient(stacks, counts):
     model = detector(stacks).to(memory_format=torch.channels_last)
-    losses = train(model, counts, memory_format=torch.channels_last)
+    losses = train(model, counts, 64, memory_format=torch.channels_last)
     assert all(loss.isfinite().all() for loss in losses.values())
     sum(loss.sum() for loss in losses.values()).backward()
     # Where no image has an object, tags and offsets have nothing to learn, and gradients of 0.
@@ -428,9 +439,9 @@ def test_every_parameter_has_a_gradient(stacks, counts):
 def test_losses_are_float32_under_autocast():
     model = detector(1)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        losses = train(model, (3, 2))
+        losses = train(model, (3, 2), 64)
     assert {loss.dtype for loss in losses.values()} == {torch.float32}
-    exact = train(model, (3, 2))
+    exact = train(model, (3, 2), 64)
     for name, loss in losses.items():
         torch.testing.assert_close(loss, exact[name], rtol=0.05, atol=0.02)
     sum(loss.sum() for loss in losses.values()).backward()
@@ -440,10 +451,10 @@ def test_losses_are_float32_under_autocast():
 @pytest.mark.slow
 @pytest.mark.parametrize("backbone", ["hg52", "hg104"])
 def test_the_published_network_trains(backbone):
-    from corner_models import published
-
     model = build(published("centernet", backbone)["model"])
     images, batched = batch((2, 1))
     losses = model.loss(images, batched)
     torch.stack([loss for parts in losses.values() for loss in parts]).sum().backward()
     assert lacking(model) == []
+    with torch.no_grad():
+        assert len(model.eval().predict(images[:1], batched[:1])) == 1

@@ -15,15 +15,15 @@ from mmdet.structures import DetDataSample
 from mmengine.config import ConfigDict
 from mmengine.registry import DefaultScope
 from mmengine.structures import InstanceData
-from small_systems import small_model
 from torch import Tensor, nn
 
-from gfl.config.systems import method_named, published
+from experiments.profiles import LAPTOP
+from gfl.config.systems import detector, method_named, published
 from gfl.experiment import System
 
-DENSE = ("fsaf", "sapd", "retinanet", "freeanchor", "foveabox", "fcos", "atss")
-METHODS = {name: method_named(name) for name in DENSE}
-ROWS = [(method, backbone) for method in METHODS for backbone in METHODS[method].rows]
+DENSE = ("retinanet", "freeanchor", "foveabox", "fsaf", "fcos", "sapd", "atss")
+ROWS = [System(name, backbone) for name in DENSE for backbone in method_named(name).rows]
+SAPD = System("sapd", "r101")
 Batch = dict[str, Any]
 
 
@@ -84,9 +84,9 @@ def untrained(model: nn.Module) -> list[str]:
 
 
 @pytest.mark.parametrize("counts", [(3, 2), (0, 0)], ids=["objects", "no objects"])
-@pytest.mark.parametrize(("method", "backbone"), ROWS)
-def test_a_small_detector_trains_and_predicts_in_channels_last(method, backbone, counts):
-    model = built(small_model(METHODS[method], backbone)).to(memory_format=torch.channels_last)
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.slug)
+def test_a_small_detector_trains_and_predicts_in_channels_last(row, counts):
+    model = built(detector(row, LAPTOP)).to(memory_format=torch.channels_last)
     batch = images(model, counts, 128, 128)
     batch["inputs"] = batch["inputs"].contiguous(memory_format=torch.channels_last)
     losses = step(model, batch)
@@ -102,7 +102,7 @@ def test_a_small_detector_trains_and_predicts_in_channels_last(method, backbone,
 @pytest.mark.parametrize("half", [False, True], ids=["float32", "bfloat16"])
 def test_a_small_sapd_trains_in_either_precision(half, soft):
     """Losses are float32 under autocast, and near those without it."""
-    model = built(small_model(sapd.METHOD, "r101"))
+    model = built(detector(SAPD, LAPTOP))
     model.bbox_head.is_soft = soft
     batch = images(model, (3, 0, 2), 128, 128)
     whole = {name: loss.item() for name, loss in step(model, batch).items()}
@@ -120,7 +120,7 @@ def test_a_small_sapd_trains_in_either_precision(half, soft):
 @pytest.mark.parametrize("soft", [False, True])
 def test_a_state_dict_goes_round(soft, tmp_path):
     """The stage is no part of it: the same weights are FSAF's at test."""
-    settings = small_model(sapd.METHOD, "r101")
+    settings = detector(SAPD, LAPTOP)
     model = built(settings)
     model.bbox_head.is_soft = soft
     batch = images(model, (3, 0, 2), 128, 128)
@@ -136,7 +136,7 @@ def test_a_state_dict_goes_round(soft, tmp_path):
     for mine, theirs in zip(model.parameters(), other.parameters(), strict=True):
         assert mine.requires_grad == theirs.requires_grad
         assert torch.equal(mine.grad, theirs.grad) if mine.requires_grad else mine.grad is None
-    stock = built(small_model(fsaf.METHOD, "r101"))
+    stock = built(detector(System("fsaf", "r101"), LAPTOP))
     bare = {name: value for name, value in state.items() if ".meta." not in name}
     assert stock.state_dict().keys() == bare.keys()
 

@@ -138,7 +138,7 @@ def test_an_image_in_which_nothing_is_found_has_no_detections(method):
 
 @torch.no_grad()
 @systems
-def test_it_predicts_and_trains_in_channels_last(method):
+def test_it_predicts_in_channels_last(method):
     model = detector(method, stacks=2)
     images, samples = batch((2, 1), classes=1)
     _, others = batch((2, 1), classes=1)
@@ -150,6 +150,19 @@ def test_it_predicts_and_trains_in_channels_last(method):
         torch.testing.assert_close(
             in_order(a.bboxes, a.scores), in_order(b.bboxes, b.scores), rtol=1e-3, atol=2e-3
         )
+
+
+@systems
+@pytest.mark.parametrize(("stacks", "counts"), [(1, (3, 2)), (2, (3, 2)), (1, (0, 0))])
+def test_every_parameter_of_a_small_version_has_a_gradient(method, stacks, counts):
+    model = build(small(METHODS[method], stacks)).to(memory_format=torch.channels_last)
+    images, samples = batch(counts, size=64)
+    losses = model.loss(images.contiguous(memory_format=torch.channels_last), samples)
+    total, _ = model.parse_losses(losses)
+    total.backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
 
 
 # Where an image lies on its canvas

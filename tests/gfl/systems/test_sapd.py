@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import gfl.register  # noqa: F401  before mmdet
 
@@ -13,15 +11,9 @@ import gfl.register  # noqa: F401  before mmdet
 import pytest
 import torch
 from mmdet.models.dense_heads import FCOSHead
-from mmdet.registry import MODELS
-from mmdet.structures import DetDataSample
-from mmengine.config import ConfigDict
-from mmengine.registry import DefaultScope
-from mmengine.structures import InstanceData
+from sapd_made import CLASSES, STRIDES, in_float64, make_head, towers
 from torch import Tensor
 
-from gfl.config.systems.method import assign, bundled, changed
-from gfl.config.systems.sapd import METHOD
 from gfl.systems.sapd import (
     NO_LOSS,
     MetaSelectionNetwork,
@@ -32,59 +24,6 @@ from gfl.systems.sapd import (
     selection_loss,
 )
 
-CLASSES, CHANNELS = 5, 16  # of tests/gfl/conftest.py's features and images
-STRIDES = (8, 16, 32, 64, 128)
-MakeHead = Callable[..., SAPDHead]
-
-
-def model_config(values: dict[str, Any]) -> ConfigDict:
-    """Return SAPD's R-101 row, with changed values below ``model``."""
-    row = METHOD.rows["r101"]
-    model = changed(bundled(row.bundled), row.differences)["model"]
-    for path, value in values.items():
-        assign(model, path, value)
-    return ConfigDict(model)
-
-
-def build(config: ConfigDict) -> Any:
-    with DefaultScope.overwrite_default_scope("mmdet"):
-        return MODELS.build(config)
-
-
-@pytest.fixture
-def make_head() -> MakeHead:
-    """Build a narrow head with random weights; ``values`` are of the head's settings."""
-
-    def make(type: str = "SAPDHead", strides: tuple[int, ...] = STRIDES, **values: Any) -> Any:
-        model = model_config({"bbox_head.type": type})
-        own = {} if type == "SAPDHead" else {"levels_kept", "eta", "meta_weight"}
-        settings = {k: v for k, v in model.bbox_head.items() if k not in own} | values
-        settings |= {
-            "num_classes": CLASSES, "in_channels": CHANNELS, "feat_channels": CHANNELS,
-            "stacked_convs": 2, "train_cfg": model.train_cfg, "test_cfg": model.test_cfg,
-        }  # fmt: skip
-        settings["anchor_generator"] = settings["anchor_generator"] | {"strides": list(strides)}
-        head = build(ConfigDict(settings))
-        random = torch.Generator().manual_seed(0)
-        with torch.no_grad():
-            for parameter in head.parameters():
-                fan_in = parameter[0].numel() if parameter.dim() > 1 else 25
-                parameter.copy_(torch.randn(parameter.shape, generator=random) / fan_in**0.5)
-        return head
-
-    return make
-
-
-def in_float64(head: Any) -> Any:
-    """Convert a head, its anchors included."""
-    anchors = head.prior_generator
-    anchors.grid_priors = partial(anchors.grid_priors, dtype=torch.float64)
-    return head.double()
-
-
-def towers(head: SAPDHead) -> dict[str, Tensor]:
-    return {k: v for k, v in head.state_dict().items() if not k.startswith("meta.")}
-
 
 def gradients(head: Any, features: tuple[Tensor, ...], loss: Tensor) -> dict[str, Tensor]:
     named = {k: p for k, p in head.named_parameters() if not k.startswith("meta.")}
@@ -94,9 +33,7 @@ def gradients(head: Any, features: tuple[Tensor, ...], loss: Tensor) -> dict[str
 
 @pytest.mark.parametrize("counts", [(4, 0, 7), (9, 5, 6), (1,)])
 @pytest.mark.parametrize("soft", [False, True])
-def test_with_equal_points_and_the_level_of_least_loss_it_is_fsaf(
-    counts, soft, make_head, make_batch
-):
+def test_with_equal_points_and_the_level_of_least_loss_it_is_fsaf(counts, soft, make_batch):
     """Losses and gradients, in the hard stage and in the soft one with a certain network."""
     ours, stock = in_float64(make_head(eta=0.0, levels_kept=1)), in_float64(make_head("FSAFHead"))
     stock.load_state_dict(towers(ours))
@@ -149,7 +86,7 @@ def least_losses(head: SAPDHead, features: Any, samples: list[Any]) -> Tensor:
     return means.detach()
 
 
-def test_the_mean_losses_are_those_of_a_loop(make_head, make_batch):
+def test_the_mean_losses_are_those_of_a_loop(make_batch):
     head = in_float64(make_head())
     features, samples = make_batch((4, 0, 7), dtype=torch.float64)
     expected = least_losses(head, features, samples)
@@ -173,7 +110,7 @@ def test_a_points_weight_is_the_square_of_fcos_centerness():
     distances = torch.rand(200, 4, dtype=torch.float64) * 50 + 1
     boxes = torch.cat([-distances[:, :2], distances[:, 2:]], 1)
     weight = point_weights(torch.zeros(200, 2, dtype=torch.float64), boxes, eta=1.0)
-    expected = FCOSHead.centerness_target(None, distances) ** 2
+    expected = FCOSHead.centerness_target(cast("FCOSHead", None), distances) ** 2
     torch.testing.assert_close(weight, expected)
     other = point_weights(torch.zeros(200, 2, dtype=torch.float64), boxes, eta=0.5)
     torch.testing.assert_close(other, expected.sqrt())
@@ -217,169 +154,10 @@ def test_the_networks_target_is_the_level_of_least_loss():
     torch.testing.assert_close(slope[0], torch.tensor([0.25, -0.25]))
 
 
-# --- the loss by hand ------------------------------------------------------------------------
-
-IMAGE = 64
-SMALL_STRIDES = (8, 16, 32)
-# Boxes, class by class, whose shrunk boxes overlap at no level.
-OBJECTS = ((5.0, 6.0, 33.0, 30.0, 1), (30.0, 34.0, 62.0, 60.0, 3))
-
-
-def one_image(objects: Any = OBJECTS, dtype: torch.dtype = torch.float64) -> Any:
-    shape = (IMAGE, IMAGE)
-    sample = DetDataSample(
-        metainfo={"img_shape": shape, "pad_shape": shape, "batch_input_shape": shape}
-    )
-    boxes = torch.tensor([one[:4] for one in objects], dtype=dtype).reshape(-1, 4)
-    labels = torch.tensor([one[4] for one in objects], dtype=torch.long)
-    sample.gt_instances = InstanceData(bboxes=boxes, labels=labels)
-    return sample
-
-
-def drawn_outputs(dtype: torch.dtype = torch.float64) -> tuple[list[Tensor], list[Tensor]]:
-    random = torch.Generator().manual_seed(3)
-    sizes = [IMAGE // stride for stride in SMALL_STRIDES]
-    draw = [torch.randn(1, CLASSES, n, n, generator=random).to(dtype) for n in sizes]
-    return draw, [torch.rand(1, 4, n, n, generator=random).to(dtype) for n in sizes]
-
-
-def positives_by_hand() -> dict[tuple[int, int], list[tuple[int, int]]]:
-    """Return each object's cells at each level: over 1/100 in its shrunk box, the centre in it."""
-    found: dict[tuple[int, int], list[tuple[int, int]]] = {}
-    for one, (x1, y1, x2, y2, _) in enumerate(OBJECTS):
-        u1, u2 = (x1 + x2) / 2 - (x2 - x1) / 10, (x1 + x2) / 2 + (x2 - x1) / 10
-        v1, v2 = (y1 + y2) / 2 - (y2 - y1) / 10, (y1 + y2) / 2 + (y2 - y1) / 10
-        for level, s in enumerate(SMALL_STRIDES):
-            for i in range(IMAGE // s):
-                for j in range(IMAGE // s):
-                    x, y = (j + 0.5) * s, (i + 0.5) * s
-                    common = max(0, min(u2, x + s / 2) - max(u1, x - s / 2)) * max(
-                        0, min(v2, y + s / 2) - max(v1, y - s / 2)
-                    )
-                    if common > s * s / 100 and x1 < x < x2 and y1 < y < y2:
-                        found.setdefault((one, level), []).append((i, j))
-    return found
-
-
-def focal_by_hand(logit: float, positive: bool) -> float:
-    p = 1 / (1 + math.exp(-logit))
-    return -0.25 * (1 - p) ** 2 * math.log(p) if positive else -0.75 * p**2 * math.log(1 - p)
-
-
-def box_loss_by_hand(tblr: list[float], one: int, x: float, y: float, s: int) -> float:
-    """Return -ln IoU of the box that a point predicts."""
-    x1, y1, x2, y2, _ = OBJECTS[one]
-    top, bottom, left, right = (max(value, 1e-4) * 4 * s for value in tblr)
-    a = (x - left, y - top, x + right, y + bottom)
-    common = max(0, min(a[2], x2) - max(a[0], x1)) * max(0, min(a[3], y2) - max(a[1], y1))
-    union = (a[2] - a[0]) * (a[3] - a[1]) + (x2 - x1) * (y2 - y1) - common
-    return -math.log(common / union)
-
-
-@pytest.mark.parametrize("soft", [False, True])
-def test_the_loss_of_two_objects_by_hand(soft, make_head):
-    """Every cell and class in Python: weights of points and levels, divisor, the network's loss."""
-    head = in_float64(make_head(strides=SMALL_STRIDES, levels_kept=2))
-    head.is_soft = soft
-    scores, distances = drawn_outputs()
-    logits = torch.tensor([[0.3, -0.2, 0.9], [0.1, 1.2, 0.8]], dtype=torch.float64)
-    sample = one_image()
-    losses = head.loss_by_feat(
-        scores, distances, [sample.gt_instances], [sample.metainfo], level_logits=logits
-    )
-    cells = positives_by_hand()
-    own, box = {}, {}
-    for (one, level), places in cells.items():
-        s = SMALL_STRIDES[level]
-        for i, j in places:
-            at = (level, i, j)
-            tblr = distances[level][0, :, i, j].tolist()
-            box[at] = one, box_loss_by_hand(tblr, one, (j + 0.5) * s, (i + 0.5) * s, s)
-            own[at] = sum(
-                focal_by_hand(scores[level][0, c, i, j].item(), c == OBJECTS[one][4])
-                for c in range(CLASSES)
-            )
-    mean = {
-        key: sum(own[key[1], *p] + box[key[1], *p][1] for p in places) / len(places)
-        for key, places in cells.items()
-    }
-    best = [min((mean[key], key[1]) for key in mean if key[0] == one)[1] for one in (0, 1)]
-    p = logits.softmax(-1).tolist()
-    of_level = [[p[0][0], 0, p[0][2]], [0, p[1][1], p[1][2]]]  # k = 2
-    if not soft:
-        of_level = [[float(level == best[one]) for level in range(3)] for one in (0, 1)]
-    total = loss_cls = loss_bbox = 0.0
-    for level, s in enumerate(SMALL_STRIDES):
-        for i in range(IMAGE // s):
-            for j in range(IMAGE // s):
-                one, overlap = box.get((level, i, j), (None, 0.0))
-                weight, label = 0.0, None
-                if one is not None:
-                    x1, y1, x2, y2, label = OBJECTS[one]
-                    x, y = (j + 0.5) * s, (i + 0.5) * s
-                    left, right, top, bottom = x - x1, x2 - x, y - y1, y2 - y
-                    square = min(left, right) * min(top, bottom)
-                    square /= max(left, right) * max(top, bottom)
-                    weight = of_level[one][level] * square
-                total += weight
-                loss_bbox += weight * overlap
-                loss_cls += sum(
-                    (weight if c == label else 1)
-                    * focal_by_hand(scores[level][0, c, i, j].item(), c == label)
-                    for c in range(CLASSES)
-                )
-    assert {key[1] for key in cells} == {0, 1, 2}
-    assert losses["loss_cls"].item() == pytest.approx(loss_cls / max(total, 1), rel=1e-9)
-    assert losses["loss_bbox"].item() == pytest.approx(loss_bbox / max(total, 1), rel=1e-9)
-    meta = -sum(math.log(p[one][best[one]]) for one in (0, 1)) / 2
-    assert losses["loss_meta"].item() == pytest.approx(0.1 * meta, rel=1e-9)
-
-
-def test_with_one_level_only_the_points_weight_remains(make_head):
-    head = in_float64(make_head(strides=(8,), levels_kept=1))
-    scores, distances = (part[:1] for part in drawn_outputs())
-    sample = one_image()
-    losses = []
-    for soft in (False, True):
-        head.is_soft = soft
-        logits = torch.randn(2, 1, dtype=torch.float64)
-        arguments = (scores, distances, [sample.gt_instances], [sample.metainfo])
-        losses.append(head.loss_by_feat(*arguments, level_logits=logits))
-        found = head._targets(scores, [sample.gt_instances], [sample.metainfo], None)
-        weights = head._weights(found, logits, torch.zeros(2, dtype=torch.long))
-        points = (found.anchors[:, :2] + found.anchors[:, 2:]) / 2
-        assert torch.equal(weights, point_weights(points, found.boxes, 1.0))
-    assert losses[0] == losses[1]
-    assert losses[0]["loss_meta"] == 0
-
-
-def test_where_objects_of_one_class_overlap_the_smaller_is_trained(make_head):
-    """mmdet's FSAF trains neither: it ignores the class there."""
-    small, large = (20.0, 20.0, 40.0, 40.0, 2), (10.0, 10.0, 50.0, 50.0, 2)
-    head = make_head(strides=SMALL_STRIDES, levels_kept=2)
-    sizes = [torch.zeros(1, CLASSES, IMAGE // s, IMAGE // s) for s in SMALL_STRIDES]
-    for objects, index in (((small, large), 0), ((large, small), 1)):
-        sample = one_image(objects, torch.float32)
-        found = head._targets(sizes, [sample.gt_instances], [sample.metainfo], None)
-        both = one_image((small,), torch.float32)
-        alone = head._targets(sizes, [both.gt_instances], [both.metainfo], None)
-        of_small = found.positives[found.objects == index]
-        assert torch.equal(of_small, alone.positives)
-        assert len(of_small) > 0
-        assert (found.labels[of_small] == 2).all()
-
-
-def test_a_point_is_its_cells_centre(make_head):
-    head = make_head()
-    assert [(x, y) for x, y in head.prior_generator.strides] == [(s, s) for s in STRIDES]
-    cells = head.prior_generator.grid_priors([(2, 3)] * 5, device="cpu")
-    assert cells[0][:2].tolist() == [[0, 0, 8, 8], [8, 0, 16, 8]]
-
-
 # --- the meta-selection network --------------------------------------------------------------
 
 
-def test_the_networks_gradient_reaches_the_pyramid_and_no_tower(make_head, make_batch):
+def test_the_networks_gradient_reaches_the_pyramid_and_no_tower(make_batch):
     head = make_head()
     features, samples = make_batch((3, 2, 0))
     features = tuple(feature.requires_grad_() for feature in features)
@@ -390,7 +168,7 @@ def test_the_networks_gradient_reaches_the_pyramid_and_no_tower(make_head, make_
 
 
 @pytest.mark.parametrize("soft", [False, True])
-def test_the_detectors_loss_does_not_train_the_network(soft, make_head, make_batch):
+def test_the_detectors_loss_does_not_train_the_network(soft, make_batch):
     head = make_head()
     head.is_soft = soft
     losses = head.loss(*make_batch((3, 2, 0)))
@@ -402,9 +180,8 @@ def test_the_detectors_loss_does_not_train_the_network(soft, make_head, make_bat
 def test_the_network_sees_an_object_on_every_level():
     """A constant pyramid is pooled to constants: the logits are those of 7x7 constants."""
     network = MetaSelectionNetwork(2, 4, (8, 16)).double()
-    network.init_weights()
-    for layer in (*network.convs[::2], network.fc):
-        torch.nn.init.normal_(layer.weight, 0, 0.5)
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, 0, 0.5)
     levels = [torch.full((2, 2, 64 // s, 64 // s), float(s)).double() for s in (8, 16)]
     boxes = [torch.tensor([[8.0, 8.0, 40.0, 30.0]]), torch.tensor([[9.0, 5.0, 50.0, 50.0]])]
     logits = network(levels, [one.double() for one in boxes])
@@ -420,7 +197,7 @@ def test_the_network_has_its_published_size():
     assert [size for size in sizes if size] == [2_949_376, 590_080, 590_080, 1_285]
 
 
-def test_all_weights_but_the_networks_are_fsafs(make_head):
+def test_all_weights_but_the_networks_are_fsafs():
     ours, stock = make_head(), make_head("FSAFHead")
     assert towers(ours).keys() == stock.state_dict().keys()
     assert {k for k in ours.state_dict() if k not in stock.state_dict()} == {
@@ -428,7 +205,7 @@ def test_all_weights_but_the_networks_are_fsafs(make_head):
     }
 
 
-def test_initial_weights(make_head):
+def test_initial_weights():
     torch.manual_seed(0)
     head = make_head()
     head.init_weights()
@@ -445,7 +222,7 @@ def test_initial_weights(make_head):
 
 
 @torch.no_grad()
-def test_predictions_do_not_depend_on_the_network_or_the_stage(make_head, make_batch):
+def test_predictions_do_not_depend_on_the_network_or_the_stage(make_batch):
     head, stock = make_head(), make_head("FSAFHead")
     features, samples = make_batch((3, 2, 0))
     stock.load_state_dict(towers(head))
@@ -461,7 +238,7 @@ def test_predictions_do_not_depend_on_the_network_or_the_stage(make_head, make_b
 
 
 @pytest.mark.parametrize("soft", [False, True])
-def test_a_batch_of_two_is_two_of_one(soft, make_head, make_batch):
+def test_a_batch_of_two_is_two_of_one(soft, make_batch):
     """Sums of the losses, each the mean times its divisor, and the same detections."""
     head = in_float64(make_head()).eval()
     head.is_soft = soft
@@ -505,7 +282,7 @@ def divisor(head: SAPDHead, features: Any, samples: list[Any]) -> Tensor:
 
 
 @pytest.mark.parametrize("soft", [False, True])
-def test_images_without_objects_have_a_loss_and_a_gradient(soft, make_head, make_batch):
+def test_images_without_objects_have_a_loss_and_a_gradient(soft, make_batch):
     """Negatives alone, divided by 1: FSAF divides by their number."""
     head = make_head()
     head.is_soft = soft
@@ -519,7 +296,7 @@ def test_images_without_objects_have_a_loss_and_a_gradient(soft, make_head, make
     focal = -0.75 * p**2 * (1 - p).log() * inside
     torch.testing.assert_close(losses["loss_cls"], focal.sum())
     assert losses["loss_bbox"] == losses["loss_meta"] == 0
-    sum(losses.values()).backward()
+    torch.stack([*losses.values()]).sum().backward()
     for name, parameter in head.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
@@ -528,7 +305,7 @@ def test_images_without_objects_have_a_loss_and_a_gradient(soft, make_head, make
         assert len(head.eval().predict(features, samples)) == 2
 
 
-def test_impossible_settings_are_refused(make_head, make_batch):
+def test_impossible_settings_are_refused(make_batch):
     for k in (0, 6):
         with pytest.raises(ValueError, match=f"levels_kept={k}: the pyramid has 5 levels"):
             make_head(levels_kept=k)

@@ -16,17 +16,17 @@ from mmengine.dataset import pseudo_collate as gathered
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmengine.structures import InstanceData
-from small_systems import small_model
 from torch.utils.data import DataLoader, Dataset
 
 from experiments.profiles import SMOKE
-from gfl.config.systems.method import bundled, changed
-from gfl.config.systems.sapd import METHOD
+from gfl.config import build
+from gfl.experiment import System
 from gfl.training.checkpoint import FINAL, ExactCheckpointHook, load
 
 EPOCHS, STEPS = 3, 3  # the stage changes within the second epoch, before its third step
 SIZE = 64
 STAGES = [step >= EPOCHS * STEPS / 2 for step in range(EPOCHS * STEPS)]
+NONE: dict[str, Any] = {"checkpoint": None, "logger": None}  # mmengine's own
 Image = dict[str, Any]
 
 
@@ -69,10 +69,10 @@ class Watch(Hook):
 def session(folder: Path, stop: int | None, name: str) -> dict[int, bool]:
     """Train until the end or a stop, from the folder's newest checkpoint; return the stages."""
     torch.manual_seed(0)
-    row = METHOD.rows["r101"]
+    settings = build(System("sapd", "r101"), SMOKE, 0)
     images = Images()
     runner = Runner(
-        model=small_model(METHOD, "r101", SMOKE),
+        model=settings["model"],
         work_dir=str(folder),
         experiment_name=name,
         default_scope="mmdet",
@@ -82,9 +82,9 @@ def session(folder: Path, stop: int | None, name: str) -> dict[int, bool]:
         train_cfg={"type": "EpochBasedTrainLoop", "max_epochs": EPOCHS},
         optim_wrapper={"type": "OptimWrapper", "optimizer": {"type": "SGD", "lr": 0.01}},
         param_scheduler=[{"type": "MultiStepLR", "milestones": [2], "by_epoch": True}],
-        custom_hooks=changed(bundled(row.bundled), row.differences)["custom_hooks"],
+        custom_hooks=settings["custom_hooks"],
         randomness={"seed": 0},
-        default_hooks={"checkpoint": None, "logger": None},
+        default_hooks=NONE,
         log_level="ERROR",
     )
     watch = Watch(stop)

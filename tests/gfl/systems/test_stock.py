@@ -22,6 +22,7 @@ from mmengine.registry import DefaultScope
 from mmengine.structures import InstanceData
 
 from gfl.systems.stock import (
+    BLOCKS,
     DeformableATSSHead,
     StockCentripetalHead,
     StockCornerHead,
@@ -426,6 +427,15 @@ def test_a_resnet_of_depth_26_is_of_bottlenecks():
     assert parameters(network) == count_26(1) == 219_728
     shapes = [tuple(x.shape) for x in network(torch.randn(1, 3, 64, 96))]
     assert shapes == [(1, 64, 16, 24), (1, 128, 8, 12), (1, 256, 4, 6)]
+
+
+@pytest.mark.parametrize("network", [StockResNet, StockResNeXt])
+def test_a_small_backbone_s_depth_counts_its_layers(network: type):
+    """Three a bottleneck, the stem's convolution and the classifier, which a detector has not."""
+    for depth in BLOCKS:
+        block, blocks = network.arch_settings[depth]
+        assert block.expansion == 4
+        assert 3 * sum(blocks) + 2 == depth
 
 
 @pytest.mark.parametrize(("groups", "base_width", "width"), [(8, 4, 2), (16, 4, 4), (8, 8, 4)])

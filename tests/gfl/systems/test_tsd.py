@@ -36,7 +36,7 @@ ROIS = torch.tensor([[0.0, 10, 20, 40, 60], [0, 5, 5, 100, 90], [1, 30.5, 8.2, 6
 
 @pytest.fixture
 def model() -> Any:
-    return made(small("TSD"))
+    return made(small("tsd"))
 
 
 def features(images: int = 2, seed: int = 0) -> list[Tensor]:
@@ -56,7 +56,7 @@ def still(model: Any, x: float = 0.0, y: float = 0.0) -> Any:
 
 def test_layers_have_the_authors_names_and_sizes() -> None:
     with torch.device("meta"):
-        model = build(full_size("TSD", "r101"))
+        model = build(full_size("tsd"))
     head = model.roi_head.bbox_head
     counts = {
         name: sum(weights.numel() for weights in layers.parameters())
