@@ -235,27 +235,28 @@ def trials(sweep: Sweep, profile: Profile, store: Store) -> list[Trial]:
     """Return a sweep's variants at a profile, each with its record."""
     found = []
     for variant in sweep.variants:
-        varied, experiment = variant.of(_common(sweep, profile)), sweep.of(variant)
+        varied, experiment = variant.of(common(sweep, profile)), sweep.of(variant)
         id = run_id(experiment, varied, TUNING_SEED)
         run = Run(id, experiment, varied, TUNING_SEED, (f"tuning/{variant.name}",))
-        same = varied == as_it_is(_common(sweep, profile), variant)
-        chosen = same and _resolved(experiment) == _resolved(sweep.experiment)
+        same = varied == as_it_is(common(sweep, profile), variant)
+        base = common(sweep, profile)
+        chosen = same and resolved(experiment, base) == resolved(sweep.experiment, base)
         found.append(Trial(variant, run, chosen, store.local(profile.name, id)))
     return found
 
 
-def _common(sweep: Sweep, profile: Profile) -> Profile:
+def common(sweep: Sweep, profile: Profile) -> Profile:
     """Return the profile with the changes that all variants of a sweep share."""
     if not sweep.changes:
         return profile
     return replace(Variant("", sweep.changes).of(profile), eval_interval=profile.eval_interval)
 
 
-def _resolved(experiment: AnyExperiment) -> AnyExperiment:
+def resolved(experiment: AnyExperiment, profile: Profile) -> AnyExperiment:
     """Return a system with the rate that it trains at."""
-    if not isinstance(experiment, System) or experiment.rate is not None:
+    if not isinstance(experiment, System):
         return experiment
-    return replace(experiment, rate=systems.method_of(experiment).rate)
+    return replace(experiment, rate=systems.schedule_of(experiment, profile).lr)
 
 
 def runs(profile: Profile, store: Store) -> list[Run]:

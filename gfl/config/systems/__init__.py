@@ -6,6 +6,7 @@ wrong are in ``gfl.systems``.
 
 from __future__ import annotations
 
+import copy
 import importlib
 from dataclasses import replace
 from typing import Any
@@ -87,11 +88,12 @@ def detector(system: System, profile: Profile) -> Config:
     if profile.has_published_network:
         return model
     small = _small(system, profile)
-    model |= {
-        "data_preprocessor": dict(network.PREPROCESSOR),
+    parts: Config = {
+        "data_preprocessor": network.PREPROCESSOR,
         "backbone": small.backbone,
         "neck": small.neck,
     }
+    model |= copy.deepcopy(parts)  # shared by all systems, and changed here
     for path, value in method_of(system).small(small).items():
         assign(model, path, value)
     return model

@@ -8,8 +8,12 @@ import mmdet
 import pytest
 from mmengine.config import Config
 
+from experiments.profiles import COCO, LAPTOP, SMOKE
+from experiments.tables.table4 import TABLE
 from gfl.config.systems import METHODS, method_named
 from gfl.config.systems.method import REMOVED, Difference, assign, bundled, changed
+from gfl.experiment import Profile, at_scale
+from gfl.records.record import run_id
 
 FILE = "retinanet/retinanet_r101_fpn_2x_coco.py"
 
@@ -55,3 +59,11 @@ def test_differences_apply_in_their_order_and_leave_the_original() -> None:
 def test_a_path_to_nothing_is_an_error(path: str, value: object, missing: str) -> None:
     with pytest.raises(KeyError, match=missing):
         assign({"model": {"heads": []}}, path, value)
+
+
+@pytest.mark.parametrize("profile", [SMOKE, LAPTOP, COCO], ids=lambda profile: profile.name)
+def test_the_order_in_which_rows_are_built_changes_none(profile: Profile) -> None:
+    rows = [at_scale(row.experiment, profile) for row in TABLE.rows if row.experiment]
+    ids = [run_id(row, profile, 0) for row in rows]
+    assert [run_id(row, profile, 0) for row in reversed(rows)] == ids[::-1]
+    assert len(set(ids)) == len(rows) == 36
