@@ -21,6 +21,8 @@ TENSORS = (
     "losses",
     "predictions.locations",
     "quality",
+    "systems.trident",
+    "systems.trident_network",
     "systems.reppoints",
     "systems.tsd",
     "systems.tsd_pooling",

@@ -198,8 +198,9 @@ def _all(cls: Any, content: list[Mapping[str, Any]]) -> tuple[Any, ...]:
 
 
 def paths(store: Store) -> list[Path]:
-    """Return the files of the recorded benchmarks."""
-    return sorted((store.results / "benchmarks").glob("*.json"))
+    """Return the files of the recorded benchmarks, but those of whole systems (``systems``)."""
+    found = (store.results / "benchmarks").glob("*.json")
+    return sorted(path for path in found if not path.name.startswith("systems-"))
 
 
 def benchmarks(store: Store) -> Iterator[Benchmark]:

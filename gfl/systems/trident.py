@@ -36,7 +36,7 @@ from mmdet.structures.bbox import scale_boxes  # noqa: E402
 from mmengine.structures import InstanceData  # noqa: E402
 
 Config = dict[str, Any]
-Range = tuple[float, float]  # of sqrt(width * height), px, both ends included
+Range = Sequence[float | int]  # (least, greatest) of sqrt(width * height), px, both included
 
 
 @TASK_UTILS.register_module()

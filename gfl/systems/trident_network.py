@@ -45,7 +45,7 @@ class BranchConv2d(nn.Conv2d):
         return torch.cat([F.conv2d(part, self.weight, None, 1, d, d) for part, d in parts])
 
 
-class BranchDeformConv2d(BranchConv2d):
+class BranchDeformConv2d(nn.Conv2d):  # directly: mmengine's initialisation looks one class up
     """Deformable convolution, version 1, of all branches: shared weights and shared offset filters.
 
     Only the sampling grid is dilated; the convolution that predicts the offsets is not. Offsets
@@ -55,7 +55,8 @@ class BranchDeformConv2d(BranchConv2d):
     def __init__(
         self, channels_in: int, channels_out: int, dilations: Sequence[int], deform_groups: int
     ) -> None:
-        super().__init__(channels_in, channels_out, dilations)
+        super().__init__(channels_in, channels_out, 3, padding=1, bias=False)
+        self.dilations = tuple(dilations)
         self.deform_groups = deform_groups
         self.conv_offset = nn.Conv2d(channels_in, deform_groups * 2 * 9, 3, padding=1)
         self.init_weights()
@@ -70,7 +71,7 @@ class BranchDeformConv2d(BranchConv2d):
         n = len(self.dilations)
         parts = zip(x.chunk(n), self.conv_offset(x).chunk(n), self.dilations, strict=True)
         convolved: list[Tensor] = [
-            deform_conv2d(part, offset, self.weight, 1, d, d, 1, self.deform_groups)  # type: ignore
+            deform_conv2d(part, offset, self.weight, 1, d, d, 1, self.deform_groups)  # type: ignore[misc]
             for part, offset, d in parts
         ]
         return torch.cat(convolved)
