@@ -16,7 +16,7 @@ import numpy as np
 
 from gfl.errors import UserError
 from gfl.files import write_text
-from gfl.records.record import digest
+from gfl.records.record import Store, digest
 
 SCHEMA = 1
 TOLERANCE = 0.1  # by which a calibrated load may miss its target
@@ -145,6 +145,17 @@ class Speeds:
 
     def _anchors(self) -> np.ndarray:
         return np.array([np.mean(one.anchor) for one in self.rounds])
+
+
+def recorded(store: Store, profile: str) -> Speeds | None:
+    """Return the committed measurement at a profile; None without one. A CPU's before a GPU's.
+
+    Raises:
+        UserError: its file is damaged.
+    """
+    found = (store.results / "benchmarks").glob(f"systems-{profile}-*.json")
+    records = [Speeds.load(path) for path in sorted(found)]
+    return min(records, key=lambda one: one.setting["device"], default=None)
 
 
 def _interval(ratios: np.ndarray) -> tuple[float, float, float]:

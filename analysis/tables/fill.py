@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from analysis.speed.systems import Ratio, Speeds, recorded
 from experiments.profiles import TUNING_SEED
-from experiments.tables.declare import AP, Cell, Table
+from experiments.tables.declare import AP, FPS, Cell, Table
 from gfl.config import schedule_of
 from gfl.experiment import AnyExperiment, Profile, at_scale
 from gfl.records.record import RUN_ID, RunRecord, Store, run_id, seeds_of
@@ -22,6 +23,7 @@ class Filled:
     reference: Records
     local: Records
     remarks: tuple[str, ...]  # local runs that are not results, and why
+    speed: Ratio | None = None  # of the committed benchmark of systems, side by side
 
     def records(self, source: str) -> Records:
         """Return the records of one of ``sources``."""
@@ -30,12 +32,18 @@ class Filled:
 
 def fill(table: Table, profile: Profile, store: Store) -> list[Filled]:
     """Look up the records of every cell of the paper's, at every recorded seed."""
-    return [_fill(table, cell, profile, store) for cell in table.cells()]
+    speeds = _speeds(table, profile, store)
+    return [_fill(table, cell, profile, store, speeds) for cell in table.cells()]
 
 
 def fill_all(table: Table, profile: Profile, store: Store) -> list[Filled]:
     """Look up the records of every cell, the paper's first."""
-    return [_fill(table, cell, profile, store) for cell in table.all_cells()]
+    speeds = _speeds(table, profile, store)
+    return [_fill(table, cell, profile, store, speeds) for cell in table.all_cells()]
+
+
+def _speeds(table: Table, profile: Profile, store: Store) -> Speeds | None:
+    return recorded(store, profile.name) if table.anchor else None
 
 
 def shown(
@@ -56,10 +64,15 @@ def shown(
     ]
 
 
-def _fill(table: Table, cell: Cell, profile: Profile, store: Store) -> Filled:
-    if cell.experiment and is_run(table, profile, cell):
-        return _filled(cell, at_scale(cell.experiment, profile), profile, store)
-    return Filled(cell, {}, {}, ())
+def _fill(
+    table: Table, cell: Cell, profile: Profile, store: Store, speeds: Speeds | None
+) -> Filled:
+    if cell.experiment is None or not is_run(table, profile, cell):
+        return Filled(cell, {}, {}, ())
+    filled = _filled(cell, at_scale(cell.experiment, profile), profile, store)
+    if speeds is None or cell.key not in speeds.subjects:
+        return filled
+    return replace(filled, speed=speeds.ratio(cell.key))
 
 
 def _filled(cell: Cell, experiment: AnyExperiment, profile: Profile, store: Store) -> Filled:
@@ -92,6 +105,13 @@ def published_difference(cell: Filled, base: Filled | None) -> float | None:
     """Return the paper's ΔAP, in AP's digits; None for a baseline or a missing number."""
     value, other = (c.cell.published.get(AP.name) if c else None for c in (cell, base))
     return None if value is None or other is None else round(value - other, AP.digits)
+
+
+def published_ratio(cell: Filled, table: Table) -> float | None:
+    """Return the paper's FPS in those of the table's anchor; None where it prints none."""
+    anchor = next(c for c in table.cells() if c.key == table.anchor).published[FPS.name]
+    speed = None if cell.cell.row.is_extra else cell.cell.published[FPS.name]
+    return None if speed is None or anchor is None else speed / anchor
 
 
 def baseline_of(filled: Iterable[Filled], table: Table, cell: Cell) -> Filled | None:

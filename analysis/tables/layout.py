@@ -10,11 +10,12 @@ from analysis.stats import uncertainty
 from analysis.tables import fill
 from analysis.tables.fill import Filled, Records
 from analysis.tables.notes import NOT_PAPERS, Footnotes, notes
-from experiments.tables.declare import AP, EXTRA, Column, Table
+from experiments.tables.declare import AP, EXTRA, FPS, Column, Table
 from gfl.experiment import Profile
 
 NOT_PUBLISHED = "n/a"  # as in the paper
 DELTA = "ΔAP"
+RATIO = "FPS ratio"
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,8 @@ class _Layout:
         lead = (row.name, row.key, mark, row.marks)
         below = ("", "", "", tuple("" for _ in row.marks))
         if not row.is_extra:
-            paper = self.interleaved(self.published(cell), _published_delta(cell, base))
+            ratio = self.ratio(fill.published_ratio(cell, self.table)) if self.table.anchor else ""
+            paper = self.interleaved(self.published(cell), _published_delta(cell, base), ratio)
             yield Line(*lead, "paper", ("", *paper))
             lead = below
         if not fill.is_run(self.table, self.profile, cell.cell):
@@ -112,7 +114,9 @@ class _Layout:
             means = (_mean(records, column) for column in self.table.columns)
             delta = _delta(records, base.records(source)) if base else ""
             seeds = str(len(records) or "")
-            yield Line(*lead, source, (seeds, *self.interleaved(means, delta)))
+            ratio = cell.speed.value if cell.speed and source == "reference" else None
+            numbers = self.interleaved(means, delta, self.ratio(ratio))
+            yield Line(*lead, source, (seeds, *numbers))
             lead = below
 
     def published(self, cell: Filled) -> Iterator[str]:
@@ -120,10 +124,17 @@ class _Layout:
             is_starred = column.name in cell.cell.row.starred
             yield published(cell.cell.published[column.name], column, is_starred)
 
-    def interleaved(self, values: Iterable[str], delta: str) -> Iterator[str]:
-        """Yield the values of the columns, with the AP difference after AP."""
+    @staticmethod
+    def ratio(value: float | None) -> str:
+        """Return a speed in the anchor's, to two digits."""
+        return text.NONE if value is None else f"{value:.2f}"
+
+    def interleaved(self, values: Iterable[str], delta: str, ratio: str) -> Iterator[str]:
+        """Yield the values of the columns, the difference after AP and the ratio after FPS."""
         for column, value in zip(self.table.columns, values, strict=True):
             yield value
+            if column == FPS and self.table.anchor:
+                yield ratio
             if column == AP and self.deltas:
                 yield delta
 
@@ -139,6 +150,8 @@ def lay_out(
     names = ["n", *(column.name for column in table.columns)]
     if deltas:
         names.insert(names.index(AP.name) + 1, DELTA)
+    if table.anchor:
+        names.insert(names.index(FPS.name) + 1, RATIO)
     blocks = []
     for group in table.groups:
         cells = [cell for cell in filled if cell.cell.group == group]

@@ -55,6 +55,8 @@ def notes(
     yield from _not_run(table, profile, filled)
     reference = [r for f in filled for r in f.reference.values()]
     local = [r for f in filled for r in f.local.values()] if with_local else []
+    if table.anchor:
+        yield _ratios(table, filled)
     if FPS in table.columns and (timed := _timed(reference, local)):
         yield timed
     if reference:
@@ -102,6 +104,17 @@ def _baselines(table: Table, pairs: Sequence[tuple[Filled, Filled]]) -> str:
         return f"the row {table.baseline!r}"
     named = dict.fromkeys((c.cell.row.key, b.cell.row.key) for c, b in pairs)
     return f"the row's own baseline ({', '.join(f'{row}: {base}' for row, base in named)})"
+
+
+def _ratios(table: Table, filled: Sequence[Filled]) -> str:
+    """Define the ratio of speeds."""
+    said = f"FPS ratio: FPS over that of {table.anchor}; the paper's of the printed FPS"
+    if not any(cell.speed for cell in filled):
+        return f"{said}."
+    return (
+        f"{said}, the reference's of all systems timed side by side (gfl bench speed), not of the "
+        "FPS beside it."
+    )
 
 
 def _orders(table: Table, run: Sequence[Filled], with_local: bool) -> Iterator[str]:

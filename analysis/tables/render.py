@@ -10,7 +10,7 @@ from analysis.stats import uncertainty
 from analysis.stats.uncertainty import Estimate, SeedMean
 from analysis.tables import fill
 from analysis.tables.fill import Filled, Records
-from analysis.tables.layout import DELTA, TableLayout
+from analysis.tables.layout import DELTA, RATIO, TableLayout
 from experiments.tables.declare import Table
 from gfl import escape
 
@@ -51,11 +51,24 @@ def tidy_csv(table: Table, filled: Sequence[Filled], with_local: bool) -> str:
         for name, value in _published(cell, base):  # empty for additional rows
             printed = "" if value is None else str(value)
             lines.append(where | {"column": name, "source": "paper", "value": printed})
+        if table.anchor:
+            lines += [where | line for line in _ratios(cell, table)]
         for source in fill.sources(with_local):
             base_records = base.records(source) if base else None
             for name, found in _found(table, cell.records(source), base_records):
                 lines.append(where | {"column": name, "source": source} | numbers(found))
     return text.tidy_csv(FIELDS, lines)
+
+
+def _ratios(cell: Filled, table: Table) -> Iterator[dict[str, str]]:
+    """Yield the speeds in the anchor's, with the interval over rounds; n is their number."""
+    if (value := fill.published_ratio(cell, table)) is not None:
+        yield {"column": RATIO, "source": "paper", "value": _number(value)}
+    if (found := cell.speed) is not None:
+        yield {
+            "column": RATIO, "source": "reference", "value": _number(found.value),
+            "lower": _number(found.low), "upper": _number(found.high), "n": str(found.rounds),
+        }  # fmt: skip
 
 
 def _published(cell: Filled, base: Filled | None) -> Iterator[tuple[str, float | None]]:

@@ -109,6 +109,7 @@ class Table:
     star: str = ""  # meaning of a star after a number
     missing: str = "no number is published"  # meaning of n/a
     profiles: tuple[str, ...] | None = None  # the only ones that run its rows; None: all
+    anchor: str = ""  # the row in whose speed all rows' speeds are given, too
     extra: tuple[Row, ...] = ()  # additional rows (experiments.tables.extra)
 
     def __post_init__(self) -> None:
