@@ -67,7 +67,7 @@ endif
 endif
 
 .PHONY: help setup setup-dev repair test bench lint format types status promote tune figures errors \
-  audit report overhead reproduce-all notebooks lab evaluate
+  audit report overhead speed reproduce-all notebooks lab evaluate
 
 help: ## this list
 	@sed -n 's/^\([a-z][a-z0-9%-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | \
@@ -132,6 +132,9 @@ test: setup ## run the tests (ARGS="tests/gfl -k losses" for some of them)
 
 bench: setup ## time our head beside stock mmdet's, into results/benchmarks (ARGS=--quick: B=2)
 	@exec $(GFL) bench loss $(ARGS)
+
+speed: setup ## time Table 4's systems beside each other, into results/benchmarks (PROFILE=coco: full size)
+	@exec $(GFL) bench speed --profile "$$PROFILE" $(ARGS)
 
 overhead: setup ## time and count what QFL and DFL add at inference, into results/benchmarks
 	@exec $(GFL) bench overhead $(ARGS)

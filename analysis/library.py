@@ -22,7 +22,7 @@ from analysis import cache, photographs
 from analysis.photographs import NotInData
 from experiments.tables import catalogue
 from gfl.errors import UserError
-from gfl.experiment import Experiment, Profile
+from gfl.experiment import AnyExperiment, Profile, at_scale
 from gfl.files import sha256
 from gfl.predictions import schema
 from gfl.predictions.error_kinds import FOREGROUND, Sorted
@@ -67,10 +67,10 @@ class Library:
     truth: Mapping[str, Any] | None = None  # annotation file's content, of data not embedded
     photographs: Path | None = None  # the folder of images that are not embedded
 
-    def id(self, experiment: Experiment, profile: Profile, seed: int = 0) -> str:
-        return run_id(experiment, profile, seed)
+    def id(self, experiment: AnyExperiment, profile: Profile, seed: int = 0) -> str:
+        return run_id(at_scale(experiment, profile), profile, seed)
 
-    def record(self, experiment: Experiment, profile: Profile, seed: int = 0) -> RunRecord:
+    def record(self, experiment: AnyExperiment, profile: Profile, seed: int = 0) -> RunRecord:
         """Return the record of a finished run.
 
         Raises:
@@ -91,7 +91,7 @@ class Library:
 
     def need(
         self,
-        experiments: Iterable[Experiment],
+        experiments: Iterable[AnyExperiment],
         profile: Profile,
         seeds: Sequence[int] = (0,),
         files: Sequence[str] = (schema.DETECTIONS, schema.LOCATIONS),
@@ -120,7 +120,9 @@ class Library:
             raise MissingRuns([*untrained, *unpredicted], message)
         return found
 
-    def detections(self, experiment: Experiment, profile: Profile, seed: int = 0) -> pd.DataFrame:
+    def detections(
+        self, experiment: AnyExperiment, profile: Profile, seed: int = 0
+    ) -> pd.DataFrame:
         """Return a run's final detections.
 
         Raises:
@@ -129,7 +131,7 @@ class Library:
         """
         return self._table(experiment, profile, seed, schema.DETECTIONS).to_pandas()
 
-    def locations(self, experiment: Experiment, profile: Profile, seed: int = 0) -> Locations:
+    def locations(self, experiment: AnyExperiment, profile: Profile, seed: int = 0) -> Locations:
         """Return a run's locations: all positives, a random sample; only of FCOS and ATSS.
 
         Raises:
@@ -142,7 +144,7 @@ class Library:
         return Locations(table.select(plain).to_pandas(), meta["n"], meta["delta"], p)
 
     def results(
-        self, experiment: Experiment, profile: Profile, seed: int = 0
+        self, experiment: AnyExperiment, profile: Profile, seed: int = 0
     ) -> list[dict[str, Any]]:
         """Return a run's final detections as COCO's results, bit for bit as evaluated.
 
@@ -152,7 +154,7 @@ class Library:
         """
         return coco_results(self.detections(experiment, profile, seed))
 
-    def matches(self, experiment: Experiment, profile: Profile, seed: int = 0) -> Matches:
+    def matches(self, experiment: AnyExperiment, profile: Profile, seed: int = 0) -> Matches:
         """Return the matches of a run's detections, stored or recomputed from the ground truth.
 
         Raises:
@@ -166,7 +168,7 @@ class Library:
         return matching.match(self.dataset(profile), self.results(experiment, profile, seed))
 
     def errors(
-        self, experiment: Experiment, profile: Profile, seed: int = 0, iou: float = FOREGROUND
+        self, experiment: AnyExperiment, profile: Profile, seed: int = 0, iou: float = FOREGROUND
     ) -> Sorted:
         """Return a run's detections by kind of error, stored or recomputed like ``matches``."""
         if (stored := self.evaluated(experiment, profile, seed)) is not None:
@@ -175,7 +177,7 @@ class Library:
         return Sorted.of(truth, Found.results(self.results(experiment, profile, seed)), iou)
 
     def evaluated(
-        self, experiment: Experiment, profile: Profile, seed: int = 0
+        self, experiment: AnyExperiment, profile: Profile, seed: int = 0
     ) -> Evaluated | None:
         """Return a run's stored evaluation; None if the ground truth is to be used instead.
 
@@ -265,7 +267,7 @@ class Library:
             raise UserError(f"image {image_id}: {profile.name} has 1 to {spec.val} for validation")
         return _rendered(spec, image_id - 1)[0].copy()
 
-    def _table(self, experiment: Experiment, profile: Profile, seed: int, name: str) -> Any:
+    def _table(self, experiment: AnyExperiment, profile: Profile, seed: int, name: str) -> Any:
         (record,) = self.need([experiment], profile, (seed,), (name,))
         if name not in record.predictions:
             raise UserError(f"{record.id} has no {name}: only FCOS and ATSS have this head")

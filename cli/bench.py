@@ -1,4 +1,4 @@
-"""``gfl bench loss|overhead|bootstrap``: measurements of speed and memory."""
+"""``gfl bench loss|overhead|speed|operators|bootstrap``: measurements of speed and memory."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from cli.options import Count, Flag, Folders, MaybeCount, Pixels
+from cli.options import Count, Flag, Folders, MaybeCount, Names, Pixels
 from experiments import profiles
 from experiments.queue.worker import ROOT
 
-bench = App(name="bench", help="Measure speed and memory: the loss, inference, the bootstrap.")
+bench = App(name="bench", help="Measure speed and memory: loss, inference, operators, bootstrap.")
 FOLDER = ROOT / "results" / "benchmarks"
 Out = Annotated[Path, Parameter(show_default=lambda _: "results/benchmarks")]
 Networks = Annotated[
@@ -65,6 +65,58 @@ def overhead(
     from benchmarks.overhead import measure_all  # takes seconds, not needed for --help
 
     measure_all(networks, threads, rounds, image, out, folders.store(mend=False))
+    return 0
+
+
+@bench.command
+def speed(
+    *,
+    profile: Annotated[str, Parameter(choices=("laptop", "coco"))] = "laptop",
+    rows: Names = None,
+    rounds: MaybeCount = None,
+    candidates: Count = 1000,
+    threads: Count = 1,
+    cuda: Flag = False,
+    half: Flag = False,
+    together: MaybeCount = None,
+    again: Flag = False,
+    out: Out = FOLDER,
+) -> int:
+    """Time every system of Table 4 beside the others, and record it round by round.
+
+    Rerunning the command goes on after the last finished round.
+
+    Args:
+        profile: size of networks and images: "laptop", or "coco" for full size
+        rows: some of Table 4's, as "FCOS R-101"; GFL R-101 is always timed, all are beside it
+        rounds: of all systems (default: 30; 5 at full size)
+        candidates: boxes that enter a dense detector's NMS
+        threads: on a CPU
+        cuda: on the GPU
+        half: with TF32 and float16 there
+        together: systems kept in memory at a time (default: all; at full size 12 GB)
+        again: begin anew
+    """
+    from benchmarks import systems  # takes seconds, not needed for --help
+
+    plan = systems.plan(
+        profile, rounds, candidates=candidates, threads=threads, half=half, together=together,
+        device="cuda" if cuda else "cpu",
+    )  # fmt: skip
+    systems.measure_all(systems.table4(profile, rows or ()), plan, out, again=again)
+    return 0
+
+
+@bench.command
+def operators(*, threads: Count = 1, repeat: Count = 5, out: Out = FOLDER) -> int:
+    """Time operators on a CPU beside torchvision's, and write the table.
+
+    Args:
+        repeat: turns an operator
+    """
+    from benchmarks.operators import measure_all  # takes seconds, not needed for --help
+
+    measure_all(threads, repeat, out)
     return 0
 
 

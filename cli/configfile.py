@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import textwrap
 from pathlib import Path
 
 from cli.options import SEEDS, Json, Seeds, Where, check_data
@@ -16,7 +17,9 @@ from experiments.matrix import Run
 from experiments.queue.worker import ROOT
 from gfl import config as configuration
 from gfl import escape, terminal
+from gfl.config import systems
 from gfl.data import photos
+from gfl.experiment import System
 from gfl.shapes import embedded
 from gfl.terminal import say
 from gfl.training.worker import LOADERS, embedded_root, photos_root
@@ -86,9 +89,30 @@ def text(run: Run, command: str, data_root: str | None) -> str:
     ]
     if missing := _missing_data(run, root, data_root):
         head += ["", missing]
+    head += _differences(run)
     comment = "\n".join(map(escape.comment, head))
     body = "\n".join(f"{key} = {_literal(value, key)}" for key, value in settings.items())
     return f"{comment}\n\n{body}\n"
+
+
+def _differences(run: Run) -> list[str]:
+    """Say which of mmdet's configurations a system is made from, and what differs, with sources."""
+    if not isinstance(run.experiment, System):
+        return []
+    method = systems.method_of(run.experiment)
+    row, notes = method.rows[run.experiment.backbone], method.notes
+    lines = ["", f"From mmdet's {row.bundled}, with these differences:"]
+    for one in row.differences:
+        lines += [f"  {one.path} = {escape.python(one.value)}", f"    {one.source}"]
+    lines += [
+        line
+        for key in ("", run.experiment.backbone)
+        if key in notes
+        for line in ("", *textwrap.wrap(notes[key], LINE))
+    ]
+    if not run.profile.has_published_network:
+        lines += ["", "At this profile the model is scaled down, and trained as all systems are."]
+    return lines
 
 
 def _tool(name: str, gpus: int, arguments: str) -> str:

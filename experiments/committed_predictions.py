@@ -7,7 +7,7 @@ their measurements vary more between seeds than between images.
 from __future__ import annotations
 
 from experiments.named import GAUSSIAN, GFL
-from gfl.experiment import Experiment, Profile
+from gfl.experiment import AnyExperiment, Experiment, Profile
 from gfl.predictions.schema import DETECTIONS, LOCATIONS, MATCHES, OBJECTS, keeps_matches
 
 SEEDS = (0, 1, 2)  # of the rows whose locations are measured; figures draw the first
@@ -43,7 +43,7 @@ def with_detections(profile: Profile) -> tuple[Experiment, ...]:
     return FEWER_QUALITIES if keeps_matches(profile) else QUALITIES
 
 
-def committed(experiment: Experiment, profile: Profile, seed: int) -> tuple[str, ...]:
+def committed(experiment: AnyExperiment, profile: Profile, seed: int) -> tuple[str, ...]:
     """Return the prediction files of a run that belong to the reference.
 
     Detections, from which everything in the record can be recomputed; and locations, three times

@@ -13,7 +13,7 @@ from experiments.tables import catalogue
 from experiments.tables.declare import Cell, Table
 from gfl import escape
 from gfl.errors import UserError, did_you_mean
-from gfl.experiment import Experiment, Profile
+from gfl.experiment import AnyExperiment, Profile, at_scale
 from gfl.records.record import RUN_ID, RunRecord, Store, run_id
 
 WEIGHTS = (".pth", ".pt", ".ckpt")  # suffixes of weight files
@@ -24,7 +24,7 @@ class Run:
     """A run, and the rows that print it."""
 
     id: str
-    experiment: Experiment
+    experiment: AnyExperiment
     profile: Profile
     seed: int
     rows: tuple[str, ...]  # "table-3/QFL"
@@ -53,8 +53,9 @@ def plan(tables: Iterable[Table], profile: Profile, seeds: Sequence[int]) -> lis
     for seed in dict.fromkeys(seeds):
         for table, cell in cells:
             assert cell.experiment is not None
-            id = run_id(cell.experiment, profile, seed)
-            new = Run(id, cell.experiment, profile, seed, (), cell.row.is_extra)
+            experiment = at_scale(cell.experiment, profile)
+            id = run_id(experiment, profile, seed)
+            new = Run(id, experiment, profile, seed, (), cell.row.is_extra)
             shared = runs.get(id, new)
             runs[id] = replace(shared, rows=(*shared.rows, f"{table.name}/{cell.key}"))
     return list(runs.values())

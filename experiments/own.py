@@ -314,13 +314,10 @@ def _changed(before: Request, run: Run) -> str:
 
 
 def _experiment(named: str | Experiment) -> Experiment:
-    experiment = named
-    if isinstance(experiment, str):
-        experiment = matrix.single(experiment, LAPTOP, [0]).experiment
-    if experiment.host not in ABLATED_HOSTS:
+    experiment = matrix.single(named, LAPTOP, [0]).experiment if isinstance(named, str) else named
+    if not isinstance(experiment, Experiment) or experiment.host not in ABLATED_HOSTS:
         raise UserError(
-            f"{experiment.slug}: a data set of one's own trains {' or '.join(ABLATED_HOSTS)}, not "
-            f"{experiment.host}"
+            f"{experiment.slug}: a data set of one's own trains {' or '.join(ABLATED_HOSTS)} only"
         )
     if (experiment.backbone, experiment.lasting) != (GFL.backbone, GFL.lasting):
         raise UserError(

@@ -13,9 +13,11 @@ from typing import Any
 
 from experiments.matrix import Run
 from experiments.profiles import LAPTOP, TUNING_SEED
+from experiments.tables import table4
 from experiments.tables.table2 import GAUSSIAN
+from gfl.config import systems
 from gfl.errors import UserError, did_you_mean
-from gfl.experiment import Experiment, Model, Profile, Schedule
+from gfl.experiment import AnyExperiment, Experiment, Model, Profile, Schedule, System
 from gfl.records.record import RunRecord, Store, run_id
 
 BASELINE = Experiment()
@@ -32,7 +34,7 @@ class Variant:
     name: str
     changes: Mapping[str, Any] = field(default_factory=dict)
     eligible: bool = True
-    experiment: Experiment | None = None  # None: the sweep's own
+    experiment: AnyExperiment | None = None  # None: the sweep's own
     every: int = 1  # epochs between evaluations
 
     def of(self, profile: Profile) -> Profile:
@@ -62,28 +64,32 @@ def as_it_is(profile: Profile, variant: Variant) -> Profile:
 class Sweep:
     """One kind of number, varied on one row, and the text of its file.
 
+    ``changes`` are those of every variant; of an experiment, an eligible variant may have another
+    value of ``factor`` alone.
+
     Raises:
-        ValueError: an eligible variant differs in more than a Gaussian's weight.
+        ValueError: an eligible variant differs in more than the factor.
     """
 
     title: str  # with a placeholder for the profile's name
     on: str
     row: str  # what was trained afterwards: "a table", or the one row it applies to
     variants: tuple[Variant, ...]
-    experiment: Experiment = BASELINE  # with the chosen value
+    experiment: AnyExperiment = BASELINE  # with the chosen value
+    factor: str = ""  # of the experiment: "likelihood_weight", "rate"
+    changes: Mapping[str, Any] = field(default_factory=dict)  # to the profile
     suffix: str = ""  # of its file names
     left: str = ""  # what was not varied
     note: str = ""
 
     def __post_init__(self) -> None:
         for variant in self.variants:
-            weighted = replace(
-                self.experiment, likelihood_weight=self.of(variant).likelihood_weight
-            )
-            if variant.eligible and self.of(variant) != weighted:
-                raise ValueError(f"{variant.name}: only a Gaussian's weight may be chosen")
+            varied = {self.factor: getattr(self.of(variant), self.factor)} if self.factor else {}
+            if variant.eligible and self.of(variant) != replace(self.experiment, **varied):
+                what = f"only {self.factor}" if self.factor else "nothing of the experiment"
+                raise ValueError(f"{variant.name}: {what} may be chosen")
 
-    def of(self, variant: Variant) -> Experiment:
+    def of(self, variant: Variant) -> AnyExperiment:
         """Return the experiment that a variant trains."""
         return variant.experiment or self.experiment
 
@@ -112,6 +118,7 @@ OF_LIKELIHOOD = Sweep(
         for name, weight in (("1", 1.0), ("1/4", 1 / 4), ("1/16", 1 / 16), ("1/64", 1 / 64))
     ),
     experiment=GAUSSIAN,
+    factor="likelihood_weight",
     suffix="-gaussian",
 )
 LONGER = {"epochs": 2 * LAPTOP.schedule.epochs}
@@ -132,6 +139,35 @@ OF_LENGTH = Sweep(
     ),
     suffix="-longer",
 )
+RATES = (0.001, 0.002, 0.004, 0.008)
+
+
+def of_rate(system: System) -> Sweep:
+    """Return the sweep of the learning rate of one of Table 4's methods, on one of its rows."""
+    title = systems.method_of(system).title
+    return Sweep(
+        title=f"How {title}'s learning rate was chosen, at the `{{profile}}` profile",
+        on=f"On {title} alone ({system.slug}), in one epoch with a whole cosine schedule",
+        row="the method",
+        variants=tuple(Variant(f"lr {r:g}", experiment=replace(system, rate=r)) for r in RATES),
+        experiment=system,
+        factor="rate",
+        changes={"epochs": 1},
+        suffix=f"-{system.method}",
+        note="Every system of Table 4 but GFL has the best of these rates; GFL has the rate that "
+        "was chosen on plain ATSS (`laptop.md`), as in Tables 1 to 3.",
+    )
+
+
+# One row a method: the first that Table 4 prints.
+OF_SYSTEMS = tuple(
+    of_rate(system)
+    for system in {
+        row.experiment.method: row.experiment
+        for row in reversed(table4.TABLE.rows)
+        if isinstance(row.experiment, System)
+    }.values()
+)
 SWEEPS: dict[str, tuple[Sweep, ...]] = {
     "laptop": (
         of_profile(
@@ -140,6 +176,7 @@ SWEEPS: dict[str, tuple[Sweep, ...]] = {
         ),
         OF_LIKELIHOOD,
         OF_LENGTH,
+        *OF_SYSTEMS,
     ),
     "photos": (
         of_profile(
@@ -198,12 +235,28 @@ def trials(sweep: Sweep, profile: Profile, store: Store) -> list[Trial]:
     """Return a sweep's variants at a profile, each with its record."""
     found = []
     for variant in sweep.variants:
-        varied, experiment = variant.of(profile), sweep.of(variant)
+        varied, experiment = variant.of(common(sweep, profile)), sweep.of(variant)
         id = run_id(experiment, varied, TUNING_SEED)
         run = Run(id, experiment, varied, TUNING_SEED, (f"tuning/{variant.name}",))
-        chosen = varied == as_it_is(profile, variant) and experiment == sweep.experiment
+        same = varied == as_it_is(common(sweep, profile), variant)
+        base = common(sweep, profile)
+        chosen = same and resolved(experiment, base) == resolved(sweep.experiment, base)
         found.append(Trial(variant, run, chosen, store.local(profile.name, id)))
     return found
+
+
+def common(sweep: Sweep, profile: Profile) -> Profile:
+    """Return the profile with the changes that all variants of a sweep share."""
+    if not sweep.changes:
+        return profile
+    return replace(Variant("", sweep.changes).of(profile), eval_interval=profile.eval_interval)
+
+
+def resolved(experiment: AnyExperiment, profile: Profile) -> AnyExperiment:
+    """Return a system with the rate that it trains at."""
+    if not isinstance(experiment, System):
+        return experiment
+    return replace(experiment, rate=systems.schedule_of(experiment, profile).lr)
 
 
 def runs(profile: Profile, store: Store) -> list[Run]:

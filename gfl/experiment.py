@@ -129,6 +129,38 @@ class Experiment:
 
 
 @dataclass(frozen=True)
+class System:
+    """Detector of Table 4 other than GFL; ``gfl.config.systems`` holds its settings."""
+
+    method: str  # a key of ``gfl.config.systems.METHODS``
+    backbone: str  # one of the method's rows: "r101-dcn", "hg104"
+    rate: float | None = None  # learning rate at a small profile, in sweeps; None: the method's
+
+    def out_of_effect(self) -> str:
+        """Return the empty string: a system has no further factors."""
+        return ""
+
+    @property
+    def slug(self) -> str:
+        """Readable name: ``reppoints-r101-dcn``."""
+        rate = "" if self.rate is None else f"-lr{self.rate:g}"
+        return f"{self.method}-{self.backbone}{rate}"
+
+
+AnyExperiment = Experiment | System
+
+
+def at_scale(experiment: AnyExperiment, profile: Profile) -> AnyExperiment:
+    """Return what a row of Table 4 trains at a profile.
+
+    At a small profile every system sees the same images, however long its published schedule is.
+    """
+    if isinstance(experiment, System) or profile.has_published_network:
+        return experiment
+    return replace(experiment, lasting="1x")
+
+
+@dataclass(frozen=True)
 class Model:
     """Scale of the detector, shared by every experiment of a profile."""
 
@@ -149,7 +181,7 @@ class Schedule:
     epochs: int
     batch: int  # images per step, over all devices
     lr: float
-    optimizer: Literal["sgd", "adamw"] = "sgd"
+    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
     weight_decay: float = 1e-4
     warmup_iters: int = 500
     milestones: tuple[int, ...] = ()  # epochs at which the rate falls tenfold; (): cosine to 0
@@ -203,24 +235,3 @@ class Profile:
 def recipe_of(experiment: Experiment, profile: Profile) -> Recipe:
     """Return the host's recipe if the profile has the published network, else ATSS's."""
     return HOSTS[experiment.host].recipe if profile.has_published_network else Recipe()
-
-
-def schedule_of(experiment: Experiment, profile: Profile) -> Schedule:
-    """Return the profile's schedule or twice that, on COCO 24 epochs with steps 16 and 22.
-
-    A host with a published schedule of its own keeps it, with batch and rate in proportion to the
-    devices.
-    """
-    if (own := recipe_of(experiment, profile).training) is not None:
-        return Schedule(
-            epochs=own.epochs,
-            batch=own.batch // own.devices * profile.gpus,
-            lr=own.lr * profile.gpus / own.devices,
-            weight_decay=own.weight_decay,
-            milestones=own.milestones,
-        )
-    schedule = profile.schedule
-    if experiment.lasting == "1x":
-        return schedule
-    milestones = tuple(2 * epoch for epoch in schedule.milestones)
-    return replace(schedule, epochs=2 * schedule.epochs, milestones=milestones)

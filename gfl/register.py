@@ -65,7 +65,16 @@ with _without_warnings():
     import gfl.data.seeding
     import gfl.head
     import gfl.joint
-    import gfl.systems
+    import gfl.systems.centernet
+    import gfl.systems.grid
+    import gfl.systems.mirrored
+    import gfl.systems.reppoints
+    import gfl.systems.sapd
+    import gfl.systems.stock
+    import gfl.systems.trident
+    import gfl.systems.trident_network
+    import gfl.systems.tsd
+    import gfl.systems.two_stage
     import gfl.training.loaders
     import gfl.training.metric
     import gfl.training.optim

@@ -21,6 +21,17 @@ TENSORS = (
     "losses",
     "predictions.locations",
     "quality",
+    "systems.trident",
+    "systems.trident_network",
+    "systems.reppoints",
+    "systems.tsd",
+    "systems.tsd_pooling",
+    "systems.two_stage",
+    "systems.centernet",
+    "systems.keypoints",
+    "systems.mirrored",
+    "systems.sapd",
+    "systems.stock",
 )
 install_import_hook([f"gfl.{module}" for module in TENSORS], "beartype.beartype")
 

@@ -8,7 +8,7 @@ import gfl.register  # noqa: F401  before mmdet: it supplies mmcv's operators
 
 # isort: split
 from analysis.speed.page import markdown, page, shortfalls
-from analysis.speed.record import Case, Loss, load, paths
+from analysis.speed.record import Case, Loss, Operators, load, paths
 from benchmarks import measure
 from benchmarks.measure import Result
 from cli.main import main
@@ -86,3 +86,29 @@ def test_the_bootstrap_is_measured(capsys):
     printed = capsys.readouterr()
     assert printed.out.startswith("3 resamples: ")
     assert "144 objects, 2000 detections" in printed.err
+
+
+def test_operators_are_compared_with_torchvision_s(tmp_path, monkeypatch):
+    from benchmarks import operators
+
+    monkeypatch.setattr(operators, "SHAPES", ((2, 4, 6, 5),))
+    assert main(["bench", "operators", "--repeat", "1", "--out", str(tmp_path)]) == 0
+    (path,) = tmp_path.glob("operators-*.json")
+    found = load(path)
+    assert isinstance(found, Operators)
+    assert [(one.name, one.features) for one in found.operators] == [
+        ("deformable convolution v1", (2, 4, 6, 5)),
+        ("deformable convolution v2", (2, 4, 6, 5)),
+        ("RoIAlign's gradient", (2, 4, 6, 5)),
+    ]
+    assert path.with_suffix(".md").read_text() == markdown(page(found))
+
+
+def test_operators_that_disagree_are_an_error():
+    import torch
+
+    from benchmarks.operators import check
+
+    check((torch.tensor([1.0, 2.0]),), (torch.tensor([1.0001, 2.0]),))
+    with pytest.raises(AssertionError):
+        check((torch.tensor([1.0, 2.0]),), (torch.tensor([1.001, 2.0]),))

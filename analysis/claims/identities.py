@@ -25,7 +25,7 @@ from gfl.losses import (
     quality_focal_loss,
 )
 
-BETAS = tuple(row.experiment.beta for row in TABLE_1C.rows if row.experiment)
+BETAS = tuple(row.factors.beta for row in TABLE_1C.rows if row.factors)
 FOCUSED = tuple(beta for beta in BETAS if beta > 0)
 LABELS = torch.linspace(0, 1, 21, dtype=torch.float64)
 # The probability of a logit of 60 is 1 in double precision; the logarithm of 0 is taken as -80.

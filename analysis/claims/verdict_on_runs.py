@@ -19,7 +19,7 @@ from experiments.profiles import PAPER_SCALE
 from experiments.tables import catalogue
 from experiments.tables.declare import FPS
 from gfl.errors import UserError
-from gfl.experiment import Experiment
+from gfl.experiment import AnyExperiment, at_scale
 
 SPEED = (
     "the FPS in records were measured after each training, whatever else the machine did then, "
@@ -271,14 +271,14 @@ def _contrasted(check: Contrast, empty: CheckOnRuns, evidence: Evidence) -> Chec
     )
 
 
-def _factors(check: Contrast, evidence: Evidence) -> dict[tuple[Experiment, str], float]:
+def _factors(check: Contrast, evidence: Evidence) -> dict[tuple[AnyExperiment, str], float]:
     """Return the factor of each number in the check's sum; cells of the same run are merged.
 
     Raises:
         UserError: the check's cells have no runs at this profile.
     """
     profile = evidence.profile.name
-    factors: dict[tuple[Experiment, str], float] = defaultdict(float)
+    factors: dict[tuple[AnyExperiment, str], float] = defaultdict(float)
     for factor, at in check.terms:
         table, cell = catalogue.find(at.table), at.found
         if at.column == FPS.name:
@@ -289,7 +289,7 @@ def _factors(check: Contrast, evidence: Evidence) -> dict[tuple[Experiment, str]
             only = " and ".join(table.profiles or ())
             raise _Untestable(f"the rows of {table.title} are run at the {only} profile only")
         column = next(column for column in table.columns if column.name == at.column)
-        factors[cell.experiment, column.metric] += factor
+        factors[at_scale(cell.experiment, evidence.profile), column.metric] += factor
     kept = {key: factor for key, factor in factors.items() if factor}
     if not kept:
         raise _Untestable("its rows are one and the same run")

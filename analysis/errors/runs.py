@@ -17,7 +17,7 @@ from experiments.named import DFL, GENERAL, GFL, NO_QUALITY, PLAIN, QFL
 from experiments.tables.catalogue import TABLES
 from experiments.tables.declare import Cell, Table
 from gfl.errors import UserError
-from gfl.experiment import Experiment, Profile
+from gfl.experiment import AnyExperiment, Profile, at_scale
 from gfl.predictions.error_kinds import FOREGROUND, KINDS, KINDS_AT
 
 IOUS = KINDS_AT
@@ -38,7 +38,7 @@ REPAIRS = (
 class Line:
     """One experiment, its rows in the tables, and its errors by IoU and seed."""
 
-    experiment: Experiment
+    experiment: AnyExperiment
     rows: list[str] = field(default_factory=list)
     found: dict[float, dict[int, Errors]] = field(default_factory=dict)
 
@@ -71,8 +71,8 @@ class Repair:
     """Difference between two runs in the cost of each kind of error, by kind and IoU."""
 
     name: str
-    ours: Experiment
-    base: Experiment
+    ours: AnyExperiment
+    base: AnyExperiment
     gains: Mapping[tuple[float, str], Estimate]  # ours - base: below 0, it repairs
 
     def text(self, iou: float) -> str:
@@ -117,14 +117,14 @@ def gather(profile: Profile, library: Library) -> Report:
     Raises:
         UserError: there is none.
     """
-    lines: dict[Experiment, Line] = {}
+    lines: dict[AnyExperiment, Line] = {}
     without: list[str] = []
     for table in TABLES.values():
         for cell in fill.fill_all(table, profile, library.store):
             records = cell.records(library.source)
-            experiment = cell.cell.experiment
-            if experiment is None or not records:
+            if cell.cell.experiment is None or not records:
                 continue
+            experiment = at_scale(cell.cell.experiment, profile)
             if experiment not in lines:
                 lines[experiment] = line(experiment, sorted(records), profile, library)
                 without += [
@@ -146,7 +146,9 @@ def gather(profile: Profile, library: Library) -> Report:
     return Report(having, tuple(without))
 
 
-def line(experiment: Experiment, seeds: Sequence[int], profile: Profile, library: Library) -> Line:
+def line(
+    experiment: AnyExperiment, seeds: Sequence[int], profile: Profile, library: Library
+) -> Line:
     """Classify the errors of an experiment's runs; seeds without detections are omitted."""
     sorted_out = Line(experiment, found={iou: {} for iou in IOUS})
     for seed in seeds:
@@ -160,7 +162,7 @@ def line(experiment: Experiment, seeds: Sequence[int], profile: Profile, library
 
 
 def _of_run(
-    experiment: Experiment, seed: int, profile: Profile, library: Library
+    experiment: AnyExperiment, seed: int, profile: Profile, library: Library
 ) -> dict[float, Errors]:
     """Classify the errors of a run at each IoU, or read them back if nothing changed.
 

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from analysis.library import Library
 
 METHODS = {
-    row.experiment.boxes + ("-dfl" if row.experiment.dfl else ""): row.experiment
+    row.factors.boxes + ("-dfl" if row.factors.dfl else ""): row.factors
     for row in TABLE_2A.rows
-    if row.experiment
+    if row.factors
 }
 GAPS = (0.0, 1.0, 1.5, 2.0, 2.5, 3.0, np.inf)  # strides between the two modes
 FEW = 5  # sides: smaller groups are in the numbers but not in the picture

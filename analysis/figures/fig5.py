@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from analysis.library import Library
 
 QUALITY = 0.5  # y of 5a
-BETAS = tuple(r.experiment.beta for r in TABLE_1C.rows if r.experiment)
-NS = tuple(r.experiment.n for r in TABLE_2B.rows if r.experiment)
+BETAS = tuple(r.factors.beta for r in TABLE_1C.rows if r.factors)
+NS = tuple(r.factors.n for r in TABLE_2B.rows if r.factors)
 # From cross entropy to the strongest focus: darker, with different dashes.
 BETA_LOOKS = (
     ("#A9A9A9", (0, (1, 1))), ("#D9A441", (0, (4, 1.5))), (style.LOOKS["joint"].colour, "-"),

@@ -24,7 +24,7 @@ from gfl.quality import USAGES
 if TYPE_CHECKING:
     from analysis.library import Library
 
-ROWS = [(row.name, row.experiment) for row in TABLE_1A.rows if row.experiment]
+ROWS = [(row.name, row.factors) for row in TABLE_1A.rows if row.factors]
 COLUMNS, WIDTH, HEIGHT = 3, style.PAGE / 3, 1.76
 FEATURES, PREDICTED, TRAINED = 0.16, 0.76, 1.73  # positions of a panel's three columns, inches
 CLASS, QUALITY, BOX = 1.29, 0.87, 0.45  # and of its three rows

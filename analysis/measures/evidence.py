@@ -18,7 +18,7 @@ from analysis.stats.uncertainty import Noise, seed_noise
 from experiments.profiles import TUNING_SEED
 from experiments.tables import catalogue
 from gfl.errors import UserError
-from gfl.experiment import Experiment, Profile
+from gfl.experiment import AnyExperiment, Profile
 from gfl.predictions.schema import DETECTIONS
 from gfl.records.record import METRICS, RunRecord, seeds_of
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from analysis.stats.replicates import Read
 
 T = TypeVar("T")
-Records = Mapping[Experiment, Mapping[int, RunRecord]]
+Records = Mapping[AnyExperiment, Mapping[int, RunRecord]]
 Seeded = Mapping[int, tuple[float, np.ndarray]]  # a metric and its replicates, by seed
 
 
@@ -37,14 +37,14 @@ class Evidence:
     library: Library
     profile: Profile
     records: Records
-    metrics: Mapping[Experiment, Mapping[int, Replicates]]  # of those with detections
+    metrics: Mapping[AnyExperiment, Mapping[int, Replicates]]  # of those with detections
     noise: Mapping[str, Noise] = field(default_factory=dict)  # of a metric over seeds, pooled
     _made: dict[Hashable, Any] = field(default_factory=dict, compare=False, repr=False)
 
-    def record(self, experiment: Experiment, seed: int) -> RunRecord:
+    def record(self, experiment: AnyExperiment, seed: int) -> RunRecord:
         return self.records[experiment][seed]
 
-    def seeds(self, needed: Sequence[Experiment]) -> list[int]:
+    def seeds(self, needed: Sequence[AnyExperiment]) -> list[int]:
         """Return the seeds that all experiments have.
 
         Raises:
@@ -57,7 +57,7 @@ class Evidence:
             raise UserError(f"no seed is common to {', '.join(e.slug for e in needed)}")
         return sorted(common)
 
-    def values(self, experiment: Experiment, metric: str) -> Seeded:
+    def values(self, experiment: AnyExperiment, metric: str) -> Seeded:
         """Return a metric of an experiment by seed, with its replicates over the images."""
         at = METRICS.index(metric)
         runs = self.metrics.get(experiment, {})
@@ -70,7 +70,7 @@ class Evidence:
             self._made[key] = make()
         return self._made[key]
 
-    def locations(self, experiment: Experiment, seed: int) -> Locations:
+    def locations(self, experiment: AnyExperiment, seed: int) -> Locations:
         """Return the locations of a run, read once.
 
         Raises:
@@ -131,10 +131,10 @@ def by_seed(records: Records, metric: str) -> list[dict[int, float]]:
     return [{s: value for s, value in row.items() if value is not None} for row in rows]
 
 
-def _records(library: Library, profile: Profile) -> dict[Experiment, dict[int, RunRecord]]:
+def _records(library: Library, profile: Profile) -> dict[AnyExperiment, dict[int, RunRecord]]:
     known = {record.id: record for record in library.records(profile)}
     seeds = [seed for seed in seeds_of(known) if seed != TUNING_SEED]
-    found: dict[Experiment, dict[int, RunRecord]] = {}
+    found: dict[AnyExperiment, dict[int, RunRecord]] = {}
     for experiment in catalogue.experiments(profile):
         runs = {seed: known.get(library.id(experiment, profile, seed)) for seed in seeds}
         there = {seed: record for seed, record in runs.items() if record is not None}
@@ -145,8 +145,8 @@ def _records(library: Library, profile: Profile) -> dict[Experiment, dict[int, R
 
 def _metrics(
     library: Library, profile: Profile, records: Records, report: Reporter
-) -> dict[Experiment, dict[int, Replicates]]:
-    there: list[tuple[Experiment, int, str]] = []
+) -> dict[AnyExperiment, dict[int, Replicates]]:
+    there: list[tuple[AnyExperiment, int, str]] = []
     read: dict[str, Read] = {}
     for experiment, runs in records.items():
         for seed, record in runs.items():
@@ -161,7 +161,7 @@ def _metrics(
             read[checksum] = partial(load, experiment, profile, seed)
     dataset = library.dataset(profile) if there and library.has_truth(profile) else None
     evaluated = replicates(dataset, read, report=report)
-    found: dict[Experiment, dict[int, Replicates]] = {}
+    found: dict[AnyExperiment, dict[int, Replicates]] = {}
     for experiment, seed, checksum in there:
         found.setdefault(experiment, {})[seed] = evaluated[checksum]
     return found

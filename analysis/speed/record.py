@@ -126,7 +126,36 @@ class Overhead:
         return f"overhead-{self.machine.slug}"
 
 
-Benchmark = Loss | Overhead
+@dataclass(frozen=True)
+class Operator:
+    """Steps of an operator, ours and torchvision's: medians, and stock / ours of pairs of turns."""
+
+    name: str
+    features: tuple[int, int, int, int]  # images, channels, height, width
+    ours: float  # seconds
+    stock: float
+    ratio: float  # of a pair of turns, the median: above 1, ours is faster
+    low: float  # quartiles of the ratio
+    high: float
+
+
+@dataclass(frozen=True)
+class Operators:
+    """Benchmark of ``gfl bench operators``."""
+
+    machine: Machine
+    repeat: int  # turns of an operator
+    regions: int  # of RoIAlign
+    operators: tuple[Operator, ...]
+
+    kind: ClassVar = "operators"
+
+    @property
+    def stem(self) -> str:
+        return f"operators-{self.machine.slug}"
+
+
+Benchmark = Loss | Overhead | Operators
 
 
 def save(found: Benchmark, folder: Path) -> Path:
@@ -150,6 +179,9 @@ def load(path: Path) -> Benchmark:
         if content["kind"] == Overhead.kind:
             counts, times = _all(Count, content["counts"]), _all(Time, content["times"])
             return Overhead(machine, content["candidates"], counts, times)
+        if content["kind"] == Operators.kind:
+            operators = _all(Operator, content["operators"])
+            return Operators(machine, content["repeat"], content["regions"], operators)
         cases, alone = _all(Case, content["cases"]), _all(Assignment, content["assignments"])
         height, width = content["image"]
         turns = content["repeat"], content["repeat_short"]
@@ -166,8 +198,9 @@ def _all(cls: Any, content: list[Mapping[str, Any]]) -> tuple[Any, ...]:
 
 
 def paths(store: Store) -> list[Path]:
-    """Return the files of the recorded benchmarks."""
-    return sorted((store.results / "benchmarks").glob("*.json"))
+    """Return the files of the recorded benchmarks, but those of whole systems (``systems``)."""
+    found = (store.results / "benchmarks").glob("*.json")
+    return sorted(path for path in found if not path.name.startswith("systems-"))
 
 
 def benchmarks(store: Store) -> Iterator[Benchmark]:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from experiments.profiles import TUNING_SEED
 from experiments.tables.declare import AP, Cell, Table
-from gfl.experiment import Experiment, Profile, schedule_of
+from gfl.config import schedule_of
+from gfl.experiment import AnyExperiment, Profile, at_scale
 from gfl.records.record import RUN_ID, RunRecord, Store, run_id, seeds_of
 
 Records = Mapping[int, RunRecord]  # by seed; finished runs only
@@ -57,11 +58,11 @@ def shown(
 
 def _fill(table: Table, cell: Cell, profile: Profile, store: Store) -> Filled:
     if cell.experiment and is_run(table, profile, cell):
-        return _filled(cell, cell.experiment, profile, store)
+        return _filled(cell, at_scale(cell.experiment, profile), profile, store)
     return Filled(cell, {}, {}, ())
 
 
-def _filled(cell: Cell, experiment: Experiment, profile: Profile, store: Store) -> Filled:
+def _filled(cell: Cell, experiment: AnyExperiment, profile: Profile, store: Store) -> Filled:
     reference: dict[int, RunRecord] = {}
     local: dict[int, RunRecord] = {}
     remarks = []
@@ -111,7 +112,7 @@ def made_by(records: Iterable[RunRecord]) -> str:
     return f"commit {', '.join(commits)}; torch {', '.join(torch)}; {', '.join(machines)}"
 
 
-def _runs(experiment: Experiment, profile: Profile, store: Store) -> list[tuple[int, str]]:
+def _runs(experiment: AnyExperiment, profile: Profile, store: Store) -> list[tuple[int, str]]:
     """Return seed and id of every run of an experiment with a record, local or in the reference."""
     ids = store.ids(profile.name, experiment.slug)
     seeds = [seed for seed in seeds_of(ids) if seed != TUNING_SEED]
@@ -119,7 +120,7 @@ def _runs(experiment: Experiment, profile: Profile, store: Store) -> list[tuple[
     return [(seed, id) for seed, id in named if id in ids]
 
 
-def _unfinished(experiment: Experiment, profile: Profile, store: Store) -> Iterator[str]:
+def _unfinished(experiment: AnyExperiment, profile: Profile, store: Store) -> Iterator[str]:
     """Yield local runs without a record of the whole run, with their progress."""
     for folder in sorted((store.runs / profile.name).glob(f"{experiment.slug}-s*")):
         id, _, cap = folder.name.partition("-capped")

@@ -13,10 +13,10 @@ from typing import Any
 from analysis import text
 from experiments.matrix import check_writable
 from experiments.profiles import TUNING_SEED
-from experiments.queue.progress import duration
+from experiments.queue.estimates import duration
 from experiments.tuning import BASELINE, Sweep, Trial, Variant, as_it_is, trials
 from gfl import escape
-from gfl.experiment import Profile
+from gfl.experiment import Profile, System
 from gfl.files import write_text
 from gfl.records.record import LOCAL_SUFFIX, RecordError, RunRecord, Store
 
@@ -33,6 +33,7 @@ LABELS = {
 # Fields that only some sweeps vary.
 FURTHER = {
     "likelihood_weight": "the likelihood's weight",
+    "rate": "the learning rate",
     "first_level": "the levels' strides",
     "frozen": "the backbone",
 }
@@ -104,7 +105,9 @@ def table_runs(sweep: Sweep, profile: Profile, store: Store) -> list[RunRecord]:
     finished = [record for record in records if record and record.seed != TUNING_SEED]
     if sweep.experiment == BASELINE:
         return finished
-    return [record for record in finished if record.experiment["boxes"] == sweep.experiment.boxes]
+    if isinstance(sweep.experiment, System):
+        return [r for r in finished if r.experiment.get("method") == sweep.experiment.method]
+    return [r for r in finished if r.experiment.get("boxes") == sweep.experiment.boxes]
 
 
 def chronology(found: Sequence[Trial], recorded: Sequence[RunRecord], row: str) -> str:
@@ -145,8 +148,10 @@ def varied(sweep: Sweep) -> str:
 
 
 def _changed(variant: Variant) -> list[str]:
-    weighted = variant.experiment is not None and variant.eligible
-    return [*variant.changes, *(["likelihood_weight"] if weighted else [])]
+    if not variant.eligible or variant.experiment is None:
+        return [*variant.changes]
+    factor = "rate" if isinstance(variant.experiment, System) else "likelihood_weight"
+    return [*variant.changes, factor]
 
 
 def _names(fields: Iterable[str]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from itertools import combinations
 
-from experiments.claims import text_equations, text_numbers
+from experiments.claims import text_equations, text_numbers, text_systems
 from experiments.claims.boxes import DELTA_1_ENOUGH, N_14_OR_16, ROBUST_N, SMALL_DELTA
 from experiments.claims.declare import At, Finding, Quote, TextCheck
 from experiments.claims.labels import CENTERNESS_LABELS, FIG_9
@@ -273,5 +273,6 @@ TEXT_CHECKS: tuple[TextCheck, ...] = (
     _no_speed(),
     _released(),
     _zoo(),
+    *text_systems.SYSTEMS,
     *WORDS,
 )

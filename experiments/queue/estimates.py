@@ -10,19 +10,31 @@ from pathlib import Path
 from statistics import fmean
 
 from experiments.matrix import Run
+from gfl.config import schedule_of
 from gfl.data import photos
 from gfl.data.features.frozen import NETWORKS
 from gfl.data.photos_spec import PhotosSpec
-from gfl.experiment import Experiment, Profile, schedule_of
+from gfl.experiment import AnyExperiment, Experiment, Profile, System
 from gfl.records.record import RunRecord, Store, rebuilt
 from gfl.shapes import embedded
 from gfl.training.worker import embedded_root, photos_root
 
-# Bytes of weights of the largest declared run of each backbone at a profile, counted in the built
-# models (test_estimates.py counts them again).
+# Bytes of weights of the largest declared run of each backbone at a profile, and of the largest of
+# Table 4's other systems, counted in the built models (test_estimates.py counts them again).
+SYSTEMS = "systems"
 WEIGHTS = {
     ("smoke", "r50"): 1_064_000,
+    ("smoke", "r101"): 457_000,
+    ("smoke", "x101-32x4d"): 742_400,
+    ("smoke", "r101-dcn"): 644_700,
+    ("smoke", "x101-32x4d-dcn"): 1_117_000,
+    ("smoke", SYSTEMS): 5_933_000,
     ("laptop", "r50"): 3_884_000,
+    ("laptop", "r101"): 3_022_000,
+    ("laptop", "x101-32x4d"): 3_493_000,
+    ("laptop", "r101-dcn"): 3_583_000,
+    ("laptop", "x101-32x4d-dcn"): 4_613_000,
+    ("laptop", SYSTEMS): 9_844_000,
     ("gpu", "r50"): 146_100_000,
     ("photos", "r50"): 897_600,
     ("coco", "r50"): 152_100_000,
@@ -30,6 +42,7 @@ WEIGHTS = {
     ("coco", "x101-32x4d"): 204_800_000,
     ("coco", "r101-dcn"): 213_900_000,
     ("coco", "x101-32x4d-dcn"): 220_200_000,
+    ("coco", SYSTEMS): 840_800_000,
 }
 # predictions.json: at most 100 detections per image; the laptop profile's take 4.0 to 4.6 kB.
 PREDICTIONS_OF_AN_IMAGE = 4600
@@ -84,7 +97,9 @@ class Costs:
 
     def _weights(self, run: Run) -> int:
         default = WEIGHTS[self.profile.name, "r50"]
-        return WEIGHTS.get((self.profile.name, run.experiment.backbone), default)
+        one = run.experiment
+        kind = SYSTEMS if isinstance(one, System) else one.backbone
+        return WEIGHTS.get((self.profile.name, kind), default)
 
     def working_bytes(self, runs: Iterable[Run], jobs: int) -> int:
         """Return an upper limit of the further bytes of the checkpoints of runs in training."""
@@ -98,7 +113,8 @@ def costs(profile: Profile, store: Store) -> Costs:
     def sample(record: RunRecord | None, folder: Path | None) -> list[Sample]:
         if record is None or record.state != "finished":
             return []
-        if (experiment := rebuilt(Experiment, record.experiment)) is None:
+        kind = System if "method" in record.experiment else Experiment
+        if (experiment := rebuilt(kind, record.experiment)) is None:
             return []
         schedule = schedule_of(experiment, profile)
         # As declared or, in newer records, with the run's own schedule.
@@ -122,12 +138,9 @@ def data_bytes(profile: Profile) -> int:
         return _photographs_bytes(profile.photos, profile.model.frozen or "")
     if (spec := profile.dataset) is None:
         return 0
-    root, of_an_image = embedded_root(spec), 3 * spec.image_size**2
-    # PNG files with uncompressed pixels and, beside them, the decoded images.
-    drawn = 0 if embedded.is_complete(spec, root) else spec.train + spec.val
-    left = [split for split in embedded.SPLITS if not (root / f"{split}2017.npy").exists()]
-    decoded = sum(spec.count(split) for split in left)
-    return (drawn + decoded) * of_an_image
+    if embedded.is_complete(spec, embedded_root(spec)):
+        return 0
+    return 3 * spec.image_size**2 * (spec.train + spec.val)
 
 
 def _photographs_bytes(spec: PhotosSpec, network: str) -> int:
@@ -162,6 +175,14 @@ def in_all(seconds: Sequence[float], jobs: int) -> float:
     return max(ends)
 
 
+def duration(seconds: float) -> str:
+    """Format a duration: ``45 s``, ``12 min``, ``3 h 20 min``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
 def in_words(size: float) -> str:
     """Format a size: ``512 kB``, ``1.2 GB``."""
     for unit in ("B", "kB", "MB", "GB"):
@@ -171,7 +192,9 @@ def in_words(size: float) -> str:
     return f"{size:.1f} TB"
 
 
-def _kind(experiment: Experiment) -> Kind:
+def _kind(experiment: AnyExperiment) -> Kind:
+    if isinstance(experiment, System):
+        return experiment.method, "", experiment.backbone
     return experiment.host, experiment.boxes, experiment.backbone
 
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from experiments.tables import table1, table2, table3, table4
 from experiments.tables.declare import EXTRA, Row, Table
 from gfl.errors import UserError, did_you_mean
-from gfl.experiment import Experiment, Profile
+from gfl.experiment import AnyExperiment, Profile, at_scale
 
 PAPERS = {table.name: table for table in (*table1.PARTS, *table2.PARTS, table3.TABLE, table4.TABLE)}
 
@@ -98,8 +98,9 @@ def find(name: str) -> Table:
     return found[0]
 
 
-def experiments(profile: Profile) -> list[Experiment]:
+def experiments(profile: Profile) -> list[AnyExperiment]:
     """Return every experiment that some row of the paper runs at the profile, once."""
     tables = (table for table in TABLES.values() if table.runs_at(profile.name))
     cells = (cell for table in tables for cell in table.cells())
-    return list(dict.fromkeys(cell.experiment for cell in cells if cell.experiment))
+    found = (at_scale(cell.experiment, profile) for cell in cells if cell.experiment)
+    return list(dict.fromkeys(found))

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from experiments.profiles import PAPER_SCALE
 from gfl.errors import UserError
-from gfl.experiment import Experiment
+from gfl.experiment import AnyExperiment, Experiment, System
 from gfl.hosts import HostName
 
 EXTRA = "experiments/tables/extra.py"  # the file of additional rows
@@ -40,7 +39,7 @@ class Row:
     """
 
     name: str  # as printed
-    experiment: Experiment | None
+    experiment: AnyExperiment | None
     published: tuple[float | None, ...] = ()
     marks: tuple[str, ...] = ()
     note: str = ""  # a footnote: what is inferred rather than given in the paper
@@ -52,6 +51,11 @@ class Row:
     def key(self) -> str:
         """Name that no other row of the table has."""
         return self.label or self.name
+
+    @property
+    def factors(self) -> Experiment | None:
+        """Factors of an ablation's row; None for a system of Table 4."""
+        return self.experiment if isinstance(self.experiment, Experiment) else None
 
     @property
     def is_extra(self) -> bool:
@@ -73,7 +77,7 @@ class Cell:
 
     row: Row
     group: Group
-    experiment: Experiment | None
+    experiment: AnyExperiment | None
     published: dict[str, float | None]  # by column name
 
     @property
@@ -146,12 +150,8 @@ class Table:
         keys = {other.key for other in (*self.rows, *self.extra)}
         if row.baseline is not None and row.baseline not in keys - {row.key}:
             return f"has the baseline {row.baseline!r}, which no other row is named"
-        backbone, lasting = row.experiment.backbone, row.experiment.lasting
-        if (backbone, lasting) != ("r50", "1x") and self.profiles != (PAPER_SCALE,):
-            return (
-                f"has backbone {backbone!r} and lasting {lasting!r}: what the {PAPER_SCALE} "
-                "profile alone trains is declared under table-4"
-            )
+        if self.profiles is None and _is_of_table_4(row.experiment):
+            return "has a backbone or schedule of Table 4: it is declared under table-4"
         try:
             own = {cell.experiment.slug for cell in self._cells([row]) if cell.experiment}
         except UserError as err:
@@ -198,10 +198,16 @@ class Table:
         for row in rows:
             for i, group in enumerate(self.groups):
                 experiment = row.experiment
-                if experiment is not None and group.host is not None:
+                if isinstance(experiment, Experiment) and group.host is not None:
                     experiment = replace(experiment, host=group.host)
                 published: dict[str, float | None] = dict.fromkeys(names)
                 if not row.is_extra:
                     numbers = row.published[i * len(names) :][: len(names)]
                     published = dict(zip(names, numbers, strict=True))
                 yield Cell(row, group, experiment, published)
+
+
+def _is_of_table_4(experiment: AnyExperiment) -> bool:
+    if isinstance(experiment, System):
+        return True
+    return (experiment.backbone, experiment.lasting) != ("r50", "1x")

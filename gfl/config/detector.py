@@ -32,7 +32,7 @@ def detector(experiment: Experiment, profile: Profile) -> Config:
         "type": type,
         "data_preprocessor": network.preprocessor(experiment, profile),
         "backbone": network.backbone(experiment, profile),
-        "neck": network.fpn(host, profile.model),
+        "neck": network.fpn(host, profile.model, experiment.backbone),
         "bbox_head": head,
         "train_cfg": training,
         "test_cfg": _suppression(host),

@@ -102,4 +102,4 @@ def _share(config: Config) -> None:
     config["launcher"] = "pytorch"
     config["model_wrapper_cfg"] = {"type": "ChannelsLastDataParallel"}
     # Each device has its own batch statistics; all evaluate with, and save, their mean.
-    config["custom_hooks"] = [{"type": "SyncBuffersHook"}]
+    config.setdefault("custom_hooks", []).append({"type": "SyncBuffersHook"})

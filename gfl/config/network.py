@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gfl.config.data import COCO_CLASSES, SIZE_DIVISOR, class_names
-from gfl.config.table4 import BACKBONES
+from gfl.config.table4 import BACKBONES, small_backbone
 from gfl.data.features.frozen import NETWORKS
 from gfl.experiment import Experiment, Model, Profile, recipe_of
 from gfl.hosts import Host
@@ -41,13 +41,18 @@ def preprocessor(experiment: Experiment, profile: Profile) -> Config:
 
 def backbone(experiment: Experiment, profile: Profile) -> Config:
     """Return the profile's backbone, with the host's published weights or Table 4's layers."""
-    config = _backbone(profile.model) | BACKBONES[experiment.backbone]
+    config = scratch(profile.model)
+    if profile.has_published_network:
+        config |= BACKBONES[experiment.backbone]
+    else:
+        config |= small_backbone(experiment.backbone, profile.model, stages(profile.model))
     if weights := recipe_of(experiment, profile).caffe_weights:
         config |= CAFFE_NETWORK | {"init_cfg": {"type": "Pretrained", "checkpoint": weights}}
     return config
 
 
-def _backbone(model: Model) -> Config:
+def scratch(model: Model) -> Config:
+    """Return the profile's own backbone."""
     if model.frozen:
         digest = NETWORKS[model.frozen].sha256
         return {
@@ -72,12 +77,12 @@ def _backbone(model: Model) -> Config:
     }
 
 
-def fpn(host: Host, model: Model) -> Config:
+def fpn(host: Host, model: Model, backbone: str = "r50") -> Config:
     """Return the pyramid; ``add_extra_convs`` names the input of the convolution that makes P6."""
     assert host.extra_levels_from is not None
     config: Config = {
         "type": "FPN",
-        "in_channels": widths(model),
+        "in_channels": widths(model, backbone),
         "out_channels": model.channels,
         "start_level": first_output(model),
         "add_extra_convs": {"C5": "on_input", "P5": "on_output"}[host.extra_levels_from],
@@ -96,13 +101,21 @@ def stages(model: Model) -> int:
     return min(4, model.first_level - 2 + model.levels)
 
 
-def widths(model: Model) -> list[int]:
-    """Return the channels of the backbone's outputs; from depth 50 on a ResNet has bottlenecks."""
+def widths(model: Model, backbone: str = "r50") -> list[int]:
+    """Return the channels of the backbone's outputs.
+
+    From depth 50 on a ResNet has bottlenecks, and so have small counterparts of deeper ones.
+    """
     if model.frozen:
         return list(NETWORKS[model.frozen].channels)
     assert model.depth is not None
-    expansion = 4 if model.depth >= 50 else 1
-    return [model.base_channels * 2**i * expansion for i in range(stages(model))]
+    if model.depth >= 50:
+        first = 4 * model.base_channels
+    elif backbone.removesuffix("-dcn") == "r50":
+        first = model.base_channels
+    else:
+        first = 2 * model.base_channels
+    return [first * 2**i for i in range(stages(model))]
 
 
 def strides(model: Model) -> list[int]:

@@ -1,15 +1,18 @@
 """Deformable convolution, v1 and v2, forward and backward, with mmcv's signatures.
 
 Dai et al., Deformable Convolutional Networks, Eq. 2; Zhu et al., Deformable ConvNets v2, Eq. 1. The
-parameters `columns`, `ones` and `im2col_step` are the scratch memory of mmcv's kernels and unused:
-torchvision manages its own. Gradients are added to the tensors passed in.
+parameters `columns`, `ones` and `im2col_step` are the scratch memory of mmcv's kernels and unused.
+Gradients are added to the tensors passed in. On CUDA the operators are torchvision's.
 """
 
-from typing import NamedTuple
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from gfl.ops import deform_conv_cpu
+from gfl.ops.deform_conv_cpu import Geometry
 
 Features = Float[Tensor, "B C H W"]
 Weight = Float[Tensor, "O C_per_group kh kw"]
@@ -17,19 +20,6 @@ Offset = Float[Tensor, "B yx_per_tap h w"]
 Mask = Float[Tensor, "B taps h w"]
 Output = Float[Tensor, "B O h w"]
 Bias = Float[Tensor, " O_or_0"]
-
-
-class _Geometry(NamedTuple):
-    """Geometry in the order of torchvision's operators."""
-
-    stride_h: int
-    stride_w: int
-    pad_h: int
-    pad_w: int
-    dilation_h: int
-    dilation_w: int
-    groups: int
-    offset_groups: int
 
 
 def deform_conv_forward(
@@ -53,7 +43,7 @@ def deform_conv_forward(
     im2col_step: int,
 ) -> None:
     """Write the convolution to `output`; raise RuntimeError if the shapes do not match."""
-    geometry = _Geometry(dH, dW, padH, padW, dilationH, dilationW, group, deformable_group)
+    geometry = Geometry(dH, dW, padH, padW, dilationH, dilationW, group, deformable_group)
     output.copy_(_convolve(features, weight, offset, None, None, geometry))
 
 
@@ -79,12 +69,10 @@ def deform_conv_backward_input(
     im2col_step: int,
 ) -> None:
     """Add the gradients of the features and the offsets."""
-    geometry = _Geometry(dH, dW, padH, padW, dilationH, dilationW, group, deformable_group)
-    of_features, _, of_offset, *_ = _gradients(
-        grad_output, features, weight, offset, None, geometry
-    )
-    grad_features += of_features
-    grad_offset += of_offset
+    geometry = Geometry(dH, dW, padH, padW, dilationH, dilationW, group, deformable_group)
+    of = _gradients(grad_output, features, weight, offset, None, geometry, of_parameters=False)
+    grad_features += of.features
+    grad_offset += of.offset
 
 
 def deform_conv_backward_parameters(
@@ -109,10 +97,10 @@ def deform_conv_backward_parameters(
     im2col_step: int,
 ) -> None:
     """Add `scale` times the gradient of the weight."""
-    geometry = _Geometry(dH, dW, padH, padW, dilationH, dilationW, group, deformable_group)
+    geometry = Geometry(dH, dW, padH, padW, dilationH, dilationW, group, deformable_group)
     # The weight's gradient does not depend on the weight: only its shape is needed.
-    of_weight = _gradients(grad_output, features, grad_weight, offset, None, geometry)[1]
-    grad_weight += scale * of_weight
+    of = _gradients(grad_output, features, grad_weight, offset, None, geometry, of_inputs=False)
+    grad_weight += scale * of.weight
 
 
 def modulated_deform_conv_forward(
@@ -138,7 +126,7 @@ def modulated_deform_conv_forward(
     with_bias: bool,
 ) -> None:
     """Write the modulated convolution to `output`; raise RuntimeError if shapes do not match."""
-    geometry = _Geometry(
+    geometry = Geometry(
         stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, group, deformable_group
     )
     output.copy_(_convolve(features, weight, offset, mask, bias if with_bias else None, geometry))
@@ -172,18 +160,17 @@ def modulated_deform_conv_backward(
     with_bias: bool,
 ) -> None:
     """Add the gradients of features, weight, offsets, mask and, if present, bias."""
-    geometry = _Geometry(
+    geometry = Geometry(
         stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, group, deformable_group
     )
-    of_features, of_weight, of_offset, of_mask, of_bias = _gradients(
-        grad_output, features, weight, offset, mask, geometry
-    )
-    grad_features += of_features
-    grad_weight += of_weight
-    grad_offset += of_offset
-    grad_mask += of_mask
+    of = _gradients(grad_output, features, weight, offset, mask, geometry)
+    grad_features += of.features
+    grad_weight += of.weight
+    grad_offset += of.offset
+    assert of.mask is not None
+    grad_mask += of.mask
     if with_bias:
-        grad_bias += of_bias
+        grad_bias += of.bias
 
 
 def _convolve(
@@ -192,9 +179,12 @@ def _convolve(
     offset: Offset,
     mask: Mask | None,
     bias: Bias | None,
-    geometry: _Geometry,
+    geometry: Geometry,
 ) -> Output:
-    operands = _operands(features, weight, offset, mask, bias)
+    features, weight, offset, mask, bias = _raised(features, weight, offset, mask, bias)
+    if features.device.type == "cpu":
+        return deform_conv_cpu.convolve(features, weight, offset, mask, bias, geometry)
+    operands = (features, weight, offset, *_present(features, weight, mask, bias))
     return torch.ops.torchvision.deform_conv2d(*operands, *geometry, mask is not None)
 
 
@@ -204,29 +194,40 @@ def _gradients(
     weight: Weight,
     offset: Offset,
     mask: Mask | None,
-    geometry: _Geometry,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Return the gradients of features, weight, offset, mask and bias."""
-    operands = _operands(features, weight, offset, mask, None)
+    geometry: Geometry,
+    *,
+    of_inputs: bool = True,
+    of_parameters: bool = True,
+) -> deform_conv_cpu.Gradients:
+    """Return at least the gradients asked for."""
+    features, weight, offset, mask = _raised(features, weight, offset, mask)
+    grad_output = grad_output.to(features.dtype)
+    if features.device.type == "cpu":
+        return deform_conv_cpu.gradients(
+            *(grad_output, features, weight, offset, mask, geometry),
+            of_inputs=of_inputs,
+            of_parameters=of_parameters,
+        )
+    operands = (features, weight, offset, *_present(features, weight, mask, None))
     # Through the public function, autograd would first repeat the convolution.
-    return torch.ops.torchvision._deform_conv2d_backward(
-        grad_output.to(operands[0].dtype), *operands, *geometry, mask is not None
+    return deform_conv_cpu.Gradients(
+        *torch.ops.torchvision._deform_conv2d_backward(
+            grad_output, *operands, *geometry, mask is not None
+        )
     )
 
 
-def _operands(
-    features: Features, weight: Weight, offset: Offset, mask: Mask | None, bias: Bias | None
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Return operands in torchvision's order, in float32 or more (it lacks bfloat16)."""
-    if mask is None:
-        mask = features.new_zeros(len(features), 1)
-    if bias is None:
-        bias = weight.new_zeros(len(weight))
-    dtype = torch.promote_types(features.dtype, torch.float32)
+def _raised(*operands: Any) -> list[Any]:
+    """Return the operands, or None, in float32 or more: the kernels lack bfloat16."""
+    dtype = torch.promote_types(operands[0].dtype, torch.float32)
+    return [None if operand is None else operand.to(dtype) for operand in operands]
+
+
+def _present(
+    features: Features, weight: Weight, mask: Mask | None, bias: Bias | None
+) -> tuple[Tensor, Tensor]:
+    """Return the mask and the bias, which torchvision's operators need in any case."""
     return (
-        features.to(dtype),
-        weight.to(dtype),
-        offset.to(dtype),
-        mask.to(dtype),
-        bias.to(dtype),
+        features.new_zeros(len(features), 1) if mask is None else mask,
+        weight.new_zeros(len(weight)) if bias is None else bias,
     )

@@ -37,26 +37,26 @@ def softnms(
     `method` is 0 naive, 1 linear, 2 gaussian (Bodla et al., Soft-NMS, section 3). A box whose score
     falls below `min_score` is dropped, except the very first; ties keep the first box.
     """
-    xyxy = boxes.float().numpy()
     decayed = scores.float().numpy().copy()
-    sides = xyxy[:, 2:] - xyxy[:, :2] + offset
-    area = sides[:, 0] * sides[:, 1]
-    left = np.arange(len(xyxy))
-    kept = []
-    while left.size:
-        place = decayed[left].argmax()
-        best, left = left[place], np.delete(left, place)
+    x1, y1, x2, y2 = boxes.float().numpy().T.copy()  # columns that are contiguous in memory
+    area = (x2 - x1 + offset) * (y2 - y1 + offset)
+    left = np.ones(len(decayed), dtype=bool)
+    kept, final = [], []
+    while left.any():
+        best = np.where(left, decayed, -np.inf).argmax()
         kept.append(best)
-        low = np.maximum(xyxy[best, :2], xyxy[left, :2])
-        high = np.minimum(xyxy[best, 2:], xyxy[left, 2:])
-        inter = np.clip(high - low + offset, 0, None).prod(axis=1)
-        union = area[best] + area[left] - inter
+        final.append(decayed[best])
+        width = np.minimum(x2[best], x2) - np.maximum(x1[best], x1) + offset
+        height = np.minimum(y2[best], y2) - np.maximum(y1[best], y1) + offset
+        inter = np.maximum(width, 0) * np.maximum(height, 0)
+        union = area[best] + area - inter
         iou = np.divide(inter, union, out=np.zeros_like(inter), where=union > 0)
-        decayed[left] *= _decay(iou, iou_threshold, sigma, method)
-        left = left[decayed[left] >= min_score]
+        decayed *= _decay(iou, iou_threshold, sigma, method)
+        left &= decayed >= min_score
+        left[best] = False
     indices = torch.tensor(kept, dtype=torch.int64)
     dets[: len(kept), :4] = boxes[indices]
-    dets[: len(kept), 4] = torch.from_numpy(decayed)[indices]
+    dets[: len(kept), 4] = torch.tensor(final, dtype=torch.float32)
     return indices
 
 

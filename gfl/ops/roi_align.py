@@ -61,23 +61,43 @@ def roi_align_backward(
     """Add d loss / d features to `grad_features`."""
     dtype = torch.promote_types(grad_features.dtype, torch.float32)
     grad_output, rois = grad_output.to(dtype), rois.to(dtype)
-    size = (aligned_height, aligned_width)
-    with torch.enable_grad():
-        # Average pooling and sampling are linear: their gradient is the same at any features.
-        features = torch.zeros_like(grad_features, dtype=dtype).requires_grad_()
-        if pool_mode != MAX:
+    size, shape = (aligned_height, aligned_width), grad_features.shape
+    if pool_mode != MAX:
+        grad_features += _spread(
+            grad_output, rois, shape, size, spatial_scale, sampling_ratio, aligned
+        )
+        return
+    for chosen, grid in _by_grid(rois, size, spatial_scale, sampling_ratio, aligned):
+        fine = (size[0] * grid[0], size[1] * grid[1])
+        row = _first_sample(size[0], grid[0], rois)[:, None] + argmax_y[chosen].long()
+        column = _first_sample(size[1], grid[1], rois) + argmax_x[chosen].long()
+        index = row * fine[1] + column
+        # Not max_unpool2d, which CUDA rejects in deterministic mode.
+        slope = grad_output.new_zeros(*index.shape[:2], *fine)
+        slope.flatten(2).scatter_(2, index.flatten(2), grad_output[chosen].flatten(2))
+        grad_features += _spread(slope, rois[chosen], shape, fine, spatial_scale, 1, aligned)
+
+
+def _spread(
+    grad_pooled: Float[Tensor, "R C h w"],
+    rois: Float[Tensor, "R 5"],
+    shape: torch.Size,
+    size: tuple[int, int],
+    spatial_scale: float,
+    sampling_ratio: int,
+    aligned: bool,
+) -> Float[Tensor, "B C H W"]:
+    """Return the gradient of features of a shape from that of their averages."""
+    if torch.are_deterministic_algorithms_enabled() and grad_pooled.device.type != "cpu":
+        # The kernel refuses; RoIAlign then pools by plain torch, which has a gradient of its own.
+        with torch.enable_grad():
+            features = grad_pooled.new_zeros(shape).requires_grad_()
             pooled = RoIAlign(size, spatial_scale, sampling_ratio, aligned)(features, rois)
-            grad_features += torch.autograd.grad(pooled, features, grad_output)[0]
-            return
-        for chosen, grid in _by_grid(rois, size, spatial_scale, sampling_ratio, aligned):
-            samples = _samples(features, rois[chosen], size, grid, spatial_scale, aligned)
-            row = _first_sample(size[0], grid[0], rois)[:, None] + argmax_y[chosen].long()
-            column = _first_sample(size[1], grid[1], rois) + argmax_x[chosen].long()
-            index = row * samples.shape[-1] + column
-            # Not max_unpool2d, which CUDA rejects in deterministic mode.
-            slope = torch.zeros_like(samples)
-            slope.flatten(2).scatter_(2, index.flatten(2), grad_output[chosen].flatten(2))
-            grad_features += torch.autograd.grad(samples, features, slope)[0]
+            return torch.autograd.grad(pooled, features, grad_pooled)[0]
+    # Through RoIAlign, autograd would first pool once more.
+    return torch.ops.torchvision._roi_align_backward(
+        grad_pooled.contiguous(), rois, spatial_scale, *size, *shape, sampling_ratio, aligned
+    )
 
 
 def _samples(

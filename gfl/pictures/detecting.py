@@ -22,11 +22,12 @@ from torch import Tensor
 
 from gfl.boxes import BoxDecoder, Gaussian, General
 from gfl.config.data import of_pictures
+from gfl.data.images import Picture, named
 from gfl.data.photos import prepared_size
 from gfl.errors import UserError
+from gfl.experiment import AnyExperiment, Experiment
 from gfl.head import AblationHead
 from gfl.hosts import ABLATED_HOSTS
-from gfl.pictures.reading import Picture, named
 from gfl.predictions import trained
 from gfl.predictions.trained import Trained
 
@@ -137,13 +138,19 @@ def detector(run_dir: Path, device: Literal["cpu", "cuda"] = "cpu") -> Trained:
     Raises:
         UserError: as ``gfl.predictions.trained.detector`` does.
     """
-    ours = trained.requested(run_dir).experiment.host in ABLATED_HOSTS
+    ours = has_ablation_head(trained.requested(run_dir).experiment)
     return trained.detector(run_dir, device, head="TracedHead" if ours else None)
+
+
+def has_ablation_head(experiment: AnyExperiment) -> bool:
+    """Return True for FCOS and ATSS, which have this project's head."""
+    return isinstance(experiment, Experiment) and experiment.host in ABLATED_HOSTS
 
 
 def has_distributions(run: Trained) -> bool:
     """Return True if a run's boxes come from General or Gaussian distributions."""
-    return run.request.experiment.boxes != "dirac"
+    experiment = run.request.experiment
+    return isinstance(experiment, Experiment) and experiment.boxes != "dirac"
 
 
 @torch.no_grad()

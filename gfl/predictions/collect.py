@@ -82,7 +82,7 @@ def observe(
             read.
     """
     model: Any = trained.model
-    head, dataset = model.bbox_head, loader.dataset
+    head, dataset = getattr(model, "bbox_head", None), loader.dataset
     ids, selected = object_ids(dataset, ground_truth), spread(len(dataset))
     detections: list[Arrays] = []
     locations: list[Arrays] = []

@@ -17,7 +17,7 @@ from typing import Any
 from gfl import hardware
 from gfl.data.coco import annotation_file
 from gfl.errors import UserError
-from gfl.experiment import Experiment
+from gfl.experiment import AnyExperiment
 from gfl.files import sha256
 from gfl.predictions import schema as predictions
 from gfl.records import digests
@@ -85,7 +85,7 @@ class Evaluation:
         return cls(**content)
 
 
-def name_of(experiment: Experiment, weights: str, data: str | None = None) -> str:
+def name_of(experiment: AnyExperiment, weights: str, data: str | None = None) -> str:
     """Name weights by their row's factors and checksum; an evaluation also by its data's."""
     parts = [PREFIX, experiment.slug, weights[:8], *([data[:8]] if data else [])]
     return "-".join(parts)

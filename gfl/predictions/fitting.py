@@ -18,7 +18,7 @@ from gfl.boxes import General
 from gfl.data.weights import Checkpoint, normalisation
 from gfl.errors import UserError
 from gfl.escape import counted
-from gfl.experiment import Experiment
+from gfl.experiment import AnyExperiment, Experiment
 from gfl.hosts import ABLATED_HOSTS, HOSTS, Dense, HostName
 
 WIDEST = 120  # columns of a name in a message
@@ -58,7 +58,9 @@ SIGNS = (
 )
 
 
-def fitted(checkpoint: Checkpoint, model: nn.Module, experiment: Experiment) -> dict[str, Tensor]:
+def fitted(
+    checkpoint: Checkpoint, model: nn.Module, experiment: AnyExperiment
+) -> dict[str, Tensor]:
     """Return a checkpoint's weights under the names of a row's model, all of them and no others.
 
     Raises:
@@ -81,26 +83,29 @@ def fitted(checkpoint: Checkpoint, model: nn.Module, experiment: Experiment) -> 
     for what, names in (("missing", missing), ("left over", left), ("of another shape", shapes)):
         if names:
             problems.append(f"{len(names)} {what}: {escape.some(names, columns=WIDEST)}")
-    if problems:
+    if problems and isinstance(experiment, Experiment):
         problems += [f"hint: {hint}" for hint in _hints(checkpoint.state, state, model, experiment)]
+    if problems:
         raise UserError("\n  ".join([f"{checkpoint.path} does not fit this row:", *problems]))
     return {**wanted, **state}
 
 
-def renamed(state: Mapping[str, Tensor], experiment: Experiment) -> dict[str, Tensor]:
+def renamed(state: Mapping[str, Tensor], experiment: AnyExperiment) -> dict[str, Tensor]:
     """Return weights under the names in a row's model."""
     patterns = _patterns(experiment)
     return {_renamed(name, patterns): value for name, value in state.items()}
 
 
-def _named_alike(state: Mapping[str, Tensor], experiment: Experiment) -> list[str]:
+def _named_alike(state: Mapping[str, Tensor], experiment: AnyExperiment) -> list[str]:
     """Return pairs of a file's names that map to the same name here, which is ambiguous."""
     patterns, first = _patterns(experiment), {}
     pairs = [(first.setdefault(_renamed(name, patterns), name), name) for name in state]
     return [f"{one} and {other}" for one, other in pairs if one != other]
 
 
-def _patterns(experiment: Experiment) -> tuple[tuple[str, str], ...]:
+def _patterns(experiment: AnyExperiment) -> tuple[tuple[str, str], ...]:
+    if not isinstance(experiment, Experiment):
+        return ()  # mmdet's own modules, or those of ``gfl.systems``, whose files are not known
     patterns = NAMES.get(_detector(experiment.host), ())
     if experiment.host in ABLATED_HOSTS and experiment.quality != "centerness-branch":
         return patterns[:1]  # centerness is a different quality

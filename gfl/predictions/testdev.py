@@ -22,7 +22,7 @@ from gfl import config
 from gfl.data.coco import TEST_DEV
 from gfl.data.json_values import read_json
 from gfl.errors import UserError
-from gfl.experiment import Experiment, Profile
+from gfl.experiment import AnyExperiment, Profile
 from gfl.predictions import trained
 from gfl.training import loaders
 
@@ -46,7 +46,7 @@ class ProgressHook(Hook):
 
 
 def write(
-    experiment: Experiment,
+    experiment: AnyExperiment,
     profile: Profile,
     seed: int,
     *,

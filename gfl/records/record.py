@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
 from gfl import config, escape
 from gfl.errors import UserError
-from gfl.experiment import Experiment, Profile
+from gfl.experiment import AnyExperiment, Experiment, Profile
 from gfl.files import write_text
 from gfl.terminal import is_utf8, say
 
@@ -38,7 +38,7 @@ class RecordError(Exception):
     """Invalid record file; the message gives the reason."""
 
 
-def run_id(experiment: Experiment, profile: Profile, seed: int) -> str:
+def run_id(experiment: AnyExperiment, profile: Profile, seed: int) -> str:
     """Name a run by everything that can change its result: ``<slug>-s<seed>-<8 hex digits>``."""
     return f"{experiment.slug}-s{seed}-{digest(config.build(experiment, profile, seed))[:8]}"
 
@@ -118,7 +118,7 @@ class Request:
     """Input of ``python -m gfl.training.worker RUN_DIR``, read from ``RUN_DIR/request.json``."""
 
     id: str
-    experiment: Experiment
+    experiment: AnyExperiment
     profile: Profile
     seed: int
     data_root: str | None  # COCO's; None: the embedded data
@@ -308,6 +308,8 @@ def _rebuild(cls: type[T], content: Mapping[str, Any]) -> T:
     for name, value in content.items():
         inner = [t for t in (hints.get(name), *get_args(hints.get(name))) if is_dataclass(t)]
         if isinstance(value, dict) and inner:
-            value = _rebuild(inner[0], value)  # type: ignore[arg-type]
+            # A request's experiment has two kinds, told apart by their fields.
+            one = next((t for t in inner if value.keys() <= get_type_hints(t).keys()), inner[0])
+            value = _rebuild(one, value)  # type: ignore[arg-type]
         values[name] = tuple(value) if isinstance(value, list) else value
     return cls(**values)

@@ -28,7 +28,7 @@ def fetch(backbone: dict[str, Any], capped: bool, report: Callable[[str], None])
     Raises:
         UserError: the weights of a full run are unavailable.
     """
-    init = backbone["init_cfg"]
+    init = backbone.get("init_cfg")  # an hourglass has none
     if init is None:
         return
     try:

@@ -153,7 +153,8 @@ def _prepare(
     with FileLock(run_dir / ".weights.lock"):
         pretrained.fetch(backbone, capped, report)
     processes.join(gpus)
-    start = [backbone["init_cfg"]]  # a trial continues without them, in every process or in none
+    # A trial continues without them, in every process or in none.
+    start = [backbone.get("init_cfg")]
     broadcast_object_list(start)
     backbone["init_cfg"] = start[0]
 

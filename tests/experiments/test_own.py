@@ -133,8 +133,8 @@ def test_epochs_follow_the_number_of_images_and_the_schedule_the_epochs(data):
     ("settings", "message"),
     [
         ({"experiment": "table-9"}, "unknown table"),
-        ({"experiment": "table-1b/RetinaNet"}, "trains atss or fcos, not retinanet|is 2 runs"),
-        ({"experiment": Experiment(host="retinanet", quality="joint")}, "not retinanet"),
+        ({"experiment": "table-1b/RetinaNet"}, "trains atss or fcos only|is 2 runs"),
+        ({"experiment": Experiment(host="retinanet", quality="joint")}, "trains atss or fcos only"),
         ({"experiment": replace(own.GFL, backbone="r101")}, "its scale's network"),
         ({"scale": "lap"}, "unknown scale 'lap'; did you mean 'laptop'"),
         ({"epochs": 0}, "epochs 0: expected 1 or more"),

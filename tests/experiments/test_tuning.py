@@ -24,12 +24,14 @@ from experiments.tuning import (
     Trial,
     Variant,
     as_it_is,
+    common,
     of_profile,
+    resolved,
     sweeps,
 )
 from experiments.tuning import trials as trials_of
 from gfl.errors import UserError
-from gfl.experiment import Experiment, Profile
+from gfl.experiment import Experiment, Profile, System
 from gfl.records.record import Request, RunRecord, Store
 
 FAKE_WORKER = Path(__file__).with_name("fake_worker.py")
@@ -77,24 +79,26 @@ def test_a_declared_sweep_has_what_the_runs_have_once_and_no_variant_twice(
     name: str, sweep: Sweep
 ) -> None:
     profile = profiles.get(name)
-    varied = [(sweep.of(variant), variant.of(profile)) for variant in sweep.variants]
+    base = common(sweep, profile)
+    varied = [(resolved(sweep.of(variant), base), variant.of(base)) for variant in sweep.variants]
     chooses = any(variant.eligible for variant in sweep.variants)
     # What may be chosen among is evaluated equally often; what is only shown may be longer.
     compared = [v for v in sweep.variants if v.eligible] or sweep.variants
-    own = as_it_is(profile, compared[0])
+    own = as_it_is(base, compared[0])
     assert len({variant.every for variant in compared}) == 1
-    assert varied.count((sweep.experiment, own)) == chooses
+    assert varied.count((resolved(sweep.experiment, base), own)) == chooses
     assert len(set(varied)) == len(varied)
     assert len({variant.name for variant in sweep.variants}) == len(varied)
 
 
 def test_nothing_of_the_papers_own_can_be_tuned() -> None:
-    """What may be chosen is plain ATSS's, or the weight of a loss that only a counterpart has."""
+    """What may be chosen: plain ATSS's; a counterpart's own loss's weight; other systems' rates."""
     chosen_on = [
         sweep.experiment
         for found in SWEEPS.values()
         for sweep in found
         if any(variant.eligible for variant in sweep.variants)
+        and not isinstance(sweep.experiment, System)
     ]
     assert chosen_on == [Experiment(), OF_LIKELIHOOD.experiment, Experiment()]
     for variant in OF_LIKELIHOOD.variants:
@@ -102,7 +106,7 @@ def test_nothing_of_the_papers_own_can_be_tuned() -> None:
         factors = asdict(OF_LIKELIHOOD.of(variant)) | {"likelihood_weight": 0}
         assert factors == asdict(Experiment(boxes="gaussian")) | {"likelihood_weight": 0}
     qfl = Variant("QFL", experiment=Experiment(quality="joint"))
-    with pytest.raises(ValueError, match="QFL: only a Gaussian's weight may be chosen"):
+    with pytest.raises(ValueError, match="QFL: nothing of the experiment may be chosen"):
         of_profile(qfl)
     assert of_profile(replace(qfl, eligible=False)).of(qfl).quality == "joint"
 

@@ -14,7 +14,8 @@ from experiments.queue import estimates
 from experiments.queue.worker import ROOT
 from experiments.tables import catalogue
 from gfl import config
-from gfl.experiment import Experiment, Profile, schedule_of
+from gfl.config import schedule_of
+from gfl.experiment import Experiment, Profile, System
 from gfl.records.record import Store, run_id
 from gfl.shapes import embedded
 from gfl.shapes.embedded import ShapesSpec
@@ -120,8 +121,9 @@ def test_a_fresh_clone_knows_what_every_run_of_the_reference_takes(tmp_path: Pat
     costs = estimates.costs(LAPTOP, Store(tmp_path / "runs", ROOT / "results"))
     assert costs.source == "of the reference"
     runs = plan(catalogue.TABLES.values(), LAPTOP, [0])
+    unknown = {run.rows[0].partition("/")[0] for run in runs if costs.seconds(run) is None}
+    assert unknown <= {"table-4"}  # whose systems the reference may not have
     assert len(runs) >= 35
-    assert [run.id for run in runs if costs.seconds(run) is None] == []
 
 
 def test_disk_is_what_finished_folders_take(store: Store) -> None:
@@ -143,12 +145,10 @@ def test_the_data_set_takes_disk_until_it_is_there(data: Path) -> None:
     tiny, root = replace(SMOKE, dataset=spec), embedded_root(spec)
     assert root.parent == data
     pixels = 3 * 64 * 64
-    assert estimates.data_bytes(tiny) == 2 * 5 * pixels
+    assert estimates.data_bytes(tiny) == 5 * pixels
     embedded.write(spec, root)
     assert estimates.size_of(root) == pytest.approx(5 * pixels, rel=0.15)  # and annotations
-    assert estimates.data_bytes(tiny) == 5 * pixels
-    (root / "train2017.npy").touch()
-    assert estimates.data_bytes(tiny) == 2 * pixels
+    assert estimates.data_bytes(tiny) == 0
     assert estimates.data_bytes(COCO) == 0
 
 
@@ -169,8 +169,12 @@ def test_the_weights_are_as_large_as_said(name: str) -> None:
     for run in plan(catalogue.TABLES.values(), profiles.get(name), [0]):
         model = config.build(run.experiment, run.profile, 0)["model"]
         rest = {key: model.get(key) for key in ("train_cfg", "test_cfg")}
-        parts = (model["backbone"], model["neck"], model["bbox_head"] | rest)
-        key = name, run.experiment.backbone
+        if isinstance(run.experiment, System):
+            key = name, estimates.SYSTEMS
+            parts = ({k: v for k, v in model.items() if k != "data_preprocessor"},)
+        else:
+            key = name, run.experiment.backbone
+            parts = (model["backbone"], model["neck"], model["bbox_head"] | rest)
         largest[key] = max(largest.get(key, 0), sum(size(repr(part)) for part in parts))
     said = {key: bytes for key, bytes in estimates.WEIGHTS.items() if key[0] == name}
     assert said == pytest.approx(largest, rel=0.01)
@@ -180,11 +184,12 @@ def test_the_weights_are_as_large_as_said(name: str) -> None:
 def size(part: str) -> int:
     """The bytes of a part of a model, of which many runs have the same."""
     import torch
+    from mmengine.config import ConfigDict
     from mmengine.registry import DefaultScope
 
     import gfl.register  # noqa: F401
     from mmdet.registry import MODELS  # isort: skip
 
     with DefaultScope.overwrite_default_scope("mmdet"), torch.device("meta"):
-        state = MODELS.build(ast.literal_eval(part)).state_dict()
+        state = MODELS.build(ConfigDict(ast.literal_eval(part))).state_dict()
     return sum(value.numel() * value.element_size() for value in state.values())

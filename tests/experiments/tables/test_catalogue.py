@@ -130,14 +130,23 @@ def test_a_row_is_named_with_its_group_or_for_all_of_them() -> None:
     assert select("1/IoU-branch/FCOS", SMOKE, [0]) == (shown, [fcos])
 
 
-def test_table_4_is_run_at_the_papers_scale_only() -> None:
-    (table,), runs = select("4", profiles.get("coco"), [0])
-    assert [run.rows for run in runs] == [
-        (f"table-4/GFL {backbone}",)
-        for backbone in ("R-50", "R-101", "X-101-32x4d", "R-101-DCN", "X-101-32x4d-DCN")
-    ]
-    for name in ("4", "4/GFL R-50"):
-        assert select(name, SMOKE, [0]) == ([table], [])
+@pytest.mark.parametrize("name", ["smoke", "laptop", "coco"])
+def test_every_row_of_table_4_is_a_run_of_its_own(name: str) -> None:
+    (table,), runs = select("4", profiles.get(name), [0])
+    assert [run.rows for run in runs] == [(f"table-4/{row.key}",) for row in table.rows]
+
+
+def test_at_a_small_scale_gfl_on_r50_is_table_3s_run() -> None:
+    _, (run,) = select("table-4/GFL R-50", SMOKE, [0])
+    _, (other,) = select("table-3/both", SMOKE, [0])
+    assert run.id == other.id
+
+
+@pytest.mark.parametrize("name", ["photos", "gpu"])
+def test_table_4_is_not_run_where_its_networks_do_not_fit(name: str) -> None:
+    (table,), runs = select("4", profiles.get(name), [0])
+    assert runs == []
+    assert not table.runs_at(name)
 
 
 def test_differences_are_taken_to_the_tables_baseline_in_the_same_group() -> None:

@@ -121,9 +121,9 @@ def test_status_counts_it_apart(
     declare("table-1a", monkeypatch)
     assert call(store, "status", "--json") == 0
     runs = json.loads(capfd.readouterr().out)["runs"]
-    assert [run["in_paper"] for run in runs] == [True] * 35 + [False] * 2
+    assert [run["in_paper"] for run in runs] == [True] * 70 + [False] * 2
     assert call(store, "status") == 0
-    assert "smoke profile: 37 runs (2 not in the paper), 37 to train" in capfd.readouterr().out
+    assert "smoke profile: 72 runs (2 not in the paper), 72 to train" in capfd.readouterr().out
     assert call(store, "status", "table-1a/joint, β = 3.5/FCOS") == 0
     assert "smoke profile: 1 run not in the paper, 1 to train" in capfd.readouterr().out
 
@@ -137,8 +137,8 @@ def test_it_is_run_where_its_table_is(
     out = capfd.readouterr().out
     assert "GFL R-50 1x  missing  atss-joint-general-dfl-s0-" in out
     assert "not in the paper  also table-2b/16, table-2c/1, table-3/both" in out
-    with pytest.raises(UserError, match="run at --profile coco only"):
-        matrix.single("table-4/GFL R-50 1x", SMOKE, [0])
+    with pytest.raises(UserError, match="run at --profile smoke or laptop or coco only"):
+        matrix.single("table-4/GFL R-50 1x", profiles.get("photos"), [0])
 
 
 @pytest.mark.parametrize(

@@ -104,7 +104,7 @@ def test_table_4_says_what_others_measured() -> None:
     assert {row.name for row in starred} == {"TridentNet", "CornerNet", "CenterNet"}
     assert catalogue.find("4").star
     assert len(catalogue.find("4").rows) == 36
-    assert sum(row.experiment is not None for row in catalogue.find("4").rows) == 5
+    assert all(row.experiment is not None for row in catalogue.find("4").rows)
 
 
 def test_43_cells_of_tables_1_to_3_are_35_runs() -> None:

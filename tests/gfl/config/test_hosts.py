@@ -21,9 +21,9 @@ from mmdet.registry import MODELS
 
 from experiments.profiles import COCO, GPU, LAPTOP, PROFILES, get
 from gfl import config
-from gfl.config import ssd
+from gfl.config import schedule_of, ssd
 from gfl.errors import UserError
-from gfl.experiment import Experiment, schedule_of
+from gfl.experiment import Experiment
 from gfl.hosts import HOSTS, HostName
 
 PUBLISHED = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +21,19 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmengine.structures import InstanceData
 
-from experiments.profiles import COCO, LAPTOP
+from experiments.named import GFL
+from experiments.profiles import COCO, GPU, LAPTOP, PHOTOS
 from experiments.tables import catalogue
 from gfl import config
+from gfl.config import schedule_of, table4
 from gfl.errors import UserError
-from gfl.experiment import Experiment, schedule_of
+from gfl.experiment import Experiment, Profile, at_scale
 
 STOCK = Path(mmdet.__file__).parent / ".mim/configs/gfl"
 ROWS = {
     cell.row.marks[0]: cell.experiment
     for cell in catalogue.find("table-4").cells()
-    if cell.experiment is not None
+    if isinstance(cell.experiment, Experiment)
 }
 FILES = {
     "R-50": "gfl_r50_fpn_ms-2x_coco.py",
@@ -87,9 +90,33 @@ def test_it_is_as_long_as_its_schedule_says() -> None:
 
 
 @pytest.mark.parametrize("factor", [{"backbone": "r101"}, {"lasting": "2x-ms"}])
-def test_at_another_scale_it_is_refused_and_the_scale_named(factor: dict[str, Any]) -> None:
-    with pytest.raises(UserError, match="the laptop profile has neither"):
-        config.build(Experiment(**factor), LAPTOP, 0)
+@pytest.mark.parametrize("profile", [PHOTOS, GPU])
+def test_a_profile_without_a_network_for_it_is_refused(
+    factor: dict[str, Any], profile: Profile
+) -> None:
+    with pytest.raises(UserError, match=f"the {profile.name} profile has none for it"):
+        config.build(Experiment(**factor), profile, 0)
+
+
+def test_a_doubled_schedule_is_refused_where_all_systems_see_the_same_images() -> None:
+    with pytest.raises(UserError, match="all systems see the same images"):
+        config.build(Experiment(lasting="2x-ms"), LAPTOP, 0)
+
+
+def test_at_a_small_scale_a_row_is_the_run_of_the_profiles_own_schedule() -> None:
+    assert at_scale(ROWS["R-50"], LAPTOP) == GFL
+    assert at_scale(ROWS["R-50"], COCO) == ROWS["R-50"]
+
+
+@pytest.mark.parametrize("name", ["r101", "x101-32x4d", "x101-64x4d", "x101-32x8d"])
+def test_a_small_backbone_has_the_published_proportions(name: str) -> None:
+    """Width of the 3 x 3 convolutions over the planes: 1 for R-101, 2, 4 and 4 for X-101."""
+    small = table4.small_backbone(name, LAPTOP.model, 3)
+    planes = small["base_channels"]
+    groups, width = small.get("groups", 1), small.get("base_width", planes)
+    widths = groups * math.floor(planes * width / planes)
+    expected = {"r101": 1, "x101-32x4d": 2, "x101-64x4d": 4, "x101-32x8d": 4}
+    assert widths == expected[name] * planes
 
 
 @pytest.mark.parametrize("printed", ROWS)

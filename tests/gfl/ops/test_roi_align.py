@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+import torchvision
 from mmcv.ops import RoIAlign, roi_align
 from torch import Tensor
 
@@ -121,3 +122,35 @@ def test_a_roi_without_area_is_finite(aligned: bool, device: torch.device):
         assert pooled.isfinite().all()
     assert features.grad is not None
     assert features.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("mode", ["avg", "max"])
+@pytest.mark.parametrize("ratio", [0, 2])
+def test_the_gradient_is_computed_without_pooling_again(
+    mode: str, ratio: int, monkeypatch: pytest.MonkeyPatch
+):
+    features, rois = inputs(torch.device("cpu"))
+    pooled = roi_align(features, rois, (3, 2), 0.5, ratio, mode, True)
+    slope = torch.linspace(-1, 2, pooled.numel(), dtype=torch.float64).view_as(pooled)
+    monkeypatch.delattr("gfl.ops.roi_align.RoIAlign")
+    (actual,) = torch.autograd.grad(pooled, features, slope)
+    if mode == "avg":
+        expected = torchvision.ops.roi_align(features, rois, (3, 2), 0.5, ratio, True)
+        assert torch.equal(actual, torch.autograd.grad(expected, features, slope)[0])
+
+
+@pytest.mark.parametrize("mode", ["avg", "max"])
+def test_deterministic_mode_has_the_same_gradient(mode: str, device: torch.device):
+    """torchvision's kernel refuses that mode on CUDA."""
+    features, rois = inputs(device)
+    pooled = roi_align(features, rois, (3, 2), 0.5, 2, mode, True)
+    slope = torch.linspace(-1, 2, pooled.numel(), dtype=torch.float64, device=device).view_as(
+        pooled
+    )
+    (expected,) = torch.autograd.grad(pooled, features, slope, retain_graph=True)
+    try:
+        torch.use_deterministic_algorithms(True)
+        (actual,) = torch.autograd.grad(pooled, features, slope)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    torch.testing.assert_close(actual, expected)

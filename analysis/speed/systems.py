@@ -1,0 +1,167 @@
+"""Record of Table 4's speeds: systems timed in rounds beside an anchor, and their ratios to it.
+
+``gfl bench speed`` writes it after every round; whatever prints or draws speeds reads it. Seconds
+are stored, and everything else is computed from them here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gfl.errors import UserError
+from gfl.files import write_text
+from gfl.records.record import digest
+
+SCHEMA = 1
+TOLERANCE = 0.1  # by which a calibrated load may miss its target
+CONFIDENCE, RESAMPLES, SEED = 0.95, 2000, 0
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One system as it is timed: its size, and the load that its weights make.
+
+    ``counts`` are means per picture: "proposals" that leave the RPN, "candidates" (scored boxes)
+    that enter the last NMS, "regions" of a grid head, "detections". ``targets`` are those that were
+    calibrated.
+    """
+
+    config: str  # digest of the model's settings
+    kind: str  # "dense", "two-stage" or "corners"
+    image: tuple[int, int]  # height and width of the padded input, px
+    parameters: int
+    multiply_adds: int  # of one picture, with the load
+    counts: Mapping[str, float]
+    targets: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def refusal(self) -> str:
+        """Name the first count that is not its target; empty if the timing counts."""
+        for name, target in self.targets.items():
+            found = self.counts.get(name, 0.0)
+            if abs(found - target) > TOLERANCE * target:
+                return f"{found:g} {name} instead of {target:g}"
+        return ""
+
+
+@dataclass(frozen=True)
+class Round:
+    """Seconds of each system on the same picture, in the order they were taken."""
+
+    number: int
+    picture: int
+    anchor: tuple[float, float]  # at the start, and in the middle
+    seconds: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """Speed in speeds of the anchor: the median over rounds, with its bootstrap interval."""
+
+    value: float  # above 1, faster than the anchor
+    low: float
+    high: float
+    rounds: int
+    images_per_second: float  # the anchor's, times the ratio
+
+
+@dataclass(frozen=True)
+class Speeds:
+    """Everything that one measurement wrote: ``setting`` tells machines and commits apart."""
+
+    setting: Mapping[str, Any]
+    anchor: str
+    subjects: Mapping[str, Subject]
+    rounds: Sequence[Round] = ()
+    schema: int = SCHEMA
+
+    def save(self, path: Path) -> Path:
+        """Write the record atomically."""
+        content = asdict(self)
+        content["sha256"] = digest(_plain(content))
+        return write_text(path, json.dumps(content, indent=1) + "\n")
+
+    @classmethod
+    def load(cls, path: Path) -> Speeds:
+        """Read a record back.
+
+        Raises:
+            FileNotFoundError: it is missing.
+            UserError: the file is not a complete and unchanged record of this schema.
+        """
+        try:
+            content: Any = json.loads(path.read_text(encoding="utf-8"))
+            if not isinstance(content, dict):
+                raise ValueError("not a JSON object")
+            checksum = content.pop("sha256", None)
+            if content.get("schema") != SCHEMA:
+                raise ValueError(f"schema {content.get('schema')!r}, this code reads {SCHEMA}")
+            if checksum != digest(content):
+                raise ValueError("its content does not match its checksum")
+            subjects = {name: _subject(one) for name, one in content["subjects"].items()}
+            rounds = [Round(**one | {"anchor": tuple(one["anchor"])}) for one in content["rounds"]]
+            return cls(content["setting"], content["anchor"], subjects, rounds)
+        except (AttributeError, KeyError, TypeError, ValueError) as err:
+            raise UserError(f"{path}: not a record of speeds: {err}") from err
+
+    def with_round(self, one: Round) -> Speeds:
+        return replace(self, rounds=[*self.rounds, one])
+
+    def done(self, names: Sequence[str]) -> int:
+        """Return the number of rounds in which all of some systems were timed."""
+        return sum(all(name in one.seconds for name in names) for one in self.rounds)
+
+    def ratio(self, name: str) -> Ratio | None:
+        """Return a system's speed; None if it has no round or its load was refused.
+
+        Each round's ratio is to the mean of the anchor's two times in it, so that drift and other
+        load of the machine cancel. Source of the interval: Efron, Annals of Statistics 7 (1979).
+        """
+        if name != self.anchor and self.subjects[name].refusal:
+            return None
+        rounds = [one for one in self.rounds if name in one.seconds or name == self.anchor]
+        if not rounds:
+            return None
+        anchors = np.array([np.mean(one.anchor) for one in rounds])
+        if name == self.anchor:
+            return Ratio(1.0, 1.0, 1.0, len(rounds), float(1 / np.median(anchors)))
+        ratios = anchors / np.array([one.seconds[name] for one in rounds])
+        value, low, high = _interval(ratios)
+        return Ratio(value, low, high, len(rounds), float(value / np.median(self._anchors())))
+
+    def noise(self) -> Ratio | None:
+        """Return the anchor's first time over its second: how far a ratio of equals is from 1."""
+        if not self.rounds:
+            return None
+        ratios = np.array([one.anchor[0] / one.anchor[1] for one in self.rounds])
+        value, low, high = _interval(ratios)
+        return Ratio(value, low, high, len(ratios), float(1 / np.median(self._anchors())))
+
+    def _anchors(self) -> np.ndarray:
+        return np.array([np.mean(one.anchor) for one in self.rounds])
+
+
+def _interval(ratios: np.ndarray) -> tuple[float, float, float]:
+    random = np.random.default_rng(SEED)
+    drawn = ratios[random.integers(len(ratios), size=(RESAMPLES, len(ratios)))]
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(np.median(drawn, axis=1), [tail, 1 - tail])
+    return float(np.median(ratios)), float(low), float(high)
+
+
+def _subject(content: Mapping[str, Any]) -> Subject:
+    if wrong := {one.name for one in fields(Subject)} ^ content.keys():
+        raise ValueError(f"missing or unknown: {', '.join(sorted(wrong))}")
+    height, width = content["image"]
+    return Subject(**{**content, "image": (height, width)})
+
+
+def _plain(content: Any) -> Any:
+    """Return the content as it is read back: tuples are lists."""
+    return json.loads(json.dumps(content))
