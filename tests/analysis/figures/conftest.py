@@ -31,7 +31,8 @@ def an_object(
     columns: dict[str, Any] = {
         "image_id": image, "gt_id": gt, "level": level, "stride": 4 * 2**level,
         "x": 20 + 4.0 * np.arange(n), "y": 24.0, "positive": True,
-        "score": np.linspace(0.2, 0.8, n), "class_score": 0.5, "centerness": centerness, "iou": iou,
+        "score": np.linspace(0.2, 0.8, n), "class_score": 0.5, "quality_score": 0.5,
+        "centerness": centerness, "iou": iou,
     }  # fmt: skip
     columns |= {f"{w}_{side}": 2.0 for w in ("target", "mean") for side in SIDES}
     return pd.DataFrame(columns)
