@@ -1,7 +1,8 @@
-"""Inference time with and without the joint representation and distributions.
+"""Inference time with and without the joint representation and distributions; systems' speeds.
 
-From the committed benchmark, ``gfl bench overhead``: alternating detectors, on the profile's
-network, with the weights of its runs if the benchmark had them.
+From the committed benchmarks. ``gfl bench overhead``: alternating detectors, on the profile's
+network, with the weights of its runs if the benchmark had them. ``gfl bench speed``: all systems of
+Table 4 in rounds, at the profile's size.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ from scipy.special import ndtri
 
 from analysis.measures.evidence import Evidence
 from analysis.measures.quantity import Measure, Measurement, custom_quantity
+from analysis.speed import systems
 from analysis.speed.record import Overhead, Time, benchmarks, paths
 from analysis.stats.uncertainty import CONFIDENCE, Estimate
+from experiments.claims.together import GFL_101, SOTA
 from gfl.errors import UserError
 from gfl.files import sha256
 
@@ -50,6 +53,28 @@ def time_ratio(pair: str) -> Measure:
     return measure
 
 
+def speed_ratio(row: str) -> Measure:
+    """Return the quantity of a system's speed in that of the benchmark's anchor."""
+
+    def measure(evidence: Evidence) -> Measurement:
+        speeds = systems.recorded(evidence.library.store, evidence.profile.name)
+        found = speeds.ratio(row) if speeds and row in speeds.subjects else None
+        if speeds is None or found is None:
+            raise UserError(
+                f"no benchmark of {row} at the {evidence.profile.name} profile is committed: "
+                f"gfl bench speed --profile {evidence.profile.name}"
+            )
+        error = (found.high - found.low) / (2 * ndtri((1 + CONFIDENCE) / 2))
+        estimate = Estimate.student(found.value, (), None, error**2, found.rounds - 1)
+        how = (
+            f"speed in that of {speeds.anchor}, the median of {found.rounds} rounds side by side; "
+            "the interval is over rounds, on one machine"
+        )
+        return Measurement(found.value, (found.low, found.high), estimate, (), (), how)
+
+    return measure
+
+
 def timed(found: Overhead, pair: str, evidence: Evidence) -> list[Time]:
     """Return a pair's times on the profile's network, with trained weights if there are any."""
     times = [t for t in found.times if (t.pair, t.network) == (pair, evidence.profile.name)]
@@ -62,5 +87,18 @@ def _benchmarks(evidence: Evidence) -> list[str]:
     return [sha256(path) for path in paths(evidence.library.store)]
 
 
+def _speeds(evidence: Evidence) -> list[str]:
+    """Return the checksums of the committed speeds of systems at the profile."""
+    found = systems.paths(evidence.library.store, evidence.profile.name)
+    return [sha256(path) for path in found]
+
+
 for _pair, _definition in PAIRS.items():
     custom_quantity(f"overhead-{_pair}", _definition, inputs=_benchmarks)(time_ratio(_pair))
+
+for _row in SOTA:
+    custom_quantity(
+        f"speed-{_row}",
+        f"speed of {_row} over that of {GFL_101}, from image to detections at batch 1",
+        inputs=_speeds,
+    )(speed_ratio(_row))

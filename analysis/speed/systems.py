@@ -147,14 +147,18 @@ class Speeds:
         return np.array([np.mean(one.anchor) for one in self.rounds])
 
 
+def paths(store: Store, profile: str) -> list[Path]:
+    """Return the files of the committed measurements at a profile."""
+    return sorted((store.results / "benchmarks").glob(f"systems-{profile}-*.json"))
+
+
 def recorded(store: Store, profile: str) -> Speeds | None:
     """Return the committed measurement at a profile; None without one. A CPU's before a GPU's.
 
     Raises:
         UserError: its file is damaged.
     """
-    found = (store.results / "benchmarks").glob(f"systems-{profile}-*.json")
-    records = [Speeds.load(path) for path in sorted(found)]
+    records = [Speeds.load(path) for path in paths(store, profile)]
     return min(records, key=lambda one: one.setting["device"], default=None)
 
 
