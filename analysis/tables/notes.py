@@ -147,6 +147,8 @@ def _not_run(table: Table, profile: Profile, filled: Sequence[Filled]) -> Iterat
         papers = dict.fromkeys(row.key for row in waiting if not row.is_extra)
         extra = dict.fromkeys(row.key for row in waiting if row.is_extra)
         which = f"{counted(len(papers), 'row')} ({', '.join(papers)})"
+        if len(papers) == len(table.rows):
+            which = "Its rows"
         which += f" and {len(extra)} not in the paper ({', '.join(extra)})" if extra else ""
         number = table.name.removeprefix("table-")
         yield (
