@@ -17,7 +17,9 @@ from matplotlib.transforms import Bbox
 
 from analysis.figures import style
 from analysis.figures.figure import DrawnFigure, figure
+from analysis.stats import uncertainty
 from analysis.stats.statistics import pareto
+from analysis.tables import fill
 from experiments.named import GFL
 from experiments.profiles import TUNING_SEED
 from experiments.tables.declare import AP, FPS
@@ -122,6 +124,40 @@ def _method(record: RunRecord) -> str:
     return TITLES[factors["host"]]
 
 
+def systems(library: Library, profile: Profile) -> pd.DataFrame:
+    """Return Table 4's systems as timed side by side, each beside the paper's speed.
+
+    Speeds are in those of the table's anchor; ``ap_percent`` is the mean over recorded seeds, NaN
+    without any, with its spread over seeds.
+    """
+    filled = fill.fill(TABLE, profile, library.store) if TABLE.runs_at(profile.name) else []
+    rows = []
+    for cell in filled:
+        if (speed := cell.speed) is None:
+            continue
+        records = cell.records(library.source)
+        found = uncertainty.mean(records, AP.metric)
+        rows.append(
+            {
+                "source": "systems",
+                "method": cell.cell.row.name,
+                "backbone": cell.cell.row.marks[0],
+                "paper_ratio": fill.published_ratio(cell, TABLE),
+                "ratio": speed.value,
+                "ratio_low": speed.low,
+                "ratio_high": speed.high,
+                "ap_percent": np.nan if found is None else found.mean,
+                "ap_spread": np.nan if found is None else found.spread,
+            }
+        )
+    frame = pd.DataFrame(rows)
+    if len(frame):
+        known = frame.ap_percent.notna()
+        cost, gain = 1 / frame.ratio[known], frame.ap_percent[known]
+        frame.loc[known, "pareto"] = pareto(cost.to_numpy(float), gain.to_numpy(float))
+    return frame
+
+
 def marker(backbone: str) -> str:
     return next(mark for part, mark in MARKERS if part in backbone)
 
@@ -138,14 +174,17 @@ def marker(backbone: str) -> str:
 def fig7(library: Library, profile: Profile) -> DrawnFigure:
     paper = published()
     records = [r for r in library.records(profile) if r.seed != TUNING_SEED]
-    own = measured(records)
+    own = measured([r for r in records if "method" not in r.experiment])
+    timed = systems(library, profile)
     machines = sorted(own.hardware.unique()) if len(own) else []
     page = style.canvas(style.PAGE, 3.7)
-    widths = [3.4, 1.1, *([2.0] * len(machines))]
+    widths = [3.4, 1.1, *([2.0] * len(machines)), *([2.0] if len(timed) else [])]
     panels = page.subplots(1, len(widths), width_ratios=widths)
     _paper(panels[0], panels[1], paper)
-    for axes, machine in zip(panels[2:], machines, strict=True):
+    for axes, machine in zip(panels[2:], machines, strict=False):
         _own(axes, own.loc[own.hardware == machine], machine, profile)
+    if len(timed):
+        _systems(panels[-1], timed)
     panels[1].legend(handles=_legend(), loc="lower left", bbox_to_anchor=(-0.02, 0.0),
                      handlelength=1.2, handletextpad=0.5, labelspacing=0.3)  # fmt: skip
     ids = tuple(own.run) if len(own) else ()
@@ -153,7 +192,28 @@ def fig7(library: Library, profile: Profile) -> DrawnFigure:
     style.footer(page, ends, _note(own, profile))
     for axes, (low, high) in zip(panels, ((0, FAST), (FAST, np.inf)), strict=False):
         _name(axes, paper.loc[(paper.ms_per_image > low) & (paper.ms_per_image <= high)])
-    return DrawnFigure(page, pd.concat([paper, own], ignore_index=True), ids)
+    return DrawnFigure(page, pd.concat([paper, own, timed], ignore_index=True), ids)
+
+
+def _systems(axes: Axes, timed: pd.DataFrame) -> None:
+    """Draw every system's speed here beside the paper's, both in the anchor's."""
+    both = timed.loc[timed.paper_ratio.notna()]
+    ends = (both[["paper_ratio", "ratio_low"]].min().min() / 1.2, 1.6)
+    axes.plot(ends, ends, color=style.INK, lw=0.8, ls=(0, (2, 1.5)), zorder=1)
+    for row in both.to_dict("records"):
+        colour = LINES.get(row["method"], OTHERS)
+        axes.plot([row["paper_ratio"]] * 2, [row["ratio_low"], row["ratio_high"]], color=colour,
+                  lw=1, zorder=2)  # fmt: skip
+        axes.plot(row["paper_ratio"], row["ratio"], marker(row["backbone"]), ms=4.2, mfc=colour,
+                  mec="white", mew=0.4, zorder=3)  # fmt: skip
+    axes.set(
+        xscale="log", yscale="log", xlim=ends, ylim=ends, title="(c) speed over GFL R-101's",
+        xlabel="as printed", ylabel="here, at laptop size on a CPU",
+    )  # fmt: skip
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(FixedLocator([0.1, 0.2, 0.5, 1.0]))
+        axis.set_major_formatter(ScalarFormatter())
+        axis.set_minor_formatter(NullFormatter())
 
 
 def _note(own: pd.DataFrame, profile: Profile) -> str:

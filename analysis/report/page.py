@@ -48,7 +48,7 @@ def html(profile: Profile, store: Store, local: bool) -> str:
     """
     declared = list(catalogue.TABLES.values())
     views, cells = table_views.views(declared, profile, store, local)
-    cards = runs.cards(cells)
+    cards = runs.cards(cells, profile)
     records = list({r.id: r for cell in cells for r in cell.records.values()}.values())
     papers = list({r.id: r for cell in cells if not cell.filled.cell.row.is_extra
                    for r in cell.records.values()}.values())  # fmt: skip

@@ -10,6 +10,7 @@ from analysis.report.drawn import Curve, curve
 from analysis.report.table_views import CellRuns, Use
 from experiments.queue.estimates import duration
 from gfl.escape import counted
+from gfl.experiment import Profile, at_scale
 from gfl.records.record import RunRecord
 
 # Metrics of a record shown in its row; the recalls are left to the record itself.
@@ -56,13 +57,13 @@ class Environment:
     last: str
 
 
-def cards(found: Iterable[CellRuns]) -> list[Card]:
-    """Return a card per experiment, in the order of first appearance in the tables."""
+def cards(found: Iterable[CellRuns], profile: Profile) -> list[Card]:
+    """Return a card per experiment of a profile, in the order of first appearance in the tables."""
     cells: dict[str, list[CellRuns]] = {}
     for cell in found:
         experiment = cell.filled.cell.experiment
         assert experiment is not None
-        cells.setdefault(experiment.slug, []).append(cell)
+        cells.setdefault(at_scale(experiment, profile).slug, []).append(cell)
     return [_card(slug, several) for slug, several in cells.items()]
 
 

@@ -32,7 +32,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
         patch.setattr(page, "gather", lambda profile, library: ERRORS)
         # A run's name that came past every check: the page is the last to hold.
         cards = runs.cards
-        patch.setattr(runs, "cards", lambda shown: [_named(card) for card in cards(shown)])
+        patch.setattr(runs, "cards", lambda *given: [_named(card) for card in cards(*given)])
         text = html(LAPTOP, store, local=False)
     path = results.parent / "report.html"
     path.write_text(text, encoding="utf-8")
