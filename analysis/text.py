@@ -1,22 +1,71 @@
-"""Text shared by all rooms: Markdown tables, and numbers with their uncertainty."""
+"""Text shared by all rooms: Markdown tables, tidy CSV, and numbers with their uncertainty."""
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+import re
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
+from gfl import escape
 
-def table(rows: Iterable[tuple[str, ...]], left: Container[str] = ("",)) -> str:
-    """Return rows, the header first, as a Markdown table; columns named in ``left`` are words."""
+NONE = "—"  # nothing is recorded, or known
+RULES = {"l": ":--", "c": ":-:", "r": "--:", "-": "---"}
+BARE_PIPE = re.compile(r"(?<!\\)((?:\\\\)*)\|")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Text of a table's cell; ``value`` sorts it, None for words and for what is not known."""
+
+    text: str
+    value: float | None = None
+    under: str = ""  # the uncertainty, on a line of its own
+    is_clear: bool = False  # the interval excludes 0
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Table of words and numbers: names of columns, their alignment as in ``table``, rows."""
+
+    columns: tuple[str, ...]
+    align: str
+    rows: tuple[tuple[Cell, ...], ...]
+
+    @property
+    def is_numeric(self) -> list[bool]:
+        """True for each column of numbers."""
+        return [mark == "r" for mark in self.align.ljust(len(self.columns), self.align[-1])]
+
+
+def table(rows: Iterable[Sequence[str]], align: str) -> str:
+    """Return rows of Markdown, the header first, as a Markdown table.
+
+    ``align`` has a letter per column: l, c, r, or - for none; the last one holds for the rest.
+    """
     header, *body = rows
-    rule = tuple(":--" if name in left else ":-:" for name in header)
-    cells = (tuple(escaped(text).replace("|", "\\|") for text in row) for row in body)
-    return "".join(f"| {' | '.join(line)} |\n" for line in (header, rule, *cells))
+    rule = [RULES[mark] for mark in align.ljust(len(header), align[-1])]
+    cells = ([BARE_PIPE.sub(r"\1\\|", cell) for cell in row] for row in (header, rule, *body))
+    return "".join(f"| {' | '.join(row)} |\n" for row in cells)
+
+
+def prose_table(rows: Iterable[Sequence[str]], left: Container[str] = ("",)) -> str:
+    """Return rows of text, the header first, as a Markdown table; stars are escaped.
+
+    Columns named in ``left`` are words, aligned to the left; the others are centred.
+    """
+    header, *body = ([escaped(cell) for cell in row] for row in rows)
+    return table([header, *body], "".join("l" if name in left else "c" for name in header))
 
 
 def escaped(text: str) -> str:
     """Escape stars, which would begin emphasis."""
     return text.replace("*", "\\*")
+
+
+def tidy_csv(fields: Sequence[str], lines: Iterable[Mapping[str, object]]) -> str:
+    """Return lines as CSV, their fields in this order; one that a line lacks is empty."""
+    return escape.csv_file([fields, *([line.get(name, "") for name in fields] for line in lines)])
 
 
 def mean(value: float, spread: float | None, digits: int) -> str:

@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from concurrent.futures import Executor
 from pathlib import Path
 
-from benchmarks import cases, measure, report
+from analysis.speed import page, record
+from analysis.speed.record import Benchmark, Loss
+from benchmarks import cases, measure
 from gfl.files import write_text
 from gfl.terminal import say
 
@@ -23,26 +25,30 @@ def measure_all(
     cases.quiet()
     batches = BATCHES[:1] if quick else BATCHES
     for device in _devices():
-        setting = report.setting(device, threads, repeat)
-        lines, alone = [], []
+        machine = measure.machine(device, threads)
+        measured, alone = [], []
         with _pool(memory) as pool:
             shapes = list(itertools.product(cases.STOCK, batches, OBJECTS))
             for number, (head, batch, objects) in enumerate(shapes, 1):
                 case = cases.Case(head, batch, objects, image, device)
                 result = measure.measure(case, repeat, threads, pool)
-                lines.append((case, result))
+                measured.append(result)
                 _say(
                     f"[{number}/{len(shapes)}] {device} {head} B={batch} objects={objects}: "
                     f"{result.ratio:.2f} [{result.low:.2f}, {result.high:.2f}]"
                 )
             for head in ("ATSSHead", "FCOSHead"):
                 case = cases.Case(head, *ALONE, image, device)
-                found = measure.measure_assignment(case, repeat, threads, pool)
-                alone.append((case, found))
-        write_text(out / f"{setting.slug}.csv", report.table_csv(lines, alone))
-        path = out / f"{setting.slug}.md"
-        say(write_text(path, report.markdown(lines, alone, setting)).read_text(encoding="utf-8"))
-        _say(f"written: {path}")
+                alone.append(measure.measure_assignment(case, repeat, threads, pool))
+        turns = repeat, repeat * measure.SHORT_TURNS
+        write(Loss(machine, image, *turns, tuple(measured), tuple(alone)), out)
+
+
+def write(found: Benchmark, folder: Path) -> None:
+    """Write a benchmark's record and its page into a folder, and print the page."""
+    path, text = record.save(found, folder), page.markdown(page.page(found))
+    say(text)
+    _say(f"written: {path}, {write_text(path.with_suffix('.md'), text)}")
 
 
 @contextlib.contextmanager

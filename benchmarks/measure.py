@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import resource
 import statistics
 import sys
@@ -10,14 +11,17 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import torch
 from torch.utils import benchmark
 
+from analysis.speed import record
 from benchmarks.cases import Case, assignment, check, quiet, steps
+from experiments.checkout import code_state
+from gfl.hardware import cpu_name
 
 MIB = 2**20
 SHORT_BATCH, SHORT_TURNS = 2, 3  # a short step is noisier, and three are cheap
@@ -27,15 +31,13 @@ Side = Literal["ours", "stock", "assignment"]
 
 @dataclass(frozen=True)
 class Result:
-    """One line of the table: medians, and stock / ours of each alternating pair of steps."""
+    """Medians, and stock / ours of each alternating pair of steps, with its quartiles."""
 
     ours: float  # seconds
     stock: float
-    ratio: float  # of a pair: above 1, ours is faster
-    low: float  # quartiles of the ratio
+    ratio: float
+    low: float
     high: float
-    ours_mib: float | None = None  # peak beyond the outputs; None if not measured
-    stock_mib: float | None = None
 
 
 def compare(ours: Sequence[float], stock: Sequence[float]) -> Result:
@@ -47,14 +49,15 @@ def compare(ours: Sequence[float], stock: Sequence[float]) -> Result:
     return Result(statistics.median(ours), statistics.median(stock), middle, low, high)
 
 
-def measure(case: Case, repeat: int, threads: int, pool: Executor | None) -> Result:
+def measure(case: Case, repeat: int, threads: int, pool: Executor | None) -> record.Case:
     """Assert that the two heads' losses agree, then time them, and measure memory in ``pool``."""
     torch.set_num_threads(threads)
     ours, stock = steps(case)
     check(ours()[0], stock()[0])  # also warms up both
     turns = repeat * (SHORT_TURNS if case.batch <= SHORT_BATCH else 1)
     taken = [(_time(ours, case, threads), _time(stock, case, threads)) for _ in range(turns)]
-    result = compare(*zip(*taken, strict=True))
+    times = asdict(compare(*zip(*taken, strict=True)))
+    result = record.Case(case.head, case.batch, case.objects, **times)
     if pool is None:
         return result
     del ours, stock
@@ -62,15 +65,32 @@ def measure(case: Case, repeat: int, threads: int, pool: Executor | None) -> Res
     return replace(result, ours_mib=peaks[0], stock_mib=peaks[1])
 
 
-def measure_assignment(case: Case, repeat: int, threads: int, pool: Executor | None) -> Result:
+def measure_assignment(
+    case: Case, repeat: int, threads: int, pool: Executor | None
+) -> record.Assignment:
     """Time our assignment alone; it has no stock counterpart."""
     torch.set_num_threads(threads)
     step = assignment(case)
     step()
     seconds = [_time(step, case, threads) for _ in range(repeat)]
     mib = None if pool is None else pool.submit(peak, case, "assignment", threads).result()
-    nan = float("nan")
-    return Result(statistics.median(seconds), nan, nan, nan, nan, mib)
+    name = "FCOS" if case.head == "FCOSHead" else "ATSS"
+    return record.Assignment(name, case.batch, case.objects, statistics.median(seconds), mib)
+
+
+def machine(device: str, threads: int) -> record.Machine:
+    """Describe this machine, at this commit."""
+    commit, dirty = code_state()
+    return record.Machine(
+        device=device,
+        gpu=torch.cuda.get_device_name() if device == "cuda" else None,
+        cpu=cpu_name(),
+        cores=os.cpu_count() or 1,
+        threads=threads,
+        torch=torch.__version__,
+        commit=(commit or "unknown")[:12] + (" with changes" if dirty and commit else ""),
+        busy=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+    )
 
 
 def clock(device: str, threads: int) -> Callable[[], float]:

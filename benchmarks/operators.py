@@ -8,7 +8,8 @@ function has to pool first.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict
+from pathlib import Path
 
 import gfl.register  # noqa: F401  before mmcv: it supplies its operators
 
@@ -18,9 +19,9 @@ import torchvision
 from mmcv.ops import RoIAlign, deform_conv2d, modulated_deform_conv2d
 from torch import Tensor
 
+from analysis.speed.record import Operator, Operators
 from benchmarks import measure
-from gfl.hardware import cpu_name
-from gfl.terminal import say
+from benchmarks.loss import write
 
 # Images, channels, height and width of features: of a stage of the laptop's network, and of c4 of
 # the paper's ResNet at about half of its image size.
@@ -33,29 +34,13 @@ Shape = tuple[int, int, int, int]
 Step = Callable[[], tuple[Tensor, ...]]
 
 
-@dataclass(frozen=True)
-class Row:
-    """Seconds of one operator at one size, ours and torchvision's."""
-
-    operator: str
-    shape: Shape
-    result: measure.Result
+def measure_all(threads: int, repeat: int, out: Path) -> None:
+    """Time every operator, write the table into a folder and print it."""
+    machine = measure.machine("cpu", threads)
+    write(Operators(machine, repeat, ROIS, tuple(timed(threads, repeat))), out)
 
 
-def measure_all(threads: int, repeat: int) -> None:
-    """Time every operator, and print a line each."""
-    clock = "CPU time" if threads == 1 else "wall time"
-    say(f"{cpu_name()}, {threads} of its cores used; torch {torch.__version__}; {clock}")
-    for row in rows(threads, repeat):
-        found = row.result
-        say(
-            f"{row.operator}, {' x '.join(map(str, row.shape))}: {found.ours:.4f} s, torchvision "
-            f"{found.stock:.4f} s: {found.ratio:.1f} [{found.low:.1f}, {found.high:.1f}] times as "
-            "fast"
-        )
-
-
-def rows(threads: int, repeat: int) -> Iterator[Row]:
+def timed(threads: int, repeat: int) -> Iterator[Operator]:
     """Yield the operators' times, medians of turns that alternate, after comparing their results.
 
     Raises:
@@ -70,10 +55,10 @@ def rows(threads: int, repeat: int) -> Iterator[Row]:
         return now() - start
 
     for shape in SHAPES:
-        for operator, (ours, stock) in steps(shape).items():
+        for name, (ours, stock) in steps(shape).items():
             check(ours(), stock())  # also warms up both
             taken = [(seconds(ours), seconds(stock)) for _ in range(repeat)]
-            yield Row(operator, shape, measure.compare(*zip(*taken, strict=True)))
+            yield Operator(name, shape, **asdict(measure.compare(*zip(*taken, strict=True))))
 
 
 def steps(shape: Shape) -> dict[str, tuple[Step, Step]]:

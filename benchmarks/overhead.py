@@ -7,15 +7,16 @@ same detector without, in one process, alternating picture by picture; and their
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks.pairs import CONFIDENCE, Line, Ratio
+from analysis.speed.record import Count, Overhead, Time
+from analysis.stats.uncertainty import CONFIDENCE
 from experiments import profiles
 from gfl.experiment import Experiment, Profile
-from gfl.files import write_text
 from gfl.hosts import HostName
 from gfl.records.record import Store
 from gfl.terminal import say
@@ -63,24 +64,35 @@ def measure_all(
     """
     import torch
 
-    from benchmarks import cases, overhead_report, report  # imports take seconds
+    from analysis.speed import page
+    from benchmarks import cases, detectors, loss, measure  # imports take seconds
 
     cases.quiet()
     torch.set_num_threads(threads)
     chosen = [profiles.PROFILES[name] for name in networks]
-    setting = report.setting("cpu", threads, rounds or 0)
-    lines = [line for profile in chosen for line in counted(profile)]
+    machine = measure.machine("cpu", threads)
+    counts = tuple(count for profile in chosen for count in counted(profile))
+    times = []
     for profile in chosen:
-        for line in timed(profile, store, threads, rounds, image):
-            lines.append(line)
-            say(overhead_report.summary(line), error=True)
-    path = out / f"overhead-{setting.slug}.md"
-    write_text(path.with_suffix(".csv"), overhead_report.tidy_csv(lines))
-    say(write_text(path, overhead_report.markdown(lines, setting)).read_text(encoding="utf-8"))
-    say(f"written: {path}", error=True)
+        for time in timed(profile, store, threads, rounds, image):
+            times.append(time)
+            say(f"{time.network} {time.weights} {time.pair}: {page.ratio(time)}", error=True)
+    loss.write(Overhead(machine, detectors.CANDIDATES, counts, tuple(times)), out)
 
 
-def counted(profile: Profile) -> Iterator[Line]:
+@dataclass(frozen=True)
+class Ratio:
+    """Time with an addition over time without: above 1, it costs."""
+
+    ours: float  # seconds per picture, the median over rounds
+    base: float
+    ratio: float  # the median over rounds of each round's ratio
+    low: float  # 95 % bootstrap interval over rounds
+    high: float
+    rounds: int
+
+
+def counted(profile: Profile) -> Iterator[Count]:
     """Count parameters and multiply-adds of every pair, of the head and in total."""
     from benchmarks import detectors
 
@@ -94,12 +106,12 @@ def counted(profile: Profile) -> Iterator[Line]:
             sizes = [detectors.size(experiment, profile, image) for experiment in (ours, base)]
             for what in ("parameters", "multiply_adds", "head_parameters", "head_multiply_adds"):
                 x, y = (getattr(one, what) for one in sizes)
-                yield Line(what, pair, profile.name, _px(image), x, y, x / y)
+                yield Count(what, pair, profile.name, _px(image), x, y)
 
 
 def timed(
     profile: Profile, store: Store, threads: int, rounds: int | None, small: tuple[int, int]
-) -> Iterator[Line]:
+) -> Iterator[Time]:
     """Time every pair, with random weights and, if all of a group are here, with trained ones."""
     from benchmarks import detectors
     from benchmarks.measure import clock
@@ -120,11 +132,11 @@ def timed(
                 models, len(pictures), rounds or ROUNDS[embedded], clock("cpu", threads)
             )
             for pair, (ours, base) in models.items():
-                ratio = compare(*seconds[pair])
-                boxes = (ours.candidates(), base.candidates(), ours.detections(), base.detections())
-                yield Line(
-                    "seconds", pair, profile.name, _px(pictures[0].shape[:2]), ratio.ours,
-                    ratio.base, ratio.ratio, weights, ratio, boxes,
+                yield Time(
+                    pair, profile.name, weights, _px(pictures[0].shape[:2]),
+                    **asdict(compare(*seconds[pair])),
+                    candidates=(ours.candidates(), base.candidates()),
+                    detections=(ours.detections(), base.detections()),
                 )  # fmt: skip
 
 

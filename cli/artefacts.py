@@ -13,7 +13,7 @@ from experiments import profiles
 from experiments.matrix import check_writable
 from experiments.promote import other_gpus
 from experiments.tables import catalogue
-from experiments.tables.declare import Table
+from experiments.tables.declare import EXTRA, Table
 from gfl.errors import UserError
 from gfl.experiment import Profile
 from gfl.files import write_text
@@ -68,7 +68,7 @@ def _show(table: Table, profile: Profile, store: Store, local: bool, write: bool
     runs = any(fill.is_run(table, profile, f.cell) for f in filled)
     verdicts = agreement.lines(filled) if local and runs else []
     changed = staleness.lines(filled, local) if runs else []
-    terminal.show(made, [*verdicts, *changed])
+    terminal.show(made, [*verdicts, *changed, *_left_out(table, profile, filled, local)])
     records = any(f.local if local else f.reference for f in filled)
     if runs and not records and (elsewhere := other_gpus(profile, store)):
         say(elsewhere)
@@ -85,6 +85,17 @@ def _show(table: Table, profile: Profile, store: Store, local: bool, write: bool
     for path, text in files.items():
         write_text(path, text)
     say("written:", ", ".join(map(str, files)))
+
+
+def _left_out(
+    table: Table, profile: Profile, filled: Sequence[fill.Filled], local: bool
+) -> list[str]:
+    """Name the additional rows that a table of the reference leaves out."""
+    shown = fill.shown(filled, table, profile, local)
+    rows = dict.fromkeys(f.cell.row.key for f in filled if f not in shown)
+    if not rows:
+        return []
+    return [f"Declared in {EXTRA}, not in the reference, and so not shown: {', '.join(rows)}."]
 
 
 def figure(
@@ -161,6 +172,8 @@ def report(*, store: Source = "reference", out: Path | None = None, where: Where
 
 
 def audit(
+    claim: str | None = None,
+    /,
     *,
     store: Source = "reference",
     strict: Flag = False,
@@ -171,6 +184,7 @@ def audit(
     """Check the paper's claims, at every profile.
 
     Args:
+        claim: print this one alone, with its evidence, from the last audit: beta-2-best
         strict: write nothing; name what is committed and not what the records give (exit code 1)
         profile: has no effect: every profile with records is audited
         data: COCO's folder, whose ground truth the matches of coco's runs are held to
@@ -181,6 +195,10 @@ def audit(
         profiles.get(profile)  # a misspelt name is an error here as everywhere
     if strict and store != "reference":
         raise UserError("--strict is about the committed results: it takes no --store local")
+    if claim is not None:
+        if strict or data:
+            raise UserError(f"{claim} alone is printed from the last audit: no --strict, no --data")
+        return command.show_claim(claim, folders.store(mend=False), store)
     if strict:
         return command.audit_strictly(folders.store(mend=False), data)
     return command.audit(folders.store(), store, data)

@@ -108,15 +108,15 @@ def speed(
 
 
 @bench.command
-def operators(*, threads: Count = 1, repeat: Count = 5) -> int:
-    """Time deformable convolution and RoIAlign's gradient on a CPU beside torchvision's.
+def operators(*, threads: Count = 1, repeat: Count = 5, out: Out = FOLDER) -> int:
+    """Time operators on a CPU beside torchvision's, and write the table.
 
     Args:
         repeat: turns an operator
     """
     from benchmarks.operators import measure_all  # takes seconds, not needed for --help
 
-    measure_all(threads, repeat)
+    measure_all(threads, repeat, out)
     return 0
 
 

@@ -27,8 +27,8 @@ from gfl.records.record import RUN_ID, Store
 from gfl.terminal import say
 
 if TYPE_CHECKING:
+    from gfl.data.images import Picture
     from gfl.pictures.detecting import Detection
-    from gfl.pictures.reading import Picture
     from gfl.predictions.trained import Trained
 
 FLOOR = 0.05  # least score that an evaluation keeps, as in mmdet's configurations
@@ -217,11 +217,12 @@ def drawn_as(files: Sequence[Path], out: Path | None) -> list[Path]:
 
 def _one(run: Trained, file: Path, path: Path | None, output: Output) -> dict[str, Any]:
     """Detect in one picture, draw the result if ``path`` is given, and return it for JSON."""
-    from gfl.pictures import detecting, reading
+    from gfl.data import images
+    from gfl.pictures import detecting
 
-    picture = reading.read(file)
+    picture = images.read(file)
     if picture.remark:
-        _say(f"{reading.named(file)}: {picture.remark}")
+        _say(f"{images.named(file)}: {picture.remark}")
     found = detecting.detect(run, picture, output.threshold)
     drawn = {}
     if path is not None:
@@ -235,7 +236,7 @@ def _one(run: Trained, file: Path, path: Path | None, output: Output) -> dict[st
         least = max(output.threshold, run.least_score)
         nothing = f"nothing found of score {least:g} or more"
         what = f"{len(found)} found ({best}{more})" if found else nothing
-        say(f"{reading.named(file)}: {what}; drawn: {reading.named(path)}", flush=True)
+        say(f"{images.named(file)}: {what}; drawn: {images.named(path)}", flush=True)
     return {
         "width": picture.width,
         "height": picture.height,
@@ -245,7 +246,8 @@ def _one(run: Trained, file: Path, path: Path | None, output: Output) -> dict[st
 
 
 def _draw(picture: Picture, found: Sequence[Detection], output: Path, top: int) -> None:
-    from gfl.pictures import drawing, panels, reading
+    from gfl.data import images
+    from gfl.pictures import drawing, panels
 
     best = [one for one in found[:top] if one.distributions is not None]
     image = panels.below(drawing.boxes(picture, found, numbered=len(best)), picture, best)
@@ -254,7 +256,7 @@ def _draw(picture: Picture, found: Sequence[Detection], output: Path, top: int) 
             image.save(file, format="PNG")
     except OSError as err:
         raise UserError(
-            f"{reading.named(output)}: cannot be written ({err.strerror or err}); "
+            f"{images.named(output)}: cannot be written ({err.strerror or err}); "
             "--out names another folder"
         ) from err
 
@@ -264,15 +266,7 @@ def _content(one: Detection, distributions: bool) -> dict[str, Any]:
     if distributions:
         sides = one.distributions
         content["distributions"] = None if sides is None else sides.content()
-    return _rounded(content)
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _rounded(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_rounded(inner) for inner in value]
-    return round(value, DIGITS) if isinstance(value, float) else value
+    return json.loads(json.dumps(content), parse_float=lambda x: round(float(x), DIGITS))
 
 
 def _end(named: int, refused: int) -> int:

@@ -43,6 +43,7 @@ COMMANDS = {
         "predict": "cli.predict:predict",
         "test-dev": "cli.testdev:detect_test_dev",
         "photos": "cli.photos:photos",
+        "shapes": "cli.shapes:shapes",
     },
     "Reference and settings": {
         "promote": "cli.records:promote",

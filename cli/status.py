@@ -13,10 +13,9 @@ from cli.options import SEEDS, Flag, Json, MaybeCount, Seeds, Target, Where
 from experiments import matrix, promote, stale
 from experiments.matrix import Run
 from experiments.queue import estimates
-from experiments.queue.estimates import Costs
+from experiments.queue.estimates import Costs, duration
 from experiments.queue.locks import is_locked
 from experiments.queue.machine import Machine
-from experiments.queue.progress import duration
 from experiments.stale import Made, Staleness, Today
 from experiments.tables import catalogue
 from experiments.tables.declare import Table

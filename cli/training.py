@@ -5,10 +5,11 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
+from analysis.tables import tuning as report
 from cli import status
 from cli.options import SEEDS, MaybeCount, Seeds, Target, Training, Where, Worker, stoppable
 from cli.status import say_elsewhere, standing
-from experiments import matrix, tuning, tuning_report
+from experiments import matrix, tuning
 from experiments.matrix import Run
 from experiments.queue import estimates
 from experiments.queue.machine import Machine
@@ -70,8 +71,8 @@ def tune(*, training: Training = Training(), where: Where = Where(), worker: Wor
         found = tuning.trials(sweep, profile, store)
         for trial in found:
             say(f"{trial.variant.name}: {standing(trial.run, store)}")
-        say(tuning_report.verdict(found))
-        say("written:", ", ".join(map(str, tuning_report.publish(sweep, profile, store))))
+        say(report.verdict(found))
+        say("written:", ", ".join(map(str, report.publish(sweep, profile, store))))
     return 0
 
 

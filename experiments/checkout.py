@@ -34,6 +34,18 @@ def code_state(root: Path = ROOT) -> tuple[str | None, bool]:
     return head.stdout.decode().strip(), bool(status.stdout.strip())
 
 
+@cache
+def uncommitted(root: Path = ROOT) -> frozenset[str]:
+    """Return the files of the code that trains that differ from the commit; empty without one."""
+    if not is_repository(root):
+        return frozenset()
+    words = ("status", "--porcelain", "-z", "--no-renames", "--untracked-files=all")
+    found = _git(root, *words, "--", digests.PACKAGE)
+    if found is None or found.returncode:
+        return frozenset()
+    return frozenset(os.fsdecode(entry)[3:] for entry in found.stdout.split(b"\0") if entry)
+
+
 def problem(root: Path = ROOT) -> str:
     """Explain why git does not report the project's commit, if the user can fix it; else empty."""
     top = _git(root, "rev-parse", "--show-toplevel")

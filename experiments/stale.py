@@ -123,8 +123,15 @@ def advice(found: Iterable[tuple[str, Made, Staleness]]) -> list[str]:
 
 
 def changes(files: Sequence[str]) -> str:
-    """Describe changed files: ``gfl/losses.py has changed``."""
-    return f"{few(files)} {'has' if len(files) == 1 else 'have'} changed"
+    """Describe changed files: ``gfl/losses.py has changed``.
+
+    Of many, those come first that differ from the commit: what was just edited is always named.
+    """
+    edited = checkout.uncommitted()
+    first = [f"{file} (not committed)" for file in files if file in edited]
+    named = [*first, *(file for file in files if file not in edited)]
+    some = escape.some(named, max(escape.MOST_NAMED, len(first)))
+    return f"{some} {'has' if len(files) == 1 else 'have'} changed"
 
 
 def few(names: Sequence[str], separator: str = ", ") -> str:

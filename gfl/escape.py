@@ -2,7 +2,7 @@
 
 Names of classes and files, paths, messages of other programs: none may end a line, control a
 terminal, end a table cell, become a formula or run as code. Ordinary text in any script is
-unchanged. Needs only the standard library.
+unchanged. Imports only the standard library, and rich where columns are counted.
 """
 
 from __future__ import annotations
@@ -66,22 +66,20 @@ def message(text: str) -> str:
 
 def width(text: str) -> int:
     """Return the number of terminal columns a text takes."""
-    return sum(map(_columns, text))
+    from rich.cells import cell_len  # slow to import, and rarely needed
+
+    return cell_len(text)
 
 
 def shortened(text: str, limit: int) -> str:
     """Return text escaped by ``terminal``, cut to ``limit`` columns with an ellipsis."""
+    from rich.cells import chop_cells
+
     printable = terminal(text)
     # Zero-width marks are counted too: a thousand of them on one letter are no name.
     if width(printable) <= limit and len(printable) <= 4 * limit:
         return printable
-    left, kept = limit - 1, []
-    for c in printable[: 4 * limit]:
-        left -= _columns(c)
-        if left < 0:
-            break
-        kept.append(c)
-    return "".join(kept) + "…"
+    return (chop_cells(printable[: 4 * limit], limit - 1)[0] if limit > 1 else "") + "…"
 
 
 def some(
@@ -200,14 +198,6 @@ def _is_printable(c: str) -> bool:
 
 def _spelt(c: str) -> str:
     return c.encode("unicode_escape").decode()
-
-
-def _columns(c: str) -> int:
-    if c.isascii():
-        return 1
-    if unicodedata.category(c) in ("Mn", "Me", "Cf"):
-        return 0
-    return 2 if unicodedata.east_asian_width(c) in "WF" else 1
 
 
 def _in_shell(c: str) -> str:

@@ -2,32 +2,52 @@
 
 from __future__ import annotations
 
-import csv
-
 import pytest
 
 import gfl.register  # noqa: F401  before mmdet: it supplies mmcv's operators
 
 # isort: split
-from benchmarks import measure, report
-from benchmarks.cases import Case
+from analysis.speed.page import markdown, page, shortfalls
+from analysis.speed.record import Case, Loss, Operators, load, paths
+from benchmarks import measure
 from benchmarks.measure import Result
 from cli.main import main
+from experiments.queue.worker import ROOT
+from gfl.errors import UserError
+from gfl.records.record import Store
 
 
 def test_it_writes_both_files(tmp_path, capsys):
     toy = ["--quick", "--repeat", "1", "--image", "64", "96", "--no-memory"]
     assert main(["bench", "loss", *toy, "--out", str(tmp_path)]) == 0
-    (table,) = tmp_path.glob("*.csv")
-    (page,) = tmp_path.glob("*.md")
-    assert table.stem == page.stem
-    with table.open() as file:
-        lines = list(csv.DictReader(file))
-    compared = [(line["head"], line["objects"]) for line in lines if line["ratio"]]
+    (path,) = tmp_path.glob("*.json")
+    found = load(path)
+    assert isinstance(found, Loss)
+    assert found.image == (64, 96)
     heads = ("GFLHead", "ATSSHead", "FCOSHead")
-    assert compared == [(head, objects) for head in heads for objects in ("1", "10", "100")]
-    assert [line["head"] for line in lines[9:]] == ["ATSS assignment", "FCOS assignment"]
-    assert capsys.readouterr().out.strip() == page.read_text().strip()
+    compared = [(case.head, case.objects) for case in found.cases]
+    assert compared == [(head, objects) for head in heads for objects in (1, 10, 100)]
+    assert [one.name for one in found.assignments] == ["ATSS", "FCOS"]
+    printed = path.with_suffix(".md").read_text()
+    assert printed == markdown(page(found))
+    assert capsys.readouterr().out.strip() == printed.strip()
+
+
+@pytest.mark.parametrize(
+    "path", paths(Store(ROOT / "runs", ROOT / "results")), ids=lambda p: p.stem
+)
+def test_a_committed_page_is_what_its_record_gives(path):
+    assert path.with_suffix(".md").read_text(encoding="utf-8") == markdown(page(load(path)))
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{}", '{"schema": 2}', '{"schema": 1, "kind": "loss"}']
+)
+def test_a_file_that_is_no_record_is_named(content, tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text(content)
+    with pytest.raises(UserError, match=r"a\.json: not a benchmark's record"):
+        load(path)
 
 
 def test_the_ratio_is_of_pairs_of_turns():
@@ -47,8 +67,8 @@ def test_one_turn_has_no_spread():
     [(16, 10, 1.49, True), (16, 10, 1.5, False), (2, 10, 0.96, False), (2, 10, 0.95, True)],
 )
 def test_what_falls_short_is_named(batch, objects, ratio, short):
-    lines = [(Case("GFLHead", batch, objects), Result(1.0, ratio, ratio, ratio, ratio))]
-    assert bool(report.shortfalls(lines)) == short
+    cases = [Case("GFLHead", batch, objects, 1.0, ratio, ratio, ratio, ratio)]
+    assert bool(shortfalls(cases)) == short
 
 
 def test_losses_that_differ_are_an_error():
@@ -68,18 +88,20 @@ def test_the_bootstrap_is_measured(capsys):
     assert "144 objects, 2000 detections" in printed.err
 
 
-def test_operators_are_compared_with_torchvision_s(monkeypatch, capsys):
+def test_operators_are_compared_with_torchvision_s(tmp_path, monkeypatch):
     from benchmarks import operators
 
     monkeypatch.setattr(operators, "SHAPES", ((2, 4, 6, 5),))
-    assert main(["bench", "operators", "--repeat", "1"]) == 0
-    first, *lines = capsys.readouterr().out.splitlines()
-    assert "1 of its cores used" in first
-    assert [line.split(", 2 x 4 x 6 x 5: ")[0] for line in lines] == [
-        "deformable convolution v1",
-        "deformable convolution v2",
-        "RoIAlign's gradient",
+    assert main(["bench", "operators", "--repeat", "1", "--out", str(tmp_path)]) == 0
+    (path,) = tmp_path.glob("operators-*.json")
+    found = load(path)
+    assert isinstance(found, Operators)
+    assert [(one.name, one.features) for one in found.operators] == [
+        ("deformable convolution v1", (2, 4, 6, 5)),
+        ("deformable convolution v2", (2, 4, 6, 5)),
+        ("RoIAlign's gradient", (2, 4, 6, 5)),
     ]
+    assert path.with_suffix(".md").read_text() == markdown(page(found))
 
 
 def test_operators_that_disagree_are_an_error():

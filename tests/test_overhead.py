@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,9 @@ import pytest
 import gfl.register  # noqa: F401  before mmdet: it supplies mmcv's operators
 
 # isort: split
-from benchmarks import detectors, overhead, overhead_report
+from analysis.speed.page import markdown, page
+from analysis.speed.record import Overhead, load
+from benchmarks import detectors, overhead
 from benchmarks.overhead import ATSS, PLAIN
 from cli.main import main
 from experiments.profiles import PROFILES
@@ -118,15 +119,14 @@ def test_it_writes_both_files(
     monkeypatch.setattr(overhead, "GROUPS", ({n: ATSS[n] for n in ("same", "joint")},))
     here = ["--runs", str(tmp_path / "runs"), "--out", str(tmp_path)]
     assert main(["bench", "overhead", "--networks", "smoke", "--rounds", "1", *here]) == 0
-    (table,) = tmp_path.glob("overhead-*.csv")
-    assert capsys.readouterr().out.strip() == table.with_suffix(".md").read_text().strip()
-    with table.open() as file:
-        lines = list(csv.DictReader(file))
-    assert tuple(lines[0]) == overhead_report.FIELDS
-    counted = [line["what"] for line in lines if not line["rounds"]]
+    (path,) = tmp_path.glob("overhead-*.json")
+    found = load(path)
+    assert isinstance(found, Overhead)
+    printed = path.with_suffix(".md").read_text()
+    assert printed == markdown(page(found))
+    assert capsys.readouterr().out.strip() == printed.strip()
+    counted = [count.what for count in found.counts]
     assert counted == ["parameters", "multiply_adds", "head_parameters", "head_multiply_adds"]
-    timed = [line for line in lines if line["rounds"]]
-    assert [(line["what"], line["pair"], line["weights"]) for line in timed] == [
-        ("seconds", "same", "random"), ("seconds", "joint", "random"),
-    ]  # fmt: skip
-    assert all(float(line["low"]) <= float(line["ratio"]) <= float(line["high"]) for line in timed)
+    timed = [(time.pair, time.weights, time.rounds) for time in found.times]
+    assert timed == [("same", "random", 1), ("joint", "random", 1)]
+    assert all(time.low <= time.ratio <= time.high for time in found.times)

@@ -18,10 +18,10 @@ from analysis.pool import Reporter
 from analysis.tables import fill as filling
 from analysis.tables import render
 from analysis.tables.layout import lay_out
+from analysis.tables.tuning import contents
 from experiments.tables import catalogue as declared
 from experiments.tables.declare import Table
 from experiments.tuning import SWEEPS
-from experiments.tuning_report import contents
 from gfl import escape
 from gfl.errors import UserError
 from gfl.experiment import Profile

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analysis.audit import strict
+from analysis.audit.artefacts import PUBLISHED, published_csv
 from analysis.audit.findings import Finding
 from analysis.library import Source
 from analysis.pool import Reporter
 from experiments.checkout import last_change
 from experiments.matrix import check_writable
 from experiments.profiles import PROFILES
-from gfl.errors import UserError
+from gfl.errors import UserError, did_you_mean
 from gfl.escape import counted
 from gfl.files import write_text
 from gfl.records.record import Store
@@ -51,7 +52,7 @@ def audit(store: Store, source: Source, data: Path | None = None) -> int:
         say(line)
     texts = render.files(found)
     if source == "reference":
-        texts[strict.PUBLISHED] = strict.published_csv()
+        texts[PUBLISHED] = published_csv()
     paths = [write_text(store.results / name, text) for name, text in texts.items()]
     say("written:", ", ".join(map(str, paths)))
     if source != "reference":
@@ -60,6 +61,26 @@ def audit(store: Store, source: Source, data: Path | None = None) -> int:
     for line in said(findings) if findings else ():
         say(line)
     return 1 if findings else 0
+
+
+def show_claim(id: str, store: Store, source: Source) -> int:
+    """Print one claim with its verdicts and their evidence, from the last audit; exit code.
+
+    Raises:
+        UserError: there is no such claim, or no audit of the records here.
+    """
+    from analysis.claims import terminal
+    from analysis.claims.stored import of_records
+    from experiments.claims import CLAIMS
+
+    known = {claim.id: claim for claim in CLAIMS}
+    if id not in known:
+        raise UserError(f"unknown claim {id!r}{did_you_mean(id, known)}")
+    verdicts = of_records(store, source, list(PROFILES))
+    if id not in verdicts.on_paper:
+        raise UserError(f"{id} was declared after the last audit: gfl audit")
+    terminal.show_claim(known[id], verdicts)
+    return 0
 
 
 def registrations(found: Verdicts, store: Store) -> Iterator[str]:

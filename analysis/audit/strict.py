@@ -7,26 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from analysis.audit import artefacts, records, truth
-from analysis.audit.artefacts import PUBLISHED, published_csv
 from analysis.audit.findings import Finding
 from analysis.pool import Reporter, quiet
 from experiments import profiles
 from gfl.experiment import Profile
 from gfl.records.record import LOCAL_SUFFIX, Store
-
-__all__ = [
-    "CHECKS",
-    "PUBLISHED",
-    "Check",
-    "Finding",
-    "as_it_stands",
-    "check_data",
-    "find",
-    "held",
-    "of_profile",
-    "published_csv",
-    "recorded",
-]
 
 
 @dataclass(frozen=True)

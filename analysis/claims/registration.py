@@ -2,7 +2,8 @@
 
 ``results/registered/<profile>.json`` holds the profile, the number of seeds per table, and each
 claim's reading: its checks with their bounds, and what its data cannot show. It is written once,
-while no run of a table is recorded; every audit reports later changes of a reading.
+while no run of a table is recorded; every audit reports later changes of a reading, and the claims
+added since.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ class Registered:
 
     written: str
     first: str  # start of a table's first run
-    changed: tuple[str, ...]  # readings that differ today
+    changed: tuple[str, ...]  # registered readings that differ today, or are gone
+    added: tuple[str, ...] = ()  # claims declared since, whose readings are not registered
 
 
 def path(store: Store, profile: str) -> Path:
@@ -93,20 +95,22 @@ def beside(
     registration: Registration, profile: Profile, records: Sequence[RunRecord]
 ) -> Registered:
     """Return a registration compared with current readings and the profile's runs."""
-    changed = tuple(changes(registration, profile))
-    return Registered(registration.written, first_start(records), changed)
+    return Registered(
+        written=registration.written,
+        first=first_start(records),
+        changed=tuple(changes(registration, profile)),
+        added=tuple(id for id in readings(profile) if id not in registration.readings),
+    )
 
 
 def changes(registration: Registration, profile: Profile) -> Iterator[str]:
-    """Name everything changed since registration: the profile, the seeds, claims."""
+    """Name everything registered that differs today: the profile, the seeds, claims' readings."""
     if registration.profile != _plain(asdict(profile)):
         yield "the profile"
     if dict(registration.seeds) != dict(SEEDS.get(profile.name, {})):
         yield "the number of seeds"
     today = readings(profile)
-    for id in dict.fromkeys([*registration.readings, *today]):
-        if registration.readings.get(id) != today.get(id):
-            yield id
+    yield from (id for id, reading in registration.readings.items() if reading != today.get(id))
 
 
 def readings(profile: Profile) -> dict[str, Any]:

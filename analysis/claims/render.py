@@ -9,11 +9,11 @@ from analysis.claims import scales, wording
 from analysis.claims import verdict_on_paper as printed
 from analysis.claims.stored import as_json
 from analysis.claims.verdict_on_paper import CheckOnPaper
-from analysis.claims.verdict_on_runs import CheckOnRuns, VerdictOnRuns
+from analysis.claims.verdict_on_runs import CheckOnRuns
 from analysis.claims.verdicts import Verdicts
 from analysis.stats.bootstrap import RESAMPLES
 from analysis.stats.correction import SOURCES
-from analysis.text import escaped, table
+from analysis.text import escaped, prose_table
 from experiments import profiles
 from experiments.claims.declare import Claim
 from gfl.records.record import LOCAL_SUFFIX
@@ -38,7 +38,7 @@ def markdown(verdicts: Verdicts) -> str:
         "## How it is decided\n",
         *_method(verdicts),
         "## All claims\n",
-        table(_overview(verdicts), LEFT),
+        prose_table(_overview(verdicts), LEFT),
         "## Claim by claim\n",
         *(part for claim in verdicts.claims for part in _details(claim, verdicts)),
         "## The text against itself\n",
@@ -103,21 +103,14 @@ def _details(claim: Claim, verdicts: Verdicts) -> Iterator[str]:
     yield f"- **By the paper's own numbers: {paper.verdict}**{_because(paper.where)}"
     for name, at in verdicts.profiles.items():
         found = at.on_runs[claim.id]
-        yield f"- **By the {name} runs: {found.verdict}**{_ps(found)}{_because(found.why)}"
+        yield f"- **By the {name} runs: {found.verdict}**{wording.ps(found)}{_because(found.why)}"
     yield ""
     if not verdicts.profiles:
-        yield table(_paper_rows(paper.checks), LEFT)
+        yield prose_table(_paper_rows(paper.checks), LEFT)
     for name, at in verdicts.profiles.items():
-        rows = _rows(name, paper.checks, at.on_runs[claim.id].checks)
-        yield table(rows, LEFT)
+        rows = check_rows(name, paper.checks, at.on_runs[claim.id].checks)
+        yield prose_table(rows, LEFT)
         yield from _under(at.on_runs[claim.id].checks)
-
-
-def _ps(found: VerdictOnRuns) -> str:
-    if found.p is None:
-        return ""
-    one, all = wording.p_value(found.p), wording.p_value(found.p_corrected)
-    return f" (p {one}, corrected {all})"
 
 
 def _because(why: str) -> str:
@@ -130,7 +123,7 @@ def _paper_rows(checks: Iterable[CheckOnPaper]) -> Iterator[tuple[str, ...]]:
         yield (check.label, wording.bounds(check.bounds), _of_paper(check))
 
 
-def _rows(
+def check_rows(
     name: str, paper: Iterable[CheckOnPaper], ours: Iterable[CheckOnRuns]
 ) -> Iterator[tuple[str, ...]]:
     """Yield a row per check: the claim, the paper's number, the result of a profile's runs."""
@@ -158,15 +151,8 @@ def _of_runs(check: CheckOnRuns) -> tuple[str, str, str, str]:
 
 def _under(checks: tuple[CheckOnRuns, ...]) -> Iterator[str]:
     """Describe how quantities were measured, and on which runs."""
-    how: dict[str, list[str]] = {}
-    for check in checks:
-        if check.how:
-            how.setdefault(check.how, []).append(check.label)
-    lines = [f"- Measured: {escaped(text)}.\n" for text in how]
-    if len(how) > 1:
-        lines = [f"- {escaped('; '.join(of))}: {escaped(text)}.\n" for text, of in how.items()]
-    runs = list(dict.fromkeys(run for check in checks for run in check.runs))
-    if runs:
+    lines = [f"- {escaped(line)}\n" for line in wording.measured(checks)]
+    if runs := wording.runs(checks):
         lines.append(f"- Runs: {', '.join(f'`{run}`' for run in runs)}.\n")
     if lines:
         yield "".join(lines)

@@ -10,7 +10,7 @@ from analysis.claims.verdicts import AtProfile, Verdicts
 from analysis.measures.quantity import Measurement
 from analysis.measures.scale import SCALE
 from analysis.tables.notes import not_cocos
-from analysis.text import estimate, table
+from analysis.text import estimate, prose_table
 from experiments.profiles import LAPTOP, PHOTOS
 
 NAME = "scales"
@@ -45,9 +45,9 @@ def markdown(verdicts: Verdicts) -> str:
         "positives less that of the positive with the highest score, the mean over objects; what a "
         "better quality estimate can gain there is no more. *Within objects*: Pearson's "
         "correlation of how far the two are from their means over an object's positives.\n",
-        table(_properties(shapes, photographs), ("", "of")),
+        prose_table(_properties(shapes, photographs), ("", "of")),
         "## All claims\n",
-        table(_claims(verdicts, shapes, photographs), ("claim", "what is tested")),
+        prose_table(_claims(verdicts, shapes, photographs), ("claim", "what is tested")),
     ]
     return "\n".join(parts)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,13 @@ from analysis.claims import wording
 from analysis.claims.registration import Registered
 from analysis.claims.verdict_on_paper import CheckOnPaper, VerdictOnPaper
 from analysis.claims.verdict_on_runs import CheckOnRuns, VerdictOnRuns
-from analysis.claims.verdicts import AtProfile, SeedNoise, Verdicts
+from analysis.claims.verdicts import AtProfile, SeedNoise, Verdicts, checksum
 from analysis.library import Source
 from analysis.stats.correction import LEVEL, METHOD, SOURCES, P
-from experiments import profiles
 from experiments.claims.declare import Claim, Quote, TextCheck
-from gfl.records.record import RecordError, read_json
+from experiments.profiles import get as profile_of
+from gfl.errors import UserError
+from gfl.records.record import LOCAL_SUFFIX, RecordError, Store, read_json
 
 SCHEMA = 1
 
@@ -65,6 +66,7 @@ def _profile(at: AtProfile) -> dict[str, Any]:
         "tested": at.tested,
         "registered": settled and {
             "written": settled.written, "first": settled.first, "changed": list(settled.changed),
+            "added": list(settled.added),
         },
     }  # fmt: skip
 
@@ -150,6 +152,33 @@ def read(path: Path, source: Source = "reference") -> Verdicts:
         raise RecordError(repr(err)) from err
 
 
+def of_records(
+    store: Store, source: Source, profiles: Collection[str], shown: Collection[str] = ()
+) -> Verdicts:
+    """Read the last audit's verdicts, which must be of the records here.
+
+    ``profiles`` are those whose records matter; ``shown`` are ids that must have been judged.
+
+    Raises:
+        UserError: there are none, they are of other records, or not written by audit.
+    """
+    path = store.results / f"claims{LOCAL_SUFFIX if source == 'local' else ''}.json"
+    again = f"make audit{' STORE=local' if source == 'local' else ''} writes it anew"
+    try:
+        verdicts = read(path, source)
+    except FileNotFoundError:
+        raise UserError(f"{path} is not there: {again}") from None
+    except RecordError as err:
+        raise UserError(f"{path} is not what audit writes ({err}): {again}") from err
+    for name in profiles:
+        judged = verdicts.profiles[name].records if name in verdicts.profiles else {}
+        if wrong := [id for id in judged if judged[id] != checksum(store, source, name, id)]:
+            raise UserError(f"{path} is of other records of {', '.join(sorted(wrong))}: {again}")
+        if new := sorted({*shown} - judged.keys()):
+            raise UserError(f"{path} does not try {', '.join(new)}: {again}")
+    return verdicts
+
+
 def _trial(content: Mapping[str, Any], source: Source) -> Verdicts:
     claims = content["claims"]
     printed = {one["id"]: _read_on_paper(one["printed"]) for one in claims}
@@ -182,10 +211,10 @@ def _read_profile(name: str, at: Mapping[str, Any], ours: Mapping[str, Any]) -> 
     }
     settled = at["registered"]
     registered = settled and Registered(
-        settled["written"], settled["first"], tuple(settled["changed"])
+        settled["written"], settled["first"], tuple(settled["changed"]), tuple(settled["added"])
     )
     on_runs = {id: _read_on_runs(found) for id, found in ours.items()}
-    return AtProfile(profiles.get(name), at["records"], noise, on_runs, registered=registered)
+    return AtProfile(profile_of(name), at["records"], noise, on_runs, registered=registered)
 
 
 def _read_on_paper(found: Mapping[str, Any]) -> VerdictOnPaper:

@@ -9,8 +9,10 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.claims import wording
+from analysis.claims.render import check_rows
 from analysis.claims.verdicts import Verdicts
 from analysis.tables.terminal import WIDEST_TEXT, screen
+from experiments.claims.declare import Claim
 from gfl.terminal import legible
 
 STYLES = {
@@ -44,8 +46,52 @@ def show(verdicts: Verdicts, console: Console | None = None) -> None:
     console.print(table)
     console.print()
     for line in wording.summary(verdicts):
-        text = textwrap.fill(legible(line), min(console.width, WIDEST_TEXT), break_long_words=False)
-        console.print(text, soft_wrap=True)
+        _print(console, line)
+
+
+def show_claim(claim: Claim, verdicts: Verdicts, console: Console | None = None) -> None:
+    """Print one claim: its quotes and reading, both verdicts, and the evidence, check by check."""
+    console = console or screen()
+    console.print(legible(claim.id), style="bold")
+    for quote in claim.quotes:
+        _print(console, f"“{quote.text}” ({quote.place})")
+    _print(console, f"Tested: {claim.says}. Refuted by: {claim.refuted_by}.")
+    if claim.note:
+        _print(console, claim.note)
+    paper = verdicts.on_paper[claim.id]
+    console.print()
+    _print(console, f"By the paper's own numbers: {paper.verdict}{_because(paper.where)}")
+    for name, at in verdicts.profiles.items():
+        found = at.on_runs[claim.id]
+        console.print()
+        verdict = f"{found.verdict}{wording.ps(found)}"
+        _print(console, f"By the {name} runs: {verdict}{_because(found.why)}")
+        _print(console, f"Its reading at {name} {wording.registered_reading(claim.id, at)}.")
+        header, *rows = check_rows(name, paper.checks, found.checks)
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+        for column in header:
+            table.add_column(legible(column), overflow="fold")
+        for row in rows:
+            table.add_row(*map(legible, row))
+        console.print(table)
+        for line in wording.measured(found.checks):
+            _print(console, line)
+        if runs := wording.runs(found.checks):
+            _print(console, f"Runs: {', '.join(runs)}.")
+
+
+def _print(console: Console, line: str) -> None:
+    text = textwrap.fill(
+        legible(line),
+        min(console.width, WIDEST_TEXT),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    console.print(text, soft_wrap=True)
+
+
+def _because(why: str) -> str:
+    return f": {why.rstrip('.')}." if why else "."
 
 
 def _coloured(verdict: str) -> Text:

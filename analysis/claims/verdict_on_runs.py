@@ -9,8 +9,7 @@ from dataclasses import dataclass, replace
 
 from analysis.claims.identities import IDENTITIES
 from analysis.measures.evidence import Evidence
-from analysis.measures.kept import measure
-from analysis.measures.quantities import find
+from analysis.measures.kept import find, measure
 from analysis.measures.quantity import ONE_TRAINING
 from analysis.pool import Reporter, quiet
 from analysis.stats import correction, uncertainty

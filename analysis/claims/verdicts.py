@@ -21,7 +21,7 @@ from experiments.claims.declare import Claim, TextCheck
 from experiments.profiles import PROFILES
 from gfl.errors import UserError
 from gfl.experiment import Profile
-from gfl.records.record import Store, read_json
+from gfl.records.record import RecordError, Store, read_json
 
 SHOWN_NOISE = ("AP", "AP50", "AP75", "APS", "APM", "APL")  # the metrics that tables print
 
@@ -85,7 +85,7 @@ def judge(store: Store, source: Source = "reference", report: Reporter = quiet) 
 
 def _at(evidence: Evidence, store: Store, claims: tuple[Claim, ...], report: Reporter) -> AtProfile:
     checksums = {
-        record.id: _checksum(store, evidence, record.id)
+        record.id: checksum(store, evidence.library.source, evidence.profile.name, record.id)
         for runs in evidence.records.values()
         for record in runs.values()
     }
@@ -107,12 +107,13 @@ def _scale(evidence: Evidence) -> dict[str, Measurement]:
     return found
 
 
-def _checksum(store: Store, evidence: Evidence, id: str) -> str:
-    """Return a record's stored checksum, verified when it was read."""
-    name = evidence.profile.name
-    reference = evidence.library.source == "reference"
-    path = store.reference_path(name, id) if reference else store.run_dir(name, id) / "record.json"
-    return str(read_json(path)["sha256"])
+def checksum(store: Store, source: Source, profile: str, id: str) -> str:
+    """Return the checksum that a record states; empty if it is missing or no record."""
+    local, reference = store.run_dir(profile, id) / "record.json", store.reference_path(profile, id)
+    try:
+        return str(read_json(local if source == "local" else reference).get("sha256", ""))
+    except (RecordError, OSError):
+        return ""
 
 
 def _noise(evidence: Evidence) -> dict[str, SeedNoise]:

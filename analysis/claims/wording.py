@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable
 
-from analysis.claims.verdict_on_runs import CheckOnRuns
+from analysis.claims.verdict_on_runs import CheckOnRuns, VerdictOnRuns
 from analysis.claims.verdicts import AtProfile, Verdicts
 from analysis.stats.correction import LEVEL, METHOD, Bounds, Verdict
 
@@ -100,6 +100,29 @@ def form(label: str, measured: bool) -> tuple[int, bool]:
     return (3, " − " in label) if measured else (2, True)
 
 
+def ps(found: VerdictOnRuns) -> str:
+    """Format `` (p 0.0123, corrected 0.1)``; empty if nothing was tested."""
+    if found.p is None:
+        return ""
+    return f" (p {p_value(found.p)}, corrected {p_value(found.p_corrected)})"
+
+
+def measured(checks: Iterable[CheckOnRuns]) -> list[str]:
+    """Describe how quantities were measured, a line each."""
+    how: dict[str, list[str]] = {}
+    for check in checks:
+        if check.how:
+            how.setdefault(check.how, []).append(check.label)
+    if len(how) == 1:
+        return [f"Measured: {text}." for text in how]
+    return [f"{'; '.join(of)}: {text}." for text, of in how.items()]
+
+
+def runs(checks: Iterable[CheckOnRuns]) -> list[str]:
+    """Return the runs of checks, each once."""
+    return list(dict.fromkeys(run for check in checks for run in check.runs))
+
+
 def seeds(check: CheckOnRuns) -> str:
     """List the seeds: ``0 1 2``."""
     return " ".join(map(str, check.seeds)) or "—"
@@ -130,16 +153,29 @@ def method(at: AtProfile) -> str:
 
 
 def registered(at: AtProfile) -> str:
-    """State whether the claims' readings preceded the runs, and which have changed since."""
+    """State whether the claims' readings preceded the runs, which changed, which were added."""
     name, found = at.profile.name, at.registered
     if found is None:
         return f"The readings at {name} were not registered before its runs."
     order = "before" if found.written <= found.first else "NOT before"
     since = f"changed since: {', '.join(found.changed)}" if found.changed else "unchanged since"
+    added = f"; claims added since: {', '.join(found.added)}" if found.added else ""
     return (
         f"The readings at {name} were registered on {found.written} UTC, {order} its first "
-        f"recorded run ({found.first} UTC), and are {since}."
+        f"recorded run ({found.first} UTC), and are {since}{added}."
     )
+
+
+def registered_reading(claim: str, at: AtProfile) -> str:
+    """State whether one claim's reading preceded the runs of a profile."""
+    found = at.registered
+    if found is None:
+        return "was not registered before its runs"
+    if claim in found.added:
+        return "was added after its registration"
+    order = "before" if found.written <= found.first else "NOT before"
+    changed = ", and changed since" if claim in found.changed else ""
+    return f"was registered on {found.written} UTC, {order} its first run{changed}"
 
 
 def of_seeds(at: AtProfile) -> str:

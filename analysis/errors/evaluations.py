@@ -15,6 +15,7 @@ from analysis.errors.runs import Report, line
 from analysis.library import Library
 from analysis.stats import bootstrap, uncertainty
 from analysis.stats.uncertainty import Estimate
+from analysis.text import table
 from experiments import profiles
 from experiments.matrix import check_writable
 from experiments.profiles import PAPER_SCALE
@@ -155,9 +156,9 @@ def _intervals(one: Evaluation, found: Mapping[str, Estimate]) -> str:
         f"{escape.counted(one.images, 'image')}: each metric with its 95 % interval, which the "
         f"images give it alone ({bootstrap.RESAMPLES} bootstrap samples of them).\n"
     )
-    rows = ["| | metric | 95 % interval |", "| :-- | --: | :-: |"]
+    rows = [("", "metric", "95 % interval")]
     for metric in METRICS:
         if metric in found:
             low, high = (min(max(b, 0.0), 100.0) for b in (found[metric].low, found[metric].high))
-            rows.append(f"| {metric} | {found[metric].value:.1f} | {low:.1f} to {high:.1f} |")
-    return "\n".join([head, *rows, ""])
+            rows.append((metric, f"{found[metric].value:.1f}", f"{low:.1f} to {high:.1f}"))
+    return f"{head}\n{table(rows, 'lrc')}"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
+from analysis import cache
 from analysis.errors.tide import SPECIAL, Errors, errors
 from analysis.library import Library, MissingRuns
 from analysis.stats import uncertainty
@@ -151,12 +153,34 @@ def line(
     sorted_out = Line(experiment, found={iou: {} for iou in IOUS})
     for seed in seeds:
         try:
-            made = {iou: errors(library.errors(experiment, profile, seed, iou)) for iou in IOUS}
+            made = _of_run(experiment, seed, profile, library)
         except MissingRuns:
             continue
         for iou in IOUS:
             sorted_out.found[iou][seed] = made[iou]
     return sorted_out
+
+
+def _of_run(
+    experiment: AnyExperiment, seed: int, profile: Profile, library: Library
+) -> dict[float, Errors]:
+    """Classify the errors of a run at each IoU, or read them back if nothing changed.
+
+    Raises:
+        MissingRuns: the run has no detections or matches.
+    """
+    record = library.record(experiment, profile, seed)
+    checksums = library.checksums(record, profile)
+    entry = None
+    if checksums and library.truth is None:
+        inputs = [asdict(profile), checksums, IOUS]
+        entry = cache.json_entry("errors", inputs, "analysis.errors.tide", "analysis.library")
+        if (known := entry.json()) is not None:
+            return {iou: Errors(**found) for iou, found in zip(IOUS, known, strict=True)}
+    made = {iou: errors(library.errors(experiment, profile, seed, iou)) for iou in IOUS}
+    if entry is not None and not any(math.isnan(found.ap) for found in made.values()):
+        entry.keep_json([asdict(made[iou]) for iou in IOUS])
+    return made
 
 
 def row_name(table: Table, cell: Cell) -> str:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from analysis import text
 from analysis.errors.runs import ALL, IOUS, Line, Report, gather
 from analysis.library import Library
 from analysis.stats import uncertainty
 from analysis.stats.uncertainty import Estimate, SeedMean
 from analysis.tables.notes import NOT_PAPERS, not_cocos
 from analysis.tables.render import numbers
-from analysis.text import mean, signed
 from experiments.matrix import check_writable
 from experiments.tables.declare import EXTRA
-from gfl import escape
 from gfl.data import photos
 from gfl.data.annotations import read
 from gfl.experiment import Profile
@@ -25,7 +24,6 @@ from gfl.predictions.error_kinds import BACKGROUND
 from gfl.records.record import LOCAL_SUFFIX, Store
 from gfl.terminal import say
 
-NONE = "—"
 FIELDS: tuple[str, ...] = (
     "rows", "experiment", "base", "iou", "measure", "kind", "value", "sd", "lower", "upper", "n",
     "seeds",
@@ -42,13 +40,13 @@ def write(profile: Profile, store: Store, local: bool, annotations: Path | None 
     """
     library = Library(store, "local" if local else "reference", _truth(profile, annotations))
     report = gather(profile, library)
-    text = markdown(report, profile)
-    say(text)
+    page = markdown(report, profile)
+    say(page)
     folder = store.results / "errors"
     check_writable(folder)
     # The local file's name is git-ignored: the committed one is the reference's.
     stem = profile.name + (LOCAL_SUFFIX if local else "")
-    files = {folder / f"{stem}.md": text, folder / f"{stem}.csv": tidy_csv(report)}
+    files = {folder / f"{stem}.md": page, folder / f"{stem}.csv": tidy_csv(report)}
     for path, content in files.items():
         write_text(path, content)
     say("written:", ", ".join(map(str, files)))
@@ -79,7 +77,7 @@ def tidy_csv(report: Report) -> str:
         for (iou, kind), difference in repair.gains.items():
             at = where | {"iou": f"{iou:g}", "measure": "gain", "kind": kind}
             lines.append(at | numbers(difference))
-    return escape.csv_file([FIELDS, *([line.get(name, "") for name in FIELDS] for line in lines)])
+    return text.tidy_csv(FIELDS, lines)
 
 
 def _measures(line: Line, iou: float) -> Iterator[tuple[str, str, SeedMean]]:
@@ -139,7 +137,7 @@ def _table(
         seeds = len(line.found[iou])
         measures = [lead(line, iou), *(each(line, kind, iou) for kind in ALL)]
         rows.append(("; ".join(line.rows), str(seeds), *(_text(f, digits) for f in measures)))
-    return _lines(rows)
+    return text.table(rows, "lr")
 
 
 def _repaired(report: Report) -> Iterator[str]:
@@ -160,7 +158,7 @@ def _repaired(report: Report) -> Iterator[str]:
             found = [repair.gains.get((iou, kind)) for kind in ALL]
             seeds = max((len(d.seeds) for d in found if d), default=0)
             rows.append((repair.name, str(seeds), *map(_difference, found)))
-        yield _lines(rows)
+        yield text.table(rows, "lr")
     yield "Kinds of errors that cost clearly less or more, the interval being clear of 0:\n"
     yield "".join(
         f"- {repair.name}: {'; '.join(f'at {iou:g} {repair.text(iou)}' for iou in IOUS)}.\n"
@@ -170,17 +168,12 @@ def _repaired(report: Report) -> Iterator[str]:
 
 def _text(value: SeedMean | None, digits: int) -> str:
     if value is None or math.isnan(value.mean):
-        return NONE
-    return mean(value.mean, value.spread, digits)
+        return text.NONE
+    return text.mean(value.mean, value.spread, digits)
 
 
 def _difference(found: Estimate | None) -> str:
     if found is None or math.isnan(found.value):
-        return NONE
-    printed = signed(found.value, found.interval, 2)
+        return text.NONE
+    printed = text.signed(found.value, found.interval, 2)
     return f"**{printed}**" if found.is_clear else printed
-
-
-def _lines(rows: Sequence[Sequence[str]]) -> str:
-    rule = [":--", *["--:"] * (len(rows[0]) - 1)]
-    return "".join(f"| {' | '.join(row)} |\n" for row in (rows[0], rule, *rows[1:]))

@@ -99,11 +99,8 @@ def draw_annotations(
     if names == "all":
         wanted = [figure for figure in wanted if figure.draw_files]
     folder = out or store.results / "figures" / "annotations"
-    mark = (
-        "-" + escape.file_name("+".join(path.stem for path in files)) + LOCAL_SUFFIX
-        if out is None
-        else ""
-    )
+    stems = escape.file_name("+".join(path.stem for path in files))
+    mark = f"-{stems}{LOCAL_SUFFIX}" if out is None else ""
     for figure in wanted:
         _write(figure, figure.of_annotations(files), folder, mark)
     return 0

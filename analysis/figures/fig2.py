@@ -14,7 +14,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import NullLocator
 
-from analysis.figures import style, window
+from analysis.figures import style
 from analysis.figures.figure import DrawnFigure, figure
 from analysis.measures.background import NOWHERE, background, predicted_quality
 from analysis.stats.statistics import INTERVAL, over_images, spearman
@@ -123,7 +123,7 @@ def _patch(axes: Axes, image: np.ndarray, row: dict[str, float]) -> None:
     x, y = (row["x1"] + row["x2"]) / 2, (row["y1"] + row["y2"]) / 2
     longest = max(row["x2"] - row["x1"], row["y2"] - row["y1"])
     half = max(longest * (1 + 2 * MARGIN), LEAST_WINDOW) / 2
-    window.show(axes, image)
+    style.show(axes, image)
     axes.set_aspect("equal")
     axes.add_patch(
         Rectangle(
@@ -131,7 +131,7 @@ def _patch(axes: Axes, image: np.ndarray, row: dict[str, float]) -> None:
             ec=style.PREDICTION, lw=1.2, path_effects=BRIGHT,
         )
     )  # fmt: skip
-    window.square(axes, x, y, half, image)
+    style.square(axes, x, y, half, image)
     axes.set(xticks=[], yticks=[])
     for spine in axes.spines.values():
         spine.set_visible(False)

@@ -18,7 +18,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.patheffects import withStroke
 
-from analysis.figures import style, window
+from analysis.figures import style
 from analysis.figures.figure import DrawnFigure, figure
 from analysis.measures.best_positives import RULE, Best, best, best_labelled
 from analysis.measures.densities import entropy, two_peaks
@@ -164,7 +164,7 @@ def _object(
     main = page.add_subplot(inner[1, 0])
     above = page.add_subplot(inner[0, 0], sharex=main)
     beside = page.add_subplot(inner[1, 1], sharey=main)
-    window.show(main, image)
+    style.show(main, image)
     label = [row[name] for name in ("x1", "y1", "x2", "y2")]
     predicted = [
         row[("x", "y")[k % 2]] + (-1 if k < 2 else 1) * stride * row[f"mean_{side}"]
@@ -207,7 +207,7 @@ def _about(
     low = [min(label[k], predicted[k]) - 3 * stride for k in (0, 1)]
     high = [max(label[k], predicted[k]) + 3 * stride for k in (2, 3)]
     x, y = ((low[k] + high[k]) / 2 for k in (0, 1))
-    window.square(axes, x, y, max(high[0] - low[0], high[1] - low[1]) / 2, image)
+    style.square(axes, x, y, max(high[0] - low[0], high[1] - low[1]) / 2, image)
 
 
 def _distribution(

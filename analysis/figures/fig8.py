@@ -12,7 +12,7 @@ from matplotlib.legend_handler import HandlerTuple
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
-from analysis.figures import style, window
+from analysis.figures import style
 from analysis.figures.figure import DrawnFigure, figure
 from experiments.named import GFL
 from gfl.errors import UserError
@@ -107,7 +107,7 @@ def _picture(axes: Axes, image: np.ndarray | None, points: pd.DataFrame) -> None
 
     Without the image, whose size is then unknown, only the locations within the object.
     """
-    window.show(axes, image)
+    style.show(axes, image)
     axes.set_aspect("equal")
     best = points.loc[points.score.idxmax()]
     boxes = [[best[f"{name}_{c}"] for c in CORNERS] for name in ("truth", "predicted")]

@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import matplotlib
+import numpy as np
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
@@ -139,3 +141,23 @@ def footer(figure: Figure, runs: Sequence[str], note: str = "") -> None:
         0.05 / width, 0.02 / (height + room), "\n".join(lines),
         fontsize=FOOT, color=MUTED, va="bottom", ha="left", linespacing=1.25, in_layout=False,
     )  # fmt: skip
+
+
+def show(axes: Axes, image: np.ndarray | None) -> None:
+    """Show an image in its own pixels, or a plain background in its place."""
+    axes.set_facecolor(FAINT)  # makes a white box visible
+    if image is not None:
+        height, width = image.shape[:2]
+        axes.imshow(image, extent=(0, width, height, 0), interpolation="nearest", aspect="auto")
+
+
+def square(axes: Axes, x: float, y: float, half: float, image: np.ndarray | None) -> None:
+    """Limit axes to a square around (x, y), shifted into the image if that is large enough."""
+    if image is not None:
+        height, width = image.shape[:2]
+        half = min(half, max(width, height) / 2)
+        x, y = (
+            side / 2 if 2 * half >= side else float(np.clip(at, half, side - half))
+            for at, side in ((x, width), (y, height))
+        )
+    axes.set(xlim=(x - half, x + half), ylim=(y + half, y - half))

@@ -1,4 +1,4 @@
-"""Cached measurements, keyed by code, predictions and inputs."""
+"""Quantities by name, measured once: the cache knows code, predictions and inputs."""
 
 from __future__ import annotations
 
@@ -8,13 +8,25 @@ from dataclasses import asdict
 from typing import Any
 
 from analysis import cache
+from analysis.measures import distributions, errors, labels, scores, speed  # noqa: F401  declare
 from analysis.measures.evidence import Evidence
-from analysis.measures.quantity import Measurement, Quantity, Seen
+from analysis.measures.quantity import QUANTITIES, Measurement, Quantity, Seen
 from analysis.stats.uncertainty import Estimate
-from gfl.errors import UserError
+from gfl.errors import UserError, did_you_mean
 from gfl.records.record import METRICS, digest
 
 TESTED: Mapping[str, type[Any]] = {"estimate": Estimate, "seen": Seen}
+
+
+def find(name: str) -> Quantity:
+    """Return the quantity of a name.
+
+    Raises:
+        KeyError: there is none; suggests the nearest.
+    """
+    if name not in QUANTITIES:
+        raise KeyError(f"no quantity {name!r}{did_you_mean(name, QUANTITIES)}")
+    return QUANTITIES[name]
 
 
 def measure(quantity: Quantity, evidence: Evidence) -> Measurement:

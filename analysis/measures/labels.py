@@ -16,11 +16,9 @@ from analysis.measures.quantity import (
     located,
     mean,
     of_sums,
-    of_weights,
     quantity,
-    share,
+    ranked,
 )
-from analysis.stats.statistics import rank_correlation
 from experiments.named import GFL, IOU_BRANCH, PLAIN
 from gfl.experiment import Experiment
 from gfl.shapes.side_labels import SIDES
@@ -41,7 +39,7 @@ def positives(evidence: Evidence, experiment: Experiment, seed: int) -> pd.DataF
 @quantity("iou-label-above-0.4", "share of the positives whose IoU label is above 0.4", GFL, OF_GFL)
 def _above(evidence: Evidence, experiment: Experiment, seed: int) -> Replicated:
     frame = positives(evidence, experiment, seed)
-    return share(evidence, frame.image_id.to_numpy(), frame.iou.to_numpy() > LOW)
+    return mean(evidence, frame.image_id.to_numpy(), frame.iou.to_numpy() > LOW)
 
 
 @quantity(
@@ -100,7 +98,7 @@ def _low(evidence: Evidence, experiment: Experiment, seed: int) -> Replicated:
 )
 def _very_low(evidence: Evidence, experiment: Experiment, seed: int) -> Replicated:
     frame = positives(evidence, experiment, seed)
-    return share(evidence, frame.image_id.to_numpy(), frame.centerness.to_numpy() < VERY_LOW)
+    return mean(evidence, frame.image_id.to_numpy(), frame.centerness.to_numpy() < VERY_LOW)
 
 
 @quantity(
@@ -125,9 +123,7 @@ def _objects_low(evidence: Evidence, experiment: Experiment, seed: int) -> Repli
     "over all positives of the centerness-branch's run",
 )
 def _predicted(evidence: Evidence, experiment: Experiment, seed: int) -> Replicated:
-    frame = positives(evidence, experiment, seed)
-    correlation = rank_correlation(frame.centerness.to_numpy(), frame.quality_score.to_numpy())
-    return of_weights(evidence, frame.image_id.to_numpy(), correlation)
+    return ranked(evidence, experiment, seed, "centerness", "quality_score", "positive")
 
 
 @custom_quantity(
@@ -147,7 +143,7 @@ def _recall(evidence: Evidence) -> Measurement:
     def found(evidence: Evidence, experiment: Experiment, seed: int) -> Replicated:
         detections = evidence.library.detections(experiment, evidence.profile, seed)
         hit = detections.loc[detections.iou >= FOUND, "gt_id"].unique()
-        return share(evidence, lowest.image.to_numpy(), lowest.index.isin(hit))
+        return mean(evidence, lowest.image.to_numpy(), lowest.index.isin(hit))
 
     terms = [(1.0, PLAIN, found), (-1.0, IOU_BRANCH, found)]
     how = (

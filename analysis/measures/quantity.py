@@ -14,6 +14,7 @@ import numpy as np
 
 from analysis.measures.evidence import Evidence
 from analysis.stats import uncertainty
+from analysis.stats.statistics import rank_correlation
 from gfl.errors import UserError
 from gfl.experiment import Experiment
 from gfl.predictions.schema import DETECTIONS, LOCATIONS
@@ -85,7 +86,7 @@ class Quantity:
     inputs: Callable[[Evidence], Any] = field(default=_nothing, repr=False, compare=False)
 
 
-QUANTITIES: dict[str, Quantity] = {}  # by name; ``measures.quantities`` imports all modules
+QUANTITIES: dict[str, Quantity] = {}  # by name; ``measures.kept`` imports all modules
 
 
 def declare(one: Quantity) -> None:
@@ -172,14 +173,24 @@ def of_weights(
     return statistic(np.ones(len(at), dtype=int)), np.array(replicates)
 
 
-def share(evidence: Evidence, image_id: np.ndarray, hits: np.ndarray) -> Replicated:
-    """Return the share of rows that are hits."""
-    return of_sums(evidence, image_id, [hits, np.ones(len(hits))], lambda s: s[..., 0] / s[..., 1])
+def ranked(
+    evidence: Evidence, experiment: Experiment, seed: int, one: str, other: str, flag: str
+) -> Replicated:
+    """Return Spearman's correlation of two columns over the locations with a flag, ranked once."""
+
+    def correlation() -> Replicated:
+        frame = evidence.locations(experiment, seed).frame
+        frame = frame.loc[frame[flag]]
+        ranks = rank_correlation(frame[one].to_numpy(), frame[other].to_numpy())
+        return of_weights(evidence, frame.image_id.to_numpy(), ranks)
+
+    return evidence.once(("ranked", experiment, seed, one, other, flag), correlation)
 
 
 def mean(evidence: Evidence, image_id: np.ndarray, values: np.ndarray) -> Replicated:
-    """Return the mean over rows."""
-    return share(evidence, image_id, values)
+    """Return the mean over rows; of booleans, their share."""
+    columns = [values, np.ones(len(values))]
+    return of_sums(evidence, image_id, columns, lambda s: s[..., 0] / s[..., 1])
 
 
 def located(evidence: Evidence, experiments: Sequence[Experiment]) -> list[int]:

@@ -26,11 +26,10 @@ from analysis.measures.quantity import (
     located,
     mean,
     of_sums,
-    of_weights,
+    ranked,
     single,
 )
 from analysis.stats import uncertainty
-from analysis.stats.statistics import rank_correlation
 from experiments.named import GFL, IOU_BRANCH, NO_QUALITY, PLAIN, QFL
 from gfl.errors import UserError
 from gfl.experiment import Experiment
@@ -142,9 +141,7 @@ def _ranks(one: str, other: str) -> OfRun:
     """Return Spearman's correlation over all positives."""
 
     def of_run(evidence: Evidence, experiment: Experiment, seed: int) -> Replicated:
-        frame = positives(evidence, experiment, seed)
-        ranks = rank_correlation(frame[one].to_numpy(), frame[other].to_numpy())
-        return of_weights(evidence, frame.image_id.to_numpy(), ranks)
+        return ranked(evidence, experiment, seed, one, other, "positive")
 
     return of_run
 

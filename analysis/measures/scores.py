@@ -18,9 +18,10 @@ from analysis.measures.quantity import (
     of_sums,
     of_weights,
     quantity,
+    ranked,
     seen,
 )
-from analysis.stats.statistics import BINS, bin_of, calibration_error, rank_correlation
+from analysis.stats.statistics import BINS, bin_of, calibration_error
 from experiments.named import COUNTERPARTS, FLAGS, IOU_BRANCH, QFL, SETS
 from gfl.experiment import Experiment
 from gfl.hosts import dense
@@ -127,10 +128,7 @@ def _separate(where: str) -> OfRun:
     """Return the rank correlation of class score and predicted quality."""
 
     def correlation(evidence: Evidence, experiment: Experiment, seed: int) -> Replicated:
-        frame = evidence.locations(experiment, seed).frame
-        frame = frame.loc[frame[FLAGS[where]]]
-        ranks = rank_correlation(frame.class_score.to_numpy(), frame.quality_score.to_numpy())
-        return of_weights(evidence, frame.image_id.to_numpy(), ranks)
+        return ranked(evidence, experiment, seed, "class_score", "quality_score", FLAGS[where])
 
     return correlation
 
@@ -139,11 +137,7 @@ def _score_iou(where: str) -> OfRun:
     """Return the rank correlation of the ranking score with the true IoU."""
 
     def correlation(evidence: Evidence, experiment: Experiment, seed: int) -> Replicated:
-        frame = evidence.locations(experiment, seed).frame
-        frame = frame.loc[frame[FLAGS[where]]]
-        ranks = rank_correlation(frame.score.to_numpy(), frame.iou.to_numpy())
-        key = "score-iou", where, experiment, seed
-        return evidence.once(key, lambda: of_weights(evidence, frame.image_id.to_numpy(), ranks))
+        return ranked(evidence, experiment, seed, "score", "iou", FLAGS[where])
 
     return correlation
 

@@ -6,13 +6,11 @@ network, with the weights of its runs if the benchmark had them.
 
 from __future__ import annotations
 
-import csv
-from pathlib import Path
-
 from scipy.special import ndtri
 
 from analysis.measures.evidence import Evidence
 from analysis.measures.quantity import Measure, Measurement, custom_quantity
+from analysis.speed.record import Overhead, Time, benchmarks, paths
 from analysis.stats.uncertainty import CONFIDENCE, Estimate
 from gfl.errors import UserError
 from gfl.files import sha256
@@ -26,7 +24,6 @@ PAIRS = {  # the baseline is centerness and Dirac deltas
         for host in ("foveabox", "retinanet", "ssd512")
     },
 }
-FILES = "overhead-*.csv"
 WEIGHTS = ("trained", "random")  # in order of preference
 
 
@@ -34,45 +31,35 @@ def time_ratio(pair: str) -> Measure:
     """Return the quantity of a pair's time with over its time without."""
 
     def measure(evidence: Evidence) -> Measurement:
-        rows = [row for path in _files(evidence) for row in timed(path, pair, evidence)]
-        if not rows:
+        found = [b for b in benchmarks(evidence.library.store) if isinstance(b, Overhead)]
+        times = [time for one in found for time in timed(one, pair, evidence)]
+        if not times:
             raise UserError(
                 f"no benchmark of {pair} on the {evidence.profile.name} network is committed: "
                 "make overhead"
             )
-        row = max(rows, key=lambda row: float(row["ratio"]))  # of several machines the slowest
-        value, low, high = (float(row[name]) for name in ("ratio", "low", "high"))
-        error = (high - low) / (2 * ndtri((1 + CONFIDENCE) / 2))
-        estimate = Estimate.student(value, (), None, error**2, int(row["rounds"]) - 1)
+        time = max(times, key=lambda time: time.ratio)  # of several machines the slowest
+        error = (time.high - time.low) / (2 * ndtri((1 + CONFIDENCE) / 2))
+        estimate = Estimate.student(time.ratio, (), None, error**2, time.rounds - 1)
         how = (
-            f"time of one picture of {row['image']} px, {row['weights']} weights, the median of "
-            f"{row['rounds']} rounds side by side; the interval is over rounds, on one machine"
+            f"time of one picture of {time.image} px, {time.weights} weights, the median of "
+            f"{time.rounds} rounds side by side; the interval is over rounds, on one machine"
         )
-        return Measurement(value, (low, high), estimate, (), (), how)
+        return Measurement(time.ratio, (time.low, time.high), estimate, (), (), how)
 
     return measure
 
 
-def _files(evidence: Evidence) -> list[Path]:
-    return sorted((evidence.library.store.results / "benchmarks").glob(FILES))
-
-
-def timed(path: Path, pair: str, evidence: Evidence) -> list[dict[str, str]]:
+def timed(found: Overhead, pair: str, evidence: Evidence) -> list[Time]:
     """Return a pair's times on the profile's network, with trained weights if there are any."""
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = [
-            row
-            for row in csv.DictReader(file)
-            if (row["what"], row["pair"], row["network"])
-            == ("seconds", pair, evidence.profile.name)
-        ]
-    by_weights = [[row for row in rows if row["weights"] == weights] for weights in WEIGHTS]
+    times = [t for t in found.times if (t.pair, t.network) == (pair, evidence.profile.name)]
+    by_weights = [[time for time in times if time.weights == weights] for weights in WEIGHTS]
     return next((some for some in by_weights if some), [])
 
 
 def _benchmarks(evidence: Evidence) -> list[str]:
     """Return the checksums of the committed benchmarks."""
-    return [sha256(path) for path in _files(evidence)]
+    return [sha256(path) for path in paths(evidence.library.store)]
 
 
 for _pair, _definition in PAIRS.items():

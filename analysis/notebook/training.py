@@ -14,10 +14,10 @@ from scipy.special import entr
 
 from analysis.figures import style
 from analysis.figures.style import CENTERNESS, IOU, LOOKS, MUTED, SMALL
+from gfl.data.images import Picture
 from gfl.pictures import drawing, panels
 from gfl.pictures.detecting import Detection
 from gfl.pictures.drawing import Style
-from gfl.pictures.reading import Picture
 from gfl.records.record import RunRecord
 
 # Parts of Eq. 11's loss by their names in the head.

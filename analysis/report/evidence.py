@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
-from analysis.claims import stored
 from analysis.claims.verdict_on_paper import TEXT, VerdictOnPaper
 from analysis.claims.verdict_on_runs import VerdictOnRuns
 from analysis.claims.verdicts import AtProfile, Verdicts
@@ -16,8 +14,6 @@ from analysis.report.drawn import Scale
 from analysis.report.table_views import identifier
 from analysis.stats.correction import METHOD
 from experiments.claims.declare import Claim, TextCheck
-from gfl.errors import UserError
-from gfl.records.record import RecordError, Store, read_json
 
 # Every verdict with its sign, so that colour is never the only cue, and its colour class.
 PRINTED = {
@@ -133,46 +129,6 @@ class ClaimsView:
 def chip(text: str, known: Mapping[str, tuple[str, str]]) -> Chip:
     sign, kind = known.get(text, ("·", "open"))
     return Chip(text, sign, kind)
-
-
-def read(
-    path: Path, profile: str, store: Store, local: bool, recorded: Collection[str]
-) -> Verdicts:
-    """Read the verdicts on a profile's records; ``recorded`` are the ids of those in the tables.
-
-    Raises:
-        UserError: there are none, they are of other records, or not written by audit.
-    """
-    audit = f"make audit{' STORE=local' if local else ''} writes it anew"
-    try:
-        verdicts = stored.read(path, "local" if local else "reference")
-    except FileNotFoundError:
-        raise UserError(f"{path} is not there: {audit}") from None
-    except RecordError as err:
-        raise UserError(f"{path} is not what audit writes ({err}): {audit}") from err
-    if other := _other_records(verdicts, profile, store, local, recorded):
-        raise UserError(f"{path} {other}: {audit}")
-    return verdicts
-
-
-def _other_records(
-    verdicts: Verdicts, profile: str, store: Store, local: bool, recorded: Collection[str]
-) -> str:
-    """Describe differences between the verdicts' records and those here: changed, new or gone."""
-    judged = verdicts.profiles[profile].records if profile in verdicts.profiles else {}
-    if wrong := [id for id in judged if judged[id] != _checksum(store, profile, id, local)]:
-        return f"is of other records of {', '.join(sorted(wrong))}"
-    new = sorted({*recorded} - judged.keys())
-    return f"does not try {', '.join(new)}" if new else ""
-
-
-def _checksum(store: Store, profile: str, id: str, local: bool) -> str:
-    folder = store.run_dir(profile, id) / "record.json"
-    path = folder if local else store.reference_path(profile, id)
-    try:
-        return str(read_json(path).get("sha256", ""))
-    except (RecordError, OSError):
-        return ""
 
 
 def show(verdicts: Verdicts, profile: str, slugs: set[str]) -> ClaimsView:

@@ -1,97 +1,68 @@
-"""Tables that exist as files: the errors by kind."""
+"""Sortable lists of the page: the errors by kind, and the benchmarks."""
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+import math
+from collections.abc import Iterable
 
+from analysis.errors.runs import ALL, IOUS, Report
 from analysis.report.checks import number
 from analysis.report.table_views import identifier, signed
+from analysis.speed.page import Page, page
+from analysis.speed.record import benchmarks
+from analysis.stats.uncertainty import Estimate, SeedMean
+from analysis.text import NONE, Cell, Listing, plus_minus
+from gfl.records.record import Store
 
-Read = Sequence[Mapping[str, str]]
-
-
-@dataclass(frozen=True)
-class Cell:
-    """Text of a cell, its sort key if different, and the text below it."""
-
-    text: str
-    order: str = ""
-    under: str = ""
-    clear: bool = False  # the interval excludes 0
-    numeric: bool = True
+Titled = tuple[str, str, Listing]  # an id, a title
 
 
-@dataclass(frozen=True)
-class Listed:
-    """Table ready for display."""
-
-    id: str
-    title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, tuple[Cell, ...]], ...]  # a row's name and its cells
-
-    def is_numeric(self, column: int) -> bool:
-        """Return True if a column after the first has only numbers."""
-        return all(cells[column - 1].numeric for _, cells in self.rows)
-
-
-def errors_by_kind(path: Path) -> list[Listed]:
+def errors_by_kind(report: Report) -> list[Titled]:
     """List the cost of each kind of error at each IoU, then what QFL and DFL repair."""
-    rows = [row for row in read(path) if row["measure"] in ("AP", "gain")]
-    ious = list(dict.fromkeys(row["iou"] for row in rows))
     made = []
-    for repairs in (False, True):
-        for iou in ious:
-            some = [r for r in rows if r["iou"] == iou and bool(r["base"]) == repairs]
-            if some:
-                made.append(_pivoted(some, iou, repairs))
+    for iou in IOUS:
+        points = f"AP{100 * iou:.0f}"
+        rows = []
+        for line in report.lines:
+            found = (line.ap(iou), *(line.gain(kind, iou) for kind in ALL))
+            rows.append(_row("; ".join(line.rows), len(line.found[iou]), map(_cost, found)))
+        costs = Listing(("Rows", "seeds", points, *ALL), "-r", tuple(rows))
+        made.append((identifier("errors", "cost", points), f"What they cost, Δ{points}", costs))
+    repairs = list(report.repairs())
+    for iou in IOUS if repairs else ():
+        points = f"AP{100 * iou:.0f}"
+        rows = []
+        for repair in repairs:
+            gains = [repair.gains.get((iou, kind)) for kind in ALL]
+            seeds = max((len(gain.seeds) for gain in gains if gain), default=0)
+            rows.append(_row(repair.name, seeds, map(_difference, gains)))
+        listing = Listing(("Pair", "seeds", *ALL), "-r", tuple(rows))
+        title = f"What QFL and DFL repair of them, Δ{points}"
+        made.append((identifier("errors", "repaired", points), title, listing))
     return made
 
 
-def read(path: Path) -> Read:
-    """Return the rows of a CSV file; empty if it is missing."""
-    if not path.is_file():
-        return []
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+def _row(name: str, seeds: int, cells: Iterable[Cell]) -> tuple[Cell, ...]:
+    return Cell(name), Cell(str(seeds), seeds), *cells
 
 
-def _pivoted(rows: Read, iou: str, repairs: bool) -> Listed:
-    """Pivot to a line per run or pair of runs, a column per kind."""
-    points = f"AP{100 * float(iou):.0f}"
-    kinds = list(dict.fromkeys(row["kind"] or points for row in rows))
-    lines: dict[str, dict[str, Cell]] = {}
-    seeds: dict[str, str] = {}
-    for row in rows:
-        cell = _difference(row) if repairs else _cost(row)
-        lines.setdefault(row["rows"], {})[row["kind"] or points] = cell
-        seeds[row["rows"]] = row["n"]
-    return Listed(
-        identifier("errors", "repaired" if repairs else "cost", points),
-        f"What QFL and DFL repair of them, Δ{points}" if repairs else f"What they cost, Δ{points}",
-        ("Pair" if repairs else "Rows", "seeds", *kinds),
-        tuple(
-            (name, (Cell(seeds[name]), *(cells.get(kind, Cell("—")) for kind in kinds)))
-            for name, cells in lines.items()
-        ),
-    )
+def _cost(found: SeedMean | None) -> Cell:
+    if found is None or math.isnan(found.mean):
+        return Cell(NONE)
+    return Cell(number(found.mean, 2), found.mean, plus_minus(found.spread, 2))
 
 
-def _cost(row: Mapping[str, str]) -> Cell:
-    if not row["value"]:
-        return Cell("—")
-    spread = f"±{float(row['sd']):.2f}" if row["sd"] else ""
-    return Cell(number(float(row["value"]), 2), row["value"], spread)
+def _difference(found: Estimate | None) -> Cell:
+    if found is None or math.isnan(found.value):
+        return Cell(NONE)
+    half = None if found.interval is None else (found.high - found.low) / 2
+    return Cell(signed(found.value, 2), found.value, plus_minus(half, 2), found.is_clear)
 
 
-def _difference(row: Mapping[str, str]) -> Cell:
-    if not row["value"]:
-        return Cell("—")
-    text = signed(float(row["value"]), 2)
-    if not row["lower"]:
-        return Cell(text, row["value"])
-    low, high = float(row["lower"]), float(row["upper"])
-    return Cell(text, row["value"], f"±{(high - low) / 2:.2f}", low > 0 or high < 0)
+def speed(store: Store) -> list[tuple[str, Page]]:
+    """Return the page of every recorded benchmark, with its id.
+
+    Raises:
+        UserError: a record is damaged.
+    """
+    return [(identifier("benchmark", found.stem), page(found)) for found in benchmarks(store)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,16 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from analysis.report import bundle, evidence, lists, pictures, runs, speed, table_views
+from analysis.claims import stored
+from analysis.errors.runs import gather
+from analysis.library import Library
+from analysis.report import bundle, evidence, lists, pictures, runs, table_views
 from analysis.report.formulas import plain
+from analysis.speed.record import paths as benchmark_files
 from experiments.tables import catalogue
 from gfl import escape
 from gfl.data.features.frozen import NETWORKS
+from gfl.errors import UserError
 from gfl.experiment import Profile
 from gfl.records.record import LOCAL_SUFFIX, RunRecord, Store
 
@@ -40,16 +46,14 @@ def html(profile: Profile, store: Store, local: bool) -> str:
     Raises:
         UserError: ``results/claims.json`` is missing or is of other records.
     """
-    mark = LOCAL_SUFFIX if local else ""
     declared = list(catalogue.TABLES.values())
     views, cells = table_views.views(declared, profile, store, local)
     cards = runs.cards(cells)
     records = list({r.id: r for cell in cells for r in cell.records.values()}.values())
     papers = list({r.id: r for cell in cells if not cell.filled.cell.row.is_extra
                    for r in cell.records.values()}.values())  # fmt: skip
-    claims = store.results / f"claims{mark}.json"
     ids, slugs = {record.id for record in papers}, {card.slug for card in cards}
-    verdicts = evidence.read(claims, profile.name, store, local, ids)
+    verdicts = stored.of_records(store, "local" if local else "reference", [profile.name], ids)
     drawn = list(pictures.pictures(profile, store, local))
     return _render(
         made_of=made_of(profile.name, store, local),
@@ -61,13 +65,21 @@ def html(profile: Profile, store: Store, local: bool) -> str:
         tables=views,
         steps_of_gap=table_views.STEPS,
         pictures=drawn,
-        errors=lists.errors_by_kind(store.results / "errors" / f"{profile.name}{mark}.csv"),
-        benchmarks=list(speed.benchmarks(store.results / "benchmarks")),
+        errors=_errors(profile, store, local),
+        benchmarks=lists.speed(store),
         cards=cards,
         metrics=[runs.NAMES.get(name, name) for name in runs.METRICS],
         environment=runs.environment(records),
         steps=list(_steps(profile, views, drawn, local)),
     )
+
+
+def _errors(profile: Profile, store: Store, local: bool) -> list[lists.Titled]:
+    """List the errors by kind; empty without detections or matches."""
+    with suppress(UserError):
+        library = Library(store, "local" if local else "reference")
+        return lists.errors_by_kind(gather(profile, library))
+    return []
 
 
 def made_of(profile: str, store: Store, local: bool) -> str:
@@ -80,8 +92,7 @@ def made_of(profile: str, store: Store, local: bool) -> str:
     results = store.results
     ids = (store.local_ids if local else store.reference_ids)(profile)
     named = {"claims": [results / f"claims{mark}.json"]}
-    named["errors"] = [results / "errors" / f"{profile}{mark}.csv"]
-    named["benchmarks"] = sorted((results / "benchmarks").glob("*.md"))
+    named["benchmarks"] = benchmark_files(store)
     named["figures"] = [
         results / "figures" / profile / f"fig{name}{mark}.png" for name in pictures.FIGURES
     ]

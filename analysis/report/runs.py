@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from analysis.report.drawn import Curve, curve
 from analysis.report.table_views import CellRuns, Use
-from experiments.queue.progress import duration
+from experiments.queue.estimates import duration
 from gfl.escape import counted
 from gfl.records.record import RunRecord
 

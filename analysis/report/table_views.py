@@ -8,11 +8,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
-from analysis.stats.uncertainty import SeedMean
+from analysis.stats import uncertainty
 from analysis.tables import agreement, fill
 from analysis.tables.fill import Filled, Records
-from analysis.tables.layout import NONE, Line, Published, lay_out
-from analysis.text import mean, plus_minus
+from analysis.tables.layout import Line, lay_out, published
+from analysis.text import NONE, mean, plus_minus
 from experiments import diff
 from experiments.tables.declare import FPS, Column, Group, Table
 from gfl.experiment import Profile
@@ -131,7 +131,7 @@ def views(
     """Return every table, and every cell of them that is run at the profile."""
     made, shown = [], []
     for table in declared:
-        filled = fill.fill_all(table, profile, store)
+        filled = fill.shown(fill.fill_all(table, profile, store), table, profile, local)
         view, cells = _Builder(table, profile, filled, local).view()
         made.append(view)
         shown += cells
@@ -243,26 +243,28 @@ class _Builder:
 
     def _numbers(self, column: Column, cell: Filled, base: Filled | None, is_run: bool) -> Numbers:
         records = self._records(cell)
-        value, found = cell.cell.published[column.name], fill.mean(records, column.metric)
+        value, found = cell.cell.published[column.name], uncertainty.mean(records, column.metric)
         other = base.cell.published[column.name] if base else None
-        published = None if value is None or other is None else value - other
-        differs = fill.difference(records, self._records(base), column.metric) if base else None
+        expected = None if value is None or other is None else value - other
+        differs = (
+            uncertainty.difference(records, self._records(base), column.metric) if base else None
+        )
         compared = column != FPS
         gap: Gap | None = None
         if compared and not self.profile.is_small:  # the paper's own data: levels compare
             if found and value is not None:
                 gap = Gap(found.mean - value, None)
-        elif compared and published is not None and differs is not None:
+        elif compared and expected is not None and differs is not None:
             ends = differs.interval
-            gap = Gap(differs.value - published, ends and (ends[1] - ends[0]) / 2)
+            gap = Gap(differs.value - expected, ends and (ends[1] - ends[0]) / 2)
         starred = column.name in cell.cell.row.starred
-        paper = "" if cell.cell.row.is_extra else Published(value, column.digits, starred).text
+        paper = "" if cell.cell.row.is_extra else published(value, column, starred)
         return Numbers(
             name=column.name,
             paper=paper,
             paper_value=value,
-            paper_delta=signed(published) if compared and published is not None else "",
-            ours=_mean(found, column.digits) if is_run else "",
+            paper_delta=signed(expected) if compared and expected is not None else "",
+            ours=(mean(found.mean, None, column.digits) if found else NONE) if is_run else "",
             spread=plus_minus(found.spread, column.digits) if is_run and found else "",
             ours_value=found.mean if found else None,
             ours_delta=signed(differs.value) if compared and differs else "",
@@ -296,10 +298,6 @@ def command(table: Table, profile: Profile, seeds: Sequence[int]) -> str:
     parts += ["DATA=/path/to/coco"] if profile.dataset is None else []
     parts += [f"GPUS={profile.gpus}"] if profile.gpus > 1 else []
     return " ".join(parts)
-
-
-def _mean(found: SeedMean | None, digits: int) -> str:
-    return NONE if found is None else mean(found.mean, None, digits)
 
 
 def _text(value: object) -> str:

@@ -8,14 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtri
 
+from analysis.stats.bootstrap import RESAMPLES, SEED
 from analysis.stats.uncertainty import CONFIDENCE, Estimate
 
 BINS = 10
-# Figures' percentile intervals use fewer resamples than the variances behind verdicts
-# (``bootstrap.RESAMPLES``): a statistic other than one of sums is recomputed for each.
-DRAWN_RESAMPLES = 200
-_SEED = 0
-INTERVAL = f"{CONFIDENCE:.0%} bootstrap interval over images ({DRAWN_RESAMPLES} resamples)"
+INTERVAL = f"{CONFIDENCE:.0%} bootstrap interval over images ({RESAMPLES} resamples)"
 
 
 def rank_correlation(x: np.ndarray, y: np.ndarray) -> Callable[[np.ndarray], float]:
@@ -90,9 +87,7 @@ def reliability(predicted: np.ndarray, true: np.ndarray, bins: int = BINS) -> Re
     return Reliability(np.linspace(0, 1, bins + 1), count, *means)
 
 
-def over_images(
-    image: np.ndarray, statistic: Callable[[np.ndarray], float], resamples: int = DRAWN_RESAMPLES
-) -> Estimate:
+def over_images(image: np.ndarray, statistic: Callable[[np.ndarray], float]) -> Estimate:
     """Return a statistic of rows with the percentile interval of resampling their images.
 
     ``image`` is each row's; ``statistic`` takes the indices of rows. Rows of one image are not
@@ -101,12 +96,12 @@ def over_images(
     """
     order = np.argsort(image, kind="stable")
     groups: Sequence[np.ndarray] = np.split(order, np.flatnonzero(np.diff(image[order])) + 1)
-    random = np.random.Generator(np.random.PCG64(_SEED))
+    random = np.random.Generator(np.random.PCG64(SEED))
     values = [
         statistic(
             np.concatenate([groups[i] for i in random.integers(len(groups), size=len(groups))])
         )
-        for _ in range(resamples)
+        for _ in range(RESAMPLES)
     ]
     tail = (1 - CONFIDENCE) / 2
     low, high = np.nanquantile(values, [tail, 1 - tail])

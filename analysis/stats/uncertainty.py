@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gfl.records.record import METRICS
+from gfl.records.record import METRICS, RunRecord
 
 if TYPE_CHECKING:
     from analysis.stats.bootstrap import Replicates
@@ -146,6 +146,24 @@ def paired(ours: Mapping[int, float], base: Mapping[int, float]) -> Estimate | N
     half = _quantile(n - 1) * found.spread / math.sqrt(n)
     interval = found.mean - half, found.mean + half
     return Estimate(found.mean, interval, found.seeds, found.spread**2 / n, freedom=n - 1)
+
+
+def values(records: Mapping[int, RunRecord], metric: str) -> dict[int, float]:
+    """Return a metric, or the ``fps``, by seed, from the records that have it."""
+    found = {s: r.fps if metric == "fps" else r.metrics.get(metric) for s, r in records.items()}
+    return {seed: value for seed, value in found.items() if value is not None}
+
+
+def mean(records: Mapping[int, RunRecord], metric: str) -> SeedMean | None:
+    """Return the mean of a metric over the seeds that have it."""
+    return seed_mean(values(records, metric))
+
+
+def difference(
+    records: Mapping[int, RunRecord], base: Mapping[int, RunRecord], metric: str = "AP"
+) -> Estimate | None:
+    """Return the mean of a metric's differences, seed by seed, over the common seeds."""
+    return paired(values(records, metric), values(base, metric))
 
 
 @dataclass(frozen=True)

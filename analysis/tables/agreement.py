@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from analysis.stats.uncertainty import Noise, seed_noise
-from analysis.tables.fill import Filled, name, values
+from analysis.stats.uncertainty import Noise, seed_noise, values
+from analysis.tables.fill import Filled, name
 from gfl.escape import counted
 from gfl.records.record import RunRecord, digest
 

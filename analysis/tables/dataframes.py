@@ -7,11 +7,13 @@ from collections.abc import Sequence
 import pandas as pd
 from pandas.io.formats.style import Styler
 
+from analysis.stats import uncertainty
 from analysis.stats.uncertainty import Estimate
 from analysis.tables import fill
 from analysis.tables.fill import Filled
-from analysis.tables.layout import DELTA, NONE, TableLayout
+from analysis.tables.layout import DELTA, TableLayout
 from analysis.tables.ranking import order, published
+from analysis.text import NONE
 from experiments.tables.declare import Table
 
 PAPER, OURS = "paper", "ours"
@@ -77,7 +79,7 @@ def orders(table: Table, filled: Sequence[Filled], source: str = "reference") ->
         found = order([(cell, cell.records(source)) for cell in cells])
         if found is None:
             continue
-        known = [cell for cell in cells if fill.mean(cell.records(source), "AP")]
+        known = [cell for cell in cells if uncertainty.mean(cell.records(source), "AP")]
         signs = [pair.found.sign for pair in found.pairs]
         clear = [pair.found.sign for pair in found.pairs if pair.found.is_clear]
         lines[" ".join(filter(None, (table.title, group.name)))] = {
@@ -120,8 +122,8 @@ def _numbers(
 ) -> dict[tuple[str, str], float | int | str | None]:
     base = fill.baseline_of(filled, table, cell.cell)
     records = cell.records(source)
-    own = fill.mean(records, "AP")
-    gap = fill.difference(records, base.records(source)) if base else None
+    own = uncertainty.mean(records, "AP")
+    gap = uncertainty.difference(records, base.records(source)) if base else None
     expected = fill.published_difference(cell, base)
     low, high = gap.interval if gap and gap.interval else (None, None)
     reading = "not run" if own is None else "baseline"

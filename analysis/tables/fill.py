@@ -1,12 +1,10 @@
-"""Declared tables filled from records: each number and each difference with its uncertainty."""
+"""Declared tables filled from records, and what stands where nothing is recorded."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from analysis.stats import uncertainty
-from analysis.stats.uncertainty import Estimate, SeedMean
 from experiments.profiles import TUNING_SEED
 from experiments.tables.declare import AP, Cell, Table
 from gfl.config import schedule_of
@@ -38,6 +36,24 @@ def fill(table: Table, profile: Profile, store: Store) -> list[Filled]:
 def fill_all(table: Table, profile: Profile, store: Store) -> list[Filled]:
     """Look up the records of every cell, the paper's first."""
     return [_fill(table, cell, profile, store) for cell in table.all_cells()]
+
+
+def shown(
+    filled: Sequence[Filled], table: Table, profile: Profile, with_local: bool
+) -> list[Filled]:
+    """Leave out additional rows that could have a reference and have none.
+
+    They are shown beside local runs only: a committed table does not change because a row is
+    declared, but because it is recorded.
+    """
+    return [
+        f
+        for f in filled
+        if with_local
+        or f.reference
+        or not f.cell.row.is_extra
+        or not is_run(table, profile, f.cell)
+    ]
 
 
 def _fill(table: Table, cell: Cell, profile: Profile, store: Store) -> Filled:
@@ -76,16 +92,6 @@ def published_difference(cell: Filled, base: Filled | None) -> float | None:
     """Return the paper's ΔAP, in AP's digits; None for a baseline or a missing number."""
     value, other = (c.cell.published.get(AP.name) if c else None for c in (cell, base))
     return None if value is None or other is None else round(value - other, AP.digits)
-
-
-def mean(records: Records, metric: str) -> SeedMean | None:
-    """Return the mean of a metric over the seeds that have it."""
-    return uncertainty.seed_mean(values(records, metric))
-
-
-def difference(records: Records, base: Records, metric: str = "AP") -> Estimate | None:
-    """Return the mean of a metric's differences, seed by seed, over the common seeds."""
-    return uncertainty.paired(values(records, metric), values(base, metric))
 
 
 def baseline_of(filled: Iterable[Filled], table: Table, cell: Cell) -> Filled | None:
@@ -136,9 +142,3 @@ def _unfinished(experiment: AnyExperiment, profile: Profile, store: Store) -> It
 def name(cell: Cell) -> str:
     """Return a cell's readable name: its group and its row."""
     return " ".join(filter(None, (cell.group.name, cell.row.key)))
-
-
-def values(records: Records, metric: str) -> dict[int, float]:
-    """Return a metric by seed, from the records that have it."""
-    found = {s: r.fps if metric == "fps" else r.metrics.get(metric) for s, r in records.items()}
-    return {seed: value for seed, value in found.items() if value is not None}

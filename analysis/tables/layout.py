@@ -6,64 +6,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from analysis import text
-from analysis.stats.uncertainty import Estimate, SeedMean
+from analysis.stats import uncertainty
 from analysis.tables import fill
 from analysis.tables.fill import Filled, Records
 from analysis.tables.notes import NOT_PAPERS, Footnotes, notes
-from experiments.tables.declare import AP, EXTRA, Table
+from experiments.tables.declare import AP, EXTRA, Column, Table
 from gfl.experiment import Profile
 
-NONE = "—"  # nothing is recorded
 NOT_PUBLISHED = "n/a"  # as in the paper
 DELTA = "ΔAP"
-
-
-@dataclass(frozen=True)
-class Published:
-    """Number printed in the paper; None for its n/a."""
-
-    value: float | None
-    digits: int
-    is_starred: bool = False
-
-    @property
-    def text(self) -> str:
-        if self.value is None:
-            return NOT_PUBLISHED
-        return f"{self.value:.{self.digits}f}{'*' if self.is_starred else ''}"
-
-
-@dataclass(frozen=True)
-class Mean:
-    """Mean of a metric over seeds with its spread; None if nothing is recorded."""
-
-    found: SeedMean | None
-    digits: int
-
-    @property
-    def text(self) -> str:
-        if self.found is None:
-            return NONE
-        return text.mean(self.found.mean, self.found.spread, self.digits)
-
-
-@dataclass(frozen=True)
-class Delta:
-    """Difference to the row's baseline, from ``seeds`` of the row's ``of`` seeds."""
-
-    found: Estimate | None  # None: not recorded
-    of: int = 0
-
-    @property
-    def text(self) -> str:
-        if self.found is None:
-            return NONE
-        printed = text.signed(self.found.value, self.found.interval)
-        fewer = len(self.found.seeds) < self.of
-        return f"{printed} ({len(self.found.seeds)} of {self.of} seeds)" if fewer else printed
-
-
-Value = Published | Mean | Delta | None  # None: the cell is empty
 
 
 @dataclass(frozen=True)
@@ -75,8 +26,7 @@ class Line:
     mark: str  # of its footnote, or of an additional row; empty like the name
     marks: tuple[str, ...]
     source: str  # "paper", "reference", "local"
-    seeds: int | None  # None: not applicable
-    values: tuple[Value, ...]
+    numbers: tuple[str, ...]  # of the columns, that of seeds first
 
     @property
     def row(self) -> str:
@@ -87,12 +37,6 @@ class Line:
     def key(self) -> str:
         """Unique name with its mark."""
         return self.row_key + self.mark
-
-    @property
-    def numbers(self) -> tuple[str, ...]:
-        """Texts of the line's columns, the number of seeds first."""
-        seeds = "" if self.seeds is None else str(self.seeds)
-        return (seeds, *("" if value is None else value.text for value in self.values))
 
 
 @dataclass(frozen=True)
@@ -159,27 +103,24 @@ class _Layout:
         below = ("", "", "", tuple("" for _ in row.marks))
         if not row.is_extra:
             paper = self.interleaved(self.published(cell), _published_delta(cell, base))
-            yield Line(*lead, "paper", None, tuple(paper))
+            yield Line(*lead, "paper", ("", *paper))
             lead = below
         if not fill.is_run(self.table, self.profile, cell.cell):
             return
         for source in fill.sources(self.with_local):
             records = cell.records(source)
-            base_records = base.records(source) if base else None
-            means = (
-                Mean(fill.mean(records, column.metric), column.digits)
-                for column in self.table.columns
-            )
-            values = tuple(self.interleaved(means, _delta(records, base_records)))
-            yield Line(*lead, source, len(records) or None, values)
+            means = (_mean(records, column) for column in self.table.columns)
+            delta = _delta(records, base.records(source)) if base else ""
+            seeds = str(len(records) or "")
+            yield Line(*lead, source, (seeds, *self.interleaved(means, delta)))
             lead = below
 
-    def published(self, cell: Filled) -> Iterator[Published]:
+    def published(self, cell: Filled) -> Iterator[str]:
         for column in self.table.columns:
             is_starred = column.name in cell.cell.row.starred
-            yield Published(cell.cell.published[column.name], column.digits, is_starred)
+            yield published(cell.cell.published[column.name], column, is_starred)
 
-    def interleaved(self, values: Iterable[Value], delta: Value) -> Iterator[Value]:
+    def interleaved(self, values: Iterable[str], delta: str) -> Iterator[str]:
         """Yield the values of the columns, with the AP difference after AP."""
         for column, value in zip(self.table.columns, values, strict=True):
             yield value
@@ -191,6 +132,7 @@ def lay_out(
     table: Table, profile: Profile, filled: Sequence[Filled], with_local: bool
 ) -> TableLayout:
     """Lay the table out: per row the paper's, reference and, if requested, local lines."""
+    filled = fill.shown(filled, table, profile, with_local)
     deltas = any(table.baseline_of(cell.cell) for cell in filled)
     footnotes = Footnotes()
     layout = _Layout(table, profile, filled, with_local, footnotes, deltas)
@@ -229,10 +171,27 @@ def _legend(table: Table, profile: Profile, filled: Sequence[Filled]) -> Iterato
         )
 
 
-def _published_delta(cell: Filled, base: Filled | None) -> Delta | None:
+def published(value: float | None, column: Column, is_starred: bool) -> str:
+    """Return a number as printed in the paper, which has n/a for None."""
+    if value is None:
+        return NOT_PUBLISHED
+    return f"{value:.{column.digits}f}{'*' if is_starred else ''}"
+
+
+def _published_delta(cell: Filled, base: Filled | None) -> str:
     difference = fill.published_difference(cell, base)
-    return None if difference is None else Delta(Estimate(difference, None))
+    return "" if difference is None else text.signed(difference, None)
 
 
-def _delta(records: Records, base: Records | None) -> Delta | None:
-    return None if base is None else Delta(fill.difference(records, base), len(records))
+def _mean(records: Records, column: Column) -> str:
+    found = uncertainty.mean(records, column.metric)
+    return text.NONE if found is None else text.mean(found.mean, found.spread, column.digits)
+
+
+def _delta(records: Records, base: Records) -> str:
+    """Return the difference to the baseline, with its number of seeds if the row has more."""
+    if (found := uncertainty.difference(records, base)) is None:
+        return text.NONE
+    printed = text.signed(found.value, found.interval)
+    seeds, of = len(found.seeds), len(records)
+    return f"{printed} ({seeds} of {of} seeds)" if seeds < of else printed

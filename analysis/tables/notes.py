@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from analysis.stats import uncertainty
 from analysis.stats.uncertainty import METHOD
 from analysis.tables import fill
 from analysis.tables.fill import Filled
@@ -85,7 +86,7 @@ def _figures(table: Table, run: Sequence[Filled], with_local: bool) -> Iterator[
     else:
         yield text
     found = [
-        fill.difference(cell.records(source), base.records(source))
+        uncertainty.difference(cell.records(source), base.records(source))
         for cell, base in pairs
         for source in fill.sources(with_local)
     ]

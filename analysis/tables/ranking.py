@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 
+from analysis.stats import uncertainty
 from analysis.stats.uncertainty import CONFIDENCE, Estimate
 from analysis.tables import fill
 from analysis.tables.fill import Filled, Records
@@ -83,7 +84,7 @@ def order(cells: Sequence[tuple[Filled, Records]]) -> Order | None:
     omitted.
     """
     cells = [(cell, records) for cell, records in cells if _published(cell) is not None]
-    known = [(cell, records) for cell, records in cells if fill.mean(records, "AP")]
+    known = [(cell, records) for cell, records in cells if uncertainty.mean(records, "AP")]
     if len(known) < 2:
         return None
     found = [(cell.cell.row.key, _ap(records)) for cell, records in known]
@@ -101,7 +102,7 @@ def _pairs(known: Sequence[tuple[Filled, Records]]) -> Iterator[Pair]:
         if not (gap := fill.published_difference(one[0], other[0])):
             continue
         (cell, records), (base, base_records) = (one, other) if gap > 0 else (other, one)
-        found = fill.difference(records, base_records)
+        found = uncertainty.difference(records, base_records)
         if found is not None:
             yield Pair(cell.cell.row.key, base.cell.row.key, abs(gap), found)
 
@@ -111,7 +112,7 @@ def _published(cell: Filled) -> float | None:
 
 
 def _ap(records: Records) -> float:
-    found = fill.mean(records, "AP")
+    found = uncertainty.mean(records, "AP")
     assert found is not None
     return found.mean
 

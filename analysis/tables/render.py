@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
+from analysis import text
+from analysis.stats import uncertainty
 from analysis.stats.uncertainty import Estimate, SeedMean
 from analysis.tables import fill
 from analysis.tables.fill import Filled, Records
@@ -20,11 +22,11 @@ FIELDS: tuple[str, ...] = (
 def markdown(made: TableLayout, verdicts: Sequence[str]) -> str:
     """Return the table as a Markdown document, one block below the other."""
     parts = [f"# {made.title}\n"]
-    rule = [":--" if i == 0 or not name else ":-:" for i, name in enumerate(made.header)]
+    align = "l" + "".join("c" if name else "l" for name in made.header[1:])
     for block in made.blocks:
         parts += [f"## {block.title}\n"] if block.title else []
-        rows = [made.header, tuple(rule), *(made.cells(line) for line in block.lines)]
-        parts.append("".join(f"| {' | '.join(map(_escaped, row))} |\n" for row in rows))
+        rows = [made.header, *map(made.cells, block.lines)]
+        parts.append(text.table([[*map(escape.markdown, row)] for row in rows], align))
     listed = [f"{mark} {note}" for mark, note in made.footnotes] + [*made.notes, *verdicts]
     parts.append("".join(_item(line) for note in listed for line in note.splitlines()))
     return "\n".join(parts)
@@ -33,11 +35,7 @@ def markdown(made: TableLayout, verdicts: Sequence[str]) -> str:
 def _item(line: str) -> str:
     """Return a list item; an indented line belongs to an inner list."""
     depth = "  " if line.startswith("  ") else ""
-    return f"{depth}- {_escaped(line.strip())}\n"
-
-
-def _escaped(text: str) -> str:
-    return escape.markdown(text)
+    return f"{depth}- {escape.markdown(line.strip())}\n"
 
 
 def tidy_csv(table: Table, filled: Sequence[Filled], with_local: bool) -> str:
@@ -51,13 +49,13 @@ def tidy_csv(table: Table, filled: Sequence[Filled], with_local: bool) -> str:
         where = {"table": table.name, "group": cell.cell.group.name, "row": cell.cell.row.key}
         base = fill.baseline_of(filled, table, cell.cell)
         for name, value in _published(cell, base):  # empty for additional rows
-            text = "" if value is None else str(value)
-            lines.append(where | {"column": name, "source": "paper", "value": text})
+            printed = "" if value is None else str(value)
+            lines.append(where | {"column": name, "source": "paper", "value": printed})
         for source in fill.sources(with_local):
             base_records = base.records(source) if base else None
             for name, found in _found(table, cell.records(source), base_records):
                 lines.append(where | {"column": name, "source": source} | numbers(found))
-    return escape.csv_file([FIELDS, *([line.get(name, "") for name in FIELDS] for line in lines)])
+    return text.tidy_csv(FIELDS, lines)
 
 
 def _published(cell: Filled, base: Filled | None) -> Iterator[tuple[str, float | None]]:
@@ -72,9 +70,9 @@ def _found(
     table: Table, records: Records, base: Records | None
 ) -> Iterator[tuple[str, SeedMean | Estimate]]:
     for column in table.columns:
-        if found := fill.mean(records, column.metric):
+        if found := uncertainty.mean(records, column.metric):
             yield column.name, found
-    if base is not None and (difference := fill.difference(records, base)):
+    if base is not None and (difference := uncertainty.difference(records, base)):
         yield DELTA, difference
 
 

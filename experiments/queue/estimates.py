@@ -138,12 +138,9 @@ def data_bytes(profile: Profile) -> int:
         return _photographs_bytes(profile.photos, profile.model.frozen or "")
     if (spec := profile.dataset) is None:
         return 0
-    root, of_an_image = embedded_root(spec), 3 * spec.image_size**2
-    # PNG files with uncompressed pixels and, beside them, the decoded images.
-    drawn = 0 if embedded.is_complete(spec, root) else spec.train + spec.val
-    left = [split for split in embedded.SPLITS if not (root / f"{split}2017.npy").exists()]
-    decoded = sum(spec.count(split) for split in left)
-    return (drawn + decoded) * of_an_image
+    if embedded.is_complete(spec, embedded_root(spec)):
+        return 0
+    return 3 * spec.image_size**2 * (spec.train + spec.val)
 
 
 def _photographs_bytes(spec: PhotosSpec, network: str) -> int:
@@ -176,6 +173,14 @@ def in_all(seconds: Sequence[float], jobs: int) -> float:
     for each in seconds:
         heapq.heapreplace(ends, ends[0] + each)
     return max(ends)
+
+
+def duration(seconds: float) -> str:
+    """Format a duration: ``45 s``, ``12 min``, ``3 h 20 min``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def in_words(size: float) -> str:

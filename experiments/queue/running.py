@@ -89,7 +89,8 @@ def prepare_data(profile: Profile, machine: Machine, display: Display) -> None:
             display.note(remark)
         return
     drawing = partial(display.preparing, "drawing the embedded data set")
-    embedded.write(profile.dataset, embedded_root(profile.dataset), progress=drawing)
+    root = embedded_root(profile.dataset)
+    embedded.write(profile.dataset, root, progress=drawing, report=display.warning)
 
 
 def prepare_photos(spec: PhotosSpec, data: str | None, display: Display) -> photos.Prepared:

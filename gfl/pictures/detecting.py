@@ -22,12 +22,12 @@ from torch import Tensor
 
 from gfl.boxes import BoxDecoder, Gaussian, General
 from gfl.config.data import of_pictures
+from gfl.data.images import Picture, named
 from gfl.data.photos import prepared_size
 from gfl.errors import UserError
 from gfl.experiment import AnyExperiment, Experiment
 from gfl.head import AblationHead
 from gfl.hosts import ABLATED_HOSTS
-from gfl.pictures.reading import Picture, named
 from gfl.predictions import trained
 from gfl.predictions.trained import Trained
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw
 
+from gfl.data.images import Picture
 from gfl.pictures import fonts
 from gfl.pictures.detecting import Detection
-from gfl.pictures.reading import Picture
 
 # Okabe and Ito's colours, safe for the colour-blind, and a violet; repeated after eight.
 COLOURS = (

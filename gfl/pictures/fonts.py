@@ -7,7 +7,7 @@ any font is never drawn as empty squares: ``label_text`` substitutes the class's
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -40,11 +40,12 @@ def label_text(category: str, label: int) -> str:
 
 def missing(classes: Sequence[str]) -> str:
     """Report class names that no installed font can show, and a remedy; empty if there are none."""
-    without = {i: name for i, name in enumerate(classes) if label_text(name, i) != _whole(name)}
+    names = [(i, escape.shortened(name, LONGEST)) for i, name in enumerate(classes)]
+    without = [(i, name) for i, name in names if pieces(name) is None]
     if not without:
         return ""
-    named = [f"{escape.shortened(name, LONGEST)} (class {i + 1})" for i, name in without.items()]
-    text = "".join(without.values())
+    named = [f"{name} (class {i + 1})" for i, name in without]
+    text = "".join(name for _, name in without)
     if _is_right_to_left(text) and not _lays_out():
         why = "libraqm, which right-to-left scripts need, is missing for"
         remedy = "libraqm or fribidi"
@@ -57,7 +58,7 @@ def missing(classes: Sequence[str]) -> str:
 
 def length(text: str, size: int) -> float:
     """Return the width of one line of text, px."""
-    return sum(font(path, size).getlength(piece) for piece, path in pieces(text) or _plain(text))
+    return sum(font(path, size).getlength(piece) for piece, path in _drawn(text))
 
 
 def write(
@@ -65,7 +66,7 @@ def write(
 ) -> None:
     """Write one line of text, with the middle of its left end at ``at``."""
     x, y = at
-    for piece, path in pieces(text) or _plain(text):
+    for piece, path in _drawn(text):
         used = font(path, size)
         draw.text((x, y), piece, fill=fill, font=used, anchor="lm")
         x += used.getlength(piece)
@@ -82,7 +83,8 @@ def pieces(text: str) -> tuple[Piece, ...] | None:
     """Split text into pieces of one font each; None if a glyph is missing from every font."""
     if _is_right_to_left(text):
         # In one font or not at all: pieces would be drawn in the wrong order.
-        whole = next((path for path in _fonts() if all(_has(path, c) for c in text)), None)
+        fonts = (DEJAVU, *_of_the_machine())
+        whole = next((path for path in fonts if all(_has(path, c) for c in text)), None)
         return ((text, whole),) if whole and _lays_out() else None
     found: list[Piece] = []
     for c in text:
@@ -100,17 +102,8 @@ def pieces(text: str) -> tuple[Piece, ...] | None:
     return tuple(found)
 
 
-def _plain(text: str) -> tuple[Piece, ...]:
-    return ((text, DEJAVU),)
-
-
-def _whole(name: str) -> str:
-    return escape.shortened(name, LONGEST)
-
-
-def _fonts() -> Iterator[str]:
-    yield DEJAVU
-    yield from _of_the_machine()
+def _drawn(text: str) -> tuple[Piece, ...]:
+    return pieces(text) or ((text, DEJAVU),)
 
 
 @cache

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
+from gfl.data.images import Picture
 from gfl.pictures import drawing
 from gfl.pictures.detecting import SIDES, Detection, Distributions
 from gfl.pictures.drawing import PAPER, Style
-from gfl.pictures.reading import Picture
 
 CROP, STRIP, GAP = 11.0, 3.5, 1.0  # side lengths of a panel's parts, in text heights
 MARGIN = 1.08  # of the visible part around what must be visible

@@ -10,9 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from gfl.data.images import FORMATS, UNDECODED, Picture, named, read
-
-__all__ = ["Picture", "listed", "named", "read"]
+from gfl.data.images import FORMATS, UNDECODED, named
 
 DRAWN = ".boxes.png"  # this command's own output
 

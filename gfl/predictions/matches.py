@@ -7,8 +7,6 @@ columns.
 
 from __future__ import annotations
 
-import contextlib
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +31,8 @@ from gfl.predictions.matching import (
 )
 from gfl.predictions.overlaps import Found, Truth, by_score
 from gfl.predictions.schema import MATCHES, OBJECTS
-from gfl.records.record import METRICS, digest
+from gfl.records.record import digest
+from gfl.training.evaluate import summarized
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -113,14 +112,7 @@ class Evaluated:
         evaluation.evalImgs = [
             image for column in range(len(params.catIds)) for image in self._of_class(column)
         ]
-        with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
-            evaluation.accumulate()
-            evaluation.summarize()
-        metrics = (float(value) for value in evaluation.stats)
-        return {
-            name: None if value == -1 else 100 * value
-            for name, value in zip(METRICS, metrics, strict=True)
-        }
+        return summarized(evaluation)
 
     def _of_class(self, column: int) -> list[dict[str, np.ndarray] | None]:
         """Return COCOeval.evaluateImg's results of a class, area by area and image by image."""

@@ -11,6 +11,9 @@ drawn from a distribution given in the annotation, under the extra key `sides`:
 | occluded | a plank in front | modes at [visible, whole]; less hidden is completed more often |
 
 All coordinates are pixels of the image, and the sides of a box are drawn independently.
+
+A split's images are one array on disk, which all processes that train on it map: memory holds it
+once. ``export`` writes them as the PNG files that the annotations name.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -31,7 +35,7 @@ from filelock import FileLock
 
 from gfl.errors import UserError
 from gfl.files import sha256, whole_folder
-from gfl.shapes import drawing, placing, png
+from gfl.shapes import drawing, placing
 from gfl.shapes.draws import Draws
 from gfl.shapes.outlines import OUTLINES
 
@@ -84,17 +88,6 @@ def file_name(index: int) -> str:
     return f"{index + 1:012d}.png"
 
 
-def _draw_files(task: tuple[ShapesSpec, str, range, str]) -> list[list[dict[str, Any]]]:
-    """Write the images of a range; return their annotations. Runs in a worker process."""
-    spec, split, indices, folder = task
-    found = []
-    for index in indices:
-        image, annotations = render(spec, split, index)
-        Path(folder, file_name(index)).write_bytes(png.encode(image))
-        found.append(annotations)
-    return found
-
-
 def coco(
     spec: ShapesSpec, split: str, annotations: Sequence[Sequence[Mapping[str, Any]]]
 ) -> dict[str, Any]:
@@ -129,60 +122,78 @@ def _annotation_path(root: Path, split: str) -> Path:
     return root / "annotations" / f"instances_{split}2017.json"
 
 
-def _image_bytes(spec: ShapesSpec) -> int:
-    """Return the size of every image file: nothing in it is compressed."""
-    return len(png.encode(np.zeros((spec.image_size, spec.image_size, 3), np.uint8)))
+def pixels_path(root: Path, split: str) -> Path:
+    """Return the path of a split's images: uint8 [N, H, W, 3], BGR, as mmcv decodes image files."""
+    return root / f"{split}2017.npy"
 
 
 def is_complete(spec: ShapesSpec, root: Path) -> bool:
-    """Return True if `root` holds exactly this data set: manifest, annotations, and image sizes.
+    """Return True if `root` holds this data set: manifest, annotations, and as many pixels.
 
-    Cheap: no image is opened.
+    Cheap: the pixels are not read.
     """
     try:
-        manifest = json.loads((root / _MANIFEST).read_text(encoding="utf-8"))
+        manifest = _manifest(root)
         if manifest["spec"] != asdict(spec):
             return False
         for split in SPLITS:
             if sha256(_annotation_path(root, split)) != manifest["sha256"][split]:
                 return False
-            with os.scandir(root / f"{split}2017") as entries:
-                sizes = {entry.name: entry.stat().st_size for entry in entries}
-            expected = dict.fromkeys(map(file_name, range(spec.count(split))), _image_bytes(spec))
-            if sizes != expected:
+            pixels = np.load(pixels_path(root, split), mmap_mode="r")
+            if pixels.shape != _shape(spec, split) or pixels.dtype != np.uint8:
                 return False
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, EOFError, ValueError, KeyError, TypeError):
         return False
     return True
+
+
+def _is_intact(spec: ShapesSpec, root: Path) -> bool:
+    """Return True if `root` holds exactly this data set; reads all of it."""
+    if not is_complete(spec, root):
+        return False
+    wanted = _manifest(root).get("pixels", {})
+    return all(sha256(pixels_path(root, split)) == wanted.get(split) for split in SPLITS)
+
+
+def _manifest(root: Path) -> dict[str, Any]:
+    return json.loads((root / _MANIFEST).read_text(encoding="utf-8"))
+
+
+def _shape(spec: ShapesSpec, split: str) -> tuple[int, int, int, int]:
+    return (spec.count(split), spec.image_size, spec.image_size, 3)
 
 
 def write(
     spec: ShapesSpec,
     root: Path,
     *,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    report: Callable[[str], None] = lambda text: None,
     workers: int | None = None,
 ) -> None:
-    """Write the data set in COCO's layout, unless it exists; all or nothing.
+    """Write the data set, unless it exists intact; all or nothing.
 
-    `progress(done, total)` is called with numbers of images. `workers` defaults to the number of
-    processors and does not affect the bytes. Processes that write the same folder wait for one
-    another. Raises UserError if `root` holds something else or cannot be written.
+    8000 images of 128 x 128 pixels take 0.4 GB. `progress(done, total)` is called with numbers of
+    images; `report` is called with a line if what lies there is replaced. `workers` defaults
+    to the number of processors and does not affect the bytes. Processes that write the same folder
+    wait for one another. Raises UserError if `root` holds something else or cannot be written.
     """
     root = Path(root).absolute()
-    if is_complete(spec, root):
+    if _is_intact(spec, root):
         return  # without the lock, which a read-only folder does not allow
     try:
         root.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(root.with_name(f".{root.name}.lock")):
-            if is_complete(spec, root):
+            if _is_intact(spec, root):
                 return
             if root.exists() and not (root / _MANIFEST).exists() and any(root.iterdir()):
                 raise UserError(
                     f"{root} holds something other than shapes: remove it, or choose another folder"
                 )
+            if root.exists():
+                report(f"{root}: damaged, or of another version; drawing the data set again")
             with whole_folder(root) as partial:
-                _write_all(spec, partial, progress or (lambda done, total: None), workers)
+                _write_all(spec, partial, progress, workers)
     except OSError as error:
         reason = error.strerror or error
         raise UserError(f"cannot write the data set to {root}: {reason}") from error
@@ -192,33 +203,65 @@ def _write_all(
     spec: ShapesSpec, root: Path, progress: Callable[[int, int], None], workers: int | None
 ) -> None:
     (root / "annotations").mkdir()
-    chunk = 50
-    tasks = []
-    for split in SPLITS:
-        folder = root / f"{split}2017"
-        folder.mkdir()
-        count = spec.count(split)
-        tasks += [
-            (spec, split, range(i, min(i + chunk, count)), str(folder))
-            for i in range(0, count, chunk)
-        ]
-    annotations: dict[str, list[list[dict[str, Any]]]] = {split: [] for split in SPLITS}
-    done, total = 0, spec.train + spec.val
+    done, total, chunk = 0, spec.train + spec.val, 50
     progress(done, total)
-    with _workers(workers, len(tasks)) as run:
-        for (_, split, indices, _), found in zip(tasks, run(_draw_files, tasks), strict=True):
-            annotations[split] += found
-            done += len(indices)
-            progress(done, total)
-    for split in SPLITS:
-        content = coco(spec, split, annotations[split])
-        text = json.dumps(content, sort_keys=True, separators=(",", ":"))
-        _annotation_path(root, split).write_text(text, encoding="utf-8")
+    with _workers(workers, -(-total // chunk)) as run:
+        for split in SPLITS:
+            count, annotations = spec.count(split), []
+            tasks = [(spec, split, range(i, min(i + chunk, count))) for i in range(0, count, chunk)]
+            # Not through a memory map: on a full disk, writing into one kills the process.
+            with pixels_path(root, split).open("wb") as file:
+                header = {"descr": "|u1", "fortran_order": False, "shape": _shape(spec, split)}
+                np.lib.format.write_array_header_1_0(file, header)
+                for pixels, found in run(_draw, tasks):
+                    file.write(pixels)
+                    annotations += found
+                    done += len(found)
+                    progress(done, total)
+            content = coco(spec, split, annotations)
+            text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+            _annotation_path(root, split).write_text(text, encoding="utf-8")
     manifest = {
         "spec": asdict(spec),
         "sha256": {split: sha256(_annotation_path(root, split)) for split in SPLITS},
+        "pixels": {split: sha256(pixels_path(root, split)) for split in SPLITS},
     }
     (root / _MANIFEST).write_text(json.dumps(manifest, sort_keys=True, indent=1), encoding="utf-8")
+
+
+def _draw(task: tuple[ShapesSpec, str, range]) -> tuple[bytes, list[list[dict[str, Any]]]]:
+    """Draw the images of a range: their pixels and annotations. Runs in a worker process."""
+    spec, split, indices = task
+    drawn = [render(spec, split, index) for index in indices]
+    return b"".join(image[..., ::-1].tobytes() for image, _ in drawn), [found for _, found in drawn]
+
+
+def export(
+    root: Path, folder: Path, progress: Callable[[int, int], None] = lambda done, total: None
+) -> None:
+    """Write the data set that lies at `root` in COCO's layout, each image a PNG file.
+
+    Raises UserError if `folder` is not empty or cannot be written.
+    """
+    from PIL import Image  # not needed to train
+
+    folder = Path(folder).absolute()
+    try:
+        if folder.exists() and any(folder.iterdir()):
+            raise UserError(f"{folder} is not empty: choose another folder")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        images = {split: np.load(pixels_path(root, split), mmap_mode="r") for split in SPLITS}
+        done, total = 0, sum(map(len, images.values()))
+        with whole_folder(folder) as partial:
+            shutil.copytree(root / "annotations", partial / "annotations")
+            for split, pixels in images.items():
+                (partial / f"{split}2017").mkdir()
+                for index, image in enumerate(pixels):
+                    path = partial / f"{split}2017" / file_name(index)
+                    Image.fromarray(image[..., ::-1]).save(path)
+                    progress(done := done + 1, total)
+    except OSError as error:
+        raise UserError(f"cannot write to {folder}: {error.strerror or error}") from error
 
 
 @contextmanager

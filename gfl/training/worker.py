@@ -126,7 +126,7 @@ def train(request: Request, run_dir: Path, emit: Emit) -> None:
     )
 
     request = _as_loaded(request)
-    _decode(request, data_root, emit)
+    _compute_features(request, data_root, emit)
     outcome = session.run(
         _settings(request, data_root, run_dir),
         run_dir,
@@ -168,7 +168,7 @@ def predict(
     """
     if data_root is None:
         data_root = _data(request, emit)
-        _decode(request, data_root, emit)
+        _compute_features(request, data_root, emit)
     emit("phase", name="predicting")
     import torch
 
@@ -291,7 +291,7 @@ def _data(request: Request, emit: Emit) -> Path:
     def progress(done: int, total: int) -> None:
         emit("phase", name="drawing the embedded data set", done=done, of=total)
 
-    embedded.write(spec, root, progress=progress)
+    embedded.write(spec, root, progress=progress, report=lambda text: emit("message", text=text))
     return root
 
 
@@ -304,34 +304,10 @@ def _photographs(
     return photos.write(spec, Path(named) if named else None, photos_root(spec), progress)
 
 
-def _decode(request: Request, root: Path, emit: Emit) -> None:
-    """Decode the embedded images, or compute the photographs' features, for all loaders.
-
-    A trial decodes the few it needs.
-    """
-    if request.profile.photos is not None:
-        _compute_features(request, root, emit)
-    if request.profile.dataset is None:
-        return
-    from gfl.data import loading
-
-    if request.max_iters is not None and not loading.is_decoded(root):
-        return
-
-    def progress(done: int, total: int) -> None:
-        emit("phase", name="decoding the embedded data set", done=done, of=total)
-
-    def message(text: str) -> None:
-        emit("message", text=text)
-
-    try:
-        loading.decode(request.profile.dataset, root, progress, message)
-    except OSError as err:
-        reason = err.strerror or err
-        message(f"{root}: each process decodes the images for itself ({reason})")
-
-
 def _compute_features(request: Request, root: Path, emit: Emit) -> None:
+    """Compute the photographs' features for all loaders, unless the run has no photographs."""
+    if request.profile.photos is None:
+        return
     import gfl.register  # noqa: F401  before mmdet: it supplies mmcv's operators
     from gfl.data.features import stored
 

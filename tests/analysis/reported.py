@@ -12,16 +12,41 @@ from analysis.claims.verdict_on_paper import CheckOnPaper, VerdictOnPaper
 from analysis.claims.verdict_on_paper import Verdict as OnPaper
 from analysis.claims.verdict_on_runs import CheckOnRuns, VerdictOnRuns
 from analysis.claims.verdicts import AtProfile, SeedNoise, Verdicts
+from analysis.errors.runs import ALL, Line, Report
+from analysis.errors.tide import Errors
+from analysis.speed.record import Assignment, Case, Loss, Machine
 from analysis.stats.correction import P, Verdict
 from experiments import matrix, profiles
 from experiments.claims.declare import ABOVE, Claim, Quote, TextCheck
+from experiments.named import PLAIN, QFL
 from experiments.tables import catalogue
+from gfl.experiment import Experiment
 from gfl.records.record import METRICS, Store
 
 EVIL = '<img src=x onerror="window.hacked=1"></td><script>window.hacked=1</script>\'{{7*7}}'
 # AP of Table 3's rows at seeds 0 and 1; "both" is left to one seed.
 APS = {"none": (70.0, 71.0), "QFL": (72.0, 73.5), "DFL": (71.5, 71.5), "both": (74.0, None)}
 LAPTOP = profiles.get("laptop")
+
+
+def _errors(missed: float) -> Errors:
+    gain = dict.fromkeys(ALL, 0.0) | {"missed": missed}
+    return Errors(96.5, 100, dict.fromkeys(ALL, 1), gain)
+
+
+def _line(experiment: Experiment, row: str, *missed: float) -> Line:
+    by_seed = {seed: _errors(one) for seed, one in enumerate(missed)}
+    return Line(experiment, [f"{row} {EVIL}"], {0.5: by_seed, 0.75: by_seed})
+
+
+# By the difference of QFL and plain ATSS: -0.5 at seed 0, -0.6 at seed 1.
+ERRORS = Report((_line(PLAIN, "3 none", 0.75, 0.85), _line(QFL, "3 QFL", 0.25, 0.25)), ())
+LOSS = Loss(
+    Machine("cpu", None, "a CPU", 2, 1, f"2.11.0 {EVIL}", "c0ffee", 9.25),
+    (800, 1333), 5, 15,
+    (Case("GFLHead", 16, 10, 0.5, 1.25, 2.5, 2.25, 2.75, 1250.0, None),),
+    (Assignment("ATSS", 16, 100, 0.0461, 34.0),),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -133,6 +133,20 @@ def test_nothing_of_the_papers_changes_because_it_is_there(
 
 
 @pytest.mark.parametrize("name", [name for name in OWN if name != "table-4"])
+def test_a_row_that_is_only_declared_changes_no_committed_table(
+    name: str, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does the strict audit name its line, nor the report show it."""
+    refer(store, SMOKE, of_extra=False)
+    folders = ["--runs", str(store.runs), "--results", str(store.results), "--profile", "smoke"]
+    assert main(["table", name, *folders]) == 0
+    before = views([catalogue.TABLES[name]], SMOKE, store, False)
+    declare(name, monkeypatch)
+    assert name not in {finding.file.stem for finding in artefacts.tables(SMOKE, store)}
+    assert views([catalogue.TABLES[name]], SMOKE, store, False) == before
+
+
+@pytest.mark.parametrize("name", [name for name in OWN if name != "table-4"])
 def test_it_is_shown_below_the_papers_rows_and_marked(
     name: str, store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
@@ -147,11 +161,15 @@ def test_it_is_shown_below_the_papers_rows_and_marked(
         rows = [
             x for x in text.splitlines() if x[:2] == "| " and is_own(name, x.split(" | ")[0][2:])
         ]
+        if state == "declared":  # a declaration alone changes no committed file
+            assert (rows, NOT_PAPERS in text) == ([], False)
+            assert f"and so not shown: {OWN[name].key}." in capsys.readouterr().out
+            continue
         assert len(rows) == len(table.groups)
         for row in rows:
             assert "| paper |" not in row
             assert "n/a" not in row
-            assert ("| 90.5" in row) == (state == "recorded")  # the mean of 90 and 91
+            assert "| 90.5" in row  # the mean of 90 and 91
         for block in text.split("\n## ")[-len(table.groups) :]:
             body = [line for line in block.splitlines() if line.startswith("| ")]
             assert body[-1] in rows
@@ -294,7 +312,9 @@ def test_lines_of_rows_stand_apart_on_the_terminal(
     fill: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     table = declare("table-1c", monkeypatch)
-    filled = [*fill(table, {"2": (30.0,)}), filling.Filled(next(table.extra_cells()), {}, {}, ())]
+    papers = fill(table, {"2": (30.0,)})
+    (records,) = (cell.reference for cell in papers if cell.reference)
+    filled = [*papers, filling.Filled(next(table.extra_cells()), records, {}, ())]
     for with_local in (False, True):
         made = lay_out(table, SMOKE, filled, with_local)
         (grid,) = terminal.pages(made, made.blocks[0], 200)

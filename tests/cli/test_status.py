@@ -101,7 +101,7 @@ def test_the_data_set_is_counted_where_it_is_not_drawn(
     ask: Ask, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gfl.training.worker.EMBEDDED", tmp_path_factory.mktemp("none"))
-    assert "of disk, 1.2 MB of it the data set (" in ask("table-3")  # 48 images, twice
+    assert "of disk, 590 kB of it the data set (" in ask("table-3")  # 48 images
 
 
 def test_each_seed_has_a_line(ask: Ask) -> None:

@@ -157,3 +157,16 @@ def test_a_partial_clone_away_from_its_origin_does_not_know_the_code(
 def test_a_record_of_another_repositorys_commit_may_not_be_the_reference() -> None:
     made = recorded.record(commit="c0ffee" + "0" * 34)
     assert objection(made) == "its commit c0ffee00 is not in this repository"
+
+
+def test_what_is_edited_and_what_is_new_is_not_committed(tmp_path: Path) -> None:
+    folder = project(tmp_path / "clone")
+    repository(folder)
+    assert checkout.uncommitted(folder) == frozenset()
+    checkout.uncommitted.cache_clear()
+    (folder / "gfl/losses.py").write_text("x = 2\n")
+    (folder / "gfl/new").mkdir()
+    (folder / "gfl/new/ö.py").write_text("")
+    (folder / "README.md").write_text("")
+    assert checkout.uncommitted(folder) == {"gfl/losses.py", "gfl/new/ö.py"}
+    assert checkout.uncommitted(tmp_path) == frozenset()  # no repository

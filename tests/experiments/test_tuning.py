@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from analysis.tables import fill as filled
+from analysis.tables.tuning import chronology, table_runs, varied, verdict
 from cli.main import main
 from experiments import profiles
 from experiments.matrix import plan
@@ -29,7 +30,6 @@ from experiments.tuning import (
     sweeps,
 )
 from experiments.tuning import trials as trials_of
-from experiments.tuning_report import chronology, table_runs, varied, verdict
 from gfl.errors import UserError
 from gfl.experiment import Experiment, Profile, System
 from gfl.records.record import Request, RunRecord, Store

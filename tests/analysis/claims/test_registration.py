@@ -105,6 +105,22 @@ def test_what_changes_is_named(store: Store, monkeypatch: pytest.MonkeyPatch) ->
     assert "dfl-adds" not in list(registration.changes(found, PHOTOS))
 
 
+def test_a_claim_added_since_is_not_a_changed_one(
+    store: Store, monkeypatch: pytest.MonkeyPatch, template: RunRecord
+) -> None:
+    monkeypatch.setattr(registration, "CLAIMS", CLAIMS[2:])
+    registration.register(PHOTOS, store)
+    monkeypatch.setattr(registration, "CLAIMS", CLAIMS[1:])
+    found = registration.read(store, "photos")
+    assert found is not None
+    made = registration.beside(found, PHOTOS, [record(0, "2026-01-02T10:00:00+00:00", template)])
+    assert (made.changed, made.added) == ((), (CLAIMS[1].id,))
+    at = AtProfile(PHOTOS, {}, {}, {}, registered=made)
+    assert wording.registered(at).endswith(f"unchanged since; claims added since: {CLAIMS[1].id}.")
+    assert wording.registered_reading(CLAIMS[1].id, at) == "was added after its registration"
+    assert wording.registered_reading(CLAIMS[2].id, at).startswith("was registered on ")
+
+
 @pytest.mark.parametrize(
     ("found", "said"),
     [

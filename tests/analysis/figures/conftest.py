@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from analysis.figures import style
+from analysis.library import MissingRuns
 from experiments import profiles
 from gfl.experiment import Experiment, Profile
 from gfl.shapes import embedded
@@ -30,10 +31,17 @@ def an_object(
     columns: dict[str, Any] = {
         "image_id": image, "gt_id": gt, "level": level, "stride": 4 * 2**level,
         "x": 20 + 4.0 * np.arange(n), "y": 24.0, "positive": True,
-        "score": np.linspace(0.2, 0.8, n), "centerness": centerness, "iou": iou,
+        "score": np.linspace(0.2, 0.8, n), "class_score": 0.5, "centerness": centerness, "iou": iou,
     }  # fmt: skip
     columns |= {f"{w}_{side}": 2.0 for w in ("target", "mean") for side in SIDES}
     return pd.DataFrame(columns)
+
+
+class Few(SimpleNamespace):
+    """A library of few things, which lacks all others as one without runs does."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise MissingRuns([], f"the made-up library has no {name}")
 
 
 @pytest.fixture
@@ -57,9 +65,9 @@ def library() -> Any:
         return embedded.render(profile.dataset, "val", image_id - 1)[0]
 
     def locations(experiment: Experiment, profile: Profile, seed: int = 0) -> Any:
-        return SimpleNamespace(frame=frame)
+        return Few(frame=frame)
 
-    return SimpleNamespace(
+    return Few(
         id=lambda experiment, profile, seed=0: f"{experiment.slug}-s{seed}-00000000",
         ground_truth=ground_truth,
         has_images=lambda profile: True,

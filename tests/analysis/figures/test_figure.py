@@ -8,12 +8,18 @@ from analysis.figures import figure as registry
 from analysis.figures.figure import DrawnFigure
 from gfl.errors import UserError
 
-OURS = ("1", "4", "5a", "5b", "5c", "6", "8", "9")
+
+def draw(name, library, smoke):
+    """A figure of the made-up library; skips one that reads more than it has."""
+    try:
+        return FIGURES[name].drawn(library, smoke)
+    except UserError as err:
+        pytest.skip(str(err))
 
 
-@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize("name", FIGURES)
 def test_the_same_records_give_the_same_bytes(library, smoke, name):
-    drawn, again = (FIGURES[name].drawn(library, smoke) for _ in range(2))
+    drawn, again = (draw(name, library, smoke) for _ in range(2))
     files = drawn.files()
     assert files == again.files()
     assert files == drawn.files()  # also of a figure that is saved a second time
@@ -23,9 +29,9 @@ def test_the_same_records_give_the_same_bytes(library, smoke, name):
         assert word not in files["pdf"].split(b"stream")[0] + files["png"][:200]
 
 
-@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize("name", FIGURES)
 def test_no_text_overlaps_is_cut_off_or_too_small(library, smoke, defects_of, name):
-    assert defects_of(FIGURES[name](library, smoke)) == []
+    assert defects_of(draw(name, library, smoke).figure) == []
 
 
 def test_drawing_leaves_no_state_behind(library, smoke):

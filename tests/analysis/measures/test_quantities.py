@@ -17,16 +17,16 @@ from analysis.library import Library
 from analysis.measures.distributions import nearest_mass, widths
 from analysis.measures.errors import ap50, matches_of
 from analysis.measures.evidence import Evidence
+from analysis.measures.kept import QUANTITIES, find
 from analysis.measures.labels import effect_size
-from analysis.measures.quantities import QUANTITIES, find
 from analysis.measures.quantity import (
     Replicated,
     Seen,
     combined,
     custom_quantity,
+    mean,
     of_sums,
     of_weights,
-    share,
 )
 from analysis.measures.scores import overtakes, unruly
 from analysis.stats.correction import of_check
@@ -103,7 +103,7 @@ def test_a_weighted_rank_correlation_is_that_of_repeated_rows(
 def test_replicates_weigh_a_row_as_its_image_is_drawn(few: Evidence) -> None:
     image_id = np.array([1, 1, 2, 4, 6, 6, 6])
     hits = np.array([1, 0, 1, 1, 0, 1, 1], bool)
-    value, replicates = share(few, image_id, hits)
+    value, replicates = mean(few, image_id, hits)
     assert value == pytest.approx(5 / 7)
     for weights, replicate in zip(few.weights[:50], replicates[:50], strict=True):
         rows = np.repeat(hits, weights[image_id - 1])

@@ -9,24 +9,29 @@ import pytest
 from analysis.library import Library
 from analysis.measures.evidence import Evidence
 from analysis.measures.speed import time_ratio
+from analysis.speed.record import Count, Machine, Overhead, Time, save
 from analysis.stats.correction import of_check
 from experiments.profiles import GPU, LAPTOP
 from gfl.errors import UserError
 from gfl.records.record import Store
 
-TABLE = """\
-what,pair,network,weights,image,ours,base,ratio,low,high,rounds
-parameters,joint,laptop,,128x128,10,9,1.1,,,
-seconds,joint,laptop,trained,128x128,0.02,0.02,1.01,0.99,1.03,30
-seconds,joint,laptop,random,128x128,0.02,0.01,2.0,1.9,2.1,30
-seconds,joint,coco,random,320x512,0.02,0.01,3.0,2.9,3.1,15
-"""
+BOXES = ((100.0, 90.0), (20.0, 20.0))
+FOUND = Overhead(
+    Machine("cpu", None, "a CPU", 2, 1, "2.11.0", "c0ffee", None),
+    1000,
+    (Count("parameters", "joint", "laptop", "128x128", 10, 9),),
+    (
+        Time("joint", "laptop", "trained", "128x128", 0.02, 0.02, 1.01, 0.99, 1.03, 30, *BOXES),
+        Time("joint", "laptop", "random", "128x128", 0.02, 0.01, 2.0, 1.9, 2.1, 30, *BOXES),
+        Time("joint", "coco", "random", "320x512", 0.02, 0.01, 3.0, 2.9, 3.1, 15, *BOXES),
+    ),
+)
 
 
 @pytest.fixture
 def evidence(tmp_path: Path) -> Evidence:
     (tmp_path / "benchmarks").mkdir()
-    (tmp_path / "benchmarks" / "overhead-cpu.csv").write_text(TABLE)
+    save(FOUND, tmp_path / "benchmarks")
     return Evidence(Library(Store(tmp_path / "runs", tmp_path), "reference"), LAPTOP, {}, {})
 
 

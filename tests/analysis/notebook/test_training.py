@@ -10,10 +10,10 @@ from PIL import Image
 from recorded import record
 
 from analysis.notebook import training
+from gfl.data.images import Picture
 from gfl.pictures.detecting import Detection, Distributions
 from gfl.pictures.drawing import Style
 from gfl.pictures.panels import panel
-from gfl.pictures.reading import Picture
 
 BINS = np.arange(9.0)
 

@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 from reported import EVIL, LAPTOP, Made, claims, fill
 
-from analysis.claims.stored import as_json
+from analysis.claims.stored import as_json, of_records
 from analysis.report import html, write
-from analysis.report.evidence import read
 from analysis.report.page import made_of
 from cli.main import main
 from experiments.tables import catalogue
@@ -176,10 +175,10 @@ def test_claims_must_be_there_and_of_these_records(
     ids = fill(store)
     path = store.results / "claims.json"
     with pytest.raises(UserError, match=r"claims\.json is not there: make audit"):
-        read(path, "laptop", store, False, ids)
+        of_records(store, "reference", ["laptop"], ids)
     content = json.loads(as_json(claims(store, ids)))
     path.write_text(json.dumps(content))
-    assert len(read(path, "laptop", store, False, ids).claims) == 3
+    assert len(of_records(store, "reference", ["laptop"], ids).claims) == 3
     content["profiles"]["laptop"]["records"][ids[0]] = "0" * 64
     path.write_text(json.dumps(content))
     arguments = ["report", "--results", str(store.results), "--runs", str(store.runs)]
@@ -190,10 +189,10 @@ def test_claims_must_be_there_and_of_these_records(
     content["profiles"] = {}
     path.write_text(json.dumps(content))
     with pytest.raises(UserError, match=f"does not try {ids[0]}, .*: make audit"):
-        read(path, "laptop", store, False, ids)
+        of_records(store, "reference", ["laptop"], ids)
     path.write_text('{"schema": 1, "profiles": {}, "claims": [{}]}')
     with pytest.raises(UserError, match="make audit"):
-        read(path, "smoke", store, False, [])
+        of_records(store, "reference", ["smoke"])
 
 
 def test_a_report_has_its_file(made: Made, tmp_path: Path) -> None:

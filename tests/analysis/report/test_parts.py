@@ -10,16 +10,18 @@ import numpy as np
 import pytest
 import recorded
 from PIL import Image
-from reported import LAPTOP, fill
+from reported import ERRORS, LAPTOP, LOSS, fill
 
 from analysis.claims import stored
 from analysis.claims.verdict_on_runs import CheckOnRuns
-from analysis.report import bundle, evidence, pictures, speed
+from analysis.report import bundle, evidence, lists, pictures
 from analysis.report.checks import as_printed, bounds_text, joined, number, p_text
 from analysis.report.drawn import Scale, curve, scale, strip
 from analysis.report.formulas import plain
 from analysis.report.table_views import Gap, Row, command, identifier, paper_title, signed, views
+from analysis.speed.record import load, save
 from analysis.stats.correction import P
+from analysis.text import Listing
 from experiments import profiles
 from experiments.claims.declare import ABOVE
 from experiments.tables import catalogue
@@ -216,21 +218,35 @@ def test_a_picture_keeps_every_pixel(tmp_path: Path) -> None:
     assert found["Figure 1"].data == ""
 
 
-def test_a_benchmark_reads_as_its_markdown(tmp_path: Path) -> None:
-    (tmp_path / "a.md").write_text(
-        "# Speed: a CPU\n\nMedians of\n`5`.\n\n| head | s | what |\n|---|--:|:-:|\n"
-        "| GFLHead | 1,250.5 [2, 3] | a \\| b |\n"
-    )
-    (found,) = speed.benchmarks(tmp_path)
-    assert found.title == "Speed: a CPU"
-    paragraph, table = found.parts
-    assert paragraph.text == "Medians of 5."
-    assert table.table is not None
-    assert table.table.columns == ("head", "s", "what")
-    ((name, (seconds, what)),) = table.table.rows
-    assert name == "GFLHead"
-    assert (seconds.text, seconds.order, seconds.numeric) == ("1,250.5 [2, 3]", "1250.5", True)
-    assert (what.text, what.numeric) == ("a | b", False)
+def test_a_benchmark_has_the_numbers_of_its_record(tmp_path: Path) -> None:
+    (tmp_path / "benchmarks").mkdir()
+    assert load(save(LOSS, tmp_path / "benchmarks")) == LOSS
+    ((_, found),) = lists.speed(Store(tmp_path, tmp_path))
+    assert found.title == "Speed beside stock mmdet: a CPU"
+    about, turns, *_ = (part for part in found.parts if isinstance(part, str))
+    assert "Ours and stock take turns, 5 times each (15 times at B = 2)" in turns
+    assert "our `AblationHead` (gfl/head.py)" in about.replace("\n", " ")
+    cases, alone = (part for part in found.parts if isinstance(part, Listing))
+    assert cases.columns[:3] == ("head", "B", "objects")
+    assert cases.is_numeric == [False, *[True] * 7]
+    (row,) = cases.rows
+    assert (row[0].text, row[5].text, row[5].value) == ("GFLHead", "2.50 [2.25, 2.75]", 2.5)
+    assert [cell.text for cell in row[-2:]] == ["1250", ""]  # MiB, not measured
+    assert [cell.text for cell in alone.rows[0]] == ["ATSS", "16", "100", "0.046", "34"]
+
+
+def test_errors_are_listed_by_kind_and_by_what_repairs_them() -> None:
+    cost, _, repaired, _ = (listing for _, _, listing in lists.errors_by_kind(ERRORS))
+    assert cost.columns[:3] == ("Rows", "seeds", "AP50")
+    at = cost.columns.index("missed")
+    cells = cost.rows[0]
+    assert (cells[1].text, cells[at].text, cells[at].under) == ("2", "0.80", "±0.07")
+    cells = repaired.rows[0]
+    assert cells[0].text == "QFL: joint against centerness-branch"
+    at = repaired.columns.index("missed")
+    assert cells[at].text == "−0.55"  # of -0.5 and -0.6: t(0.975, 1) 0.0707 / √2 = 0.635
+    assert (cells[at].value, cells[at].under) == (pytest.approx(-0.55), "±0.64")
+    assert not cells[at].is_clear
 
 
 def test_a_script_cannot_end_its_element() -> None:

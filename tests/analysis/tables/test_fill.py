@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from analysis.stats import uncertainty
 from analysis.stats.uncertainty import SeedMean
 from analysis.tables import agreement, fill, render
 from analysis.tables.layout import lay_out
@@ -72,17 +73,17 @@ def lines(store: Store) -> list[tuple[str, ...]]:
 def test_a_figure_is_a_mean_with_its_spread(store: Store) -> None:
     for seed, ap in enumerate((30.0, 31.0, 35.0)):
         refer(store, a_record("QFL", seed, ap))
-    found = fill.mean(filled(store, "QFL").reference, "AP")
+    found = uncertainty.mean(filled(store, "QFL").reference, "AP")
     assert found is not None
     assert found.mean == 32.0
     assert found.spread == pytest.approx(math.sqrt((4 + 1 + 9) / 2))
     assert found.seeds == (0, 1, 2)
-    assert fill.mean(filled(store, "QFL").local, "AP") is None
+    assert uncertainty.mean(filled(store, "QFL").local, "AP") is None
 
 
 def test_one_seed_has_no_spread(store: Store) -> None:
     local(store, a_record("QFL", 4, 30.0))
-    assert fill.mean(filled(store, "QFL").local, "AP") == SeedMean(30.0, None, (4,))
+    assert uncertainty.mean(filled(store, "QFL").local, "AP") == SeedMean(30.0, None, (4,))
 
 
 def test_a_difference_is_paired_over_the_seeds_that_both_have(store: Store) -> None:
@@ -91,7 +92,7 @@ def test_a_difference_is_paired_over_the_seeds_that_both_have(store: Store) -> N
             refer(store, a_record("none", seed, base))
         if ap is not None:
             refer(store, a_record("QFL", seed, ap))
-    found = fill.difference(filled(store, "QFL").reference, filled(store, "none").reference)
+    found = uncertainty.difference(filled(store, "QFL").reference, filled(store, "none").reference)
     assert found is not None
     assert (found.seeds, found.value) == ((0, 1), 0.75)
     (line,) = [li for li in lines(store) if "[" in li[7]]

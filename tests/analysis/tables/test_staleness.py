@@ -65,6 +65,20 @@ def test_the_runs_and_what_has_changed_are_named(fill: Callable) -> None:
     ]
 
 
+def test_a_file_that_was_just_edited_is_named_before_all_others(
+    fill: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be hidden behind the first few of the many that have changed since a commit."""
+    names = [f"gfl/{letter}.py" for letter in "abcdefghij"]
+    monkeypatch.setattr(digests, "code", lambda: dict.fromkeys(names, "2"))
+    monkeypatch.setattr(checkout, "uncommitted", lambda: frozenset({"gfl/j.py", "docs/x.md"}))
+    then = made_by(dict.fromkeys(names, "1"))
+    filled = both(fill(TABLE3, {"QFL": [1.0]}, {"QFL": [1.0]}), then, then)
+    for line in staleness.lines(filled, with_local=True):
+        assert "; gfl/j.py (not committed), gfl/a.py, gfl/b.py, " in line
+        assert " more have changed since" in line
+
+
 def test_what_is_not_known_is_said_to_be_unknown(
     fill: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -211,7 +211,9 @@ def test_the_data_are_drawn_once_before_the_first_run(
 ) -> None:
     drawn = []
 
-    def write(spec: embedded.ShapesSpec, root: Path, progress: Callable[[int, int], None]) -> None:
+    def write(
+        spec: embedded.ShapesSpec, root: Path, *, progress: Callable[[int, int], None], **_: object
+    ) -> None:
         drawn.append((spec, root.parent))
         progress(0, 48)
         progress(48, 48)

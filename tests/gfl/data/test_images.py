@@ -26,7 +26,6 @@ from gfl.data.images import ImageError
 from gfl.data.loading import LoadUprightImage
 from gfl.data.own.image_check import examine
 from gfl.errors import UserError
-from gfl.pictures import reading
 
 T = Image.Transpose
 STORED: dict[
@@ -96,7 +95,7 @@ def test_every_format_is_turned_as_its_exif_says(tmp_path, orientation, ending):
         expected = np.asarray(plain if back is None else plain.transpose(back))
         assert abs(expected.astype(int) - np.asarray(upright)).mean() < 8
     np.testing.assert_array_equal(loaded(path), expected)
-    np.testing.assert_array_equal(reading.read(path).rgb, expected)
+    np.testing.assert_array_equal(images.read(path).rgb, expected)
 
 
 def test_a_pngs_exif_may_stand_after_its_pixels(tmp_path):
@@ -122,7 +121,7 @@ def test_a_tiff_that_xmp_turns_is_as_large_as_it_is_read(tmp_path):
     path = tmp_path / "a.tif"
     xmp = b'<x:xmpmeta><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
     draw().save(path, tiffinfo={700: xmp})
-    assert images.size_of(path) == (reading.read(path).width, reading.read(path).height)
+    assert images.size_of(path) == (images.read(path).width, images.read(path).height)
 
 
 @settings(
@@ -149,14 +148,14 @@ def test_what_the_check_accepts_training_reads_to_the_same_pixels(
         path.write_bytes(path.read_bytes()[: int(path.stat().st_size * cut)])
     found = examine(path.parent, [path])[path]
     if isinstance(found, ImageError):
-        for read in (loaded, reading.read):
+        for read in (loaded, images.read):
             with pytest.raises(UserError, match=re.escape(found.reason)):
                 read(path)
         return
     pixels = loaded(path)
     assert pixels.shape == (found[1], found[0], 3)
     assert images.size_of(path) == found == size
-    np.testing.assert_array_equal(pixels, reading.read(path).rgb)
+    np.testing.assert_array_equal(pixels, images.read(path).rgb)
 
 
 def _in_mode(image: Image.Image, mode: str) -> Image.Image:

@@ -20,10 +20,10 @@ from runs_made import make_run
 
 from experiments.profiles import SMOKE
 from gfl import config
-from gfl.data import loading
+from gfl.data import images, loading
 from gfl.errors import UserError
 from gfl.experiment import Experiment
-from gfl.pictures import detecting, reading
+from gfl.pictures import detecting
 from gfl.pictures.detecting import SIDES, Detection
 from gfl.predictions import trained
 from gfl.shapes import embedded
@@ -52,7 +52,7 @@ def drawn(tmp_path: Path) -> Path:
 
 
 def detected(run_dir: Path, path: Path, threshold: float = 0.0) -> list[Detection]:
-    return detecting.detect(detecting.detector(run_dir), reading.read(path), threshold)
+    return detecting.detect(detecting.detector(run_dir), images.read(path), threshold)
 
 
 def same(found: list[Detection], expected: list[Detection]) -> None:
@@ -64,22 +64,22 @@ def same(found: list[Detection], expected: list[Detection]) -> None:
 @pytest.mark.parametrize(
     "experiment", [GENERAL, Experiment(host="retinanet", quality="joint")], ids=slug
 )
-def test_it_finds_what_evaluation_finds(
-    tmp_path: Path, experiment: Experiment, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_it_finds_what_evaluation_finds(tmp_path: Path, experiment: Experiment) -> None:
     make_run(tmp_path / "run", experiment)
     embedded.write(SMOKE.dataset, tmp_path / "data", workers=1)
     plain = trained.detector(tmp_path / "run")
     settings: Any = config.for_machine(
         plain.config, data_root=tmp_path / "data", work_dir=tmp_path, workers=0
     )
-    monkeypatch.setattr(loading, "_mapped", lambda folder: None)
+    loading._mapped.cache_clear()
     with DefaultScope.overwrite_default_scope("mmdet"):
         dataset: Any = DATASETS.build(Config(settings["val_dataloader"]["dataset"]))
     with torch.no_grad():
         (sample,) = plain.model.test_step(pseudo_collate([dataset[3]]))  # pyright: ignore
     expected = sample.pred_instances
-    found = detected(tmp_path / "run", Path(sample.img_path))
+    embedded.export(tmp_path / "data", tmp_path / "files")
+    file = Path(sample.img_path).relative_to(tmp_path / "data")
+    found = detected(tmp_path / "run", tmp_path / "files" / file)
     assert len(found) == len(expected) > 0
     np.testing.assert_allclose([one.score for one in found], expected.scores, rtol=0, atol=0)
     np.testing.assert_allclose([one.box for one in found], expected.bboxes, rtol=0, atol=0)
@@ -94,7 +94,7 @@ def test_the_distributions_are_of_the_boxes_that_were_kept(
     """Their means are the sides, wherever the picture's edge did not cut the box."""
     make_run(tmp_path / "run", experiment)
     found = detected(tmp_path / "run", drawn)
-    picture = reading.read(drawn)
+    picture = images.read(drawn)
     limits = [0, 0, picture.width, picture.height]
     checked = 0
     for one in found:
@@ -132,7 +132,7 @@ def test_other_boxes_have_no_distributions(tmp_path: Path, drawn: Path) -> None:
         make_run(tmp_path / experiment.slug, experiment)
         run = detecting.detector(tmp_path / experiment.slug)
         assert not detecting.has_distributions(run)
-        found = detecting.detect(run, reading.read(drawn))
+        found = detecting.detect(run, images.read(drawn))
         assert all(one.distributions is None for one in found)
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gfl.data.images import Picture
 from gfl.pictures import drawing, panels
 from gfl.pictures.detecting import Detection, Distributions
 from gfl.pictures.drawing import Style
-from gfl.pictures.reading import Picture
 
 ROOM = (60.0, 40.0, 100.0, 90.0)
 

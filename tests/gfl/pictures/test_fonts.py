@@ -12,9 +12,9 @@ from matplotlib.ft2font import FT2Font
 from PIL import Image, ImageDraw
 
 from gfl import escape
+from gfl.data.images import Picture
 from gfl.pictures import drawing, fonts, panels
 from gfl.pictures.detecting import Detection
-from gfl.pictures.reading import Picture
 
 NUT = "螺母"
 CJK = [path for path in font_manager.findSystemFonts() if "CJK" in Path(path).name]

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from gfl.data import images
 from gfl.errors import UserError
 from gfl.pictures import reading
 from gfl.shapes.embedded import ShapesSpec, render
@@ -47,7 +48,7 @@ def pixels(image: Image.Image) -> np.ndarray:
 
 
 def read(path: Path) -> np.ndarray:
-    picture = reading.read(path)
+    picture = images.read(path)
     assert picture.rgb.dtype == np.uint8
     assert (picture.height, picture.width, 3) == picture.rgb.shape
     return picture.rgb.astype(int)
@@ -55,7 +56,7 @@ def read(path: Path) -> np.ndarray:
 
 def refusal(path: Path) -> str:
     with pytest.raises(UserError) as refused:
-        reading.read(path)
+        images.read(path)
     message = str(refused.value)
     assert "\n" not in message
     assert message.startswith(f"{path}: ")
@@ -146,10 +147,10 @@ def test_the_first_of_several_frames(
     others = [first.transpose(Image.Transpose.ROTATE_180)] * 2
     first.save(tmp_path / f"a.{ending}", save_all=True, append_images=others, duration=[10, 20, 30])
     np.testing.assert_array_equal(read(tmp_path / f"a.{ending}"), pixels(first.convert("RGB")))
-    remark = reading.read(tmp_path / f"a.{ending}").remark
+    remark = images.read(tmp_path / f"a.{ending}").remark
     assert remark.endswith(f"{what}; the first is looked at")
     first.save(tmp_path / f"b.{ending}")
-    assert reading.read(tmp_path / f"b.{ending}").remark == ""
+    assert images.read(tmp_path / f"b.{ending}").remark == ""
 
 
 @pytest.mark.parametrize("ending", ["jpg", "png", "gif", "bmp", "tif", "webp", "ppm"])
@@ -216,7 +217,7 @@ def test_grey_values_of_unknown_range(tmp_path: Path) -> None:
 
 def test_a_name_with_a_line_break_stays_on_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError) as refused:
-        reading.read(tmp_path / "two\nlines.jpg")
+        images.read(tmp_path / "two\nlines.jpg")
     assert "\n" not in str(refused.value)
     assert "two\\nlines.jpg" in str(refused.value)
 

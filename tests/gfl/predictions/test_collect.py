@@ -251,7 +251,6 @@ def test_what_ends_well_at_a_profile_with_figures_is_predicted_for(
 
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.setattr(train, "_data", lambda request, emit: tmp_path)
-    monkeypatch.setattr(train, "_decode", lambda *args: None)
     monkeypatch.setattr(session, "run", run)
     monkeypatch.setattr(collect, "predict", predict)
     told: list[SimpleNamespace] = []

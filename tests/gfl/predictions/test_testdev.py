@@ -37,9 +37,12 @@ TINY = replace(SMOKE, dataset=replace(SMOKE.dataset, train=1, val=5))
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The embedded data's validation images as if they were test-dev's: without annotations."""
     root = tmp_path_factory.mktemp("drawn")
-    embedded.write(TINY.dataset, root)
-    pretend(root)
-    return root
+    embedded.write(TINY.dataset, root / "arrays")
+    embedded.export(root / "arrays", root / "files")
+    pretend(root / "files")
+    for split in ("val", "test"):
+        (root / f"files/{split}2017.npy").symlink_to(root / "arrays/val2017.npy")
+    return root / "files"
 
 
 def pretend(root: Path) -> None:
@@ -155,7 +158,8 @@ def test_categories_are_matched_by_name_and_others_are_refused(tmp_path: Path, d
     wanted = expected(trained(tmp_path / "run", TINY), drawn, TINY)
     root = tmp_path / "root"
     (root / "annotations").mkdir(parents=True)
-    (root / TEST_IMAGES).symlink_to(drawn / "val2017")
+    for name in (TEST_IMAGES, f"{TEST_IMAGES}.npy"):
+        (root / name).symlink_to(drawn / name)
     listed = json.loads((drawn / TEST_DEV).read_text())
     listed["categories"].reverse()
     write_text(root / TEST_DEV, json.dumps(listed))

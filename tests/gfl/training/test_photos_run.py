@@ -23,12 +23,12 @@ from request_made import request_of
 
 from experiments import profiles
 from experiments.profiles import PHOTOS
-from gfl.data import photos
+from gfl.data import images, photos
 from gfl.data.features import frozen
 from gfl.data.json_values import read_json
 from gfl.errors import UserError
 from gfl.experiment import Experiment
-from gfl.pictures import detecting, reading
+from gfl.pictures import detecting
 from gfl.predictions import schema
 from gfl.records.record import Request, RunRecord
 from gfl.training import checkpoint, worker
@@ -153,7 +153,7 @@ def test_a_picture_is_detected_in_as_its_photograph_was_evaluated(
     run_dir, _, _ = ended
     root = worker.photos_root(SPEC)
     image = read_json(photos.annotation_path(root, "val"))["images"][0]
-    picture = reading.read(root / photos.SPLIT / image["file_name"])
+    picture = images.read(root / photos.SPLIT / image["file_name"])
     run = detecting.detector(run_dir)
     found = detecting.detect(run, picture)
     evaluated = read_json(run_dir / "predictions.json")["detections"]
@@ -176,7 +176,7 @@ def test_a_picture_of_which_nothing_is_left_is_refused(
     run_dir, _, _ = ended
     Image.new("RGB", (1000, 1)).save(tmp_path / "line.png")
     with pytest.raises(UserError, match=r"1000 x 1 pixels, too narrow: .* scale, 160 x 160"):
-        detecting.detect(detecting.detector(run_dir), reading.read(tmp_path / "line.png"))
+        detecting.detect(detecting.detector(run_dir), images.read(tmp_path / "line.png"))
 
 
 def test_a_prepared_folder_that_is_deleted_is_made_again_where_there_is_data(

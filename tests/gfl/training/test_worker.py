@@ -17,7 +17,6 @@ import pytest
 from request_made import request_of
 
 from experiments.profiles import COCO, GPU, LAPTOP, SMOKE
-from gfl.data import loading
 from gfl.experiment import Experiment
 from gfl.predictions import matches
 from gfl.predictions.schema import MATCHES, OBJECTS
@@ -144,24 +143,23 @@ def test_processes_load_images_only_where_each_image_is_seeded(
         assert here["train_dataloader"]["dataset"]["pipeline"][0]["type"] == "SeedAugmentation"
 
 
-def test_a_trial_decodes_no_data_set_but_mends_one_that_is_damaged(tmp_path):
+def test_a_damaged_data_set_is_drawn_again_and_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(worker, "EMBEDDED", tmp_path)
     spec = embedded.ShapesSpec(image_size=64, train=3, val=1)
-    embedded.write(spec, tmp_path / "set", workers=1)
-    trial = request_of(EXPERIMENT, replace(SMOKE, dataset=spec), max_iters=1)
+    request = request_of(EXPERIMENT, replace(SMOKE, dataset=spec))
     told: list[dict[str, Any]] = []
-    pixels = tmp_path / "set" / "train2017.npy"
 
     def tell(event: str, **content: Any) -> None:
-        told.append(content)
+        if event == "message":
+            told.append(content)
 
-    worker._decode(trial, tmp_path / "set", tell)
-    assert not pixels.exists()
-    loading.decode(spec, tmp_path / "set")
+    root = worker._data(request, tell)
+    pixels = embedded.pixels_path(root, "train")
     expected = pixels.read_bytes()
-    pixels.write_bytes(expected[:-1])
-    worker._decode(trial, tmp_path / "set", tell)
+    pixels.write_bytes(bytes(len(expected)))
+    assert worker._data(request, tell) == root
     assert pixels.read_bytes() == expected
-    assert str(pixels) in told[0]["text"]
+    assert [str(root) in one["text"] for one in told] == [True]
 
 
 def test_a_record_has_the_schedule_that_was_trained() -> None:

@@ -10,9 +10,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from analysis import text
 from experiments.matrix import check_writable
 from experiments.profiles import TUNING_SEED
-from experiments.queue.progress import duration
+from experiments.queue.estimates import duration
 from experiments.tuning import BASELINE, Sweep, Trial, Variant, as_it_is, trials
 from gfl import escape
 from gfl.experiment import Profile, System
@@ -54,8 +55,8 @@ def publish(sweep: Sweep, profile: Profile, store: Store) -> list[Path]:
     for record in clean:
         _keep(record, folder / profile.name / f"{record.id}.json")
     stem = profile.name + sweep.suffix + ("" if len(clean) == len(found) else LOCAL_SUFFIX)
-    texts = contents(sweep, profile, store)
-    return [write_text(folder / f"{stem}.{kind}", text) for kind, text in texts.items()]
+    made = contents(sweep, profile, store)
+    return [write_text(folder / f"{stem}.{kind}", content) for kind, content in made.items()]
 
 
 def contents(sweep: Sweep, profile: Profile, store: Store) -> dict[str, str]:
@@ -63,7 +64,8 @@ def contents(sweep: Sweep, profile: Profile, store: Store) -> dict[str, str]:
     found = trials(sweep, profile, store)
     lines = [_line(trial, profile) for trial in found]
     when = chronology(found, table_runs(sweep, profile, store), sweep.row)
-    return {"md": markdown(sweep, profile, found, lines, when), "csv": _csv(lines)}
+    csv = text.tidy_csv(COLUMNS, lines)
+    return {"md": markdown(sweep, profile, found, lines, when), "csv": csv}
 
 
 def _keep(record: RunRecord, path: Path) -> None:
@@ -164,7 +166,7 @@ def markdown(
     when: str,
 ) -> str:
     """Return the sweep, its rule and its outcome as Markdown."""
-    rows = ["| " + " | ".join(_cell(name, line[name]) for name in COLUMNS) + " |" for line in lines]
+    rows = [COLUMNS, *([_cell(name, line[name]) for name in COLUMNS] for line in lines)]
     chosen = any(variant.eligible for variant in sweep.variants)
     rule = " The rule: the highest AP wins." if chosen else ""
     found_lines = (verdict(found), varied(sweep), when) if chosen else (verdict(found),)
@@ -176,10 +178,7 @@ def markdown(
             f"{sweep.on}, at seed {TUNING_SEED}, which no table uses.{rule}",
             "",
             *(line for each in outcome for line in (each, "")),
-            "| " + " | ".join(COLUMNS) + " |",
-            "|" + " --- |" * len(COLUMNS),
-            *rows,
-            "",
+            text.table(rows, "-"),
             "`changed` is what differs from the profile; the loss is the mean of the "
             "last tenth of the curve. Made by `make tune`.",
             "",
@@ -234,7 +233,3 @@ def _cell(name: str, value: Any) -> str:
 
 def _number(value: float | None) -> str:
     return "—" if value is None else f"{value:.1f}"
-
-
-def _csv(lines: Sequence[Mapping[str, Any]]) -> str:
-    return escape.csv_file([COLUMNS, *([line[name] for name in COLUMNS] for line in lines)])

@@ -1,0 +1,4 @@
+"""Benchmarks of speed and memory: their records, and what is written of them.
+
+Imports ``analysis.text``.
+"""

@@ -1,0 +1,211 @@
+"""Records of benchmarks: what was measured, on which machine, in ``results/benchmarks``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from gfl.errors import UserError
+from gfl.records.record import RecordError, Store, read_json, write_json
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Hardware and versions of a measurement."""
+
+    device: str  # "cpu" or "cuda"
+    gpu: str | None
+    cpu: str
+    cores: int
+    threads: int
+    torch: str
+    commit: str
+    busy: float | None  # processes competing for a core at the start, if the system reports it
+
+    @property
+    def slug(self) -> str:
+        """File name: the hardware in lower case with hyphens."""
+        threads = f"{self.threads} thread{'s' if self.threads > 1 else ''}"
+        name = self.gpu or f"{self.cpu} {self.cores} cores {threads}"
+        return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
+@dataclass(frozen=True)
+class Case:
+    """Losses of our head beside stock mmdet's: medians, and stock / ours of pairs of turns."""
+
+    head: str
+    batch: int
+    objects: int  # per image
+    ours: float  # seconds
+    stock: float
+    ratio: float  # of a pair of turns, the median: above 1, ours is faster
+    low: float  # quartiles of the ratio
+    high: float
+    ours_mib: float | None = None  # peak beyond the outputs; None if not measured
+    stock_mib: float | None = None
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """Our assignment alone, which has no stock counterpart."""
+
+    name: str  # ATSS or FCOS
+    batch: int
+    objects: int
+    seconds: float
+    mib: float | None = None
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Benchmark of ``gfl bench loss``."""
+
+    machine: Machine
+    image: tuple[int, int]  # height and width, px
+    repeat: int  # turns of a case
+    repeat_short: int  # turns of a case with few images
+    cases: tuple[Case, ...]
+    assignments: tuple[Assignment, ...]
+
+    kind: ClassVar = "loss"
+
+    @property
+    def stem(self) -> str:
+        return self.machine.slug
+
+
+@dataclass(frozen=True)
+class Time:
+    """Time of a detector with an addition over that of the same detector without."""
+
+    pair: str
+    network: str  # a profile's name
+    weights: str  # trained, or random
+    image: str  # 128x128, px
+    ours: float  # seconds per picture, the median over rounds
+    base: float
+    ratio: float  # the median over rounds of each round's ratio: above 1, the addition costs
+    low: float  # 95 % bootstrap interval over rounds
+    high: float
+    rounds: int
+    candidates: tuple[float, float]  # boxes that enter NMS, a picture: ours, base
+    detections: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Count:
+    """Parameters or multiply-adds of the same two detectors."""
+
+    what: str
+    pair: str
+    network: str
+    image: str
+    ours: int
+    base: int
+
+
+@dataclass(frozen=True)
+class Overhead:
+    """Benchmark of ``gfl bench overhead``."""
+
+    machine: Machine
+    candidates: int  # scores of a picture that pass the threshold of random weights
+    counts: tuple[Count, ...]
+    times: tuple[Time, ...]
+
+    kind: ClassVar = "overhead"
+
+    @property
+    def stem(self) -> str:
+        return f"overhead-{self.machine.slug}"
+
+
+@dataclass(frozen=True)
+class Operator:
+    """Steps of an operator, ours and torchvision's: medians, and stock / ours of pairs of turns."""
+
+    name: str
+    features: tuple[int, int, int, int]  # images, channels, height, width
+    ours: float  # seconds
+    stock: float
+    ratio: float  # of a pair of turns, the median: above 1, ours is faster
+    low: float  # quartiles of the ratio
+    high: float
+
+
+@dataclass(frozen=True)
+class Operators:
+    """Benchmark of ``gfl bench operators``."""
+
+    machine: Machine
+    repeat: int  # turns of an operator
+    regions: int  # of RoIAlign
+    operators: tuple[Operator, ...]
+
+    kind: ClassVar = "operators"
+
+    @property
+    def stem(self) -> str:
+        return f"operators-{self.machine.slug}"
+
+
+Benchmark = Loss | Overhead | Operators
+
+
+def save(found: Benchmark, folder: Path) -> Path:
+    """Write a benchmark's record into a folder; return its path."""
+    path = folder / f"{found.stem}.json"
+    write_json(path, {"schema": SCHEMA, "kind": found.kind, **asdict(found)})
+    return path
+
+
+def load(path: Path) -> Benchmark:
+    """Read a record back.
+
+    Raises:
+        UserError: the file is not such a record.
+    """
+    try:
+        content = read_json(path)
+        if (schema := content["schema"]) != SCHEMA:
+            raise RecordError(f"schema {schema!r}, this code reads {SCHEMA}")
+        machine = Machine(**content["machine"])
+        if content["kind"] == Overhead.kind:
+            counts, times = _all(Count, content["counts"]), _all(Time, content["times"])
+            return Overhead(machine, content["candidates"], counts, times)
+        if content["kind"] == Operators.kind:
+            operators = _all(Operator, content["operators"])
+            return Operators(machine, content["repeat"], content["regions"], operators)
+        cases, alone = _all(Case, content["cases"]), _all(Assignment, content["assignments"])
+        height, width = content["image"]
+        turns = content["repeat"], content["repeat_short"]
+        return Loss(machine, (height, width), *turns, cases, alone)
+    except (RecordError, KeyError, TypeError, ValueError) as err:
+        raise UserError(f"{path}: not a benchmark's record ({err})") from err
+
+
+def _all(cls: Any, content: list[Mapping[str, Any]]) -> tuple[Any, ...]:
+    return tuple(
+        cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in one.items()})
+        for one in content
+    )
+
+
+def paths(store: Store) -> list[Path]:
+    """Return the files of the recorded benchmarks."""
+    return sorted((store.results / "benchmarks").glob("*.json"))
+
+
+def benchmarks(store: Store) -> Iterator[Benchmark]:
+    """Yield the recorded benchmarks.
+
+    Raises:
+        UserError: a file is damaged.
+    """
+    yield from map(load, paths(store))
