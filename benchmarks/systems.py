@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from experiments.speeds import Round, Speeds, Subject
+from experiments.speeds import PREFIX, Round, Speeds, Subject
 from gfl.errors import UserError, did_you_mean
 from gfl.terminal import say
 
@@ -112,7 +112,7 @@ def measure_all(
     if anchor not in configs:
         raise UserError(f"{anchor!r}, the anchor, is not among the systems")
     setting = _setting(wanted)
-    path = out / f"systems-{wanted.profile}-{setting['slug']}.json"
+    path = out / f"{PREFIX}{wanted.profile}-{setting['slug']}.json"
     record = None if again or not path.exists() else _resumed(path, setting, configs)
     record = record or Speeds(setting, anchor, {})
     for names in _groups(list(configs), anchor, wanted.together):
@@ -249,11 +249,11 @@ def _arithmetic(wanted: Plan) -> None:
 
 def _setting(wanted: Plan) -> dict[str, Any]:
     """Return what identifies a measurement: plan, machine, versions and commit."""
-    from benchmarks import report
+    from benchmarks import measure
 
     if wanted.half and wanted.device != "cuda":
         raise UserError("TF32 and float16 are CUDA's: not with the CPU")
-    machine = report.setting(wanted.device, wanted.threads, 0)
+    machine = measure.machine(wanted.device, wanted.threads)
     what = {k: v for k, v in asdict(wanted).items() if k not in ("rounds", "together")}
     slug = machine.slug + ("-half" if wanted.half else "")
     return {

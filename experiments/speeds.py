@@ -18,6 +18,7 @@ from gfl.errors import UserError
 from gfl.files import write_text
 from gfl.records.record import digest
 
+PREFIX = "systems-"  # of the records' names in results/benchmarks
 SCHEMA = 1
 TOLERANCE = 0.1  # by which a calibrated load may miss its target
 CONFIDENCE, RESAMPLES, SEED = 0.95, 2000, 0

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from experiments import speeds
 from gfl.errors import UserError
 from gfl.records.record import RecordError, Store, read_json, write_json
 
@@ -198,8 +199,9 @@ def _all(cls: Any, content: list[Mapping[str, Any]]) -> tuple[Any, ...]:
 
 
 def paths(store: Store) -> list[Path]:
-    """Return the files of the recorded benchmarks."""
-    return sorted((store.results / "benchmarks").glob("*.json"))
+    """Return the files of the recorded benchmarks, but for the systems' (``experiments.speeds``)."""
+    found = (store.results / "benchmarks").glob("*.json")
+    return sorted(path for path in found if not path.name.startswith(speeds.PREFIX))
 
 
 def benchmarks(store: Store) -> Iterator[Benchmark]:
