@@ -199,7 +199,7 @@ def _all(cls: Any, content: list[Mapping[str, Any]]) -> tuple[Any, ...]:
 
 
 def paths(store: Store) -> list[Path]:
-    """Return the files of the recorded benchmarks, but for the systems' (``experiments.speeds``)."""
+    """Return the files of the recorded benchmarks; the systems' are ``experiments.speeds``'s."""
     found = (store.results / "benchmarks").glob("*.json")
     return sorted(path for path in found if not path.name.startswith(speeds.PREFIX))
 
