@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analysis.speed.systems import Round, Speeds, Subject
+from analysis.speed.systems import PREFIX, Round, Speeds, Subject
 from gfl.errors import UserError, did_you_mean
 from gfl.terminal import say
 
@@ -112,7 +112,7 @@ def measure_all(
     if anchor not in configs:
         raise UserError(f"{anchor!r}, the anchor, is not among the systems")
     setting = _setting(wanted)
-    path = out / f"systems-{wanted.profile}-{setting['slug']}.json"
+    path = out / f"{PREFIX}{wanted.profile}-{setting['slug']}.json"
     record = None if again or not path.exists() else _resumed(path, setting, configs)
     record = record or Speeds(setting, anchor, {})
     for names in _groups(list(configs), anchor, wanted.together):

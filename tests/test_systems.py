@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from trident_made import small
 
+from analysis.speed.record import paths
 from analysis.speed.systems import Round, Speeds, Subject
 from benchmarks import keypoints, systems
 from benchmarks.loads import counted, is_of_corners, kind_of, load
@@ -23,6 +24,7 @@ from gfl import config
 from gfl.config.systems.method import bundled
 from gfl.errors import UserError
 from gfl.experiment import Experiment
+from gfl.records.record import Store
 
 GFL = Experiment(quality="joint", boxes="general", dfl=True)
 LITTLE = Plan("laptop", (128, 128), (128, 128), pictures=2, rounds=2, candidates=40)
@@ -258,6 +260,13 @@ def test_three_systems_are_measured_and_a_stopped_measurement_goes_on(
         systems.measure_all(configs, plan, tmp_path)
     with pytest.raises(UserError, match="the anchor, is not among the systems"):
         systems.measure_all({"two-stage": {}}, plan, tmp_path)
+
+
+def test_the_other_benchmarks_pages_leave_this_record_alone(tmp_path):
+    folder = tmp_path / "benchmarks"
+    record([(1.0, 3.0, 4.0)]).save(folder / "systems-laptop-x.json")
+    (folder / "other.json").write_text("{}")
+    assert paths(Store(tmp_path, tmp_path)) == [folder / "other.json"]
 
 
 def test_half_precision_needs_cuda(tmp_path):

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from analysis.speed import systems
 from gfl.errors import UserError
 from gfl.records.record import RecordError, Store, read_json, write_json
 
@@ -200,7 +201,7 @@ def _all(cls: Any, content: list[Mapping[str, Any]]) -> tuple[Any, ...]:
 def paths(store: Store) -> list[Path]:
     """Return the files of the recorded benchmarks, but those of whole systems (``systems``)."""
     found = (store.results / "benchmarks").glob("*.json")
-    return sorted(path for path in found if not path.name.startswith("systems-"))
+    return sorted(path for path in found if not path.name.startswith(systems.PREFIX))
 
 
 def benchmarks(store: Store) -> Iterator[Benchmark]:

@@ -18,6 +18,7 @@ from gfl.errors import UserError
 from gfl.files import write_text
 from gfl.records.record import Store, digest
 
+PREFIX = "systems-"  # of the records' names in results/benchmarks
 SCHEMA = 1
 TOLERANCE = 0.1  # by which a calibrated load may miss its target
 CONFIDENCE, RESAMPLES, SEED = 0.95, 2000, 0
@@ -149,7 +150,7 @@ class Speeds:
 
 def paths(store: Store, profile: str) -> list[Path]:
     """Return the files of the committed measurements at a profile."""
-    return sorted((store.results / "benchmarks").glob(f"systems-{profile}-*.json"))
+    return sorted((store.results / "benchmarks").glob(f"{PREFIX}{profile}-*.json"))
 
 
 def recorded(store: Store, profile: str) -> Speeds | None:

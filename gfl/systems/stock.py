@@ -243,6 +243,11 @@ class DeformableATSSHead(ATSSHead):
                 bias=plain.bias is not None,
             )
 
+    def init_weights(self) -> None:
+        """Initialise as mmdet does, but for offsets."""
+        super().init_weights()
+        start_undeformed(self)
+
     def forward_single(
         self, x: Float[Tensor, "B C H W"], scale: Any
     ) -> tuple[Float[Tensor, "B AC H W"], Float[Tensor, "B A4 H W"], Float[Tensor, "B A H W"]]:
@@ -251,19 +256,41 @@ class DeformableATSSHead(ATSSHead):
         return at_least_float32(scores), boxes, at_least_float32(centerness)
 
 
+def start_undeformed(module: nn.Module) -> None:
+    """Set the offsets and masks of all deformable convolutions to 0, where training starts.
+
+    Dai et al., 2017, section 3.2, and mmcv's own ``init_weights``, which mmdet's initialisation of
+    a network from scratch overwrites: Kaiming's in a backbone, a normal one in a head.
+    """
+    for inner in module.modules():
+        if isinstance(offsets := getattr(inner, "conv_offset", None), nn.Conv2d):
+            nn.init.zeros_(offsets.weight)
+            assert offsets.bias is not None
+            nn.init.zeros_(offsets.bias)
+
+
 @MODELS.register_module()
 class StockResNet(ResNet):
-    """mmdet's ResNet with depths of 26 and 44, too: few bottlenecks, which DCN needs."""
+    """mmdet's ResNet with depths of 26 and 44, too: few bottlenecks, which DCN needs.
+
+    From scratch, its deformable convolutions start undeformed.
+    """
 
     arch_settings = ResNet.arch_settings | {
         depth: (Bottleneck, blocks) for depth, blocks in BLOCKS.items()
     }
+
+    def init_weights(self) -> None:
+        """Initialise as mmdet does, but for offsets."""
+        super().init_weights()
+        start_undeformed(self)
 
 
 @MODELS.register_module()
 class StockResNeXt(ResNeXt):
     """mmdet's ResNeXt with depths of 26 and 44, too; its residuals start at 0 as ResNet's do.
 
+    From scratch, its deformable convolutions start undeformed, as ``StockResNet``'s do.
     mmdet's ``zero_init_residual`` compares the block with ResNet's own, and so has no effect on
     ResNeXt's. It concerns networks from scratch alone.
     """
@@ -271,6 +298,11 @@ class StockResNeXt(ResNeXt):
     arch_settings = ResNeXt.arch_settings | {
         depth: (GroupedBottleneck, blocks) for depth, blocks in BLOCKS.items()
     }
+
+    def init_weights(self) -> None:
+        """Initialise as mmdet does, but for offsets."""
+        super().init_weights()
+        start_undeformed(self)
 
     def make_res_layer(self, **settings: Any) -> nn.Sequential:
         """Return one stage."""

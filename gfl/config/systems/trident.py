@@ -165,13 +165,16 @@ R101_DCN = Published(
 # ranges, by the images' sizes, would be [0, 14], [5, 26] and [14, inf).
 SMALL_RANGES = ((0, 45), (25, 75), (55, UNBOUNDED))
 SMALL_PLANES = 128  # of the one unit of the RoI head
+SMALL_STRIDE = 8  # of c4, px
 
 
 def small(network: Small) -> Mapping[str, Any]:
-    """Return the laptop's version: the row's own backbone up to stride 16, no neck, branches there.
+    """Return the laptop's version: the row's own backbone up to c4, no neck, branches there.
 
+    The small levels begin at half the published stride, 4 px for 8; so does c4, 8 px for 16.
     Anchors are of the embedded data's sizes; what costs most, the RoI head on every branch's
-    regions, is a basic block on 4x4 bins of 16 regions a branch.
+    regions, is a basic block on 4x4 bins of 16 regions a branch. One of seven units is deformable,
+    as are three of 22.
     """
     backbone = dict(network.backbone)
     deformable = backbone.pop("dcn", None) is not None
@@ -185,7 +188,7 @@ def small(network: Small) -> Mapping[str, Any]:
         | {
             "type": "ScaleAwareTridentResNet",
             "num_stages": 3,
-            "strides": (1, 2, 2),
+            "strides": (1, 2, 1),
             "trident_dilations": DILATIONS,
             "deform_units": 1 if deformable else 0,
             "deform_groups": 1,
@@ -195,7 +198,8 @@ def small(network: Small) -> Mapping[str, Any]:
         "range_unit": "resized",
         "rpn_head.in_channels": width,
         "rpn_head.feat_channels": 2 * network.channels,
-        "rpn_head.anchor_generator.scales": [1, 2, 4, 8],
+        "rpn_head.anchor_generator.strides": [SMALL_STRIDE],
+        "rpn_head.anchor_generator.scales": [2, 4, 8, 16],
         "roi_head.shared_head": {
             "type": "RoIStage",
             "block": "basic",
@@ -208,6 +212,7 @@ def small(network: Small) -> Mapping[str, Any]:
         "roi_head.bbox_roi_extractor.roi_layer.output_size": 4,
         "roi_head.bbox_roi_extractor.roi_layer.sampling_ratio": 2,
         "roi_head.bbox_roi_extractor.out_channels": width,
+        "roi_head.bbox_roi_extractor.featmap_strides": [SMALL_STRIDE],
         "roi_head.bbox_head.in_channels": SMALL_PLANES,
         "roi_head.bbox_head.roi_feat_size": 4,
         "roi_head.bbox_head.num_classes": network.classes,
