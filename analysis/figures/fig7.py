@@ -54,6 +54,11 @@ OWN = (
     "(b) forward pass and NMS at batch 1; other data, other networks and another machine than (a). "
     "What else the machine did is not recorded"
 )
+SIDE_BY_SIDE = (
+    "(c) small counterparts with random weights and a trained one's load, all side by side (gfl "
+    "bench speed); lines are intervals over rounds"
+)
+APART = 2.0  # ratio of the two speeds from which a system is named
 MARKERS = (("DCN", "^"), ("X-101", "s"), ("HG", "D"), ("R-", "o"))  # by backbone, the first match
 
 
@@ -178,7 +183,7 @@ def fig7(library: Library, profile: Profile) -> DrawnFigure:
     timed = systems(library, profile)
     machines = sorted(own.hardware.unique()) if len(own) else []
     page = style.canvas(style.PAGE, 3.7)
-    widths = [3.4, 1.1, *([2.0] * len(machines)), *([2.0] if len(timed) else [])]
+    widths = [3.6, 1.1, *([2.0] * len(machines)), *([2.1] if len(timed) else [])]
     panels = page.subplots(1, len(widths), width_ratios=widths)
     _paper(panels[0], panels[1], paper)
     for axes, machine in zip(panels[2:], machines, strict=False):
@@ -189,7 +194,7 @@ def fig7(library: Library, profile: Profile) -> DrawnFigure:
                      handlelength=1.2, handletextpad=0.5, labelspacing=0.3)  # fmt: skip
     ids = tuple(own.run) if len(own) else ()
     ends = [id.rsplit("-", 1)[1] for id in ids]  # only their 8 digits: there are many
-    style.footer(page, ends, _note(own, profile))
+    style.footer(page, ends, _note(own, profile) + (f". {SIDE_BY_SIDE}" if len(timed) else ""))
     for axes, (low, high) in zip(panels, ((0, FAST), (FAST, np.inf)), strict=False):
         _name(axes, paper.loc[(paper.ms_per_image > low) & (paper.ms_per_image <= high)])
     return DrawnFigure(page, pd.concat([paper, own, timed], ignore_index=True), ids)
@@ -207,13 +212,20 @@ def _systems(axes: Axes, timed: pd.DataFrame) -> None:
         axes.plot(row["paper_ratio"], row["ratio"], marker(row["backbone"]), ms=4.2, mfc=colour,
                   mec="white", mew=0.4, zorder=3)  # fmt: skip
     axes.set(
-        xscale="log", yscale="log", xlim=ends, ylim=ends, title="(c) speed over GFL R-101's",
-        xlabel="as printed", ylabel="here, at laptop size on a CPU",
+        xscale="log", yscale="log", xlim=ends, ylim=ends, title="(c) speeds",
+        xlabel="paper", ylabel=f"small, on a CPU (both over {TABLE.anchor}'s)",
     )  # fmt: skip
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(FixedLocator([0.1, 0.2, 0.5, 1.0]))
         axis.set_major_formatter(ScalarFormatter())
         axis.set_minor_formatter(NullFormatter())
+    far = both.loc[np.log(both.ratio / both.paper_ratio).abs() > np.log(APART)]
+    points = [
+        (row["paper_ratio"], row["ratio"], row["method"], style.INK)
+        for row in far.to_dict("records")
+        if row["method"] not in LINES
+    ]
+    beside(axes, points, list(zip(both.paper_ratio, both.ratio, strict=True)))
 
 
 def _note(own: pd.DataFrame, profile: Profile) -> str:
