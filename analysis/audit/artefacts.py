@@ -21,7 +21,7 @@ from analysis.tables.layout import lay_out
 from analysis.tables.tuning import contents
 from experiments.tables import catalogue as declared
 from experiments.tables.declare import Table
-from experiments.tuning import SWEEPS
+from experiments.tuning import SWEEPS, trials
 from gfl import escape
 from gfl.errors import UserError
 from gfl.experiment import Profile
@@ -126,6 +126,8 @@ def tuning(profile: Profile, store: Store) -> Iterator[Finding]:
         return
     swept = _Swept(store.runs, store.results, store.report, store.mend, store.verify)
     for sweep in SWEEPS.get(profile.name, ()):
+        if not any(trial.record for trial in trials(sweep, profile, swept)):
+            continue  # declared, and not trained yet
         for kind, text in contents(sweep, profile, swept).items():
             yield from compare(folder / f"{profile.name}{sweep.suffix}.{kind}", text)
 
