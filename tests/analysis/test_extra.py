@@ -218,13 +218,13 @@ def test_where_its_table_is_not_run_it_is_named_apart(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     table = declare("table-4", monkeypatch)
-    made = shown(table, SMOKE, store)
-    assert lines(made) == lines(shown(catalogue.PAPERS["table-4"], SMOKE, store))
+    photos = profiles.get("photos")
+    made = shown(table, photos, store)
+    assert lines(made) == lines(shown(catalogue.PAPERS["table-4"], photos, store))
     (note,) = [note for note in made.notes if "can be run" in note]
-    assert note.startswith("5 rows (GFL R-50, GFL R-101, ")
-    assert "and 1 not in the paper (GFL R-101 1x) can be run, at the coco profile only" in note
+    assert note.startswith("Its rows and 1 not in the paper (GFL R-101 1x) can be run, at the smoke")
     assert NOT_PAPERS not in [mark for mark, _ in made.footnotes]
-    (view,), _ = views([table], SMOKE, store, local=False)
+    (view,), _ = views([table], photos, store, local=False)
     assert len(view.blocks[0].rows) == 36
 
 

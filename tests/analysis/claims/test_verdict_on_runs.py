@@ -28,6 +28,7 @@ from experiments.claims.declare import (
     within,
 )
 from experiments.profiles import COCO, LAPTOP
+from experiments.tables import catalogue
 from experiments.tables.table3 import TABLE as TABLE_3
 from gfl.experiment import Experiment
 from gfl.records.record import METRICS, RunRecord, Store
@@ -189,8 +190,14 @@ def test_a_run_compared_with_itself_says_nothing(aps: APs, tmp_path: Path) -> No
     assert "one and the same run" in found.why
 
 
-def test_rows_that_no_run_can_have_say_why(aps: APs, tmp_path: Path) -> None:
+def test_rows_that_no_run_can_have_say_why(
+    aps: APs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     found = evidence(aps, tmp_path)
+    table = catalogue.find("table-4")
+    rows = [replace(r, experiment=None) if r.key == "ATSS R-101" else r for r in table.rows]
+    altered = replace(table, rows=tuple(rows), profiles=("coco",))
+    monkeypatch.setitem(catalogue.TABLES, "table-4", altered)
     ours, theirs = At("table-4", "GFL R-101"), At("table-4", "ATSS R-101")
     assert "from others" in tried(above("GFL − ATSS", theirs, ours), of=found).why
     plain = At("table-4", "GFL R-50")
