@@ -222,7 +222,9 @@ def test_where_its_table_is_not_run_it_is_named_apart(
     made = shown(table, photos, store)
     assert lines(made) == lines(shown(catalogue.PAPERS["table-4"], photos, store))
     (note,) = [note for note in made.notes if "can be run" in note]
-    assert note.startswith("Its rows and 1 not in the paper (GFL R-101 1x) can be run, at the smoke")
+    assert note.startswith(
+        "Its rows and 1 not in the paper (GFL R-101 1x) can be run, at the smoke"
+    )
     assert NOT_PAPERS not in [mark for mark, _ in made.footnotes]
     (view,), _ = views([table], photos, store, local=False)
     assert len(view.blocks[0].rows) == 36

@@ -219,7 +219,6 @@ def test_a_run_is_named_by_id_cell_or_folder(
         (("a.png", "--as", "table-3/both"), "no weights named: --weights FILE.pth"),
         (("a.png", "--weights", "/x.pth", "--as", "table-3/both"), "no such file: /x.pth"),
         (("a.png", "--weights", "/x.pth", "--as", "table-4/GFL R-51"), "did you mean 'GFL R-50'?"),
-        (("a.png", "--weights", "/x.pth", "--as", "table-4/SAPD R-101"), "there is nothing to run"),
         (("a.png", "--run", "/mistyped"), "no such file or folder: /mistyped"),
         (("a.png", "--run", "rnus/own/parts"), "no such file or folder: rnus/own/parts"),
         (("a.png", "--run", "tabel-3/both"), "unknown table 'tabel-3'; did you mean 'table-3'?"),

@@ -58,8 +58,7 @@ def test_a_run_that_is_not_finished_is_refused(
     ("words", "said"),
     [
         ((ROW, "--seeds", "0", "1"), "table-4/GFL R-50, seed 0, table-4/GFL R-50, seed 1"),
-        (("table-4/ATSS R-101",), "has published numbers only; there is nothing to run"),
-        (("table-4",), "'table-4' is 5 runs; name one: table-4/GFL R-50"),
+        (("table-4",), "'table-4' is 36 runs; name one: table-4/Faster R-CNN w/ FPN R-101"),
         (("table-4/GFL R-51",), "did you mean 'GFL R-50'?"),
         ((ROW, "--profile", "laptop"), "test-dev is COCO's: --profile coco, not laptop"),
         ((ROW,), "needs COCO"),
