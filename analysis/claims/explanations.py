@@ -33,6 +33,12 @@ EXPLANATIONS: Mapping[str, Explanation] = {
         "photographs, where the mean is lower (IoU of a positive's box: {iou}). The background "
         "that is predicted best comes close to the best positives at both scales.",
     ),
+    "separate-scores-weakly-correlated": Explanation(
+        "within noise", "refuted",
+        "At positives the correlation is over .4 at both scales; only photographs, whose positives "
+        "differ more, make it certain. Both scores follow how well an object is seen, and so does "
+        "the true IoU (its rank correlation with the class score: {class-iou}).",
+    ),
     "negatives-ahead": Explanation(
         "within noise", "supported",
         "Background gets ahead of a positive where a positive scores low. Photographs have such "
