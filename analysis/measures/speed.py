@@ -15,6 +15,7 @@ from analysis.speed import systems
 from analysis.speed.record import Overhead, Time, benchmarks, paths
 from analysis.stats.uncertainty import CONFIDENCE, Estimate
 from experiments.claims.together import GFL_101, SOTA
+from experiments.tables.table4 import TABLE
 from gfl.errors import UserError
 from gfl.files import sha256
 
@@ -57,6 +58,8 @@ def speed_ratio(row: str) -> Measure:
     """Return the quantity of a system's speed in that of the benchmark's anchor."""
 
     def measure(evidence: Evidence) -> Measurement:
+        if not TABLE.runs_at(evidence.profile.name):
+            raise UserError(f"{TABLE.title} has no systems at the {evidence.profile.name} profile")
         speeds = systems.recorded(evidence.library.store, evidence.profile.name)
         found = speeds.ratio(row) if speeds and row in speeds.subjects else None
         if speeds is None or found is None:
