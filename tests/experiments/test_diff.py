@@ -148,7 +148,7 @@ def test_two_records_of_one_run_differ_in_code_and_versions(
     ("words", "complaint"),
     [
         (["table-3", "table-3/none"], "'table-3' is 4 runs; name one: table-3/none, table-3/QFL"),
-        (["table-4/GFL R-50", "table-3"], "Table 4: its rows are run at --profile coco only"),
+        (["photos:table-4/GFL R-50", "table-3"], "Table 4: its rows are run at --profile smoke"),
         (["cooc:table-3/QFL", "table-3/none"], "unknown profile 'cooc'; did you mean 'coco'?"),
         (["nope-s0-12345678", "table-3/none"], "no run 'nope-s0-12345678' at the laptop profile"),
         (["nowhere.json", "table-3/none"], "nowhere.json: not a usable record (No such file or"),
