@@ -124,7 +124,7 @@ def test_a_page_holds_a_panel_for_each_and_the_picture_unchanged() -> None:
 
 def test_what_lies_outside_the_picture_is_grey_in_a_panel() -> None:
     shown = picture(100, 100)
-    crop = panels._shown(shown, panels.Window(-50, 20, 100, 200))
+    crop = panels._cropped(shown, panels.Window(-50, 20, 100, 200))
     pixels = np.asarray(crop)
     outside = tuple(int(panels.OUTSIDE[i : i + 2], 16) for i in (1, 3, 5))
     assert tuple(pixels[100, 10]) == outside
