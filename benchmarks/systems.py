@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from analysis.speed.systems import PREFIX, Round, Speeds, Subject
+from experiments.tables.table4 import GFL_101
 from gfl.errors import UserError, did_you_mean
 from gfl.terminal import say
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from benchmarks.detectors import Picture
     from benchmarks.loads import Loaded
 
-ANCHOR = "GFL R-101"
+ANCHOR = GFL_101
 SEED = 0
 # Height and width in px, padded to a multiple of 32 where the detector does.
 PAPERS = (800, 1333)

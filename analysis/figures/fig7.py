@@ -155,12 +155,7 @@ def systems(library: Library, profile: Profile) -> pd.DataFrame:
                 "ap_spread": np.nan if found is None else found.spread,
             }
         )
-    frame = pd.DataFrame(rows)
-    if len(frame):
-        known = frame.ap_percent.notna()
-        cost, gain = 1 / frame.ratio[known], frame.ap_percent[known]
-        frame.loc[known, "pareto"] = pareto(cost.to_numpy(float), gain.to_numpy(float))
-    return frame
+    return pd.DataFrame(rows)
 
 
 def marker(backbone: str) -> str:

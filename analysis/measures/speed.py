@@ -14,8 +14,7 @@ from analysis.measures.quantity import Measure, Measurement, custom_quantity
 from analysis.speed import systems
 from analysis.speed.record import Overhead, Time, benchmarks, paths
 from analysis.stats.uncertainty import CONFIDENCE, Estimate
-from experiments.claims.together import GFL_101, SOTA
-from experiments.tables.table4 import TABLE
+from experiments.tables.table4 import GFL_101, SOTA, TABLE
 from gfl.errors import UserError
 from gfl.files import sha256
 

@@ -6,7 +6,6 @@ are stored, and everything else is computed from them here.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -14,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
+from analysis.stats.bootstrap import RESAMPLES, SEED
+from analysis.stats.uncertainty import CONFIDENCE
 from gfl.errors import UserError
-from gfl.files import write_text
-from gfl.records.record import Store, digest
+from gfl.records.record import RecordError, Store, digest, read_json, write_json
 
 PREFIX = "systems-"  # of the records' names in results/benchmarks
 SCHEMA = 1
 TOLERANCE = 0.1  # by which a calibrated load may miss its target
-CONFIDENCE, RESAMPLES, SEED = 0.95, 2000, 0
 
 
 @dataclass(frozen=True)
@@ -85,8 +84,8 @@ class Speeds:
     def save(self, path: Path) -> Path:
         """Write the record atomically."""
         content = asdict(self)
-        content["sha256"] = digest(_plain(content))
-        return write_text(path, json.dumps(content, indent=1) + "\n")
+        write_json(path, content | {"sha256": digest(content)})
+        return path
 
     @classmethod
     def load(cls, path: Path) -> Speeds:
@@ -97,9 +96,7 @@ class Speeds:
             UserError: the file is not a complete and unchanged record of this schema.
         """
         try:
-            content: Any = json.loads(path.read_text(encoding="utf-8"))
-            if not isinstance(content, dict):
-                raise ValueError("not a JSON object")
+            content = read_json(path)
             checksum = content.pop("sha256", None)
             if content.get("schema") != SCHEMA:
                 raise ValueError(f"schema {content.get('schema')!r}, this code reads {SCHEMA}")
@@ -108,7 +105,7 @@ class Speeds:
             subjects = {name: _subject(one) for name, one in content["subjects"].items()}
             rounds = [Round(**one | {"anchor": tuple(one["anchor"])}) for one in content["rounds"]]
             return cls(content["setting"], content["anchor"], subjects, rounds)
-        except (AttributeError, KeyError, TypeError, ValueError) as err:
+        except (AttributeError, KeyError, RecordError, TypeError, ValueError) as err:
             raise UserError(f"{path}: not a record of speeds: {err}") from err
 
     def with_round(self, one: Round) -> Speeds:
@@ -176,8 +173,3 @@ def _subject(content: Mapping[str, Any]) -> Subject:
         raise ValueError(f"missing or unknown: {', '.join(sorted(wrong))}")
     height, width = content["image"]
     return Subject(**{**content, "image": (height, width)})
-
-
-def _plain(content: Any) -> Any:
-    """Return the content as it is read back: tuples are lists."""
-    return json.loads(json.dumps(content))

@@ -16,9 +16,9 @@ from experiments.claims.quality import COLUMNS, COUNTERPARTS, NO_OVERHEAD_OTHERS
 from experiments.claims.scores import BACKGROUND_HIGH
 from experiments.claims.text_equations import outside
 from experiments.claims.text_numbers import R_1A, R_3_QUOTES, R_4, finding, row
-from experiments.claims.together import GFL_101
 from experiments.tables.table1 import TABLE_1B
 from experiments.tables.table2 import TABLE_2B, TABLE_2C
+from experiments.tables.table4 import GFL_101
 from experiments.tables.table4 import TABLE as TABLE_4
 
 

@@ -27,13 +27,12 @@ from experiments.claims.together import (
     BEST,
     BEST_WITH_R101,
     DCN_BOOSTS,
-    GFL_101,
     ORTHOGONAL,
-    SOTA,
     STATE_OF_THE_ART,
     at_4,
 )
 from experiments.tables import catalogue
+from experiments.tables.table4 import GFL_101, SOTA
 
 LETTERS = {"table-1a": "Table 1(a)", "table-1b": "Table 1(b)", "table-1c": "Table 1(c)",
            "table-2a": "Table 2(a)", "table-2b": "Table 2(b)", "table-2c": "Table 2(c)",

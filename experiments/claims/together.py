@@ -16,6 +16,7 @@ from experiments.claims.declare import (
     above,
 )
 from experiments.tables.declare import Row
+from experiments.tables.table4 import GFL_101, SOTA
 from experiments.tables.table4 import TABLE as TABLE_4
 
 NONE, QFL, DFL, BOTH = (At("table-3", key) for key in ("none", "QFL", "DFL", "both"))
@@ -123,8 +124,6 @@ def better_4(row: str, than: str, column: str = "AP") -> Contrast:
     return above(f"{row} − {than}, {column}", at_4(row, column), at_4(than, column))
 
 
-GFL_101 = "GFL R-101"
-SOTA = ("SAPD R-101", "ATSS R-101")
 BEST = "GFL X-101-32x4d-DCN"
 OTHERS = tuple(row for row in TABLE_4.rows if row.name != "GFL")
 

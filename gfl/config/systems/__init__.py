@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import importlib
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 from gfl.config import network
@@ -71,10 +72,15 @@ def method_of(system: System) -> Method:
     return method
 
 
-def published(system: System) -> Config:
-    """Return a row's whole configuration at full size, in mmdet's form."""
+@cache
+def _published(system: System) -> Config:
     row = method_of(system).rows[system.backbone]
     return changed(bundled(row.bundled), row.differences)
+
+
+def published(system: System) -> Config:
+    """Return a row's whole configuration at full size, in mmdet's form; the caller's to change."""
+    return copy.deepcopy(_published(system))
 
 
 def detector(system: System, profile: Profile) -> Config:
@@ -84,7 +90,7 @@ def detector(system: System, profile: Profile) -> Config:
         UserError: the profile has no network for it.
     """
     _check(system, profile)
-    model: Config = published(system)["model"]
+    model: Config = copy.deepcopy(_published(system)["model"])
     if profile.has_published_network:
         return model
     small = _small(system, profile)
@@ -107,7 +113,7 @@ def schedule_of(system: System, profile: Profile) -> Schedule:
     if not profile.has_published_network:
         schedule, rate = profile.schedule, system.rate or method_of(system).rate
         return replace(schedule, lr=schedule.lr if rate is None else rate, precision="float32")
-    config = published(system)
+    config = _published(system)
     optimizer, share = config["optim_wrapper"]["optimizer"], profile.gpus / DEVICES
     scheduler = config["param_scheduler"]
     milestones = [m for part in scheduler for m in part.get("milestones", ())]
@@ -136,7 +142,7 @@ def optimization(system: System, profile: Profile) -> tuple[Config, list[Config]
 
 def hooks(system: System) -> list[Config]:
     """Return the hooks that a row's training needs, at either scale."""
-    return published(system).get("custom_hooks", [])
+    return _published(system).get("custom_hooks", [])
 
 
 def loader(split: str, system: System, profile: Profile) -> Config:
@@ -144,7 +150,7 @@ def loader(split: str, system: System, profile: Profile) -> Config:
     settings = dataloader(split, profile, schedule_of(system, profile), resized(profile))
     if not profile.has_published_network:
         return settings
-    theirs = published(system)[f"{split}_dataloader"]
+    theirs = _published(system)[f"{split}_dataloader"]
     seeding = [{"type": "SeedAugmentation"}] if split == "train" and has_loaders(profile) else []
     settings["dataset"]["pipeline"] = [*seeding, *theirs["dataset"]["pipeline"]]
     settings["batch_sampler"] = theirs.get("batch_sampler")
