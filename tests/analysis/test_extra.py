@@ -150,6 +150,7 @@ def test_a_row_that_is_only_declared_changes_no_committed_table(
 def test_it_is_shown_below_the_papers_rows_and_marked(
     name: str, store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "200")  # as wide as its notes
     refer(store, SMOKE, of_extra=False)
     table = declare(name, monkeypatch)
     folders = ["--runs", str(store.runs), "--results", str(store.results), "--profile", "smoke"]
