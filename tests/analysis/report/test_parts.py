@@ -91,7 +91,8 @@ def test_names_and_commands() -> None:
     assert command(table, profiles.get("coco"), [0, 1]) == (
         'make reproduce-table-3 PROFILE=coco SEEDS="0 1" DATA=/path/to/coco GPUS=8'
     )
-    assert command(catalogue.find("table-4"), LAPTOP, []) == ""
+    assert command(catalogue.find("table-4"), LAPTOP, []) == "make reproduce-table-4"
+    assert command(catalogue.find("table-4"), profiles.get("photos"), []) == ""
 
 
 def test_numbers_as_they_are_printed() -> None:
