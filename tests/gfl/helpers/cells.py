@@ -7,7 +7,7 @@ from typing import Any
 from experiments.profiles import SMOKE
 from experiments.tables import catalogue
 from gfl import config
-from gfl.experiment import ABLATED_HOSTS
+from gfl.experiment import ABLATED_HOSTS, Experiment
 
 FACTORS = ("quality", "boxes", "dfl", "n", "delta", "beta", "host", "likelihood_weight")
 
@@ -18,7 +18,7 @@ def declared() -> dict[str, dict[str, Any]]:
     experiments = {cell.experiment for table in shown for cell in table.cells()}
     found = {}
     for experiment in experiments:
-        if experiment is not None and experiment.host in ABLATED_HOSTS:
+        if isinstance(experiment, Experiment) and experiment.host in ABLATED_HOSTS:
             head = config.build(experiment, SMOKE, 0)["model"]["bbox_head"]
             found[experiment.slug] = {key: head[key] for key in FACTORS if key in head}
     return dict(sorted(found.items()))  # in one order, in every process that collects tests
