@@ -49,6 +49,10 @@ def disk_error(err: BaseException, where: Path) -> UserError | None:
             place = cause.filename or where
             if cause.errno in (errno.ENOSPC, errno.EDQUOT):
                 return UserError(f"{place}: the disk is full; free some space and run again")
+            if cause.errno == errno.EFBIG:
+                return UserError(
+                    f"{place}: larger than a file may be here; ulimit -f shows the limit"
+                )
             if cause.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
                 return UserError(f"{place}: {cause.strerror}")
     return None

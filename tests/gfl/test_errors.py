@@ -14,6 +14,10 @@ HERE = Path("runs/here")
     [
         (OSError(errno.ENOSPC, "x"), "runs/here: the disk is full; free some space and run again"),
         (OSError(errno.EDQUOT, "x", "a/b"), "a/b: the disk is full; free some space and run again"),
+        (
+            OSError(errno.EFBIG, "File too large", "a/b"),
+            "a/b: larger than a file may be here; ulimit -f shows the limit",
+        ),
         (PermissionError(errno.EACCES, "Permission denied", "a/b"), "a/b: Permission denied"),
         (OSError(errno.EROFS, "Read-only file system"), "runs/here: Read-only file system"),
     ],

@@ -23,7 +23,8 @@ def test_the_old_file_stays_if_the_new_one_cannot_be_written(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OSError, match="No space left") as failed:
         write_text(path, "new")
+    assert failed.value.filename == str(path)  # the system's error names none
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
