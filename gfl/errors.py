@@ -44,7 +44,8 @@ def disk_error(err: BaseException, where: Path) -> UserError | None:
 
     ``where`` names the place if the error does not.
     """
-    for cause in (err, err.__context__):  # torch wraps a failed write in an error of its own
+    cause: BaseException | None = err
+    while cause is not None:
         if isinstance(cause, OSError):
             place = cause.filename or where
             if cause.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -55,6 +56,7 @@ def disk_error(err: BaseException, where: Path) -> UserError | None:
                 )
             if cause.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
                 return UserError(f"{place}: {cause.strerror}")
+        cause = cause.__context__  # torch wraps a failed write in errors of its own
     return None
 
 

@@ -32,7 +32,7 @@ def beginning() -> dict[str, Any]:
 
 
 class DivergedError(Exception):
-    """Loss that is no longer finite."""
+    """Loss or weights that are no longer finite."""
 
 
 class HistoryHook(Hook):
@@ -104,7 +104,25 @@ class HistoryHook(Hook):
         if step % max(1, runner.max_iters // CURVE_POINTS) == 0:
             self._add_point(runner, step)
 
-    def _add_point(self, runner: Runner, step: int) -> None:
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Check what the next checkpoint would hold: a run could not go on from it.
+
+        Raises:
+            DivergedError: a loss since the curve's last point, or a weight, is NaN or infinite.
+        """
+        if self._count:
+            self._means(runner, runner.iter)
+        model: Any = runner.model
+        # The same in every process: all take the same steps.
+        if not torch.stack([weights.isfinite().all() for weights in model.parameters()]).all():
+            raise DivergedError(f"the weights are not finite after iteration {runner.iter}")
+
+    def _means(self, runner: Runner, step: int) -> dict[str, float]:
+        """Return the mean losses since the last point.
+
+        Raises:
+            DivergedError: one is NaN or infinite.
+        """
         sums = torch.stack([value.float() for value in self._sums.values()])
         # Over all devices: the loss of the whole batch; if it diverged, every process knows.
         all_reduce(sums, op="mean")
@@ -113,10 +131,16 @@ class HistoryHook(Hook):
             for name, value in zip(self._sums, sums.tolist(), strict=True)
         }
         if not math.isfinite(means["loss"]):
-            raise DivergedError(f"the loss is {means['loss']} by iteration {step}")
-        optimizer: Any = runner.optim_wrapper
-        rate = optimizer.get_lr()["lr"][0]
-        point = {"iter": step, "epoch": runner.epoch + 1, "lr": rate}
+            parts = ", ".join(f"{name} {value:g}" for name, value in means.items())
+            raise DivergedError(
+                f"the loss is not finite by iteration {step}: {parts}; "
+                f"learning rate {_rate(runner):g}"
+            )
+        return means
+
+    def _add_point(self, runner: Runner, step: int) -> None:
+        means = self._means(runner, step)
+        point = {"iter": step, "epoch": runner.epoch + 1, "lr": _rate(runner)}
         self.history["curve"].append(point | means)
         self._sums, self._count = {}, 0
 
@@ -135,3 +159,8 @@ class HistoryHook(Hook):
         """Images per second in training, excluding evaluation and checkpoints."""
         seconds = self.history["train_seconds"]
         return self.history["images"] / seconds if seconds else None
+
+
+def _rate(runner: Runner) -> float:
+    optimizer: Any = runner.optim_wrapper
+    return optimizer.get_lr()["lr"][0]

@@ -147,7 +147,8 @@ def train(request: Request, run_dir: Path, emit: Emit) -> None:
     elif record.state == "finished":
         record = replace(record, predictions=_matches(request, run_dir, data_root))
     record.save(run_dir / "record.json")
-    checkpoint.forget(run_dir)
+    if record.state != "failed":  # else the same command goes on from the last of them
+        checkpoint.forget(run_dir)
     emit("end", state=record.state)
 
 

@@ -82,6 +82,8 @@ class FullDisk:
                 self.take(file, os.fsdecode(file))
             raw = Raw(file, mode.replace("b", "").replace("t", ""))
             buffer = raw if buffering == 0 else io.BufferedWriter(raw)
-            return buffer if "b" in mode else io.TextIOWrapper(buffer, *args, **kw)
+            if "b" in mode:
+                return buffer
+            return io.TextIOWrapper(buffer, *args, line_buffering=buffering == 1, **kw)
 
         return opened

@@ -44,6 +44,16 @@ def test_a_full_disk_is_known_under_torchs_error_too() -> None:
         torch.save({"a": torch.zeros(100)}, Full())
     assert "the disk is full" in str(disk_error(caught.value, HERE))
 
+    def end() -> None:  # its writer's own end fails in turn
+        try:
+            raise caught.value
+        finally:
+            raise RuntimeError("unexpected pos 768 vs 662")
+
+    with pytest.raises(RuntimeError) as ended:
+        end()
+    assert "the disk is full" in str(disk_error(ended.value, HERE))
+
 
 def test_a_near_miss_is_named_and_else_what_is_known() -> None:
     assert did_you_mean("laptp", ["smoke", "laptop"]) == "; did you mean 'laptop'?"
