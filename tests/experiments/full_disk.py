@@ -78,8 +78,10 @@ class FullDisk:
         def opened(file: Any, mode: str = "r", buffering: int = -1, *args: Any, **kw: Any) -> Any:
             if not set(mode) & set("wax") or "+" in mode:
                 return real(file, mode, buffering, *args, **kw)
-            if not isinstance(file, int) and not os.path.exists(file):
-                self.take(file, os.fsdecode(file))
+            if not isinstance(file, int):
+                file = os.fspath(file)
+                if not os.path.exists(file):
+                    self.take(file, os.fsdecode(file))
             raw = Raw(file, mode.replace("b", "").replace("t", ""))
             buffer = raw if buffering == 0 else io.BufferedWriter(raw)
             if "b" in mode:
