@@ -52,6 +52,18 @@ def whole_folder(root: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
+def writable_or_cached(path: Path) -> Path:
+    """Return a path for derived data, or one in the user's cache if it is missing and read-only.
+
+    So that a checkout that only its owner may change is of use to others.
+    """
+    there = next(parent for parent in (path, *path.parents) if parent.exists())
+    if there == path or os.access(there, os.W_OK):
+        return path
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    return cache / "gfl-reproduction" / path.name
+
+
 def write_text(path: Path, text: str) -> Path:
     """Write ``text`` unchanged and atomically, and return ``path``."""
     path.parent.mkdir(parents=True, exist_ok=True)
