@@ -96,7 +96,7 @@ def registrations(found: Verdicts, store: Store) -> Iterator[str]:
         yield line
 
 
-def audit_strictly(store: Store, data: Path | None = None) -> int:
+def audit_strictly(store: Store, data: Path | None = None, full: bool = False) -> int:
     """Report every place under ``results`` that differs from its records; 1 if there is one.
 
     Nothing is written.
@@ -110,7 +110,7 @@ def audit_strictly(store: Store, data: Path | None = None) -> int:
     strict.check_data(store, data)
     report = progress()
     report(TIME)
-    findings = list(strict.find(store, report, data))
+    findings = list(strict.find(store, report, data, full))
     for line in said(findings):
         say(line)
     report("done")

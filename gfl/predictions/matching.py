@@ -101,16 +101,14 @@ def match(dataset: Mapping[str, Any], detections: Sequence[Mapping[str, Any]]) -
 def judge(dataset: Mapping[str, Any], detections: Sequence[Mapping[str, Any]]) -> Judged:
     """Return the outcome for each detection; see ``match``.
 
-    The decisions are COCOeval.evaluateImg's, to the last one; overlaps are pycocotools' own numbers.
+    Every decision is COCOeval.evaluateImg's; overlaps are pycocotools' own numbers.
     """
     sound(dataset, detections)
     truth, found = Truth.of(dataset), Found.results(detections)
     return judge_pairs(dataset, truth, found, overlaps(truth, found))
 
 
-def judge_pairs(
-    dataset: Mapping[str, Any], truth: Truth, found: Found, pairs: Pairs
-) -> Judged:
+def judge_pairs(dataset: Mapping[str, Any], truth: Truth, found: Found, pairs: Pairs) -> Judged:
     """Return ``judge``'s outcome from the overlaps of sound detections and objects."""
     images, categories = ids_of(dataset["images"]), ids_of(dataset["categories"])
     ignored = truth.crowd | ~_in_areas(truth.area)
