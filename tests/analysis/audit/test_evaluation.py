@@ -93,5 +93,5 @@ def one_object() -> tuple[dict[str, Any], list[dict[str, Any]]]:
         ],
     }  # fmt: skip
     return dataset, [
-        {"image_id": 1, "category_id": 1, "score": 0.5, "bbox": [10.0, 0.0, 40.0, 40.0]}
+        {"image_id": 1, "category_id": 1, "score": 0.5, "bbox": [8.0, 0.0, 40.0, 40.0]}
     ]
