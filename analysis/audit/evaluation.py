@@ -9,16 +9,13 @@ import contextlib
 import io
 import random
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from experiments.checkout import code_state
 from gfl.predictions import schema
 from gfl.records.record import METRICS
-
-if TYPE_CHECKING:
-    from pycocotools.coco import COCO
 
 Metrics = Mapping[str, float | None]
 SHARE = 10  # of so many runs, pycocotools evaluates one
@@ -36,7 +33,7 @@ class Evaluator:
     def __init__(self, dataset: Mapping[str, Any]) -> None:
         self._dataset = dataset
         self._fast: Any = None
-        self._judge: COCO | None = None
+        self._judge: Any = None
 
     def metrics(self, columns: Mapping[str, np.ndarray], by_pycocotools: bool) -> Metrics:
         """Return the metrics of stored detections, as ``gfl.training.evaluate.coco_metrics``.

@@ -30,7 +30,7 @@ def lost_to(kind: str) -> OfRun:
 def ap50_without(
     evidence: Evidence, experiment: Experiment, seed: int, kind: str | None
 ) -> Replicated:
-    """Return a run's AP50 after a kind's oracle, evaluated once: all kinds are held to the whole."""
+    """Return a run's AP50 after a kind's oracle, evaluated once for all kinds."""
 
     def sort() -> Sorted:
         return evidence.library.errors(experiment, evidence.profile, seed, FOREGROUND)
