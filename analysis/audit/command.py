@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from analysis.claims.verdicts import Verdicts
 
 MOST = 20  # reported places per file
-# Measured without a cache, user and system: 4.8 minutes with --strict, at a load of 12.
-TIME = "every profile that has records; the first time this takes 5 minutes of processor time"
+# Measured without a cache, user and system: 3 min 59 s with --strict, at a load of 12 to 15.
+TIME = "every profile that has records; the first time this takes 4 minutes of processor time"
 
 
 def audit(store: Store, source: Source, data: Path | None = None) -> int:
