@@ -26,7 +26,7 @@ from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.config import Config, ConfigDict
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
-from mmengine.registry import OPTIM_WRAPPERS, DefaultScope
+from mmengine.registry import DefaultScope
 from mmengine.structures import InstanceData
 from torch import Tensor
 
@@ -40,7 +40,7 @@ from gfl import config
 from gfl.experiment import Experiment, Profile
 from gfl.head import STOCK_CONSTANTS, STOCK_NAMES
 from gfl.terminal import say
-from gfl.training.optim import computes_bfloat16
+from gfl.training.optim import AutocastOptimWrapper, computes_bfloat16
 
 EXPERIMENTS: dict[str, Experiment] = {
     "GFL": Experiment(quality="joint", boxes="general", dfl=True),
@@ -111,22 +111,23 @@ def timed(name: str, wanted: Plan) -> Iterator[Step]:
     """Yield a detector's times, after comparing the losses of the two.
 
     Raises:
-        AssertionError: the losses or the detections of ours and stock differ.
+        AssertionError: the losses of ours and stock differ.
     """
     ours, stock = pair(name, wanted)
     half = computes_bfloat16(torch.device(wanted.device)) and wanted.precision == "bfloat16"
     mine = "bfloat16" if half else "float32"
-    batch = drawn(wanted)
-    check(ours, stock, batch)
-    turns: dict[str, Turn] = {"ours": _training(ours, batch, wanted, mine)}
-    others = ["float32"] + (["mixed"] if half or wanted.device == "cuda" else [])
-    turns |= {other: _training(stock, batch, wanted, other) for other in others}
-    yield from _steps(name, "training", mine, turns, wanted)
+    # First, because training changes the batch statistics that the detections depend on.
     turns = {
         "ours": _inference(ours, _pictures(ours, wanted)),
         "float32": _inference(stock, _pictures(stock, wanted)),
     }
     yield from _steps(name, "inference", "float32", turns, wanted)
+    batch = drawn(wanted)
+    check(ours, stock, batch)
+    turns = {"ours": _training(ours, batch, wanted, mine)}
+    others = ["float32"] + (["mixed"] if half or wanted.device == "cuda" else [])
+    turns |= {other: _training(stock, batch, wanted, other) for other in others}
+    yield from _steps(name, "training", mine, turns, wanted)
 
 
 def _steps(
@@ -273,7 +274,7 @@ def _training(model: Any, batch: dict[str, Any], wanted: Plan, precision: str) -
         dtype = "float16" if wanted.device == "cuda" else "bfloat16"
         wrapper = AmpOptimWrapper(optimizer=made, clip_grad=clip, dtype=dtype)
     elif precision == "bfloat16":
-        wrapper = OPTIM_WRAPPERS.get("AutocastOptimWrapper")(made, precision, clip)
+        wrapper = AutocastOptimWrapper(made, precision, clip)
     else:
         wrapper = OptimWrapper(made, clip_grad=clip)
 
