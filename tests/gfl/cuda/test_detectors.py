@@ -22,7 +22,7 @@ from fake_cuda import fake_device
 from packed import SIZE, built, experiments, packed, systems
 from torch import Tensor, nn
 
-from experiments.profiles import COCO, LAPTOP
+from experiments.profiles import COCO, LAPTOP, SMOKE
 from gfl.experiment import ABLATED_HOSTS, AnyExperiment, Experiment
 
 EXPERIMENTS, SYSTEMS = experiments(), systems()
@@ -90,6 +90,29 @@ def test_an_experiment_trains_and_predicts_on_cuda(experiment: Experiment) -> No
     found = try_on_cuda(built(experiment, COCO), images=2, size=size)
     ours = experiment.host in ABLATED_HOSTS
     assert found == (OURS if ours else recorded(experiment.slug, found))
+
+
+@pytest.mark.parametrize(
+    "experiment",
+    [e for e in EXPERIMENTS.values() if e.host in ABLATED_HOSTS and e.n == 16 and e.beta == 2],
+    ids=lambda e: e.slug,
+)
+def test_a_backward_pass_waits_for_nothing(experiment: Experiment) -> None:
+    """On the device "meta", whose backward pass needs no GPU: same operations, no values."""
+    detector: Any = built(experiment, SMOKE)
+    with fake_device("meta") as transfers:
+        detector.to("meta").train()
+        batch = detector.data_preprocessor(packed(2), True)
+        transfers.taken()
+        total, _ = detector.parse_losses(detector.loss(**_named(batch)))
+        assert transfers.taken() == OURS
+        total.backward()
+        assert transfers.taken() == {}
+    assert all(p.grad is not None for p in detector.parameters() if p.requires_grad)
+
+
+def _named(batch: dict[str, Any]) -> dict[str, Any]:
+    return {"batch_inputs": batch["inputs"], "batch_data_samples": batch["data_samples"]}
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
