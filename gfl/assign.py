@@ -227,8 +227,8 @@ def fcos(
 def _ranges(strides: Float[Tensor, " L"]) -> tuple[Float[Tensor, " L"], Float[Tensor, " L"]]:
     """Return FCOS's range of the farthest side's distance on each level, px."""
     most = REACH * strides
-    none, any = strides.new_full((1,), -1.0), strides.new_full((1,), torch.inf)
-    return torch.cat([none, most[:-1]]), torch.cat([most[:-1], any])
+    below, above = strides.new_full((1,), -1.0), strides.new_full((1,), torch.inf)
+    return torch.cat([below, most[:-1]]), torch.cat([most[:-1], above])
 
 
 class _Grid(NamedTuple):
