@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from collections.abc import Iterable
@@ -15,6 +16,7 @@ ACTIVE = frozenset(
      "STAGE_OUT"}
 )  # fmt: skip
 FIELDS = ("%i", "%A", "%T", "%N", "%L", "%r")
+STATE = re.compile(r"\bJobState=(\S+)")
 UNKNOWN = "Invalid job id"  # what squeue and scontrol say of a job that Slurm has forgotten
 
 
@@ -59,14 +61,25 @@ def is_gone(job: str) -> bool | None:
     return None if found is None else job not in found
 
 
+def is_running(job: str) -> bool:
+    """Return whether a job runs and is not about to end, as far as Slurm can be asked."""
+    found = (queued([job]) or {}).get(job)
+    return found is not None and found.state == "RUNNING"
+
+
+def requeue(job: str) -> None:
+    """Have Slurm end a running job and start it again later."""
+    _ask("scontrol", "requeue", job)
+
+
 def final_state(job: str) -> str:
     """Return the state in which a job ended, as TIMEOUT; empty if nobody here remembers it.
 
     Slurm's controller forgets a job after minutes; its accounting, where there is one, does not.
     """
     if said := _ask("scontrol", "--oneliner", "show", "job", job):
-        words = dict(word.partition("=")[::2] for word in said.split())
-        return words.get("JobState", "")
+        found = STATE.search(said)
+        return found[1] if found else ""
     words = ["--noheader", "--parsable2", "--allocations", "--format=State", f"--jobs={job}"]
     said = (_ask("sacct", *words) or "").split()
     return said[0] if said else ""  # "CANCELLED by 1000"
