@@ -56,10 +56,16 @@ def run(
     return 1 if failed else code
 
 
-def tune(*, training: Training = Training(), where: Where = Where(), worker: Worker = TRAIN) -> int:
-    """Run the sweeps behind the settings that the paper does not give."""
+def tune(
+    *names: str, training: Training = Training(), where: Where = Where(), worker: Worker = TRAIN
+) -> int:
+    """Run the sweeps behind the settings that the paper does not give.
+
+    Args:
+        names: profile, gaussian, longer, or a method of Table 4 (sapd, cascade-rcnn); none: all
+    """
     profile, store = where.found(), where.store(mend=not training.dry_run)
-    runs = tuning.runs(profile, store)
+    runs = tuning.runs(profile, store, names)
     machine = training.machine(where)
     if training.dry_run:
         return _dry_run(runs, profile, store, machine, training.again)
@@ -67,7 +73,7 @@ def tune(*, training: Training = Training(), where: Where = Where(), worker: Wor
     code, _ = _train(runs, profile, store, machine, worker, training.again)
     if code:
         return code
-    for sweep in tuning.sweeps(profile):
+    for sweep in tuning.sweeps(profile, names):
         found = tuning.trials(sweep, profile, store)
         for trial in found:
             say(f"{trial.variant.name}: {standing(trial.run, store)}")
