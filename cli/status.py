@@ -125,8 +125,8 @@ def _standing(run: Run, store: Store) -> Standing:
     far = f"{epochs} of {of} epochs" if is_begun else ""
     if is_locked(run_dir):
         return Standing(run, "training", far, None, epochs)
-    if record is not None:  # to be retrained from the start
-        return Standing(run, "failed", record.message, record, 0)
+    if record is not None:  # goes on from its last checkpoint
+        return Standing(run, "failed", record.message, record, epochs)
     return Standing(run, "partial" if is_begun else "missing", far, None, epochs)
 
 
