@@ -128,8 +128,8 @@ EXPERIMENT = Experiment(quality="joint", boxes="general", dfl=True)
 PLACES = (
     ("at start: nothing", None),
     ("at iteration: 2", 0),
-    ("in the midst of: epoch_1.pth", 0),
-    ("at checksum of: epoch_1.pth", 0),
+    ("in the midst of: epoch_1.pth", 8),
+    ("at checksum of: epoch_1.pth", 8),
     ("at iteration: 9", 0),
     ("in the midst of: final.pth", 8),
     ("at writing: predictions.json", 8),
