@@ -12,12 +12,14 @@ from experiments import stale
 from experiments.checkout import code_state
 from experiments.matrix import Run, is_finished
 from experiments.profiles import PREDICTING
+from experiments.queue.locks import RunLock
 from experiments.queue.machine import Machine
-from experiments.queue.worker import Event, WorkerError, Workers, command
+from experiments.queue.worker import Event, Lost, WorkerError, Workers, command
 from experiments.stale import AGAIN, Today
 from gfl.errors import disk_error
 from gfl.files import replacing
 from gfl.records import digests
+from gfl.records.lease import LostError
 from gfl.records.record import RecordError, Request, RunRecord, Store
 
 Emit = Callable[[Event], None]
@@ -44,31 +46,39 @@ def attempt(
     run: Run,
     setting: Setting,
     workers: Workers,
-    inherited: Sequence[int],
+    lock: RunLock,
     slot: int,
     emit: Emit,
 ) -> RunRecord:
     """Train a run that this process has locked, or resume it.
 
-    ``inherited`` are the lock's file descriptors; ``slot`` numbers the concurrent runs.
+    ``slot`` numbers the concurrent runs.
 
     Raises:
         UserError: the user can fix what stopped it.
         WorkerError: the worker ended before its run did.
+        Preempted, Lost: as ``Workers.follow``.
     """
     run_dir, machine = setting.run_dir(run), setting.machine
     try:
+        lock.check()
         _clear(run_dir, setting, setting.record(run), emit)
         run_dir.mkdir(parents=True, exist_ok=True)
         _request(run, run_dir, setting, emit).save(run_dir)
         for name, content in run.files.items():
             with replacing(run_dir / name) as file:
                 file.write(content)
-        environment = machine.environment(run.profile, slot, setting.jobs)
-        workers.follow(command(setting.worker, machine.gpus), run_dir, emit, environment, inherited)
+        environment = {
+            **machine.environment(run.profile, slot, setting.jobs),
+            **lock.environment,
+        }
+        launched = command(setting.worker, machine.gpus)
+        workers.follow(launched, run_dir, emit, environment, lock.descriptors)
         record = setting.record(run)
     except WorkerError as err:
         raise WorkerError(f"{run.name}: {err}") from err
+    except LostError as err:
+        raise Lost from err
     except OSError as err:
         if users := disk_error(err, run_dir):
             raise users from err
@@ -85,7 +95,7 @@ def _clear(run_dir: Path, setting: Setting, record: RunRecord | None, emit: Emit
     if record is not None and record.max_iters is not None:
         shutil.rmtree(run_dir)  # a trial: not to be resumed
         return
-    other_code = setting.again and setting.store.epochs_done(run_dir) and not _is_current(run_dir)
+    other_code = setting.again and setting.store.is_begun(run_dir) and not _is_current(run_dir)
     if is_finished(record) or other_code:
         aside = set_aside(run_dir)
         emit(
@@ -130,10 +140,11 @@ def _request(run: Run, run_dir: Path, setting: Setting, emit: Emit) -> Request:
         dirty=dirty,
         predicts=run.profile.name in PREDICTING,
         cores=machine.cores_for(run.profile, setting.jobs),
+        checkpoint_minutes=machine.checkpoint_minutes,
         code=digests.code(),
         versions=digests.versions(),
     )
-    is_resumed = setting.store.epochs_done(run_dir)
+    is_resumed = setting.store.is_begun(run_dir)
     return _with_before(request, run_dir, emit) if is_resumed else request
 
 

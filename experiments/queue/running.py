@@ -19,7 +19,7 @@ from experiments.queue.attempt import Setting, attempt
 from experiments.queue.display import Display
 from experiments.queue.locks import RunLock
 from experiments.queue.machine import Machine
-from experiments.queue.worker import TRAIN, WorkerError, Workers
+from experiments.queue.worker import TRAIN, Lost, Preempted, Terminated, WorkerError, Workers
 from experiments.stale import Today
 from gfl.data import coco, photos
 from gfl.data.photos_spec import PhotosSpec
@@ -47,6 +47,7 @@ def run_missing(
     Raises:
         UserError: the user can fix what stopped a run; the others are stopped too.
         WorkerError: a worker ended before its run did; the others are stopped too.
+        Preempted: a signal asked a worker to store a checkpoint; the others have stored theirs.
     """
     for profile in {run.profile.name: run.profile for run in runs}.values():
         machine.check(profile)
@@ -136,10 +137,13 @@ class Queue:
                 # With a timeout: a signal may reach another thread than this.
                 with suppress(Empty):
                     self.said.get(timeout=SECONDS_BETWEEN_LOOKS)()
-        except BaseException:
+        except BaseException as err:
             try:
                 pool.shutdown(wait=False, cancel_futures=True)
                 self.display.stopping()
+                if isinstance(err, Preempted | Terminated):
+                    self.workers.preempt()
+                    self.workers.wait()
             finally:  # stop them even if another Ctrl-C arrives
                 self.workers.stop()
             raise
@@ -182,8 +186,10 @@ class Queue:
             self.said.put(partial(self.display.event, run.id, event))
 
         try:
-            record = attempt(run, self.setting, self.workers, lock.descriptors, slot, emit)
+            record = attempt(run, self.setting, self.workers, lock, slot, emit)
             self.said.put(partial(self._end, run, record))
+        except Lost:
+            self.said.put(partial(self._lose, run))
         except BaseException as err:
             self.said.put(partial(self._give_up, run, err))
 
@@ -191,6 +197,12 @@ class Queue:
         self._free(run)
         self.display.end(run.id, record)
         self._note(run, record)
+
+    def _lose(self, run: Run) -> None:
+        """Leave a run to the process that took it over while this one was paused."""
+        self._free(run)
+        self.display.lost(run.id)
+        self.left.append(run)
 
     def _give_up(self, run: Run, err: BaseException) -> None:
         self._free(run)

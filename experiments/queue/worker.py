@@ -15,11 +15,16 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from gfl.errors import UserError
+from gfl.training.preemption import GRACE, PREEMPTED, SIGNALS
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAIN = (sys.executable, "-m", "gfl.training.worker")
 # SIGINT lets the worker finish writing a file; without a response, the signals escalate.
 PATIENCE = ((signal.SIGINT, 15.0), (signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0))
+
+# By torch's launcher to its workers, which it then gives 30 s; others would end it alone.
+FORWARDED = "--signals-to-handle=SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1,SIGUSR2"
+ENDINGS = ("preempted", "lost")  # events
 
 # A worker, with mmdet and its loaders, uses UTF-8 for files and file names in any locale.
 UTF8 = {"PYTHONUTF8": "1", "PYTHONIOENCODING": "utf-8:backslashreplace"}
@@ -35,11 +40,29 @@ class Stopped(Exception):  # noqa: N818  not an error
     """Worker stopped with the others."""
 
 
+class Preempted(Exception):  # noqa: N818  not an error
+    """Worker that stored a checkpoint and ended, as a signal asked; the run is to be resumed."""
+
+
+class Terminated(KeyboardInterrupt):
+    """End of this process by a signal that leaves time for checkpoints, unlike Ctrl-C."""
+
+
+class Lost(Exception):  # noqa: N818  not an error
+    """Worker that ended because another process had taken over its run."""
+
+
 def command(worker: Sequence[str], gpus: int) -> list[str]:
     """Return the command of a worker, or of ``gpus`` of them under torch's launcher."""
     if gpus == 1:
         return list(worker)
-    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={gpus}"]
+    launcher = [
+        "-m",
+        "torch.distributed.run",
+        FORWARDED,
+        "--standalone",
+        f"--nproc_per_node={gpus}",
+    ]
     return [worker[0], *launcher, *worker[1:]]
 
 
@@ -47,9 +70,9 @@ class Workers:
     """Workers of a table: a thread follows each one, and all are stopped together."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal's handler may call preempt() in any thread
         self._working: set[subprocess.Popen] = set()
-        self._stopped = False
+        self._stopped = self._preempted = False
 
     def follow(
         self,
@@ -67,13 +90,15 @@ class Workers:
             UserError: the worker reports that the user can fix what stopped it.
             WorkerError: it failed in any other way.
             Stopped: the workers were stopped.
+            Preempted: it stored a checkpoint and ended, by ``preempt`` or any other's signal.
+            Lost: another process has taken over the run.
         """
         log_path = run_dir / "train.log"
         with log_path.open("ab") as log:
             start = log.tell()
             process = self._start([*worker, str(run_dir.resolve())], log, environment, inherited)
             try:
-                failure = _hand_on(process, log, on_event)
+                failure, ending = _hand_on(process, log, on_event)
                 code = process.wait()
             except BaseException:
                 _end([process])
@@ -83,6 +108,11 @@ class Workers:
                     self._working.discard(process)
         if self._stopped:
             raise Stopped
+        # A launcher of several workers has a code of its own; of one just started, a signal's.
+        if code and (ending == "preempted" or code in (PREEMPTED, *(-n for n in SIGNALS))):
+            raise Preempted
+        if code and ending == "lost":
+            raise Lost
         _check(failure, code, log_path, start)
 
     def _start(
@@ -95,6 +125,8 @@ class Workers:
         with self._lock:  # or stop() would miss one that is just starting
             if self._stopped:
                 raise Stopped
+            if self._preempted:
+                raise Preempted
             process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -106,7 +138,28 @@ class Workers:
                 start_new_session=True,  # Ctrl-C reaches the worker through stop(), once
             )
             self._working.add(process)
+            if self._preempted:  # meanwhile, in this thread
+                process.send_signal(signal.SIGUSR1)
             return process
+
+    def preempt(self) -> None:
+        """Have all workers store a checkpoint and end, and start no more; returns at once.
+
+        ``follow`` then raises Preempted, unless a run ends before.
+        """
+        with self._lock:
+            self._preempted = True
+            for process in self._working:
+                process.send_signal(signal.SIGUSR1)
+
+    def wait(self) -> None:
+        """Wait for preempted workers to end, as long as they may take."""
+        deadline = time.monotonic() + GRACE
+        with self._lock:
+            working = list(self._working)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            for process in working:
+                process.wait(max(0.0, deadline - time.monotonic()))
 
     def stop(self) -> None:
         """End all workers, and start no more; a second Ctrl-C ends them sooner."""
@@ -118,9 +171,12 @@ class Workers:
 
 def _hand_on(
     process: subprocess.Popen, log: BinaryIO, on_event: Callable[[Event], None]
-) -> Event | None:
-    """Pass on a worker's output, to its end; return the event with the reason of a failure."""
-    failure = None
+) -> tuple[Event | None, str]:
+    """Pass on a worker's output, to its end; return the event with the reason of a failure.
+
+    And, if it ended for none, the event that says so: preempted or lost.
+    """
+    failure, ending = None, ""
     assert process.stdout is not None
     with process.stdout as lines:
         for line in lines:
@@ -129,9 +185,11 @@ def _hand_on(
                 os.write(log.fileno(), line)  # output of a library
             elif event["event"] == "error":
                 failure = failure or event
+            elif event["event"] in ENDINGS:
+                ending = event["event"]
             else:
                 on_event(event)
-    return failure
+    return failure, ending
 
 
 def _end(processes: Sequence[subprocess.Popen]) -> None:
