@@ -65,7 +65,8 @@ def attempt(
             with replacing(run_dir / name) as file:
                 file.write(content)
         environment = machine.environment(run.profile, slot, setting.jobs)
-        workers.follow(command(setting.worker, machine.gpus), run_dir, emit, environment, inherited)
+        launched = command(setting.worker, machine.gpus, machine.rendezvous)
+        workers.follow(launched, run_dir, emit, environment, inherited)
         record = setting.record(run)
     except WorkerError as err:
         raise WorkerError(f"{run.name}: {err}") from err

@@ -38,11 +38,13 @@ def run_missing(
     display: Display,
     worker: Sequence[str] = TRAIN,
     again: bool = False,
+    workers: Workers | None = None,
 ) -> list[Run]:
     """Train the runs without a local record; return those that failed.
 
     A capped run is a trial: it is repeated each time, and never counts as finished. With ``again``,
     neither does a run that code or versions other than the current ones trained, or may have.
+    ``workers`` are given by who must reach them meanwhile.
 
     Raises:
         UserError: the user can fix what stopped a run; the others are stopped too.
@@ -65,10 +67,20 @@ def run_missing(
             display.warning(line)
         if todo and (problem := checkout.problem()):
             display.warning(f"{problem}; runs are recorded without a commit")
-        data = {(run.profile.dataset, run.profile.photos): run.profile for run in todo}
-        for profile in data.values():
-            prepare_data(profile, machine, display)
-        return Queue(todo, before, Setting(store, machine, worker, jobs, again), display).work()
+        prepare_all(todo, machine, display)
+        setting = Setting(store, machine, worker, jobs, again)
+        return Queue(todo, before, setting, display, workers or Workers()).work()
+
+
+def prepare_all(runs: Sequence[Run], machine: Machine, display: Display) -> None:
+    """Prepare the data of runs, each set once.
+
+    Raises:
+        UserError: COCO's folder is not given, or not in COCO's layout.
+    """
+    data = {(run.profile.dataset, run.profile.photos): run.profile for run in runs}
+    for profile in data.values():
+        prepare_data(profile, machine, display)
 
 
 def prepare_data(profile: Profile, machine: Machine, display: Display) -> None:
@@ -118,13 +130,14 @@ class Queue:
         before: Mapping[str, RunRecord | None],
         setting: Setting,
         display: Display,
+        workers: Workers,
     ) -> None:
         self.setting, self.display = setting, display
         self.left, self.before = list(todo), before
         self.working: dict[str, tuple[Run, RunLock, int]] = {}
         self.slots = list(range(setting.jobs))
         self.said: SimpleQueue[Callable[[], None]] = SimpleQueue()
-        self.workers = Workers()
+        self.workers = workers
         self.failed: list[Run] = []
 
     def work(self) -> list[Run]:
