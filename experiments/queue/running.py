@@ -50,6 +50,22 @@ def run_missing(
         UserError: the user can fix what stopped a run; the others are stopped too.
         WorkerError: a worker ended before its run did; the others are stopped too.
     """
+    todo, before = choose(runs, store, machine, display, again)
+    jobs = machine.jobs_for(runs[0].profile, len(todo)) if runs else 1
+    with display.table(len(todo), jobs):
+        prepare_all(todo, machine, display)
+        setting = Setting(store, machine, worker, jobs, again)
+        return Queue(todo, before, setting, display, workers or Workers()).work()
+
+
+def choose(
+    runs: Sequence[Run], store: Store, machine: Machine, display: Display, again: bool
+) -> tuple[list[Run], Mapping[str, RunRecord | None]]:
+    """Return the runs to be trained, and all records so far; report those that are trained.
+
+    Raises:
+        UserError: the machine does not suit a profile.
+    """
     for profile in {run.profile.name: run.profile for run in runs}.values():
         machine.check(profile)
     # Read once: any later record is another process's work.
@@ -59,17 +75,13 @@ def run_missing(
     stales = {run.id: stale.compare(record, today) for run, record in finished}
     kept = [(run, r) for run, r in finished if not again or stales[run.id].is_current]
     todo = [run for run in runs if run not in [run for run, _ in kept]]
-    jobs = machine.jobs_for(runs[0].profile, len(todo)) if runs else 1
-    with display.table(len(todo), jobs):
-        for run, record in kept:
-            display.skipped(run.name, record)
-        for line in stale.advice((run.name, record, stales[run.id]) for run, record in kept):
-            display.warning(line)
-        if todo and (problem := checkout.problem()):
-            display.warning(f"{problem}; runs are recorded without a commit")
-        prepare_all(todo, machine, display)
-        setting = Setting(store, machine, worker, jobs, again)
-        return Queue(todo, before, setting, display, workers or Workers()).work()
+    for run, record in kept:
+        display.skipped(run.name, record)
+    for line in stale.advice((run.name, record, stales[run.id]) for run, record in kept):
+        display.warning(line)
+    if todo and (problem := checkout.problem()):
+        display.warning(f"{problem}; runs are recorded without a commit")
+    return todo, before
 
 
 def prepare_all(runs: Sequence[Run], machine: Machine, display: Display) -> None:

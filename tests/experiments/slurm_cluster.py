@@ -98,7 +98,7 @@ class SlurmCluster:
         key.chmod(0o400)
         files = {"socket": "socket", "key-file": "key", "pid-file": "pid"}
         files |= {"log-file": "log", "seed-file": "seed"}
-        # --force: its folder may lie where others may write (the system's folder of temporary files)
+        # --force: its folder may lie in one where others may write, as that of temporary files
         self.call("munged", "--force", *(f"--{o}={folder / f}" for o, f in files.items()))
 
     def stop(self) -> None:

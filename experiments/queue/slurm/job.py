@@ -21,7 +21,7 @@ from typing import Any
 import submitit
 from submitit.core.utils import DelayedSubmission
 
-from experiments.matrix import Run, is_finished
+from experiments.matrix import Run
 from experiments.queue.display import Display
 from experiments.queue.machine import Machine
 from experiments.queue.running import run_missing
@@ -62,7 +62,9 @@ class TrainingJob:
         _forget_partial(environment.paths.submitted_pickle)
         run, place = self.run, Place.here(environment)
         if run_id(run.experiment, run.profile, run.seed) != run.id:
-            raise UserError(f"{run.id}: the code has changed since it was submitted; submit it anew")
+            raise UserError(
+                f"{run.id}: the code has changed since it was submitted; submit it anew"
+            )
         store = Store(self.runs, self.results)
         machine = replace(self.machine, jobs=1, rendezvous=place.rendezvous)
         if environment.global_rank > 0:
@@ -99,8 +101,7 @@ class Place:
             number = int(environment.raw_job_id) + 7919 * restarts
             port = PORTS[number % len(PORTS)]
             meet = Rendezvous(environment.num_nodes, environment.node, host, port)
-        node = variables.get("SLURMD_NODENAME", environment.hostname)
-        return cls(environment.job_id, restarts, node, meet)
+        return cls(environment.job_id, restarts, variables["SLURMD_NODENAME"], meet)
 
 
 class Session:
@@ -164,7 +165,13 @@ class Session:
         job = self.job
         try:
             self.failed = run_missing(
-                [job.run], self.store, self.machine, self.display, job.worker, job.again, self.workers
+                [job.run],
+                self.store,
+                self.machine,
+                self.display,
+                job.worker,
+                job.again,
+                self.workers,
             )
         except BaseException as err:
             self.error = err
@@ -213,7 +220,7 @@ def _take_part(job: TrainingJob, store: Store, machine: Machine, place: Place) -
     """Run this node's part of the run, once the first node has locked and prepared it.
 
     Raises:
-        WorkerError: a process ended although nobody asked it to; the job then ends, as srun is told.
+        WorkerError: a process ended although nobody asked it to; srun then ends the job.
     """
     run = job.run
     ledger = Ledger.of(store, run.profile.name, run.id, machine.max_iters)
@@ -222,7 +229,10 @@ def _take_part(job: TrainingJob, store: Store, machine: Machine, place: Place) -
         signal.signal(number, lambda number, frame: asked.append(number))
     while not asked:
         progress = ledger.progress()
-        if progress is not None and (progress.job, progress.restarts) == (place.job, place.restarts):
+        if progress is not None and (progress.job, progress.restarts) == (
+            place.job,
+            place.restarts,
+        ):
             if progress.stage != "training":
                 return
             break

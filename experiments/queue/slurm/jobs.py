@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from collections.abc import Iterable
@@ -15,6 +16,7 @@ ACTIVE = frozenset(
      "STAGE_OUT"}
 )  # fmt: skip
 FIELDS = ("%i", "%A", "%T", "%N", "%L", "%r")
+STATE = re.compile(r"\bJobState=(\S+)")
 UNKNOWN = "Invalid job id"  # what squeue and scontrol say of a job that Slurm has forgotten
 
 
@@ -65,8 +67,8 @@ def final_state(job: str) -> str:
     Slurm's controller forgets a job after minutes; its accounting, where there is one, does not.
     """
     if said := _ask("scontrol", "--oneliner", "show", "job", job):
-        words = dict(word.partition("=")[::2] for word in said.split())
-        return words.get("JobState", "")
+        found = STATE.search(said)
+        return found[1] if found else ""
     words = ["--noheader", "--parsable2", "--allocations", "--format=State", f"--jobs={job}"]
     said = (_ask("sacct", *words) or "").split()
     return said[0] if said else ""  # "CANCELLED by 1000"
