@@ -15,14 +15,15 @@ from cyclopts import Parameter, Token
 from cli.main import complain
 from experiments import profiles
 from experiments.profiles import PAPER_SCALE
-from experiments.queue.machine import Machine
+from experiments.queue.machine import CHECKPOINT_MINUTES, Machine
 from experiments.queue.slurm import cluster as settings
 from experiments.queue.slurm.cluster import Cluster
-from experiments.queue.worker import ROOT, WorkerError
+from experiments.queue.worker import ROOT, Preempted, Terminated, WorkerError
 from gfl.errors import UserError
 from gfl.experiment import Profile
 from gfl.records.record import Store
 from gfl.terminal import say
+from gfl.training.preemption import PREEMPTED
 
 T = TypeVar("T")
 Convert = Callable[[Any, Sequence[Token]], Any]
@@ -75,6 +76,13 @@ MaybeCount = Annotated[int | None, Parameter(converter=one(1))]
 Pixels = Annotated[tuple[int, int], Parameter(converter=several(32))]
 Names = Annotated[list[str] | None, Parameter(consume_multiple=(1, None))]
 Paths = Annotated[list[Path] | None, Parameter(consume_multiple=(1, None))]
+Minutes = Annotated[
+    float | None,
+    Parameter(
+        converter=number("minutes, above 0", lambda value: 0 < value < math.inf),
+        show_default=False,
+    ),
+]
 Json = Annotated[bool, Parameter(name="--json", show_default=False)]
 Target = Annotated[str, Parameter(help=TARGET)]
 ProfileName = Annotated[str, Parameter(help=", ".join(profiles.PROFILES))]
@@ -145,11 +153,13 @@ class Training:
         jobs: runs at a time (default: one a core on embedded data and CPU, else one)
         data: COCO's folder, for the profiles coco and photos
         device: what trains
+        checkpoint_minutes: minutes between checkpoints within an epoch (default: 10 at coco)
         again: train anew what other code or versions than today's have trained; the old is kept
         dry_run: only list what would be trained: nothing is drawn, trained or written
     """
 
     jobs: MaybeCount = None
+    checkpoint_minutes: Minutes = None
     data: str | None = None
     device: Device = "auto"
     again: Flag = False
@@ -158,7 +168,10 @@ class Training:
     def machine(self, where: Where, max_iters: int | None = None, nodes: int = 1) -> Machine:
         """Return the machine settings for the runs."""
         check_data(self.data, where.found())
-        return Machine(self.data, self.device, where.gpus, max_iters, self.jobs, nodes)
+        minutes = self.checkpoint_minutes
+        if minutes is None and where.profile == PAPER_SCALE:
+            minutes = CHECKPOINT_MINUTES
+        return Machine(self.data, self.device, where.gpus, max_iters, self.jobs, minutes, nodes)
 
 
 @Parameter(name="*")
@@ -217,24 +230,27 @@ def check_data(data: str | None, profile: Profile) -> None:
 def stoppable(work: Callable[[], T]) -> tuple[int, T | None]:
     """Train; return an exit code, and the result if training was neither stopped nor failed.
 
-    Stopping it by any signal stops its workers; running the command again resumes.
+    Stopping it by any signal stops its workers, which on SIGTERM and SIGHUP store a checkpoint
+    first; running the command again resumes.
     """
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup's setting is respected
             signal.signal(number, _interrupt)
     try:
         return 0, work()
-    except KeyboardInterrupt:
-        again = "run the same command again to go on from the last finished epoch"
-        say(f"stopped; {again}", error=True)
-        return 130, None
+    except (KeyboardInterrupt, Preempted) as err:
+        asked = not isinstance(err, KeyboardInterrupt) or isinstance(err, Terminated)
+        # Ctrl-C is in a hurry; a machine that shuts down, or a cluster, allows half a minute.
+        where = "where it stopped" if asked else "the last checkpoint"
+        say(f"stopped; run the same command again to go on from {where}", error=True)
+        return (PREEMPTED if isinstance(err, Preempted) else 130), None
     except WorkerError as err:
         complain(err)
         return 1, None
 
 
 def _interrupt(number: int, frame: object) -> None:
-    raise KeyboardInterrupt
+    raise Terminated
 
 
 def _beside(name: str) -> Path:

@@ -24,7 +24,7 @@ from experiments.diff import differences
 from experiments.matrix import Run
 from experiments.named import GFL
 from experiments.profiles import COCO, LAPTOP
-from experiments.queue.machine import Machine, visible_gpus
+from experiments.queue.machine import CHECKPOINT_MINUTES, Machine, visible_gpus
 from experiments.queue.running import run_missing
 from experiments.queue.worker import ROOT, TRAIN
 from gfl import escape, terminal
@@ -192,7 +192,9 @@ def plan(data: OwnData, settings: Settings = Settings()) -> Plan:
     id = f"{PROFILE}-{run_id(experiment, profile, seed)}"
     rows = (f"{PROFILE}/{data.root.name}",)
     run = Run(id, experiment, profile, seed, rows, files=data.files)
-    return Plan(run, data, Machine(str(data.root), settings.device, gpus))
+    minutes = CHECKPOINT_MINUTES if scale == "coco" else None
+    machine = Machine(str(data.root), settings.device, gpus, checkpoint_minutes=minutes)
+    return Plan(run, data, machine)
 
 
 def default_folder(data: OwnData) -> Path:

@@ -55,6 +55,7 @@ def attempt(
     Raises:
         UserError: the user can fix what stopped it.
         WorkerError: the worker ended before its run did.
+        Preempted, Lost: as ``Workers.follow``.
     """
     run_dir, machine = setting.run_dir(run), setting.machine
     try:
@@ -83,7 +84,7 @@ def _clear(run_dir: Path, setting: Setting, record: RunRecord | None, emit: Emit
     """Remove anything from a run's folder that must not be resumed."""
     if not run_dir.exists():
         return
-    other_code = setting.again and setting.store.epochs_done(run_dir) and not _is_current(run_dir)
+    other_code = setting.again and setting.store.is_begun(run_dir) and not _is_current(run_dir)
     if is_finished(record) or (record is None and other_code):
         aside = set_aside(run_dir)
         emit(
@@ -128,10 +129,11 @@ def _request(run: Run, run_dir: Path, setting: Setting, emit: Emit) -> Request:
         dirty=dirty,
         predicts=run.profile.name in PREDICTING,
         cores=machine.cores_for(run.profile, setting.jobs),
+        checkpoint_minutes=machine.checkpoint_minutes,
         code=digests.code(),
         versions=digests.versions(),
     )
-    is_resumed = setting.store.epochs_done(run_dir)
+    is_resumed = setting.store.is_begun(run_dir)
     return _with_before(request, run_dir, emit) if is_resumed else request
 
 

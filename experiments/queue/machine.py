@@ -19,6 +19,8 @@ from gfl.experiment import Profile
 
 MEMORY_OF_A_RUN = 2 << 30  # bytes, rounded up generously from the laptop profile's 1.2 GB
 
+CHECKPOINT_MINUTES = 10.0  # at COCO's scale, where an epoch takes an hour; elsewhere minutes
+
 MEMORY = Path("/proc/meminfo")
 ALLOCATOR = ("PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF")
 ALLOCATED = 0.95  # of a GPU that runs share; excludes each process's own overhead
@@ -33,6 +35,7 @@ class Machine:
     gpus: int = 1
     max_iters: int | None = None
     jobs: int | None = None  # concurrent runs; None: as many as do not slow one another down
+    checkpoint_minutes: float | None = None  # between checkpoints in an epoch; None: none in it
     nodes: int = 1  # machines that a run's devices are on
     rendezvous: Rendezvous | None = None  # of those machines, on one of them
 

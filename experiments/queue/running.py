@@ -19,7 +19,7 @@ from experiments.queue.attempt import Setting, attempt
 from experiments.queue.display import Display
 from experiments.queue.locks import RunLock
 from experiments.queue.machine import Machine
-from experiments.queue.worker import TRAIN, WorkerError, Workers
+from experiments.queue.worker import GRACE, TRAIN, Preempted, Terminated, WorkerError, Workers
 from experiments.stale import Today
 from gfl.data import coco, photos
 from gfl.data.photos_spec import PhotosSpec
@@ -49,6 +49,7 @@ def run_missing(
     Raises:
         UserError: the user can fix what stopped a run; the others are stopped too.
         WorkerError: a worker ended before its run did; the others are stopped too.
+        Preempted: a signal asked a worker to store a checkpoint; the others have stored theirs.
     """
     todo, before = choose(runs, store, machine, display, again)
     jobs = machine.jobs_for(runs[0].profile, len(todo)) if runs else 1
@@ -161,10 +162,13 @@ class Queue:
                 # With a timeout: a signal may reach another thread than this.
                 with suppress(Empty):
                     self.said.get(timeout=SECONDS_BETWEEN_LOOKS)()
-        except BaseException:
+        except BaseException as err:
             try:
                 pool.shutdown(wait=False, cancel_futures=True)
                 self.display.stopping()
+                if isinstance(err, Preempted | Terminated):
+                    self.workers.preempt()
+                    self.workers.wait(GRACE)
             finally:  # stop them even if another Ctrl-C arrives
                 self.workers.stop()
             raise

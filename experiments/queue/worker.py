@@ -16,11 +16,17 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from gfl.errors import UserError
+from gfl.training.preemption import PREEMPTED, SIGNALS
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAIN = (sys.executable, "-m", "gfl.training.worker")
 # SIGINT lets the worker finish writing a file; without a response, the signals escalate.
+GRACE = 30.0  # s, in which a worker stores a checkpoint
 PATIENCE = ((signal.SIGINT, 15.0), (signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0))
+
+# By torch's launcher to its workers, which it then gives 30 s; others would end it alone.
+FORWARDED = "--signals-to-handle=SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1,SIGUSR2"
+ENDINGS = ("preempted", "lost")  # events
 
 # A worker, with mmdet and its loaders, uses UTF-8 for files and file names in any locale.
 UTF8 = {"PYTHONUTF8": "1", "PYTHONIOENCODING": "utf-8:backslashreplace"}
@@ -34,6 +40,18 @@ class WorkerError(Exception):
 
 class Stopped(Exception):  # noqa: N818  not an error
     """Worker stopped with the others."""
+
+
+class Preempted(Exception):  # noqa: N818  not an error
+    """Worker that stored a checkpoint and ended, as a signal asked; the run is to be resumed."""
+
+
+class Terminated(KeyboardInterrupt):
+    """End of this process by a signal that leaves time for checkpoints, unlike Ctrl-C."""
+
+
+class Lost(Exception):  # noqa: N818  not an error
+    """Worker that ended because another process had taken over its run."""
 
 
 @dataclass(frozen=True)
@@ -64,16 +82,16 @@ def command(worker: Sequence[str], gpus: int, rendezvous: Rendezvous | None = No
             f"--master_addr={rendezvous.host}",
             f"--master_port={rendezvous.port}",
         ]
-    return [worker[0], "-m", "torch.distributed.run", *meet, *worker[1:]]
+    return [worker[0], "-m", "torch.distributed.run", FORWARDED, *meet, *worker[1:]]
 
 
 class Workers:
     """Workers of a table: a thread follows each one, and all are stopped together."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal's handler may call preempt() in any thread
         self._working: set[subprocess.Popen] = set()
-        self._stopped = False
+        self._stopped = self._preempted = False
 
     def follow(
         self,
@@ -91,13 +109,15 @@ class Workers:
             UserError: the worker reports that the user can fix what stopped it.
             WorkerError: it failed in any other way.
             Stopped: the workers were stopped.
+            Preempted: it stored a checkpoint and ended, by ``preempt`` or any other's signal.
+            Lost: another process has taken over the run.
         """
         log_path = run_dir / "train.log"
         with log_path.open("ab") as log:
             start = log.tell()
             process = self._start([*worker, str(run_dir.resolve())], log, environment, inherited)
             try:
-                failure = _hand_on(process, log, on_event)
+                failure, ending = _hand_on(process, log, on_event)
                 code = process.wait()
             except BaseException:
                 _end([process])
@@ -107,6 +127,11 @@ class Workers:
                     self._working.discard(process)
         if self._stopped:
             raise Stopped
+        # A launcher of several workers has a code of its own; of one just started, a signal's.
+        if code and (ending == "preempted" or code in (PREEMPTED, *(-n for n in SIGNALS))):
+            raise Preempted
+        if code and ending == "lost":
+            raise Lost
         _check(failure, code, log_path, start)
 
     def _start(
@@ -119,6 +144,8 @@ class Workers:
         with self._lock:  # or stop() would miss one that is just starting
             if self._stopped:
                 raise Stopped
+            if self._preempted:
+                raise Preempted
             process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -130,7 +157,28 @@ class Workers:
                 start_new_session=True,  # Ctrl-C reaches the worker through stop(), once
             )
             self._working.add(process)
+            if self._preempted:  # meanwhile, in this thread
+                process.send_signal(signal.SIGUSR1)
             return process
+
+    def preempt(self) -> None:
+        """Have all workers store a checkpoint and end, and start no more; returns at once.
+
+        ``follow`` then raises Preempted, unless a run ends before.
+        """
+        with self._lock:
+            self._preempted = True
+            for process in self._working:
+                process.send_signal(signal.SIGUSR1)
+
+    def wait(self, seconds: float) -> None:
+        """Wait for all workers to end, at most so long."""
+        deadline = time.monotonic() + seconds
+        with self._lock:
+            working = list(self._working)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            for process in working:
+                process.wait(max(0.0, deadline - time.monotonic()))
 
     def stop(self) -> None:
         """End all workers, and start no more; a second Ctrl-C ends them sooner."""
@@ -142,9 +190,12 @@ class Workers:
 
 def _hand_on(
     process: subprocess.Popen, log: BinaryIO, on_event: Callable[[Event], None]
-) -> Event | None:
-    """Pass on a worker's output, to its end; return the event with the reason of a failure."""
-    failure = None
+) -> tuple[Event | None, str]:
+    """Pass on a worker's output, to its end; return the event with the reason of a failure.
+
+    And, if it ended for none, the event that says so: preempted or lost.
+    """
+    failure, ending = None, ""
     assert process.stdout is not None
     with process.stdout as lines:
         for line in lines:
@@ -153,9 +204,11 @@ def _hand_on(
                 os.write(log.fileno(), line)  # output of a library
             elif event["event"] == "error":
                 failure = failure or event
+            elif event["event"] in ENDINGS:
+                ending = event["event"]
             else:
                 on_event(event)
-    return failure
+    return failure, ending
 
 
 def _end(processes: Sequence[subprocess.Popen]) -> None:

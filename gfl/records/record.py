@@ -31,7 +31,9 @@ LOCAL_SUFFIX = (
     ".local"  # of files made from local runs, which git ignores; others are the reference's
 )
 RUN_ID = re.compile(r"(?P<slug>.+)-s(?P<seed>\d+)-(?P<digest>[0-9a-f]{8})")
-CHECKPOINT = re.compile(r"epoch_(?P<epoch>\d+)\.pth")
+# After so many epochs, evaluation included; or in the one after them, after so many iterations of
+# the run.
+CHECKPOINT = re.compile(r"epoch_(?P<epoch>\d+)(?:_iter_(?P<iter>\d+))?\.pth")
 
 
 class RecordError(Exception):
@@ -129,6 +131,7 @@ class Request:
     dirty: bool
     predicts: bool = False  # store predictions when the training is over
     cores: int | None = None  # its share if several runs share the machine; None: all
+    checkpoint_minutes: float | None = None  # between checkpoints; None: of epochs only
     # Digests of all code and package versions that have trained the run so far.
     code: Mapping[str, str] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -209,9 +212,12 @@ class Store:
         return {id for id in found if (m := RUN_ID.fullmatch(id)) and m["slug"] == slug}
 
     def epochs_done(self, run_dir: Path) -> int:
-        """Return the last epoch with a checkpoint in a run's folder; 0 if none."""
-        found = (CHECKPOINT.fullmatch(p.name) for p in run_dir.glob("*.pth"))
-        return max((int(m["epoch"]) for m in found if m), default=0)
+        """Return how many epochs the newest checkpoint in a run's folder has whole; 0 if none."""
+        return max((epoch for epoch, _ in _checkpoints(run_dir)), default=0)
+
+    def is_begun(self, run_dir: Path) -> bool:
+        """Return whether a run's folder has a checkpoint to resume from, of any iteration."""
+        return bool(_checkpoints(run_dir))
 
     def _read(self, path: Path, id: str, set_aside: bool) -> RunRecord | None:
         try:
@@ -231,6 +237,20 @@ class Store:
                 self._reported.add(path)
                 self.report(f"{reason}; the run counts as missing")
             return None
+
+
+def checkpoint_position(name: str) -> tuple[int, int] | None:
+    """Return a checkpoint's epochs and, if it is in the midst of one, iterations; None: it is none.
+
+    Later checkpoints have greater ones. Takes the names of its checksum and partial file, too.
+    """
+    match = CHECKPOINT.match(name.removeprefix("."))
+    return match and (int(match["epoch"]), int(match["iter"] or 0))
+
+
+def _checkpoints(run_dir: Path) -> list[tuple[int, int]]:
+    names = (path.name for path in run_dir.glob("*.pth") if CHECKPOINT.fullmatch(path.name))
+    return [found for name in names if (found := checkpoint_position(name))]
 
 
 def seeds_of(ids: Iterable[str]) -> list[int]:

@@ -26,7 +26,16 @@ from experiments.queue.display import Display
 from experiments.queue.machine import Machine
 from experiments.queue.running import run_missing
 from experiments.queue.slurm.ledger import Ledger, Progress, Stage, now
-from experiments.queue.worker import ROOT, UTF8, Rendezvous, WorkerError, Workers, command
+from experiments.queue.worker import (
+    PREEMPTED,
+    ROOT,
+    UTF8,
+    Preempted,
+    Rendezvous,
+    WorkerError,
+    Workers,
+    command,
+)
 from gfl import terminal
 from gfl.errors import UserError
 from gfl.records.record import RunRecord, Store, run_id
@@ -35,7 +44,6 @@ PORTS = range(10_000, 30_000)  # below those that systems give to outgoing conne
 SECONDS_BETWEEN_LOOKS = 0.2
 SECONDS_BETWEEN_PROGRESS = 5.0
 SECONDS_TO_STORE = 60.0  # a checkpoint, at the very most: the job then ends without
-ENDED = 75  # EX_TEMPFAIL, as the workers
 
 
 @dataclass
@@ -131,8 +139,11 @@ class Session:
         if isinstance(self.error, UserError | WorkerError):
             self.display.report("failed", str(self.error))
             raise self.error
+        if isinstance(self.error, Preempted):  # by a signal that reached the workers first
+            self.display.report("preempted")
+            sys.exit(PREEMPTED)
         if self.error is not None:
-            self.display.report("preempted" if self.is_ending else "failed", repr(self.error))
+            self.display.report("failed", repr(self.error))
             raise self.error
         if self.failed:
             self.display.report("failed", "its record says why")
@@ -150,7 +161,7 @@ class Session:
         """Answer SIGTERM: Slurm cancels, preempts or requeues this job, and decides which."""
         if not self.is_ending:  # else: submitit's hook is about to requeue it
             self.preempt()
-            sys.exit(ENDED)
+            sys.exit(PREEMPTED)
 
     def _wait(self, patience: float = float("inf")) -> None:
         """Wait for the training thread; a signal may be answered meanwhile, in this thread.

@@ -1,0 +1,63 @@
+"""Signals that ask a worker to store a checkpoint and end: of a cluster, or a machine shut down.
+
+While a model trains, a signal is only noted: the loop finishes the iteration at hand and stores an
+exact checkpoint. Anywhere else (data, evaluation, timing, predictions) the newest checkpoint already
+holds everything that training has done, and the process ends at once.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+
+PREEMPTED = 75  # exit code; sysexits.h's EX_TEMPFAIL: the same command goes on
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+
+
+class Preempted(BaseException):  # noqa: N818  not an error, and no library's to catch
+    """End of a process that was asked to, with all that it did in a checkpoint.
+
+    ``epoch`` and ``iter`` are those of the checkpoint, as far as this process has trained.
+    """
+
+    def __init__(self, epoch: int = 0, iter: int = 0) -> None:
+        super().__init__(epoch, iter)
+        self.epoch, self.iter = epoch, iter
+
+
+class Preemption:
+    """Answer of one process to SIGNALS, from ``listen`` on."""
+
+    def __init__(self) -> None:
+        self.is_requested = False
+        self.is_deferred = False
+        self._at = (0, 0)
+
+    def listen(self) -> None:
+        """Handle the signals; only in a process's main thread, else nothing changes."""
+        if threading.current_thread() is threading.main_thread():
+            for number in SIGNALS:
+                signal.signal(number, self._handle)
+
+    def defer(self) -> None:
+        """Note further signals for the training loop, which looks after each iteration."""
+        self.is_deferred = True
+
+    def at_once(self, epoch: int, iter: int) -> None:
+        """End at further signals where they arrive: the checkpoint of this iteration is stored.
+
+        Raises:
+            Preempted: a signal was noted before.
+        """
+        self.is_deferred, self._at = False, (epoch, iter)
+        if self.is_requested:
+            raise Preempted(epoch, iter)
+
+    def _handle(self, number: int, frame: object) -> None:
+        already, self.is_requested = self.is_requested, True
+        # Once: a second signal must not interrupt the ending that the first began.
+        if not self.is_deferred and not already:
+            raise Preempted(*self._at)
+
+
+preemption = Preemption()  # of this process
