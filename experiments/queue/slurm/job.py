@@ -27,9 +27,9 @@ from experiments.queue.machine import Machine
 from experiments.queue.running import run_missing
 from experiments.queue.slurm.ledger import Ledger, Progress, Stage, now
 from experiments.queue.worker import (
-    PREEMPTED,
     ROOT,
     UTF8,
+    Lost,
     Preempted,
     Rendezvous,
     WorkerError,
@@ -39,6 +39,7 @@ from experiments.queue.worker import (
 from gfl import terminal
 from gfl.errors import UserError
 from gfl.records.record import RunRecord, Store, run_id
+from gfl.training.preemption import PREEMPTED
 
 PORTS = range(10_000, 30_000)  # below those that systems give to outgoing connections
 SECONDS_BETWEEN_LOOKS = 0.2
@@ -142,6 +143,8 @@ class Session:
         if isinstance(self.error, Preempted):  # by a signal that reached the workers first
             self.display.report("preempted")
             sys.exit(PREEMPTED)
+        if isinstance(self.error, Lost):  # the other process writes the progress now
+            raise self.error
         if self.error is not None:
             self.display.report("failed", repr(self.error))
             raise self.error
