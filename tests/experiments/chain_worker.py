@@ -1,7 +1,7 @@
 """Stands in for ``python -m gfl.training.worker``, and shows every lost or repeated iteration.
 
-Each iteration hashes the state before it, so that only exactly the same iterations in the same order
-end in the same metrics. Checkpoints, signals, events and exit codes are those of the real one.
+Each iteration hashes the state before it: only exactly the same iterations, in the same order, end
+in the same metrics. Checkpoints, signals, events and exit codes are those of the real one.
 """
 
 import fcntl

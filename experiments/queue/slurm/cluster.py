@@ -125,9 +125,11 @@ def _option(where: str, name: str, given: object) -> Option:
     if option in TAKEN:
         instead = f"the key {TAKEN[option]} sets it" if TAKEN[option] else "gfl sets it"
         raise UserError(f"{where}: sbatch.{name}: {instead}")
-    if not OPTION.fullmatch(option) or not isinstance(given, Option):
+    if not OPTION.fullmatch(option) or given is False or not isinstance(given, Option):
         raise UserError(f"{where}: sbatch.{name} = {given!r}: expected text, a number or true")
-    return _text(given) if isinstance(given, str) else given
+    if isinstance(given, str) and not given.isprintable():
+        raise UserError(f"{where}: sbatch.{name} = {given!r}: expected one line of text")
+    return given
 
 
 def _text(given: object) -> str:

@@ -73,8 +73,9 @@ def parameters(profile: Profile, machine: Machine, cluster: Cluster) -> dict[str
         "array_parallelism": cluster.parallel,
         "stderr_to_stdout": True,
         "setup": [*(f"export {name}={value}" for name, value in UTF8.items()), *cluster.setup],
-        # srun's tasks live and die together: a node's failure ends, and shows, the whole run's.
-        "srun_args": ["--kill-on-bad-exit=1"],
+        # Tasks live and die together: a node's failure ends, and shows, the whole run's. Since
+        # version 22.05 srun does not take the job's cores for those of a task.
+        "srun_args": ["--kill-on-bad-exit=1", f"--cpus-per-task={each * cores}"],
         # After a node's death, whatever the cluster's own default.
         "additional_parameters": {"requeue": True, "chdir": str(ROOT), **cluster.sbatch},
     }
