@@ -76,6 +76,7 @@ with _without_warnings():
     import gfl.systems.tsd
     import gfl.systems.two_stage
     import gfl.training.loaders
+    import gfl.training.loop
     import gfl.training.metric
     import gfl.training.optim
     import gfl.training.processes

@@ -12,12 +12,14 @@ from experiments import stale
 from experiments.checkout import code_state
 from experiments.matrix import Run, is_finished
 from experiments.profiles import PREDICTING
+from experiments.queue.locks import RunLock
 from experiments.queue.machine import Machine
-from experiments.queue.worker import Event, WorkerError, Workers, command
+from experiments.queue.worker import Event, Lost, WorkerError, Workers, command
 from experiments.stale import AGAIN, Today
 from gfl.errors import disk_error
 from gfl.files import replacing
 from gfl.records import digests
+from gfl.records.lease import LostError
 from gfl.records.record import RecordError, Request, RunRecord, Store
 
 Emit = Callable[[Event], None]
@@ -44,13 +46,13 @@ def attempt(
     run: Run,
     setting: Setting,
     workers: Workers,
-    inherited: Sequence[int],
+    lock: RunLock,
     slot: int,
     emit: Emit,
 ) -> RunRecord:
     """Train a run that this process has locked, or resume it.
 
-    ``inherited`` are the lock's file descriptors; ``slot`` numbers the concurrent runs.
+    ``slot`` numbers the concurrent runs.
 
     Raises:
         UserError: the user can fix what stopped it.
@@ -59,18 +61,24 @@ def attempt(
     """
     run_dir, machine = setting.run_dir(run), setting.machine
     try:
+        lock.check()
         _clear(run_dir, setting, setting.record(run), emit)
         run_dir.mkdir(parents=True, exist_ok=True)
         _request(run, run_dir, setting, emit).save(run_dir)
         for name, content in run.files.items():
             with replacing(run_dir / name) as file:
                 file.write(content)
-        environment = machine.environment(run.profile, slot, setting.jobs)
+        environment = {
+            **machine.environment(run.profile, slot, setting.jobs),
+            **lock.environment,
+        }
         launched = command(setting.worker, machine.gpus, machine.rendezvous)
-        workers.follow(launched, run_dir, emit, environment, inherited)
+        workers.follow(launched, run_dir, emit, environment, lock.descriptors)
         record = setting.record(run)
     except WorkerError as err:
         raise WorkerError(f"{run.name}: {err}") from err
+    except LostError as err:
+        raise Lost from err
     except OSError as err:
         if users := disk_error(err, run_dir):
             raise users from err

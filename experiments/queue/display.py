@@ -155,6 +155,14 @@ class Display:
         else:
             self.note(f"{outcome} ({duration(record.seconds)})", style="green")
 
+    def lost(self, id: str) -> None:
+        """Report a run that another process took over while this one was paused."""
+        run = self.running.pop(id)
+        self._runs.remove_task(run.id)
+        self.begun -= 1
+        self._show_table()
+        self.warning(f"{run.description}: taken over by another process while this one was paused")
+
     def stopping(self) -> None:
         """Report that the runs in progress are being stopped: their workers may take a moment."""
         for run in self.running.values():

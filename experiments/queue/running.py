@@ -19,7 +19,7 @@ from experiments.queue.attempt import Setting, attempt
 from experiments.queue.display import Display
 from experiments.queue.locks import RunLock
 from experiments.queue.machine import Machine
-from experiments.queue.worker import GRACE, TRAIN, Preempted, Terminated, WorkerError, Workers
+from experiments.queue.worker import TRAIN, Lost, Preempted, Terminated, WorkerError, Workers
 from experiments.stale import Today
 from gfl.data import coco, photos
 from gfl.data.photos_spec import PhotosSpec
@@ -168,7 +168,7 @@ class Queue:
                 self.display.stopping()
                 if isinstance(err, Preempted | Terminated):
                     self.workers.preempt()
-                    self.workers.wait(GRACE)
+                    self.workers.wait()
             finally:  # stop them even if another Ctrl-C arrives
                 self.workers.stop()
             raise
@@ -211,8 +211,10 @@ class Queue:
             self.said.put(partial(self.display.event, run.id, event))
 
         try:
-            record = attempt(run, self.setting, self.workers, lock.descriptors, slot, emit)
+            record = attempt(run, self.setting, self.workers, lock, slot, emit)
             self.said.put(partial(self._end, run, record))
+        except Lost:
+            self.said.put(partial(self._lose, run))
         except BaseException as err:
             self.said.put(partial(self._give_up, run, err))
 
@@ -220,6 +222,12 @@ class Queue:
         self._free(run)
         self.display.end(run.id, record)
         self._note(run, record)
+
+    def _lose(self, run: Run) -> None:
+        """Leave a run to the process that took it over while this one was paused."""
+        self._free(run)
+        self.display.lost(run.id)
+        self.left.append(run)
 
     def _give_up(self, run: Run, err: BaseException) -> None:
         self._free(run)

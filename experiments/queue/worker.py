@@ -16,12 +16,11 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from gfl.errors import UserError
-from gfl.training.preemption import PREEMPTED, SIGNALS
+from gfl.training.preemption import GRACE, PREEMPTED, SIGNALS
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAIN = (sys.executable, "-m", "gfl.training.worker")
 # SIGINT lets the worker finish writing a file; without a response, the signals escalate.
-GRACE = 30.0  # s, in which a worker stores a checkpoint
 PATIENCE = ((signal.SIGINT, 15.0), (signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0))
 
 # By torch's launcher to its workers, which it then gives 30 s; others would end it alone.
@@ -171,9 +170,9 @@ class Workers:
             for process in self._working:
                 process.send_signal(signal.SIGUSR1)
 
-    def wait(self, seconds: float) -> None:
-        """Wait for all workers to end, at most so long."""
-        deadline = time.monotonic() + seconds
+    def wait(self) -> None:
+        """Wait for preempted workers to end, as long as they may take."""
+        deadline = time.monotonic() + GRACE
         with self._lock:
             working = list(self._working)
         with contextlib.suppress(subprocess.TimeoutExpired):

@@ -26,6 +26,19 @@ def for_machine(
     A capped run trains the schedule's first ``max_iters`` steps and evaluates as many images as it
     trained on, or all there are.
     """
+    config = _placed(config, data_root, work_dir, workers)
+    loader, loop = config["train_dataloader"], config["train_cfg"]
+    loader["batch_sampler"] = {"type": "ResumableBatchSampler", "batches": loader["batch_sampler"]}
+    loop["type"] = "ResumableTrainLoop"
+    if max_iters is not None:
+        loop |= {"type": "CappedTrainLoop", "cap": max_iters}
+        batch = loader["batch_size"] * gpus
+        config["val_dataloader"]["dataset"]["indices"] = max_iters * batch
+    return _completed(config, gpus)
+
+
+def _placed(config: Config, data_root: Path, work_dir: Path, workers: int) -> Config:
+    """Return the configuration with this machine's paths and workers."""
     config = copy.deepcopy(config)
     config["work_dir"] = str(work_dir)
     for split in ("train", "val"):
@@ -36,16 +49,17 @@ def for_machine(
         loader["dataset"]["data_root"] = str(data_root)
         if _is_repaired(config["dataset"], split):  # it lies in the run's folder
             loader["dataset"]["ann_file"] = str(work_dir / loader["dataset"]["ann_file"])
-    if max_iters is not None:
-        config["train_cfg"] |= {"type": "CappedTrainLoop", "cap": max_iters}
-        batch = config["train_dataloader"]["batch_size"] * gpus
-        config["val_dataloader"]["dataset"]["indices"] = max_iters * batch
-    if gpus > 1:
-        _share(config)
     boxes = config["val_dataloader"]["dataset"]["ann_file"]
     config["val_evaluator"]["ann_file"] = str(data_root / boxes)
     # Temporary folder in which the devices' predictions are collected.
     config["val_evaluator"]["collect_dir"] = str(work_dir / ".predictions")
+    return config
+
+
+def _completed(config: Config, gpus: int) -> Config:
+    """Add, in place, what several devices need and what mmengine's Runner requires."""
+    if gpus > 1:
+        _share(config)
     logger = {"type": "LoggerHook", "interval": 100}
     config["default_hooks"] = {"checkpoint": None, "logger": logger}
     # Test-time stand-ins for mmengine's Runner, which requires all three or none.
@@ -68,7 +82,7 @@ def for_stock_tool(
 
     mmengine's checkpoint hook keeps the last two epochs instead.
     """
-    config = for_machine(config, data_root=data_root, work_dir=work_dir, workers=workers, gpus=gpus)
+    config = _completed(_placed(config, data_root, work_dir, workers), gpus)
     hook = {"type": "CheckpointHook", "interval": 1, "max_keep_ckpts": 2}
     config["default_hooks"]["checkpoint"] = hook
     return config

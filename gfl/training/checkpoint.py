@@ -1,12 +1,19 @@
 """Checkpoints from which a run resumes as if it had never stopped.
 
-They hold weights, optimizer, schedules, the random states of the training process (CUDA's too) and
-the run's history; mmengine's own hold no random state and are read by unpickling arbitrary
-content. The order of an epoch's images follows from its seed and number, so a run resumes at the
-end of an epoch; what a killed one did after that is repeated.
+They hold weights, optimizer, schedules, the run's history and, of each of its processes, the random
+states (CUDA's too), the buffers and the losses since the curve's last point; mmengine's own hold no
+random state and are read by unpickling arbitrary content. The order of an epoch's images follows
+from its seed and number, so a run resumes at any iteration without loading the images before it.
 
-Exact to the bit on one CPU device, whatever the iteration at which the run was killed. Not on CUDA,
-whose sums have no fixed order, nor, on COCO, with a different number of threads than before.
+A checkpoint is stored at the end of each epoch; before an evaluation; on SIGTERM, SIGUSR1 or
+SIGUSR2 after the iteration at hand, when the run ends; and, if asked for, every few minutes. What a
+killed run did after the last one is repeated.
+
+Exact to the bit on one CPU device, whatever the iteration at which the run was killed, and on two:
+the sum of two gradients has one order. DistributedDataParallel sums those of more in an order that
+depends on when it began, and CUDA's sums have none, so there a resumed run equals an undisturbed
+one within rounding, as two undisturbed runs equal each other. On COCO it is exact only with as many
+threads as before.
 
 A checkpoint is written to a temporary name and renamed, carries a checksum, and is read with
 ``weights_only=True``. During a run its two newest exist, and for a moment a third: each three times
@@ -20,6 +27,8 @@ import contextlib
 import errno
 import os
 import random
+import time
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,6 +36,7 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.hooks import Hook
+from mmengine.logging import MessageHub
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
@@ -34,20 +44,30 @@ from torch import nn
 
 from gfl.errors import UserError
 from gfl.files import sha256
-from gfl.records.record import CHECKPOINT
+from gfl.records.lease import Hold, LostError
+from gfl.records.record import CHECKPOINT, checkpoint_position
+from gfl.training import processes
+from gfl.training.preemption import Preempted, preemption
 
 FINAL = "final.pth"  # the trained weights alone, which stay after the run
+LOGGED = 100  # values of each quantity that mmengine's log may still average
+NOTHING, STORE, END, LOST = range(4)  # what the processes agree on after an iteration
 
 
 class DamagedError(Exception):
     """Checkpoint that is invalid or does not match its checksum."""
 
 
-def save(state: dict[str, Any], path: Path) -> None:
-    """Write a checkpoint and, beside it, its checksum; flushed to disk before it gets its name."""
+def save(state: dict[str, Any], path: Path, hold: Hold | None = None) -> None:
+    """Write a checkpoint and, beside it, its checksum; flushed to disk before it gets its name.
+
+    Raises:
+        LostError: the run is no longer this process's; nothing has got its name.
+    """
     checksum = path.with_name(path.name + ".sha256")
-    # Fixed names that the next attempt reuses: a run has one process that writes.
-    partial, sealed = (p.with_name(f".{p.name}.partial") for p in (path, checksum))
+    # Names of this process alone: one that lost the run may still be writing.
+    end = f"{uuid.uuid4().hex[:8]}.partial"
+    partial, sealed = (p.with_name(f".{p.name}.{end}") for p in (path, checksum))
     with partial.open("wb") as file:  # ours, so that a full disk is an OSError that says so
         torch.save(state, file)
         file.flush()
@@ -56,6 +76,8 @@ def save(state: dict[str, Any], path: Path) -> None:
         file.write(sha256(partial) + "\n")
         file.flush()
         os.fsync(file.fileno())
+    if hold is not None:
+        hold.check()
     # The checksum first: a checkpoint without one counts as damaged.
     sealed.replace(checksum)
     partial.replace(path)
@@ -85,8 +107,8 @@ def load(path: Path) -> dict[str, Any]:
 
 def newest(folder: Path, report: Callable[[str], None]) -> dict[str, Any] | None:
     """Return a run's newest usable checkpoint; damaged ones are reported and set aside."""
-    found = [(int(m["epoch"]), p) for p in folder.iterdir() if (m := CHECKPOINT.fullmatch(p.name))]
-    paths = [path for _, path in sorted(found, reverse=True)]
+    paths = [path for path in folder.iterdir() if CHECKPOINT.fullmatch(path.name)]
+    paths.sort(key=lambda path: checkpoint_position(path.name) or (0, 0), reverse=True)
     for path in paths:
         try:
             return load(path)
@@ -99,31 +121,31 @@ def newest(folder: Path, report: Callable[[str], None]) -> dict[str, Any] | None
     return None
 
 
-def forget(folder: Path, last: int | None = None) -> None:
-    """Delete a run's checkpoints, or those up to an epoch; damaged ones and final.pth stay.
+def forget(folder: Path, keep: int = 0) -> None:
+    """Delete a run's checkpoints but the ``keep`` newest; damaged ones and final.pth stay.
 
     The last ones are deleted once the run's record is written: until then it may have to resume.
     Files that a killed process left incomplete are deleted, too.
     """
-    for path in folder.iterdir():
-        match = CHECKPOINT.match(path.name.removeprefix("."))  # its checksum too
-        if (
-            match
-            and not path.name.endswith(".damaged")
-            and (last is None or int(match["epoch"]) <= last)
-        ):
+    files = {path: checkpoint_position(path.name) for path in folder.iterdir()}
+    whole = sorted(p for path, p in files.items() if p and CHECKPOINT.fullmatch(path.name))
+    oldest = whole[-keep:][0] if keep and whole else None
+    for path, position in files.items():  # their checksums too
+        if position and (oldest is None or position < oldest) and path.suffix != ".damaged":
             path.unlink()
 
 
 @HOOKS.register_module()
 class ExactCheckpointHook(Hook):
-    """Saves at the end of each epoch, evaluation included, and resumes from there.
+    """Stores checkpoints and resumes from the newest.
 
     Args:
         folder: of the run.
         history: further state to preserve; plain data, changed in place.
         report: receives messages for the user.
         keep: number of checkpoints to keep.
+        minutes: between checkpoints within an epoch; None: none but on a signal.
+        hold: lease under which the run is trained.
     """
 
     # After mmengine's RuntimeInfoHook has reset its counters and before anything reads them.
@@ -135,43 +157,130 @@ class ExactCheckpointHook(Hook):
         history: dict[str, Any],
         report: Callable[[str], None],
         keep: int = 2,
+        minutes: float | None = None,
+        hold: Hold | None = None,
     ) -> None:
         self.folder, self.history, self.report, self.keep = folder, history, report, keep
+        self.seconds, self.hold = None if minutes is None else 60 * minutes, hold
+        self._stored = (0, 0)  # epoch and iteration of the newest checkpoint
+        self._stored_at = time.monotonic()
+        self._resumed: dict[str, Any] | None = None  # this process's part of an epoch begun before
 
     def before_train(self, runner: Runner) -> None:
-        """Resume from the newest checkpoint, if there is one."""
-        state = newest(self.folder, self.report)
-        if state is not None:
-            _restore(runner, state)
-            self.history.update(state["history"])
+        """Resume from the newest checkpoint, if there is one, as all processes agree."""
+        preemption.defer()
+        state = newest(self.folder, self.report) if processes.rank() == 0 else None
+        name = processes.from_first(None if state is None else _name(state))
+        if name is None:
+            return
+        state = state or load(self.folder / name)
+        own = _own(state)
+        _restore(runner, state, own)
+        self.history.update(state["history"])
+        self._stored, self._stored_at = (state["epoch"], state["iter"]), time.monotonic()
+        self._resumed = own if state.get("batches") else None
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """Save the state after the previous epoch, which ends with its evaluation."""
-        path = self.folder / f"epoch_{runner.epoch}.pth"
-        if runner.epoch == 0 or path.exists() or runner.rank != 0:
-            return
-        save(_capture(runner) | {"history": self.history}, path)
-        forget(self.folder, runner.epoch - self.keep)
+        """Store the state after the previous epoch, which ends with its evaluation."""
+        if runner.epoch != self._stored[0]:
+            self._store(runner)
+
+    def after_loader_start(self, runner: Runner) -> None:
+        """Restore what beginning an epoch has changed, if it was begun before."""
+        if self._resumed is not None:
+            _set_random(self._resumed["random"])  # the loader has drawn a seed
+            self.history["since_point"] = self._resumed["since_point"]
+            self._resumed = None
+
+    def after_step(self, runner: Runner) -> None:
+        """Store the state after an iteration if it is due, or the last of this process.
+
+        Raises:
+            Preempted: a signal asked any of the processes to end, and the state is stored.
+            LostError: another process has taken the run over.
+        """
+        wish = processes.agreed(self._wish())
+        if wish == LOST:
+            raise LostError("another process took over the run")
+        if wish != NOTHING:
+            self._store(runner)
+        if wish == END:
+            processes.agreed(0)  # the first has stored it
+            raise Preempted(*self._stored)
+
+    def after_steps(self, runner: Runner) -> None:
+        """Store the state before an evaluation, which may be stopped at any time."""
+        if runner.train_loop.evaluates_next and runner.iter != self._stored[1]:
+            self._store(runner)
+
+    def before_val(self, runner: Runner) -> None:
+        """End at once, from here on, if asked to.
+
+        Raises:
+            Preempted: a signal has asked.
+        """
+        preemption.at_once(*self._stored)
+
+    def after_val(self, runner: Runner) -> None:
+        """End only after an iteration, if there are more."""
+        if runner.epoch < runner.max_epochs:
+            preemption.defer()
 
     def after_train(self, runner: Runner) -> None:
         """Save the trained weights."""
-        if runner.rank == 0:
-            save({"model": _bare(runner.model).state_dict()}, self.folder / FINAL)
+        if processes.rank() == 0:
+            save({"model": _bare(runner.model).state_dict()}, self.folder / FINAL, self.hold)
+
+    def _wish(self) -> int:
+        if self.hold is not None and self.hold.is_lost:
+            return LOST
+        if preemption.is_requested:
+            return END
+        is_due = self.seconds is not None and time.monotonic() - self._stored_at >= self.seconds
+        return STORE if is_due and processes.rank() == 0 else NOTHING
+
+    def _store(self, runner: Runner) -> None:
+        """Store the state of all processes."""
+        parts = processes.gathered(_part(runner, self.history))
+        self._stored, self._stored_at = (runner.epoch, runner.iter), time.monotonic()
+        if processes.rank() == 0:
+            state = _capture(runner) | {"history": self.history, "processes": parts}
+            save(state, self.folder / _name(state), self.hold)
+            forget(self.folder, self.keep)
 
 
 def _bare(model: nn.Module) -> nn.Module:
     return model.module if is_model_wrapper(model) else model  # type: ignore[return-value]
 
 
+def _name(state: dict[str, Any]) -> str:
+    within = f"_iter_{state['iter']}" if state.get("batches") else ""
+    return f"epoch_{state['epoch']}{within}.pth"
+
+
 # mmengine types what the Runner builds lazily as config or None; Any refers to the built object.
 def _capture(runner: Any) -> dict[str, Any]:
-    _, keys, *position = np.random.get_state()  # noqa: NPY002  mmdet draws from it
     return {
         "epoch": runner.epoch,
         "iter": runner.iter,
+        "batches": runner.train_loop.batches_done,  # of the epoch at hand
         "model": _bare(runner.model).state_dict(),
         "optimizer": runner.optim_wrapper.state_dict(),
         "schedules": [schedule.state_dict() for schedule in runner.param_schedulers],
+        "log": {
+            name: buffer.data[0][-LOGGED:].tolist()
+            for name, buffer in runner.message_hub.log_scalars.items()
+        },
+    }
+
+
+def _part(runner: Any, history: dict[str, Any]) -> dict[str, Any]:
+    """Return what each process has of its own."""
+    _, keys, *position = np.random.get_state()  # noqa: NPY002  mmdet draws from it
+    model = _bare(runner.model)
+    stored = model.state_dict() if processes.are_several() else ()
+    buffers = {name: value for name, value in model.named_buffers() if name in stored}
+    return {
         "random": {
             "python": random.getstate(),
             "numpy": (torch.from_numpy(np.asarray(keys).astype(np.int64)), *position),
@@ -179,17 +288,30 @@ def _capture(runner: Any) -> dict[str, Any]:
             # Of the device in use: the next session may see more or fewer of them.
             "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else [],
         },
+        "buffers": {name: value.cpu() for name, value in buffers.items()},  # alike after an epoch
+        "since_point": _on_cpu(history.get("since_point", {})),
     }
 
 
-def _restore(runner: Any, state: dict[str, Any]) -> None:
+def _on_cpu(point: dict[str, Any]) -> dict[str, Any]:
+    return point | {"sums": {name: value.cpu() for name, value in point.get("sums", {}).items()}}
+
+
+def _own(state: dict[str, Any]) -> dict[str, Any]:
+    """Return this process's part of a checkpoint; an earlier version's has one for all."""
+    parts = state.get("processes") or [{"random": state["random"], "buffers": {}}]
+    return parts[min(processes.rank(), len(parts) - 1)]
+
+
+def _restore(runner: Any, state: dict[str, Any], own: dict[str, Any]) -> None:
     """Restore everything.
 
     Raises:
         UserError: the weights do not fit: other code made them under the same id.
     """
+    model = _bare(runner.model)
     try:
-        _bare(runner.model).load_state_dict(state["model"])
+        model.load_state_dict(state["model"] | own["buffers"])
     except RuntimeError as err:
         raise UserError(
             f"{runner.work_dir}: its checkpoints are of a model that this code does not build; "
@@ -198,8 +320,20 @@ def _restore(runner: Any, state: dict[str, Any]) -> None:
     runner.optim_wrapper.load_state_dict(state["optimizer"])
     for schedule, saved in zip(runner.param_schedulers, state["schedules"], strict=True):
         schedule.load_state_dict(saved)
-    runner.train_loop._epoch, runner.train_loop._iter = state["epoch"], state["iter"]
-    states = state["random"]
+    loop = runner.train_loop
+    loop._epoch, loop._iter = state["epoch"], state["iter"]
+    loop.batches_done = state.get("batches", 0)
+    _set_random(own["random"])
+    if point := own.get("since_point"):
+        device = next(model.parameters()).device
+        point["sums"] = {name: value.to(device) for name, value in point["sums"].items()}
+    hub: MessageHub = runner.message_hub
+    for name, values in state.get("log", {}).items():
+        for value in values:
+            hub.update_scalar(name, value)
+
+
+def _set_random(states: dict[str, Any]) -> None:
     random.setstate(states["python"])
     keys, *position = states["numpy"]
     np.random.set_state(("MT19937", keys.numpy().astype(np.uint32), *position))  # noqa: NPY002

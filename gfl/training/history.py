@@ -28,6 +28,7 @@ def beginning() -> dict[str, Any]:
         "seconds": 0.0,  # of all sessions, except what a killed one did after its last checkpoint
         "train_seconds": 0.0,
         "images": 0,
+        "since_point": {"sums": {}, "count": 0},  # losses of this process, not yet in the curve
     }
 
 
@@ -50,8 +51,6 @@ class HistoryHook(Hook):
 
     def __init__(self, history: dict[str, Any], batch: int, emit: Emit) -> None:
         self.history, self.batch, self.emit = history, batch, emit
-        self._sums: dict[str, Any] = {}
-        self._count = 0
         self._last_event = 0.0
         self._mark = self._iter_mark = time.monotonic()
 
@@ -66,8 +65,8 @@ class HistoryHook(Hook):
         self.emit("start", iters=runner.max_iters, epochs=runner.max_epochs, resumed=runner.iter)
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """Start the epoch's own points: one spanning two epochs would not survive a resumption."""
-        self._sums, self._count = {}, 0
+        """Start the epoch's own points."""
+        self._start_point()
         self._iter_mark = time.monotonic()
 
     def after_train_iter(
@@ -82,10 +81,11 @@ class HistoryHook(Hook):
         Raises:
             DivergedError: the loss is NaN or infinite.
         """
+        point = self.history["since_point"]
         for name, value in (outputs or {}).items():
             if "loss" in name:  # kept on the device: reading it would wait for the step
-                self._sums[name] = self._sums.get(name, 0.0) + value.detach()
-        self._count += 1
+                point["sums"][name] = point["sums"].get(name, 0.0) + value.detach()
+        point["count"] += 1
         self.tick()
         now = self._mark
         self.history["train_seconds"] += now - self._iter_mark
@@ -98,19 +98,26 @@ class HistoryHook(Hook):
                 "train",
                 iter=step,
                 epoch=runner.epoch + 1,
-                loss=float(self._sums["loss"]) / self._count,
+                loss=float(point["sums"]["loss"]) / point["count"],
                 images_per_second=self.speed(),
             )
         if step % max(1, runner.max_iters // CURVE_POINTS) == 0:
             self._add_point(runner, step)
 
+    def after_step(self, runner: Runner) -> None:
+        """Exclude a checkpoint that was stored from the time of training."""
+        self._iter_mark = time.monotonic()
+
+    def _start_point(self) -> None:
+        self.history["since_point"] = {"sums": {}, "count": 0}
+
     def _add_point(self, runner: Runner, step: int) -> None:
-        sums = torch.stack([value.float() for value in self._sums.values()])
+        named, count = self.history["since_point"]["sums"], self.history["since_point"]["count"]
+        sums = torch.stack([value.float() for value in named.values()])
         # Over all devices: the loss of the whole batch; if it diverged, every process knows.
         all_reduce(sums, op="mean")
         means = {
-            name: round(value / self._count, 6)
-            for name, value in zip(self._sums, sums.tolist(), strict=True)
+            name: round(value / count, 6) for name, value in zip(named, sums.tolist(), strict=True)
         }
         if not math.isfinite(means["loss"]):
             raise DivergedError(f"the loss is {means['loss']} by iteration {step}")
@@ -118,7 +125,7 @@ class HistoryHook(Hook):
         rate = optimizer.get_lr()["lr"][0]
         point = {"iter": step, "epoch": runner.epoch + 1, "lr": rate}
         self.history["curve"].append(point | means)
-        self._sums, self._count = {}, 0
+        self._start_point()
 
     def before_val(self, runner: Runner) -> None:
         """Report that the validation set is being evaluated."""

@@ -15,6 +15,7 @@ import os
 import re
 import shutil
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -32,6 +33,7 @@ from torch import Tensor
 
 from gfl.errors import UserError
 from gfl.terminal import say
+from gfl.training.preemption import SIGNALS
 
 SHARED_MEMORY = Path("/dev/shm")  # on Linux
 PREFETCHED = 2  # batches per loader, torch's default; one more is being trained on
@@ -130,10 +132,30 @@ def _megabytes(count: int) -> str:
 def begin_loader(worker_id: int, num_workers: int, seed: int, through_pipes: bool) -> None:
     """Seed a loader process as mmengine does, and make it exit where torch's would wait forever."""
     worker_init_fn(worker_id, num_workers, get_rank(), seed)
+    _leave_signals_to_the_trainer()
     # Called in the thread that passes batches on, where an exception is printed and the batch lost.
     queues.Queue._on_queue_feeder_error = staticmethod(_end)  # type: ignore[attr-defined]
     if through_pipes:
         ForkingPickler.register(Tensor, _by_value)
+
+
+def _leave_signals_to_the_trainer() -> None:
+    """Survive SIGTERM and its like sent to all of a job, while the trainer stores a checkpoint."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    if not hasattr(signal, "sigwaitinfo"):  # macOS
+        return
+    # multiprocessing ends loaders by SIGTERM, and waits: the trainer's own is heeded.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    trainer = os.getppid()
+
+    def wait() -> None:
+        while signal.sigwaitinfo({signal.SIGTERM}).si_pid != trainer:
+            pass
+        os._exit(0)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _by_value(tensor: Tensor) -> tuple[Callable[..., Tensor], tuple[Any]]:

@@ -1,8 +1,8 @@
 """Signals that ask a worker to store a checkpoint and end: of a cluster, or a machine shut down.
 
 While a model trains, a signal is only noted: the loop finishes the iteration at hand and stores an
-exact checkpoint. Anywhere else (data, evaluation, timing, predictions) the newest checkpoint already
-holds everything that training has done, and the process ends at once.
+exact checkpoint. Anywhere else (data, evaluation, timing, predictions) the newest checkpoint has
+all that training has done, and the process ends at once.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ import signal
 import threading
 
 PREEMPTED = 75  # exit code; sysexits.h's EX_TEMPFAIL: the same command goes on
+GRACE = 30.0  # s from a signal to the end, as torch's launcher and most clusters allow
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
 
-class Preempted(BaseException):  # noqa: N818  not an error, and no library's to catch
+class Preempted(BaseException):
     """End of a process that was asked to, with all that it did in a checkpoint.
 
     ``epoch`` and ``iter`` are those of the checkpoint, as far as this process has trained.

@@ -10,13 +10,14 @@ from typing import Any
 
 import torch
 from mmengine.model import MMDistributedDataParallel
-from mmengine.registry import LOOPS, MODEL_WRAPPERS
-from mmengine.runner import EpochBasedTrainLoop, Runner
+from mmengine.registry import MODEL_WRAPPERS
 from torch import distributed, nn
 
-from gfl.errors import UserError
+from gfl.training.preemption import GRACE, preemption
 
 SECONDS_BETWEEN_LOOKS = 1.0
+
+_control: Any = None  # group of what the processes say to each other beside tensors; None: all
 
 
 def join(gpus: int) -> None:
@@ -31,16 +32,56 @@ def join(gpus: int) -> None:
     if started != gpus:
         raise RuntimeError(f"{started} processes started for {gpus} devices")
     _end_with_parent()
-    backend = "gloo"
-    if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-        backend = "nccl"
-    distributed.init_process_group(backend)
+    if not torch.cuda.is_available():
+        distributed.init_process_group("gloo")
+        return
+    torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    distributed.init_process_group("nccl")
+    global _control
+    _control = distributed.new_group(backend="gloo")  # else each word would wait for the GPU
+
+
+def are_several() -> bool:
+    """Return whether the run has other processes than this one."""
+    return distributed.is_available() and distributed.is_initialized()
+
+
+def agreed(value: int) -> int:
+    """Return the greatest value of all the run's processes."""
+    if not are_several():
+        return value
+    greatest = torch.tensor(value)
+    distributed.all_reduce(greatest, distributed.ReduceOp.MAX, group=_control)
+    return int(greatest)
+
+
+def gathered(part: Any) -> list[Any]:
+    """Return the parts of all the run's processes in the first, and none in the others."""
+    if not are_several():
+        return [part]
+    is_first = distributed.get_rank() == 0
+    parts: list[Any] = [None] * distributed.get_world_size() if is_first else []
+    distributed.gather_object(part, parts if is_first else None, group=_control)
+    return parts
+
+
+def from_first(value: Any) -> Any:
+    """Return the first process's value in all."""
+    if not are_several():
+        return value
+    values = [value]
+    distributed.broadcast_object_list(values, group=_control)
+    return values[0]
+
+
+def rank() -> int:
+    """Return this process's number among the run's."""
+    return distributed.get_rank() if are_several() else 0
 
 
 def leave() -> None:
     """Leave the process group, if there is one."""
-    if distributed.is_available() and distributed.is_initialized():
+    if are_several():
         distributed.destroy_process_group()
 
 
@@ -50,6 +91,10 @@ def _end_with_parent() -> None:
 
     def watch() -> None:
         while os.getppid() == parent:
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+        # The launcher ends at a second signal, and leaves processes that answer the first.
+        deadline = time.monotonic() + GRACE
+        while preemption.is_requested and time.monotonic() < deadline:
             time.sleep(SECONDS_BETWEEN_LOOKS)
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -73,34 +118,3 @@ class ChannelsLastDataParallel(MMDistributedDataParallel):
             device_ids=None if on_cpu else device_ids,
             broadcast_buffers=broadcast_buffers,
         )
-
-
-@LOOPS.register_module()
-class CappedTrainLoop(EpochBasedTrainLoop):
-    """Training loop over the first steps of the whole schedule, with an evaluation.
-
-    Args:
-        cap: number of optimizer steps.
-
-    Raises:
-        UserError: the schedule has fewer steps.
-    """
-
-    def __init__(
-        self, runner: Runner, dataloader: Any, max_epochs: int, val_interval: int, cap: int
-    ) -> None:
-        super().__init__(runner, dataloader, max_epochs, val_interval=val_interval)
-        if cap > self._max_iters:
-            raise UserError(f"{cap} is no cap: the schedule has {self._max_iters} iterations")
-        self._max_iters = cap
-        self._max_epochs = -(-cap // len(self.dataloader))
-
-    def run_epoch(self) -> None:
-        """Train an epoch, or the part of it within the cap."""
-        self.runner.call_hook("before_train_epoch")
-        self.runner.model.train()
-        left = self._max_iters - self._iter
-        for index, batch in zip(range(left), self.dataloader, strict=False):
-            self.run_iter(index, batch)
-        self.runner.call_hook("after_train_epoch")
-        self._epoch += 1

@@ -20,6 +20,7 @@ from mmengine.runner import Runner
 import gfl.register  # noqa: F401  mmdet learns of what is ours
 from gfl import hardware
 from gfl.config import COCO
+from gfl.records.lease import Hold
 from gfl.training import loaders, pretrained, processes
 from gfl.training.checkpoint import ExactCheckpointHook
 from gfl.training.history import DivergedError, Emit, HistoryHook, beginning
@@ -75,13 +76,18 @@ def run(
     threads: int | None,
     capped: bool,
     gpus: int = 1,
+    minutes: float | None = None,
+    hold: Hold | None = None,
 ) -> Outcome:
     """Train, evaluate and time one run, resuming from its newest checkpoint.
+
+    ``minutes`` and ``hold`` are ``ExactCheckpointHook``'s.
 
     Raises:
         UserError: the backbone's ImageNet weights are unavailable, the cap is invalid, or a loader
             process ended for a reason that the user can fix.
         RuntimeError: this is not one of ``gpus`` processes.
+        Preempted, LostError: as ``ExactCheckpointHook``.
     """
 
     def message(text: str) -> None:
@@ -101,7 +107,8 @@ def run(
     kept = settings["model"]["backbone"]["type"] == "FrozenBackbone"
     images = 0 if kept else FPS_IMAGES if on_coco else FPS_IMAGES_EMBEDDED
     stopwatch = SpeedHook(images, emit)
-    for hook in (ExactCheckpointHook(run_dir, history, message), chronicle, stopwatch):
+    checkpoints = ExactCheckpointHook(run_dir, history, message, minutes=minutes, hold=hold)
+    for hook in (checkpoints, chronicle, stopwatch):
         runner.register_hook(hook)
     problem = ""
     try:

@@ -7,7 +7,8 @@ reported as JSON lines on standard output; all output of libraries goes to stand
 the run's log.
 
 Exit codes: 0 a record was written, 2 an error the user can fix, 1 any other, 130 interrupted, or
-abandoned by the process that read the events.
+abandoned by the process that read the events, 75 ended on SIGTERM, SIGUSR1 or SIGUSR2, with a
+checkpoint from which the same command goes on.
 """
 
 from __future__ import annotations
@@ -31,8 +32,10 @@ from gfl.data.photos_spec import PhotosSpec
 from gfl.errors import UserError, disk_error
 from gfl.predictions.schema import keeps_matches
 from gfl.records import account, digests
+from gfl.records.lease import Hold, LostError
 from gfl.records.record import RecordError, Request, RunRecord, State, digest, write_json
 from gfl.shapes import embedded
+from gfl.training.preemption import PREEMPTED, Preempted, preemption
 
 if TYPE_CHECKING:
     from gfl.training.session import Outcome
@@ -52,9 +55,16 @@ def main(argv: list[str]) -> int:
     account.complete()
     run_dir = Path(argv[0])
     try:
+        preemption.listen()
         request = Request.load(run_dir)
         _choose_device(request)
         train(request, run_dir, emit)
+    except Preempted as err:
+        emit("preempted", epoch=err.epoch, iter=err.iter)
+        return PREEMPTED
+    except LostError as err:
+        emit("lost", message=str(err))
+        return 1
     except UserError as err:
         emit("error", message=str(err), user=True, lacks=err.lacks)
         return 2
@@ -75,10 +85,12 @@ def _events() -> Emit:
     stream = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     first = int(os.environ.get("RANK", "0")) == 0
+    local_first = int(os.environ.get("LOCAL_RANK", "0")) == 0
 
     def emit(event: str, **content: object) -> None:
-        # Any error ends all processes, perhaps the first before it knows why.
-        if first or event == "error":
+        # Any error ends all processes, perhaps the first before it knows why; and each node's
+        # launcher ends with a code of its own, whatever its workers'.
+        if first or event == "error" or (event in ("preempted", "lost") and local_first):
             print(json.dumps({"event": event, **content}), file=stream)
 
     return emit
@@ -119,6 +131,8 @@ def train(request: Request, run_dir: Path, emit: Emit) -> None:
 
     Raises:
         UserError: the data are missing or invalid.
+        Preempted: a signal asked this process to end.
+        LostError: another process has taken the run over.
     """
     data_root = _data(request, emit)
     emit("phase", name="loading torch and mmdet")
@@ -127,6 +141,10 @@ def train(request: Request, run_dir: Path, emit: Emit) -> None:
         session,
     )
 
+    hold = Hold.inherited()
+    if hold is not None and int(os.environ.get("RANK", "0")) == 0:
+        hold.check()
+        hold.keep()
     request = _as_loaded(request)
     _compute_features(request, data_root, emit)
     outcome = session.run(
@@ -137,10 +155,14 @@ def train(request: Request, run_dir: Path, emit: Emit) -> None:
         threads=1 if _is_small_on_cpu(request) else request.cores,
         capped=request.max_iters is not None,
         gpus=request.gpus,
+        minutes=request.checkpoint_minutes,
+        hold=hold,
     )
     if not outcome.is_first:
         return
     record = _record(request, outcome)
+    if hold is not None:
+        hold.check()
     write_json(run_dir / EVALUATED, {"detections": outcome.detections}, indent=None)
     if record.state == "finished" and request.predicts:
         device = "cpu" if os.environ.get("CUDA_VISIBLE_DEVICES") == "" else "cuda"
@@ -148,6 +170,8 @@ def train(request: Request, run_dir: Path, emit: Emit) -> None:
         record = replace(record, predictions=found)
     elif record.state == "finished":
         record = replace(record, predictions=_matches(request, run_dir, data_root))
+    if hold is not None:
+        hold.check()
     record.save(run_dir / "record.json")
     checkpoint.forget(run_dir)
     emit("end", state=record.state)
@@ -347,7 +371,7 @@ if __name__ == "__main__":
     terminal.as_utf8()
     terminal.prepare()
     code = main(sys.argv[1:])
-    if code == INTERRUPTED:  # somebody is waiting; dismantling torch takes seconds
+    if code in (INTERRUPTED, PREEMPTED):  # somebody is waiting; dismantling torch takes seconds
         sys.stderr.flush()
         os._exit(code)
     sys.exit(code)

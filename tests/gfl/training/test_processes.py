@@ -23,7 +23,8 @@ from experiments.queue.worker import command
 from gfl.errors import UserError
 from gfl.experiment import Experiment
 from gfl.records.record import RunRecord
-from gfl.training.processes import CappedTrainLoop, join
+from gfl.training.loop import CappedTrainLoop
+from gfl.training.processes import join
 
 EXPERIMENT = Experiment(quality="joint", boxes="general", dfl=True)
 GPUS = 2
