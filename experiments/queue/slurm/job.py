@@ -2,7 +2,7 @@
 
 A job takes the same way as the queue of one machine: the same lock, resuming and record. When it
 is to end, on submitit's signal before a time limit or a preemption, or on SIGTERM, its workers
-store a checkpoint; submitit requeues it on its signal, Slurm itself after a preemption.
+store a checkpoint. Requeued, it goes on from there.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from experiments.matrix import Run
 from experiments.queue.display import Display
 from experiments.queue.machine import Machine
 from experiments.queue.running import run_missing
+from experiments.queue.slurm import jobs
 from experiments.queue.slurm.ledger import Ledger, Progress, Stage, now
 from experiments.queue.worker import (
     ROOT,
@@ -117,7 +118,7 @@ class Session:
     """One start of a job on its first node: a thread trains, the main one answers signals."""
 
     def __init__(self, job: TrainingJob, store: Store, machine: Machine, place: Place) -> None:
-        self.job, self.store, self.machine = job, store, machine
+        self.job, self.store, self.machine, self.place = job, store, machine, place
         self.workers = Workers()
         ledger = Ledger.of(store, job.run.profile.name, job.run.id, machine.max_iters)
         self.display = JobDisplay(ledger, place)
@@ -161,10 +162,17 @@ class Session:
         self.display.report("preempted")
 
     def _terminate(self, number: int, frame: object) -> None:
-        """Answer SIGTERM: Slurm cancels, preempts or requeues this job, and decides which."""
-        if not self.is_ending:  # else: submitit's hook is about to requeue it
-            self.preempt()
-            sys.exit(PREEMPTED)
+        """Answer SIGTERM: this job is cancelled, requeued, or displaced by a more urgent one.
+
+        In the last case Slurm lets it run for a time of grace, and requeues it at the end of that
+        alone: a job that has used the time to end itself has ended for good.
+        """
+        if self.is_ending:  # by submitit's hook, which is about to requeue it
+            return
+        self.preempt()
+        if jobs.is_running(self.place.job):
+            jobs.requeue(self.place.job)
+        sys.exit(PREEMPTED)
 
     def _wait(self, patience: float = float("inf")) -> None:
         """Wait for the training thread; a signal may be answered meanwhile, in this thread.

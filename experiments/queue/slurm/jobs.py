@@ -61,6 +61,17 @@ def is_gone(job: str) -> bool | None:
     return None if found is None else job not in found
 
 
+def is_running(job: str) -> bool:
+    """Return whether a job runs and is not about to end, as far as Slurm can be asked."""
+    found = (queued([job]) or {}).get(job)
+    return found is not None and found.state == "RUNNING"
+
+
+def requeue(job: str) -> None:
+    """Have Slurm end a running job and start it again later."""
+    _ask("scontrol", "requeue", job)
+
+
 def final_state(job: str) -> str:
     """Return the state in which a job ended, as TIMEOUT; empty if nobody here remembers it.
 

@@ -181,8 +181,6 @@ def test_a_training_that_a_more_urgent_job_displaces_goes_on_to_the_same_bits(
     progress = ledger.progress()
     assert progress is not None
     assert (progress.stage, progress.restarts) == ("finished", 1)
-    log = (store.run_dir("smoke", run.id) / "train.log").read_text()
-    assert log.count("Epoch(train)") or True
     assert_same(run, store, local)
 
 
