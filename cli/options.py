@@ -211,7 +211,10 @@ class Execution:
             return None
         named.pop("cluster", None)
         found = settings.load(self.cluster, ROOT)
-        values = {name: settings.value("command line", name, named[name]) for name in named}
+        values = {
+            name: settings.convert(name, given, f"--{name} {given!r}")
+            for name, given in named.items()
+        }
         return replace(found, **values, **({} if jobs is None else {"parallel": jobs}))
 
 

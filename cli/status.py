@@ -124,12 +124,10 @@ def _with_job(stand: Standing, job: JobStanding) -> Standing:
         return replace(stand, job=job)
     if job.is_live:
         return replace(stand, job=job, state=job.state, detail=detail)
-    failed = job.has_failed
-    if stand.record is None and (failed or job.ended):
-        detail = ", ".join(filter(None, (stand.detail, detail)))
-    else:
-        detail = stand.detail
-    return replace(stand, job=job, state="failed" if failed else state, detail=detail)
+    if stand.record is not None:  # says itself why it failed
+        return replace(stand, job=job)
+    detail = ", ".join(filter(None, (stand.detail, detail)))
+    return replace(stand, job=job, state="failed" if job.has_failed else state, detail=detail)
 
 
 def standing(run: Run, store: Store, today: Today | None = None) -> Standing:

@@ -13,7 +13,7 @@ from typing import Literal
 
 from experiments.queue import cgroup
 from experiments.queue.worker import Rendezvous
-from gfl import hardware
+from gfl import escape, hardware
 from gfl.errors import UserError
 from gfl.experiment import Profile
 
@@ -46,7 +46,8 @@ class Machine:
             UserError: that is asked for.
         """
         if self.gpus % self.nodes:
-            raise UserError(f"{self.gpus} GPUs cannot be shared evenly by {self.nodes} nodes")
+            gpus = escape.counted(self.gpus, "GPU")
+            raise UserError(f"{gpus} cannot be shared evenly by {self.nodes} nodes")
         if self.gpus > self.nodes and self.device_of(profile) == "cpu":
             raise UserError(
                 f"--gpus {self.gpus} is for CUDA: the {profile.name} profile is trained on the CPU "

@@ -94,25 +94,29 @@ def load(path: Path | None, root: Path) -> Cluster:
         raise UserError(f"{path}: {err.strerror}") from err
     except ValueError as err:  # neither TOML nor UTF-8
         raise UserError(f"{path}: not TOML: {err}") from err
-    values = {key: value(str(path), key, given) for key, given in content.items()}
+    values = {key: _value(str(path), key, given) for key, given in content.items()}
     return replace(Cluster(), **values)
 
 
-def value(where: str, key: str, given: object) -> Any:
-    """Return the value of a key as its field's; ``where`` it stands is named in errors.
+def convert(key: str, given: object, named: str) -> Any:
+    """Return the value of a known key as its field's; ``named`` is how the user gave it.
 
     Raises:
-        UserError: the key is unknown, or the value unsuitable.
+        UserError: it is unsuitable.
     """
+    expected, check = KEYS[key]
+    try:
+        return check(given)
+    except ValueError:
+        raise UserError(f"{named}: expected {expected}") from None
+
+
+def _value(where: str, key: str, given: object) -> Any:
     if key not in KEYS:
         raise UserError(f"{where}: unknown key {key!r}{did_you_mean(key, KEYS)}")
     if key == "sbatch" and isinstance(given, Mapping):
         return {name: _option(where, name, one) for name, one in given.items()}
-    expected, convert = KEYS[key]
-    try:
-        return convert(given)
-    except ValueError:
-        raise UserError(f"{where}: {key} = {given!r}: expected {expected}") from None
+    return convert(key, given, f"{where}: {key} = {given!r}")
 
 
 def _option(where: str, name: str, given: object) -> Option:

@@ -16,8 +16,8 @@ from experiments.queue.worker import log_tail
 
 State = Literal["queued", "requeued", "training", "ended"]
 NO_SLURM = "Slurm cannot be asked here (no squeue, or no answer): jobs are as they last wrote"
-# How jobs end that somebody ended on purpose; their runs go on when they are submitted again.
-STOPPED = ("CANCELLED", "PREEMPTED")
+# How jobs end that did not fail; the run of one that was stopped goes on when submitted again.
+AS_MEANT = ("CANCELLED", "PREEMPTED", "COMPLETED")
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,10 @@ class JobStanding:
     @property
     def has_failed(self) -> bool:
         """Return whether the job ended otherwise than finished or on purpose."""
-        if self.is_live or (self.progress is not None and self.progress.stage == "finished"):
+        stage = self.progress.stage if self.progress else ""
+        if self.is_live or stage in ("finished", "preempted"):
             return False
-        return bool(self.ended) and not self.ended.startswith((*STOPPED, "COMPLETED"))
+        return stage == "failed" or not (self.ended or "COMPLETED").startswith(AS_MEANT)
 
     def describe(self) -> str:
         """Describe the job's state in a line."""
@@ -51,9 +52,9 @@ class JobStanding:
         job, progress = f"job {self.submission.job}", self.progress
         match self.state:
             case "ended":
-                message = progress.message if progress else ""
-                how = " ".join(self.ended.lower().split("_")) or "gone"
-                return f"{job} {how}" + (f": {message.splitlines()[0]}" if message else "")
+                if self.has_failed and progress and progress.message:
+                    return f"{job}: {progress.message.splitlines()[0]}"
+                return f"{job} {' '.join(self.ended.lower().split('_')) or 'is gone'}"
             case "queued" | "requeued":
                 reason = self.queued.reason if self.queued else ""
                 why = f" ({reason})" if reason not in ("", "None") else ""
