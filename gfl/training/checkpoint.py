@@ -131,8 +131,9 @@ def forget(folder: Path, keep: int = 0) -> None:
     whole = sorted(p for path, p in files.items() if p and CHECKPOINT.fullmatch(path.name))
     oldest = whole[-keep:][0] if keep and whole else None
     for path, position in files.items():  # their checksums too
-        if position and (oldest is None or position < oldest) and path.suffix != ".damaged":
-            path.unlink()
+        is_old = position is not None and (oldest is None or position < oldest)
+        if (is_old and path.suffix != ".damaged") or path.suffix == ".partial":
+            path.unlink(missing_ok=True)
 
 
 @HOOKS.register_module()
@@ -169,12 +170,12 @@ class ExactCheckpointHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Resume from the newest checkpoint, if there is one, as all processes agree."""
         preemption.defer()
-        state = newest(self.folder, self.report) if processes.rank() == 0 else None
+        state = newest(self.folder, self.report) if runner.rank == 0 else None
         name = processes.from_first(None if state is None else _name(state))
         if name is None:
             return
         state = state or load(self.folder / name)
-        own = _own(state)
+        own = _own(state, runner.rank)
         _restore(runner, state, own)
         self.history.update(state["history"])
         self._stored, self._stored_at = (state["epoch"], state["iter"]), time.monotonic()
@@ -199,7 +200,7 @@ class ExactCheckpointHook(Hook):
             Preempted: a signal asked any of the processes to end, and the state is stored.
             LostError: another process has taken the run over.
         """
-        wish = processes.agreed(self._wish())
+        wish = processes.agreed(self._wish(runner.rank))
         if wish == LOST:
             raise LostError("another process took over the run")
         if wish != NOTHING:
@@ -228,22 +229,22 @@ class ExactCheckpointHook(Hook):
 
     def after_train(self, runner: Runner) -> None:
         """Save the trained weights."""
-        if processes.rank() == 0:
+        if runner.rank == 0:
             save({"model": _bare(runner.model).state_dict()}, self.folder / FINAL, self.hold)
 
-    def _wish(self) -> int:
+    def _wish(self, rank: int) -> int:
         if self.hold is not None and self.hold.is_lost:
             return LOST
         if preemption.is_requested:
             return END
         is_due = self.seconds is not None and time.monotonic() - self._stored_at >= self.seconds
-        return STORE if is_due and processes.rank() == 0 else NOTHING
+        return STORE if is_due and rank == 0 else NOTHING
 
     def _store(self, runner: Runner) -> None:
         """Store the state of all processes."""
         parts = processes.gathered(_part(runner, self.history))
         self._stored, self._stored_at = (runner.epoch, runner.iter), time.monotonic()
-        if processes.rank() == 0:
+        if runner.rank == 0:
             state = _capture(runner) | {"history": self.history, "processes": parts}
             save(state, self.folder / _name(state), self.hold)
             forget(self.folder, self.keep)
@@ -297,10 +298,10 @@ def _on_cpu(point: dict[str, Any]) -> dict[str, Any]:
     return point | {"sums": {name: value.cpu() for name, value in point.get("sums", {}).items()}}
 
 
-def _own(state: dict[str, Any]) -> dict[str, Any]:
+def _own(state: dict[str, Any], rank: int) -> dict[str, Any]:
     """Return this process's part of a checkpoint; an earlier version's has one for all."""
     parts = state.get("processes") or [{"random": state["random"], "buffers": {}}]
-    return parts[min(processes.rank(), len(parts) - 1)]
+    return parts[min(rank, len(parts) - 1)]
 
 
 def _restore(runner: Any, state: dict[str, Any], own: dict[str, Any]) -> None:

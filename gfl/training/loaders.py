@@ -143,11 +143,11 @@ def _leave_signals_to_the_trainer() -> None:
     """Survive SIGTERM and its like sent to all of a job, while the trainer stores a checkpoint."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if not hasattr(signal, "sigwaitinfo"):  # macOS
         return
-    # multiprocessing ends loaders by SIGTERM, and waits: the trainer's own is heeded.
+    # The trainer's own is heeded: multiprocessing ends loaders by it, and waits.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     trainer = os.getppid()
 
     def wait() -> None:

@@ -74,11 +74,6 @@ def from_first(value: Any) -> Any:
     return values[0]
 
 
-def rank() -> int:
-    """Return this process's number among the run's."""
-    return distributed.get_rank() if are_several() else 0
-
-
 def leave() -> None:
     """Leave the process group, if there is one."""
     if are_several():

@@ -17,6 +17,7 @@ import gfl.register  # noqa: F401  before mmdet: it supplies mmcv's operators
 import numpy as np
 import pytest
 import torch
+from mmengine.logging import MessageHub
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
@@ -163,7 +164,8 @@ def a_run(seed: int, rank: int = 0) -> Any:
     schedule = torch.optim.lr_scheduler.StepLR(optimizer, 1)
     run = mock.Mock(
         Runner, model=model, optim_wrapper=optimizer, param_schedulers=[schedule], rank=rank,
-        epoch=0, iter=0, train_loop=SimpleNamespace(_epoch=0, _iter=0),
+        epoch=0, iter=0, train_loop=SimpleNamespace(_epoch=0, _iter=0, batches_done=0),
+        message_hub=MessageHub(f"of run {seed}"),
     )  # fmt: skip
     train(run)
     return run

@@ -1,7 +1,7 @@
-"""A run that is killed, whenever, and started again ends in the same bits as one that was not.
+"""A run that is ended, whenever, and started again ends in the same bits as one that was not.
 
 The sessions are forks of one process that has imported torch and mmdet, which takes longer than
-any of them. Each is killed by SIGKILL at the place it is told, or ends.
+any of them. Each is killed by SIGKILL at the place it is told, or asked by a signal to end there.
 """
 
 from __future__ import annotations
@@ -27,11 +27,12 @@ from gfl.experiment import Experiment, Profile
 from gfl.records.record import RunRecord, read_json
 from gfl.shapes.embedded import ShapesSpec
 from gfl.training.checkpoint import load
+from gfl.training.preemption import PREEMPTED
 
 EXPERIMENT = Experiment(quality="joint", boxes="general", dfl=True)
 
-# Arguments: where embedded data lie, and a JSON list of sessions: folder, place to be killed at
-# (or none), loader processes. Prints how each ended.
+# Arguments: where embedded data lie, a JSON list of sessions: folder, place to be ended at (or
+# none), loader processes; and the points of a loss curve. Prints how each ended.
 DRIVER = """
 import io, json, os, pathlib, signal, sys
 import torch
@@ -41,6 +42,26 @@ from gfl.training.history import HistoryHook
 
 def die(*_):
     os.kill(os.getpid(), signal.SIGKILL)
+
+def end_at(number):
+    whole = HistoryHook.after_train_iter
+    def after_train_iter(self, runner, *args, **kwargs):
+        whole(self, runner, *args, **kwargs)
+        if runner.iter == int(number) - 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+    HistoryHook.after_train_iter = after_train_iter
+
+def end_in_evaluation(number):
+    def after_val_iter(self, runner, *args, **kwargs):
+        if runner.epoch == int(number):
+            os.kill(os.getpid(), signal.SIGUSR1)
+            raise RuntimeError("it did not end at once")
+    HistoryHook.after_val_iter = after_val_iter
+
+def end_in_prediction(_):
+    def predict(*args, **kwargs):
+        os.kill(os.getpid(), signal.SIGUSR2)
+    train.predict = predict
 
 def at_iteration(number):
     whole = HistoryHook.after_train_iter
@@ -100,6 +121,7 @@ def session(folder, place, loaders):
     return train.main([folder])
 
 train.EMBEDDED = pathlib.Path(sys.argv[1])
+gfl.training.history.CURVE_POINTS = int(sys.argv[3])
 for one in json.loads(sys.argv[2]):
     sys.stdout.flush()
     child = os.fork()
@@ -111,14 +133,21 @@ for one in json.loads(sys.argv[2]):
 
 @dataclass(frozen=True)
 class Chain:
-    """Where a run is killed, again and again, and the iterations its sessions go on from."""
+    """Where a run is ended, again and again, and the iterations its sessions go on from."""
 
     profile: Profile
     places: tuple[str, ...]
     resumed: tuple[int, ...]
     loaders: tuple[int, ...] = ()  # processes, a session each; the undisturbed run has none
+    minutes: float | None = None  # between checkpoints
 
 
+# The laptop's precision, clipping, optimizer and schedule on fewer images, 3 epochs of 3 steps.
+LITTLE = replace(
+    LAPTOP,
+    dataset=ShapesSpec(image_size=128, train=24, val=8),
+    schedule=replace(LAPTOP.schedule, warmup_iters=4),
+)
 SHORT = replace(SMOKE, eval_interval=1)  # 2 epochs of 8 iterations
 CHAINS = {
     "everywhere": Chain(
@@ -135,17 +164,10 @@ CHAINS = {
             "before renaming: final.pth",
             "before writing: predictions.json",
         ),
-        (0, 0, 0, 0, 0, 8, 8, 8, 8, 8, 8),
+        (0, 0, 8, 8, 8, 8, 8, 16, 16, 16, 16),
     ),
-    # Its precision, clipping, optimizer and schedule, on fewer images.
     "laptop": Chain(
-        replace(
-            LAPTOP,
-            dataset=ShapesSpec(image_size=128, train=24, val=8),
-            schedule=replace(LAPTOP.schedule, warmup_iters=4),
-        ),
-        ("at iteration: 4", "at iteration: 7", "in evaluation: 3"),
-        (0, 3, 6, 6),
+        LITTLE, ("at iteration: 4", "at iteration: 7", "in evaluation: 3"), (0, 3, 6, 9)
     ),
     # Where other processes load the images: as many as there happen to be.
     "loaders": Chain(
@@ -154,12 +176,37 @@ CHAINS = {
         (0, 8, 8),
         (2, 0, 3),
     ),
+    # By signals: after an iteration, the last of an epoch too, and anywhere else at once.
+    "asked": Chain(
+        SHORT,
+        ("end at: 3", "end at: 8", "end at: 11", "end in evaluation: 2", "end in evaluation: 2"),
+        (0, 3, 8, 11, 16, 16),
+    ),
+    "laptop, asked": Chain(
+        LITTLE, ("end at: 2", "end at: 4", "end at: 8", "end in prediction: "), (0, 2, 4, 8, 9)
+    ),
+    "loaders, asked": Chain(
+        replace(SHORT, device="cuda"),
+        ("end at: 3", "end at: 10", "end at: 13"),
+        (0, 3, 10, 13),
+        (2, 0, 3, 2),
+    ),
+    "every moment": Chain(
+        SHORT,
+        ("at iteration: 2", "in the midst of: epoch_0_iter_5.pth", "at iteration: 12"),
+        (0, 2, 4, 12),
+        minutes=1e-9,
+    ),
 }
 
 
-def request_in(folder: Path, profile: Profile) -> Path:
-    predicts = profile.name in PREDICTING
-    request_of(EXPERIMENT, profile, predicts=predicts).save(folder)
+POINTS = 4  # of a loss curve: a run is ended between two of them
+
+
+def request_in(folder: Path, chain: Chain) -> Path:
+    predicts = chain.profile.name in PREDICTING
+    asked = request_of(EXPERIMENT, chain.profile, predicts=predicts)
+    replace(asked, checkpoint_minutes=chain.minutes).save(folder)
     return folder
 
 
@@ -167,10 +214,10 @@ def request_in(folder: Path, profile: Profile) -> Path:
 def ended(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Chain, Path, Path]:
-    """The folders of the undisturbed run and of the one that was killed and started again."""
+    """The folders of the undisturbed run and of the one that was ended and started again."""
     chain: Chain = request.param
     whole, killed = (
-        request_in(tmp_path_factory.mktemp(name), chain.profile) for name in ("whole", "killed")
+        request_in(tmp_path_factory.mktemp(name), chain) for name in ("whole", "killed")
     )
     places = (*chain.places, None)
     loaders = chain.loaders or (0,) * len(places)
@@ -178,7 +225,7 @@ def ended(
     sessions += [(str(killed), *one) for one in zip(places, loaders, strict=True)]
     data = str(tmp_path_factory.mktemp("data"))
     done = subprocess.run(
-        [sys.executable, "-c", DRIVER, data, json.dumps(sessions)],
+        [sys.executable, "-c", DRIVER, data, json.dumps(sessions), str(POINTS)],
         capture_output=True,
         text=True,
         check=False,
@@ -186,7 +233,8 @@ def ended(
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
     codes = [int(code) for code in done.stdout.split()]
-    assert codes == [0, *[-signal.SIGKILL] * len(chain.places), 0], done.stderr[-3000:]
+    ends = [PREEMPTED if p.startswith("end ") else -signal.SIGKILL for p in chain.places]
+    assert codes == [0, *ends, 0], done.stderr[-3000:]
     return chain, whole, killed
 
 
@@ -199,6 +247,10 @@ def test_each_session_goes_on_where_the_last_checkpoint_is(ended):
     found = events(killed)
     assert tuple(e["resumed"] for e in found if e["event"] == "start") == chain.resumed
     assert not [e for e in found if e["event"] == "message"]  # nothing was found damaged
+    ended_at = [e["iter"] for e in found if e["event"] == "preempted"]
+    after = chain.resumed[1:]
+    asked = [i for i, place in zip(after, chain.places, strict=True) if place.startswith("end ")]
+    assert ended_at == asked
 
 
 def test_weights_are_the_same(ended):
