@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from cli.options import SEEDS, Flag, Json, MaybeCount, Seeds, Target, Where
@@ -15,7 +16,7 @@ from experiments import matrix, promote, stale
 from experiments.matrix import Run
 from experiments.queue import estimates
 from experiments.queue.estimates import Costs, duration
-from experiments.queue.locks import is_locked
+from experiments.queue.locks import is_locked, owner
 from experiments.queue.machine import Machine
 from experiments.queue.slurm import standing as slurm
 from experiments.queue.slurm.ledger import Ledger
@@ -26,6 +27,7 @@ from experiments.tables.declare import Table
 from gfl import escape
 from gfl.config import schedule_of
 from gfl.experiment import Profile
+from gfl.records import lease
 from gfl.records.record import RecordError, Request, RunRecord, Store
 from gfl.terminal import say
 
@@ -150,10 +152,19 @@ def _standing(run: Run, store: Store) -> Standing:
     epochs = store.epochs_done(run_dir)
     far = f"{epochs} of {schedule_of(run.experiment, run.profile).epochs} epochs" if epochs else ""
     if is_locked(run_dir):
-        return Standing(run, "training", far, None, epochs)
+        detail = ", ".join(filter(None, (far, _elsewhere(run_dir))))
+        return Standing(run, "training", detail, None, epochs)
     if record is not None:  # to be retrained from the start
         return Standing(run, "failed", record.message, record, 0)
     return Standing(run, "partial" if epochs else "missing", far, None, epochs)
+
+
+def _elsewhere(run_dir: Path) -> str:
+    """Name the machine that trains a run, if it is another than this one."""
+    found = owner(run_dir)
+    if found is None or found.host == lease.host():
+        return ""
+    return f"on {found.host} since {slurm.clock(found.since.isoformat(), datetime.now(UTC))}"
 
 
 @dataclass(frozen=True)

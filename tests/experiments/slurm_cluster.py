@@ -43,6 +43,8 @@ SchedulerParameters=sched_interval=1,bf_interval=1,batch_sched_delay=0,sched_min
 ReturnToService=2
 SlurmdTimeout=6
 SlurmctldTimeout=10
+MessageTimeout=3
+TCPTimeout=1
 InactiveLimit=0
 KillWait=10
 JobRequeue=1

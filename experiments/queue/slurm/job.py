@@ -30,7 +30,6 @@ from experiments.queue.slurm.ledger import Ledger, Progress, Stage, now
 from experiments.queue.worker import (
     ROOT,
     UTF8,
-    Lost,
     Preempted,
     Rendezvous,
     WorkerError,
@@ -144,8 +143,6 @@ class Session:
         if isinstance(self.error, Preempted):  # by a signal that reached the workers first
             self.display.report("preempted")
             sys.exit(PREEMPTED)
-        if isinstance(self.error, Lost):  # the other process writes the progress now
-            raise self.error
         if self.error is not None:
             self.display.report("failed", repr(self.error))
             raise self.error

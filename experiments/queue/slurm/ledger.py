@@ -25,7 +25,7 @@ class Submission:
     submitted: str  # ISO 8601, UTC
     minutes: int  # its time limit
     nodes: int
-    log: str  # of the job, from its start; the training's own is the run's train.log
+    log: str  # of the job; the training's own is the run's train.log
 
 
 @dataclass(frozen=True)

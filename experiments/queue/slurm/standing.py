@@ -69,19 +69,19 @@ class JobStanding:
 
     def _training(self, progress: Progress, now: datetime) -> str:
         node = self.queued.nodes if self.queued else progress.node
-        parts = [f"on {node} since {_clock(progress.since, now)}"]
+        parts = [f"on {node} since {clock(progress.since, now)}"]
         parts += [_epoch(progress)] if progress.epoch else []
         if progress.seconds_left:
             parts.append(f"about {duration(progress.seconds_left)} left")
         if self.queued:
             parts.append(f"{self.queued.time_left} to its limit")
         else:
-            parts.append(f"as of {_clock(progress.written, now)}")
+            parts.append(f"as of {clock(progress.written, now)}")
         return ", ".join(parts)
 
     def log_end(self, run_dir: Path) -> list[str]:
-        """Return the end of the training's log, or of the job's if there is none."""
-        for path in (run_dir / "train.log", Path(self.submission.log)):
+        """Return the end of the job's log, which quotes the training's; else of that."""
+        for path in (Path(self.submission.log), run_dir / "train.log"):
             if path.is_file() and (tail := log_tail(path)):
                 return [*tail, f"the whole log: {path}"]
         return []
@@ -146,7 +146,7 @@ def _epoch(progress: Progress) -> str:
     return f"epoch {progress.epoch}/{progress.epochs}"
 
 
-def _clock(written: str, now: datetime) -> str:
+def clock(written: str, now: datetime) -> str:
     """Return a time as this machine's clock shows it, with the day unless it is today."""
     then, here = datetime.fromisoformat(written).astimezone(), now.astimezone()
     return f"{then:%H:%M}" if then.date() == here.date() else f"{then:%Y-%m-%d %H:%M}"

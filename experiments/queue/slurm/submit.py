@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -176,6 +177,8 @@ def submit(
     folder = ledgers[0].jobs.resolve()
     made = executor(profile, machine, cluster, folder)
     places = store.runs.resolve(), store.results.resolve()
+    if machine.data_root:  # the jobs have another current folder
+        machine = replace(machine, data_root=str(Path(machine.data_root).resolve()))
     calls: list[Callable[[], None]] = [
         TrainingJob(run, *places, machine, worker, again) for run in runs
     ]

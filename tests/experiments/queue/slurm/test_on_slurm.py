@@ -51,10 +51,10 @@ def gfl(slurm: SlurmCluster, store: Store, monkeypatch: pytest.MonkeyPatch) -> G
     return call
 
 
-def undisturbed(runs: list[Run], folder: Path, worker: tuple[str, ...] = CHAIN) -> Store:
+def undisturbed(runs: list[Run], folder: Path) -> Store:
     """The records of the runs, trained here without a cluster."""
     store = Store(folder / "local/runs", folder / "local/results")
-    run_missing(runs, store, Machine(jobs=2), Display(terminal.console()), worker)
+    run_missing(runs, store, Machine(jobs=2), Display(terminal.console()), CHAIN)
     return store
 
 
@@ -80,6 +80,15 @@ def starts(store: Store, run: Run) -> list[int]:
     """Slurm's count of restarts at each start of a run's worker."""
     lines = (store.runs / "smoke/starts.txt").read_text().splitlines()
     return [int(line.split()[1]) for line in lines if line.split()[0] == run.id]
+
+
+def assert_same_record(run: Run, a: Store, b: Store) -> None:
+    """Both recorded the run, with the same results."""
+    first, second = a.local("smoke", run.id), b.local("smoke", run.id)
+    assert first is not None
+    assert second is not None
+    for what in ("state", "message", "metrics", "curve", "evals"):
+        assert getattr(first, what) == getattr(second, what), what
 
 
 def test_runs_on_a_cluster_that_breaks_end_as_if_nothing_had_happened(
@@ -129,10 +138,7 @@ def test_runs_on_a_cluster_that_breaks_end_as_if_nothing_had_happened(
     monkeypatch.setenv("CHAIN_SECONDS", "0")
     local = undisturbed(runs, tmp_path)
     for run in runs:
-        there, here = store.local("smoke", run.id), local.local("smoke", run.id)
-        assert there is not None
-        assert here is not None
-        assert (there.metrics, there.message) == (here.metrics, here.message)
+        assert_same_record(run, store, local)
     for run in dead:
         assert starts(store, run) == [0, 1]
     assert starts(store, requeued) == [0, 1]
@@ -150,6 +156,25 @@ def test_runs_on_a_cluster_that_breaks_end_as_if_nothing_had_happened(
     assert "submitted" not in out
 
 
+def test_a_run_that_a_more_urgent_job_displaces_goes_on_where_it_was(
+    slurm: SlurmCluster, gfl: Gfl, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CHAIN_SECONDS", "0.1")
+    _, [run] = select("table-3/both", SMOKE, [0])
+    assert gfl("run", "table-3/both", "--executor", "slurm") == 0
+    wait_for(lambda: iteration(run, store))
+    # All cores of both nodes, for a moment.
+    urgent = ("--partition=urgent", "--nodes=2", "--exclusive", "--output=/dev/null")
+    slurm.call("sbatch", *urgent, "--wrap=true")
+    wait_for(lambda: not jobs.queued([job_of(run, store)]))
+    progress = Ledger.of(store, "smoke", run.id).progress()
+    assert progress is not None
+    assert (progress.stage, progress.restarts) == ("finished", 1)
+    assert starts(store, run) == [0, 1]
+    monkeypatch.setenv("CHAIN_SECONDS", "0")
+    assert_same_record(run, store, undisturbed([run], tmp_path))
+
+
 def weights(store: Store, run: Run) -> dict[str, torch.Tensor]:
     path = store.run_dir("smoke", run.id) / "final.pth"
     return torch.load(path, map_location="cpu", weights_only=True)["model"]
@@ -157,40 +182,22 @@ def weights(store: Store, run: Run) -> dict[str, torch.Tensor]:
 
 def assert_same(run: Run, a: Store, b: Store) -> None:
     """Both trained the run, to the same bits."""
-    first, second = a.local("smoke", run.id), b.local("smoke", run.id)
-    assert first is not None
-    assert second is not None
-    assert (first.metrics, first.curve, first.evals) == (second.metrics, second.curve, second.evals)
+    assert_same_record(run, a, b)
     one, other = weights(a, run), weights(b, run)
     assert one.keys() == other.keys()
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_a_training_that_a_more_urgent_job_displaces_goes_on_to_the_same_bits(
-    slurm: SlurmCluster, gfl: Gfl, store: Store, tmp_path: Path
-) -> None:
-    _, [run] = select("table-3/both", SMOKE, [0])
-    assert gfl("run", "table-3/both", "--executor", "slurm", worker=SLOW) == 0
-    wait_for(lambda: iteration(run, store))
-    # All cores of both nodes, for a moment.
-    urgent = ("--partition=urgent", "--nodes=2", "--exclusive", "--output=/dev/null")
-    slurm.call("sbatch", *urgent, "--wrap=true")
-    ledger = Ledger.of(store, "smoke", run.id)
-    local = undisturbed([run], tmp_path, SLOW)
-    wait_for(lambda: not jobs.queued([job_of(run, store)]))
-    progress = ledger.progress()
-    assert progress is not None
-    assert (progress.stage, progress.restarts) == ("finished", 1)
-    assert_same(run, store, local)
-
-
-def test_two_nodes_of_one_process_are_one_node_of_two(
+def test_two_nodes_of_one_process_are_one_node_of_two_even_if_they_are_interrupted(
     slurm: SlurmCluster, gfl: Gfl, store: Store, tmp_path: Path
 ) -> None:
     profile = profiles.get("smoke", 2)
     _, [run] = select("table-3/both", profile, [0])
     words = ("--executor", "slurm", "--gpus", "2", "--nodes", "2")
-    assert gfl("run", "table-3/both", *words, worker=TRAIN) == 0
+    assert gfl("run", "table-3/both", *words, worker=SLOW) == 0
+    wait_for(lambda: iteration(run, store))
+    # The signal before a time limit, to all processes of both nodes.
+    slurm.call("scancel", "--signal=USR2", job_of(run, store))
     there = Store(tmp_path / "one-node/runs", tmp_path / "one-node/results")
     # As for two nodes, without a place where their launchers meet: both processes are here.
     machine = Machine(gpus=2, nodes=2)

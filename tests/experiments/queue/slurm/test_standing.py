@@ -14,6 +14,7 @@ from experiments import profiles
 from experiments.matrix import Run, select
 from experiments.queue.slurm import jobs
 from experiments.queue.slurm.ledger import Ledger, Progress, Submission
+from experiments.queue.slurm.standing import look
 from gfl.records.record import Store
 
 SMOKE = profiles.get("smoke")
@@ -206,3 +207,26 @@ def test_a_job_that_the_controller_has_forgotten_is_looked_up_in_the_accounting(
     assert jobs.final_state("7") == "CANCELLED"
     answer("sacct", "Slurm accounting storage is disabled\n", 1)
     assert jobs.final_state("7") == ""
+
+
+def test_the_end_of_a_failed_jobs_log_is_the_error(store: Store, answer: Answer) -> None:
+    none, *_ = runs()
+    ledger = submit(store, none, "7")
+    (ledger.jobs / "7_0_log.out").write_text(
+        "run 1 of 1: none, seed 0\n"
+        "Traceback (most recent call last):\n"
+        '  File "job.py", line 3, in run\n'
+        "    raise self.error\n"
+        "experiments.queue.worker.WorkerError: none, seed 0: the worker ended with exit code 1\n"
+        "    RuntimeError: something broke\n"
+        "srun: error: n1: task 0: Exited with exit code 1\n"
+    )
+    answer("squeue", "", 0)
+    (found,) = look({none.id: ledger}).values()
+    assert found.log_end(store.run_dir("smoke", none.id)) == [
+        'File "job.py", line 3, in run',
+        "experiments.queue.worker.WorkerError: none, seed 0: the worker ended with exit code 1",
+        "    RuntimeError: something broke",
+        "srun: error: n1: task 0: Exited with exit code 1",
+        f"the whole log: {ledger.jobs / '7_0_log.out'}",
+    ]
