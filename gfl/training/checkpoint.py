@@ -211,7 +211,8 @@ class ExactCheckpointHook(Hook):
 
     def after_steps(self, runner: Runner) -> None:
         """Store the state before an evaluation, which may be stopped at any time."""
-        if runner.train_loop.evaluates_next and runner.iter != self._stored[1]:
+        loop: Any = runner.train_loop
+        if loop.evaluates_next and runner.iter != self._stored[1]:
             self._store(runner)
 
     def before_val(self, runner: Runner) -> None:

@@ -28,7 +28,7 @@ class ResumableBatchSampler(Sampler[list[int]]):
 
     def __init__(self, sampler: Any, batch_size: int, batches: dict[str, Any] | None) -> None:
         self.sampler = sampler  # mmengine's hook looks for it, to set the epoch
-        self.skipped = 0  # in the next pass only
+        self.skipped = 0  # batches
         if batches is None:
             self.batches: Any = BatchSampler(sampler, batch_size, drop_last=False)
         else:
@@ -37,8 +37,7 @@ class ResumableBatchSampler(Sampler[list[int]]):
 
     def __iter__(self) -> Iterator[list[int]]:
         """Iterate over the batches that are left."""
-        skipped, self.skipped = self.skipped, 0
-        return itertools.islice(self.batches, skipped, None)
+        return itertools.islice(self.batches, self.skipped, None)
 
     def __len__(self) -> int:
         """Return the number of batches of a whole epoch."""

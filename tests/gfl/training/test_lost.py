@@ -50,7 +50,6 @@ HistoryHook.after_train_iter, worker.write_json = after_train_iter, write_json
 sys.exit(worker.main(sys.argv[2:]))
 """
 KEPT = {  # what a worker leaves that is paused at a place, of checkpoints and of the run's end
-    "2": set(),  # before the first checkpoint of all
     "11": {"epoch_0_iter_8.pth", "epoch_1.pth"},  # before the second epoch's
     "predictions.json": {"epoch_1.pth", "epoch_1_iter_16.pth", "final.pth", "predictions.json"},
 }
@@ -72,14 +71,15 @@ def test_a_worker_that_wakes_without_its_lease_stops(
     request_of(Experiment(quality="joint"), profile).save(run_dir)
     lock = RunLock.take(run_dir)
     assert lock is not None
-    process = subprocess.Popen(
-        [sys.executable, "-c", DRIVER, place, str(run_dir)],
-        stdout=subprocess.PIPE,
-        stderr=(tmp_path / "log").open("w"),
-        text=True,
-        cwd=Path(__file__).parents[3],
-        env=os.environ | {"OMP_NUM_THREADS": "1"} | lock.environment,
-    )
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-c", DRIVER, place, str(run_dir)],
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            cwd=Path(__file__).parents[3],
+            env=os.environ | {"OMP_NUM_THREADS": "1"} | lock.environment,
+        )
     deadline = time.monotonic() + 300
     while state_of(process.pid) != "T":
         assert process.poll() is None, (tmp_path / "log").read_text()[-3000:]

@@ -1,4 +1,7 @@
-"""A run of the smoke profile in two processes that meet over gloo; caps on its steps."""
+"""A run of the smoke profile in two processes that meet over gloo; caps on its steps.
+
+One that a signal to one process asks to end in the midst of an epoch goes on to the same bits.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,7 @@ CAP = STEPS + 1
 
 # gfl.training.worker, which also says what each process saw and ended with.
 DRIVER = """
-import json, runpy, sys
+import json, os, runpy, signal, sys
 import torch
 import gfl.training.session
 from pathlib import Path
@@ -54,6 +57,12 @@ def after_train(self, runner):
 
 whole, ExactCheckpointHook.after_train = ExactCheckpointHook.after_train, after_train
 ExactCheckpointHook.after_train_iter = after_train_iter
+if (place := os.environ.get("END_AT")) is not None:  # process, iteration, and its parent or itself
+    rank, at, whom = map(int, place.split())
+    def after_train_iter(self, runner, *args, **kwargs):
+        if (runner.rank, runner.iter) == (rank, at - 1):
+            os.kill(os.getppid() if whom else os.getpid(), signal.SIGUSR1)
+    ExactCheckpointHook.after_train_iter = after_train_iter
 if __name__ == "__main__":  # not in the processes that draw the data, if it is not drawn yet
     runpy.run_module("gfl.training.worker", run_name="__main__")
 """
@@ -65,19 +74,49 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     if not (distributed.is_available() and distributed.is_gloo_available()):
         pytest.skip("this torch has no gloo, over which processes on a CPU meet")
     folder = tmp_path_factory.mktemp("run")
+    done = session(folder)
+    assert done.returncode == 0, done.stderr
+    return folder, done.stdout
+
+
+def session(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run both processes, from the newest checkpoint on."""
     driver = folder / "driver.py"
     driver.write_text(DRIVER)
     request_of(EXPERIMENT, PROFILE, gpus=GPUS, max_iters=CAP).save(folder)
-    done = subprocess.run(
+    root = str(Path(__file__).parents[3])
+    return subprocess.run(
         [*command([sys.executable, str(driver)], GPUS), str(folder)],
         capture_output=True,
         text=True,
         check=False,
-        cwd=Path(__file__).parents[3],
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[3])},
+        cwd=root,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": root} | environment,
     )
+
+
+def test_two_processes_that_are_asked_to_end_go_on_to_the_same_bits(ended, tmp_path):
+    """By a signal to the second process, in the first epoch; to the launcher, in the second."""
+    whole, _ = ended
+    for place, epoch, iter in (("1 3 0", 0, 3), (f"0 {STEPS + 1} 1", 1, STEPS + 1)):
+        done = session(tmp_path, END_AT=place)
+        last = json.loads(done.stdout.splitlines()[-1])
+        assert last == {"event": "preempted", "epoch": epoch, "iter": iter}, done.stderr[-3000:]
+        assert done.returncode != 0  # the launcher's own, not its workers'
+        assert (tmp_path / f"epoch_{epoch}_iter_{iter}.pth").exists()
+        assert not (tmp_path / "record.json").exists()
+    done = session(tmp_path)
     assert done.returncode == 0, done.stderr
-    return folder, done.stdout
+    starts = [json.loads(line) for line in done.stdout.splitlines() if '"start"' in line]
+    assert [start["resumed"] for start in starts] == [STEPS + 1]
+    for name in (f"weights{rank}" for rank in range(GPUS)):
+        expected, found = torch.load(whole / name), torch.load(tmp_path / name)
+        assert expected.keys() == found.keys()
+        assert all(torch.equal(expected[key], found[key]) for key in expected)
+    expected, found = (RunRecord.load(folder / "record.json") for folder in (whole, tmp_path))
+    assert (found.metrics, found.curve, found.evals) == (
+        expected.metrics, expected.curve, expected.evals
+    )  # fmt: skip
 
 
 def test_two_processes_train_one_model(ended):
