@@ -22,10 +22,10 @@ import submitit
 from submitit.core.utils import DelayedSubmission
 
 from experiments.matrix import Run
+from experiments.queue import slurm_jobs
 from experiments.queue.display import Display
 from experiments.queue.machine import Machine
 from experiments.queue.running import run_missing
-from experiments.queue.slurm import jobs
 from experiments.queue.slurm.ledger import Ledger, Progress, Stage, now
 from experiments.queue.worker import (
     ROOT,
@@ -167,8 +167,8 @@ class Session:
         if self.is_ending:  # by submitit's hook, which is about to requeue it
             return
         self.preempt()
-        if jobs.is_running(self.place.job):
-            jobs.requeue(self.place.job)
+        if slurm_jobs.is_running(self.place.job):
+            slurm_jobs.requeue(self.place.job)
         sys.exit(PREEMPTED)
 
     def _wait(self, patience: float = float("inf")) -> None:

@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from experiments.queue import slurm_jobs
 from experiments.queue.estimates import duration
-from experiments.queue.slurm import jobs
-from experiments.queue.slurm.jobs import Queued
 from experiments.queue.slurm.ledger import Ledger, Progress, Submission
+from experiments.queue.slurm_jobs import Queued
 from experiments.queue.worker import log_tail
 
 State = Literal["queued", "requeued", "training", "ended"]
@@ -116,7 +116,7 @@ def look(
     It is not asked how the job of a settled run ended.
     """
     entries = {id: entry for id, ledger in ledgers.items() if (entry := ledger.submission())}
-    found = jobs.queued(entry.job for id, entry in entries.items() if not is_settled(id))
+    found = slurm_jobs.queued(entry.job for id, entry in entries.items() if not is_settled(id))
     standings = {}
     for id, entry in entries.items():
         progress = ledgers[id].progress()
@@ -129,7 +129,7 @@ def look(
             state = waits if queued.is_pending else "training"
             standings[id] = JobStanding(entry, progress, state, queued)
         else:
-            ended = "" if is_settled(id) else jobs.final_state(entry.job)
+            ended = "" if is_settled(id) else slurm_jobs.final_state(entry.job)
             standings[id] = JobStanding(entry, progress, "ended", None, ended)
     return standings
 

@@ -18,10 +18,10 @@ from slurm_cluster import SlurmCluster, wait_for
 from cli.main import main
 from experiments import profiles
 from experiments.matrix import Run, select
+from experiments.queue import slurm_jobs
 from experiments.queue.display import Display
 from experiments.queue.machine import Machine
 from experiments.queue.running import run_missing
-from experiments.queue.slurm import jobs
 from experiments.queue.slurm.ledger import Ledger
 from experiments.queue.worker import TRAIN
 from gfl import terminal
@@ -119,7 +119,7 @@ def test_runs_on_a_cluster_that_breaks_end_as_if_nothing_had_happened(
     slurm.kill_node("n1")
     slurm.call("scontrol", "requeue", first[requeued.id])
     slurm.call("scancel", first[cancelled.id])
-    wait_for(lambda: jobs.is_gone(first[cancelled.id]))
+    wait_for(lambda: slurm_jobs.is_gone(first[cancelled.id]))
     wait_for(lambda: status(gfl, capsys, "table-3")[requeued.id]["state"] != "training")
     found = status(gfl, capsys, "table-3")
     assert "cancelled" in found[cancelled.id]["detail"]
@@ -134,7 +134,7 @@ def test_runs_on_a_cluster_that_breaks_end_as_if_nothing_had_happened(
     wait_for(lambda: slurm.call("sinfo", "-hNn", "n1", "-o", "%T").split()[0].startswith("down"))
     slurm.start_node("n1")
     runs.append(limited)
-    wait_for(lambda: not jobs.queued(job_of(run, store) for run in runs), 90)
+    wait_for(lambda: not slurm_jobs.queued(job_of(run, store) for run in runs), 90)
     monkeypatch.setenv("CHAIN_SECONDS", "0")
     local = undisturbed(runs, tmp_path)
     for run in runs:
@@ -166,7 +166,7 @@ def test_a_run_that_a_more_urgent_job_displaces_goes_on_where_it_was(
     # All cores of both nodes, for a moment.
     urgent = ("--partition=urgent", "--nodes=2", "--exclusive", "--output=/dev/null")
     slurm.call("sbatch", *urgent, "--wrap=true")
-    wait_for(lambda: not jobs.queued([job_of(run, store)]))
+    wait_for(lambda: not slurm_jobs.queued([job_of(run, store)]))
     progress = Ledger.of(store, "smoke", run.id).progress()
     assert progress is not None
     assert (progress.stage, progress.restarts) == ("finished", 1)
@@ -202,5 +202,5 @@ def test_two_nodes_of_one_process_are_one_node_of_two_even_if_they_are_interrupt
     # As for two nodes, without a place where their launchers meet: both processes are here.
     machine = Machine(gpus=2, nodes=2)
     run_missing([run], there, machine, Display(terminal.console()), TRAIN)
-    wait_for(lambda: not jobs.queued([job_of(run, store)]))
+    wait_for(lambda: not slurm_jobs.queued([job_of(run, store)]))
     assert_same(run, store, there)

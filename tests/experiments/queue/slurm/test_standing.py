@@ -12,7 +12,7 @@ import recorded
 from cli.main import main
 from experiments import profiles
 from experiments.matrix import Run, select
-from experiments.queue.slurm import jobs
+from experiments.queue import slurm_jobs
 from experiments.queue.slurm.ledger import Ledger, Progress, Submission
 from experiments.queue.slurm.standing import look
 from gfl.records.record import Store
@@ -183,30 +183,30 @@ def test_where_slurm_cannot_be_asked_jobs_are_as_they_last_wrote(
 
 
 def test_whether_a_job_is_gone(answer: Answer) -> None:
-    assert jobs.is_gone("7") is None  # no squeue
+    assert slurm_jobs.is_gone("7") is None  # no squeue
     answer("squeue", "slurm_load_jobs error: Unable to contact slurm controller\n", 1)
-    assert jobs.is_gone("7") is None
+    assert slurm_jobs.is_gone("7") is None
     answer("squeue", "slurm_load_jobs error: Invalid job id specified\n", 1)
-    assert jobs.is_gone("7") is True
+    assert slurm_jobs.is_gone("7") is True
     answer("squeue", "7|7|COMPLETING|n1|0:10|None\n", 0)
-    assert jobs.is_gone("7") is False  # something of it may still run
+    assert slurm_jobs.is_gone("7") is False  # something of it may still run
     answer("squeue", "7|7|COMPLETED|n1|0:10|None\n", 0)
-    assert jobs.is_gone("7") is True
+    assert slurm_jobs.is_gone("7") is True
     answer("squeue", "12_3|40|RUNNING|n1|0:10|None\n", 0)
-    assert jobs.is_gone("40") is False  # by its own number, too
-    assert jobs.is_gone("12_3") is False
+    assert slurm_jobs.is_gone("40") is False  # by its own number, too
+    assert slurm_jobs.is_gone("12_3") is False
 
 
 def test_a_job_that_the_controller_has_forgotten_is_looked_up_in_the_accounting(
     answer: Answer,
 ) -> None:
-    assert jobs.final_state("7") == ""
+    assert slurm_jobs.final_state("7") == ""
     answer("scontrol", "slurm_load_jobs error: Invalid job id specified\n", 1)
-    assert jobs.final_state("7") == ""
+    assert slurm_jobs.final_state("7") == ""
     answer("sacct", "CANCELLED by 1000\n", 0)
-    assert jobs.final_state("7") == "CANCELLED"
+    assert slurm_jobs.final_state("7") == "CANCELLED"
     answer("sacct", "Slurm accounting storage is disabled\n", 1)
-    assert jobs.final_state("7") == ""
+    assert slurm_jobs.final_state("7") == ""
 
 
 def test_the_end_of_a_failed_jobs_log_is_the_error(store: Store, answer: Answer) -> None:
