@@ -134,7 +134,6 @@ class Session:
             UserError, WorkerError: as ``TrainingJob``.
         """
         signal.signal(signal.SIGTERM, self._terminate)
-        self.display.report("training")
         self.thread.start()
         self._wait()
         if isinstance(self.error, UserError | WorkerError):
@@ -205,6 +204,11 @@ class JobDisplay(Display):
         began = now()
         self.progress = Progress(place.job, place.restarts, "training", place.node, began, began)
         self._reported = float("-inf")
+
+    def begin(self, id: str, name: str) -> None:
+        """Report that the run is locked, and begins: what other nodes wait for."""
+        super().begin(id, name)
+        self.report("training")
 
     def event(self, id: str, event: dict[str, Any]) -> None:
         """Show an event, and write the progress unless it was written just now."""
