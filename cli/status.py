@@ -136,7 +136,7 @@ def standing(run: Run, store: Store, today: Today | None = None) -> Standing:
     """Inspect a run's record, checkpoints and lock, and the code that trained it."""
     found = _standing(run, store)
     made = found.record
-    if found.epochs_done:
+    if found.record is None and store.is_begun(store.run_dir(run.profile.name, run.id)):
         with suppress(RecordError, OSError):
             made = Request.load(store.run_dir(run.profile.name, run.id))
     if made is None or found.state == "failed":
@@ -149,14 +149,15 @@ def _standing(run: Run, store: Store) -> Standing:
     record = store.local(run.profile.name, run.id)
     if record is not None and record.state == "finished":
         return Standing(run, "finished", f"AP {record.metrics['AP']:.1f}", record, 0)
-    epochs = store.epochs_done(run_dir)
-    far = f"{epochs} of {schedule_of(run.experiment, run.profile).epochs} epochs" if epochs else ""
+    is_begun, epochs = store.is_begun(run_dir), store.epochs_done(run_dir)
+    of = schedule_of(run.experiment, run.profile).epochs
+    far = f"{epochs} of {of} epochs" if is_begun else ""
     if is_locked(run_dir):
         detail = ", ".join(filter(None, (far, _elsewhere(run_dir))))
         return Standing(run, "training", detail, None, epochs)
     if record is not None:  # to be retrained from the start
         return Standing(run, "failed", record.message, record, 0)
-    return Standing(run, "partial" if epochs else "missing", far, None, epochs)
+    return Standing(run, "partial" if is_begun else "missing", far, None, epochs)
 
 
 def _elsewhere(run_dir: Path) -> str:

@@ -150,11 +150,8 @@ def _unfinished(experiment: AnyExperiment, profile: Profile, store: Store) -> It
             continue
         if cap.isdigit() and store.local(profile.name, id, int(cap)):
             yield f"seed {seed}: a trial of {cap} iterations, not a result"
-        elif (
-            not cap
-            and (epochs := store.epochs_done(folder))
-            and store.local(profile.name, id) is None
-        ):
+        elif not cap and store.is_begun(folder) and store.local(profile.name, id) is None:
+            epochs = store.epochs_done(folder)
             of = schedule_of(experiment, profile).epochs
             yield f"seed {seed}: not finished, {epochs} of {of} epochs trained"
 

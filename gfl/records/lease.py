@@ -13,6 +13,7 @@ not matter: others compare it only with what they saw before.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import platform
@@ -26,6 +27,7 @@ from pathlib import Path
 
 BEAT = 20.0  # s
 VARIABLE = "GFL_LEASE"  # a worker's: the token and the path of the lease it trains under
+GONE = (errno.ENOENT, errno.ESTALE)  # a file, here and as NFS says it
 MAXIMUM = 10_000  # bytes of a lease that are read
 
 
@@ -138,7 +140,9 @@ def look(run_dir: Path) -> Seen | None:
             # Opened first: NFS asks its server for a file that is opened, and only then.
             with path.open("rb") as file:
                 beat, content = os.fstat(file.fileno()).st_mtime_ns, file.read(MAXIMUM)
-        except FileNotFoundError:
+        except OSError as err:
+            if err.errno not in GONE:
+                raise
             continue
         return Seen(path, number, _understood(content), beat)
     return None
@@ -193,7 +197,9 @@ class Hold:
         stem, _, number = self.path.name.rpartition("-")
         try:
             found = _understood(self.path.read_bytes()[:MAXIMUM])
-        except FileNotFoundError:
+        except OSError as err:
+            if err.errno not in GONE:
+                raise
             return False
         successor = self.path.with_name(f"{stem}-{int(number) + 1}")
         return found is not None and found.token == self.token and not successor.exists()

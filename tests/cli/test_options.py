@@ -53,6 +53,10 @@ def test_what_only_reads_does_not_import_what_trains(tmp_path: Path, words: list
         (["run", "table-3", "--seeds", "one"], "--seeds 'one': expected a whole number"),
         (["run", "table-3", "--seeds", "-1"], "--seeds"),
         (["run", "table-3", "--max-iters", "0"], "--max-iters '0': expected a whole number, 1"),
+        (
+            ["run", "table-3", "--checkpoint-minutes", "0"],
+            "--checkpoint-minutes '0': expected minutes, above 0",
+        ),
         (["run", "table-3", "--gpus", "0"], "--gpus '0': expected a whole number, 1"),
         (["run", "3", "--profile", "smoke", "--gpus", "3"], "3 GPUs cannot share a batch of 4"),
         (

@@ -55,7 +55,11 @@ def test_the_states_of_a_run(store: Store) -> None:
     assert lock is not None
     assert str(standing(run, store)) == "training"
     folder.mkdir()
+    (folder / "epoch_0_iter_5.pth").touch()
+    assert str(standing(run, store)) == "training, 0 of 2 epochs"
     (folder / "epoch_1.pth").touch()
+    assert str(standing(run, store)) == "training, 1 of 2 epochs"
+    (folder / "epoch_1_iter_9.pth").touch()
     assert str(standing(run, store)) == "training, 1 of 2 epochs"
     lock.release()
     assert str(standing(run, store)) == "partial, 1 of 2 epochs"

@@ -33,6 +33,15 @@ def wait_for(what):
 
 def main(run_dir: Path) -> int:
     fake = os.environ.get("FAKE", "")
+
+    def heed(*_):
+        (run_dir / "heeded").touch()
+        say("preempted", epoch=1, iter=10)
+        os._exit(75)
+
+    if fake == "heed":
+        for number in (signal.SIGUSR1, signal.SIGTERM):
+            signal.signal(number, heed)
     request = Request.load(run_dir)
     with (run_dir.parent / "trained.txt").open("a") as file:
         file.write(f"{request.id}\n")
@@ -57,7 +66,11 @@ def main(run_dir: Path) -> int:
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, signal.SIG_IGN)
         first = request.experiment == Experiment()
-        if fake in ("hang", "deaf") or (fake == "die-or-hang" and not first):
+        if fake == "lose" and not (run_dir / "lost").exists():
+            (run_dir / "lost").touch()
+            say("lost", message="another process took over the run")
+            return 1
+        if fake in ("hang", "heed", "deaf") or (fake == "die-or-hang" and not first):
             (run_dir / "hanging").write_text(str(os.getpid()))
             time.sleep(120)
         if fake == "die-or-hang":

@@ -136,6 +136,64 @@ def test_a_second_ctrl_c_at_once_stops_the_workers_too(
     assert not list((tmp_path / "runs").glob("*/*/record.json"))  # as if waited for
 
 
+@pytest.mark.parametrize(
+    ("whom", "number", "code"),
+    [
+        ("a worker", signal.SIGTERM, 75),
+        ("a worker", signal.SIGUSR1, 75),
+        ("gfl", signal.SIGTERM, 130),
+    ],
+)
+def test_a_signal_to_end_lets_all_workers_store_a_checkpoint(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture,
+    whom: str, number: signal.Signals, code: int,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("FAKE", "heed")
+
+    def signal_one() -> None:
+        if whom == "gfl":
+            os.kill(os.getpid(), number)
+            return
+        file = next((tmp_path / "runs").glob("*/*/hanging"))
+        while not (pid := file.read_text()):
+            time.sleep(0.02)
+        os.kill(int(pid), number)
+
+    thread = when_hanging(tmp_path, 2, signal_one)
+    assert cli("--jobs", "2") == code
+    thread.join()
+    assert workers_left(tmp_path) == []
+    assert len(list((tmp_path / "runs").glob("*/*/heeded"))) == 2
+    err = capfd.readouterr().err
+    assert err == "stopped; run the same command again to go on from where it stopped\n"
+
+    monkeypatch.setenv("FAKE", "")
+    assert cli("--jobs", "2") == 0
+    assert capfd.readouterr().out.count("going on from iteration 10") == 2
+
+
+def test_workers_that_are_preempted_before_they_start_do_not(tmp_path: Path) -> None:
+    workers = worker.Workers()
+    workers.preempt()
+    with pytest.raises(worker.Preempted):
+        workers.follow(["false"], tmp_path, print, {}, ())
+
+
+def test_a_run_that_another_took_over_is_left_to_it(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, trained: Trained, capfd: pytest.CaptureFixture
+) -> None:
+    """Here the other process has lost it, too: the run is free again, and goes on."""
+    monkeypatch.setenv("FAKE", "lose")
+    assert cli("--jobs", "2") == 0
+    assert len(trained()) == 8
+    assert len(set(trained())) == 4
+    out = capfd.readouterr().out
+    assert "QFL, seed 0: taken over by another process while this one was paused" in out
+    assert out.count("going on from iteration 10") == 4
+    assert out.count("finished, AP") == 4
+    assert "run 5 of 4" not in out
+
+
 def test_a_worker_that_could_not_be_waited_for_keeps_its_run(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

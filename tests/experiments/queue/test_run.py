@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from cli.main import main
+from cli.options import Training, Where
 from experiments.queue import attempt
 from experiments.queue.worker import ROOT, command, log_tail
 from gfl.records.record import Request, RunRecord
@@ -40,6 +41,19 @@ def options(tmp_path: Path) -> list[str]:
 
 def run_dirs(tmp_path: Path) -> list[Path]:
     return sorted(p for p in (tmp_path / "runs/smoke").iterdir() if p.is_dir())
+
+
+def test_the_time_between_checkpoints_is_the_workers_and_no_part_of_the_run(
+    cli: Cli, tmp_path: Path
+) -> None:
+    assert cli("run", "table-3/QFL", "--checkpoint-minutes", "2.5") == 0
+    (run_dir,) = run_dirs(tmp_path)
+    assert Request.load(run_dir).checkpoint_minutes == 2.5
+    assert cli("run", "table-3/QFL") == 0  # already trained
+    assert run_dirs(tmp_path) == [run_dir]
+    assert Training().machine(Where(profile="smoke")).checkpoint_minutes is None
+    assert Training().machine(Where(profile="coco")).checkpoint_minutes == 10
+    assert Training(checkpoint_minutes=3.0).machine(Where(profile="coco")).checkpoint_minutes == 3
 
 
 def test_a_table_is_trained_once_and_shown(

@@ -261,6 +261,18 @@ def test_the_last_checkpoint_tells_how_far_a_run_came(store: Store, tmp_path: Pa
     for name in ("epoch_2.pth", "epoch_10.pth", "epoch_11.pth.tmp", "best.pth"):
         (tmp_path / name).touch()
     assert store.epochs_done(tmp_path) == 10
+    (tmp_path / "epoch_10_iter_161.pth").touch()
+    assert store.epochs_done(tmp_path) == 10
+
+
+def test_a_run_that_was_stopped_in_its_first_epoch_is_begun(store: Store, tmp_path: Path) -> None:
+    assert not store.is_begun(tmp_path)
+    for name in (".epoch_0_iter_5.pth.0123abcd.partial", "epoch_0_iter_5.pth.sha256", "final.pth"):
+        (tmp_path / name).touch()
+    assert not store.is_begun(tmp_path)
+    (tmp_path / "epoch_0_iter_5.pth").touch()
+    assert store.is_begun(tmp_path)
+    assert store.epochs_done(tmp_path) == 0
 
 
 @pytest.mark.parametrize("name", ["smokey", "lap top", "COCO", "zzz"])

@@ -29,7 +29,7 @@ GUIDED = "-guided-"
 # Arguments: a folder, the hosts whose rows of Tables 1 to 3 are tried, the numbers of processes.
 # Writes a file for each number: losses and gradients by experiment.
 DRIVER = """
-import os, sys
+import os, signal, sys
 import gfl.register
 import torch
 from pathlib import Path
@@ -117,7 +117,13 @@ for count in map(int, sys.argv[3].split()):
             sys.stdout.flush()
             os._exit(0)
         children.append(child)
-    assert all(os.waitpid(child, 0)[1] == 0 for child in children)
+    while children:
+        child, status = os.wait()
+        children.remove(child)
+        if status:
+            for other in children:  # they wait for it
+                os.kill(other, signal.SIGKILL)
+            sys.exit(f"one of {count} processes ended with status {status}")
 """
 
 

@@ -48,7 +48,7 @@ def end_at(number):
     def after_train_iter(self, runner, *args, **kwargs):
         whole(self, runner, *args, **kwargs)
         if runner.iter == int(number) - 1:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.killpg(0, signal.SIGTERM)  # loader processes too, as when a job ends
     HistoryHook.after_train_iter = after_train_iter
 
 def end_in_evaluation(number):
@@ -112,6 +112,7 @@ def with_loaders(count):
     train._settings = settings
 
 def session(folder, place, loaders):
+    os.setsid()
     os.dup2(os.open(f"{folder}/events", os.O_WRONLY | os.O_CREAT | os.O_APPEND), 1)
     if place:
         kind, what = place.split(": ")
