@@ -7,6 +7,7 @@ store a checkpoint. Requeued, it goes on from there.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -16,7 +17,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import submitit
 from submitit.core.utils import DelayedSubmission
@@ -141,7 +142,7 @@ class Session:
             raise self.error
         if isinstance(self.error, Preempted):  # by a signal that reached the workers first
             self.display.report("preempted")
-            sys.exit(PREEMPTED)
+            self._requeue()
         if self.error is not None:
             self.display.report("failed", repr(self.error))
             raise self.error
@@ -166,6 +167,10 @@ class Session:
         if self.is_ending:  # by submitit's hook, which is about to requeue it
             return
         self.preempt()
+        self._requeue()
+
+    def _requeue(self) -> NoReturn:
+        """End this process, and have its job start again unless Slurm is already ending it."""
         if slurm_jobs.is_running(self.place.job):
             slurm_jobs.requeue(self.place.job)
         sys.exit(PREEMPTED)
@@ -232,11 +237,12 @@ class JobDisplay(Display):
         self.progress = replace(self.progress, message=record.message)
 
     def report(self, stage: Stage, message: str = "") -> None:
-        """Write the progress."""
+        """Write the progress; where that fails the training, which it only describes, goes on."""
         self._reported = self.clock()
         message = message or self.progress.message
         self.progress = replace(self.progress, stage=stage, message=message, written=now())
-        self.ledger.write(self.progress)
+        with contextlib.suppress(OSError):
+            self.ledger.write(self.progress)
 
 
 def _take_part(job: TrainingJob, store: Store, machine: Machine, place: Place) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,7 +15,8 @@ from cli.main import main
 from experiments import profiles
 from experiments.matrix import select
 from experiments.queue.machine import Machine
-from experiments.queue.slurm.job import PORTS, Place, TrainingJob
+from experiments.queue.slurm.job import PORTS, JobDisplay, Place, TrainingJob
+from experiments.queue.slurm.ledger import Ledger
 from experiments.queue.worker import Rendezvous, command
 from gfl.errors import UserError
 
@@ -122,6 +124,20 @@ def test_every_start_of_a_job_meets_at_a_port_of_its_own(monkeypatch: pytest.Mon
     assert len(set(found)) == len(found)
     assert set(found) <= set(PORTS)
     assert Place.here(SimpleNamespace(num_nodes=1, job_id="7")).rendezvous is None
+
+
+def test_a_training_goes_on_where_its_progress_cannot_be_written(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "absent", "run")
+    display = JobDisplay(ledger, Place("7", 0, "n1", None))
+    display.begin("id", "none, seed 0")
+    display.event("id", {"event": "start", "iters": 40, "epochs": 4})
+    progress = ledger.progress()
+    assert progress is not None
+    assert (progress.job, progress.stage, progress.node) == ("7", "training", "n1")
+    shutil.rmtree(ledger.folder)
+    ledger.folder.touch()  # no folder any more: nothing can be written there
+    display.event("id", {"event": "train", "iter": 11, "epoch": 2, "loss": 1.0})
+    assert (display.progress.epoch, display.progress.iteration) == (2, 11)
 
 
 def test_a_job_whose_code_would_train_another_run_refuses(
