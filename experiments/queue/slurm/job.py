@@ -256,16 +256,13 @@ def _take_part(job: TrainingJob, store: Store, machine: Machine, place: Place) -
     asked: list[int] = []
     for number in (signal.SIGTERM, submitit.JobEnvironment()._usr_sig()):
         signal.signal(number, lambda number, frame: asked.append(number))
-    while not asked:
-        progress = ledger.progress()
-        if progress is not None and (progress.job, progress.restarts) == (
-            place.job,
-            place.restarts,
-        ):
-            if progress.stage != "training":
-                return
-            break
+    start = place.job, place.restarts
+    while (found := ledger.progress()) is None or (found.job, found.restarts) != start:
+        if asked:
+            return
         time.sleep(1.0)
+    if asked or found.stage != "training":
+        return
     run_dir = store.run_dir(run.profile.name, run.id, machine.max_iters)
     launched = [*command(job.worker, machine.gpus, place.rendezvous), str(run_dir.resolve())]
     environment = {**os.environ, **UTF8}
