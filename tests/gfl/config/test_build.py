@@ -266,8 +266,22 @@ def test_a_machines_configuration_adds_paths_and_leaves_the_runs_alone(tmp_path)
         assert here[f"{split}_dataloader"]["num_workers"] == 2
     annotations = tmp_path / "annotations/instances_val2017.json"
     assert here["val_evaluator"]["ann_file"] == str(annotations)
-    assert here["train_cfg"] == built["train_cfg"]
+    assert here["train_cfg"] == built["train_cfg"] | {"type": "ResumableTrainLoop"}
+    wrapped = {
+        "type": "ResumableBatchSampler",
+        "batches": built["train_dataloader"]["batch_sampler"],
+    }
+    assert here["train_dataloader"]["batch_sampler"] == wrapped
     assert here["model"] == built["model"]
+
+
+def test_mmdets_own_tools_get_mmdets_own_loop(tmp_path):
+    built = config.build(Experiment(), COCO, 0)
+    places = {"data_root": tmp_path, "work_dir": tmp_path, "workers": 0}
+    stock = config.for_stock_tool(built, **places, gpus=8)
+    assert stock["train_cfg"] == built["train_cfg"]
+    assert stock["train_dataloader"]["batch_sampler"] == built["train_dataloader"]["batch_sampler"]
+    assert stock["launcher"] == "pytorch"
 
 
 def test_a_cap_is_in_steps_and_shortens_training_and_evaluation(tmp_path):
