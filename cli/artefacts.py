@@ -204,10 +204,15 @@ def audit(
     return command.audit(folders.store(), store, data)
 
 
-def register(*, where: Where = Where()) -> int:
-    """Settle how claims are read at a profile, before its first run."""
+def register(table: str | None = None, /, *, where: Where = Where()) -> int:
+    """Settle how claims are read at a profile, before its first run.
+
+    Args:
+        table: only the claims that its rows alone decide, where other tables have runs already
+    """
     from analysis.claims import registration  # imports numpy and pandas, slow
 
-    path = registration.register(where.found(), where.store())
+    name = catalogue.find(table).name if table else ""
+    path = registration.register(where.found(), where.store(), name)
     say(f"written: {path}; commit it before the first run")
     return 0

@@ -169,7 +169,7 @@ def _spelt_out(app: App, argv: Sequence[str]) -> Iterator[str]:
             continue
         found = [name] if name in names else [n for n in names if n.startswith(name)]
         if len(found) > 1:
-            raise UserError(f"ambiguous option {name}: {' or '.join(found)}")
+            raise UserError(f"ambiguous option {name}: {escape.either(found)}")
         yield "".join([*(found or [name]), equals, os.path.expanduser(value)])
     yield from words
 

@@ -75,15 +75,19 @@ def run(
 
 
 def tune(
-    *,
+    *names: str,
     training: Training = Training(),
     execution: Execution = Execution(),
     where: Where = Where(),
     worker: Worker = TRAIN,
 ) -> int:
-    """Run the sweeps behind the settings that the paper does not give."""
+    """Run the sweeps behind the settings that the paper does not give.
+
+    Args:
+        names: profile, gaussian, longer, or a method of Table 4 (sapd, cascade-rcnn); none: all
+    """
     profile, store = where.found(), where.store(mend=not training.dry_run)
-    runs = tuning.runs(profile, store)
+    runs = tuning.runs(profile, store, names)
     cluster = execution.settings(training.jobs)
     machine = training.machine(where, nodes=cluster.nodes if cluster else 1)
     if training.dry_run:
@@ -96,7 +100,7 @@ def tune(
         code, _ = _train(runs, profile, store, machine, worker, training.again)
     if code or not is_done:
         return code
-    for sweep in tuning.sweeps(profile):
+    for sweep in tuning.sweeps(profile, names):
         found = tuning.trials(sweep, profile, store)
         for trial in found:
             say(f"{trial.variant.name}: {standing(trial.run, store)}")

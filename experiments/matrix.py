@@ -115,7 +115,7 @@ def elsewhere(table: Table, profile: Profile) -> str:
     """Name the profiles that run a table's rows, if not this one; else empty."""
     if table.profiles is None or table.runs_at(profile.name):
         return ""
-    return f"{table.title}: its rows are run at --profile {' or '.join(table.profiles)} only"
+    return f"{table.title}: its rows are run at --profile {escape.either(table.profiles)} only"
 
 
 def _select_row(

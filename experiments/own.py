@@ -319,7 +319,7 @@ def _experiment(named: str | Experiment) -> Experiment:
     experiment = matrix.single(named, LAPTOP, [0]).experiment if isinstance(named, str) else named
     if not isinstance(experiment, Experiment) or experiment.host not in ABLATED_HOSTS:
         raise UserError(
-            f"{experiment.slug}: a data set of one's own trains {' or '.join(ABLATED_HOSTS)} only"
+            f"{experiment.slug}: a data set of one's own trains {escape.either(ABLATED_HOSTS)} only"
         )
     if (experiment.backbone, experiment.lasting) != (GFL.backbone, GFL.lasting):
         raise UserError(

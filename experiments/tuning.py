@@ -7,7 +7,7 @@ declared in ``SWEEPS``, trained by ``gfl tune`` and published in ``results/tunin
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -88,6 +88,11 @@ class Sweep:
             if variant.eligible and self.of(variant) != replace(self.experiment, **varied):
                 what = f"only {self.factor}" if self.factor else "nothing of the experiment"
                 raise ValueError(f"{variant.name}: {what} may be chosen")
+
+    @property
+    def name(self) -> str:
+        """Return its name on the command line."""
+        return self.suffix.removeprefix("-") or "profile"
 
     def of(self, variant: Variant) -> AnyExperiment:
         """Return the experiment that a variant trains."""
@@ -218,17 +223,23 @@ class Trial:
         return self.record.metrics["AP"] if self.record and finished else None
 
 
-def sweeps(profile: Profile) -> tuple[Sweep, ...]:
-    """Return the sweeps declared for a profile.
+def sweeps(profile: Profile, names: Sequence[str] = ()) -> tuple[Sweep, ...]:
+    """Return the sweeps declared for a profile, all or those of these names.
 
     Raises:
-        UserError: there is none.
+        UserError: there is none, or none of a name.
     """
     if (declared := SWEEPS.get(profile.name)) is None:
         raise UserError(
             f"no sweep is declared for profile {profile.name!r}{did_you_mean(profile.name, SWEEPS)}"
         )
-    return declared
+    by_name = {sweep.name: sweep for sweep in declared}
+    for name in names:
+        if name not in by_name:
+            guess = did_you_mean(name, by_name)
+            known = ", ".join(by_name)
+            raise UserError(f"no sweep {name!r} at {profile.name}{guess}; sweeps: {known}")
+    return tuple(by_name[name] for name in names) or declared
 
 
 def trials(sweep: Sweep, profile: Profile, store: Store) -> list[Trial]:
@@ -259,6 +270,6 @@ def resolved(experiment: AnyExperiment, profile: Profile) -> AnyExperiment:
     return replace(experiment, rate=systems.schedule_of(experiment, profile).lr)
 
 
-def runs(profile: Profile, store: Store) -> list[Run]:
-    """Return the runs of every sweep of a profile."""
-    return [t.run for sweep in sweeps(profile) for t in trials(sweep, profile, store)]
+def runs(profile: Profile, store: Store, names: Sequence[str] = ()) -> list[Run]:
+    """Return the runs of a profile's sweeps, all or those of these names."""
+    return [t.run for sweep in sweeps(profile, names) for t in trials(sweep, profile, store)]

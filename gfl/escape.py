@@ -103,6 +103,12 @@ def counted(number: int, noun: str, plural: str = "", form: str = "") -> str:
     return f"{number:{form}} {noun if number == 1 else plural or noun + 's'}"
 
 
+def either(names: Sequence[str]) -> str:
+    """Return a choice: ``a``, ``a or b``, ``a, b or c``."""
+    *first, last = names
+    return f"{', '.join(first)} or {last}" if first else last
+
+
 def padded(text: str, columns: int) -> str:
     """Pad text with spaces to the given number of terminal columns."""
     return text + " " * (columns - width(text))

@@ -66,7 +66,7 @@ def _profile(at: AtProfile) -> dict[str, Any]:
         "tested": at.tested,
         "registered": settled and {
             "written": settled.written, "first": settled.first, "changed": list(settled.changed),
-            "added": list(settled.added),
+            "added": list(settled.added), "table": settled.table,
         },
     }  # fmt: skip
 
@@ -211,7 +211,11 @@ def _read_profile(name: str, at: Mapping[str, Any], ours: Mapping[str, Any]) -> 
     }
     settled = at["registered"]
     registered = settled and Registered(
-        settled["written"], settled["first"], tuple(settled["changed"]), tuple(settled["added"])
+        written=settled["written"],
+        first=settled["first"],
+        changed=tuple(settled["changed"]),
+        added=tuple(settled["added"]),
+        table=settled["table"],
     )
     on_runs = {id: _read_on_runs(found) for id, found in ours.items()}
     return AtProfile(profile_of(name), at["records"], noise, on_runs, registered=registered)

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable
 
+from analysis.claims.registration import Registered, claims_on
 from analysis.claims.verdict_on_runs import CheckOnRuns, VerdictOnRuns
 from analysis.claims.verdicts import AtProfile, Verdicts
 from analysis.stats.correction import LEVEL, METHOD, Bounds, Verdict
@@ -157,25 +158,31 @@ def registered(at: AtProfile) -> str:
     name, found = at.profile.name, at.registered
     if found is None:
         return f"The readings at {name} were not registered before its runs."
-    order = "before" if found.written <= found.first else "NOT before"
     since = f"changed since: {', '.join(found.changed)}" if found.changed else "unchanged since"
     added = f"; claims added since: {', '.join(found.added)}" if found.added else ""
+    of, their = "The readings", "its first recorded run"
+    if found.table:
+        of, their = f"Readings on {found.table} alone", "the first run that decides one"
+    when = f"{their} ({found.first} UTC)" if found.first else f"{their}: there is none yet"
     return (
-        f"The readings at {name} were registered on {found.written} UTC, {order} its first "
-        f"recorded run ({found.first} UTC), and are {since}{added}."
+        f"{of} at {name} were registered on {found.written} UTC, {_order(found)} {when}, and are "
+        f"{since}{added}."
     )
+
+
+def _order(found: Registered) -> str:
+    return "before" if not found.first or found.written <= found.first else "NOT before"
 
 
 def registered_reading(claim: str, at: AtProfile) -> str:
     """State whether one claim's reading preceded the runs of a profile."""
     found = at.registered
-    if found is None:
+    if found is None or claim not in {one.id for one in claims_on(found.table)}:
         return "was not registered before its runs"
     if claim in found.added:
         return "was added after its registration"
-    order = "before" if found.written <= found.first else "NOT before"
     changed = ", and changed since" if claim in found.changed else ""
-    return f"was registered on {found.written} UTC, {order} its first run{changed}"
+    return f"was registered on {found.written} UTC, {_order(found)} its first run{changed}"
 
 
 def of_seeds(at: AtProfile) -> str:

@@ -11,7 +11,7 @@ from analysis.tables import fill
 from analysis.tables.fill import Filled
 from analysis.tables.ranking import CLEARLY, PAPERS_OWN, order, published
 from experiments.tables.declare import FPS, Table
-from gfl.escape import counted
+from gfl.escape import counted, either
 from gfl.experiment import Profile
 from gfl.records.record import RunRecord
 
@@ -152,7 +152,7 @@ def _not_run(table: Table, profile: Profile, filled: Sequence[Filled]) -> Iterat
         which += f" and {len(extra)} not in the paper ({', '.join(extra)})" if extra else ""
         number = table.name.removeprefix("table-")
         yield (
-            f"{which} can be run, at the {' or '.join(table.profiles)} profile only: "
+            f"{which} can be run, at the {either(table.profiles)} profile only: "
             f"make reproduce-table-{number} PROFILE={table.profiles[0]}"
         )
 

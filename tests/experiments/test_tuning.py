@@ -27,6 +27,7 @@ from experiments.tuning import (
     common,
     of_profile,
     resolved,
+    runs,
     sweeps,
 )
 from experiments.tuning import trials as trials_of
@@ -288,6 +289,18 @@ def test_a_dry_run_only_tells(tmp_path: Path, tune: Cli, capfd: pytest.CaptureFi
     assert "(tuning/wide)" in out
     assert "3 runs, 3 to train, 2 at a time" in out
     assert list(tmp_path.iterdir()) == []
+
+
+def test_sweeps_are_chosen_by_name(store: Store) -> None:
+    names = [sweep.name for sweep in sweeps(profiles.LAPTOP)]
+    assert len(set(names)) == len(names)
+    chosen = runs(profiles.LAPTOP, store, ["sapd", "gaussian"])
+    assert {run.experiment.slug.partition("-lr")[0] for run in chosen[:4]} == {"sapd-r101"}
+    assert [run.id for run in chosen] == [
+        run.id for name in ("sapd", "gaussian") for run in runs(profiles.LAPTOP, store, [name])
+    ]
+    with pytest.raises(UserError, match="no sweep 'sapt' at laptop; did you mean 'sapd'"):
+        sweeps(profiles.LAPTOP, ["sapt"])
 
 
 def test_no_table_shows_the_tuning_seed(store: Store, tune: Cli, clean_commit: str) -> None:

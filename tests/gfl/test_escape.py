@@ -290,6 +290,12 @@ def test_each_named_case_is_cut_and_may_stand_between_semicolons() -> None:
     assert escape.some(["ab\n", "x" * 9, "c"], 2, "; ", 5) == "ab\\n; xxxx… and 1 more"
 
 
+def test_a_choice_is_worded_as_one() -> None:
+    assert escape.either(["a"]) == "a"
+    assert escape.either(["a", "b"]) == "a or b"
+    assert escape.either(["a", "b", "c"]) == "a, b or c"
+
+
 def test_a_number_has_its_noun() -> None:
     assert escape.counted(1, "image") == "1 image"
     assert [escape.counted(n, "box", "boxes") for n in (0, 1, 2)] == ["0 boxes", "1 box", "2 boxes"]

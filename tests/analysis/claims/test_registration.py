@@ -15,10 +15,11 @@ from analysis.claims.registration import Registered
 from analysis.claims.verdicts import AtProfile
 from experiments import checkout
 from experiments.claims import CLAIMS
+from experiments.claims.declare import At
 from experiments.profiles import COCO, LAPTOP, PHOTOS, SEEDS, TUNING_SEED
 from experiments.tables.catalogue import TABLES
 from gfl.errors import UserError
-from gfl.experiment import Experiment
+from gfl.experiment import Experiment, at_scale
 from gfl.records.record import RunRecord, Store, run_id
 
 
@@ -77,6 +78,56 @@ def test_nothing_is_registered_after_a_run_of_a_table(store: Store, template: Ru
         registration.register(PHOTOS, store)
     store.reference_path("photos", first.id).unlink()
     registration.register(PHOTOS, store)  # a sweep's run decides no claim
+
+
+ON_TABLE_4 = {
+    "beats-sapd-and-atss", "best-with-r101", "state-of-the-art", "dcn-boosts", "envelope",
+}  # fmt: skip
+
+
+def row_of_table_4(key: str, started: str, template: RunRecord) -> RunRecord:
+    experiment = At("table-4", key).found.experiment
+    assert experiment is not None
+    id = run_id(at_scale(experiment, LAPTOP), LAPTOP, 0)
+    return replace(template, id=id, profile="laptop", seed=0, started=started)
+
+
+def test_a_table_is_registered_after_others_have_runs(store: Store, template: RunRecord) -> None:
+    # GFL R-50 is a row of Table 3, too: alone it completes no contrast.
+    first = row_of_table_4("GFL R-50", "2026-01-01T10:00:00+00:00", template)
+    first.save(store.reference_path("laptop", first.id))
+    with pytest.raises(UserError, match="a run was recorded before"):
+        registration.register(LAPTOP, store)
+    with pytest.raises(UserError, match="table-1: no claim is decided by its rows alone"):
+        registration.register(LAPTOP, store, "table-1")
+    registration.register(LAPTOP, store, "table-4")
+    found = registration.read(store, "laptop")
+    assert found is not None
+    assert found.readings.keys() == ON_TABLE_4  # at-their-speed: a benchmark's
+
+    made = registration.beside(found, LAPTOP, [first])
+    assert (made.first, made.added) == ("", ())
+    at = AtProfile(LAPTOP, {}, {}, {}, registered=made)
+    assert "on table-4 alone at laptop were registered" in wording.registered(at)
+    assert "before the first run that decides one: there is none yet" in wording.registered(at)
+    said = wording.registered_reading("orthogonal", at)
+    assert said == "was not registered before its runs"
+    assert " before its first run" in wording.registered_reading("envelope", at)
+
+    gfl, sapd = (
+        row_of_table_4(key, f"{day}T10:00:00+00:00", template)
+        for key, day in (("GFL R-101", "2099-01-02"), ("SAPD R-101", "2099-01-03"))
+    )
+    assert registration.beside(found, LAPTOP, [first, gfl]).first == ""
+    made = registration.beside(found, LAPTOP, [first, sapd, gfl])
+    assert made.first == "2099-01-03 10:00"  # what completes the first contrast
+    sapd.save(store.reference_path("laptop", sapd.id))
+    registration.path(store, "laptop").unlink()
+    registration.register(LAPTOP, store, "table-4")
+    gfl.save(store.reference_path("laptop", gfl.id))
+    registration.path(store, "laptop").unlink()
+    with pytest.raises(UserError, match=r"recorded before \(2099-01-03 10:00\)"):
+        registration.register(LAPTOP, store, "table-4")
 
 
 def test_a_profile_without_seeds_cannot_be_registered(store: Store) -> None:

@@ -85,7 +85,7 @@ def test_table_4_is_the_papers_where_it_cannot_be_run(fill: Callable) -> None:
     assert [line["FPS"] for line in lines].count("n/a") == 2
     text = render.markdown(made, [])
     assert "\n- \\* taken by the paper from [33]" in text
-    assert "Its rows can be run, at the smoke or laptop or coco profile only" in text
+    assert "Its rows can be run, at the smoke, laptop or coco profile only" in text
     assert "make reproduce-table-4 PROFILE=smoke" in text
     assert "Not COCO" not in text
     assert "±" not in text

@@ -19,6 +19,7 @@ from experiments import profiles
 from experiments.queue.locks import RunLock, is_locked
 from experiments.queue.worker import ROOT
 from gfl.experiment import Experiment
+from gfl.records import lease as leases
 from gfl.records.record import RunRecord, run_id
 
 FAKE_WORKER = Path(__file__).parents[1] / "fake_worker.py"
@@ -257,6 +258,8 @@ def test_who_only_looks_sees_no_other_who_does(
         raise OSError(errno.ENOLCK, "no locks here")
 
     monkeypatch.setattr(fcntl, "flock", broken)
+    assert is_locked(run_dir)  # its owner's process lives: this one
+    monkeypatch.setattr(leases, "process_start", lambda pid: None)
     assert not is_locked(run_dir)
 
 

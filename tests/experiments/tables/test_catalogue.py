@@ -235,7 +235,7 @@ def test_table_4_elsewhere_trains_nothing_and_is_shown_as_published(
     folders = ["--runs", str(tmp_path / "runs"), "--results", str(tmp_path / "results")]
     assert main(["run", "4", "--profile", "gpu", *folders]) == 0
     out = capfd.readouterr().out
-    assert out.startswith("Table 4: its rows are run at --profile smoke or laptop or coco only\n")
+    assert out.startswith("Table 4: its rows are run at --profile smoke, laptop or coco only\n")
     assert re.search(r"GFL +X-101-32x4d-DCN", out)
     assert "2.7*" in out
     assert not list((tmp_path / "runs").rglob("*.json"))

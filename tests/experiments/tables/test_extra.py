@@ -137,7 +137,7 @@ def test_it_is_run_where_its_table_is(
     out = capfd.readouterr().out
     assert "GFL R-50 1x  missing  atss-joint-general-dfl-s0-" in out
     assert "not in the paper  also table-2b/16, table-2c/1, table-3/both" in out
-    with pytest.raises(UserError, match="run at --profile smoke or laptop or coco only"):
+    with pytest.raises(UserError, match="run at --profile smoke, laptop or coco only"):
         matrix.single("table-4/GFL R-50 1x", profiles.get("photos"), [0])
 
 
