@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
+from dataclasses import replace
 
 from analysis.tables import tuning as report
 from cli import status
@@ -161,7 +162,8 @@ def _dry_run(
 ) -> int:
     stands = standings(runs, store, Today())
     costs = estimates.costs(profile, store)
-    say(status.missing_cost(stands, costs, store, machine, again).line(profile))
+    costed = replace(machine, jobs=cluster.parallel) if cluster else machine
+    say(status.missing_cost(stands, costs, store, costed, again).line(profile))
     for stand in stands:
         if machine.max_iters is not None or not stand.is_done(again):
             how = f"{stand}, " if stand.state != "missing" else ""
