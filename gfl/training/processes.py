@@ -87,7 +87,7 @@ def _end_with_parent() -> None:
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(SECONDS_BETWEEN_LOOKS)
-        # The launcher ends at a second signal, and leaves processes that answer the first.
+        # The launcher ends at a third signal, and leaves processes that answer the first.
         deadline = time.monotonic() + GRACE
         while preemption.is_requested and time.monotonic() < deadline:
             time.sleep(SECONDS_BETWEEN_LOOKS)

@@ -38,7 +38,7 @@ CAP = STEPS + 1
 
 # gfl.training.worker, which also says what each process saw and ended with.
 DRIVER = """
-import json, os, runpy, signal, sys
+import contextlib, json, os, runpy, signal, sys, time
 import torch
 import gfl.training.session
 from pathlib import Path
@@ -57,11 +57,17 @@ def after_train(self, runner):
 
 whole, ExactCheckpointHook.after_train = ExactCheckpointHook.after_train, after_train
 ExactCheckpointHook.after_train_iter = after_train_iter
-if (place := os.environ.get("END_AT")) is not None:  # process, iteration, and its parent or itself
+if (place := os.environ.get("END_AT")) is not None:  # process, iteration, itself or not
     rank, at, whom = map(int, place.split())
     def after_train_iter(self, runner, *args, **kwargs):
         if (runner.rank, runner.iter) == (rank, at - 1):
-            os.kill(os.getppid() if whom else os.getpid(), signal.SIGUSR1)
+            launcher = os.getppid()
+            os.kill(launcher if whom else os.getpid(), signal.SIGUSR1)
+            while whom and os.getppid() == launcher:  # at the third it leaves its processes alone
+                time.sleep(0.5)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(launcher, signal.SIGUSR1)
+            time.sleep(2 * whom)  # twice as long as a process takes to notice
     ExactCheckpointHook.after_train_iter = after_train_iter
 if __name__ == "__main__":  # not in the processes that draw the data, if it is not drawn yet
     runpy.run_module("gfl.training.worker", run_name="__main__")
@@ -96,7 +102,7 @@ def session(folder: Path, **environment: str) -> subprocess.CompletedProcess[str
 
 
 def test_two_processes_that_are_asked_to_end_go_on_to_the_same_bits(ended, tmp_path):
-    """By a signal to the second process, in the first epoch; to the launcher, in the second."""
+    """By a signal to the second process, in the first epoch; by several to the launcher, later."""
     whole, _ = ended
     for place, epoch, iter in (("1 3 0", 0, 3), (f"0 {STEPS + 1} 1", 1, STEPS + 1)):
         done = session(tmp_path, END_AT=place)
