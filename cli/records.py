@@ -12,6 +12,7 @@ from cli.options import RUN, SEEDS, TARGET, Json, Seeds, Where
 from experiments import diff as differences
 from experiments import promote as promotion
 from experiments.tables import catalogue
+from gfl import escape
 from gfl.errors import UserError
 from gfl.predictions import evaluation
 from gfl.terminal import say
@@ -41,7 +42,8 @@ def diff(
         for name, seed in zip((a, b), (*seeds, *seeds), strict=False)
     )
     found = differences.compare(one, other, store)
-    say(json.dumps(found.content(), indent=2) if json_ else "\n".join(found.lines()))
+    lines = "\n".join(map(escape.terminal, found.lines()))
+    say(json.dumps(found.content(), indent=2) if json_ else lines)
     return 0
 
 

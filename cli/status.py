@@ -155,8 +155,8 @@ def _standing(run: Run, store: Store) -> Standing:
     if is_locked(run_dir):
         detail = ", ".join(filter(None, (far, _elsewhere(run_dir))))
         return Standing(run, "training", detail, None, epochs)
-    if record is not None:  # to be retrained from the start
-        return Standing(run, "failed", record.message, record, 0)
+    if record is not None:  # goes on from its last checkpoint
+        return Standing(run, "failed", record.message, record, epochs)
     return Standing(run, "partial" if is_begun else "missing", far, None, epochs)
 
 

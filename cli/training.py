@@ -28,7 +28,7 @@ from experiments.queue.running import run_missing
 from experiments.queue.slurm.cluster import Cluster
 from experiments.queue.worker import TRAIN
 from experiments.stale import Today
-from gfl import terminal
+from gfl import escape, terminal
 from gfl.experiment import Profile
 from gfl.records.record import Store
 from gfl.terminal import say
@@ -167,7 +167,8 @@ def _dry_run(
     for stand in stands:
         if machine.max_iters is not None or not stand.is_done(again):
             how = f"{stand}, " if stand.state != "missing" else ""
-            say(f"  {stand.run.id}  ({how}{', '.join(stand.run.rows)})")
+            rows = ", ".join(map(escape.terminal, stand.run.rows))
+            say(f"  {stand.run.id}  ({how}{rows})")
     for line in status.advice([] if again else stands, {run.id: run.name for run in runs}):
         say(line)
     if cluster is not None:

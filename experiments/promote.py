@@ -16,7 +16,7 @@ from experiments.tables.declare import Table
 from gfl.errors import UserError
 from gfl.escape import counted
 from gfl.experiment import Profile
-from gfl.files import replacing
+from gfl.files import replacing, whole_folder
 from gfl.predictions import schema
 from gfl.records.record import RunRecord, Store, seeds_of
 
@@ -91,50 +91,59 @@ def _promote(run: Run, record: RunRecord, store: Store) -> list[str]:
     if before is not None and not record.predictions:
         # Not made locally: the predictions of the same record stay.
         record = before if replace(before, predictions={}) == record else record
-    lines = []
-    if record.predictions and record is not before:
-        lines = _copy_predictions(run, record, store)
-    elif not record.predictions:
+    if record.predictions:
+        lines = _with_predictions(run, record, store) if record is not before else []
+    else:
         again = f"gfl predict {id} --profile {profile}"
         lines = [f"without predictions: {again} makes them"]
-    if before != record:
-        record.save(path)
-        lines += _remove_others(store.reference_predictions(profile, id), record)
+        if before != record:
+            record.save(path)
+            lines += _remove(store.reference_predictions(profile, id))
     verb = "new" if before is None else "replaced"
     if before is not None and replace(before, predictions=record.predictions) == record:
         verb = "unchanged" if before == record else "now with predictions"
     return [f"{verb}: {path} (AP {record.metrics['AP']:.1f})", *lines]
 
 
-def _copy_predictions(run: Run, record: RunRecord, store: Store) -> list[str]:
+def _with_predictions(run: Run, record: RunRecord, store: Store) -> list[str]:
+    """Save a record as the reference, with copies of its predictions; return messages.
+
+    Whatever fails, a full disk too, leaves the previous record with the previous predictions.
+    """
     source = store.run_dir(run.profile.name, run.id)
     target = store.reference_predictions(run.profile.name, run.id)
+    path = store.reference_path(run.profile.name, run.id)
     if not schema.verified(source, record.predictions):
         again = f"gfl predict {run.id} --profile {run.profile.name}"
         raise UserError(f"its predictions are missing or damaged; {again} makes them anew")
     names = committed(run.experiment, run.profile, run.seed)
     checksums = {name: sha for name, sha in record.predictions.items() if name in names}
-    if schema.verified(target, checksums):
+    if schema.verified(target, checksums) and set(_names(target)) == checksums.keys():
+        record.save(path)
         return []
-    check_writable(target)
-    for name in checksums:
-        with (source / name).open("rb") as read, replacing(target / name) as written:
-            shutil.copyfileobj(read, written)
-    if not schema.verified(target, checksums):
-        raise UserError(f"{target}: what was copied there does not match the record's checksums")
+    check_writable(target.parent)
+    with whole_folder(target) as copies:
+        for name in checksums:
+            with (source / name).open("rb") as read, replacing(copies / name) as written:
+                shutil.copyfileobj(read, written)
+        if not schema.verified(copies, checksums):
+            raise UserError(
+                f"{target}: what was copied there does not match the record's checksums"
+            )
+        record.save(path)  # when nothing is left but to rename the folder
     return [f"copied: {target}/ ({', '.join(checksums)})"]
 
 
-def _remove_others(folder: Path, record: RunRecord) -> list[str]:
-    """Delete the previous record's predictions, if they differ from this one's."""
-    if not folder.exists():
-        return []
-    names = [path.name for path in folder.iterdir()]
-    checksums = {name: record.predictions.get(name, "") for name in names}
-    if schema.verified(folder, checksums):
+def _remove(folder: Path) -> list[str]:
+    """Delete the previous record's predictions, if there are any; return messages."""
+    if not _names(folder):
         return []
     shutil.rmtree(folder)
     return [f"removed: {folder}/ (of the run before; this one was not predicted for)"]
+
+
+def _names(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()] if folder.is_dir() else []
 
 
 def other_gpus(profile: Profile, store: Store) -> str:

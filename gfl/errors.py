@@ -44,13 +44,19 @@ def disk_error(err: BaseException, where: Path) -> UserError | None:
 
     ``where`` names the place if the error does not.
     """
-    for cause in (err, err.__context__):  # torch wraps a failed write in an error of its own
+    cause: BaseException | None = err
+    while cause is not None:
         if isinstance(cause, OSError):
             place = cause.filename or where
             if cause.errno in (errno.ENOSPC, errno.EDQUOT):
                 return UserError(f"{place}: the disk is full; free some space and run again")
+            if cause.errno == errno.EFBIG:
+                return UserError(
+                    f"{place}: larger than a file may be here; ulimit -f shows the limit"
+                )
             if cause.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
                 return UserError(f"{place}: {cause.strerror}")
+        cause = cause.__context__  # torch wraps a failed write in errors of its own
     return None
 
 

@@ -27,8 +27,10 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
         os.chmod(name, 0o644)  # mkstemp's 0600 would not survive a shared folder
         os.replace(name, path)
-    except BaseException:
+    except BaseException as err:
         Path(name).unlink(missing_ok=True)
+        if isinstance(err, OSError) and err.filename is None:
+            err.filename = str(path)  # a write that fails does not say where
         raise
 
 
@@ -48,6 +50,18 @@ def whole_folder(root: Path) -> Iterator[Path]:
         partial.rename(root)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def writable_or_cached(path: Path) -> Path:
+    """Return a path for derived data, or one in the user's cache if it is missing and read-only.
+
+    So that a checkout that only its owner may change is of use to others.
+    """
+    there = next(parent for parent in (path, *path.parents) if parent.exists())
+    if there == path or os.access(there, os.W_OK):
+        return path
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    return cache / "gfl-reproduction" / path.name
 
 
 def write_text(path: Path, text: str) -> Path:

@@ -16,6 +16,7 @@ from analysis.tables.notes import NOT_PAPERS, not_cocos
 from analysis.tables.render import numbers
 from experiments.matrix import check_writable
 from experiments.tables.declare import EXTRA
+from gfl import escape
 from gfl.data import photos
 from gfl.data.annotations import read
 from gfl.experiment import Profile
@@ -136,7 +137,8 @@ def _table(
     for line in report.lines:
         seeds = len(line.found[iou])
         measures = [lead(line, iou), *(each(line, kind, iou) for kind in ALL)]
-        rows.append(("; ".join(line.rows), str(seeds), *(_text(f, digits) for f in measures)))
+        names = "; ".join(map(escape.markdown, line.rows))
+        rows.append((names, str(seeds), *(_text(f, digits) for f in measures)))
     return text.table(rows, "lr")
 
 

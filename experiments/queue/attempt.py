@@ -92,8 +92,11 @@ def _clear(run_dir: Path, setting: Setting, record: RunRecord | None, emit: Emit
     """Remove anything from a run's folder that must not be resumed."""
     if not run_dir.exists():
         return
+    if record is not None and record.max_iters is not None:
+        shutil.rmtree(run_dir)  # a trial: not to be resumed
+        return
     other_code = setting.again and setting.store.is_begun(run_dir) and not _is_current(run_dir)
-    if is_finished(record) or (record is None and other_code):
+    if is_finished(record) or other_code:
         aside = set_aside(run_dir)
         emit(
             {
@@ -101,8 +104,8 @@ def _clear(run_dir: Path, setting: Setting, record: RunRecord | None, emit: Emit
                 "text": f"training from scratch; the previous run is kept in {aside}",
             }
         )
-    elif record is not None:
-        shutil.rmtree(run_dir)  # failed, or a trial: not to be resumed
+    elif record is not None:  # failed: it goes on from the last checkpoint, if there is one
+        (run_dir / "record.json").unlink()
 
 
 def _is_current(run_dir: Path) -> bool:

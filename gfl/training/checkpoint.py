@@ -243,6 +243,7 @@ class ExactCheckpointHook(Hook):
 
     def _store(self, runner: Runner) -> None:
         """Store the state of all processes."""
+        runner.call_hook("before_checkpoint")
         parts = processes.gathered(_part(runner, self.history))
         self._stored, self._stored_at = (runner.epoch, runner.iter), time.monotonic()
         if runner.rank == 0:

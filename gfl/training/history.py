@@ -33,7 +33,7 @@ def beginning() -> dict[str, Any]:
 
 
 class DivergedError(Exception):
-    """Loss that is no longer finite."""
+    """Loss or weights that are no longer finite."""
 
 
 class HistoryHook(Hook):
@@ -108,10 +108,32 @@ class HistoryHook(Hook):
         """Exclude a checkpoint that was stored from the time of training."""
         self._iter_mark = time.monotonic()
 
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Check the state at the end of an epoch."""
+        self.before_checkpoint(runner)
+
+    def before_checkpoint(self, runner: Runner) -> None:
+        """Check what a checkpoint would hold: a run could not go on from it.
+
+        Raises:
+            DivergedError: a loss since the curve's last point, or a weight, is NaN or infinite.
+        """
+        if self.history["since_point"]["count"]:
+            self._means(runner, runner.iter)
+        model: Any = runner.model
+        # The same in every process: all take the same steps.
+        if not torch.stack([weights.isfinite().all() for weights in model.parameters()]).all():
+            raise DivergedError(f"the weights are not finite after iteration {runner.iter}")
+
     def _start_point(self) -> None:
         self.history["since_point"] = {"sums": {}, "count": 0}
 
-    def _add_point(self, runner: Runner, step: int) -> None:
+    def _means(self, runner: Runner, step: int) -> dict[str, float]:
+        """Return the mean losses since the last point.
+
+        Raises:
+            DivergedError: one is NaN or infinite.
+        """
         named, count = self.history["since_point"]["sums"], self.history["since_point"]["count"]
         sums = torch.stack([value.float() for value in named.values()])
         # Over all devices: the loss of the whole batch; if it diverged, every process knows.
@@ -120,10 +142,16 @@ class HistoryHook(Hook):
             name: round(value / count, 6) for name, value in zip(named, sums.tolist(), strict=True)
         }
         if not math.isfinite(means["loss"]):
-            raise DivergedError(f"the loss is {means['loss']} by iteration {step}")
-        optimizer: Any = runner.optim_wrapper
-        rate = optimizer.get_lr()["lr"][0]
-        point = {"iter": step, "epoch": runner.epoch + 1, "lr": rate}
+            parts = ", ".join(f"{name} {value:g}" for name, value in means.items())
+            raise DivergedError(
+                f"the loss is not finite by iteration {step}: {parts}; "
+                f"learning rate {_rate(runner):g}"
+            )
+        return means
+
+    def _add_point(self, runner: Runner, step: int) -> None:
+        means = self._means(runner, step)
+        point = {"iter": step, "epoch": runner.epoch + 1, "lr": _rate(runner)}
         self.history["curve"].append(point | means)
         self._start_point()
 
@@ -142,3 +170,8 @@ class HistoryHook(Hook):
         """Images per second in training, excluding evaluation and checkpoints."""
         seconds = self.history["train_seconds"]
         return self.history["images"] / seconds if seconds else None
+
+
+def _rate(runner: Runner) -> float:
+    optimizer: Any = runner.optim_wrapper
+    return optimizer.get_lr()["lr"][0]

@@ -30,6 +30,7 @@ from gfl.data import photos
 from gfl.data.annotations import read
 from gfl.data.photos_spec import PhotosSpec
 from gfl.errors import UserError, disk_error
+from gfl.files import writable_or_cached
 from gfl.predictions.schema import keeps_matches
 from gfl.records import account, digests
 from gfl.records.lease import Hold, LostError
@@ -173,7 +174,8 @@ def train(request: Request, run_dir: Path, emit: Emit) -> None:
     if hold is not None:
         hold.check()
     record.save(run_dir / "record.json")
-    checkpoint.forget(run_dir)
+    if record.state != "failed":  # else the same command goes on from the last of them
+        checkpoint.forget(run_dir)
     emit("end", state=record.state)
 
 
@@ -348,12 +350,12 @@ def _compute_features(request: Request, root: Path, emit: Emit) -> None:
 
 def photos_root(spec: PhotosSpec) -> Path:
     """Return the folder of the prepared photographs, named by what they should be."""
-    return EMBEDDED / f"photos-{digest(asdict(spec))[:8]}"
+    return writable_or_cached(EMBEDDED / f"photos-{digest(asdict(spec))[:8]}")
 
 
 def embedded_root(spec: embedded.ShapesSpec) -> Path:
     """Return the folder of the embedded data set, named by its content."""
-    return EMBEDDED / f"shapes-{digest(asdict(spec))[:8]}"
+    return writable_or_cached(EMBEDDED / f"shapes-{digest(asdict(spec))[:8]}")
 
 
 def coco_root(named: str | None) -> Path:

@@ -1,4 +1,4 @@
-"""Without any network a row is trained, and a table and a figure are made: nothing asks for one."""
+"""Without any network a row is trained, and all is made of the reference: nothing asks for one."""
 
 from __future__ import annotations
 
@@ -68,9 +68,26 @@ def test_a_row_is_trained_and_its_table_printed(offline: list[str], tmp_path: Pa
     assert '"finished"' in record.read_text()
 
 
-def test_a_figure_is_drawn_from_the_reference(offline: list[str], tmp_path: Path) -> None:
-    (tmp_path / "results").mkdir()
-    for part in ("runs", "predictions"):
-        (tmp_path / "results" / part).symlink_to(ROOT / "results" / part)
-    call(offline, tmp_path, "figure", "2a")
-    assert (tmp_path / "results/figures/laptop/fig2a.png").is_file()
+@pytest.mark.parametrize(
+    ("words", "written"),
+    [
+        (("figure", "2a"), "figures/laptop/fig2a.png"),
+        (("table", "3"), "tables/laptop/table-3.md"),
+        (("audit", "beta-2-best"), None),
+        (("report", "--profile", "photos"), "report/photos.html"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else "",
+)
+def test_what_is_made_of_the_reference_asks_nobody(
+    offline: list[str], tmp_path: Path, words: tuple[str, ...], written: str | None
+) -> None:
+    results = tmp_path / "results"
+    results.mkdir()
+    for part in (ROOT / "results").iterdir():
+        if written is None or part.name != Path(written).parts[0]:
+            (results / part.name).symlink_to(part)
+    out = call(offline, tmp_path, *words)
+    if written is None:
+        assert "beta" in out
+    else:
+        assert (results / written).read_bytes() == (ROOT / "results" / written).read_bytes()

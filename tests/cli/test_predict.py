@@ -256,6 +256,22 @@ def test_predictions_of_another_run_do_not_stay(store, asked, call, shown) -> No
     assert not store.reference_predictions("smoke", shown).exists()
 
 
+def test_a_file_that_figures_no_longer_draw_goes_and_the_others_stay(
+    store, asked, call, shown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("experiments.committed_predictions.SHOWN", (run_of("QFL").experiment,))
+    assert call("predict", "table-3/QFL") == 0
+    promote([TABLE3], SMOKE, store)
+    monkeypatch.setattr("experiments.committed_predictions.SHOWN", ())
+    again = replace(local(store, "QFL"), fps=1.0)
+    again.save(store.run_dir("smoke", shown) / "record.json")
+    promote([TABLE3], SMOKE, store)
+    assert store.reference("smoke", shown) == again
+    folder = store.reference_predictions("smoke", shown)
+    assert [path.name for path in folder.iterdir()] == [DETECTIONS]
+    assert schema.verified(folder, {DETECTIONS: again.predictions[DETECTIONS]})
+
+
 def test_damaged_predictions_are_not_promoted(store, asked, call, shown) -> None:
     assert call("predict", "table-3/QFL") == 0
     path = store.run_dir("smoke", shown) / DETECTIONS

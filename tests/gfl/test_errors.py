@@ -14,6 +14,10 @@ HERE = Path("runs/here")
     [
         (OSError(errno.ENOSPC, "x"), "runs/here: the disk is full; free some space and run again"),
         (OSError(errno.EDQUOT, "x", "a/b"), "a/b: the disk is full; free some space and run again"),
+        (
+            OSError(errno.EFBIG, "File too large", "a/b"),
+            "a/b: larger than a file may be here; ulimit -f shows the limit",
+        ),
         (PermissionError(errno.EACCES, "Permission denied", "a/b"), "a/b: Permission denied"),
         (OSError(errno.EROFS, "Read-only file system"), "runs/here: Read-only file system"),
     ],
@@ -39,6 +43,16 @@ def test_a_full_disk_is_known_under_torchs_error_too() -> None:
     with pytest.raises((RuntimeError, OSError)) as caught:
         torch.save({"a": torch.zeros(100)}, Full())
     assert "the disk is full" in str(disk_error(caught.value, HERE))
+
+    def end() -> None:  # its writer's own end fails in turn
+        try:
+            raise caught.value
+        finally:
+            raise RuntimeError("unexpected pos 768 vs 662")
+
+    with pytest.raises(RuntimeError) as ended:
+        end()
+    assert "the disk is full" in str(disk_error(ended.value, HERE))
 
 
 def test_a_near_miss_is_named_and_else_what_is_known() -> None:

@@ -87,12 +87,26 @@ def made() -> dict[str, str]:
     return {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
 
 
-def test_another_process_makes_the_same_bytes():
-    """In which sets and dictionaries of strings hash, and so iterate, in another way."""
+def test_another_process_makes_the_same_bytes(tmp_path):
+    """In which sets and dictionaries of strings hash, and so iterate, in another way.
+
+    For another user, too: of other settings, elsewhere in the world and in the file system.
+    """
     seed = "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"
-    environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT)}
+    (tmp_path / "matplotlibrc").write_text("font.size: 31\nlines.linewidth: 9\nsvg.hashsalt: x\n")
+    others = {
+        "PYTHONHASHSEED": seed,
+        "PYTHONPATH": str(ROOT),
+        "TZ": "Asia/Kathmandu",
+        "LC_ALL": "C.UTF-8",
+        "MPLCONFIGDIR": str(tmp_path),
+        "HOME": str(tmp_path),
+        "COLUMNS": "33",
+        "USER": "nobody",
+    }
     command = [sys.executable, str(Path(__file__))]
-    other = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE)
+    environment = {**os.environ, **others}
+    other = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE)
     here = made()
     assert json.loads(other.communicate()[0]) == here
     assert len(here) == 3 * len(FIGURES) + 2 * len(declared.TABLES) + 1

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -134,8 +135,12 @@ def test_a_worker_without_a_record_is_an_error(
     assert "left no record" in capfd.readouterr().err
 
 
-def test_a_failed_run_is_told_and_made_again_from_the_start(
-    cli: Cli, monkeypatch: pytest.MonkeyPatch, trained: Trained, capfd: pytest.CaptureFixture
+def test_a_failed_run_is_told_and_goes_on_from_its_last_checkpoint(
+    cli: Cli,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    trained: Trained,
+    capfd: pytest.CaptureFixture,
 ) -> None:
     monkeypatch.setenv("FAKE", "fail")
     assert cli("run", "table-3") == 1
@@ -144,11 +149,33 @@ def test_a_failed_run_is_told_and_made_again_from_the_start(
     assert "QFL, seed 0: failed: the loss is not finite at iteration 7" in out
     assert err.count("its log: ") == 4
     assert "31.6" not in out.partition("Table 3:")[2]
+    for run_dir in run_dirs(tmp_path):
+        (run_dir / "epoch_4.pth").unlink()  # it diverged in the fourth
 
     monkeypatch.setenv("FAKE", "")
     assert cli("run", "table-3") == 0
-    assert "going on" not in capfd.readouterr().out
+    assert capfd.readouterr().out.count("going on from iteration 30") == 4
     assert len(trained()) == 8
+    records = [RunRecord.load(run_dir / "record.json") for run_dir in run_dirs(tmp_path)]
+    assert {record.state for record in records} == {"finished"}
+
+
+def test_a_failed_run_of_other_code_is_set_aside_if_asked(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setenv("FAKE", "fail")
+    assert cli("run", "table-3/QFL") == 1
+    (run_dir,) = run_dirs(tmp_path)
+    request = Request.load(run_dir)
+    replace(request, code={"gfl/losses.py": "0"}).save(run_dir)
+    monkeypatch.setenv("FAKE", "")
+    capfd.readouterr()
+    assert cli("run", "table-3/QFL", "--again") == 0
+    out = capfd.readouterr().out
+    assert "training from scratch; the previous run is kept in" in out
+    assert "going on" not in out
+    aside = run_dir.with_name(f"{run_dir.name}.before-1")
+    assert RunRecord.load(aside / "record.json").state == "failed"
 
 
 def test_a_capped_run_is_a_trial_and_no_result(

@@ -34,7 +34,7 @@ EXPERIMENT = Experiment(quality="joint", boxes="general", dfl=True)
 # Arguments: where embedded data lie, a JSON list of sessions: folder, place to be ended at (or
 # none), loader processes; and the points of a loss curve. Prints how each ended.
 DRIVER = """
-import io, json, os, pathlib, signal, sys
+import io, json, os, pathlib, signal, subprocess, sys
 import torch
 import gfl.training.session
 from gfl.training import worker as train
@@ -48,7 +48,9 @@ def end_at(number):
     def after_train_iter(self, runner, *args, **kwargs):
         whole(self, runner, *args, **kwargs)
         if runner.iter == int(number) - 1:
-            os.killpg(0, signal.SIGTERM)  # loader processes too, as when a job ends
+            # By another process, as when a job ends, and to the loader processes, too.
+            command = ["kill", "-TERM", "--", f"-{os.getpgid(0)}"]
+            subprocess.run(command, start_new_session=True, check=True)
     HistoryHook.after_train_iter = after_train_iter
 
 def end_in_evaluation(number):
