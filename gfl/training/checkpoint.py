@@ -68,19 +68,23 @@ def save(state: dict[str, Any], path: Path, hold: Hold | None = None) -> None:
     # Names of this process alone: one that lost the run may still be writing.
     end = f"{uuid.uuid4().hex[:8]}.partial"
     partial, sealed = (p.with_name(f".{p.name}.{end}") for p in (path, checksum))
-    with partial.open("wb") as file:  # ours, so that a full disk is an OSError that says so
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    with sealed.open("w", encoding="utf-8") as file:
-        file.write(sha256(partial) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    if hold is not None:
-        hold.check()
-    # The checksum first: a checkpoint without one counts as damaged.
-    sealed.replace(checksum)
-    partial.replace(path)
+    try:
+        with partial.open("wb") as file:  # ours, so that a full disk is an OSError that says so
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        with sealed.open("w", encoding="utf-8") as file:
+            file.write(sha256(partial) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        if hold is not None:
+            hold.check()
+        # The checksum first: a checkpoint without one counts as damaged.
+        sealed.replace(checksum)
+        partial.replace(path)
+    finally:
+        for left in (partial, sealed):
+            left.unlink(missing_ok=True)
 
 
 def load(path: Path) -> dict[str, Any]:

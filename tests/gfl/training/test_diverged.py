@@ -98,7 +98,7 @@ def test_the_record_says_why_and_what_was_computed_so_far(ended: Ended) -> None:
     _, (_, first, left), (_, second, kept), _ = ended.sessions
     assert (first["state"], left) == ("failed", [])  # no checkpoint of such weights
     assert first["message"] == "the weights are not finite after iteration 8"
-    assert (second["state"], kept) == ("failed", ["epoch_1.pth"])
+    assert (second["state"], kept) == ("failed", ["epoch_0_iter_8.pth", "epoch_1.pth"])
     cause = second["message"]
     assert cause.startswith("the loss is not finite by iteration 12: loss nan, loss_cls nan")
     assert "; learning rate 0." in cause

@@ -80,7 +80,7 @@ def at_checksum_of(name):
     from gfl.training import checkpoint
     whole = checkpoint.sha256
     def sha256(path):
-        if path.name == f".{name}.partial":
+        if path.name.startswith(f".{name}."):
             fill()
         return whole(path)
     checkpoint.sha256 = sha256
@@ -129,11 +129,11 @@ PLACES = (
     ("at start: nothing", None),
     ("at iteration: 2", 0),
     ("in the midst of: epoch_1.pth", 0),
-    ("at checksum of: epoch_1.pth", 0),
-    ("at iteration: 9", 0),
+    ("at checksum of: epoch_1.pth", 8),
+    ("at iteration: 9", 8),
     ("in the midst of: final.pth", 8),
-    ("at writing: predictions.json", 8),
-    ("at record: record.json", 8),
+    ("at writing: predictions.json", 16),
+    ("at record: record.json", 16),
 )
 
 
