@@ -71,7 +71,7 @@ endif
 endif
 
 .PHONY: help setup setup-dev repair test bench lint format types status promote tune figures errors \
-  audit report overhead speed reproduce-all notebooks lab evaluate
+  audit report overhead speed step reproduce-all notebooks lab evaluate
 
 help: ## this list
 	@sed -n 's/^\([a-z][a-z0-9%-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | \
@@ -133,13 +133,16 @@ evaluate: setup ## evaluate others' weights (WEIGHTS=FILE.pth AS='table-4/GFL R-
 	  $(row) $(data) exec $(GFL) "$$@" $(ARGS)
 
 test: setup ## run the tests (ARGS="tests/gfl -k losses" for some of them)
-	@exec env OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --maxprocesses 8 $(ARGS)
+	@exec env OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --maxprocesses 8 --dist loadfile $(ARGS)
 
 bench: setup ## time our head beside stock mmdet's, into results/benchmarks (ARGS=--quick: B=2)
 	@exec $(GFL) bench loss $(ARGS)
 
 speed: setup ## time Table 4's systems beside each other, into results/benchmarks (PROFILE=coco: full size)
 	@exec $(GFL) bench speed --profile "$$PROFILE" $(ARGS)
+
+step: setup ## time whole detectors beside stock mmdet's, into results/benchmarks (ARGS=--cuda)
+	@exec $(GFL) bench step --profile "$$PROFILE" $(ARGS)
 
 overhead: setup ## time and count what QFL and DFL add at inference, into results/benchmarks
 	@exec $(GFL) bench overhead $(ARGS)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -85,6 +86,14 @@ def json_entry(kind: str, inputs: Any, *makers: str, folder: Path | None = None)
 def array_entry(kind: str, inputs: Any, *makers: str, folder: Path | None = None) -> Entry:
     """Return the entry of an array result, by its inputs and the modules that make it."""
     return Entry(_path(kind, "npz", inputs, makers, folder))
+
+
+def is_writable() -> bool:
+    """Return whether entries are kept here: not in a read-only checkout."""
+    folder = worker.EMBEDDED / FOLDER
+    with suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+    return os.access(folder, os.W_OK)
 
 
 def _path(

@@ -92,7 +92,7 @@ def of_run(
     if not (Path(folder) / checkpoint.FINAL).is_file():
         return None
     model = trained.detector(folder).model
-    return Detector(model, _batches(model, pictures))
+    return Detector(model, batches(model, pictures))
 
 
 def at_random(experiment: Experiment, profile: Profile, pictures: Sequence[Picture]) -> Detector:
@@ -105,7 +105,7 @@ def at_random(experiment: Experiment, profile: Profile, pictures: Sequence[Pictu
     torch.manual_seed(SEED)
     model = _build(experiment, profile)
     model.to(memory_format=torch.channels_last).eval()
-    made = Detector(model, _batches(model, pictures))
+    made = Detector(model, batches(model, pictures))
     _normalise(model, made.batches[0]["batch_inputs"])
     _spread(model, made.batches[0]["batch_inputs"])
     test_cfg = copy.deepcopy(model.bbox_head.test_cfg)
@@ -159,7 +159,8 @@ def _build(experiment: Experiment, profile: Profile) -> Any:
         return MODELS.build(wanted)
 
 
-def _batches(model: Any, pictures: Sequence[Picture]) -> tuple[dict[str, Any], ...]:
+def batches(model: Any, pictures: Sequence[Picture]) -> tuple[dict[str, Any], ...]:
+    """Return the preprocessor's output for each picture, a batch of its own."""
     return tuple(_batch(model, picture) for picture in pictures)
 
 

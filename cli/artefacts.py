@@ -177,6 +177,7 @@ def audit(
     *,
     store: Source = "reference",
     strict: Flag = False,
+    full: Flag = False,
     profile: str | None = None,
     data: Path | None = None,
     folders: Folders = Folders(),
@@ -186,6 +187,7 @@ def audit(
     Args:
         claim: print this one alone, with its evidence, from the last audit: beta-2-best
         strict: write nothing; name what is committed and not what the records give (exit code 1)
+        full: with --strict: pycocotools evaluates every run again, and not a tenth of them
         profile: has no effect: every profile with records is audited
         data: COCO's folder, whose ground truth the matches of coco's runs are held to
     """
@@ -195,12 +197,14 @@ def audit(
         profiles.get(profile)  # a misspelt name is an error here as everywhere
     if strict and store != "reference":
         raise UserError("--strict is about the committed results: it takes no --store local")
+    if full and not strict:
+        raise UserError("--full is how much --strict checks: gfl audit --strict --full")
     if claim is not None:
         if strict or data:
             raise UserError(f"{claim} alone is printed from the last audit: no --strict, no --data")
         return command.show_claim(claim, folders.store(mend=False), store)
     if strict:
-        return command.audit_strictly(folders.store(mend=False), data)
+        return command.audit_strictly(folders.store(mend=False), data, full)
     return command.audit(folders.store(), store, data)
 
 

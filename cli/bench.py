@@ -1,4 +1,4 @@
-"""``gfl bench loss|overhead|speed|operators|bootstrap``: measurements of speed and memory."""
+"""``gfl bench loss|step|overhead|speed|operators|bootstrap``: measurements of speed and memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cli.options import Count, Flag, Folders, MaybeCount, Names, Pixels
 from experiments import profiles
 from experiments.queue.worker import ROOT
 
-bench = App(name="bench", help="Measure speed and memory: loss, inference, operators, bootstrap.")
+bench = App(name="bench", help="Measure speed and memory: loss, detectors, operators, bootstrap.")
 FOLDER = ROOT / "results" / "benchmarks"
 Out = Annotated[Path, Parameter(show_default=lambda _: "results/benchmarks")]
 Networks = Annotated[
@@ -41,6 +41,43 @@ def loss(
     from benchmarks.loss import measure_all  # takes seconds, not needed for --help
 
     measure_all(quick, threads, repeat, image, memory=not no_memory, out=out)
+    return 0
+
+
+@bench.command
+def step(
+    *,
+    profile: Annotated[str, Parameter(choices=("smoke", "laptop", "gpu", "coco"))] = "laptop",
+    detectors: Annotated[
+        list[str], Parameter(choices=("GFL", "ATSS", "FCOS"), consume_multiple=(1, None))
+    ] = ["GFL"],  # noqa: B006  only read
+    batch: MaybeCount = None,
+    image: Pixels | None = None,
+    rounds: Count = 30,
+    threads: Count = 1,
+    cuda: Flag = False,
+    precision: Annotated[str | None, Parameter(choices=("float32", "bfloat16"))] = None,
+    out: Out = FOLDER,
+) -> int:
+    """Time whole detectors, training and inference, beside stock mmdet with the same weights.
+
+    Args:
+        profile: whose network it is
+        detectors: one or more
+        batch: images of a training step (default: the profile's, on one of its devices)
+        image: height and width in px (default: the profile's)
+        rounds: turns of each
+        threads: on a CPU
+        cuda: on the GPU
+        precision: of our training step, where the device has it (default: the profile's)
+    """
+    from benchmarks import steps  # takes seconds, not needed for --help
+
+    wanted = steps.plan(
+        profile, image=image, batch=batch, rounds=rounds, threads=threads,
+        device="cuda" if cuda else "cpu", precision=precision,
+    )  # fmt: skip
+    steps.measure_all(detectors, wanted, out)
     return 0
 
 

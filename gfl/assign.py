@@ -4,6 +4,10 @@ Heads call ``assign_batch``. It pads ground truth to the same number of boxes in
 flattens the levels once, and calls the host's assigner, a function of ``ASSIGNERS``. Assigners
 receive the head's predictions as well; ATSS and FCOS ignore them. Needs only torch and
 jaxtyping.
+
+On CUDA a training step waits for the device once: for the number of positives. What else is known
+to Python becomes a tensor by filling (``torch.full``, comparison with a number): ``torch.tensor``,
+a list as an index and assignment to an element are copies from the host, which wait as well.
 """
 
 from __future__ import annotations
@@ -102,9 +106,12 @@ def _scene(
     batch_img_metas: Sequence[dict[str, Any]],
 ) -> Scene:
     priors = torch.cat(list(levels))
-    padded = priors.new_tensor([meta["pad_shape"][1::-1] for meta in batch_img_metas])
-    # Exclude locations beyond an image's own padding to the size divisor, as mmdet's ATSS does.
-    valid = (priors[:, :2] < padded[:, None]).all(-1) | host.padding_counts
+    if host.padding_counts:
+        valid = priors.new_ones(len(batch_img_metas), len(priors), dtype=torch.bool)
+    else:
+        # Exclude locations beyond an image's own padding to the size divisor, as mmdet's ATSS does.
+        sizes = (meta["pad_shape"][:2] for meta in batch_img_metas)
+        valid = torch.stack([(priors[:, 0] < w) & (priors[:, 1] < h) for h, w in sizes])
     boxes, real = pad_boxes([gt.bboxes.to(priors.dtype) for gt in batch_gt_instances])
     labels = pad_sequence([gt.labels for gt in batch_gt_instances], batch_first=True)
     return Scene(priors, [len(level) for level in levels], valid, boxes, labels, real)
@@ -114,9 +121,8 @@ def pad_boxes(
     boxes: Sequence[Float[Tensor, "_ 4"]],
 ) -> tuple[Float[Tensor, "B G 4"], Bool[Tensor, "B G"]]:
     """Pad the images' boxes with zeros to the largest count, and return a mask of real ones."""
-    padded = pad_sequence(list(boxes), batch_first=True)
-    counts = torch.tensor([len(image) for image in boxes], device=padded.device)
-    return padded, torch.arange(padded.shape[1], device=padded.device) < counts[:, None]
+    real = [image.new_ones(len(image), dtype=torch.bool) for image in boxes]
+    return pad_sequence(list(boxes), batch_first=True), pad_sequence(real, batch_first=True)
 
 
 @torch.no_grad()
@@ -221,9 +227,8 @@ def fcos(
 def _ranges(strides: Float[Tensor, " L"]) -> tuple[Float[Tensor, " L"], Float[Tensor, " L"]]:
     """Return FCOS's range of the farthest side's distance on each level, px."""
     most = REACH * strides
-    nearest = most.roll(1)
-    nearest[0], most[-1] = -1, torch.inf
-    return nearest, most
+    below, above = strides.new_full((1,), -1.0), strides.new_full((1,), torch.inf)
+    return torch.cat([below, most[:-1]]), torch.cat([most[:-1], above])
 
 
 class _Grid(NamedTuple):
@@ -239,13 +244,14 @@ class _Grid(NamedTuple):
 def _grid(
     centres: Float[Tensor, "N 2"], level_sizes: Sequence[int], valid: Bool[Tensor, "B N"]
 ) -> _Grid:
-    sizes = torch.tensor(level_sizes, device=centres.device)
+    device = centres.device
+    sizes = torch.cat([torch.full((1,), size, device=device) for size in level_sizes])
     first = sizes.cumsum(0) - sizes
-    level = torch.arange(len(sizes), device=centres.device).repeat_interleave(
+    level = torch.arange(len(sizes), device=device).repeat_interleave(
         sizes, output_size=len(centres)
     )
     # The first row gives the number of columns, the first column that of rows.
-    edge = centres[:, [1, 0]] == centres[first][level][:, [1, 0]]
+    edge = centres.flip(-1) == centres[first][level].flip(-1)
     shape = first.new_zeros(len(sizes), 2).index_add_(0, level, edge.long())
     extent = first.new_zeros(len(valid), len(sizes), 2)
     extent.index_add_(1, level, (edge & valid[..., None]).long())

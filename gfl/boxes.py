@@ -80,17 +80,18 @@ class AnchorDelta(nn.Module):
     """
 
     channels = 4
-    deviations = (0.1, 0.1, 0.2, 0.2)
+    deviations = (0.1, 0.2)  # of the centre, and of the log sizes
     max_log_scale = abs(math.log(16 / 1000))  # R-CNN's clip: no box grows beyond 1000/16 anchors
 
     def decode(
         self, raw: Float[Tensor, "*P 4"], priors: Float[Tensor, "*P 4"]
     ) -> Float[Tensor, "*P 4"]:
         """Return boxes, xyxy in px."""
-        deltas = raw * raw.new_tensor(self.deviations)
+        of_centre, of_size = self.deviations
         side = priors[..., 2:] * ANCHOR_SIDE
-        centre = priors[..., :2] + side * deltas[..., :2]
-        scale = deltas[..., 2:].clamp(-self.max_log_scale, self.max_log_scale).exp()
+        centre = priors[..., :2] + side * (raw[..., :2] * of_centre)
+        log_scale = raw[..., 2:] * of_size
+        scale = log_scale.clamp(-self.max_log_scale, self.max_log_scale).exp()
         half = side * scale * 0.5
         return torch.cat([centre - half, centre + half], -1)
 
@@ -241,4 +242,5 @@ class BoxDecoder:
         if max_shape is None:
             return boxes
         height, width = max_shape[:2]
-        return boxes.clamp(min=0).minimum(boxes.new_tensor([width, height, width, height]))
+        x, y = boxes[..., 0::2].clamp(0, width), boxes[..., 1::2].clamp(0, height)
+        return torch.stack([x, y], -1).flatten(-2)

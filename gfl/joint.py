@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from gfl import ops
@@ -50,18 +50,17 @@ class JointLoss(nn.Module):
         self,
         logits: Float[Tensor, "N C"],
         labels: Int[Tensor, "N"],
-        positive: Bool[Tensor, "N"],
+        positive: Int[Tensor, "P"],
         quality: Float[Tensor, "P"],
         avg_factor: int,
         weights: Float[Tensor, "N"] | None = None,
     ) -> Float[Tensor, ""]:
         """Return the sum over locations and classes, divided by ``avg_factor``.
 
-        ``quality`` is the label of each positive, in the order of the locations.
+        ``positive`` are indices in ascending order, ``quality`` the label of each.
         """
         target = torch.zeros_like(logits)
-        where = positive.nonzero().squeeze(-1)
-        target[where, labels[where]] = quality
+        target[positive, labels[positive]] = quality
         loss = quality_focal_loss(logits, target, self.beta).sum(-1)
         return (loss if weights is None else loss * weights).sum() / avg_factor
 
@@ -135,7 +134,7 @@ class JointRetinaHead(Float32RetinaHead):
         """Return one level's classification and box loss."""
         predicted, targets = _rows(bbox_pred, 4), bbox_targets.reshape(-1, 4)
         labels = labels.reshape(-1)
-        positive = labels < self.num_classes
+        positive = _positive(labels, self.num_classes)
         quality = _anchor_quality(self, anchors.reshape(-1, 4), predicted, targets, positive)
         loss_cls = self.loss_cls(
             _rows(cls_score, self.num_classes),
@@ -174,7 +173,7 @@ class JointFoveaHead(FoveaHead):
         points = self.prior_generator.grid_priors(sizes, predicted.dtype, predicted.device)
         found: Any = self.get_targets(batch_gt_instances, sizes, points)
         labels, targets = found
-        positive = labels < self.num_classes
+        positive = _positive(labels, self.num_classes)
         predicted, targets = predicted[positive], targets[positive]
         count = len(predicted)
         quality = iou(_about_origin(predicted.detach()), _about_origin(targets))
@@ -249,7 +248,7 @@ class JointSSDHead(_Float32Losses, SSDHead):
         avg_factor: int,
     ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
         """Return one image's classification and box loss."""
-        positive = labels < self.num_classes
+        positive = _positive(labels, self.num_classes)
         quality = _anchor_quality(self, anchor, bbox_pred, bbox_targets, positive)
         loss_cls = self.loss_cls(cls_score, labels, positive, quality, avg_factor, label_weights)
         loss_bbox = smooth_l1_loss(
@@ -267,13 +266,18 @@ def _rows(level: Tensor, channels: int) -> Float[Tensor, "N {channels}"]:
     return level.permute(0, 2, 3, 1).reshape(-1, channels)
 
 
+def _positive(labels: Int[Tensor, "N"], classes: int) -> Int[Tensor, "P"]:
+    """Return the indices of the positives: found once, for which CUDA waits, not by every mask."""
+    return (labels < classes).nonzero().squeeze(-1)
+
+
 @torch.no_grad()
 def _anchor_quality(
     head: RetinaHead | SSDHead,
     anchors: Float[Tensor, "N 4"],
     predicted: Float[Tensor, "N 4"],
     targets: Float[Tensor, "N 4"],
-    positive: Bool[Tensor, "N"],
+    positive: Int[Tensor, "P"],
 ) -> Float[Tensor, "P"]:
     """Return the positives' IoU, of boxes encoded against their anchors, with their objects'."""
     anchors = anchors[positive]

@@ -8,7 +8,7 @@ import gfl.register  # noqa: F401  before mmdet: it supplies mmcv's operators
 
 # isort: split
 from analysis.speed.page import markdown, page, shortfalls
-from analysis.speed.record import Case, Loss, Operators, load, paths
+from analysis.speed.record import Case, Loss, Operators, Steps, load, paths
 from benchmarks import measure
 from benchmarks.measure import Result
 from cli.main import main
@@ -112,3 +112,37 @@ def test_operators_that_disagree_are_an_error():
     check((torch.tensor([1.0, 2.0]),), (torch.tensor([1.0001, 2.0]),))
     with pytest.raises(AssertionError):
         check((torch.tensor([1.0, 2.0]),), (torch.tensor([1.001, 2.0]),))
+
+
+def test_whole_detectors_are_timed_beside_stock_ones(tmp_path):
+    toy = ["--profile", "smoke", "--batch", "2", "--rounds", "1"]
+    names = ["GFL", "ATSS", "FCOS"]
+    assert main(["bench", "step", *toy, "--detectors", *names, "--out", str(tmp_path)]) == 0
+    (path,) = tmp_path.glob("step-smoke-*.json")
+    found = load(path)
+    assert isinstance(found, Steps)
+    assert (found.batch, found.image) == (2, (64, 64))
+    timed = [(one.detector, one.phase) for one in found.steps if one.stock_precision == "float32"]
+    assert timed == [(name, phase) for name in names for phase in ("inference", "training")]
+    assert path.with_suffix(".md").read_text(encoding="utf-8") == markdown(page(found))
+
+
+@pytest.mark.parametrize("name", ["GFL", "ATSS", "FCOS"])
+def test_the_stock_detector_finds_what_ours_finds(name):
+    """The same weights under other names: the same losses and, in evaluation, the same boxes."""
+    import torch
+
+    from benchmarks import steps
+
+    wanted = steps.plan(
+        "smoke", image=None, batch=2, rounds=1, threads=1, device="cpu", precision="float32"
+    )
+    ours, stock = steps.pair(name, wanted)
+    found = [
+        steps._inference(model, steps._pictures(model, wanted))(0)[0].pred_instances  # type: ignore[index]
+        for model in (ours, stock)
+    ]
+    assert len(found[0]) > 3
+    torch.testing.assert_close(found[0].scores, found[1].scores, rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(found[0].bboxes, found[1].bboxes, rtol=1e-3, atol=1e-2)
+    steps.check(ours, stock, steps.drawn(wanted))

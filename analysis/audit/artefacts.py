@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from analysis.audit.findings import NOTHING, RECORDS, Finding, Line, compare
 from analysis.audit.rounding import DOUBLES, FIGURES, FITS, variants
 from analysis.library import Library
-from analysis.pool import Reporter
+from analysis.pool import Reporter, kept_workers
 from analysis.tables import fill as filling
 from analysis.tables import render
 from analysis.tables.layout import lay_out
@@ -91,18 +91,34 @@ def figures(profile: Profile, store: Store) -> Iterator[Finding]:
         return
     from analysis.figures import FIGURES  # imports matplotlib, slow
 
-    library = Library(store)
     stems = {f"fig{name}" for name in FIGURES}
     yield from _strange(folder, {f"{s}.{kind}" for s in stems for kind in ("csv", "pdf", "png")})
-    for name, figure in FIGURES.items():
-        path = folder / f"fig{name}.csv"
-        try:
-            drawn = figure.drawn(library, profile)
-        except UserError as err:
-            if path.exists():
-                yield Finding(path, "the file", "numbers", f"{NOTHING}: {err}")
-        else:
-            yield from numbers(path, drawn)
+    with kept_workers(len(FIGURES), _start, profile, store) as each:
+        for found in each(_figure, FIGURES):
+            yield from found
+
+
+_drawn_from: tuple[Profile, Store] | None = None  # per process
+
+
+def _start(profile: Profile, store: Store) -> None:
+    global _drawn_from
+    _drawn_from = profile, store
+
+
+def _figure(name: str) -> list[Finding]:
+    """Compare the numbers of one figure, if it has some."""
+    from analysis.figures import FIGURES  # imports matplotlib, slow
+
+    assert _drawn_from is not None
+    profile, store = _drawn_from
+    path = store.results / "figures" / profile.name / f"fig{name}.csv"
+    try:
+        drawn = FIGURES[name].drawn(Library(store), profile)
+    except UserError as err:
+        lacks = Finding(path, "the file", "numbers", f"{NOTHING}: {err}")
+        return [lacks] if path.exists() else []
+    return list(numbers(path, drawn))
 
 
 def numbers(path: Path, drawn: DrawnFigure) -> Iterator[Finding]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from analysis.audit.evaluation import Evaluator, Metrics, sample
 from analysis.audit.findings import NOTHING, Finding
-from analysis.library import Library, coco_results
+from analysis.library import Library
 from analysis.pool import Reporter, workers
 from experiments.matrix import plan
 from experiments.profiles import TUNING_SEED
@@ -17,10 +16,14 @@ from experiments.tables import catalogue
 from gfl.errors import UserError
 from gfl.experiment import Profile
 from gfl.files import sha256
-from gfl.predictions.schema import DETECTIONS, MATCHES, OBJECTS, keeps_matches
+from gfl.predictions.schema import (
+    DETECTION_COLUMNS,
+    DETECTIONS,
+    MATCHES,
+    OBJECTS,
+    keeps_matches,
+)
 from gfl.records.record import METRICS, RecordError, RunRecord, Store, digest, read_json, seeds_of
-
-Metrics = Mapping[str, float | None]
 
 
 def checksums(folder: Path, cells: Callable[[str], str] = lambda id: "") -> Iterator[Finding]:
@@ -58,11 +61,14 @@ def standing_for(profile: Profile, store: Store) -> Callable[[str], str]:
     return said
 
 
-def evidence(profile: Profile, store: Store, report: Reporter) -> Iterator[Finding]:
-    """Recompute every record's twelve metrics from its committed detections, by pycocotools.
+def evidence(
+    profile: Profile, store: Store, report: Reporter, full: bool = False
+) -> Iterator[Finding]:
+    """Recompute every record's twelve metrics from its committed detections.
 
     Each must equal the record's to the last digit, which exposes an altered one even if its
-    checksum was renewed. For images that are not embedded they are computed from the matches.
+    checksum was renewed. hotcoco evaluates them, and pycocotools a sample, or with ``full`` all.
+    For images that are not embedded pycocotools computes them from the matches.
     """
     decisive = MATCHES if keeps_matches(profile) else DETECTIONS
     cells = standing_for(profile, store)
@@ -73,7 +79,7 @@ def evidence(profile: Profile, store: Store, report: Reporter) -> Iterator[Findi
         if (store.reference_predictions(profile.name, id) / decisive).is_file() and content:
             there[id] = list(_said(content))
     yield from _stray(profile, store)
-    found = _evaluated(profile, store, list(there), report) if there else {}
+    found = _evaluated(profile, store, list(there), report, full) if there else {}
     for id, said in there.items():
         path, again = store.reference_path(profile.name, id), found[id]
         if isinstance(again, str):
@@ -120,47 +126,46 @@ def _stray(profile: Profile, store: Store) -> Iterator[Finding]:
 
 
 def _evaluated(
-    profile: Profile, store: Store, ids: Sequence[str], report: Reporter
+    profile: Profile, store: Store, ids: Sequence[str], report: Reporter, full: bool
 ) -> dict[str, Metrics | str]:
     """Return the twelve metrics by id, or why there are none: several runs in parallel."""
     folders = [store.reference_predictions(profile.name, id) for id in ids]
     found: dict[str, Metrics | str] = {}
     dataset = None if keeps_matches(profile) else Library(store).dataset(profile)
+    judged = set(ids) if full or dataset is None else sample(ids)
     with workers(len(ids), _start, dataset) as each:
-        for id, metrics in zip(ids, each(_evaluate, folders), strict=True):
+        jobs = [(folder, id in judged) for id, folder in zip(ids, folders, strict=True)]
+        for id, metrics in zip(ids, each(_evaluate, jobs), strict=True):
             found[id] = metrics
             if len(found) % 10 == 0 or len(found) == len(ids):
                 report(f"{profile.name}: {len(found)} of {len(ids)} runs evaluated again")
+    report(f"{profile.name}: {len(judged)} of {len(ids)} runs were evaluated by pycocotools")
     return found
 
 
-_truth: Any = None  # per process, as pycocotools' object; None: matches are stored
+_evaluator: Evaluator | None = None  # per process; None: matches are stored
 
 
 def _start(dataset: Mapping[str, Any] | None) -> None:
-    global _truth
-    if dataset is None:
-        return
-    from pycocotools.coco import COCO
-
-    _truth = COCO()
-    _truth.dataset = dataset
-    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
-        _truth.createIndex()
+    global _evaluator
+    _evaluator = None if dataset is None else Evaluator(dataset)
 
 
-def _evaluate(folder: Path) -> Metrics | str:
+def _evaluate(job: tuple[Path, bool]) -> Metrics | str:
+    """Evaluate a folder's predictions, the detections by hotcoco or by pycocotools."""
     import pyarrow
     import pyarrow.parquet as pq
 
     from gfl.predictions import matches  # imports pycocotools, slow
-    from gfl.training.evaluate import coco_metrics
 
-    path = folder / (MATCHES if _truth is None else DETECTIONS)
+    folder, by_pycocotools = job
+    path = folder / (MATCHES if _evaluator is None else DETECTIONS)
     try:
-        if _truth is None:
+        if _evaluator is None:
             return matches.read(folder).metrics()
-        return coco_metrics(_truth, coco_results(pq.read_table(path).to_pandas()))
+        table = pq.read_table(path)
+        columns = {name: table[name].to_numpy() for name in DETECTION_COLUMNS}
+        return _evaluator.metrics(columns, by_pycocotools)
     except (UserError, pyarrow.ArrowException, KeyError, OSError) as err:
         return f"{path} cannot be evaluated: {err}"
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from analysis.audit import artefacts, records, truth
+from analysis.audit import ahead, artefacts, records, truth
 from analysis.audit.findings import Finding
-from analysis.pool import Reporter, quiet
-from experiments import profiles
+from analysis.pool import Reporter, lasting, quiet
+from experiments.profiles import PROFILES, get
+from gfl.errors import UserError
 from gfl.experiment import Profile
 from gfl.records.record import LOCAL_SUFFIX, Store
 
@@ -28,19 +30,18 @@ CHECKS = (
     Check("sweeps", lambda profile, store, report: artefacts.tuning(profile, store)),
     Check("detection errors", lambda profile, store, report: artefacts.errors(profile, store)),
     Check("figures", lambda profile, store, report: artefacts.figures(profile, store)),
-    Check("metrics of the records", records.evidence),
 )
 
 
 def recorded(store: Store) -> list[Profile]:
     """Return the profiles with committed records, or artefacts of records, as they were run."""
     found = []
-    for name in profiles.PROFILES:
+    for name in PROFILES:
         ids = store.reference_ids(name)
         first = next((r for id in ids if (r := store.reference(name, id))), None)
         made = (store.results / "tables" / name).glob("table-*")
         if ids or any(f"{LOCAL_SUFFIX}." not in path.name for path in made):
-            found.append(profiles.get(name, first.profile.get("gpus") if first else None))
+            found.append(get(name, first.profile.get("gpus") if first else None))
     return found
 
 
@@ -55,18 +56,26 @@ def as_it_stands(store: Store) -> Store:
     return Store(nobodys, store.results, report=quiet, mend=False, verify=False)
 
 
-def find(store: Store, report: Reporter, data: Path | None = None) -> Iterator[Finding]:
+def find(
+    store: Store, report: Reporter, data: Path | None = None, full: bool = False
+) -> Iterator[Finding]:
     """Compare everything committed with the records, and report each difference.
 
-    Also compare stored matches with the ground truth in ``data``, COCO's folder, if given.
+    Also compare stored matches with the ground truth in ``data``, COCO's folder, if given. With
+    ``full`` pycocotools evaluates every run, and not a sample.
     """
     store = as_it_stands(store)
     report("published numbers")
     yield from artefacts.published(store)
-    for profile in recorded(store):
-        yield from of_profile(profile, store, report)
-    yield from held(store, report, data)
-    yield from artefacts.claims(store, report)
+    profiles = recorded(store)
+    with lasting(sum(len(store.reference_ids(profile.name)) for profile in profiles)):
+        for profile in profiles:
+            report(f"{profile.name}: measurements")
+            with suppress(UserError):  # the checks below say what is damaged
+                ahead.make(profile, store, report)
+            yield from of_profile(profile, store, report, full)
+        yield from held(store, report, data)
+        yield from artefacts.claims(store, report)
 
 
 def check_data(store: Store, data: Path | None) -> None:
@@ -82,11 +91,15 @@ def held(store: Store, report: Reporter, data: Path | None) -> Iterator[Finding]
         yield from truth.held(profile, store, data, report)
 
 
-def of_profile(profile: Profile, store: Store, report: Reporter) -> Iterator[Finding]:
+def of_profile(
+    profile: Profile, store: Store, report: Reporter, full: bool = False
+) -> Iterator[Finding]:
     """Compare everything made from a single profile's records with these."""
     for check in CHECKS:
         report(f"{profile.name}: {check.what}")
         yield from check.find(profile, store, report)
+    report(f"{profile.name}: metrics of the records")
+    yield from records.evidence(profile, store, report, full)
 
 
 def _checksums(profile: Profile, store: Store) -> Iterator[Finding]:

@@ -153,7 +153,7 @@ def line(
     sorted_out = Line(experiment, found={iou: {} for iou in IOUS})
     for seed in seeds:
         try:
-            made = _of_run(experiment, seed, profile, library)
+            made = of_run(experiment, seed, profile, library)
         except MissingRuns:
             continue
         for iou in IOUS:
@@ -161,7 +161,7 @@ def line(
     return sorted_out
 
 
-def _of_run(
+def of_run(
     experiment: AnyExperiment, seed: int, profile: Profile, library: Library
 ) -> dict[float, Errors]:
     """Classify the errors of a run at each IoU, or read them back if nothing changed.

@@ -37,7 +37,7 @@ FEW = 5  # sides: smaller groups are in the numbers but not in the picture
 def mean_of(frame: pd.DataFrame, column: str) -> Estimate:
     """Return the mean over sides, with its interval over images."""
     values = frame[column].to_numpy(float)
-    return over_images(frame.image_id.to_numpy(), lambda rows: float(values[rows].mean()))
+    return over_images(frame.image_id.to_numpy(), lambda w: float(w @ values / w.sum()))
 
 
 def distances(frames: dict[str, pd.DataFrame]) -> pd.DataFrame:

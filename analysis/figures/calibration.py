@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
 from analysis.figures import style
 from analysis.figures.figure import DrawnFigure, figure
-from analysis.stats.statistics import BINS, INTERVAL, over_images, reliability
+from analysis.stats import statistics
+from analysis.stats.statistics import BINS, INTERVAL, bin_of, over_images, reliability
 from analysis.stats.uncertainty import Estimate
 from experiments.committed_predictions import with_detections
 from gfl.experiment import Experiment, Profile
@@ -27,8 +29,14 @@ def calibration_error(frame: pd.DataFrame) -> Estimate:
     truth of the detection's category, 0 without any.
     """
     score, iou = frame.score.to_numpy(float), frame.iou.to_numpy(float)
+    index, gap = bin_of(score), score - iou
     return over_images(
-        frame.image_id.to_numpy(), lambda rows: reliability(score[rows], iou[rows]).error
+        frame.image_id.to_numpy(),
+        lambda weights: float(
+            statistics.calibration_error(
+                np.bincount(index, weights=weights * gap, minlength=BINS), weights.sum()
+            )
+        ),
     )
 
 

@@ -17,7 +17,7 @@ from matplotlib.ticker import NullLocator
 from analysis.figures import style
 from analysis.figures.figure import DrawnFigure, figure
 from analysis.measures.background import NOWHERE, background, predicted_quality
-from analysis.stats.statistics import INTERVAL, over_images, spearman
+from analysis.stats.statistics import INTERVAL, over_images, rank_correlation
 from analysis.stats.uncertainty import Estimate
 from experiments.named import FLAGS, IOU_BRANCH, QFL
 from gfl.errors import UserError
@@ -169,9 +169,7 @@ def correlations(scores: Scores) -> dict[str, Estimate]:
     for name, flag in SETS.items():
         some = scores.frame.loc[scores.frame[flag]]
         score, iou = some.score.to_numpy(), some.iou.to_numpy()
-        found[name] = over_images(
-            some.image_id.to_numpy(), lambda rows, s=score, t=iou: spearman(s[rows], t[rows])
-        )
+        found[name] = over_images(some.image_id.to_numpy(), rank_correlation(score, iou))
     return found
 
 

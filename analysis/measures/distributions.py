@@ -106,7 +106,12 @@ def _spread_truth(evidence: Evidence, experiment: Experiment, seed: int) -> Repl
     ALL_SIDES,
 )
 def spread_error(evidence: Evidence, experiment: Experiment, seed: int) -> Replicated:
-    """Measure the rank correlation of P(x)'s width and the error of its mean."""
+    """Measure the rank correlation of P(x)'s width and the error of its mean, once a run."""
+    key = "spread-error", experiment, seed
+    return evidence.once(key, lambda: _spread_error(evidence, experiment, seed))
+
+
+def _spread_error(evidence: Evidence, experiment: Experiment, seed: int) -> Replicated:
     located = evidence.locations(experiment, seed)
     assert located.p is not None
     assert located.delta is not None

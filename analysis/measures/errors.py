@@ -21,13 +21,25 @@ def lost_to(kind: str) -> OfRun:
     """Return the measure of AP50's gain by a kind's oracle."""
 
     def lost(evidence: Evidence, experiment: Experiment, seed: int) -> Replicated:
-        judged = evidence.library.errors(experiment, evidence.profile, seed, FOREGROUND)
-        with_all, without = (
-            ap50(matches_of(judged, evidence.images, k), evidence.weights) for k in (None, kind)
-        )
+        with_all, without = (ap50_without(evidence, experiment, seed, k) for k in (None, kind))
         return without[0] - with_all[0], without[1] - with_all[1]
 
     return lost
+
+
+def ap50_without(
+    evidence: Evidence, experiment: Experiment, seed: int, kind: str | None
+) -> Replicated:
+    """Return a run's AP50 after a kind's oracle, evaluated once for all kinds."""
+
+    def sort() -> Sorted:
+        return evidence.library.errors(experiment, evidence.profile, seed, FOREGROUND)
+
+    def evaluate_it() -> Replicated:
+        judged = evidence.once(("errors", experiment, seed), sort)
+        return ap50(matches_of(judged, evidence.images, kind), evidence.weights)
+
+    return evidence.once(("ap50", experiment, seed, kind), evaluate_it)
 
 
 def matches_of(judged: Sorted, images: np.ndarray, without: str | None) -> Matches:

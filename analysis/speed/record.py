@@ -156,7 +156,41 @@ class Operators:
         return f"operators-{self.machine.slug}"
 
 
-Benchmark = Loss | Overhead | Operators
+@dataclass(frozen=True)
+class Step:
+    """A detector beside stock mmdet's with the same weights: stock / ours of pairs of turns."""
+
+    detector: str  # GFL, ATSS or FCOS
+    phase: str  # "training" or "inference"
+    precision: str  # of ours: "bfloat16" or "float32"
+    stock_precision: str  # "float32", or "mixed": mmengine's automatic mixed precision
+    ours: float  # seconds per image, the median over rounds
+    stock: float
+    ratio: float  # the median over rounds of each round's ratio: above 1, ours is faster
+    low: float  # 95 % bootstrap interval over rounds
+    high: float
+    rounds: int
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Benchmark of ``gfl bench step``."""
+
+    machine: Machine
+    profile: str  # whose network it is
+    image: tuple[int, int]  # height and width, px
+    batch: int  # images of a training step
+    objects: int  # per image
+    steps: tuple[Step, ...]
+
+    kind: ClassVar = "step"
+
+    @property
+    def stem(self) -> str:
+        return f"step-{self.profile}-{self.machine.slug}"
+
+
+Benchmark = Loss | Overhead | Operators | Steps
 
 
 def save(found: Benchmark, folder: Path) -> Path:
@@ -183,6 +217,10 @@ def load(path: Path) -> Benchmark:
         if content["kind"] == Operators.kind:
             operators = _all(Operator, content["operators"])
             return Operators(machine, content["repeat"], content["regions"], operators)
+        if content["kind"] == Steps.kind:
+            height, width = content["image"]
+            what = content["batch"], content["objects"], _all(Step, content["steps"])
+            return Steps(machine, content["profile"], (height, width), *what)
         cases, alone = _all(Case, content["cases"]), _all(Assignment, content["assignments"])
         height, width = content["image"]
         turns = content["repeat"], content["repeat_short"]

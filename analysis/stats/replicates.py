@@ -30,7 +30,8 @@ def replicates(
     """Evaluate detections on a data set and on ``bootstrap.RESAMPLES`` resamples of its images.
 
     ``runs`` maps the checksum of a file of detections, or of matches, which need no data set, to
-    its reader; cached evaluations are not read again. All share the same resamples.
+    its reader, which is pickled for a process; cached evaluations are not read again. All share the
+    same resamples.
     """
     entries = kept(dataset, runs, folder)
     known = {checksum: _read(entry) for checksum, entry in entries.items()}
@@ -39,8 +40,8 @@ def replicates(
     if not todo:
         return found
     with workers(len(todo), _start, dataset) as each:
-        frames = (runs[checksum]() for checksum in todo)
-        for done, (checksum, one) in enumerate(zip(todo, each(_evaluate, frames), strict=True), 1):
+        read = [runs[checksum] for checksum in todo]
+        for done, (checksum, one) in enumerate(zip(todo, each(_evaluate, read), strict=True), 1):
             entries[checksum].keep_arrays(
                 metrics=one.metrics, resampled=one.resampled, draw=one.draw
             )
@@ -78,7 +79,8 @@ def _start(dataset: Mapping[str, Any] | None) -> None:
     _dataset = dataset
 
 
-def _evaluate(detections: pd.DataFrame | Matches) -> Replicates:
+def _evaluate(read: Read) -> Replicates:
+    detections = read()
     if not isinstance(detections, pd.DataFrame):
         return bootstrap.of_matches(detections)
     assert _dataset is not None

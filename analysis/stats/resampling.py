@@ -8,13 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 from pycocotools.cocoeval import Params
+from scipy.sparse import csr_array
 
 from experiments.queue.machine import usable_cores
 from gfl.predictions.matching import AREAS, FOUND, IGNORED, RECALLS, THRESHOLDS, Matches, Ranked
 
 RECALL_LEVELS = Params("bbox").recThrs  # 0, 0.01, ..., 1, with numpy's rounding
 _EPSILON = np.spacing(1)  # added by pycocotools to a precision's denominator
-_CHUNK = 1 << 18  # array elements processed at once: 2 MB
+_CHUNK = 1024  # weightings processed at once: a row of them, 8 kB, stays in the first cache
 AP50, AP75 = 0, 5  # indices among the IoU thresholds
 
 
@@ -78,15 +79,17 @@ def _precisions(
 ) -> np.ndarray:
     R, C = len(weights), len(matches.categories)
     curves = np.zeros((len(AREAS), THRESHOLDS, R, C))
+    # An image a row: sums along a curve are then sums of rows, which are contiguous.
+    by_image = [
+        (rows, np.ascontiguousarray(weights[rows].T))
+        for rows in (slice(start, start + _CHUNK) for start in range(0, R, _CHUNK))
+    ]
 
     def work(column: int) -> None:
         ranked = matches.ranked[column]
-        areas = [_Area.of(ranked, area) for area in range(len(AREAS))]
-        step = max(1, _CHUNK // max(1, len(ranked)))
-        for start in range(0, R, step):
-            rows = slice(start, start + step)
-            weight = weights[rows].take(ranked.image, axis=1)
-            for number, area in enumerate(areas):
+        for number in range(len(AREAS)):
+            area = _Area.of(ranked, number, len(matches.images))
+            for rows, weight in by_image:
                 curves[number, :, rows, column] = area.precisions(
                     weight, objects[number, rows, column]
                 )
@@ -100,86 +103,92 @@ def _precisions(
 
 
 @dataclass(frozen=True)
-class _Sums:
-    """Sums of weights over some detections, and the number of them up to given others."""
-
-    of: np.ndarray  # positions, ascending
-    sign: np.ndarray | None = None
-
-    def __call__(self, weight: np.ndarray) -> np.ndarray:
-        """Return the sums, [R, len(of) + 1], starting at 0."""
-        sums = np.zeros((len(weight), len(self.of) + 1))
-        chosen = weight if len(self.of) == weight.shape[1] else weight.take(self.of, axis=1)
-        if self.sign is not None:
-            chosen = chosen * self.sign
-        np.cumsum(chosen, axis=1, out=sums[:, 1:])
-        return sums
-
-    def up_to(self, positions: np.ndarray) -> np.ndarray:
-        return np.searchsorted(self.of, positions, side="right")
-
-
-@dataclass(frozen=True)
 class _Curve:
-    """Positions of the found detections of a class, an area and a threshold."""
+    """Found detections of a class, an area and a threshold."""
 
-    found: np.ndarray  # [k] positions among the class's detections
-    inside: np.ndarray  # [k] number of detections of the area up to there
-    odd: _Sums  # those counted though they are not of the area (+1), or the reverse (-1)
-    odd_inside: np.ndarray  # [k] number of them up to there
+    image: np.ndarray  # [k] their images' indices
+    at: np.ndarray  # [k] their positions among the area's stops
+    odd: csr_array | None  # [k, I] as _Area.inside: those counted though not of the area, or not
 
 
 @dataclass(frozen=True)
 class _Area:
-    """A class's ten curves in an area."""
+    """A class's ten curves in an area.
 
-    counted: _Sums
+    A stop is a detection that is found at some threshold: only there precision is needed.
+    """
+
+    inside: csr_array  # [stops, I] detections of the area since the previous stop, by image
     curves: tuple[_Curve, ...]
 
     @classmethod
-    def of(cls, ranked: Ranked, area: int) -> _Area:
-        inside = ranked.inside[area]
-        counted = _Sums(np.flatnonzero(inside))
+    def of(cls, ranked: Ranked, area: int, images: int) -> _Area:
+        inside, match = ranked.inside[area], ranked.match[area]
+        stops = np.flatnonzero((match == FOUND).any(0))
         curves = []
-        for match in ranked.match[area]:
+        for at_threshold in match:
+            found = np.flatnonzero(at_threshold == FOUND)
             # An unmatched detection counts if it is inside, a matched one if its object counts.
-            sign = ((match == FOUND) & ~inside).astype(float) - ((match == IGNORED) & inside)
-            odd = _Sums(np.flatnonzero(sign), sign[sign != 0])
-            found = np.flatnonzero(match == FOUND)
-            curves.append(_Curve(found, counted.up_to(found), odd, odd.up_to(found)))
-        return cls(counted, tuple(curves))
+            sign = ((at_threshold == FOUND) & ~inside).astype(float)
+            sign -= (at_threshold == IGNORED) & inside
+            odd = _since(found, sign, ranked.image, images) if sign.any() else None
+            curves.append(_Curve(ranked.image[found], np.searchsorted(stops, found), odd))
+        return cls(_since(stops, inside.astype(float), ranked.image, images), tuple(curves))
 
     def precisions(self, weight: np.ndarray, objects: np.ndarray) -> np.ndarray:
-        """Return average precision by threshold and resample, [T, R], for weights [R, N]."""
-        result = np.zeros((len(self.curves), len(weight)))
-        sums = self.counted(weight) if any(len(curve.found) for curve in self.curves) else weight
-        objects = np.where(objects > 0, objects, 1)[:, None]  # where there are none, it is not read
+        """Return average precision by threshold and resample, [T, R], for weights [I, R]."""
+        result = np.zeros((len(self.curves), weight.shape[1]))
+        counted = _summed(self.inside @ weight)
+        objects = np.where(objects > 0, objects, 1)  # where there are none, it is not read
+        most = max((len(curve.image) for curve in self.curves), default=0)
+        scratch = np.empty((3, most, weight.shape[1]))
         for curve, out in zip(self.curves, result, strict=True):
-            if len(curve.found) == 0:
+            if len(curve.image) == 0:
                 continue
-            found = weight.take(curve.found, axis=1)
-            np.cumsum(found, axis=1, out=found)
-            counted = sums.take(curve.inside, axis=1)
-            if len(curve.odd.of):
-                counted += curve.odd(weight).take(curve.odd_inside, axis=1)
-            counted += _EPSILON
-            precision = np.divide(found, counted, out=counted)
-            backwards = precision[:, ::-1]
-            np.maximum.accumulate(backwards, axis=1, out=backwards)
+            found, precision, reached = scratch[:, : len(curve.image)]
+            weight.take(curve.image, axis=0, out=found, mode="clip")
+            _summed(found)
+            counted.take(curve.at, axis=0, out=precision, mode="clip")
+            if curve.odd is not None:
+                precision += _summed(curve.odd @ weight)
+            precision += _EPSILON
+            np.divide(found, precision, out=precision)
+            for k in range(len(precision) - 1, 0, -1):
+                np.maximum(precision[k - 1], precision[k], out=precision[k - 1])
             found /= objects
-            reached = _reached(found)
-            reached[:, 1:] -= reached[:, :-1].copy()
-            np.einsum("rk,rk->r", reached, precision, out=out)
+            _reached(found, reached)
+            np.subtract(reached[1:], reached[:-1], out=found[1:])
+            found[0] = reached[0]
+            out[:] = np.einsum("kr,kr->r", found, precision)
         return result / len(RECALL_LEVELS)
 
 
-def _reached(recall: np.ndarray) -> np.ndarray:
-    """Count the recall levels that are at most ``recall``.
+def _since(stops: np.ndarray, value: np.ndarray, image: np.ndarray, images: int) -> csr_array:
+    """Return the sums of detections' values by image, [stops, I], from each stop to the next.
+
+    Detections after the last stop are left out.
+    """
+    which = np.flatnonzero(value)
+    row = np.searchsorted(stops, which)
+    which, row = which[row < len(stops)], row[row < len(stops)]
+    return csr_array((value[which], (row, image[which])), shape=(len(stops), images))
+
+
+def _summed(rows: np.ndarray) -> np.ndarray:
+    """Sum up the rows, each with all before it, in place."""
+    for k in range(1, len(rows)):
+        np.add(rows[k - 1], rows[k], out=rows[k])
+    return rows
+
+
+def _reached(recall: np.ndarray, out: np.ndarray) -> np.ndarray:
+    """Count the recall levels that are at most ``recall``, into ``out``.
 
     The levels are 0.01 apart: those below the nearest are reached, those above it are not, and the
     nearest itself is compared as in pycocotools' binary search.
     """
-    nearest = np.rint(recall * (len(RECALL_LEVELS) - 1))
-    level = RECALL_LEVELS.take(nearest.astype(np.intp), mode="clip")
-    nearest += level <= recall
-    return nearest
+    np.multiply(recall, len(RECALL_LEVELS) - 1, out=out)
+    np.rint(out, out=out)
+    level = RECALL_LEVELS.take(out.astype(np.intp), mode="clip")
+    out += level <= recall
+    return out

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -90,22 +90,18 @@ def reliability(predicted: np.ndarray, true: np.ndarray, bins: int = BINS) -> Re
 def over_images(image: np.ndarray, statistic: Callable[[np.ndarray], float]) -> Estimate:
     """Return a statistic of rows with the percentile interval of resampling their images.
 
-    ``image`` is each row's; ``statistic`` takes the indices of rows. Rows of one image are not
-    independent, so images are resampled, with replacement, and not rows. Source: Efron, "Bootstrap
-    Methods: Another Look at the Jackknife", Annals of Statistics 7 (1979).
+    ``image`` is each row's; ``statistic`` takes the rows' weights, [rows]: how often each is drawn.
+    Rows of one image are not independent, so images are resampled, with replacement, and not rows.
+    Source: Efron, "Bootstrap Methods: Another Look at the Jackknife", Annals of Statistics 7
+    (1979).
     """
-    order = np.argsort(image, kind="stable")
-    groups: Sequence[np.ndarray] = np.split(order, np.flatnonzero(np.diff(image[order])) + 1)
+    images, at = np.unique(image, return_inverse=True)
     random = np.random.Generator(np.random.PCG64(SEED))
-    values = [
-        statistic(
-            np.concatenate([groups[i] for i in random.integers(len(groups), size=len(groups))])
-        )
-        for _ in range(RESAMPLES)
-    ]
+    draws = (random.integers(len(images), size=len(images)) for _ in range(RESAMPLES))
+    values = [statistic(np.bincount(draw, minlength=len(images))[at]) for draw in draws]
     tail = (1 - CONFIDENCE) / 2
     low, high = np.nanquantile(values, [tail, 1 - tail])
-    return Estimate(statistic(np.arange(len(image))), (float(low), float(high)))
+    return Estimate(statistic(np.ones(len(image), dtype=int)), (float(low), float(high)))
 
 
 def share(hits: np.ndarray) -> Estimate:

@@ -1,24 +1,22 @@
-"""Image-by-image matching of detections with objects: pycocotools' decisions, stored."""
+"""Matching of detections with objects in all images at once, by pycocotools' decisions."""
 
 from __future__ import annotations
 
-import contextlib
-import io
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Int, Int8, Int32
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval, Params
+from pycocotools.cocoeval import Params
 
+from gfl.predictions.overlaps import Found, Pairs, Truth, overlaps, rank
 from gfl.training.evaluate import sound
 
 UNMATCHED, FOUND, IGNORED = 0, 1, 2  # IGNORED: matched to a crowd or to an object of another area
 AREAS = tuple(Params("bbox").areaRngLbl)  # all, small, medium, large
-THRESHOLDS = len(Params("bbox").iouThrs)  # 0.50, 0.55, ..., 0.95
+IOUS = Params("bbox").iouThrs  # 0.50, 0.55, ..., 0.95, with numpy's rounding
+THRESHOLDS = len(IOUS)
 # The six recalls of METRICS: area, and limit of detections per image and class.
 RECALLS = (
     ("all", 1), ("all", 10), ("all", 100), ("small", 100), ("medium", 100), ("large", 100),
@@ -103,26 +101,33 @@ def match(dataset: Mapping[str, Any], detections: Sequence[Mapping[str, Any]]) -
 def judge(dataset: Mapping[str, Any], detections: Sequence[Mapping[str, Any]]) -> Judged:
     """Return the outcome for each detection; see ``match``.
 
-    Every decision is COCOeval.evaluate's own. It runs class by class, which changes nothing
-    (classes never interact in it) and saves memory. Neither argument is changed.
+    Every decision is COCOeval.evaluateImg's; overlaps are pycocotools' own numbers.
     """
-    found = sound(dataset, detections)
+    sound(dataset, detections)
+    truth, found = Truth.of(dataset), Found.results(detections)
+    return judge_pairs(dataset, truth, found, overlaps(truth, found))
+
+
+def judge_pairs(dataset: Mapping[str, Any], truth: Truth, found: Found, pairs: Pairs) -> Judged:
+    """Return ``judge``'s outcome from the overlaps of sound detections and objects."""
     images, categories = ids_of(dataset["images"]), ids_of(dataset["categories"])
-    truth_of, found_of = _by_class(dataset["annotations"]), _by_class(found)
-    objects = np.zeros((len(AREAS), len(images), len(categories)), dtype=np.int32)
-    areas = np.array([box["area"] for box in found])
-    parts: list[tuple[Ranked, np.ndarray]] = []
-    for column, category in enumerate(categories.tolist()):
-        # Copies, because pycocotools writes into the objects.
-        truth = [dict(annotation) for annotation in truth_of[category]]
-        judged = _judged(images, category, truth, found_of[category])
-        objects[:, :, column] = [_objects(area) for area in judged]
-        parts.append(_in_order(judged, areas))
-    row = np.concatenate([np.zeros(0, int), *(rows for _, rows in parts)])
-    category = np.repeat(np.arange(len(parts)), [len(rows) for _, rows in parts])
-    given = np.argsort(row)
-    everything = _joined([ranked for ranked, _ in parts]).taken(given)
-    return Judged(images, categories, objects, category[given], everything, row[given])
+    ignored = truth.crowd | ~_in_areas(truth.area)
+    given = np.argsort(found.row)
+    image, category = found.image[given], found.category[given]
+    detections = Ranked(
+        np.searchsorted(images, image).astype(np.int32),
+        found.score[given],
+        _in_areas(found.box[given, 2] * found.box[given, 3]),
+        _matched(truth, found, pairs, ignored)[..., given],
+    )
+    return Judged(
+        images,
+        categories,
+        _objects(truth, ~ignored, images, categories),
+        np.searchsorted(categories, category),
+        detections,
+        found.row[given],
+    )
 
 
 def ids_of(listed: Sequence[Mapping[str, Any]]) -> np.ndarray:
@@ -130,74 +135,63 @@ def ids_of(listed: Sequence[Mapping[str, Any]]) -> np.ndarray:
     return np.array(sorted(one["id"] for one in listed), dtype=np.int64)
 
 
-def _by_class(annotations: Sequence[Mapping[str, Any]]) -> dict[int, list[Mapping[str, Any]]]:
-    result: dict[int, list[Mapping[str, Any]]] = defaultdict(list)
-    for annotation in annotations:
-        result[annotation["category_id"]].append(annotation)
-    return result
+def _in_areas(area: np.ndarray) -> Bool[np.ndarray, "A N"]:
+    """Return whether each area, in px², is in the range of each of AREAS."""
+    low, high = np.array(Params("bbox").areaRng, float).T[..., None]
+    return (low <= area) & (area <= high)
 
 
-def _judged(
-    images: Int[np.ndarray, " I"], category: int, truth: list[Any], found: list[Any]
-) -> list[list[dict[str, Any] | None]]:
-    """Return evaluateImg's results, [areas][images]; None where an image has neither."""
-    with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress
-        sides = []
-        for annotations in (truth, found):
-            side: Any = COCO()
-            side.dataset = {
-                "images": [{"id": image} for image in images.tolist()],
-                "categories": [{"id": category}],
-                "annotations": annotations,
-            }
-            side.createIndex()
-            sides.append(side)
-        evaluation: Any = COCOeval(sides[0], sides[1], "bbox")
-        evaluation.evaluate()
-    return [
-        evaluation.evalImgs[area * len(images) : (area + 1) * len(images)]
-        for area in range(len(AREAS))
-    ]
+def _objects(
+    truth: Truth, counted: np.ndarray, images: np.ndarray, categories: np.ndarray
+) -> Int32[np.ndarray, "A I C"]:
+    """Count the objects of each area, image and category."""
+    objects = np.zeros((len(AREAS), len(images), len(categories)), dtype=np.int32)
+    area, which = np.nonzero(counted)
+    at = np.searchsorted(images, truth.image), np.searchsorted(categories, truth.category)
+    np.add.at(objects, (area, at[0][which], at[1][which]), 1)
+    return objects
 
 
-def _in_order(
-    judged: list[list[dict[str, Any] | None]], areas: np.ndarray
-) -> tuple[Ranked, np.ndarray]:
-    """Return a class's detections image by image, and their indices; ``areas`` are of all boxes."""
-    everywhere = [(i, one) for i, one in enumerate(judged[0]) if one is not None]
-    score = np.concatenate([np.empty(0), *(one["dtScores"] for _, one in everywhere)])
-    counts = [len(one["dtScores"]) for _, one in everywhere]
-    image = np.repeat(np.array([i for i, _ in everywhere], dtype=np.int32), counts)
-    row = np.array([d - 1 for _, one in everywhere for d in one["dtIds"]], dtype=int)
-    own = areas[row]
-    inside = np.array([(own >= low) & (own <= high) for low, high in Params("bbox").areaRng])
-    return Ranked(image, score, inside, np.array([_states(area) for area in judged])), row
+def _matched(
+    truth: Truth, found: Found, pairs: Pairs, ignored: Bool[np.ndarray, "A G"]
+) -> Int8[np.ndarray, "A T N"]:
+    """Match the detections of each image and class by falling score, all images in step.
+
+    A detection gets the object of highest overlap that counts in the area and is free; if there is
+    none, an ignored one, of which a crowd is always free. Of equal overlaps the last object wins.
+    """
+    match = np.full((len(AREAS), THRESHOLDS, len(found.image)), UNMATCHED, np.int8)
+    taken = np.zeros((len(AREAS), THRESHOLDS, len(truth.image)), bool)
+    for turn in _turns(truth, found, pairs):
+        first = np.flatnonzero(np.diff(turn.of, prepend=-1))  # of each detection's pairs
+        free = (turn.iou >= IOUS[:, None]) & ~taken[..., turn.to]
+        # A detection's pairs ascend in preference, and any that counts comes after all ignored.
+        preference = np.arange(1, len(turn.of) + 1) + len(turn.of) * ~ignored[:, None, turn.to]
+        best = np.maximum.reduceat(np.where(free, preference, 0), first, axis=-1)
+        area, threshold, which = np.nonzero(best)
+        chosen = best[area, threshold, which]
+        to = turn.to[(chosen - 1) % len(turn.of)]
+        match[area, threshold, turn.of[first][which]] = np.where(
+            chosen > len(turn.of), FOUND, IGNORED
+        )
+        taken[area, threshold, to] = ~truth.crowd[to]
+    return match
 
 
-def _joined(several: Sequence[Ranked]) -> Ranked:
-    none = Ranked(
-        np.zeros(0, np.int32),
-        np.zeros(0),
-        np.zeros((len(AREAS), 0), bool),
-        np.zeros((len(AREAS), THRESHOLDS, 0), np.int8),
-    )
-    parts = [none, *several]
-    return Ranked(*(np.concatenate([getattr(one, f.name) for one in parts], -1)
-                    for f in fields(Ranked)))  # fmt: skip
+def _turns(truth: Truth, found: Found, pairs: Pairs) -> Iterator[Pairs]:
+    """Yield the candidates of each image's and class's best detection, of its second, and so on.
 
-
-def _states(area: list[dict[str, Any] | None]) -> Int8[np.ndarray, "T N"]:
-    """Return UNMATCHED, FOUND or IGNORED for each: a match has a nonzero id, and may be ignored."""
-    there = [one for one in area if one is not None]
-    empty = np.empty((THRESHOLDS, 0))
-    matched = np.concatenate([empty, *(one["dtMatches"] for one in there)], axis=1) != 0
-    ignored = np.concatenate([empty, *(one["dtIgnore"] for one in there)], axis=1) != 0
-    return (matched * np.where(ignored, IGNORED, FOUND)).astype(np.int8)
-
-
-def _objects(area: list[dict[str, Any] | None]) -> list[int]:
-    """Count the objects of each image that are not ignored."""
-    return [0 if one is None else len(one["gtIgnore"]) - sum(one["gtIgnore"]) for one in area]
+    By detection, then by rising preference.
+    """
+    same = truth.category[pairs.to] == found.category[pairs.of]
+    pairs = pairs[same & (pairs.iou >= IOUS[0])]
+    pairs = pairs[np.lexsort((pairs.to, pairs.iou, pairs.of))]
+    able, at = np.unique(pairs.of, return_inverse=True)
+    turn = rank(found.image[able], found.category[able])[at]
+    order = np.argsort(turn, kind="stable")
+    if len(order):
+        for these in np.split(order, np.flatnonzero(np.diff(turn[order])) + 1):
+            yield pairs[these]
 
 
 def _recalled(in_order: Ranked, images: int) -> np.ndarray:

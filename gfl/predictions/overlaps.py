@@ -20,6 +20,7 @@ class Truth:
     image: np.ndarray  # [G] ids
     category: np.ndarray  # [G] ids
     box: np.ndarray  # [G, 4] float64: x, y, width, height
+    area: np.ndarray  # [G] px², as annotated
     crowd: np.ndarray  # [G] bool
 
     @classmethod
@@ -30,6 +31,7 @@ class Truth:
             _ids(several, "image_id"),
             _ids(several, "category_id"),
             _boxes(several),
+            np.array([one["area"] for one in several], float),
             np.array([bool(one.get("iscrowd")) for one in several], bool),
         )
 
@@ -46,6 +48,7 @@ class Found:
     image: np.ndarray  # [D] ids
     category: np.ndarray  # [D] ids
     box: np.ndarray  # [D, 4] float64: x, y, width, height
+    score: np.ndarray  # [D]
     row: np.ndarray  # [D] index into the given detections
 
     @classmethod
@@ -54,8 +57,8 @@ class Found:
     ) -> Found:
         """Sort the detections, and drop those beyond MOST in an image and category."""
         order = by_score(image, score)
-        order = order[_rank(image[order], category[order]) < MOST]
-        return cls(image[order], category[order], box[order].astype(float), order)
+        order = order[rank(image[order], category[order]) < MOST]
+        return cls(image[order], category[order], box[order].astype(float), score[order], order)
 
     @classmethod
     def results(cls, detections: Sequence[Mapping[str, Any]]) -> Found:
@@ -127,7 +130,7 @@ def best(pairs: Pairs, size: int) -> tuple[np.ndarray, np.ndarray]:
     return highest, at
 
 
-def _rank(image: np.ndarray, category: np.ndarray) -> np.ndarray:
+def rank(image: np.ndarray, category: np.ndarray) -> np.ndarray:
     """Return the rank of each detection among those of its image and category, from 0."""
     order = np.lexsort((category, image))  # stable
     starts = np.ones(len(order), bool)

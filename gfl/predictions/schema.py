@@ -219,19 +219,24 @@ def read(path: Path, expected: str | None) -> pa.Table:
 
 
 def results(columns: Columns) -> list[dict[str, Any]]:
-    """Return detections as COCO's results: bbox is x, y, width, height in pixels.
+    """Return detections as COCO's results: bbox is x, y, width, height in pixels."""
+    plain = (columns[name].tolist() for name in ("image_id", "category_id", "score"))
+    return [
+        {"image_id": image, "category_id": category, "bbox": box, "score": score}
+        for image, category, score, box in zip(*plain, boxes(columns).tolist(), strict=True)
+    ]
+
+
+def boxes(columns: Columns) -> np.ndarray:
+    """Return detections' boxes, [N, 4] float32: x, y, width, height in pixels.
 
     Width and height are differences of float32, as in the metric, so that pycocotools reproduces
     the evaluation's metrics to the last digit.
     """
     corners = np.stack([columns[name] for name in ("x1", "y1", "x2", "y2")], axis=1)
     corners = corners.astype(np.float32)
-    boxes = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1)
-    plain = (columns[name].tolist() for name in ("image_id", "category_id", "score"))
-    return [
-        {"image_id": image, "category_id": category, "bbox": box, "score": score}
-        for image, category, score, box in zip(*plain, boxes.tolist(), strict=True)
-    ]
+    with np.errstate(invalid="ignore"):  # of infinite corners, which evaluation refuses
+        return np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1)
 
 
 def metadata(table: pa.Table) -> dict[str, Any]:

@@ -304,8 +304,7 @@ class TripletHead(CornerHead):
         B, C, H, W = shape
         boxes = torch.cat([one.bboxes for one in instances])
         labels = torch.cat([one.labels for one in instances])
-        counts = torch.tensor([len(one.labels) for one in instances], device=labels.device)
-        image = torch.arange(B, device=labels.device).repeat_interleave(counts)
+        image = torch.cat([torch.full_like(one.labels, i) for i, one in enumerate(instances)])
         boxes = boxes * boxes.new_tensor([W / size[1], H / size[0]] * 2)
         radius = keypoints.peak_radius(boxes[:, 2:] - boxes[:, :2], self.min_overlap)
         last = boxes.new_tensor([W - 1, H - 1])

@@ -72,6 +72,15 @@ def cases(draw: st.DrawFn, ties: bool = True) -> tuple[dict[str, Any], list[dict
 
 def judged(dataset: Mapping[str, Any], detections: Sequence[Mapping[str, Any]]) -> np.ndarray:
     """pycocotools' twelve metrics in [0, 1]; NaN where it says -1."""
+    evaluation = evaluated(dataset, detections)
+    with contextlib.redirect_stdout(io.StringIO()):
+        evaluation.accumulate()
+        evaluation.summarize()
+    return np.where(evaluation.stats == -1, np.nan, evaluation.stats)
+
+
+def evaluated(dataset: Mapping[str, Any], detections: Sequence[Mapping[str, Any]]) -> Any:
+    """COCOeval after its matching; detections are numbered from 1."""
     truth: Any = COCO()
     truth.dataset = copy.deepcopy(dict(dataset))
     found: Any = COCO()
@@ -86,9 +95,7 @@ def judged(dataset: Mapping[str, Any], detections: Sequence[Mapping[str, Any]]) 
         found.createIndex()
         evaluation: Any = COCOeval(truth, found, "bbox")
         evaluation.evaluate()
-        evaluation.accumulate()
-        evaluation.summarize()
-    return np.where(evaluation.stats == -1, np.nan, evaluation.stats)
+    return evaluation
 
 
 def repeated(

@@ -252,7 +252,7 @@ def test_a_profile_only_has_to_be_known(claimed: Store, capsys) -> None:
     told = capsys.readouterr().err
     assert told == "gfl: unknown profile 'lapto'; did you mean 'laptop'?\n"
     assert main(["audit", "--profile", "coco", *folders]) == 0
-    assert "3 to 6 minutes" in capsys.readouterr().err.splitlines()[0]
+    assert "4 minutes of processor time" in capsys.readouterr().err.splitlines()[0]
 
 
 @pytest.mark.parametrize("given", ["2", "no", "0 1"])

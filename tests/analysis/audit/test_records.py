@@ -149,7 +149,10 @@ def test_several_processes_find_the_same(store: Store, monkeypatch: pytest.Monke
     monkeypatch.setattr("analysis.pool.LEAST", 2)
     told: list[str] = []
     assert list(records.evidence(SMOKE, strict.as_it_stands(store), told.append)) == alone
-    assert told == ["smoke: 4 of 4 runs evaluated again"]
+    assert told == [
+        "smoke: 4 of 4 runs evaluated again",
+        "smoke: 1 of 4 runs were evaluated by pycocotools",
+    ]
 
 
 def test_without_the_images_runs_need_their_matches(

@@ -192,7 +192,7 @@ def test_ap50_of_reweighted_images_is_that_of_the_errors() -> None:
     images = np.arange(1, FEW + 1)
     truth = Truth(
         np.repeat(images, 3), rng.integers(1, 3, 3 * FEW), _boxes(rng, 3 * FEW),
-        np.zeros(3 * FEW, bool),
+        np.full(3 * FEW, 500.0), np.zeros(3 * FEW, bool),
     )  # fmt: skip
     image, category = np.repeat(images, 8), rng.integers(1, 3, 8 * FEW)
     box = np.concatenate([truth.box, _boxes(rng, 5 * FEW)])[rng.permutation(8 * FEW)]

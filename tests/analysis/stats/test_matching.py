@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from typing import Any
 
 import coco_drawn
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from pycocotools.coco import COCO
 
 from gfl.errors import UserError
-from gfl.predictions.matching import FOUND, IGNORED, UNMATCHED, match
+from gfl.predictions.matching import FOUND, IGNORED, UNMATCHED, judge, match
 from gfl.training.evaluate import coco_metrics
 
 
@@ -72,6 +73,32 @@ def test_ties_stand_in_the_order_of_the_images_then_of_the_list() -> None:
     found = [at(0, image_id=2), at(1, image_id=1), at(2, image_id=2), at(3, score=0.6, image_id=2)]
     ranked = match(dataset(images=2), found).ranked[0]
     assert ranked.image.tolist() == [1, 0, 1, 1]
+
+
+@settings(deadline=None, max_examples=300)
+@given(coco_drawn.cases())
+def test_every_decision_is_pycocotools(case) -> None:
+    """Of each detection, in each area and at each threshold; and how many objects count."""
+    truth, found = case
+    judged, (states, objects) = judge(truth, found), by_pycocotools(truth, found)
+    np.testing.assert_array_equal(judged.row, np.arange(len(found)))
+    np.testing.assert_array_equal(judged.detections.match, states)
+    np.testing.assert_array_equal(judged.objects, objects)
+
+
+def by_pycocotools(truth: dict[str, Any], found: list[Any]) -> tuple[np.ndarray, np.ndarray]:
+    """States and numbers of objects as in ``Judged``, from COCOeval.evaluate's results."""
+    evaluation = coco_drawn.evaluated(truth, found)
+    images, categories = evaluation.params.imgIds, evaluation.params.catIds
+    states = np.zeros((4, 10, len(found)), np.int8)
+    objects = np.zeros((4, len(images), len(categories)), int)
+    of_each = itertools.product(range(len(categories)), range(4), range(len(images)))
+    for (category, area, image), one in zip(of_each, evaluation.evalImgs, strict=True):
+        if one is not None:
+            state = np.where(one["dtIgnore"], IGNORED, FOUND) * (one["dtMatches"] > 0)
+            states[area][:, np.array(one["dtIds"], int) - 1] = state
+            objects[area, image, category] = np.sum(np.array(one["gtIgnore"]) == 0)
+    return states, objects
 
 
 @settings(deadline=None, max_examples=50)

@@ -99,7 +99,8 @@ def test_the_levels_that_a_recall_reaches_are_those_of_a_search() -> None:
     objects = np.arange(1, 400)[:, None]
     recall = np.minimum(np.arange(400)[None], objects) / objects
     np.testing.assert_array_equal(
-        resampling._reached(recall), np.searchsorted(RECALL_LEVELS, recall, side="right")
+        resampling._reached(recall, np.empty_like(recall)),
+        np.searchsorted(RECALL_LEVELS, recall, side="right"),
     )
 
 

@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest, spearmanr
 
-from analysis.stats.statistics import over_images, pareto, reliability, share, spearman
+from analysis.stats.bootstrap import RESAMPLES, SEED
+from analysis.stats.statistics import (
+    over_images,
+    pareto,
+    rank_correlation,
+    reliability,
+    share,
+    spearman,
+)
 
 
 def test_spearman_with_ties_by_hand():
@@ -55,7 +63,7 @@ def test_a_bootstrap_draws_images_and_not_rows():
     image = np.arange(40)
 
     def mean_of(numbers):
-        return lambda rows: float(numbers[rows].mean())
+        return lambda weights: float(weights @ numbers / weights.sum())
 
     once = over_images(image, mean_of(values))
     often = over_images(np.repeat(image, 5), mean_of(np.repeat(values, 5)))
@@ -63,6 +71,21 @@ def test_a_bootstrap_draws_images_and_not_rows():
     assert once.low < once.value < once.high
     spread = values.std() / math.sqrt(40)
     assert once.high - once.low == pytest.approx(2 * 1.96 * spread, rel=0.3)
+
+
+def test_weights_are_how_often_an_images_rows_are_drawn():
+    """The interval is that of rows which are copied as their image is drawn."""
+    rng = np.random.default_rng(2)
+    image = rng.permutation(np.repeat(np.arange(12) * 7, 5))
+    x = rng.integers(0, 9, len(image))  # with ties
+    y = x + rng.integers(0, 9, len(image))
+    found = over_images(image, rank_correlation(x, y))
+    random, copied = np.random.Generator(np.random.PCG64(SEED)), []
+    for _ in range(RESAMPLES):
+        rows = [np.flatnonzero(image == 7 * i) for i in random.integers(12, size=12)]
+        copied.append(spearmanr(x[np.concatenate(rows)], y[np.concatenate(rows)]).statistic)
+    assert found.value == pytest.approx(spearmanr(x, y).statistic)
+    assert (found.low, found.high) == pytest.approx(np.quantile(copied, [0.025, 0.975]))
 
 
 def test_wilsons_interval_is_scipys_and_has_a_width_at_zero():
