@@ -7,7 +7,7 @@
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 unexport PYTHONPATH PYTHONHOME
-export PROFILE SEEDS GPUS DATA JOBS STORE STRICT AGAIN WEIGHTS
+export PROFILE SEEDS GPUS DATA JOBS STORE STRICT AGAIN WEIGHTS EXECUTOR CLUSTER
 
 PROFILE ?= laptop
 SEEDS ?= 0
@@ -18,6 +18,8 @@ STORE ?=
 STRICT ?=
 AGAIN ?=
 WEIGHTS ?=
+EXECUTOR ?=
+CLUSTER ?=
 ARGS ?=
 TORCH_INDEX ?=
 PY := .venv/bin/python
@@ -52,6 +54,8 @@ strict := case "$$STRICT" in ''|0) ;; *) set -- "$$@" --strict;; esac;
 again := case "$$AGAIN" in ''|0) ;; *) set -- "$$@" --again;; esac;
 # Only as it is typed: make itself, and conda's compilers, name the assembler AS.
 row := $(if $(filter command,$(firstword $(origin AS))),set -- "$$@" --as "$$AS";)
+executor := [ -z "$$EXECUTOR" ] || set -- "$$@" --executor "$$EXECUTOR"; \
+  [ -z "$$CLUSTER" ] || set -- "$$@" --cluster "$$CLUSTER";
 jobs := [ -z "$$JOBS" ] || set -- "$$@" --jobs "$$JOBS";
 profile := [ -z "$$PROFILE" ] || set -- "$$@" --profile "$$PROFILE";
 define run
@@ -75,6 +79,7 @@ help: ## this list
 	@echo
 	@echo 'On the same line (defaults): PROFILE=laptop (smoke, laptop, photos, gpu, coco)  SEEDS=0 ("0 1 2")'
 	@echo '  GPUS=number of GPUS  DATA=folder of COCO (photos, coco)  JOBS=runs at a time (a core each)'
+	@echo '  EXECUTOR=slurm submits a job a run (docs/cluster.md)  CLUSTER=settings (cluster.toml)'
 	@echo '  AGAIN=1 trains anew what other code than today has trained, and keeps the old run'
 	@echo '  ARGS=anything more for the command (--dry-run: say what would be trained, do nothing;'
 	@echo '    with status: table-1a, --stale, --json)'
@@ -91,10 +96,10 @@ repair: ## check every installed file of .venv and mend what is damaged
 	@$(set_up) --repair
 
 reproduce-all: setup ## train and print all tables of the paper
-	@$(call run,run all,$(seeds) $(data) $(jobs) $(again))
+	@$(call run,run all,$(seeds) $(data) $(jobs) $(again) $(executor))
 
 reproduce-table-%: setup ## train the rows of Table N (1, 1a, 1b, ... 4), print it beside the paper's
-	@$(call run,run 'table-$*',$(seeds) $(data) $(jobs) $(again))
+	@$(call run,run 'table-$*',$(seeds) $(data) $(jobs) $(again) $(executor))
 
 table-%: setup ## print Table N from what is trained so far
 	@$(call run,table 'table-$*' --store local)
@@ -121,7 +126,7 @@ promote: setup ## make the finished local runs of a clean commit the reference
 	@$(call run,promote)
 
 tune: setup ## the sweeps behind the settings the paper does not give
-	@$(call run,tune,$(data) $(jobs) $(again))
+	@$(call run,tune,$(data) $(jobs) $(again) $(executor))
 
 evaluate: setup ## evaluate others' weights (WEIGHTS=FILE.pth AS='table-4/GFL R-50' DATA=COCO)
 	@set -f; set -- evaluate; [ -z "$$WEIGHTS" ] || set -- "$$@" --weights "$$WEIGHTS"; \

@@ -6,7 +6,7 @@ import math
 import re
 import signal
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -16,6 +16,8 @@ from cli.main import complain
 from experiments import profiles
 from experiments.profiles import PAPER_SCALE
 from experiments.queue.machine import CHECKPOINT_MINUTES, Machine
+from experiments.queue.slurm import cluster as settings
+from experiments.queue.slurm.cluster import Cluster
 from experiments.queue.worker import ROOT, Preempted, Terminated, WorkerError
 from gfl.errors import UserError
 from gfl.experiment import Profile
@@ -163,15 +165,57 @@ class Training:
     again: Flag = False
     dry_run: Flag = False
 
-    def machine(self, where: Where, max_iters: int | None = None) -> Machine:
+    def machine(self, where: Where, max_iters: int | None = None, nodes: int = 1) -> Machine:
         """Return the machine settings for the runs."""
         check_data(self.data, where.found())
         minutes = self.checkpoint_minutes
         if minutes is None and where.profile == PAPER_SCALE:
             minutes = CHECKPOINT_MINUTES
-        return Machine(
-            self.data, self.device, where.gpus, max_iters, self.jobs, checkpoint_minutes=minutes
-        )
+        return Machine(self.data, self.device, where.gpus, max_iters, self.jobs, minutes, nodes)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Execution:
+    """What trains the runs: this machine, or a Slurm cluster.
+
+    Args:
+        executor: slurm submits a job a run and returns; gfl status shows the jobs
+        cluster: the cluster's settings (default: cluster.toml here, if there is one)
+        partition: of the cluster; this and the next four in place of the settings'
+        account: that is charged
+        time: limit of a job, after which it is requeued and goes on: 90, 12:00:00, 2-12:00:00
+        nodes: of one run; they share its GPUs evenly
+        constraint: features that the nodes must have
+    """
+
+    executor: Literal["local", "slurm"] = "local"
+    cluster: Path | None = None
+    partition: str | None = None
+    account: str | None = None
+    time: str | None = None
+    nodes: MaybeCount = None
+    constraint: str | None = None
+
+    def settings(self, jobs: int | None) -> Cluster | None:
+        """Return the cluster's settings, with at most ``jobs`` runs at a time; None: no Slurm.
+
+        Raises:
+            UserError: they are invalid, or given although this machine trains.
+        """
+        named = {name: given for name, given in vars(self).items() if given is not None}
+        named.pop("executor")
+        if self.executor == "local":
+            if named:
+                raise UserError(f"--{next(iter(named))} is for --executor slurm")
+            return None
+        named.pop("cluster", None)
+        found = settings.load(self.cluster, ROOT)
+        values = {
+            name: settings.convert(name, given, f"--{name} {given!r}")
+            for name, given in named.items()
+        }
+        return replace(found, **values, **({} if jobs is None else {"parallel": jobs}))
 
 
 def check_data(data: str | None, profile: Profile) -> None:

@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from cli.options import SEEDS, Flag, Json, MaybeCount, Seeds, Target, Where
@@ -14,18 +16,22 @@ from experiments import matrix, promote, stale
 from experiments.matrix import Run
 from experiments.queue import estimates
 from experiments.queue.estimates import Costs, duration
-from experiments.queue.locks import is_locked
+from experiments.queue.locks import is_locked, owner
 from experiments.queue.machine import Machine
+from experiments.queue.slurm import standing as slurm
+from experiments.queue.slurm.ledger import Ledger
+from experiments.queue.slurm.standing import JobStanding
 from experiments.stale import Made, Staleness, Today
 from experiments.tables import catalogue
 from experiments.tables.declare import Table
 from gfl import escape
 from gfl.config import schedule_of
 from gfl.experiment import Profile
+from gfl.records import lease
 from gfl.records.record import RecordError, Request, RunRecord, Store
 from gfl.terminal import say
 
-STATES = ("finished", "training", "partial", "failed", "missing")
+STATES = ("finished", "training", "queued", "requeued", "partial", "failed", "missing")
 
 
 def status(
@@ -51,20 +57,20 @@ def status(
     wanted = {run.id: run.name for run in runs}
     every = matrix.plan(catalogue.TABLES.values(), profile, sorted({run.seed for run in runs}))
     today = Today()
-    stands = [standing(run, store, today) for run in every if run.id in wanted]
+    stands = standings([run for run in every if run.id in wanted], store, today)
     costs = estimates.costs(profile, store)
     missing = missing_cost(stands, costs, store, Machine(gpus=where.gpus, jobs=jobs))
     is_empty = not any(s.made for s in stands)
     if stale:
         stands = [s for s in stands if not s.staleness.is_current]
     if json_:
-        say(json.dumps(content(stands, missing, costs), indent=2))
+        say(json.dumps(content(stands, missing, costs, store), indent=2))
         return 0
     if stale:
         empty = ["nothing is trained locally, so no run is stale (gfl table: the reference)"]
         say("\n".join(empty if is_empty else stale_lines(stands, wanted)))
         return 0
-    for line in lines(tables, stands, several_seeds=len(seeds) > 1):
+    for line in [*lines(tables, stands, several_seeds=len(seeds) > 1), *job_lines(stands, store)]:
         say(line)
     say_elsewhere(tables, profile)
     for line in advice(stands, wanted):
@@ -94,6 +100,7 @@ class Standing:
     epochs_done: int  # of an unfinished run
     made: Made | None = None  # names the code that trained it; None: nothing is trained
     staleness: Staleness = field(default_factory=Staleness)
+    job: JobStanding | None = None  # its last Slurm job, if it has had one
 
     def __str__(self) -> str:
         return ", ".join(filter(None, (self.state, self.detail, "stale" if self.staleness else "")))
@@ -101,6 +108,28 @@ class Standing:
     def is_done(self, again: bool = False) -> bool:
         """Return whether nothing is left to train; ``again``: by current code and versions."""
         return self.state == "finished" and (not again or self.staleness.is_current)
+
+
+def standings(runs: Sequence[Run], store: Store, today: Today | None = None) -> list[Standing]:
+    """Inspect runs as ``standing`` does, and their Slurm jobs, all of them at once."""
+    found = {run.id: standing(run, store, today) for run in runs}
+    ledgers = {run.id: Ledger.of(store, run.profile.name, run.id) for run in runs}
+    for id, job in slurm.look(ledgers, lambda id: found[id].state == "finished").items():
+        found[id] = _with_job(found[id], job)
+    return list(found.values())
+
+
+def _with_job(stand: Standing, job: JobStanding) -> Standing:
+    """Return a run's state by its job where that says more than the run's folder."""
+    state, detail = stand.state, job.detail(datetime.now(UTC))
+    if state == "finished" or (state == "training" and not job.is_live):
+        return replace(stand, job=job)
+    if job.is_live:
+        return replace(stand, job=job, state=job.state, detail=detail)
+    if stand.record is not None:  # says itself why it failed
+        return replace(stand, job=job)
+    detail = ", ".join(filter(None, (stand.detail, detail)))
+    return replace(stand, job=job, state="failed" if job.has_failed else state, detail=detail)
 
 
 def standing(run: Run, store: Store, today: Today | None = None) -> Standing:
@@ -124,10 +153,19 @@ def _standing(run: Run, store: Store) -> Standing:
     of = schedule_of(run.experiment, run.profile).epochs
     far = f"{epochs} of {of} epochs" if is_begun else ""
     if is_locked(run_dir):
-        return Standing(run, "training", far, None, epochs)
+        detail = ", ".join(filter(None, (far, _elsewhere(run_dir))))
+        return Standing(run, "training", detail, None, epochs)
     if record is not None:  # goes on from its last checkpoint
         return Standing(run, "failed", record.message, record, epochs)
     return Standing(run, "partial" if is_begun else "missing", far, None, epochs)
+
+
+def _elsewhere(run_dir: Path) -> str:
+    """Name the machine that trains a run, if it is another than this one."""
+    found = owner(run_dir)
+    if found is None or found.host == lease.host():
+        return ""
+    return f"on {found.host} since {slurm.clock(found.since.isoformat(), datetime.now(UTC))}"
 
 
 @dataclass(frozen=True)
@@ -226,6 +264,20 @@ def lines(tables: Sequence[Table], stands: Sequence[Standing], several_seeds: bo
     return found
 
 
+def job_lines(stands: Sequence[Standing], store: Store) -> list[str]:
+    """Return the ends of the logs of failed jobs, and whether Slurm could be asked."""
+    found = []
+    jobs = [(s, s.job) for s in stands if s.job is not None and s.state != "finished"]
+    for stand, job in jobs:
+        if job.has_failed:
+            run_dir = store.run_dir(stand.run.profile.name, stand.run.id)
+            found.append(f"{stand.run.name}: job {job.submission.job} failed; its log ends:")
+            found += [f"    {line}" for line in job.log_end(run_dir)]
+    if not all(job.is_asked for _, job in jobs):
+        found.append(slurm.NO_SLURM)
+    return found
+
+
 def advice(stands: Sequence[Standing], names: Mapping[str, str]) -> list[str]:
     """Return lines on runs that other code or versions trained, and how to retrain them.
 
@@ -253,7 +305,17 @@ def _cells(row: str, stand: Standing, several_seeds: bool, is_extra: bool) -> tu
     return name, str(stand), stand.run.id, *also
 
 
-def content(stands: Sequence[Standing], cost: MissingCost, costs: Costs) -> dict[str, Any]:
+def _job_content(stand: Standing, store: Store) -> dict[str, Any] | None:
+    if (job := stand.job) is None:
+        return None
+    run_dir = store.run_dir(stand.run.profile.name, stand.run.id)
+    end = job.log_end(run_dir) if job.has_failed and stand.state != "finished" else []
+    return {**job.content(), "asked_slurm": job.is_asked, "log_end": end}
+
+
+def content(
+    stands: Sequence[Standing], cost: MissingCost, costs: Costs, store: Store
+) -> dict[str, Any]:
     """Return the content for JSON."""
     return {
         "profile": costs.profile.name,
@@ -270,6 +332,7 @@ def content(stands: Sequence[Standing], cost: MissingCost, costs: Costs) -> dict
                 "bytes": None if s.state == "finished" else costs.bytes(s.run),
                 "commit": s.made.commit if s.made else None,
                 "dirty": s.made.dirty if s.made else None,
+                "job": _job_content(s, store),
             }
             | (s.staleness.content() if s.made else dict.fromkeys(Staleness().content()))
             for s in stands

@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
+from dataclasses import replace
 
 from analysis.tables import tuning as report
 from cli import status
-from cli.options import SEEDS, MaybeCount, Seeds, Target, Training, Where, Worker, stoppable
-from cli.status import say_elsewhere, standing
+from cli.options import (
+    SEEDS,
+    Execution,
+    MaybeCount,
+    Seeds,
+    Target,
+    Training,
+    Where,
+    Worker,
+    stoppable,
+)
+from cli.status import say_elsewhere, standing, standings
 from experiments import matrix, tuning
 from experiments.matrix import Run
 from experiments.queue import estimates
 from experiments.queue.machine import Machine
 from experiments.queue.running import run_missing
+from experiments.queue.slurm.cluster import Cluster
 from experiments.queue.worker import TRAIN
 from experiments.stale import Today
 from gfl import escape, terminal
@@ -28,6 +40,7 @@ def run(
     *,
     seeds: Seeds = SEEDS,
     training: Training = Training(),
+    execution: Execution = Execution(),
     max_iters: MaybeCount = None,
     where: Where = Where(),
     worker: Worker = TRAIN,
@@ -39,13 +52,19 @@ def run(
     """
     profile, store = where.found(), where.store(mend=not training.dry_run)
     tables, runs = matrix.select(target, profile, seeds)
-    machine = training.machine(where, max_iters)
+    cluster = execution.settings(training.jobs)
+    machine = training.machine(where, max_iters, cluster.nodes if cluster else 1)
     say_elsewhere(tables, profile)
     if training.dry_run:
-        return _dry_run(runs, profile, store, machine, training.again)
+        return _dry_run(runs, profile, store, machine, training.again, cluster)
     matrix.check_writable(store.runs / profile.name, store.results / "tables" / profile.name)
-    code, failed = _train(runs, profile, store, machine, worker, training.again)
-    if code:
+    failed: list[Run] = []
+    if cluster:
+        code, is_done = _submit(runs, store, machine, worker, training.again, cluster)
+    else:
+        code, failed = _train(runs, profile, store, machine, worker, training.again)
+        is_done = True
+    if code or not is_done:
         return code
     from cli import artefacts  # imports numpy and rich, not needed for a dry run
 
@@ -57,7 +76,11 @@ def run(
 
 
 def tune(
-    *names: str, training: Training = Training(), where: Where = Where(), worker: Worker = TRAIN
+    *names: str,
+    training: Training = Training(),
+    execution: Execution = Execution(),
+    where: Where = Where(),
+    worker: Worker = TRAIN,
 ) -> int:
     """Run the sweeps behind the settings that the paper does not give.
 
@@ -66,12 +89,17 @@ def tune(
     """
     profile, store = where.found(), where.store(mend=not training.dry_run)
     runs = tuning.runs(profile, store, names)
-    machine = training.machine(where)
+    cluster = execution.settings(training.jobs)
+    machine = training.machine(where, nodes=cluster.nodes if cluster else 1)
     if training.dry_run:
-        return _dry_run(runs, profile, store, machine, training.again)
+        return _dry_run(runs, profile, store, machine, training.again, cluster)
     matrix.check_writable(store.runs / profile.name, store.results / "tuning")
-    code, _ = _train(runs, profile, store, machine, worker, training.again)
-    if code:
+    is_done = True
+    if cluster:
+        code, is_done = _submit(runs, store, machine, worker, training.again, cluster)
+    else:
+        code, _ = _train(runs, profile, store, machine, worker, training.again)
+    if code or not is_done:
         return code
     for sweep in tuning.sweeps(profile, names):
         found = tuning.trials(sweep, profile, store)
@@ -103,13 +131,39 @@ def _train(
     return code, failed or []
 
 
+def _submit(
+    runs: Sequence[Run],
+    store: Store,
+    machine: Machine,
+    worker: Sequence[str],
+    again: bool,
+    cluster: Cluster,
+) -> tuple[int, bool]:
+    """Submit the missing runs to Slurm; return an exit code, and whether there were none."""
+    from experiments.queue.display import Display
+    from experiments.queue.slurm import submit
+
+    display = Display(terminal.console())
+    code, lines = stoppable(
+        lambda: submit.submit_missing(runs, store, machine, cluster, display, worker, again)
+    )
+    for line in lines or ():
+        say(line)
+    return code, not lines
+
+
 def _dry_run(
-    runs: Sequence[Run], profile: Profile, store: Store, machine: Machine, again: bool
+    runs: Sequence[Run],
+    profile: Profile,
+    store: Store,
+    machine: Machine,
+    again: bool,
+    cluster: Cluster | None,
 ) -> int:
-    today = Today()
-    stands = [standing(run, store, today) for run in runs]
+    stands = standings(runs, store, Today())
     costs = estimates.costs(profile, store)
-    say(status.missing_cost(stands, costs, store, machine, again).line(profile))
+    costed = replace(machine, jobs=cluster.parallel) if cluster else machine
+    say(status.missing_cost(stands, costs, store, costed, again).line(profile))
     for stand in stands:
         if machine.max_iters is not None or not stand.is_done(again):
             how = f"{stand}, " if stand.state != "missing" else ""
@@ -117,4 +171,9 @@ def _dry_run(
             say(f"  {stand.run.id}  ({how}{rows})")
     for line in status.advice([] if again else stands, {run.id: run.name for run in runs}):
         say(line)
+    if cluster is not None:
+        from experiments.queue.slurm import submit
+
+        for line in submit.dry_run(runs, store, machine, cluster, again):
+            say(line)
     return 0

@@ -72,7 +72,7 @@ def attempt(
             **machine.environment(run.profile, slot, setting.jobs),
             **lock.environment,
         }
-        launched = command(setting.worker, machine.gpus)
+        launched = command(setting.worker, machine.gpus, machine.rendezvous)
         workers.follow(launched, run_dir, emit, environment, lock.descriptors)
         record = setting.record(run)
     except WorkerError as err:

@@ -30,7 +30,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from experiments.queue.slurm import jobs
+from experiments.queue import slurm_jobs
 from gfl.records import lease as leases
 from gfl.records.lease import Hold, Lease, Seen
 
@@ -236,7 +236,7 @@ def _is_flocked(path: Path) -> bool | None:
 def _is_job_gone(job: str) -> bool | None:
     answer, asked = _answers.get(job, (None, float("-inf")))
     if time.monotonic() - asked > SECONDS_OF_AN_ANSWER:
-        answer = jobs.is_gone(job)
+        answer = slurm_jobs.is_gone(job)
         _answers[job] = answer, time.monotonic()
     return answer
 

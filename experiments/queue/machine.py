@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Literal
 
 from experiments.queue import cgroup
-from gfl import hardware
+from experiments.queue.worker import Rendezvous
+from gfl import escape, hardware
 from gfl.errors import UserError
 from gfl.experiment import Profile
 
@@ -35,20 +36,26 @@ class Machine:
     max_iters: int | None = None
     jobs: int | None = None  # concurrent runs; None: as many as do not slow one another down
     checkpoint_minutes: float | None = None  # between checkpoints in an epoch; None: none in it
+    nodes: int = 1  # machines that a run's devices are on
+    rendezvous: Rendezvous | None = None  # of those machines, on one of them
 
     def check(self, profile: Profile) -> None:
-        """Reject --gpus above 1 for a profile that trains on the CPU.
+        """Reject several processes of a run on one CPU, and devices that nodes cannot share.
 
         Raises:
-            UserError: it is.
+            UserError: that is asked for.
         """
-        if self.gpus > 1 and self._device(profile) == "cpu":
+        if self.gpus % self.nodes:
+            gpus = escape.counted(self.gpus, "GPU")
+            raise UserError(f"{gpus} cannot be shared evenly by {self.nodes} nodes")
+        if self.gpus > self.nodes and self.device_of(profile) == "cpu":
             raise UserError(
                 f"--gpus {self.gpus} is for CUDA: the {profile.name} profile is trained on the CPU "
                 "here; --jobs (make: JOBS) trains several rows at once"
             )
 
-    def _device(self, profile: Profile) -> str:
+    def device_of(self, profile: Profile) -> str:
+        """Return what trains a profile's runs, cpu or cuda."""
         return profile.device if self.device == "auto" else self.device
 
     def jobs_for(self, profile: Profile, runs: int) -> int:
@@ -59,7 +66,7 @@ class Machine:
         """
         if self.jobs is not None:
             return max(1, min(self.jobs, runs))
-        if not profile.is_small or self._device(profile) != "cpu" or self.gpus > 1:
+        if not profile.is_small or self.device_of(profile) != "cpu" or self.gpus > 1:
             return 1
         return max(1, min(usable_cores(), usable_memory() // MEMORY_OF_A_RUN, runs))
 
@@ -68,7 +75,7 @@ class Machine:
 
         An embedded run on the CPU computes in one thread in any case.
         """
-        if jobs == 1 or (profile.is_small and self._device(profile) == "cpu"):
+        if jobs == 1 or (profile.is_small and self.device_of(profile) == "cpu"):
             return None
         return max(1, usable_cores() // jobs)
 
@@ -77,7 +84,7 @@ class Machine:
 
         GPUs are assigned in turn; runs on the same one have equal shares of its memory.
         """
-        if jobs == 1 or self._device(profile) == "cpu":
+        if jobs == 1 or self.device_of(profile) == "cpu":
             return {}
         gpus = visible_gpus()
         if self.gpus > len(gpus):  # the worker reports it

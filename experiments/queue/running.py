@@ -38,16 +38,34 @@ def run_missing(
     display: Display,
     worker: Sequence[str] = TRAIN,
     again: bool = False,
+    workers: Workers | None = None,
 ) -> list[Run]:
     """Train the runs without a local record; return those that failed.
 
     A capped run is a trial: it is repeated each time, and never counts as finished. With ``again``,
     neither does a run that code or versions other than the current ones trained, or may have.
+    ``workers`` are given by who must reach them meanwhile.
 
     Raises:
         UserError: the user can fix what stopped a run; the others are stopped too.
         WorkerError: a worker ended before its run did; the others are stopped too.
         Preempted: a signal asked a worker to store a checkpoint; the others have stored theirs.
+    """
+    todo, before = choose(runs, store, machine, display, again)
+    jobs = machine.jobs_for(runs[0].profile, len(todo)) if runs else 1
+    with display.table(len(todo), jobs):
+        prepare_all(todo, machine, display)
+        setting = Setting(store, machine, worker, jobs, again)
+        return Queue(todo, before, setting, display, workers or Workers()).work()
+
+
+def choose(
+    runs: Sequence[Run], store: Store, machine: Machine, display: Display, again: bool
+) -> tuple[list[Run], Mapping[str, RunRecord | None]]:
+    """Return the runs to be trained, and all records so far; report those that are trained.
+
+    Raises:
+        UserError: the machine does not suit a profile.
     """
     for profile in {run.profile.name: run.profile for run in runs}.values():
         machine.check(profile)
@@ -58,18 +76,24 @@ def run_missing(
     stales = {run.id: stale.compare(record, today) for run, record in finished}
     kept = [(run, r) for run, r in finished if not again or stales[run.id].is_current]
     todo = [run for run in runs if run not in [run for run, _ in kept]]
-    jobs = machine.jobs_for(runs[0].profile, len(todo)) if runs else 1
-    with display.table(len(todo), jobs):
-        for run, record in kept:
-            display.skipped(run.name, record)
-        for line in stale.advice((run.name, record, stales[run.id]) for run, record in kept):
-            display.warning(line)
-        if todo and (problem := checkout.problem()):
-            display.warning(f"{problem}; runs are recorded without a commit")
-        data = {(run.profile.dataset, run.profile.photos): run.profile for run in todo}
-        for profile in data.values():
-            prepare_data(profile, machine, display)
-        return Queue(todo, before, Setting(store, machine, worker, jobs, again), display).work()
+    for run, record in kept:
+        display.skipped(run.name, record)
+    for line in stale.advice((run.name, record, stales[run.id]) for run, record in kept):
+        display.warning(line)
+    if todo and (problem := checkout.problem()):
+        display.warning(f"{problem}; runs are recorded without a commit")
+    return todo, before
+
+
+def prepare_all(runs: Sequence[Run], machine: Machine, display: Display) -> None:
+    """Prepare the data of runs, each set once.
+
+    Raises:
+        UserError: COCO's folder is not given, or not in COCO's layout.
+    """
+    data = {(run.profile.dataset, run.profile.photos): run.profile for run in runs}
+    for profile in data.values():
+        prepare_data(profile, machine, display)
 
 
 def prepare_data(profile: Profile, machine: Machine, display: Display) -> None:
@@ -119,13 +143,14 @@ class Queue:
         before: Mapping[str, RunRecord | None],
         setting: Setting,
         display: Display,
+        workers: Workers,
     ) -> None:
         self.setting, self.display = setting, display
         self.left, self.before = list(todo), before
         self.working: dict[str, tuple[Run, RunLock, int]] = {}
         self.slots = list(range(setting.jobs))
         self.said: SimpleQueue[Callable[[], None]] = SimpleQueue()
-        self.workers = Workers()
+        self.workers = workers
         self.failed: list[Run] = []
 
     def work(self) -> list[Run]:

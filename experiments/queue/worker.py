@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -52,18 +53,35 @@ class Lost(Exception):  # noqa: N818  not an error
     """Worker that ended because another process had taken over its run."""
 
 
-def command(worker: Sequence[str], gpus: int) -> list[str]:
-    """Return the command of a worker, or of ``gpus`` of them under torch's launcher."""
+@dataclass(frozen=True)
+class Rendezvous:
+    """Where the launchers of a run meet, one on each of several nodes."""
+
+    nodes: int
+    node: int  # this one's number, from 0: the first process of node 0 emits the run's events
+    host: str  # of node 0
+    port: int
+
+
+def command(worker: Sequence[str], gpus: int, rendezvous: Rendezvous | None = None) -> list[str]:
+    """Return the command of a worker, or of its node's part of ``gpus`` under torch's launcher.
+
+    The nodes of a run are numbered by whoever started them, and their number does not change:
+    torch's static rendezvous. Its c10d rendezvous would number them in the order of their names.
+    """
     if gpus == 1:
         return list(worker)
-    launcher = [
-        "-m",
-        "torch.distributed.run",
-        FORWARDED,
-        "--standalone",
-        f"--nproc_per_node={gpus}",
-    ]
-    return [worker[0], *launcher, *worker[1:]]
+    meet = ["--standalone", f"--nproc_per_node={gpus}"]
+    if rendezvous is not None:
+        meet = [
+            f"--nnodes={rendezvous.nodes}",
+            f"--node_rank={rendezvous.node}",
+            f"--nproc_per_node={gpus // rendezvous.nodes}",
+            "--rdzv_backend=static",
+            f"--master_addr={rendezvous.host}",
+            f"--master_port={rendezvous.port}",
+        ]
+    return [worker[0], "-m", "torch.distributed.run", FORWARDED, *meet, *worker[1:]]
 
 
 class Workers:

@@ -111,8 +111,10 @@ def _choose_device(request: Request) -> None:
     import torch
 
     if torch.cuda.is_available():
-        if request.gpus > (found := torch.cuda.device_count()):
-            raise UserError(f"the run needs {request.gpus} CUDA devices, and torch finds {found}")
+        # On this node: torch's launcher says how many of the run's processes are here.
+        needed = int(os.environ.get("LOCAL_WORLD_SIZE", request.gpus))
+        if needed > (found := torch.cuda.device_count()):
+            raise UserError(f"the run needs {needed} CUDA devices, and torch finds {found}")
         return
     if request.device == "cuda":
         raise UserError("device cuda: torch finds no CUDA device")

@@ -14,6 +14,7 @@ from experiments.matrix import plan
 from experiments.queue.locks import RunLock
 from experiments.tables import catalogue
 from gfl.experiment import Experiment
+from gfl.records import lease
 from gfl.records.record import Store
 
 SMOKE = profiles.get("smoke")
@@ -66,6 +67,18 @@ def test_the_states_of_a_run(store: Store) -> None:
     assert str(standing(run, store)) == "failed, it diverged"
     record(store, run.experiment)
     assert str(standing(run, store)) == "finished, AP 12.3"
+
+
+def test_a_run_that_another_machine_trains_is_shown_with_it(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (run,) = (r for r in plan([catalogue.find("table-3")], SMOKE, [0]) if "table-3/QFL" in r.rows)
+    with monkeypatch.context() as there:
+        there.setattr(lease, "host", lambda: "node017")
+        lock = RunLock.take(store.run_dir("smoke", run.id))
+    assert lock is not None
+    assert str(standing(run, store)).startswith("training, on node017 since ")
+    lock.release()
 
 
 def test_status_of_an_empty_checkout_writes_nothing(tmp_path: Path, ask: Ask) -> None:

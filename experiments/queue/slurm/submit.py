@@ -1,0 +1,203 @@
+"""Submission of runs to Slurm through submitit: one job a run, several as a job array.
+
+submitit keeps scripts, logs and pickles in ``runs/PROFILE/.slurm/jobs``. What it unpickles there,
+it has pickled itself for the same user, in the folder that holds the runs and their code: no file
+from outside is unpickled.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import submitit
+from rich.console import Console
+from submitit.core.utils import FailedJobError, FailedSubmissionError
+
+from experiments.matrix import Run
+from experiments.queue.display import Display
+from experiments.queue.machine import Machine
+from experiments.queue.running import choose, prepare_all
+from experiments.queue.slurm.cluster import Cluster
+from experiments.queue.slurm.job import TrainingJob
+from experiments.queue.slurm.ledger import Ledger, Submission, now
+from experiments.queue.slurm.standing import look
+from experiments.queue.worker import ROOT, UTF8
+from gfl import config, escape
+from gfl.errors import UserError
+from gfl.experiment import Profile
+from gfl.records.record import Store
+from gfl.training.worker import LOADERS
+
+
+class Executor(submitit.SlurmExecutor):
+    """submitit's executor, which can also print its script where Slurm is not installed."""
+
+    @classmethod
+    def affinity(cls) -> int:
+        """Return that Slurm is here: ``submit`` has looked, and a dry run does without."""
+        return 1
+
+    def script(self, runs: int) -> str:
+        """Return the sbatch script of a number of runs."""
+        if runs > 1:
+            self.parameters["map_count"] = runs
+        return self._make_submission_file_text(self._submitit_command_str, "")
+
+
+def executor(profile: Profile, machine: Machine, cluster: Cluster, folder: Path) -> Executor:
+    """Return submitit's executor of a profile's runs on a cluster."""
+    made = Executor(folder, max_num_timeout=cluster.max_timeouts)
+    made.update_parameters(**parameters(profile, machine, cluster))
+    return made
+
+
+def parameters(profile: Profile, machine: Machine, cluster: Cluster) -> dict[str, Any]:
+    """Return the parameters of a run's job under submitit's names for them."""
+    each = machine.gpus // cluster.nodes  # processes of a node: one a GPU
+    is_cuda = machine.device_of(profile) == "cuda"
+    cores = cluster.cpus_per_process or (LOADERS + 1 if is_cuda or not profile.is_small else 1)
+    found: dict[str, Any] = {
+        "job_name": f"gfl-{profile.name}",
+        "partition": cluster.partition,
+        "account": cluster.account,
+        "time": cluster.time,
+        "nodes": cluster.nodes,
+        "ntasks_per_node": 1,  # torch's launcher starts a node's processes
+        "cpus_per_task": each * cores,
+        "constraint": cluster.constraint,
+        "mem": cluster.memory,
+        "signal_delay_s": cluster.warning_seconds,
+        "array_parallelism": cluster.parallel,
+        "stderr_to_stdout": True,
+        "setup": [*(f"export {name}={value}" for name, value in UTF8.items()), *cluster.setup],
+        # Tasks live and die together: a node's failure ends, and shows, the whole run's. Since
+        # version 22.05 srun does not take the job's cores for those of a task.
+        "srun_args": ["--kill-on-bad-exit=1", f"--cpus-per-task={each * cores}"],
+        # After a node's death, whatever the cluster's own default.
+        "additional_parameters": {"requeue": True, "chdir": str(ROOT), **cluster.sbatch},
+    }
+    if is_cuda and cluster.gres:
+        found["gres"] = f"{cluster.gres}:{each}"
+    elif is_cuda:
+        found["gpus_per_node"] = each
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def submit_missing(
+    runs: Sequence[Run],
+    store: Store,
+    machine: Machine,
+    cluster: Cluster,
+    display: Display,
+    worker: Sequence[str],
+    again: bool,
+) -> list[str]:
+    """Submit the runs that are neither trained nor waiting or running already.
+
+    Data and ImageNet weights are prepared first: compute nodes often reach no network. Returns
+    lines on the jobs; none if everything is trained.
+
+    Raises:
+        UserError: there is no Slurm here, or it refuses the job; or as ``run_missing``.
+    """
+    todo, _ = choose(runs, store, machine, display, again)
+    if not todo:
+        return []
+    if shutil.which("sbatch") is None or shutil.which("srun") is None:
+        raise UserError("no Slurm here (sbatch is not on the path): submit on a login node")
+    ledgers = {r.id: Ledger.of(store, r.profile.name, r.id, machine.max_iters) for r in todo}
+    live = {id: job for id, job in look(ledgers).items() if job.is_live}
+    lines = [f"{run.name}: {live[run.id].describe()}" for run in todo if run.id in live]
+    todo = [run for run in todo if run.id not in live]
+    if todo:
+        prepare_all(todo, machine, display)
+        _fetch_weights(todo, machine, display)
+        jobs = submit(todo, store, machine, cluster, worker, again)
+        lines += _told(jobs, cluster)
+    return [*lines, "gfl status shows the jobs; the same command prints the table in the end"]
+
+
+def _told(jobs: Sequence[Submission], cluster: Cluster) -> list[str]:
+    """Return a line on what was submitted."""
+    array = jobs[0].job.partition("_")[0]
+    at_once = f", at most {cluster.parallel} at a time" if len(jobs) > cluster.parallel else ""
+    number = escape.counted(len(jobs), "run")
+    return [f"submitted {number} to Slurm as job {array}{at_once}; scancel {array} stops them"]
+
+
+def _fetch_weights(runs: Sequence[Run], machine: Machine, display: Display) -> None:
+    """Download the backbones' initial weights of full runs.
+
+    Raises:
+        UserError: they cannot be had.
+    """
+    models = [config.build(run.experiment, run.profile, run.seed)["model"] for run in runs]
+    backbones = {str(b.get("init_cfg")): b for m in models if (b := m["backbone"]).get("init_cfg")}
+    if not backbones or machine.max_iters is not None:
+        return
+    from gfl.training import pretrained  # imports torch
+
+    for backbone in backbones.values():
+        display.preparing("looking for the backbone's ImageNet weights")
+        pretrained.fetch(backbone, capped=False, report=display.warning)
+
+
+def dry_run(
+    runs: Sequence[Run], store: Store, machine: Machine, cluster: Cluster, again: bool
+) -> list[str]:
+    """Return the script that would be given to sbatch; nothing is written, and Slurm not asked.
+
+    Raises:
+        UserError: the machine does not suit the profile.
+    """
+    quiet = Display(Console(quiet=True))
+    todo, _ = choose(runs, store, machine, quiet, again)
+    return ["", *script(todo, store, machine, cluster).splitlines()] if todo else []
+
+
+def submit(
+    runs: Sequence[Run],
+    store: Store,
+    machine: Machine,
+    cluster: Cluster,
+    worker: Sequence[str],
+    again: bool,
+) -> list[Submission]:
+    """Submit the runs, at least one, all of one profile; return their jobs.
+
+    Raises:
+        UserError: Slurm refuses the job.
+    """
+    profile = runs[0].profile
+    ledgers = [Ledger.of(store, profile.name, run.id, machine.max_iters) for run in runs]
+    folder = ledgers[0].jobs.resolve()
+    made = executor(profile, machine, cluster, folder)
+    places = store.runs.resolve(), store.results.resolve()
+    if machine.data_root:  # the jobs have another current folder
+        machine = replace(machine, data_root=str(Path(machine.data_root).resolve()))
+    calls: list[Callable[[], None]] = [
+        TrainingJob(run, *places, machine, worker, again) for run in runs
+    ]
+    try:
+        with made.batch():
+            jobs = [made.submit(call) for call in calls]
+    except (FailedJobError, FailedSubmissionError) as err:
+        raise UserError(f"Slurm refuses the job: {' '.join(str(err).split())}") from err
+    submitted = now()
+    found = []
+    for ledger, job in zip(ledgers, jobs, strict=True):
+        log = str(job.paths.stdout)
+        found.append(Submission(job.job_id, submitted, cluster.time, cluster.nodes, log))
+        ledger.write(found[-1])
+    return found
+
+
+def script(runs: Sequence[Run], store: Store, machine: Machine, cluster: Cluster) -> str:
+    """Return the script that ``submit`` would give to sbatch."""
+    profile = runs[0].profile
+    folder = Ledger.of(store, profile.name, runs[0].id, machine.max_iters).jobs.resolve()
+    return executor(profile, machine, cluster, folder).script(len(runs))
