@@ -78,8 +78,8 @@ help: ## this list
 	  sed 's/%/N/' | awk -F'|' '{ printf "%-28s %s\n", $$1, $$2 }'
 	@echo
 	@echo 'On the same line (defaults): PROFILE=laptop (smoke, laptop, photos, gpu, coco)  SEEDS=0 ("0 1 2")'
-	@echo '  GPUS=number of GPUS  DATA=folder of COCO (photos, coco)  JOBS=runs at a time (a core each)'
-	@echo '  EXECUTOR=slurm submits a job a run (docs/cluster.md)  CLUSTER=settings (cluster.toml)'
+	@echo '  GPUS=number of GPUs  DATA=folder of COCO (photos, coco)  JOBS=runs at a time (a core each)'
+	@echo '  EXECUTOR=slurm submits one job per run (docs/cluster.md)  CLUSTER=settings (cluster.toml)'
 	@echo '  AGAIN=1 trains anew what other code than today has trained, and keeps the old run'
 	@echo '  ARGS=anything more for the command (--dry-run: say what would be trained, do nothing;'
 	@echo '    with status: table-1a, --stale, --json)'

@@ -187,7 +187,7 @@ def audit(
     Args:
         claim: print this one alone, with its evidence, from the last audit: beta-2-best
         strict: write nothing; name what is committed and not what the records give (exit code 1)
-        full: with --strict: pycocotools evaluates every run again, and not a tenth of them
+        full: with --strict: pycocotools evaluates every run again, instead of a tenth of them
         profile: has no effect: every profile with records is audited
         data: COCO's folder, whose ground truth the matches of coco's runs are held to
     """

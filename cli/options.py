@@ -182,8 +182,8 @@ class Execution:
     Args:
         executor: slurm submits a job a run and returns; gfl status shows the jobs
         cluster: the cluster's settings (default: cluster.toml here, if there is one)
-        partition: of the cluster; this and the next four in place of the settings'
-        account: that is charged
+        partition: Slurm's; this and the next four replace what the settings say
+        account: to charge
         time: limit of a job, after which it is requeued and goes on: 90, 12:00:00, 2-12:00:00
         nodes: of one run; they share its GPUs evenly
         constraint: features that the nodes must have

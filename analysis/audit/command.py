@@ -45,6 +45,10 @@ def audit(store: Store, source: Source, data: Path | None = None) -> int:
     check_writable(store.results)
     strict.check_data(store, data)
     report(TIME)
+    if source == "reference":
+        with strict.processes(store):
+            for profile in strict.recorded(store):
+                strict.measure(profile, store, report)
     report("the claims by the paper's own numbers, and then by the runs of each profile")
     found = judge(store, source, report)
     terminal.show(found)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,15 +67,24 @@ def find(
     store = as_it_stands(store)
     report("published numbers")
     yield from artefacts.published(store)
-    profiles = recorded(store)
-    with lasting(sum(len(store.reference_ids(profile.name)) for profile in profiles)):
-        for profile in profiles:
-            report(f"{profile.name}: measurements")
-            with suppress(UserError):  # the checks below say what is damaged
-                ahead.make(profile, store, report)
+    with processes(store):
+        for profile in recorded(store):
+            measure(profile, store, report)
             yield from of_profile(profile, store, report, full)
         yield from held(store, report, data)
         yield from artefacts.claims(store, report)
+
+
+def processes(store: Store) -> AbstractContextManager[None]:
+    """Keep worker processes for all profiles' records."""
+    return lasting(sum(len(store.reference_ids(profile.name)) for profile in recorded(store)))
+
+
+def measure(profile: Profile, store: Store, report: Reporter) -> None:
+    """Measure what claims and artefacts read, in several processes; nothing that is damaged."""
+    report(f"{profile.name}: measurements")
+    with suppress(UserError):  # whoever reads it says so
+        ahead.make(profile, store, report)
 
 
 def check_data(store: Store, data: Path | None) -> None:
