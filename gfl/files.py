@@ -29,7 +29,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         os.replace(name, path)
     except BaseException as err:
         Path(name).unlink(missing_ok=True)
-        if isinstance(err, OSError) and err.filename is None:
+        if isinstance(err, OSError) and err.errno is not None and err.filename is None:
             err.filename = str(path)  # a write that fails does not say where
         raise
 

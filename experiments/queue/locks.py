@@ -78,12 +78,15 @@ class RunLock:
             path = leases.lease_path(run_dir, number + 1)
             if not _link(draft, path):
                 return None
-            if any(other > number + 1 for other in leases.numbers(run_dir)):
+            found = [leases.look_at(run_dir, other) for other in leases.numbers(run_dir)]
+            others = [seen for seen in found if seen is not None and seen.path != path]
+            # A later one, or one that was taken anew while this process was paused: numbers begin
+            # again once a run is released.
+            if any(seen.number > number or not _is_gone(seen) for seen in others):
                 path.unlink(missing_ok=True)
                 return None
-            for other in leases.numbers(run_dir):
-                if other <= number:
-                    leases.lease_path(run_dir, other).unlink(missing_ok=True)
+            for seen in others:
+                seen.path.unlink(missing_ok=True)
             return cls(Hold(path, lease.token), os.dup(descriptor))
 
     @property

@@ -173,11 +173,13 @@ class Queue:
                 self.workers.stop()
             raise
         finally:
+            has_ended = False
             try:
                 pool.shutdown()
+                has_ended = True
             finally:  # if that was interrupted, a surviving worker keeps its run
                 for _, lock, _ in self.working.values():
-                    lock.leave()
+                    lock.release() if has_ended else lock.leave()
         return self.failed
 
     def _hand_out(self, pool: ThreadPoolExecutor) -> None:

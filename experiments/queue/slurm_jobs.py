@@ -49,8 +49,9 @@ def queued(ids: Iterable[str]) -> dict[str, Queued] | None:
         return None
     found: dict[str, Queued] = {}
     for line in said.splitlines():
-        id, number, state, nodes, left, reason = line.strip().split("|", len(FIELDS) - 1)
-        if state in PENDING | ACTIVE:
+        parts = line.strip().split("|", len(FIELDS) - 1)
+        if len(parts) == len(FIELDS) and parts[2] in PENDING | ACTIVE:
+            id, number, state, nodes, left, reason = parts
             found[id] = found[number] = Queued(id, state, nodes, left, reason)
     return {id: found[id] for id in wanted if id in found}
 

@@ -88,7 +88,7 @@ class Workers:
     """Workers of a table: a thread follows each one, and all are stopped together."""
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()  # a signal's handler may call preempt() in any thread
+        self._lock = threading.Lock()
         self._working: set[subprocess.Popen] = set()
         self._stopped = self._preempted = False
 
@@ -156,8 +156,6 @@ class Workers:
                 start_new_session=True,  # Ctrl-C reaches the worker through stop(), once
             )
             self._working.add(process)
-            if self._preempted:  # meanwhile, in this thread
-                process.send_signal(signal.SIGUSR1)
             return process
 
     def preempt(self) -> None:
@@ -204,7 +202,8 @@ def _hand_on(
             elif event["event"] == "error":
                 failure = failure or event
             elif event["event"] in ENDINGS:
-                ending = event["event"]
+                # Of several processes: the first has failed, and the launcher ended the others.
+                ending = "" if failure else event["event"]
             else:
                 on_event(event)
     return failure, ending

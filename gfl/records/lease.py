@@ -134,18 +134,22 @@ def numbers(run_dir: Path) -> list[int]:
 
 def look(run_dir: Path) -> Seen | None:
     """Return the lease on a run; None if there is none."""
-    for number in reversed(numbers(run_dir)):
-        path = lease_path(run_dir, number)
-        try:
-            # Opened first: NFS asks its server for a file that is opened, and only then.
-            with path.open("rb") as file:
-                beat, content = os.fstat(file.fileno()).st_mtime_ns, file.read(MAXIMUM)
-        except OSError as err:
-            if err.errno not in GONE:
-                raise
-            continue
-        return Seen(path, number, _understood(content), beat)
-    return None
+    found = (look_at(run_dir, number) for number in reversed(numbers(run_dir)))
+    return next(filter(None, found), None)
+
+
+def look_at(run_dir: Path, number: int) -> Seen | None:
+    """Return the lease of a number; None if there is none."""
+    path = lease_path(run_dir, number)
+    try:
+        # Opened first: NFS asks its server for a file that is opened, and only then.
+        with path.open("rb") as file:
+            beat, content = os.fstat(file.fileno()).st_mtime_ns, file.read(MAXIMUM)
+    except OSError as err:
+        if err.errno not in GONE:
+            raise
+        return None
+    return Seen(path, number, _understood(content), beat)
 
 
 def _understood(content: bytes) -> Lease | None:

@@ -7,6 +7,8 @@ all that training has done, and the process ends at once.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import threading
 
@@ -33,12 +35,28 @@ class Preemption:
         self.is_requested = False
         self.is_deferred = False
         self._at = (0, 0)
+        self._is_noted = False
+        self._arrivals: int | None = None  # file descriptor: a byte for each signal
 
     def listen(self) -> None:
         """Handle the signals; only in a process's main thread, else nothing changes."""
         if threading.current_thread() is threading.main_thread():
+            self._arrivals, notes = os.pipe()
+            for end in (self._arrivals, notes):
+                os.set_blocking(end, False)
+            signal.set_wakeup_fd(notes, warn_on_full_buffer=False)
             for number in SIGNALS:
                 signal.signal(number, self._handle)
+
+    def has_arrived(self) -> bool:
+        """Return whether a signal arrived, even if the main thread has yet to handle it.
+
+        It does not while it waits in C++, as for another process's part of a sum.
+        """
+        if self._arrivals is not None and not self._is_noted:
+            with contextlib.suppress(BlockingIOError):  # none
+                self._is_noted = any(number in SIGNALS for number in os.read(self._arrivals, 4096))
+        return self.is_requested or self._is_noted
 
     def defer(self) -> None:
         """Note further signals for the training loop, which looks after each iteration."""

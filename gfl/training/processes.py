@@ -89,7 +89,7 @@ def _end_with_parent() -> None:
             time.sleep(SECONDS_BETWEEN_LOOKS)
         # The launcher ends at a third signal, and leaves processes that answer the first.
         deadline = time.monotonic() + GRACE
-        while preemption.is_requested and time.monotonic() < deadline:
+        while preemption.has_arrived() and time.monotonic() < deadline:
             time.sleep(SECONDS_BETWEEN_LOOKS)
         os.kill(os.getpid(), signal.SIGKILL)
 

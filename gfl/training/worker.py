@@ -173,6 +173,7 @@ def train(request: Request, run_dir: Path, emit: Emit) -> None:
         record = replace(record, predictions=_matches(request, run_dir, data_root))
     if hold is not None:
         hold.check()
+    preemption.defer()  # what is left takes a moment, and is done only here
     record.save(run_dir / "record.json")
     if record.state != "failed":  # else the same command goes on from the last of them
         checkpoint.forget(run_dir)

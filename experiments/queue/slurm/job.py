@@ -156,7 +156,8 @@ class Session:
         self.is_ending = True
         self.workers.preempt()
         self._wait(SECONDS_TO_STORE)
-        self.display.report("preempted")
+        if self.thread.is_alive() or isinstance(self.error, Preempted):  # not if it has ended
+            self.display.report("preempted")
 
     def _terminate(self, number: int, frame: object) -> None:
         """Answer SIGTERM: this job is cancelled, requeued, or displaced by a more urgent one.

@@ -21,6 +21,7 @@ PROCESSES, KILLS, SEEDS = 32, 40, (0, 1, 2)
 WORKER = """
 import os, pathlib, sys
 import fake_worker
+from gfl.records.lease import process_start
 run_dir = pathlib.Path(sys.argv[1])
 
 def note(what):
@@ -28,7 +29,8 @@ def note(what):
         file.write(f"{what} {run_dir.name}\\n")
 
 busy = run_dir / "busy"
-if busy.exists() and (pid := busy.read_text()) and os.path.exists(f"/proc/{pid}"):
+# A worker that is dead may still be listed: nobody waits for an orphan but init, some time.
+if busy.exists() and (pid := busy.read_text()) and process_start(int(pid)) is not None:
     note("second")
 if (run_dir / "record.json").exists():
     note("again")

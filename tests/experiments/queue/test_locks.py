@@ -224,6 +224,31 @@ def test_a_clock_that_jumps_takes_no_lease_from_a_living_owner(
         lock.check()
 
 
+def test_who_was_paused_before_it_takes_a_lease_takes_no_younger_one(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dead = RunLock.take(run_dir)
+    assert dead is not None
+    dead.leave()
+    link, taken = locks._link, []
+
+    def late(draft: Path, path: Path) -> bool:
+        monkeypatch.setattr(locks, "_link", link)
+        second = RunLock.take(run_dir)
+        assert second is not None
+        second.release()
+        taken.append(RunLock.take(run_dir))  # the numbers begin again
+        return link(draft, path)
+
+    monkeypatch.setattr(locks, "_link", late)
+    assert RunLock.take(run_dir) is None
+    (third,) = taken
+    assert third is not None
+    third.check()
+    third.release()
+    assert look(run_dir) is None
+
+
 def test_a_jobs_lease_is_gone_when_slurm_says_so(
     run_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -239,7 +264,7 @@ def test_a_jobs_lease_is_gone_when_slurm_says_so(
         asked.append(job)
         return said
 
-    monkeypatch.setattr(locks.jobs, "is_gone", is_gone)
+    monkeypatch.setattr(locks.slurm_jobs, "is_gone", is_gone)
     monkeypatch.setattr(locks, "_answers", {})
     monkeypatch.setattr(locks, "SILENCE", 0.0)  # it would be gone by that
     for _ in range(3):
@@ -265,7 +290,7 @@ def test_where_slurm_cannot_be_asked_a_jobs_silence_counts(
     assert RunLock.take(run_dir) is not None
     monkeypatch.delenv("SLURM_JOB_ID")
     seen_from_elsewhere(monkeypatch)
-    monkeypatch.setattr(locks.jobs, "is_gone", lambda job: None)
+    monkeypatch.setattr(locks.slurm_jobs, "is_gone", lambda job: None)
     monkeypatch.setattr(locks, "_answers", {})
     assert RunLock.take(run_dir) is None
     monkeypatch.setattr(locks, "SILENCE", 0.0)
@@ -279,7 +304,7 @@ def test_a_requeued_job_goes_on_at_once_whatever_slurm_says_of_it(
     first = RunLock.take(run_dir)
     assert first is not None
     seen_from_elsewhere(monkeypatch, "another node")
-    monkeypatch.setattr(locks.jobs, "is_gone", lambda job: False)  # it runs: here
+    monkeypatch.setattr(locks.slurm_jobs, "is_gone", lambda job: False)  # it runs: here
     assert RunLock.take(run_dir) is None
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
     second = RunLock.take(run_dir)

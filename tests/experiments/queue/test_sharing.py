@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -202,7 +203,8 @@ def test_two_real_runs_at_a_time_whose_parent_is_killed_end_as_if_it_were_not(
     process.wait()
     assert records(halved) == {}
     done = subprocess.run(command(halved), cwd=ROOT, capture_output=True, text=True, check=True)
-    assert "going on from iteration 8" in done.stdout
+    # Its worker notices at the next event, which may be the last epoch's.
+    assert re.search("going on from iteration (8|16)\n", done.stdout)
     found, expected = records(halved), records(whole)
     assert found.keys() == expected.keys() == {each.name for each in run_dirs}
     timed = {"seconds": 0.0, "images_per_second": None, "fps": None, "started": ""}
@@ -213,9 +215,11 @@ def test_two_real_runs_at_a_time_whose_parent_is_killed_end_as_if_it_were_not(
         assert [point["iter"] for point in record.curve] == list(range(1, 17))
         # One process at a time wrote the log: each of them begins with its environment.
         log = (halved / "runs/smoke" / id / "train.log").read_text()
-        *before, last = log.split("System environment")[1:]
-        assert last.count("Epoch(train) [2]") == 1
-        assert all(each.count("Epoch(train) [2]") <= 1 for each in before)
+        *before, last = [one.count("Epoch(train) [2]")
+                         for one in log.split("System environment")[1:]]  # fmt: skip
+        # An orphan that has trained it to the end has stored it before the evaluation.
+        assert last == 1 or (last, before[-1]) == (0, 1)
+        assert max(before, default=0) <= 1
 
 
 def test_a_lock_lives_as_long_as_who_inherited_it(tmp_path: Path) -> None:

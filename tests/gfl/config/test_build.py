@@ -150,7 +150,9 @@ def test_the_heads_constants_are_the_stock_heads():
         assert theirs.loss_bbox.loss_weight == dense("atss").lambda_0
     assert (ours["n"], ours["beta"]) == (gfl_head.reg_max, gfl_head.loss_cls.beta)
     assert gfl_head.loss_dfl.loss_weight == dense("atss").lambda_1
-    assert tuple(atss.bbox_head.bbox_coder.target_stds) == AnchorDelta.deviations
+    of_centre, of_size = AnchorDelta.deviations
+    deviations = (of_centre, of_centre, of_size, of_size)
+    assert tuple(atss.bbox_head.bbox_coder.target_stds) == deviations
     focal = atss.bbox_head.loss_cls
     assert Focal(gamma=focal.gamma, alpha=focal.alpha) == dense("atss").focal
 

@@ -55,7 +55,8 @@ def runner_of(model: nn.Module, folder: Path) -> Any:
     wrapper = OptimWrapper(torch.optim.AdamW(model.parameters()))
     return SimpleNamespace(
         model=model, optim_wrapper=wrapper, param_schedulers=[], epoch=3, iter=30,
-        work_dir=str(folder), train_loop=SimpleNamespace(_epoch=0, _iter=0),
+        message_hub=SimpleNamespace(log_scalars={}),
+        work_dir=str(folder), train_loop=SimpleNamespace(_epoch=0, _iter=0, batches_done=0),
     )  # fmt: skip
 
 
@@ -63,12 +64,13 @@ def test_a_run_resumes_on_cuda_with_its_random_state(tmp_path: Path, a_device: l
     """Weights and moments move to the device; the states of random numbers stay on the host."""
     first = runner_of(nn.Linear(3, 2), tmp_path)
     first.optim_wrapper.update_params(first.model(torch.ones(1, 3)).sum())
-    checkpoint.save(checkpoint._capture(first), tmp_path / "epoch_3.pth")
+    stored = checkpoint._capture(first) | {"processes": [checkpoint._part(first, {})]}
+    checkpoint.save(stored, tmp_path / "epoch_3.pth")
     state = checkpoint.load(tmp_path / "epoch_3.pth")
     model = nn.Linear(3, 2)
     with fake_device():
         second = runner_of(model.to("cuda"), tmp_path)
-        checkpoint._restore(second, state)
+        checkpoint._restore(second, state, checkpoint._own(state, 0))
         moments = second.optim_wrapper.optimizer.state
         assert {p.device.type for p in second.model.parameters()} == {"cuda"}
         assert len(moments) == 2
@@ -83,10 +85,12 @@ def test_a_run_resumes_on_cuda_with_its_random_state(tmp_path: Path, a_device: l
 def test_a_checkpoint_of_cuda_is_resumed_without_one(
     tmp_path: Path, a_device: list[Tensor], monkeypatch: pytest.MonkeyPatch
 ):
-    state = checkpoint._capture(runner_of(nn.Linear(3, 2), tmp_path))
-    assert torch.equal(state["random"]["cuda"], STATE)
+    trained = runner_of(nn.Linear(3, 2), tmp_path)
+    state = checkpoint._capture(trained) | {"processes": [checkpoint._part(trained, {})]}
+    own = checkpoint._own(state, 0)
+    assert torch.equal(own["random"]["cuda"], STATE)
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    checkpoint._restore(runner_of(nn.Linear(3, 2), tmp_path), state)
+    checkpoint._restore(runner_of(nn.Linear(3, 2), tmp_path), state, own)
     assert a_device == []
 
 

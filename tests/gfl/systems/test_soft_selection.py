@@ -22,6 +22,7 @@ from experiments.profiles import SMOKE
 from gfl.config import build
 from gfl.experiment import System
 from gfl.training.checkpoint import FINAL, ExactCheckpointHook, load
+from gfl.training.loop import ResumableBatchSampler
 
 EPOCHS, STEPS = 3, 3  # the stage changes within the second epoch, before its third step
 SIZE = 64
@@ -77,9 +78,11 @@ def session(folder: Path, stop: int | None, name: str) -> dict[int, bool]:
         experiment_name=name,
         default_scope="mmdet",
         train_dataloader=DataLoader(
-            images, 2, sampler=DefaultSampler(images, seed=0), collate_fn=gathered
+            images,
+            batch_sampler=ResumableBatchSampler(DefaultSampler(images, seed=0), 2, None),
+            collate_fn=gathered,
         ),
-        train_cfg={"type": "EpochBasedTrainLoop", "max_epochs": EPOCHS},
+        train_cfg={"type": "ResumableTrainLoop", "max_epochs": EPOCHS},
         optim_wrapper={"type": "OptimWrapper", "optimizer": {"type": "SGD", "lr": 0.01}},
         param_scheduler=[{"type": "MultiStepLR", "milestones": [2], "by_epoch": True}],
         custom_hooks=settings["custom_hooks"],

@@ -208,3 +208,6 @@ def test_two_nodes_of_one_process_are_one_node_of_two_even_if_they_are_interrupt
     run_missing([run], there, machine, Display(terminal.console()), TRAIN)
     wait_for(lambda: not slurm_jobs.queued([job_of(run, store)]))
     assert_same(run, store, there)
+    progress = Ledger.of(store, "smoke", run.id).progress()
+    assert progress is not None
+    assert (progress.stage, progress.restarts) == ("finished", 1)
