@@ -253,9 +253,6 @@ def stoppable(work: Callable[[], T]) -> tuple[int, T | None]:
 
 
 def _interrupt(number: int, frame: object) -> None:
-    # Once: they often come in pairs, of a shell and of the system; Ctrl-C still hurries.
-    for each in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(each, signal.SIG_IGN)
     raise Terminated
 
 

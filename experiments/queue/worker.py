@@ -88,7 +88,7 @@ class Workers:
     """Workers of a table: a thread follows each one, and all are stopped together."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal's handler may call preempt() in any thread
         self._working: set[subprocess.Popen] = set()
         self._stopped = self._preempted = False
 

@@ -30,6 +30,20 @@ GUIDED = "-guided-"
 # Writes a file for each number: losses and gradients by experiment.
 DRIVER = """
 import os, signal, sys
+
+if len(sys.argv) == 4:  # a process for each rank; not by fork, which torch's threads do not survive
+    for count in map(int, sys.argv[3].split()):
+        children = [os.spawnv(os.P_NOWAIT, sys.executable, [*sys.orig_argv, str(rank), str(count)])
+                    for rank in range(count)]
+        while children:
+            child, status = os.wait()
+            children.remove(child)
+            if status:
+                for other in children:  # they wait for it
+                    os.kill(other, signal.SIGKILL)
+                sys.exit(f"one of {count} processes ended with status {status}")
+    sys.exit()
+
 import gfl.register
 import torch
 from pathlib import Path
@@ -108,22 +122,7 @@ def train(rank, count):
         torch.save(found, folder / f"of{count}")
     distributed.destroy_process_group()
 
-for count in map(int, sys.argv[3].split()):
-    children = []
-    for rank in range(count):
-        child = os.fork()
-        if child == 0:
-            train(rank, count)
-            sys.stdout.flush()
-            os._exit(0)
-        children.append(child)
-    while children:
-        child, status = os.wait()
-        children.remove(child)
-        if status:
-            for other in children:  # they wait for it
-                os.kill(other, signal.SIGKILL)
-            sys.exit(f"one of {count} processes ended with status {status}")
+train(int(sys.argv[4]), int(sys.argv[5]))
 """
 
 
