@@ -177,7 +177,7 @@ class Training:
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class Execution:
-    """What trains the runs: this machine, or a Slurm cluster.
+    """Executor of the runs: this machine, or a Slurm cluster.
 
     Args:
         executor: slurm submits a job a run and returns; gfl status shows the jobs

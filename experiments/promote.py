@@ -108,7 +108,7 @@ def _promote(run: Run, record: RunRecord, store: Store) -> list[str]:
 def _with_predictions(run: Run, record: RunRecord, store: Store) -> list[str]:
     """Save a record as the reference, with copies of its predictions; return messages.
 
-    Whatever fails, a full disk too, leaves the previous record with the previous predictions.
+    A failed copy, as on a full disk, leaves the previous record with the previous predictions.
     """
     source = store.run_dir(run.profile.name, run.id)
     target = store.reference_predictions(run.profile.name, run.id)

@@ -43,7 +43,7 @@ _answers: dict[str, tuple[bool | None, float]] = {}
 
 @dataclass(frozen=True)
 class Owner:
-    """Who trains a run, for people: times are by the owner's and the file server's clock."""
+    """Owner of a run's lease, for people: times are by the owner's and the file server's clock."""
 
     host: str
     pid: int
@@ -57,7 +57,8 @@ class RunLock:
 
     A worker that inherits it (``descriptors``, ``environment``) keeps the run locked until it ends,
     even if the process that started it was killed: nobody else writes into the folder of a living
-    worker.
+    worker. torch's launcher passes no descriptor on: its workers outlive it by half a minute at
+    most, and look at the lease (``Hold.check``) before they write.
     """
 
     def __init__(self, hold: Hold, descriptor: int) -> None:

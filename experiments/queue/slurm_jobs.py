@@ -44,11 +44,11 @@ def queued(ids: Iterable[str]) -> dict[str, Queued] | None:
     if not wanted:
         return {}
     words = ["--noheader", "--array", "--states=all", f"--format={'|'.join(FIELDS)}"]
-    said = _ask("squeue", *words, f"--jobs={','.join(wanted)}")
-    if said is None:
+    output = _ask("squeue", *words, f"--jobs={','.join(wanted)}")
+    if output is None:
         return None
     found: dict[str, Queued] = {}
-    for line in said.splitlines():
+    for line in output.splitlines():
         parts = line.strip().split("|", len(FIELDS) - 1)
         if len(parts) == len(FIELDS) and parts[2] in PENDING | ACTIVE:
             id, number, state, nodes, left, reason = parts
@@ -78,12 +78,12 @@ def final_state(job: str) -> str:
 
     Slurm's controller forgets a job after minutes; its accounting, where there is one, does not.
     """
-    if said := _ask("scontrol", "--oneliner", "show", "job", job):
-        found = STATE.search(said)
+    if output := _ask("scontrol", "--oneliner", "show", "job", job):
+        found = STATE.search(output)
         return found[1] if found else ""
     words = ["--noheader", "--parsable2", "--allocations", "--format=State", f"--jobs={job}"]
-    said = (_ask("sacct", *words) or "").split()
-    return said[0] if said else ""  # "CANCELLED by 1000"
+    output = (_ask("sacct", *words) or "").split()
+    return output[0] if output else ""  # "CANCELLED by 1000"
 
 
 def _ask(program: str, *words: str) -> str | None:

@@ -57,7 +57,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
 
     @property
     def evaluates_next(self) -> bool:
-        """Whether the epoch at hand ends with an evaluation."""
+        """Return whether the epoch at hand ends with an evaluation."""
         epoch = self._epoch + 1
         due = epoch % self.val_interval == 0 or epoch == self._max_epochs
         return self.runner.val_loop is not None and epoch >= self.val_begin and due

@@ -125,7 +125,7 @@ class Session:
         self.failed: list[Run] = []
         self.error: BaseException | None = None
         self.is_ending = False
-        # A daemon: where it does not end in time, the process ends without it.
+        # A daemon; a worker that does not end in time is left to Slurm, which kills the job.
         self.thread = threading.Thread(target=self._train, daemon=True)
 
     def run(self) -> None:

@@ -117,11 +117,11 @@ def submit_missing(
         prepare_all(todo, machine, display)
         _fetch_weights(todo, machine, display)
         jobs = submit(todo, store, machine, cluster, worker, again)
-        lines += _told(jobs, cluster)
+        lines += _summary(jobs, cluster)
     return [*lines, "gfl status shows the jobs; the same command prints the table in the end"]
 
 
-def _told(jobs: Sequence[Submission], cluster: Cluster) -> list[str]:
+def _summary(jobs: Sequence[Submission], cluster: Cluster) -> list[str]:
     """Return a line on what was submitted."""
     array = jobs[0].job.partition("_")[0]
     at_once = f", at most {cluster.parallel} at a time" if len(jobs) > cluster.parallel else ""
