@@ -238,7 +238,7 @@ def sweeps(profile: Profile, names: Sequence[str] = ()) -> tuple[Sweep, ...]:
         if name not in by_name:
             guess = did_you_mean(name, by_name)
             known = ", ".join(by_name)
-            raise UserError(f"no sweep {name!r} at {profile.name}{guess}; sweeps: {known}")
+            raise UserError(f"no sweep {name!r} at {profile.name}{guess} ({known})")
     return tuple(by_name[name] for name in names) or declared
 
 
