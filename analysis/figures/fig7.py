@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +18,7 @@ from matplotlib.transforms import Bbox
 
 from analysis.figures import style
 from analysis.figures.figure import DrawnFigure, figure
+from analysis.measures.evidence import Evidence, gather
 from analysis.stats import uncertainty
 from analysis.stats.statistics import pareto
 from analysis.tables import fill
@@ -24,7 +26,7 @@ from experiments.named import GFL
 from experiments.profiles import TUNING_SEED
 from experiments.tables.declare import AP, FPS
 from experiments.tables.table4 import TABLE
-from gfl.experiment import Profile
+from gfl.experiment import Profile, at_scale
 from gfl.hosts import HOSTS
 from gfl.records.record import RunRecord
 
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from analysis.library import Library
 
 # Places of a name beside its point.
-AWAY = (5.0, 8.0, 12.0, 17.0, 23.0)  # points from the point, tried in this order
+AWAY = (5.0, 8.0, 12.0, 17.0, 23.0, 30.0, 40.0)  # points from the point, tried in this order
 LEADER = 7.0  # points: a more distant name has a line to its point
 # Degrees, tried in this order at each distance.
 TURNS = (0, 180, 45, 315, 135, 225, 90, 270, 20, 340, 160, 200)
@@ -58,6 +60,7 @@ SIDE_BY_SIDE = (
     "(c) small counterparts with random weights and a trained one's load, all side by side (gfl "
     "bench speed); lines are intervals over rounds"
 )
+SYSTEMS = "(d) those speeds and the trained systems' AP, with its interval over seeds and images"
 APART = 2.0  # ratio of the two speeds from which a system is named
 MARKERS = (("DCN", "^"), ("X-101", "s"), ("HG", "D"), ("R-", "o"))  # by backbone, the first match
 
@@ -133,15 +136,15 @@ def systems(library: Library, profile: Profile) -> pd.DataFrame:
     """Return Table 4's systems as timed side by side, each beside the paper's speed.
 
     Speeds are in those of the table's anchor; ``ap_percent`` is the mean over recorded seeds, NaN
-    without any, with its spread over seeds.
+    without any, with its interval over seeds and images.
     """
     filled = fill.fill(TABLE, profile, library.store) if TABLE.runs_at(profile.name) else []
+    timed = [(cell, cell.speed) for cell in filled if cell.speed is not None]
+    trained = [cell.cell.experiment for cell, _ in timed if cell.records(library.source)]
+    evidence = gather(library, profile, among=[at_scale(e, profile) for e in trained if e])
     rows = []
-    for cell in filled:
-        if (speed := cell.speed) is None:
-            continue
-        records = cell.records(library.source)
-        found = uncertainty.mean(records, AP.metric)
+    for cell, speed in timed:
+        ap = _ap(evidence, cell)
         rows.append(
             {
                 "source": "systems",
@@ -151,11 +154,24 @@ def systems(library: Library, profile: Profile) -> pd.DataFrame:
                 "ratio": speed.value,
                 "ratio_low": speed.low,
                 "ratio_high": speed.high,
-                "ap_percent": np.nan if found is None else found.mean,
-                "ap_spread": np.nan if found is None else found.spread,
+                "ap_percent": np.nan if ap is None else ap.value,
+                "ap_low": np.nan if ap is None else ap.low,
+                "ap_high": np.nan if ap is None else ap.high,
             }
         )
-    return pd.DataFrame(rows)
+    frame = pd.DataFrame(rows)
+    if len(frame) and (known := frame.ap_percent.notna()).any():
+        some = frame.loc[known]
+        frame.loc[known, "pareto"] = pareto(1 / some.ratio.to_numpy(), some.ap_percent.to_numpy())
+    return frame
+
+
+def _ap(evidence: Evidence, cell: fill.Filled) -> uncertainty.Estimate | None:
+    """Return the mean AP of a cell's runs over seeds, None without any."""
+    assert cell.cell.experiment is not None
+    experiment = at_scale(cell.cell.experiment, evidence.profile)
+    values = evidence.values(experiment, AP.metric)
+    return uncertainty.contrast((1.0,), [values], evidence.noise.get(AP.metric))
 
 
 def marker(backbone: str) -> str:
@@ -177,25 +193,37 @@ def fig7(library: Library, profile: Profile) -> DrawnFigure:
     own = measured([r for r in records if "method" not in r.experiment])
     timed = systems(library, profile)
     machines = sorted(own.hardware.unique()) if len(own) else []
-    page = style.canvas(style.PAGE, 3.7)
-    widths = [3.6, 1.1, *([2.0] * len(machines)), *([2.1] if len(timed) else [])]
-    panels = page.subplots(1, len(widths), width_ratios=widths)
+    trained = timed.loc[timed.ap_percent.notna()] if len(timed) else timed
+    page = style.canvas(style.PAGE, 7.4 if len(trained) else 3.7)
+    above, below = page.subfigures(2, 1) if len(trained) else (page, None)
+    beside_paper = len(timed) > 0 and below is None
+    widths = [3.6, 1.1, *([2.0] * len(machines)), *([2.1] if beside_paper else [])]
+    panels = above.subplots(1, len(widths), width_ratios=widths)
     _paper(panels[0], panels[1], paper)
     for axes, machine in zip(panels[2:], machines, strict=False):
         _own(axes, own.loc[own.hardware == machine], machine, profile)
-    if len(timed):
-        _systems(panels[-1], timed)
     panels[1].legend(handles=_legend(), loc="lower left", bbox_to_anchor=(-0.02, 0.0),
                      handlelength=1.2, handletextpad=0.5, labelspacing=0.3)  # fmt: skip
-    ids = tuple(own.run) if len(own) else ()
+    notes = [_note(own, profile)]
+    if len(timed):
+        notes.append(SIDE_BY_SIDE)
+        speeds = panels[-1]
+    if below is not None:
+        speeds, accuracy = below.subplots(1, 2, width_ratios=(2.1, 4.0))
+        notes.append(SYSTEMS)
+    ids = tuple(dict.fromkeys([*(own.run if len(own) else ()), *_ids(library, profile, trained)]))
     ends = [id.rsplit("-", 1)[1] for id in ids]  # only their 8 digits: there are many
-    style.footer(page, ends, _note(own, profile) + (f". {SIDE_BY_SIDE}" if len(timed) else ""))
+    style.footer(page, ends, ". ".join(notes))
+    if len(timed):
+        _speeds(speeds, timed)
+    if below is not None:
+        _accuracies(accuracy, trained, profile)
     for axes, (low, high) in zip(panels, ((0, FAST), (FAST, np.inf)), strict=False):
         _name(axes, paper.loc[(paper.ms_per_image > low) & (paper.ms_per_image <= high)])
     return DrawnFigure(page, pd.concat([paper, own, timed], ignore_index=True), ids)
 
 
-def _systems(axes: Axes, timed: pd.DataFrame) -> None:
+def _speeds(axes: Axes, timed: pd.DataFrame) -> None:
     """Draw every system's speed here beside the paper's, both in the anchor's."""
     both = timed.loc[timed.paper_ratio.notna()]
     ends = (both[["paper_ratio", "ratio_low"]].min().min() / 1.2, 1.6)
@@ -221,6 +249,39 @@ def _systems(axes: Axes, timed: pd.DataFrame) -> None:
         if row["method"] not in LINES
     ]
     beside(axes, points, list(zip(both.paper_ratio, both.ratio, strict=True)))
+
+
+def _accuracies(axes: Axes, trained: pd.DataFrame, profile: Profile) -> None:
+    """Draw the systems' AP against their time, in the anchor's, with the front of both."""
+    time = 1 / trained.ratio
+    front = trained.assign(time=time).loc[trained.pareto.astype(bool)].sort_values("time")
+    axes.step(front.time, front.ap_percent, where="post", color=style.INK, lw=0.8,
+              ls=(0, (2, 1.5)), zorder=1)  # fmt: skip
+    for row in trained.to_dict("records"):
+        x, y, colour = 1 / row["ratio"], row["ap_percent"], LINES.get(row["method"], OTHERS)
+        axes.plot([1 / row["ratio_high"], 1 / row["ratio_low"]], [y, y], color=colour, lw=1)
+        axes.plot([x, x], [row["ap_low"], row["ap_high"]], color=colour, lw=1)
+        axes.plot(x, y, marker(row["backbone"]), ms=4.5, mfc=colour, mec="white", mew=0.4,
+                  zorder=3)  # fmt: skip
+    axes.set(
+        xscale="log", title="(d) this project's Table 4", ylabel=f"AP, {profile.name} (%)",
+        xlabel=f"time per image over {TABLE.anchor}'s, small, on a CPU",
+    )  # fmt: skip
+    axes.xaxis.set_major_locator(FixedLocator([0.7, 1, 1.5, 2, 3, 5, 10]))
+    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    _name(axes, trained.assign(ms_per_image=time), once=set(trained.method))
+
+
+def _ids(library: Library, profile: Profile, trained: pd.DataFrame) -> list[str]:
+    """Return the runs of the systems drawn, in the table's order."""
+    drawn = set(zip(trained.method, trained.backbone, strict=True)) if len(trained) else set()
+    return [
+        record.id
+        for cell in fill.fill(TABLE, profile, library.store)
+        if (cell.cell.row.name, cell.cell.row.marks[0]) in drawn
+        for record in cell.records(library.source).values()
+    ]
 
 
 def _note(own: pd.DataFrame, profile: Profile) -> str:
@@ -266,16 +327,28 @@ def _is_plain_x101(frame: pd.DataFrame) -> pd.Series:
     return frame.backbone.str.startswith("X-101") & ~frame.backbone.str.contains("DCN")
 
 
-def _name(axes: Axes, rows: pd.DataFrame) -> None:
-    """Name every method without a line, once; lines at their last point."""
+def _name(axes: Axes, rows: pd.DataFrame, once: Collection[str] = LINES) -> None:
+    """Name the points by their methods, those named ``once`` at the highest AP alone."""
     rows = rows.sort_values(["ap_percent", "ms_per_image"], ascending=[False, True])
-    joined = rows.method.isin(LINES)
+    joined = rows.method.isin(once)
     named = pd.concat([rows.loc[~joined], rows.loc[joined].groupby("method").head(1)])
     points = [
         (row["ms_per_image"], row["ap_percent"], row["method"], LINES.get(row["method"], style.INK))
         for row in named.to_dict("records")
     ]
-    beside(axes, points, list(zip(rows.ms_per_image, rows.ap_percent, strict=True)))
+    beside(axes, points, [*zip(rows.ms_per_image, rows.ap_percent, strict=True), *_along(axes)])
+
+
+def _along(axes: Axes) -> list[tuple[float, float]]:
+    """Return points along the lines of an axes, as near to each other as a letter is wide."""
+    found: list[tuple[float, float]] = []
+    for line in axes.lines:
+        ends = axes.transData.transform(line.get_path().vertices)
+        for start, end in itertools.pairwise(ends):
+            count = int(np.hypot(*(end - start)) // style.SMALL)
+            between = start + np.linspace(0, 1, count + 2)[1:-1, None] * (end - start)
+            found += [(x, y) for x, y in axes.transData.inverted().transform(between)]
+    return found
 
 
 def _own(axes: Axes, rows: pd.DataFrame, machine: str, profile: Profile) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -104,16 +104,23 @@ class Evidence:
         return resamples(len(self.images), bootstrap.RESAMPLES, rng)
 
 
-def gather(library: Library, profile: Profile, report: Reporter = quiet) -> Evidence:
+def gather(
+    library: Library,
+    profile: Profile,
+    report: Reporter = quiet,
+    among: Collection[AnyExperiment] | None = None,
+) -> Evidence:
     """Read the runs that the tables declare at a profile; evaluate those not yet evaluated.
 
-    Runs on data that are not embedded have replicates if their matches are stored.
+    Runs on data that are not embedded have replicates if their matches are stored. Only runs
+    ``among`` some experiments are evaluated, if given; the noise is always that of all.
 
     Raises:
         UserError: a file of detections or of matches is damaged.
     """
     records = _records(library, profile)
-    metrics = _metrics(library, profile, records, report)
+    evaluated = {e: runs for e, runs in records.items() if among is None or e in among}
+    metrics = _metrics(library, profile, evaluated, report)
     return Evidence(library, profile, records, metrics, noise(records))
 
 
