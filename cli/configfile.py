@@ -15,6 +15,7 @@ from cli.options import SEEDS, Json, Seeds, Where, check_data
 from experiments import matrix
 from experiments.matrix import Run
 from experiments.queue.worker import ROOT
+from experiments.tables import table4
 from gfl import config as configuration
 from gfl import escape, terminal
 from gfl.config import systems
@@ -101,15 +102,14 @@ def _differences(run: Run) -> list[str]:
         return []
     method = systems.method_of(run.experiment)
     row, notes = method.rows[run.experiment.backbone], method.notes
+    said = [notes[key] for key in ("", run.experiment.backbone) if key in notes]
+    if footnote := table4.note_of(run.experiment):
+        said.append(f"Table 4: {footnote}.")
     lines = ["", f"From mmdet's {row.bundled}, with these differences:"]
     for one in row.differences:
         lines += [f"  {one.path} = {escape.python(one.value)}", f"    {one.source}"]
-    lines += [
-        line
-        for key in ("", run.experiment.backbone)
-        if key in notes
-        for line in ("", *textwrap.wrap(notes[key], LINE))
-    ]
+    for note in said:
+        lines += ["", *textwrap.wrap(note, LINE)]
     if not run.profile.has_published_network:
         lines += ["", "At this profile the model is scaled down, and trained as all systems are."]
     return lines

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from experiments.profiles import LAPTOP, PAPER_SCALE, SMOKE
 from experiments.tables.declare import AP, AP50, AP75, APL, APM, APS, FPS, Row, Table
 from gfl.experiment import Backbone, Experiment, System
@@ -77,56 +79,69 @@ METHODS = {
 GFL_101 = "GFL R-101"  # the row of the paper's abstract
 SOTA = ("SAPD R-101", "ATSS R-101")  # those it names as the state of the art
 
-# Which system a row is where the paper's AP and FPS, its marks or its name leave that open.
+# Which system a row is where the paper's AP and FPS, its marks or its name leave that open. How a
+# system differs from its source is said where it is configured, in ``gfl.config.systems``.
+_FOVEABOX = (
+    "the AP is of the version without feature alignment (recalled); the speed fits the aligned one "
+    "(inferred), which this system is"
+)
+_FSAF = (
+    "the AP is of anchor-based and anchor-free branches together; the speed, above RetinaNet's, "
+    "can only be of the anchor-free ones (inferred), which this system has"
+)
+_SAPD = (
+    "no code was published: reimplemented from descriptions. The speed lacks the star that it "
+    "should have (inferred): the same network as FSAF's is said to be slower"
+)
+_SAPD_DCN = (
+    f"{_SAPD}. Where it deforms is not said: DCN of the first version in c3 to c5 (inferred)"
+)
+_ATSS_DCN = (
+    "the AP is of a model that also deforms the towers' last convolutions, as this system does; "
+    "the speed is of one that does not (inferred)"
+)
+_MIRRORED = "a mirrored copy of the image is part of the system, as in the source"
 NOTES = {
     "Faster R-CNN w/ FPN R-101": (
         "the AP is of FPN's first publication (2017); the 24 epochs are those of the model that "
         "was timed, mmdet's, which reaches 39.8 on minival"
     ),
     "Grid R-CNN R-101": (
-        "the AP is of the first version; the only public code, and this system, is the second"
+        "the AP is of the first version (CVPR 2019); the only public code, and this system, is the "
+        "second, Grid R-CNN Plus (arXiv 1906.05688)"
     ),
     "TridentNet R-101": (
         "the source of the AP trains at a single scale, despite the mark, and so does this system"
     ),
-    "TSD R-101": "the code's margins are .3; that the paper's are .2 is recalled, not confirmed",
+    "TSD R-101": (
+        "the speed includes suppression of all 80,000 scores of an image: the code's threshold is "
+        "0. Its margins are .3; that the paper's are .2 is recalled, not confirmed"
+    ),
     "RetinaNet R-101": (
         "the source of the AP jitters the scale, although the mark is missing, and so does this "
         "system"
     ),
     "FreeAnchor X-101-32x8d": "the source of the AP trained for 18 epochs, and so does this system",
-    "FoveaBox R-101": (
-        "the AP is of the version without feature alignment (recalled); the speed fits the aligned "
-        "one (inferred), which this system is"
-    ),
-    "FoveaBox X-101": ("which X-101 is not said: 64x4d (inferred); aligned, as the row above"),
-    "FSAF R-101": (
-        "the AP is of anchor-based and anchor-free branches together, the speed can only be of "
-        "the anchor-free ones, which this system has"
-    ),
-    "FSAF X-101-64x4d": "as the row above",
-    "FCOS R-101": "the original FCOS",
+    "FoveaBox R-101": _FOVEABOX,
+    "FoveaBox X-101": f"{_FOVEABOX}. Which X-101 is not said: 64x4d (inferred)",
+    "FSAF R-101": _FSAF,
+    "FSAF X-101-64x4d": _FSAF,
+    "FCOS R-101": "the original FCOS, FCOS_R_101_FPN_2x",
     "FCOS X-101-64x4d": (
         "FCOS with center sampling, centerness on the regression branch, normalised distances and "
-        "GIoU: another detector than the row above"
+        "GIoU, FCOS_imprv_X_101_64x4d_FPN_2x: another detector than FCOS R-101"
     ),
-    "SAPD R-101": (
-        "no code was published: reimplemented from descriptions. The speed lacks the star that it "
-        "should have (inferred): the same network as FSAF's is said to be slower"
-    ),
-    "SAPD X-101-32x4d": "as SAPD R-101",
-    "SAPD R-101-DCN": "as SAPD R-101; where it deforms is not said: DCN in c3 to c5 (inferred)",
-    "SAPD X-101-32x4d-DCN": "as the row above",
-    "ATSS R-101-DCN": (
-        "the AP is of a model that also deforms the towers' last convolutions, as this system "
-        "does; the speed is of one that does not (inferred)"
-    ),
-    "ATSS X-101-32x8d-DCN": "as the row above, and DCN in c4 and c5 alone",
-    "RepPoints R-101-DCN": "DCN is the first version here",
-    "CornerNet HG-104": "a mirrored copy of the image is part of the system, as in the source",
-    "CenterNet HG-52": "a mirrored copy of the image is part of the system, as in the source",
-    "CenterNet HG-104": "a mirrored copy of the image is part of the system, as in the source",
-    "CentripetalNet HG-104": "a mirrored copy of the image is part of the system, as in the source",
+    "SAPD R-101": _SAPD,
+    "SAPD X-101-32x4d": _SAPD,
+    "SAPD R-101-DCN": _SAPD_DCN,
+    "SAPD X-101-32x4d-DCN": _SAPD_DCN,
+    "ATSS R-101-DCN": _ATSS_DCN,
+    "ATSS X-101-32x8d-DCN": f"{_ATSS_DCN}. DCN is in c4 and c5 alone",
+    "RepPoints R-101-DCN": "DCN is the first version here, in c3 to c5",
+    "CornerNet HG-104": _MIRRORED,
+    "CenterNet HG-52": _MIRRORED,
+    "CenterNet HG-104": _MIRRORED,
+    "CentripetalNet HG-104": _MIRRORED,
 }
 
 
@@ -175,3 +190,9 @@ TABLE = Table(
     ),
     profiles=(SMOKE.name, LAPTOP.name, PAPER_SCALE),
 )
+
+
+def note_of(system: System) -> str:
+    """Return the footnote of a system's row; empty without one."""
+    same = replace(system, rate=None)
+    return next((row.note for row in TABLE.rows if row.experiment == same), "")

@@ -37,12 +37,6 @@ RETINANET = Method(
         ),
     },
     small=anchored_sizes,
-    notes={
-        "": (
-            "Table 4 has no mark for multi-scale training here, but the AP printed, 39.1, is from "
-            "the Focal Loss paper, of training with scale jitter and 1.5 times as long."
-        ),
-    },
 )
 
 
@@ -80,11 +74,6 @@ FREEANCHOR = Method(
         ),
     },
     small=anchored_sizes,
-    notes={
-        "x101-32x8d": (
-            "Table 4 prints 24 epochs; the AP printed, 44.9, is of 135 K iterations, 18 epochs."
-        ),
-    },
 )
 
 
@@ -117,14 +106,6 @@ FOVEABOX = Method(
         ),
     },
     small=_foveabox,
-    notes={
-        "": (
-            "Built with feature alignment and GroupNorm, as mmdet's configuration is: the FPS "
-            "printed, below RetinaNet's, fits that version (inferred); the AP printed is of the "
-            "first version of the paper, without alignment (recalled, not confirmed)."
-        ),
-        "x101-64x4d": "X-101-64x4d: which X-101 the row has was never said (inferred).",
-    },
 )
 
 
@@ -159,16 +140,6 @@ FCOS = Method(
         ),
     },
     small=_fcos,
-    notes={
-        "r101": (
-            "The original FCOS, without the later improvements: the AP printed, 41.5, is its "
-            "FCOS_R_101_FPN_2x. The other FCOS row is another detector."
-        ),
-        "x101-64x4d": (
-            "FCOS with the later improvements: the AP printed, 44.7, is its "
-            "FCOS_imprv_X_101_64x4d_FPN_2x. The other FCOS row is another detector."
-        ),
-    },
 )
 
 
@@ -203,10 +174,4 @@ ATSS = Method(
         ),
     },
     small=_atss,
-    notes=dict.fromkeys(
-        ("r101-dcn", "x101-32x8d-dcn"),
-        "The AP printed is of deformable convolutions in the towers, too, as built here. The FPS "
-        "printed is of a model without them (inferred): with R-101-DCN it is GFL's to the decimal, "
-        "whose towers have none.",
-    ),
 )

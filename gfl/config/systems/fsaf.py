@@ -18,11 +18,4 @@ METHOD = Method(
         "x101-64x4d": Published("fsaf/fsaf_x101-64x4d_fpn_1x_coco.py", _TRAINING),
     },
     small=anchored_sizes,  # every level stays a candidate of every object
-    notes={
-        "": (
-            "The AP printed is that of FSAF's anchor-free branch beside RetinaNet's anchor-based "
-            "one (AB + FSAF); the FPS printed, above RetinaNet's, can only be that of the "
-            "anchor-free branch alone (inferred), the one that mmdet has and that is built here."
-        ),
-    },
 )

@@ -85,7 +85,9 @@ class Method:
     rows: Mapping[str, Published]  # by backbone, "r101-dcn"
     small: Callable[[Small], Mapping[str, Any]]
     rate: float | None = None  # learning rate at the laptop profile; None: the profile's own
-    notes: Mapping[str, str] = field(default_factory=dict)  # by backbone; "" holds for all
+    # What no difference can say of the system, by backbone; "" holds for all. Which of a paper's
+    # systems a row stands for is Table 4's to say (``experiments.tables.table4.NOTES``).
+    notes: Mapping[str, str] = field(default_factory=dict)
 
 
 def bundled(file: str) -> Config:

@@ -39,5 +39,4 @@ METHOD = Method(
         ),
     },
     small=_small,
-    notes={"r101-dcn": "DCN is the first version (not modulated) in stages c3 to c5"},
 )

@@ -70,13 +70,4 @@ METHOD = Method(
         "x101-32x4d-dcn": Published(_FILE, (*_COMMON, *_RESNEXT, *_DCN)),
     },
     small=_small,
-    notes={
-        "": (
-            "Reimplemented from descriptions of the method: its authors published no code. The "
-            "network at test time is FSAF's, yet the FPS printed is 13.2 where FSAF's is 15.1: it "
-            "fits the GTX 1080 Ti of SAPD's own paper (inferred), a star is missing."
-        ),
-        "r101-dcn": "Deformable convolution of version 1 in stages c3 to c5 (inferred).",
-        "x101-32x4d-dcn": "Deformable convolution of version 1 in stages c3 to c5 (inferred).",
-    },
 )

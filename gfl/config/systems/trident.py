@@ -234,9 +234,8 @@ METHOD = Method(
     notes={
         "": "simpledet's RPN has a softmax over two classes; mmdet's a sigmoid. Its deltas are the "
         "same. Its 2x network is a pre-activation ResNet, here it is Caffe's.",
-        "r101": "marked MS in the paper; the configuration of its AP (42.7) trains at one scale. "
-        "It is tested with the long side up to 2000 px.",
-        "r101-dcn": "deformable convolution version 1 in conv4's last three units only; "
+        "r101": "Tested with the long side up to 2000 px.",
+        "r101-dcn": "Deformable convolution of version 1 in conv4's last three units only; "
         "normalisations of the branches are not shared. Trained in crops of 1200 x 800 px.",
     },
 )

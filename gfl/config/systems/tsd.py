@@ -55,9 +55,4 @@ METHOD = Method(
     title="TSD",
     rows={"r101": Published("faster_rcnn/faster-rcnn_r101_fpn_2x_coco.py", DIFFERENCES)},
     small=_small,
-    notes={
-        "": "1.1 FPS includes suppression of all 80,000 scores of an image: the authors' "
-        "configuration has a threshold of 0; the margins are its 0.3 (recalled, not confirmed: "
-        "the TSD paper has 0.2)"
-    },
 )

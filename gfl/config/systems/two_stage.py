@@ -129,10 +129,6 @@ FASTER_RCNN = Method(
         "r101": Published("faster_rcnn/faster-rcnn_r101_fpn_2x_coco.py", float32("bbox_head")),
     },
     small=_faster,
-    notes={
-        "": "36.2 AP is that of the paper on FPN (2017); this recipe of 24 epochs has 39.8 on "
-        "minival in mmdet's own list of models"
-    },
 )
 
 CASCADE_RCNN = Method(
@@ -168,10 +164,6 @@ GRID_RCNN = Method(
         ),
     },
     small=_grid,
-    notes={
-        "": "the grid head is that of Grid R-CNN Plus (arXiv 1906.05688), the only public one; "
-        "41.5 AP is of the first version (CVPR 2019)"
-    },
 )
 
 LIBRA_RCNN = Method(
