@@ -93,14 +93,7 @@ class HistoryHook(Hook):
         self.history["images"] += self.batch
         step = runner.iter + 1
         if now - self._last_event > SECONDS_BETWEEN_EVENTS:
-            self._last_event = now
-            self.emit(
-                "train",
-                iter=step,
-                epoch=runner.epoch + 1,
-                loss=float(point["sums"]["loss"]) / point["count"],
-                images_per_second=self.speed(),
-            )
+            self._report(runner, step)
         if step % max(1, runner.max_iters // CURVE_POINTS) == 0:
             self._add_point(runner, step)
 
@@ -109,8 +102,9 @@ class HistoryHook(Hook):
         self._iter_mark = time.monotonic()
 
     def after_train_epoch(self, runner: Runner) -> None:
-        """Check the state at the end of an epoch."""
+        """Check the state at the end of an epoch, and report its last loss."""
         self.before_checkpoint(runner)
+        self._report(runner, runner.iter)
 
     def before_checkpoint(self, runner: Runner) -> None:
         """Check what a checkpoint would hold: a run could not go on from it.
@@ -124,6 +118,22 @@ class HistoryHook(Hook):
         # The same in every process: all take the same steps.
         if not torch.stack([weights.isfinite().all() for weights in model.parameters()]).all():
             raise DivergedError(f"the weights are not finite after iteration {runner.iter}")
+
+    def _report(self, runner: Runner, step: int) -> None:
+        """Report the mean loss since the curve's last point, or at that point."""
+        point, curve = self.history["since_point"], self.history["curve"]
+        if point["count"]:
+            loss = float(point["sums"]["loss"]) / point["count"]
+        else:
+            loss = curve[-1]["loss"]
+        self._last_event = self._mark
+        self.emit(
+            "train",
+            iter=step,
+            epoch=runner.epoch + 1,
+            loss=loss,
+            images_per_second=self.speed(),
+        )
 
     def _start_point(self) -> None:
         self.history["since_point"] = {"sums": {}, "count": 0}

@@ -140,3 +140,15 @@ def test_a_loss_between_two_points_is_found_before_a_checkpoint(part: str, value
     assert text.startswith("the loss is not finite by iteration 3: ")
     assert f"{part} {value:g}" in text
     assert text.endswith("; learning rate 0.01")
+
+
+def test_an_epochs_last_event_has_its_last_loss(ended: Ended) -> None:
+    """Even of an epoch that is shorter than the time between two events."""
+    events = [json.loads(line) for line in (ended.whole / "events").read_text().splitlines()]
+    trained = {event["epoch"]: event for event in events if event["event"] == "train"}
+    _, record, _ = ended.sessions[0]
+    losses = {point["iter"]: point["loss"] for point in record["curve"]}
+    assert {epoch: (event["iter"], event["loss"]) for epoch, event in trained.items()} == {
+        1: (8, losses[8]),
+        2: (16, losses[16]),
+    }
