@@ -10,6 +10,7 @@ from analysis.stats.uncertainty import METHOD
 from analysis.tables import fill
 from analysis.tables.fill import Filled
 from analysis.tables.ranking import CLEARLY, PAPERS_OWN, order, published
+from experiments.profiles import REHEARSALS
 from experiments.tables.declare import FPS, Table
 from gfl.escape import counted, either
 from gfl.experiment import Profile
@@ -45,8 +46,10 @@ def notes(
     run = [cell for cell in filled if fill.is_run(table, profile, cell.cell)]
     if run and (data := not_cocos(profile)):
         areas = "APS, APM and APL go by the area of boxes, not of masks. " if profile.photos else ""
-        compared = "Compare the differences between rows with the paper's, not the levels."
-        yield f"{data} {areas}{compared}"
+        read = "Compare the differences between rows with the paper's, not the levels."
+        if profile.name in REHEARSALS:
+            read = "A rehearsal: it shows that everything runs. So short a training learns nothing."
+        yield f"{data} {areas}{read}"
     if run:
         yield from _figures(table, run, with_local)
         yield from _orders(table, run, with_local)

@@ -147,6 +147,16 @@ def test_the_reference_table_does_not_depend_on_this_machine(store: Store) -> No
     assert after == before
 
 
+def test_a_rehearsal_says_that_it_is_no_result(store: Store) -> None:
+    def said(profile: str) -> str:
+        cells = fill.fill(TABLE3, profiles.get(profile), store)
+        return " ".join(lay_out(TABLE3, profiles.get(profile), cells, with_local=False).notes)
+
+    assert "A rehearsal" in said("smoke")
+    assert "A rehearsal" not in said("laptop")
+    assert "Compare the differences" in said("laptop")
+
+
 def fps_notes(store: Store, with_local: bool) -> list[str]:
     made = lay_out(TABLE3, SMOKE, fill.fill(TABLE3, SMOKE, store), with_local)
     return [note for note in made.notes if note.startswith("FPS")]
