@@ -101,9 +101,15 @@ class Standing:
     made: Made | None = None  # names the code that trained it; None: nothing is trained
     staleness: Staleness = field(default_factory=Staleness)
     job: JobStanding | None = None  # its last Slurm job, if it has had one
+    silent_since: datetime | None = None  # last beat of an owner that may be gone
 
     def __str__(self) -> str:
-        return ", ".join(filter(None, (self.state, self.detail, "stale" if self.staleness else "")))
+        silence = ""
+        if self.silent_since is not None:
+            last = slurm.clock(self.silent_since.isoformat(), datetime.now(UTC))
+            silence = f"silent since {last}"
+        stale = "stale" if self.staleness else ""
+        return ", ".join(filter(None, (self.state, self.detail, silence, stale)))
 
     def is_done(self, again: bool = False) -> bool:
         """Return whether nothing is left to train; ``again``: by current code and versions."""
@@ -125,7 +131,8 @@ def _with_job(stand: Standing, job: JobStanding) -> Standing:
     if state == "finished" or (state == "training" and not job.is_live):
         return replace(stand, job=job)
     if job.is_live:
-        return replace(stand, job=job, state=job.state, detail=detail)
+        silent_since = stand.silent_since if job.state == "training" else None
+        return replace(stand, job=job, state=job.state, detail=detail, silent_since=silent_since)
     if stand.record is not None:  # says itself why it failed
         return replace(stand, job=job)
     detail = ", ".join(filter(None, (stand.detail, detail)))
@@ -153,19 +160,21 @@ def _standing(run: Run, store: Store) -> Standing:
     of = schedule_of(run.experiment, run.profile).epochs
     far = f"{epochs} of {of} epochs" if is_begun else ""
     if is_locked(run_dir):
-        detail = ", ".join(filter(None, (far, _elsewhere(run_dir))))
-        return Standing(run, "training", detail, None, epochs)
+        where, silent_since = _elsewhere(run_dir)
+        detail = ", ".join(filter(None, (far, where)))
+        return Standing(run, "training", detail, None, epochs, silent_since=silent_since)
     if record is not None:  # goes on from its last checkpoint
         return Standing(run, "failed", record.message, record, epochs)
     return Standing(run, "partial" if is_begun else "missing", far, None, epochs)
 
 
-def _elsewhere(run_dir: Path) -> str:
-    """Name the machine that trains a run, if it is another than this one."""
-    found = owner(run_dir)
-    if found is None or found.host == lease.host():
-        return ""
-    return f"on {found.host} since {slurm.clock(found.since.isoformat(), datetime.now(UTC))}"
+def _elsewhere(run_dir: Path) -> tuple[str, datetime | None]:
+    """Name the machine that trains a run, if it is another; and since when its owner is silent."""
+    found, now = owner(run_dir), datetime.now(UTC)
+    if found is None:
+        return "", None
+    where = f"on {found.host} since {slurm.clock(found.since.isoformat(), now)}"
+    return "" if found.host == lease.host() else where, found.silent_since(now)
 
 
 @dataclass(frozen=True)
@@ -273,9 +282,7 @@ def job_lines(stands: Sequence[Standing], store: Store) -> list[str]:
             run_dir = store.run_dir(stand.run.profile.name, stand.run.id)
             found.append(f"{stand.run.name}: job {job.submission.job} failed; its log ends:")
             found += [f"    {line}" for line in job.log_end(run_dir)]
-    if not all(job.is_asked for _, job in jobs):
-        found.append(slurm.NO_SLURM)
-    return found
+    return found + sorted({job.unasked for _, job in jobs if job.unasked})
 
 
 def advice(stands: Sequence[Standing], names: Mapping[str, str]) -> list[str]:
@@ -310,7 +317,7 @@ def _job_content(stand: Standing, store: Store) -> dict[str, Any] | None:
         return None
     run_dir = store.run_dir(stand.run.profile.name, stand.run.id)
     end = job.log_end(run_dir) if job.has_failed and stand.state != "finished" else []
-    return {**job.content(), "asked_slurm": job.is_asked, "log_end": end}
+    return {**job.content(), "asked_slurm": not job.unasked, "log_end": end}
 
 
 def content(
@@ -333,6 +340,7 @@ def content(
                 "commit": s.made.commit if s.made else None,
                 "dirty": s.made.dirty if s.made else None,
                 "job": _job_content(s, store),
+                "silent_since": s.silent_since and s.silent_since.isoformat(timespec="seconds"),
             }
             | (s.staleness.content() if s.made else dict.fromkeys(Staleness().content()))
             for s in stands

@@ -6,11 +6,14 @@ A lock is a lease (``gfl.records.lease``). It is taken over only from an owner k
   worker inherits it. The kernel frees it when the last of them is dead, also in a container. Where
   a file system has no flock, the owner's process id and its start decide.
 - If the same machine runs another kernel now, it was started anew, and the owner is dead.
-- A job of Slurm's is gone when Slurm says so, or when it is this job before it was requeued.
-- Of an owner on another machine nothing is known but its silence. It is gone after SILENCE seconds
-  without a beat that this process has watched, by its own monotonic clock: the clocks of two
-  machines are never compared, and one that jumps takes no lease. Thirty beats, since a client of
-  NFS may show attributes a minute old, and a server that fails over answers nobody for minutes.
+- An owner in a job of Slurm's is gone when Slurm says that the job is, or when it is this job
+  before it was requeued. Slurm is believed about the jobs of its own cluster alone: others have the
+  same numbers. A job that waits to go on, or is suspended, keeps its runs.
+- Of any other owner on another machine nothing is known but its silence, nor of one whose job runs:
+  it may have been killed in an allocation that lives on. It is gone after SILENCE seconds without a
+  beat that this process has watched, by its own monotonic clock: the clocks of two machines are
+  never compared, and one that jumps takes no lease. Thirty beats, since a client of NFS may show
+  attributes a minute old, and a server that fails over answers nobody for minutes.
 
 flock alone is not enough: NFS may keep it on each client (``local_lock``), and Lustre does by
 default, so that two machines both get it; or a server keeps that of a client that is dead.
@@ -31,14 +34,28 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from experiments.queue import slurm_jobs
+from experiments.queue.slurm_jobs import Job
 from gfl.records import lease as leases
 from gfl.records.lease import Hold, Lease, Seen
 
 SILENCE = 600.0  # s
+QUIET = 9 * leases.BEAT  # s without a beat that people are told of
 SECONDS_OF_AN_ANSWER = 10.0  # of Slurm's, for which its controller is not asked again
 
 _watched: dict[Path, tuple[tuple[str, int], float]] = {}  # token and beat, and since when
-_answers: dict[str, tuple[bool | None, float]] = {}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Slurm's answer on the jobs of all leases in a folder."""
+
+    asked: float  # monotonic, s
+    cluster: str | None  # that it is about; None: it could not be asked
+    tokens: frozenset[str]  # of the leases
+    jobs: Mapping[str, Job] | None
+
+
+_answers: dict[Path, Answer] = {}  # the last one on each folder
 
 
 @dataclass(frozen=True)
@@ -50,6 +67,10 @@ class Owner:
     job: str | None  # Slurm's id
     since: datetime
     heartbeat: datetime
+
+    def silent_since(self, now: datetime) -> datetime | None:
+        """Return its last beat if that is more than QUIET seconds ago; None: it is alive."""
+        return self.heartbeat if (now - self.heartbeat).total_seconds() > QUIET else None
 
 
 class RunLock:
@@ -209,10 +230,11 @@ def _is_gone(seen: Seen) -> bool:
     mine = leases.of_this_process(has_flock=False)
     if lease.machine and (lease.machine, lease.host) == (mine.machine, mine.host):
         return True
-    if lease.job is not None:
-        if lease.job == mine.job and lease.restarts < mine.restarts:
+    if lease.job is not None and lease.cluster:
+        is_mine = (lease.cluster, lease.job) == (mine.cluster, mine.job)
+        if is_mine and lease.restarts < mine.restarts:
             return True
-        if (known := _is_job_gone(lease.job)) is not None:
+        if (known := _is_job_gone(lease, lease.job, seen.path.parent)) is not None:
             return known
     return _is_silent(seen)
 
@@ -237,12 +259,32 @@ def _is_flocked(path: Path) -> bool | None:
         os.close(descriptor)
 
 
-def _is_job_gone(job: str) -> bool | None:
-    answer, asked = _answers.get(job, (None, float("-inf")))
-    if time.monotonic() - asked > SECONDS_OF_AN_ANSWER:
-        answer = slurm_jobs.is_gone(job)
-        _answers[job] = answer, time.monotonic()
-    return answer
+def _is_job_gone(lease: Lease, id: str, folder: Path) -> bool | None:
+    """Return whether nothing of a lease's job runs or will.
+
+    None: something may run, or nothing is known. Slurm is asked about the jobs of all leases in a
+    folder at a time.
+    """
+    answer = _answers.get(folder)
+    if (
+        answer is None
+        or time.monotonic() - answer.asked > SECONDS_OF_AN_ANSWER
+        or (lease.cluster == answer.cluster and lease.token not in answer.tokens)
+    ):
+        answer = _answers[folder] = _ask_slurm(folder)
+    if answer.jobs is None or lease.token not in answer.tokens:
+        return None
+    job = answer.jobs.get(id)
+    if job is None or not job.is_live:
+        return True
+    return False if job.is_idle else None
+
+
+def _ask_slurm(folder: Path) -> Answer:
+    here = slurm_jobs.cluster()
+    ids = {x.token: x.job for x in leases.all_in(folder) if x.job and x.cluster == here}
+    jobs = None if here is None else slurm_jobs.known(sorted(set(ids.values())))
+    return Answer(time.monotonic(), here, frozenset(ids), jobs)
 
 
 def _is_silent(seen: Seen) -> bool:

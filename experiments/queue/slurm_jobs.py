@@ -1,4 +1,7 @@
-"""Jobs as Slurm's own commands describe them, where there are any."""
+"""Jobs as Slurm's own commands describe them, where there are any.
+
+The commands know the jobs of one cluster, and another may have jobs of the same numbers.
+"""
 
 from __future__ import annotations
 
@@ -16,15 +19,16 @@ ACTIVE = frozenset(
      "STAGE_OUT"}
 )  # fmt: skip
 FIELDS = ("%i", "%A", "%T", "%N", "%L", "%r")
-STATE = re.compile(r"\bJobState=(\S+)")
-UNKNOWN = "Invalid job id"  # what squeue and scontrol say of a job that Slurm has forgotten
+STOPPED = frozenset({"SUSPENDED", "STOPPED"})  # its processes are paused
+NAME = re.compile(r"^ClusterName\s*=\s*(\S+)", re.MULTILINE)
+UNKNOWN = "Invalid job id"  # what squeue says of a job that Slurm has forgotten
 
 
 @dataclass(frozen=True)
-class Queued:
-    """A job that waits or runs."""
+class Job:
+    """A job that Slurm's controller knows: it waits, runs, or ended some minutes ago."""
 
-    job: str
+    id: str
     state: str  # Slurm's word, such as PENDING
     nodes: str  # "n[1-2]"; empty while it waits
     time_left: str  # until its limit, "1-02:00:00"
@@ -34,11 +38,26 @@ class Queued:
     def is_pending(self) -> bool:
         return self.state in PENDING
 
+    @property
+    def is_live(self) -> bool:
+        return self.state in PENDING | ACTIVE
 
-def queued(ids: Iterable[str]) -> dict[str, Queued] | None:
-    """Return those of the jobs that wait or run, by id; None if Slurm cannot be asked here.
+    @property
+    def is_idle(self) -> bool:
+        """Return whether nothing of it runs now, but will."""
+        return self.state in PENDING | STOPPED
 
-    An array's task is found by both of its ids, "12_3" and its own number.
+
+def cluster() -> str | None:
+    """Return the name of the cluster that Slurm's commands know; None if it cannot be asked."""
+    found = NAME.search(_ask("scontrol", "show", "config") or "")
+    return found and found[1]
+
+
+def known(ids: Iterable[str]) -> dict[str, Job] | None:
+    """Return those of the jobs that Slurm's controller knows, by id; None if it cannot be asked.
+
+    Asks once. An array's task is found by both of its ids, "12_3" and its own number.
     """
     wanted = list(dict.fromkeys(ids))
     if not wanted:
@@ -47,19 +66,19 @@ def queued(ids: Iterable[str]) -> dict[str, Queued] | None:
     output = _ask("squeue", *words, f"--jobs={','.join(wanted)}")
     if output is None:
         return None
-    found: dict[str, Queued] = {}
+    found: dict[str, Job] = {}
     for line in output.splitlines():
         parts = line.strip().split("|", len(FIELDS) - 1)
-        if len(parts) == len(FIELDS) and parts[2] in PENDING | ACTIVE:
-            id, number, state, nodes, left, reason = parts
-            found[id] = found[number] = Queued(id, state, nodes, left, reason)
+        if len(parts) == len(FIELDS):
+            id, number, *rest = parts
+            found[id] = found[number] = Job(id, *rest)
     return {id: found[id] for id in wanted if id in found}
 
 
-def is_gone(job: str) -> bool | None:
-    """Return whether nothing of a job runs any more or will; None if Slurm cannot be asked here."""
-    found = queued([job])
-    return None if found is None else job not in found
+def queued(ids: Iterable[str]) -> dict[str, Job] | None:
+    """Return those of the jobs that wait or run, by id; None if Slurm cannot be asked here."""
+    found = known(ids)
+    return None if found is None else {id: job for id, job in found.items() if job.is_live}
 
 
 def is_running(job: str) -> bool:
@@ -73,17 +92,21 @@ def requeue(job: str) -> None:
     _ask("scontrol", "requeue", job)
 
 
-def final_state(job: str) -> str:
-    """Return the state in which a job ended, as TIMEOUT; empty if nobody here remembers it.
+def final_states(ids: Iterable[str]) -> dict[str, str]:
+    """Return the states in which jobs ended, as TIMEOUT, by id, as Slurm's accounting has them.
 
-    Slurm's controller forgets a job after minutes; its accounting, where there is one, does not.
+    It remembers jobs that the controller has forgotten, and is asked once. Many clusters have none.
     """
-    if output := _ask("scontrol", "--oneliner", "show", "job", job):
-        found = STATE.search(output)
-        return found[1] if found else ""
-    words = ["--noheader", "--parsable2", "--allocations", "--format=State", f"--jobs={job}"]
-    output = (_ask("sacct", *words) or "").split()
-    return output[0] if output else ""  # "CANCELLED by 1000"
+    wanted = list(dict.fromkeys(ids))
+    if not wanted:
+        return {}
+    from submitit.slurm.slurm import SlurmInfoWatcher
+
+    words = ["--parsable2", "--allocations", "--format=JobID,State", f"--jobs={','.join(wanted)}"]
+    # Of an array's tasks that never started, it prints "12_[1-3%2]".
+    found = SlurmInfoWatcher().read_info(_ask("sacct", *words) or "")
+    states = {id: found[id]["State"].split() for id in wanted if id in found}
+    return {id: words[0] for id, words in states.items() if words}  # "CANCELLED by 1000"
 
 
 def _ask(program: str, *words: str) -> str | None:

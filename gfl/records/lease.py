@@ -20,7 +20,7 @@ import platform
 import re
 import threading
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,6 +29,7 @@ BEAT = 20.0  # s
 VARIABLE = "GFL_LEASE"  # a worker's: the token and the path of the lease it trains under
 GONE = (errno.ENOENT, errno.ESTALE)  # a file, here and as NFS says it
 MAXIMUM = 10_000  # bytes of a lease that are read
+NAME = re.compile(r"\..+\.lease-(?P<number>[1-9]\d*)")
 
 
 class LostError(Exception):
@@ -46,10 +47,11 @@ class Lease:
     namespace: str  # of the process ids
     pid: int
     started: str  # of the process, in the kernel's units: process ids are used again
-    job: str | None  # Slurm's id
+    job: str | None  # Slurm's id, within its cluster
     restarts: int  # of the job
     since: str  # ISO 8601, UTC, by the owner's clock: for people
     has_flock: bool  # the owner, and workers that inherited it, hold a lock on the lease's file
+    cluster: str = ""  # the job's, by Slurm's name for it; empty: unknown
 
 
 def of_this_process(has_flock: bool) -> Lease:
@@ -67,6 +69,7 @@ def of_this_process(has_flock: bool) -> Lease:
         restarts=int(os.environ.get("SLURM_RESTART_COUNT") or 0) if job else 0,
         since=datetime.now(UTC).isoformat(timespec="seconds"),
         has_flock=has_flock,
+        cluster=os.environ.get("SLURM_CLUSTER_NAME", "") if job else "",
     )
 
 
@@ -140,7 +143,17 @@ def look(run_dir: Path) -> Seen | None:
 
 def look_at(run_dir: Path, number: int) -> Seen | None:
     """Return the lease of a number; None if there is none."""
-    path = lease_path(run_dir, number)
+    return _seen(lease_path(run_dir, number), number)
+
+
+def all_in(folder: Path) -> Iterator[Lease]:
+    """Yield the leases on all runs of a folder that can be understood."""
+    for path in folder.glob(".*.lease-*"):
+        if (name := NAME.fullmatch(path.name)) and (found := _seen(path, int(name["number"]))):
+            yield from filter(None, [found.lease])
+
+
+def _seen(path: Path, number: int) -> Seen | None:
     try:
         # Opened first: NFS asks its server for a file that is opened, and only then.
         with path.open("rb") as file:
@@ -155,7 +168,8 @@ def look_at(run_dir: Path, number: int) -> Seen | None:
 def _understood(content: bytes) -> Lease | None:
     try:
         values = json.loads(content)
-        return Lease(**{field.name: values[field.name] for field in fields(Lease)})
+        # One that an earlier version wrote lacks the fields that have defaults.
+        return Lease(**{f.name: values[f.name] for f in fields(Lease) if f.name in values})
     except (ValueError, TypeError, KeyError):
         return None
 

@@ -1,7 +1,9 @@
 """How far every cell is, as told."""
 
 import json
+import os
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -78,6 +80,31 @@ def test_a_run_that_another_machine_trains_is_shown_with_it(
         lock = RunLock.take(store.run_dir("smoke", run.id))
     assert lock is not None
     assert str(standing(run, store)).startswith("training, on node017 since ")
+    assert "silent" not in str(standing(run, store))
+    lock.release()
+
+
+@pytest.mark.parametrize("host", ["node017", lease.host()])
+def test_an_owner_that_is_silent_is_shown_as_that(
+    store: Store, ask: Ask, host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be gone, or paused; another process that waits for the run finds out."""
+    (run,) = (r for r in plan([catalogue.find("table-3")], SMOKE, [0]) if "table-3/QFL" in r.rows)
+    with monkeypatch.context() as there:
+        there.setattr(lease, "host", lambda: host)
+        lock = RunLock.take(store.run_dir("smoke", run.id))
+    assert lock is not None
+    lock.hold.end()
+    beat = datetime(2026, 1, 2, 12, 30, tzinfo=UTC)
+    os.utime(lock.hold.path, (beat.timestamp(),) * 2)
+    (line,) = (line for line in ask("table-3").splitlines() if line.split()[:1] == ["QFL"])
+    shown = f"silent since {beat.astimezone():%Y-%m-%d %H:%M}"
+    assert shown in line
+    assert ("on node017" in line) == (host == "node017")
+    found = {run["id"]: run for run in json.loads(ask("table-3", "--json"))["runs"]}
+    assert found[run.id]["state"] == "training"
+    assert found[run.id]["silent_since"] == "2026-01-02T12:30:00+00:00"
+    assert sum(one["silent_since"] is None for one in found.values()) == 3
     lock.release()
 
 

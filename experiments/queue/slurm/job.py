@@ -98,6 +98,7 @@ class Place:
     restarts: int
     node: str
     rendezvous: Rendezvous | None
+    cluster: str = ""  # Slurm's name for it
 
     @classmethod
     def here(cls, environment: Any) -> Place:
@@ -111,7 +112,8 @@ class Place:
             number = int(environment.raw_job_id) + 7919 * restarts
             port = PORTS[number % len(PORTS)]
             meet = Rendezvous(environment.num_nodes, environment.node, host, port)
-        return cls(environment.job_id, restarts, variables["SLURMD_NODENAME"], meet)
+        node, cluster = variables["SLURMD_NODENAME"], variables.get("SLURM_CLUSTER_NAME", "")
+        return cls(environment.job_id, restarts, node, meet, cluster)
 
 
 class Session:
@@ -208,7 +210,9 @@ class JobDisplay(Display):
         super().__init__(terminal.console())
         self.ledger = ledger
         began = now()
-        self.progress = Progress(place.job, place.restarts, "training", place.node, began, began)
+        self.progress = Progress(
+            place.job, place.restarts, "training", place.node, began, began, cluster=place.cluster
+        )
         self._reported = float("-inf")
 
     def begin(self, id: str, name: str) -> None:
@@ -257,12 +261,12 @@ def _take_part(job: TrainingJob, store: Store, machine: Machine, place: Place) -
     asked: list[int] = []
     for number in (signal.SIGTERM, submitit.JobEnvironment()._usr_sig()):
         signal.signal(number, lambda number, frame: asked.append(number))
-    start = place.job, place.restarts
-    while (found := ledger.progress()) is None or (found.job, found.restarts) != start:
+    start = place.cluster, place.job, place.restarts
+    while (at := ledger.progress()) is None or (at.cluster, at.job, at.restarts) != start:
         if asked:
             return
         time.sleep(1.0)
-    if asked or found.stage != "training":
+    if asked or at.stage != "training":
         return
     run_dir = store.run_dir(run.profile.name, run.id, machine.max_iters)
     launched = [*command(job.worker, machine.gpus, place.rendezvous), str(run_dir.resolve())]

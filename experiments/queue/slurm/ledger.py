@@ -26,6 +26,7 @@ class Submission:
     minutes: int  # its time limit
     nodes: int
     log: str  # of the job; the training's own is the run's train.log
+    cluster: str = ""  # Slurm's name for it; empty: an earlier version did not record it
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class Progress:
     iterations: int = 0
     seconds_left: float | None = None  # of training
     message: str = ""  # reason of a failure
+    cluster: str = ""  # the job's, as in Submission
 
 
 @dataclass(frozen=True)

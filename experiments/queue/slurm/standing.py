@@ -11,11 +11,12 @@ from typing import Any, Literal
 from experiments.queue import slurm_jobs
 from experiments.queue.estimates import duration
 from experiments.queue.slurm.ledger import Ledger, Progress, Submission
-from experiments.queue.slurm_jobs import Queued
+from experiments.queue.slurm_jobs import Job
 from experiments.queue.worker import log_tail
 
 State = Literal["queued", "requeued", "training", "ended"]
 NO_SLURM = "Slurm cannot be asked here (no squeue, or no answer): jobs are as they last wrote"
+ELSEWHERE = "Slurm here does not know cluster {}: its jobs are as they last wrote"
 # How jobs end that did not fail; the run of one that was stopped goes on when submitted again.
 AS_MEANT = ("CANCELLED", "PREEMPTED", "COMPLETED")
 
@@ -27,9 +28,9 @@ class JobStanding:
     submission: Submission
     progress: Progress | None  # None: it has not started
     state: State
-    queued: Queued | None  # None: it ended, or Slurm cannot be asked
+    queued: Job | None  # None: it ended, or Slurm cannot be asked
     ended: str = ""  # Slurm's word for how, such as TIMEOUT; empty: unknown, or it did not end
-    is_asked: bool = True  # Slurm was
+    unasked: str = ""  # why Slurm was not asked, in a line; empty: it was
 
     @property
     def is_live(self) -> bool:
@@ -37,11 +38,18 @@ class JobStanding:
 
     @property
     def has_failed(self) -> bool:
-        """Return whether the job ended otherwise than finished or on purpose."""
-        stage = self.progress.stage if self.progress else ""
-        if self.is_live or stage in ("finished", "preempted"):
+        """Return whether the job ended otherwise than finished or on purpose.
+
+        One that has stored a checkpoint has, too, if Slurm did not requeue it.
+        """
+        if self.is_live or self.stage == "finished":
             return False
-        return stage == "failed" or not (self.ended or "COMPLETED").startswith(AS_MEANT)
+        return self.stage == "failed" or not (self.ended or "COMPLETED").startswith(AS_MEANT)
+
+    @property
+    def stage(self) -> str:
+        """Return the stage that the job reported last; empty if it has not started."""
+        return self.progress.stage if self.progress else ""
 
     def describe(self) -> str:
         """Describe the job's state in a line."""
@@ -54,7 +62,9 @@ class JobStanding:
             case "ended":
                 if self.has_failed and progress and progress.message:
                     return f"{job}: {progress.message.splitlines()[0]}"
-                return f"{job} {' '.join(self.ended.lower().split('_')) or 'is gone'}"
+                how = " ".join(self.ended.lower().split("_")) or "is gone"
+                stored = self.has_failed and self.stage == "preempted"
+                return f"{job} {how}" + (", not requeued after its checkpoint" if stored else "")
             case "queued" | "requeued":
                 reason = self.queued.reason if self.queued else ""
                 why = f" ({reason})" if reason not in ("", "None") else ""
@@ -91,6 +101,7 @@ class JobStanding:
         progress, queued = self.progress, self.queued
         return {
             "id": self.submission.job,
+            "cluster": self.submission.cluster or None,
             "state": self.state,
             "submitted": self.submission.submitted,
             "slurm_state": queued.state if queued else self.ended or None,
@@ -113,25 +124,42 @@ def look(
 ) -> dict[str, JobStanding]:
     """Return the standing of the runs that have had a job, by id; Slurm is asked once for all.
 
-    It is not asked how the job of a settled run ended.
+    Only about jobs of its own cluster, and not how the job of a settled run ended.
     """
     entries = {id: entry for id, ledger in ledgers.items() if (entry := ledger.submission())}
-    found = slurm_jobs.queued(entry.job for id, entry in entries.items() if not is_settled(id))
+    here = slurm_jobs.cluster() if any(entry.cluster for entry in entries.values()) else None
+    asked = {id: e.job for id, e in entries.items() if e.cluster in ("", here)}
+    found = slurm_jobs.known(job for id, job in asked.items() if not is_settled(id))
+    ends = {} if found is None else _ends(found, asked, is_settled)
     standings = {}
     for id, entry in entries.items():
         progress = ledgers[id].progress()
-        if progress is not None and progress.job != entry.job:
+        if progress is not None and not _is_of(progress, entry):
             progress = None  # an earlier job's
-        if found is None:
-            standings[id] = JobStanding(entry, progress, _last(progress), None, is_asked=False)
-        elif (queued := found.get(entry.job)) is not None:
+        if found is None or id not in asked:
+            why = NO_SLURM if id in asked or here is None else ELSEWHERE.format(entry.cluster)
+            standings[id] = JobStanding(entry, progress, _last(progress), None, unasked=why)
+        elif (job := found.get(entry.job)) is not None and job.is_live:
             waits: State = "requeued" if progress else "queued"
-            state = waits if queued.is_pending else "training"
-            standings[id] = JobStanding(entry, progress, state, queued)
+            state = waits if job.is_pending else "training"
+            standings[id] = JobStanding(entry, progress, state, job)
         else:
-            ended = "" if is_settled(id) else slurm_jobs.final_state(entry.job)
-            standings[id] = JobStanding(entry, progress, "ended", None, ended)
+            standings[id] = JobStanding(entry, progress, "ended", None, ends.get(entry.job, ""))
     return standings
+
+
+def _is_of(progress: Progress, entry: Submission) -> bool:
+    clusters = {progress.cluster, entry.cluster} - {""}
+    return progress.job == entry.job and len(clusters) < 2
+
+
+def _ends(
+    found: Mapping[str, Job], asked: Mapping[str, str], is_settled: Callable[[str], bool]
+) -> dict[str, str]:
+    """Return Slurm's words for how jobs ended: its controller's, else its accounting's."""
+    forgotten = (job for id, job in asked.items() if not is_settled(id) and job not in found)
+    ended = {id: job.state for id, job in found.items() if not job.is_live}
+    return ended | slurm_jobs.final_states(forgotten)
 
 
 def _last(progress: Progress | None) -> State:

@@ -21,13 +21,14 @@ import pytest
 
 from experiments.queue import locks
 from experiments.queue.locks import RunLock, is_locked, owner
+from experiments.queue.slurm_jobs import Job
 from experiments.queue.worker import ROOT
 from gfl.records import lease as leases
 from gfl.records.lease import Hold, LostError, lease_path, look, numbers
 
 # Answers orders, a line each, by a line of JSON: so each host acts when it is told to.
 HOST = """
-import fcntl, json, os, pathlib, sys
+import fcntl, json, os, pathlib, sys, types
 from experiments.queue import locks
 from gfl.records import lease
 name, run_dir = sys.argv[1], pathlib.Path(sys.argv[2])
@@ -35,9 +36,9 @@ lease.host = lambda: name
 lease.kernel = lambda: "kernel of " + name
 lease.BEAT = 0.05
 locks.SILENCE = float(sys.argv[3])
-lock = None
+lock, now = None, 0.0
 for order in sys.stdin:
-    order, answer = order.strip(), None
+    (order, *by), answer = order.split(), None
     if order == "take":
         lock = locks.RunLock.take(run_dir)
         answer = lock is not None
@@ -51,6 +52,9 @@ for order in sys.stdin:
             answer = str(err)
     elif order == "release":
         lock.release()
+    elif order == "later":
+        now += float(*by)
+        locks.time = types.SimpleNamespace(monotonic=lambda: now)
     print(json.dumps(answer), flush=True)
 """
 NEVER = 1e9  # s, of silence
@@ -187,12 +191,29 @@ def test_an_owner_that_is_paused_loses_its_run_and_knows_when_it_wakes(
 
 
 def test_a_pause_shorter_than_the_silence_loses_nothing(hosts: Hosts, run_dir: Path) -> None:
-    a, b = hosts("a"), hosts("b", silence=NEVER)
+    """By the watcher's clock, which only its orders advance; a beat begins the silence anew."""
+    a, b = hosts("a"), hosts("b", silence=600)
     assert a("take") is True
     a.process.send_signal(signal.SIGSTOP)
+    os.waitid(os.P_PID, a.process.pid, os.WSTOPPED | os.WNOWAIT)
+    assert b("take") is False
+    b("later 599")
+    assert b("take") is False
+    a.process.send_signal(signal.SIGCONT)
+    beats(run_dir)
+    assert b("take") is False
+    a.process.send_signal(signal.SIGSTOP)
+    os.waitid(os.P_PID, a.process.pid, os.WSTOPPED | os.WNOWAIT)
+    assert b("take") is False  # perhaps it has seen the last beat before
+    b("later 599")
     assert b("take") is False
     a.process.send_signal(signal.SIGCONT)
     assert a("check") == "held"
+    a.process.send_signal(signal.SIGSTOP)
+    os.waitid(os.P_PID, a.process.pid, os.WSTOPPED | os.WNOWAIT)
+    assert b("take") is False
+    b("later 600")
+    assert b("take") is True
 
 
 def seen_from_elsewhere(monkeypatch: pytest.MonkeyPatch, name: str = "elsewhere") -> None:
@@ -249,63 +270,163 @@ def test_who_was_paused_before_it_takes_a_lease_takes_no_younger_one(
     assert look(run_dir) is None
 
 
-def test_a_jobs_lease_is_gone_when_slurm_says_so(
-    run_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+class FakeSlurm:
+    """What Slurm's commands answer here: the jobs of one cluster, or nothing."""
+
+    def __init__(self) -> None:
+        self.cluster, self.states = "here", {"12": "RUNNING"}
+        self.is_there = True
+        self.asked: list[list[str]] = []
+
+    def known(self, ids: list[str]) -> dict[str, Job] | None:
+        self.asked.append(ids)
+        found = {id: Job(id, self.states[id], "n1", "", "") for id in ids if id in self.states}
+        return found if self.is_there else None
+
+
+@pytest.fixture
+def slurm(monkeypatch: pytest.MonkeyPatch) -> FakeSlurm:
+    """Slurm's commands; this process is in job 12 of cluster "here", on another node than later."""
+    fake = FakeSlurm()
+    monkeypatch.setattr(locks.slurm_jobs, "cluster", lambda: fake.cluster)
+    monkeypatch.setattr(locks.slurm_jobs, "known", fake.known)
+    monkeypatch.setattr(locks, "_answers", {})
     monkeypatch.setenv("SLURM_JOB_ID", "12")
+    monkeypatch.setenv("SLURM_CLUSTER_NAME", "here")
+    return fake
+
+
+def leave_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make this process one of a login node, outside of any job."""
+    monkeypatch.delenv("SLURM_JOB_ID")
+    monkeypatch.delenv("SLURM_CLUSTER_NAME")
+    seen_from_elsewhere(monkeypatch)
+
+
+def test_a_jobs_lease_is_gone_when_slurm_says_so(
+    run_dir: Path, slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lock = RunLock.take(run_dir)
     assert lock is not None
-    monkeypatch.setenv("SLURM_JOB_ID", "13")
-    seen_from_elsewhere(monkeypatch)
-    said: bool | None = False
-    asked = []
-
-    def is_gone(job: str) -> bool | None:
-        asked.append(job)
-        return said
-
-    monkeypatch.setattr(locks.slurm_jobs, "is_gone", is_gone)
-    monkeypatch.setattr(locks, "_answers", {})
-    monkeypatch.setattr(locks, "SILENCE", 0.0)  # it would be gone by that
-    for _ in range(3):
-        assert RunLock.take(run_dir) is None
-    assert asked == ["12"]  # once: Slurm's controller has other work
-    monkeypatch.setattr(locks, "SECONDS_OF_AN_ANSWER", -1.0)
+    leave_node(monkeypatch)
+    with monkeypatch.context() as silent:
+        silent.setattr(locks, "SILENCE", 0.0)  # it would be gone by that
+        silent.setattr(locks, "SECONDS_OF_AN_ANSWER", -1.0)
+        for state in ("PENDING", "REQUEUED", "SUSPENDED"):
+            slurm.states["12"] = state
+            assert RunLock.take(run_dir) is None
+            assert RunLock.take(run_dir) is None
     found = owner(run_dir)
     assert found is not None
     assert (found.job, found.pid) == ("12", os.getpid())
-    said = True
+    slurm.states["12"] = "CANCELLED"
+    monkeypatch.setattr(locks, "_answers", {})
     assert owner(run_dir) is None
+    del slurm.states["12"]
+    monkeypatch.setattr(locks, "_answers", {})
     other = RunLock.take(run_dir)
     assert other is not None
     with pytest.raises(LostError):
         lock.check()
-    assert asked == ["12"] * len(asked)
+    assert slurm.asked == [["12"]] * len(slurm.asked)
+
+
+def test_slurm_is_asked_once_about_the_jobs_of_all_runs(
+    run_dir: Path, slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders = [run_dir.with_name(f"run-{n}") for n in range(5)]
+    for number, folder in enumerate(folders):
+        monkeypatch.setenv("SLURM_JOB_ID", str(number))
+        assert RunLock.take(folder) is not None
+    slurm.states = {"0": "RUNNING", "1": "PENDING", "3": "TIMEOUT", "4": "RUNNING"}
+    leave_node(monkeypatch)
+    for _ in range(3):
+        assert [is_locked(folder) for folder in folders] == [True, True, False, False, True]
+    assert slurm.asked == [["0", "1", "2", "3", "4"]]
+    # A lease that is younger than the answer is asked about.
+    with monkeypatch.context() as there:
+        there.setenv("SLURM_JOB_ID", "5")
+        there.setenv("SLURM_CLUSTER_NAME", "here")
+        seen_from_elsewhere(there, "a node")
+        assert RunLock.take(run_dir) is not None
+    slurm.states["5"] = "PENDING"
+    assert is_locked(run_dir)
+    assert len(slurm.asked) == 2
+    assert "5" in slurm.asked[1]
+
+
+def test_an_owner_that_was_killed_in_a_job_that_runs_on_is_gone_by_its_silence(
+    run_dir: Path, slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a step that was cancelled, or a process in an interactive allocation."""
+    lock = RunLock.take(run_dir)
+    assert lock is not None
+    lock.leave()
+    assert not is_locked(run_dir)  # on its own machine, at once: the kernel knows
+    leave_node(monkeypatch)
+    now = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    assert RunLock.take(run_dir) is None
+    now += 0.9 * locks.SILENCE
+    assert RunLock.take(run_dir) is None
+    now += 0.2 * locks.SILENCE
+    assert RunLock.take(run_dir) is not None
+
+
+def test_slurm_is_not_believed_about_the_job_of_another_cluster(
+    run_dir: Path, slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two clusters that share a folder: each numbers its jobs by itself."""
+    lock = RunLock.take(run_dir)
+    assert lock is not None
+    slurm.cluster, slurm.states = "there", {}
+    seen_from_elsewhere(monkeypatch)
+    monkeypatch.setenv("SLURM_CLUSTER_NAME", "there")
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")  # job 12 there was requeued
+    assert RunLock.take(run_dir) is None
+    leave_node(monkeypatch)
+    assert is_locked(run_dir)
+    assert RunLock.take(run_dir) is None
+    lock.check()
+    monkeypatch.setattr(locks, "SILENCE", 0.0)
+    assert RunLock.take(run_dir) is not None
+
+
+def test_a_lease_of_an_earlier_version_names_no_cluster_and_is_understood(
+    run_dir: Path, slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = RunLock.take(run_dir)
+    assert lock is not None
+    written = json.loads(lock.hold.path.read_text())
+    assert written.pop("cluster") == "here"
+    lock.hold.path.write_text(json.dumps(written))
+    lock.check()
+    slurm.states = {}
+    leave_node(monkeypatch)
+    found = owner(run_dir)
+    assert found is not None
+    assert found.job == "12"
+    assert slurm.asked == []
 
 
 def test_where_slurm_cannot_be_asked_a_jobs_silence_counts(
-    run_dir: Path, monkeypatch: pytest.MonkeyPatch
+    run_dir: Path, slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("SLURM_JOB_ID", "12")
     assert RunLock.take(run_dir) is not None
-    monkeypatch.delenv("SLURM_JOB_ID")
-    seen_from_elsewhere(monkeypatch)
-    monkeypatch.setattr(locks.slurm_jobs, "is_gone", lambda job: None)
-    monkeypatch.setattr(locks, "_answers", {})
+    leave_node(monkeypatch)
+    slurm.is_there = False
     assert RunLock.take(run_dir) is None
     monkeypatch.setattr(locks, "SILENCE", 0.0)
     assert RunLock.take(run_dir) is not None
 
 
 def test_a_requeued_job_goes_on_at_once_whatever_slurm_says_of_it(
-    run_dir: Path, monkeypatch: pytest.MonkeyPatch
+    run_dir: Path, slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("SLURM_JOB_ID", "12")
     first = RunLock.take(run_dir)
     assert first is not None
     seen_from_elsewhere(monkeypatch, "another node")
-    monkeypatch.setattr(locks.slurm_jobs, "is_gone", lambda job: False)  # it runs: here
-    assert RunLock.take(run_dir) is None
+    assert RunLock.take(run_dir) is None  # it runs: here
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
     second = RunLock.take(run_dir)
     assert second is not None

@@ -119,7 +119,7 @@ def test_runs_on_a_cluster_that_breaks_end_as_if_nothing_had_happened(
     slurm.kill_node("n1")
     slurm.call("scontrol", "requeue", first[requeued.id])
     slurm.call("scancel", first[cancelled.id])
-    wait_for(lambda: slurm_jobs.is_gone(first[cancelled.id]))
+    wait_for(lambda: not slurm_jobs.queued([first[cancelled.id]]))
     wait_for(lambda: status(gfl, capsys, "table-3")[requeued.id]["state"] != "training")
     found = status(gfl, capsys, "table-3")
     assert "cancelled" in found[cancelled.id]["detail"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,8 @@ def answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Answer:
         (folder / f"{program}.txt").write_text(text)
         to = ">&2" if code else ""
         path.write_text(
-            f'#!/bin/sh\nwhile read -r line; do echo "$line" {to}; done <{path}.txt\nexit {code}\n'
+            f'#!/bin/sh\necho "{program} $*" >>{tmp_path}/asked\n'
+            f'while read -r line; do echo "$line" {to}; done <{path}.txt\nexit {code}\n'
         )
         path.chmod(0o755)
 
@@ -93,7 +95,6 @@ def test_jobs_in_every_state(store: Store, answer: Answer, ask: Callable[..., st
         "7_3|10|FAILED|n1|0:00|NonZeroExitCode\n",
         0,
     )
-    answer("scontrol", "JobId=10 ArrayJobId=7 JobState=FAILED Reason=NonZeroExitCode\n", 0)
     text = ask()
     assert text.splitlines()[0] == "Table 3: 1 training, 1 queued, 1 requeued, 1 failed"
     assert line(text, "none").startswith("none queued, job 7_0 (Priority) ")
@@ -107,6 +108,7 @@ def test_jobs_in_every_state(store: Store, answer: Answer, ask: Callable[..., st
     found = {run["id"]: run for run in json.loads(ask("--json"))["runs"]}
     assert found[dfl.id]["job"] == {
         "id": "7_2",
+        "cluster": None,
         "state": "training",
         "submitted": WHEN,
         "slurm_state": "RUNNING",
@@ -144,8 +146,7 @@ def test_a_cancelled_run_is_what_its_checkpoints_are(
     folder = store.run_dir("smoke", none.id)
     folder.mkdir()
     (folder / "epoch_1.pth").touch()
-    answer("squeue", "slurm_load_jobs error: Invalid job id specified\n", 1)
-    answer("scontrol", "JobId=7 JobState=CANCELLED Reason=None\n", 0)
+    answer("squeue", "7|7|CANCELLED|n1|0:10|None\n", 0)
     text = ask()
     assert line(text, "none").startswith("none partial, 1 of 2 epochs, job 7 cancelled ")
     assert "log ends" not in text
@@ -182,31 +183,105 @@ def test_where_slurm_cannot_be_asked_jobs_are_as_they_last_wrote(
     assert [run["job"]["asked_slurm"] for run in found] == [False] * 4
 
 
-def test_whether_a_job_is_gone(answer: Answer) -> None:
-    assert slurm_jobs.is_gone("7") is None  # no squeue
+def test_what_of_a_job_is_left(answer: Answer) -> None:
+    assert slurm_jobs.queued(["7"]) is None  # no squeue
     answer("squeue", "slurm_load_jobs error: Unable to contact slurm controller\n", 1)
-    assert slurm_jobs.is_gone("7") is None
+    assert slurm_jobs.queued(["7"]) is None
     answer("squeue", "slurm_load_jobs error: Invalid job id specified\n", 1)
-    assert slurm_jobs.is_gone("7") is True
+    assert slurm_jobs.queued(["7"]) == {}
     answer("squeue", "7|7|COMPLETING|n1|0:10|None\n", 0)
-    assert slurm_jobs.is_gone("7") is False  # something of it may still run
+    assert slurm_jobs.queued(["7"])  # something of it may still run
     answer("squeue", "7|7|COMPLETED|n1|0:10|None\n", 0)
-    assert slurm_jobs.is_gone("7") is True
+    assert slurm_jobs.queued(["7"]) == {}
     answer("squeue", "12_3|40|RUNNING|n1|0:10|None\n", 0)
-    assert slurm_jobs.is_gone("40") is False  # by its own number, too
-    assert slurm_jobs.is_gone("12_3") is False
+    found = slurm_jobs.queued(["40", "12_3"])  # by its own number, too
+    assert found is not None
+    assert found["40"] == found["12_3"]
 
 
-def test_a_job_that_the_controller_has_forgotten_is_looked_up_in_the_accounting(
+def test_the_cluster_is_the_one_that_the_commands_know(answer: Answer) -> None:
+    assert slurm_jobs.cluster() is None
+    answer("scontrol", "slurm_load_ctl_conf error: Unable to contact slurm controller\n", 1)
+    assert slurm_jobs.cluster() is None
+    answer("scontrol", "CliFilterPlugins = (null)\nClusterName             = alpha\n", 0)
+    assert slurm_jobs.cluster() == "alpha"
+
+
+def test_jobs_that_the_controller_has_forgotten_are_looked_up_in_the_accounting(
     answer: Answer,
 ) -> None:
-    assert slurm_jobs.final_state("7") == ""
-    answer("scontrol", "slurm_load_jobs error: Invalid job id specified\n", 1)
-    assert slurm_jobs.final_state("7") == ""
-    answer("sacct", "CANCELLED by 1000\n", 0)
-    assert slurm_jobs.final_state("7") == "CANCELLED"
+    assert slurm_jobs.final_states([]) == {}
+    assert slurm_jobs.final_states(["7"]) == {}
+    table = "JobID|State\n7|CANCELLED by 1000\n8_0|TIMEOUT\n8_[1-3,5%2]|CANCELLED by 0\n"
+    answer("sacct", table, 0)
+    found = slurm_jobs.final_states(["7", "8_0", "8_2", "8_4", "9"])
+    assert found == {"7": "CANCELLED", "8_0": "TIMEOUT", "8_2": "CANCELLED"}
     answer("sacct", "Slurm accounting storage is disabled\n", 1)
-    assert slurm_jobs.final_state("7") == ""
+    assert slurm_jobs.final_states(["7"]) == {}
+
+
+def test_each_of_slurms_commands_is_asked_once(
+    store: Store, answer: Answer, ask: Callable[..., str], tmp_path: Path
+) -> None:
+    for number, run in enumerate(runs()):
+        submit(store, run, f"7_{number}")
+    answer("squeue", "7_0|7|RUNNING|n1|0:10|None\n7_1|8|CANCELLED|n1|0:10|None\n", 0)
+    answer("sacct", "JobID|State\n7_2|TIMEOUT\n7_3|NODE_FAIL\n", 0)
+    text = ask()
+    assert [line.split()[0] for line in (tmp_path / "asked").read_text().splitlines()] == [
+        "squeue",
+        "sacct",
+    ]
+    assert line(text, "none").startswith("none training, job 7_0 starting on n1 ")
+    assert line(text, "QFL").startswith("QFL missing, job 7_1 cancelled ")
+    assert line(text, "DFL").startswith("DFL failed, job 7_2 timeout ")
+    assert line(text, "both").startswith("both failed, job 7_3 node fail ")
+
+
+@pytest.mark.parametrize(
+    ("ended", "expected"),
+    [
+        ("FAILED", "none failed, 1 of 2 epochs, job 7 failed, not requeued after its checkpoint "),
+        ("TIMEOUT", "none failed, 1 of 2 epochs, job 7 timeout, not requeued after its "),
+        ("CANCELLED", "none partial, 1 of 2 epochs, job 7 cancelled "),
+    ],
+)
+def test_a_job_that_stored_a_checkpoint_and_is_not_requeued_has_ended(
+    store: Store, answer: Answer, ask: Callable[..., str], ended: str, expected: str
+) -> None:
+    """As one that has reached its time limit once too often."""
+    none, *_ = runs()
+    submit(store, none, "7").write(progress("7", "preempted"))
+    folder = store.run_dir("smoke", none.id)
+    folder.mkdir()
+    (folder / "epoch_1.pth").touch()
+    answer("squeue", f"7|7|{ended}|n1|0:00|None\n", 0)
+    text = ask()
+    assert line(text, "none").startswith(expected)
+    assert ("job 7 failed; its log ends:" in text) == (ended != "CANCELLED")
+
+
+def test_jobs_of_another_cluster_are_as_they_last_wrote(
+    store: Store, answer: Answer, ask: Callable[..., str]
+) -> None:
+    none, qfl, dfl, _ = runs()
+    for run, cluster in ((none, "alpha"), (qfl, "beta"), (dfl, "beta")):
+        ledger = submit(store, run, "7")
+        ledger.write(replace(ledger.submission(), cluster=cluster))  # type: ignore[type-var]
+        ledger.write(replace(progress("7"), cluster="beta"))
+    answer("scontrol", "ClusterName = alpha\n", 0)
+    answer("squeue", "7|7|PENDING|n1|0:10|Priority\n", 0)
+    text = ask()
+    # Not begun: its progress is that of the other cluster's job 7.
+    assert line(text, "none").startswith("none queued, job 7 (Priority) ")
+    assert line(text, "QFL").startswith("QFL training, job 7 on n1 since ")
+    assert ", as of " in line(text, "QFL")
+    assert "Slurm here does not know cluster beta: its jobs are as they last wrote\n" in text
+    assert "cannot be asked" not in text
+    found = {run["id"]: run["job"] for run in json.loads(ask("--json"))["runs"]}
+    assert found[none.id]["asked_slurm"]
+    assert found[none.id]["cluster"] == "alpha"
+    assert not found[qfl.id]["asked_slurm"]
 
 
 def test_the_end_of_a_failed_jobs_log_is_the_error(store: Store, answer: Answer) -> None:
