@@ -201,7 +201,8 @@ class Execution:
         """Return the cluster's settings, with at most ``jobs`` runs at a time; None: no Slurm.
 
         Raises:
-            UserError: they are invalid, or given although this machine trains.
+            UserError: they are invalid, unsuitable together, or given although this machine
+                trains.
         """
         named = {name: given for name, given in vars(self).items() if given is not None}
         named.pop("executor")
@@ -215,7 +216,8 @@ class Execution:
             name: settings.convert(name, given, f"--{name} {given!r}")
             for name, given in named.items()
         }
-        return replace(found, **values, **({} if jobs is None else {"parallel": jobs}))
+        jobs_at_once = {} if jobs is None else {"parallel": jobs}
+        return settings.check(replace(found, **values, **jobs_at_once))
 
 
 def check_data(data: str | None, profile: Profile) -> None:

@@ -9,9 +9,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from experiments.queue import slurm_jobs
 from gfl.errors import UserError, did_you_mean
 
 FILE = "cluster.toml"
+# Before a time limit a job stores a checkpoint, and asks to be requeued.
+SECONDS_TO_STORE = 60  # at the very most: the job then ends without
+SECONDS_TO_REQUEUE = slurm_jobs.SECONDS
+LEAST_WARNING = SECONDS_TO_STORE + SECONDS_TO_REQUEUE
+EARLY = 60  # s by which Slurm may send the signal before it is due, as sbatch's manual says
 Option = str | int | bool
 
 # Options of sbatch that submitit or this project sets itself.
@@ -62,6 +68,22 @@ class Cluster:
     max_timeouts: int = 100  # times that a job is requeued after reaching its limit
     setup: tuple[str, ...] = ()  # lines of shell before the run
     sbatch: Mapping[str, Option] = field(default_factory=dict)  # further options of sbatch
+
+
+def check(cluster: Cluster) -> Cluster:
+    """Return the settings if a job has time to train before it is warned of its limit.
+
+    Raises:
+        UserError: it would be requeued before it has trained.
+    """
+    if 60 * cluster.time <= cluster.warning_seconds + EARLY:
+        least = (cluster.warning_seconds + EARLY) // 60 + 1
+        raise UserError(
+            f"time = {cluster.time} (minutes): expected {least} or more, since a job is warned up "
+            f"to {cluster.warning_seconds + EARLY} s before its end (warning_seconds = "
+            f"{cluster.warning_seconds})"
+        )
+    return cluster
 
 
 def minutes(text: str) -> int:
@@ -176,7 +198,11 @@ KEYS: dict[str, tuple[str, Callable[[object], Any]]] = {
     "cpus_per_process": ("a whole number, 1 or more", _whole(1)),
     "memory": ('text, such as "64G"', _text),
     "parallel": ("a whole number, 1 or more", _whole(1)),
-    "warning_seconds": ("a whole number, 40 or more", _whole(40)),
+    "warning_seconds": (
+        f"a whole number, {LEAST_WARNING} or more: {SECONDS_TO_STORE} s to store a checkpoint, "
+        f"{SECONDS_TO_REQUEUE} to be requeued",
+        _whole(LEAST_WARNING),
+    ),
     "max_timeouts": ("a whole number, 0 or more", _whole(0)),
     "setup": ("a list of lines", _lines),
     "sbatch": ("a table of options", _nothing),

@@ -27,6 +27,7 @@ from experiments.queue import slurm_jobs
 from experiments.queue.display import Display
 from experiments.queue.machine import Machine
 from experiments.queue.running import run_missing
+from experiments.queue.slurm.cluster import SECONDS_TO_STORE
 from experiments.queue.slurm.ledger import Ledger, Progress, Stage, now
 from experiments.queue.worker import (
     ROOT,
@@ -45,7 +46,6 @@ from gfl.training.preemption import PREEMPTED
 PORTS = range(10_000, 30_000)  # below those that systems give to outgoing connections
 SECONDS_BETWEEN_LOOKS = 0.2
 SECONDS_BETWEEN_PROGRESS = 5.0
-SECONDS_TO_STORE = 60.0  # a checkpoint, at the very most: the job then ends without
 
 
 @dataclass

@@ -7,8 +7,13 @@ from outside is unpickled.
 
 from __future__ import annotations
 
+import contextlib
+import io
+import re
 import shutil
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,9 +23,11 @@ from rich.console import Console
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 
 from experiments.matrix import Run
+from experiments.queue import slurm_jobs
 from experiments.queue.display import Display
+from experiments.queue.locks import RunLock
 from experiments.queue.machine import Machine
-from experiments.queue.running import choose, prepare_all
+from experiments.queue.running import SECONDS_BETWEEN_LOOKS, choose, prepare_all
 from experiments.queue.slurm.cluster import Cluster
 from experiments.queue.slurm.job import TrainingJob
 from experiments.queue.slurm.ledger import Ledger, Submission, now
@@ -29,8 +36,13 @@ from experiments.queue.worker import ROOT, UTF8
 from gfl import config, escape
 from gfl.errors import UserError
 from gfl.experiment import Profile
+from gfl.records.lease import LostError
 from gfl.records.record import Store
 from gfl.training.worker import LOADERS
+
+LOCK = "submission"  # of a profile's jobs: a lease beside their files
+# submitit's names for what Slurm has not taken yet; a script that it has is a link.
+UNSUBMITTED = re.compile(r"[0-9a-f]{32}\.pkl|\.submission_file_[0-9a-f]{32}\.sh")
 
 
 class Executor(submitit.SlurmExecutor):
@@ -98,27 +110,67 @@ def submit_missing(
 ) -> list[str]:
     """Submit the runs that are neither trained nor waiting or running already.
 
-    Data and ImageNet weights are prepared first: compute nodes often reach no network. Returns
-    lines on the jobs; none if everything is trained.
+    Data and ImageNet weights are prepared first: compute nodes often reach no network. Of several
+    such commands one submits at a time, and the next sees what it has submitted. Returns lines on
+    the jobs; none if everything is trained.
 
     Raises:
-        UserError: there is no Slurm here, or it refuses the job; or as ``run_missing``.
+        UserError: no Slurm answers here, or sbatch fails; or as ``run_missing``.
     """
     todo, _ = choose(runs, store, machine, display, again)
     if not todo:
         return []
     if shutil.which("sbatch") is None or shutil.which("srun") is None:
         raise UserError("no Slurm here (sbatch is not on the path): submit on a login node")
-    ledgers = {r.id: Ledger.of(store, r.profile.name, r.id, machine.max_iters) for r in todo}
-    live = {id: job for id, job in look(ledgers).items() if job.is_live}
-    lines = [f"{run.name}: {live[run.id].describe()}" for run in todo if run.id in live]
-    todo = [run for run in todo if run.id not in live]
+    if slurm_jobs.cluster() is None:
+        raise UserError(
+            "Slurm does not answer here (scontrol show config fails): submit on a login node, or "
+            "when its controller is back"
+        )
+    todo, lines = _without_jobs(todo, store, machine)
     if todo:
         prepare_all(todo, machine, display)
         _fetch_weights(todo, machine, display)
-        jobs = submit(todo, store, machine, cluster, worker, again)
-        lines += _summary(jobs, cluster)
+        with _alone(todo[0], store, machine, display) as lock:
+            todo, more = _without_jobs(todo, store, machine)
+            lines += more
+            lock.check()
+            if todo:
+                lines += _summary(submit(todo, store, machine, cluster, worker, again), cluster)
     return [*lines, "gfl status shows the jobs; the same command prints the table in the end"]
+
+
+def _ledger(run: Run, store: Store, machine: Machine) -> Ledger:
+    return Ledger.of(store, run.profile.name, run.id, machine.max_iters)
+
+
+def _without_jobs(
+    runs: Sequence[Run], store: Store, machine: Machine
+) -> tuple[list[Run], list[str]]:
+    """Return the runs that no job waits for or trains, and a line on each other."""
+    standings = look({run.id: _ledger(run, store, machine) for run in runs})
+    live = {id: job for id, job in standings.items() if job.is_live}
+    lines = [f"{run.name}: {live[run.id].describe()}" for run in runs if run.id in live]
+    return [run for run in runs if run.id not in live], lines
+
+
+@contextmanager
+def _alone(run: Run, store: Store, machine: Machine, display: Display) -> Iterator[RunLock]:
+    """Wait until no other command submits runs of this one's profile, on any machine.
+
+    Raises:
+        UserError: this command was paused for so long that another took the lock over.
+    """
+    path = _ledger(run, store, machine).folder / LOCK
+    while (lock := RunLock.take(path)) is None:
+        display.preparing("waiting for another command, which submits to Slurm")
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+    try:
+        yield lock
+    except LostError as err:
+        raise UserError("paused for too long while it submitted: give the command again") from err
+    finally:
+        lock.release()
 
 
 def _summary(jobs: Sequence[Submission], cluster: Cluster) -> list[str]:
@@ -149,14 +201,19 @@ def _fetch_weights(runs: Sequence[Run], machine: Machine, display: Display) -> N
 def dry_run(
     runs: Sequence[Run], store: Store, machine: Machine, cluster: Cluster, again: bool
 ) -> list[str]:
-    """Return the script that would be given to sbatch; nothing is written, and Slurm not asked.
+    """Return the script that would be given to sbatch, or why there would be none.
+
+    Nothing is written, and Slurm asked only about jobs that were submitted before.
 
     Raises:
         UserError: the machine does not suit the profile.
     """
     quiet = Display(Console(quiet=True))
-    todo, _ = choose(runs, store, machine, quiet, again)
-    return ["", *script(todo, store, machine, cluster).splitlines()] if todo else []
+    chosen, _ = choose(runs, store, machine, quiet, again)
+    todo, lines = _without_jobs(chosen, store, machine)
+    if todo:
+        return [*lines, "", *script(todo, store, machine, cluster).splitlines()]
+    return [*lines, f"nothing to submit: every run {'has a job' if chosen else 'is trained'}"]
 
 
 def submit(
@@ -170,10 +227,10 @@ def submit(
     """Submit the runs, at least one, all of one profile; return their jobs.
 
     Raises:
-        UserError: Slurm refuses the job.
+        UserError: sbatch fails.
     """
-    profile = runs[0].profile
-    ledgers = [Ledger.of(store, profile.name, run.id, machine.max_iters) for run in runs]
+    profile, here = runs[0].profile, slurm_jobs.cluster() or ""
+    ledgers = [_ledger(run, store, machine) for run in runs]
     folder = ledgers[0].jobs.resolve()
     made = executor(profile, machine, cluster, folder)
     places = store.runs.resolve(), store.results.resolve()
@@ -183,17 +240,28 @@ def submit(
         TrainingJob(run, *places, machine, worker, again) for run in runs
     ]
     try:
-        with made.batch():
+        # submitit prints sbatch's error as well as raising it.
+        with contextlib.redirect_stderr(io.StringIO()), made.batch():
             jobs = [made.submit(call) for call in calls]
     except (FailedJobError, FailedSubmissionError) as err:
-        raise UserError(f"Slurm refuses the job: {' '.join(str(err).split())}") from err
+        why = " ".join(str(err).split())
+        raise UserError(f"sbatch failed: {why}") from err
+    finally:
+        _forget_unsubmitted(folder)
     submitted = now()
     found = []
     for ledger, job in zip(ledgers, jobs, strict=True):
         log = str(job.paths.stdout)
-        found.append(Submission(job.job_id, submitted, cluster.time, cluster.nodes, log))
+        found.append(Submission(job.job_id, submitted, cluster.time, cluster.nodes, log, here))
         ledger.write(found[-1])
     return found
+
+
+def _forget_unsubmitted(folder: Path) -> None:
+    """Delete what is left in submitit's folder of jobs that Slurm did not take."""
+    for path in folder.glob("*"):
+        if UNSUBMITTED.fullmatch(path.name) and not path.is_symlink():
+            path.unlink(missing_ok=True)
 
 
 def script(runs: Sequence[Run], store: Store, machine: Machine, cluster: Cluster) -> str:

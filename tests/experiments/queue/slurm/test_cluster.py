@@ -10,7 +10,15 @@ import pytest
 
 from experiments import profiles
 from experiments.queue.machine import Machine
-from experiments.queue.slurm.cluster import KEYS, Cluster, load, minutes
+from experiments.queue.slurm.cluster import (
+    KEYS,
+    LEAST_WARNING,
+    SECONDS_TO_STORE,
+    Cluster,
+    check,
+    load,
+    minutes,
+)
 from experiments.queue.slurm.submit import executor, parameters
 from experiments.queue.worker import ROOT
 from gfl.errors import UserError
@@ -36,7 +44,7 @@ def test_every_key_has_a_check_and_the_example_gives_each() -> None:
 def test_the_examples_defaults_are_the_defaults() -> None:
     text = " ".join(line.strip("# ") for line in EXAMPLE.read_text().splitlines())
     default = Cluster()
-    assert f"at least 40; default: {default.warning_seconds}" in text
+    assert f"at least {LEAST_WARNING}; default: {default.warning_seconds}" in text
     assert f"is not requeued; default: {default.max_timeouts}" in text
     assert f"limit); default: {default.parallel}" in text
     assert default.time == 24 * 60
@@ -76,7 +84,7 @@ def test_a_time_in_slurms_notation(written: str, expected: int) -> None:
         ('time = "soon"', "time = 'soon': expected minutes, or a time"),
         ("time = 0", "time = 0: expected minutes, or a time"),
         ('time = "0:00"', "time = '0:00': expected minutes, or a time"),
-        ("warning_seconds = 10", "warning_seconds = 10: expected a whole number, 40 or more"),
+        ("warning_seconds = 79", "warning_seconds = 79: expected a whole number, 80 or more: 60"),
         ('setup = "module load"', "setup = 'module load': expected a list of lines"),
         ("sbatch = 1", "sbatch = 1: expected a table of options"),
         ('[sbatch]\ncomment = "a\\nb"', "sbatch.comment = 'a\\nb': expected one line of text"),
@@ -97,6 +105,17 @@ def test_a_wrong_setting_is_named_with_what_is_right(
         read(tmp_path, text)
     assert message in str(caught.value)
     assert str(caught.value).startswith(str(tmp_path / "cluster.toml"))
+
+
+def test_a_warning_leaves_time_to_store_a_checkpoint_and_a_limit_time_to_train() -> None:
+    assert LEAST_WARNING > SECONDS_TO_STORE
+    assert Cluster().warning_seconds >= LEAST_WARNING
+    assert check(Cluster(time=3)) == Cluster(time=3)
+    # Slurm's signal may come a minute early: 90 s before a job's end are 150 at times.
+    for cluster, least in ((Cluster(time=2), 3), (Cluster(time=10, warning_seconds=600), 12)):
+        with pytest.raises(UserError, match=rf"time = \d+ \(minutes\): expected {least} or more"):
+            check(cluster)
+        check(replace(cluster, time=least))
 
 
 def test_a_named_file_must_exist(tmp_path: Path) -> None:

@@ -4,24 +4,34 @@ from __future__ import annotations
 
 import shutil
 import sys
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import recorded
+from rich.console import Console
 
 from cli.main import main
 from experiments import profiles
 from experiments.matrix import select
+from experiments.queue.display import Display
 from experiments.queue.machine import Machine
+from experiments.queue.slurm import standing, submit
+from experiments.queue.slurm.cluster import Cluster
 from experiments.queue.slurm.job import PORTS, JobDisplay, Place, TrainingJob
-from experiments.queue.slurm.ledger import Ledger
+from experiments.queue.slurm.ledger import Ledger, Submission
 from experiments.queue.worker import Rendezvous, command
 from gfl.errors import UserError
+from gfl.records.record import Store
 
 SMOKE = profiles.get("smoke")
 Gfl = Callable[..., int]
+Program = Callable[[str, str], None]  # its name and its shell script
 
 
 @pytest.fixture
@@ -31,6 +41,26 @@ def gfl(tmp_path: Path) -> Gfl:
         return main([*words, "--profile", "smoke", *folders])
 
     return call
+
+
+@pytest.fixture
+def login_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Program:
+    """Slurm's commands, which a test may replace: all jobs wait for ever."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+
+    def write(name: str, script: str) -> None:
+        (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+        (folder / name).chmod(0o755)
+
+    log = tmp_path / "submitted"
+    write("scontrol", "echo 'ClusterName = alpha'")
+    write("srun", "exit 1")
+    write("sbatch", f'echo "$*" >>{log}; echo Submitted batch job $(wc -l <{log})')
+    tasks = 'for i in 0 1 2 3; do echo "1_$i|$((i + 2))|PENDING||30:00|Priority"; done'
+    write("squeue", f"[ ! -e {log} ] || {tasks}")
+    return write
 
 
 @pytest.mark.parametrize(
@@ -44,6 +74,7 @@ def gfl(tmp_path: Path) -> Gfl:
             ["--executor", "slurm", "--time", "soon"],
             "--time 'soon': expected minutes, or a time",
         ),
+        (["--executor", "slurm", "--time", "2"], "time = 2 (minutes): expected 3 or more"),
         (["--executor", "slurm", "--nodes", "2"], "1 GPU cannot be shared evenly by 2 nodes"),
         (["--executor", "slurm", "--gpus", "2"], "--gpus 2 is for CUDA"),
         (["--executor", "slurm"], "no Slurm here (sbatch is not on the path)"),
@@ -79,20 +110,92 @@ def test_a_dry_run_prints_the_script_and_writes_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_slurm_refuses_is_said_in_its_words(
-    gfl: Gfl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_a_dry_run_says_that_nothing_would_be_submitted(
+    gfl: Gfl, tmp_path: Path, login_node: Program, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name in ("sbatch", "srun"):
-        (tmp_path / name).write_text(
-            "#!/bin/sh\necho 'sbatch: error: invalid partition specified: gpu' >&2\nexit 1\n"
+    store = Store(tmp_path / "runs", tmp_path / "results")
+    _, [run] = select("table-3/QFL", SMOKE, [0])
+    words = ("run", "table-3/QFL", "--executor", "slurm", "--dry-run")
+    assert gfl(*words) == 0
+    assert "#!/bin/bash" in capsys.readouterr().out
+    login_node("squeue", "echo '7|7|PENDING||30:00|Priority'")
+    Ledger.of(store, "smoke", run.id).write(Submission("7", "2026-01-02T03:04:05", 60, 1, ""))
+    assert gfl(*words) == 0
+    *_, job, last = capsys.readouterr().out.splitlines()
+    assert job.startswith("QFL, seed 0: queued, job 7 (Priority)")
+    assert last == "nothing to submit: every run has a job"
+    recorded.of(run).save(store.run_dir("smoke", run.id) / "record.json")
+    assert gfl(*words) == 0
+    out = capsys.readouterr().out
+    assert out.splitlines()[-1] == "nothing to submit: every run is trained"
+    assert "#!/bin/bash" not in out
+
+
+def left_behind(tmp_path: Path) -> list[Path]:
+    return [path for path in (tmp_path / "runs/smoke/.slurm").rglob("*") if not path.is_dir()]
+
+
+def test_what_slurm_refuses_is_said_once_in_its_words_and_leaves_nothing(
+    gfl: Gfl, tmp_path: Path, login_node: Program, capsys: pytest.CaptureFixture[str]
+) -> None:
+    login_node("sbatch", "echo 'sbatch: error: invalid partition specified: gpu' >&2; exit 1")
+    for target in ("table-3/QFL", "table-3"):
+        assert gfl("run", target, "--executor", "slurm") == 2
+        err = capsys.readouterr().err
+        said = "gfl: sbatch failed: sbatch: error: invalid partition specified: gpu"
+        assert err.splitlines()[-1] == said
+        assert err.count("invalid partition") == 1
+        assert left_behind(tmp_path) == []
+
+
+def test_where_no_slurm_answers_one_line_says_so(
+    gfl: Gfl, tmp_path: Path, login_node: Program, capsys: pytest.CaptureFixture[str]
+) -> None:
+    login_node("scontrol", "echo 'scontrol: error: fetch_config: DNS lookup failed' >&2; exit 1")
+    assert gfl("run", "table-3", "--executor", "slurm") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("gfl: Slurm does not answer here (scontrol show config fails): submit ")
+    assert not (tmp_path / "submitted").exists()
+    assert not (tmp_path / "runs/smoke/.slurm").exists()
+
+
+def test_of_commands_that_submit_at_a_time_each_run_is_submitted_once(
+    tmp_path: Path, login_node: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of them see a run without a job, before any submits it."""
+    _, runs = select("table-3", SMOKE, [0])
+    store = Store(tmp_path / "runs", tmp_path / "results")
+    together, looked = threading.Barrier(3), threading.local()
+
+    def look(*arguments: Any) -> Any:
+        found = standing.look(*arguments)
+        if not hasattr(looked, "once"):
+            looked.once = True
+            together.wait()
+        return found
+
+    monkeypatch.setattr(submit, "look", look)
+    monkeypatch.setattr(submit, "prepare_all", lambda *_: None)
+
+    def command() -> list[str]:
+        display = Display(Console(quiet=True))
+        return submit.submit_missing(
+            runs, store, Machine(), Cluster(), display, ("false",), again=False
         )
-        (tmp_path / name).chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    assert gfl("run", "table-3/QFL", "--executor", "slurm") == 2
-    err = capsys.readouterr().err.strip().splitlines()
-    assert err[-1].startswith("gfl: Slurm refuses the job: ")
-    assert "invalid partition specified: gpu" in err[-1]
-    assert list((tmp_path / "runs/smoke").glob(".slurm/*.json")) == []
+
+    with ThreadPoolExecutor(3) as threads:
+        said = [future.result() for future in [threads.submit(command) for _ in range(3)]]
+    assert len((tmp_path / "submitted").read_text().splitlines()) == 1
+    assert sum("submitted 4 runs to Slurm as job 1" in lines[0] for lines in said) == 1
+    others = [lines for lines in said if "submitted" not in lines[0]]
+    assert [len(lines) for lines in others] == [5, 5]
+    assert "queued, job 1_0 (Priority)" in others[0][0]
+    found = [Ledger.of(store, "smoke", run.id).submission() for run in runs]
+    assert [entry and (entry.cluster, entry.job) for entry in found] == [
+        ("alpha", f"1_{number}") for number in range(4)
+    ]
+    names = {path.name for path in (tmp_path / "runs/smoke/.slurm").iterdir()}
+    assert names == {"jobs", *(f"{run.id}.job.json" for run in runs)}
 
 
 def test_the_launchers_of_a_run_meet_on_its_first_node() -> None:
