@@ -16,7 +16,7 @@ from experiments.tables.declare import Table
 from gfl.errors import UserError
 from gfl.escape import counted
 from gfl.experiment import Profile
-from gfl.files import replacing, whole_folder
+from gfl.files import discard, replacing, whole_folder
 from gfl.predictions import schema
 from gfl.records.record import RunRecord, Store, seeds_of
 
@@ -87,6 +87,7 @@ def _promote(run: Run, record: RunRecord, store: Store) -> list[str]:
         UserError: its predictions do not match the record.
     """
     profile, id = run.profile.name, run.id
+    _settle(profile, id, store)  # what a promotion that was killed has left
     before, path = store.reference(profile, id), store.reference_path(profile, id)
     if before is not None and not record.predictions:
         # Not made locally: the predictions of the same record stay.
@@ -98,7 +99,7 @@ def _promote(run: Run, record: RunRecord, store: Store) -> list[str]:
         lines = [f"without predictions: {again} makes them"]
         if before != record:
             record.save(path)
-            lines += _remove(store.reference_predictions(profile, id))
+        lines += _remove(store.predictions_path(profile, id))
     verb = "new" if before is None else "replaced"
     if before is not None and replace(before, predictions=record.predictions) == record:
         verb = "unchanged" if before == record else "now with predictions"
@@ -108,10 +109,12 @@ def _promote(run: Run, record: RunRecord, store: Store) -> list[str]:
 def _with_predictions(run: Run, record: RunRecord, store: Store) -> list[str]:
     """Save a record as the reference, with copies of its predictions; return messages.
 
-    A failed copy, as on a full disk, leaves the previous record with the previous predictions.
+    Of one that fails, as on a full disk, or is killed, whenever, either the previous record is left
+    with the previous predictions or the new one with the new ones
+    (``Store.reference_predictions``).
     """
     source = store.run_dir(run.profile.name, run.id)
-    target = store.reference_predictions(run.profile.name, run.id)
+    target = store.predictions_path(run.profile.name, run.id)
     path = store.reference_path(run.profile.name, run.id)
     if not schema.verified(source, record.predictions):
         again = f"gfl predict {run.id} --profile {run.profile.name}"
@@ -122,7 +125,7 @@ def _with_predictions(run: Run, record: RunRecord, store: Store) -> list[str]:
         record.save(path)
         return []
     check_writable(target.parent)
-    with whole_folder(target) as copies:
+    with whole_folder(store.staged_predictions(run.profile.name, run.id)) as copies:
         for name in checksums:
             with (source / name).open("rb") as read, replacing(copies / name) as written:
                 shutil.copyfileobj(read, written)
@@ -130,13 +133,25 @@ def _with_predictions(run: Run, record: RunRecord, store: Store) -> list[str]:
             raise UserError(
                 f"{target}: what was copied there does not match the record's checksums"
             )
-        record.save(path)  # when nothing is left but to rename the folder
+    try:
+        record.save(path)
+    finally:
+        _settle(run.profile.name, run.id, store)
     return [f"copied: {target}/ ({', '.join(checksums)})"]
+
+
+def _settle(profile: str, id: str, store: Store) -> None:
+    """Give staged predictions their name if they are the record's, else delete them."""
+    staged, target = store.staged_predictions(profile, id), store.predictions_path(profile, id)
+    if store.reference_predictions(profile, id) == staged:
+        shutil.rmtree(target, ignore_errors=True)
+        staged.rename(target)
+    discard(staged)
 
 
 def _remove(folder: Path) -> list[str]:
     """Delete the previous record's predictions, if there are any; return messages."""
-    if not _names(folder):
+    if not folder.is_dir():
         return []
     shutil.rmtree(folder)
     return [f"removed: {folder}/ (of the run before; this one was not predicted for)"]

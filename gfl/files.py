@@ -40,7 +40,7 @@ def whole_folder(root: Path) -> Iterator[Path]:
 
     For one process at a time.
     """
-    partial = root.with_name(f".{root.name}.partial")
+    partial = _partial(root)
     shutil.rmtree(partial, ignore_errors=True)  # left by a killed process
     try:
         partial.mkdir()
@@ -50,6 +50,19 @@ def whole_folder(root: Path) -> Iterator[Path]:
         partial.rename(root)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def discard(root: Path) -> None:
+    """Delete a folder that ``whole_folder`` made, if it exists: at no time is it there in part."""
+    partial = _partial(root)
+    shutil.rmtree(partial, ignore_errors=True)
+    if root.exists():
+        root.rename(partial)
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _partial(root: Path) -> Path:
+    return root.with_name(f".{root.name}.partial")
 
 
 def writable_or_cached(path: Path) -> Path:

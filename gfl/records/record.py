@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeVar, get_args, get_type_hints
 from gfl import config, escape
 from gfl.errors import UserError
 from gfl.experiment import AnyExperiment, Experiment, Profile
-from gfl.files import write_text
+from gfl.files import sha256, write_text
 from gfl.terminal import is_utf8, say
 
 SCHEMA = 3
@@ -186,8 +186,30 @@ class Store:
         return self.results / "runs" / profile / f"{id}.json"
 
     def reference_predictions(self, profile: str, id: str) -> Path:
-        """Return the folder of a run's committed predictions, whether or not it exists."""
+        """Return the folder of a run's committed predictions, whether or not it exists.
+
+        Once a promotion has replaced the record, and until it has renamed the folders, even if it
+        was killed in between, the record's are the staged ones.
+        """
+        staged = self.staged_predictions(profile, id)
+        if staged.is_dir() and self._are_of_reference(staged, profile, id):
+            return staged
+        return self.predictions_path(profile, id)
+
+    def predictions_path(self, profile: str, id: str) -> Path:
+        """Return the folder that holds a run's committed predictions between promotions."""
         return self.results / "predictions" / profile / id
+
+    def staged_predictions(self, profile: str, id: str) -> Path:
+        """Return the folder of predictions whose record is about to become the reference."""
+        return self.results / "predictions" / profile / f".{id}.staged"
+
+    def _are_of_reference(self, folder: Path, profile: str, id: str) -> bool:
+        record = self.reference(profile, id)
+        if record is None:
+            return False
+        checksums = {path.name: sha256(path) for path in folder.iterdir()}
+        return bool(checksums) and checksums.items() <= record.predictions.items()
 
     def local(self, profile: str, id: str, max_iters: int | None = None) -> RunRecord | None:
         """Return the local record of a run; a damaged one is reported, set aside and missing."""

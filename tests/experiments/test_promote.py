@@ -1,16 +1,27 @@
+import contextlib
+import itertools
+import os
+import shutil
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import pytest
+import recorded
 
 from cli.main import main
 from experiments import profiles
-from experiments.matrix import plan
+from experiments.matrix import Run, plan
 from experiments.promote import objection, other_gpus, promote
 from experiments.queue.worker import ROOT
 from experiments.tables import catalogue
 from gfl.errors import UserError
+from gfl.files import sha256
+from gfl.predictions import schema
 from gfl.records.record import RunRecord, Store
 
 pytestmark = pytest.mark.usefixtures("smoke_counts")
@@ -86,6 +97,95 @@ def test_a_new_result_replaces_the_old_one_and_says_so(store: Store) -> None:
     outcome = promote([TABLE3], SMOKE, store)
     assert outcome.promoted[0].startswith("replaced: ")
     assert store.reference("smoke", record.id) == changed
+
+
+class KilledError(BaseException):
+    """End of a process by SIGKILL."""
+
+
+@contextmanager
+def killed_after(changes: int) -> Iterator[list[str]]:
+    """Refuse every change of the file system after so many: nothing runs in a killed process.
+
+    Yields the names of the changes that were made.
+    """
+    made: list[str] = []
+
+    def limited(name: str) -> Callable[..., Any]:
+        real = getattr(os, name)
+
+        def change(*args: Any, **kwargs: Any) -> Any:
+            if name != "open" or args[1] & os.O_CREAT:
+                if len(made) == changes:
+                    raise KilledError
+                made.append(name)
+            return real(*args, **kwargs)
+
+        return change
+
+    with ExitStack() as patches:
+        for name in ("open", "mkdir", "rename", "replace", "unlink", "rmdir"):
+            patches.enter_context(mock.patch.object(os, name, limited(name)))
+        yield made
+
+
+@pytest.mark.parametrize("has_new_predictions", [True, False])
+def test_a_promotion_that_is_killed_leaves_one_reference_whole_and_a_second_one_mends_it(
+    tmp_path: Path,
+    clean_commit: str,
+    monkeypatch: pytest.MonkeyPatch,
+    has_new_predictions: bool,
+) -> None:
+    (run,) = [r for r in plan([TABLE3], SMOKE, [0]) if r.rows == ("table-3/QFL",)]
+    monkeypatch.setattr("experiments.committed_predictions.SHOWN", (run.experiment,))
+    before = Store(tmp_path / "before/runs", tmp_path / "before/results")
+    old = trained(before, run, 1.0, b"old", clean_commit)
+    promote([TABLE3], SMOKE, before)
+    new = trained(before, run, 2.0, b"new" if has_new_predictions else b"", clean_commit)
+    seen = set()
+    for changes in itertools.count():
+        folder = tmp_path / str(changes)
+        shutil.copytree(before.runs.parent, folder)
+        store = Store(folder / "runs", folder / "results")
+        with contextlib.suppress(KilledError), killed_after(changes) as made:
+            promote([TABLE3], SMOKE, store)
+        left = Store(folder / "runs", folder / "results")
+        found = left.reference("smoke", run.id)
+        assert found in (old, new)
+        assert verified(left.reference_predictions("smoke", run.id), found) is bool(
+            found.predictions
+        ), made
+        seen.add((found.fps, (left.results / "predictions/smoke" / run.id).exists()))
+        promote([TABLE3], SMOKE, left)
+        assert left.reference("smoke", run.id) == new
+        names = [path.name for path in (left.results / "predictions/smoke").iterdir()]
+        assert names == [run.id] * has_new_predictions, made
+        assert verified(left.results / "predictions/smoke" / run.id, new) is has_new_predictions
+        if len(made) < changes:
+            break
+    # Before and after the record, and with the predictions' folder gone in between.
+    assert seen == {(1.0, True), (2.0, True), (2.0, False)}
+
+
+def trained(store: Store, run: Run, fps: float, content: bytes, commit: str) -> RunRecord:
+    """A finished run of a clean commit, with files under the names of predictions, if any."""
+    run_dir = store.run_dir("smoke", run.id)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    made = {}
+    for name in (schema.DETECTIONS, schema.LOCATIONS) if content else ():
+        (run_dir / name).write_bytes(content + name.encode())
+        made[name] = sha256(run_dir / name)
+    record = recorded.of(run, fps=fps, commit=commit, code={"gfl/a.py": "0"}, predictions=made)
+    record.save(run_dir / "record.json")
+    read = store.local("smoke", run.id)
+    assert read is not None
+    return read
+
+
+def verified(folder: Path, record: RunRecord) -> bool:
+    """The folder has exactly the predictions of a record."""
+    there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    return there == record.predictions.keys() and schema.verified(folder, record.predictions)
 
 
 def test_what_only_checks_that_everything_runs_is_never_the_reference(
