@@ -167,6 +167,32 @@ def test_a_promotion_that_is_killed_leaves_one_reference_whole_and_a_second_one_
     assert seen == {(1.0, True), (2.0, True), (2.0, False)}
 
 
+@pytest.mark.parametrize("differing", [schema.DETECTIONS, schema.LOCATIONS])
+def test_what_was_staged_for_another_record_is_deleted_and_never_read(
+    tmp_path: Path, clean_commit: str, monkeypatch: pytest.MonkeyPatch, differing: str
+) -> None:
+    """One of its files is also the reference's: in part it would look like the reference's."""
+    (run,) = [r for r in plan([TABLE3], SMOKE, [0]) if r.rows == ("table-3/QFL",)]
+    monkeypatch.setattr("experiments.committed_predictions.SHOWN", (run.experiment,))
+    before = Store(tmp_path / "before/runs", tmp_path / "before/results")
+    record = trained(before, run, 1.0, b"content", clean_commit)
+    promote([TABLE3], SMOKE, before)
+    staged = before.staged_predictions("smoke", run.id)
+    shutil.copytree(before.reference_predictions("smoke", run.id), staged)
+    (staged / differing).write_bytes(b"another")
+    for changes in itertools.count():
+        folder = tmp_path / str(changes)
+        shutil.copytree(before.runs.parent, folder)
+        store = Store(folder / "runs", folder / "results")
+        with contextlib.suppress(KilledError), killed_after(changes) as made:
+            promote([TABLE3], SMOKE, store)
+        assert verified(store.reference_predictions("smoke", run.id), record), made
+        if len(made) < changes:
+            break
+    names = [path.name for path in (store.results / "predictions/smoke").iterdir()]
+    assert names == [run.id]
+
+
 def trained(store: Store, run: Run, fps: float, content: bytes, commit: str) -> RunRecord:
     """A finished run of a clean commit, with files under the names of predictions, if any."""
     run_dir = store.run_dir("smoke", run.id)
