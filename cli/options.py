@@ -236,11 +236,19 @@ def stoppable(work: Callable[[], T]) -> tuple[int, T | None]:
     """Train; return an exit code, and the result if training was neither stopped nor failed.
 
     Stopping it by any signal stops its workers, which on SIGTERM and SIGHUP store a checkpoint
-    first; running the command again resumes.
+    first, however many of these arrive meanwhile; running the command again resumes.
     """
+    has_arrived = False
+
+    def end(number: int, frame: object) -> None:
+        nonlocal has_arrived
+        already, has_arrived = has_arrived, True
+        if not already:
+            raise Terminated
+
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup's setting is respected
-            signal.signal(number, _interrupt)
+            signal.signal(number, end)  # not SIG_IGN later: processes started then would inherit it
     try:
         return 0, work()
     except (KeyboardInterrupt, Preempted) as err:
@@ -252,10 +260,6 @@ def stoppable(work: Callable[[], T]) -> tuple[int, T | None]:
     except WorkerError as err:
         complain(err)
         return 1, None
-
-
-def _interrupt(number: int, frame: object) -> None:
-    raise Terminated
 
 
 def _beside(name: str) -> Path:

@@ -167,8 +167,7 @@ class Queue:
                 pool.shutdown(wait=False, cancel_futures=True)
                 self.display.stopping()
                 if isinstance(err, Preempted | Terminated):
-                    self.workers.preempt()
-                    self.workers.wait()
+                    self._store_checkpoints()
             finally:  # stop them even if another Ctrl-C arrives
                 self.workers.stop()
             raise
@@ -181,6 +180,14 @@ class Queue:
                 for _, lock, _ in self.working.values():
                     lock.release() if has_ended else lock.leave()
         return self.failed
+
+    def _store_checkpoints(self) -> None:
+        """Have all workers store a checkpoint, and wait for it."""
+        self.workers.preempt()
+        try:
+            self.workers.wait()
+        except Terminated:  # the first signal reached a worker, and this one asks for the same
+            self.workers.wait()
 
     def _hand_out(self, pool: ThreadPoolExecutor) -> None:
         """Give the free threads the first runs that no other process is training."""

@@ -159,11 +159,21 @@ def test_a_signal_to_end_lets_all_workers_store_a_checkpoint(
             time.sleep(0.02)
         os.kill(int(pid), number)
 
+    waited: list[str] = []
+    wait = worker.Workers.wait
+
+    def wait_and_be_asked_again(workers: worker.Workers) -> None:
+        for again in (signal.SIGTERM, signal.SIGHUP, signal.SIGTERM):
+            os.kill(os.getpid(), again)
+        wait(workers)
+        waited.extend(path.parent.name for path in (tmp_path / "runs").glob("*/*/heeded"))
+
+    monkeypatch.setattr(worker.Workers, "wait", wait_and_be_asked_again)
     thread = when_hanging(tmp_path, 2, signal_one)
     assert cli("--jobs", "2") == code
     thread.join()
     assert workers_left(tmp_path) == []
-    assert len(list((tmp_path / "runs").glob("*/*/heeded"))) == 2
+    assert len(set(waited)) == 2  # before the workers were stopped
     err = capfd.readouterr().err
     assert err == "stopped; run the same command again to go on from where it stopped\n"
 
