@@ -1,4 +1,4 @@
-"""What moves tensors to CUDA besides training: resuming, detection in pictures, benchmarks."""
+"""What moves tensors to CUDA besides the tables' training: all that a user can ask for."""
 
 from __future__ import annotations
 
@@ -11,22 +11,27 @@ import gfl.register  # noqa: F401  before mmdet: it supplies mmcv's operators
 
 # isort: split
 import numpy as np
+import own_folder
 import pytest
 import torch
 from fake_cuda import fake_device
 from mmengine.optim import OptimWrapper
+from mmengine.registry import DefaultScope
+from mmengine.runner import Runner
 from runs_made import make_run
 from torch import Tensor, nn
 
 from benchmarks import steps
 from benchmarks.detectors import draw_pictures
 from benchmarks.loads import load
+from experiments import own
 from experiments.profiles import SMOKE
 from gfl import config
 from gfl.data.images import Picture
 from gfl.experiment import Experiment
 from gfl.pictures import detecting
-from gfl.training import checkpoint
+from gfl.predictions import collect, trained
+from gfl.training import checkpoint, loaders
 
 GENERAL = Experiment(quality="joint", boxes="general", dfl=True)
 STATE = torch.arange(16, dtype=torch.uint8)  # of CUDA's random numbers
@@ -109,6 +114,56 @@ def test_a_picture_s_detections_come_back_from_cuda(
     for one in found:
         assert one.score == 0.5
         assert (one.distributions is None) == (boxes == "dirac")
+
+
+@pytest.fixture(scope="module")
+def owned(tmp_path_factory: pytest.TempPathFactory) -> own.Plan:
+    """A run on a data set of one's own, of two classes, at 64 px."""
+    data = own.read(own_folder.write(tmp_path_factory.mktemp("own")))
+    return own.plan(data, own.Settings(scale="laptop", size=64, batch=2))
+
+
+def loader_of(plan: own.Plan, split: str, folder: Path) -> Any:
+    """A loader of the user's images, as training and evaluation build it."""
+    run, root = plan.run, Path(str(plan.machine.data_root))
+    settings = config.build(run.experiment, run.profile, run.seed)
+    here = config.for_machine(settings, data_root=root, work_dir=folder, workers=0)
+    loaders.prepare(here, lambda text: None)
+    with DefaultScope.overwrite_default_scope("mmdet"):
+        return Runner.build_dataloader(here[f"{split}_dataloader"])
+
+
+def test_a_data_set_of_one_s_own_trains_on_cuda(owned: own.Plan, tmp_path: Path):
+    """Up to the loss: autograd has no backward pass on a device that is not there."""
+    batch = next(iter(loader_of(owned, "train", tmp_path)))
+    detector: Any = make_run(tmp_path / "run", owned.run.experiment, owned.profile)
+    with fake_device():
+        detector.to("cuda").train()
+        data = detector.data_preprocessor(batch, True)
+        assert data["inputs"].device.type == "cuda"
+        losses = detector.loss(data["inputs"], data["data_samples"])
+        found = [x for v in losses.values() for x in (v if isinstance(v, list) else [v])]
+        assert {x.device.type for x in found} == {"cuda"}
+
+
+@pytest.mark.parametrize("quality", ["joint", "iou-branch"])
+def test_predictions_are_collected_from_cuda(
+    quality: Any, owned: own.Plan, tmp_path: Path, a_device: list[Tensor]
+):
+    """Of a data set of one's own, too: every column is on the host, one row a detection."""
+    experiment = Experiment(quality=quality, boxes="general", dfl=True)
+    make_run(tmp_path, experiment, owned.profile)
+    with fake_device():
+        run = trained.detector(tmp_path, "cuda")
+        loader, ground_truth = collect.evaluation(run, Path(str(owned.machine.data_root)))
+        found = collect.observe(run, loader, ground_truth)
+    images = own_folder.SPLITS["val"]
+    assert len(loader.dataset) == images
+    assert {len(column) for column in found.detections.values()} == {4 * images}
+    assert set(found.detections["category_id"]) <= {3, 7}
+    assert found.locations is not None
+    assert found.p is not None
+    assert {len(column) for column in found.locations.values()} == {len(found.p)}
 
 
 def test_the_speed_benchmark_measures_on_cuda():

@@ -78,6 +78,8 @@ class _Functions(TorchFunctionMode):
         kwargs = kwargs or {}
         if func in (Tensor.tolist, Tensor.numpy):
             if _is_away(args[0]):
+                if func is Tensor.numpy:
+                    raise TypeError("a tensor of a device has no array: copy it to the host first")
                 self.transfers.add("read")
             real = args[0].detach()
             if isinstance(real, FakeTensor) or real.is_meta:

@@ -160,6 +160,38 @@ def test_runs_on_a_cluster_that_breaks_end_as_if_nothing_had_happened(
     assert "submitted" not in out
 
 
+def test_a_job_that_is_not_requeued_after_its_limit_has_failed_and_its_run_goes_on(
+    slurm: SlurmCluster,
+    gfl: Gfl,
+    store: Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("CHAIN_SECONDS", "0.2")
+    settings = tmp_path / "cluster.toml"
+    settings.write_text("time = 5\nmax_timeouts = 0\n")
+    _, [run] = select("table-3/DFL", SMOKE, [0])
+    words = ("run", "table-3/DFL", "--executor", "slurm", "--cluster", str(settings))
+    assert gfl(*words) == 0
+    wait_for(lambda: iteration(run, store))
+    job = job_of(run, store)
+    # For submitit, the signal before the limit: a job of less than ten minutes is always near it.
+    slurm.call("scancel", "--signal=USR2", job)
+    wait_for(lambda: not slurm_jobs.queued([job]))
+    found = status(gfl, capsys, "table-3/DFL")[run.id]
+    assert found["state"] == "failed"
+    assert found["detail"].endswith(f"job {job} failed, not requeued after its checkpoint")
+    assert found["job"]["cluster"] == slurm_jobs.cluster() == "loopback"
+    assert "timed-out too many times" in "\n".join(found["job"]["log_end"])
+    monkeypatch.setenv("CHAIN_SECONDS", "0")
+    assert gfl(*words) == 0
+    assert job_of(run, store) != job
+    wait_for(lambda: not slurm_jobs.queued([job_of(run, store)]))
+    assert starts(store, run) == [0, 0]
+    assert_same_record(run, store, undisturbed([run], tmp_path))
+
+
 def test_a_run_that_a_more_urgent_job_displaces_goes_on_where_it_was(
     slurm: SlurmCluster, gfl: Gfl, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
