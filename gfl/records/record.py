@@ -208,7 +208,10 @@ class Store:
         record = self.reference(profile, id)
         if record is None:
             return False
-        checksums = {path.name: sha256(path) for path in folder.iterdir()}
+        try:
+            checksums = {path.name: sha256(path) for path in folder.iterdir()}
+        except FileNotFoundError:  # it has got its name meanwhile
+            return False
         return bool(checksums) and checksums.items() <= record.predictions.items()
 
     def local(self, profile: str, id: str, max_iters: int | None = None) -> RunRecord | None:
