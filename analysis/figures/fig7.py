@@ -195,7 +195,7 @@ def fig7(library: Library, profile: Profile) -> DrawnFigure:
     machines = sorted(own.hardware.unique()) if len(own) else []
     trained = timed.loc[timed.ap_percent.notna()] if len(timed) else timed
     page = style.canvas(style.PAGE, 7.4 if len(trained) else 3.7)
-    above, below = page.subfigures(2, 1) if len(trained) else (page, None)
+    above, below = page.subfigures(2, 1, squeeze=False)[:, 0] if len(trained) else (page, None)
     beside_paper = len(timed) > 0 and below is None
     widths = [3.6, 1.1, *([2.0] * len(machines)), *([2.1] if beside_paper else [])]
     panels = above.subplots(1, len(widths), width_ratios=widths)

@@ -20,13 +20,15 @@ PROCESSES, KILLS, SEEDS = 32, 40, (0, 1, 2)
 # The pretending worker, which writes down what it finds when it begins, and that it has ended.
 WORKER = """
 import os, pathlib, sys
-import fake_worker
-from gfl.records.lease import process_start
 run_dir = pathlib.Path(sys.argv[1])
 
 def note(what):
     with (run_dir.parent.parent / "notes.txt").open("a") as file:
         file.write(f"{what} {run_dir.name}\\n")
+
+note("begun")  # before the imports: on a busy machine most kills hit a worker there
+import fake_worker
+from gfl.records.lease import process_start
 
 busy = run_dir / "busy"
 # A worker that is dead may still be listed: nobody waits for an orphan but init, some time.
@@ -35,7 +37,6 @@ if busy.exists() and (pid := busy.read_text()) and process_start(int(pid)) is no
 if (run_dir / "record.json").exists():
     note("again")
 busy.write_text(str(os.getpid()))
-note("begun")
 code = fake_worker.main(run_dir)
 busy.unlink()
 note("ended")
