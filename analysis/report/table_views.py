@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from analysis.stats import uncertainty
@@ -14,7 +14,7 @@ from analysis.tables.fill import Filled, Records
 from analysis.tables.layout import Line, lay_out, published
 from analysis.text import NONE, mean, plus_minus
 from experiments import diff
-from experiments.tables.declare import FPS, Column, Group, Table
+from experiments.tables.declare import FPS, Column, Table
 from gfl.experiment import Profile
 from gfl.records.record import Store
 
@@ -169,8 +169,8 @@ class _Builder:
         table, made = self.table, lay_out(self.table, self.profile, self.filled, self.local)
         runs = [f for f in self.filled if fill.is_run(table, self.profile, f.cell)]
         blocks = tuple(
-            Block(block.title, tuple(self._rows(group, block.lines)))
-            for group, block in zip(table.groups, made.blocks, strict=True)
+            Block(block.title, tuple(self._row(line) for line in block.lines if line.is_first))
+            for block in made.blocks
         )
         seeds = self._seeds(runs)
         others = {seed for f in runs for seed in self._records(f)} - {*seeds}
@@ -208,47 +208,38 @@ class _Builder:
         pairs = zip(counts, sizes, strict=True)
         return sorted({s for count, size in pairs for s, n in count.items() if 2 * n > size})
 
-    def _records(self, filled: Filled) -> Records:
-        return filled.records("local" if self.local else "reference")
+    @property
+    def _source(self) -> str:
+        return "local" if self.local else "reference"
 
-    def _rows(self, group: Group, lines: Sequence[Line]) -> Iterator[Row]:
-        """Pair the cells of a group with their lines in the printed table."""
-        starts = iter(line for line in lines if line.name)
-        ours = iter(
-            line for line in lines if line.source == ("local" if self.local else "reference")
+    def _records(self, filled: Filled) -> Records:
+        return filled.records(self._source)
+
+    def _row(self, line: Line) -> Row:
+        """Return the row of its first printed line."""
+        filled, row = line.filled, line.filled.cell.row
+        run = fill.is_run(self.table, self.profile, filled.cell)
+        return Row(
+            id=self._use(filled).id if run else "",
+            name=row.name,
+            mark=line.mark,
+            marks=row.marks,
+            is_extra=row.is_extra,
+            is_baseline=filled.base is None and self._is_baseline(filled),
+            seeds=str(len(self._records(filled)) or ""),
+            numbers=tuple(self._numbers(column, filled, run) for column in self.table.columns),
         )
-        for cell in (f for f in self.filled if f.cell.group == group):
-            run = fill.is_run(self.table, self.profile, cell.cell)
-            if cell.cell.row.is_extra and not run:
-                continue
-            line = next(starts)
-            found = next(ours) if run else None
-            base = fill.baseline_of(self.filled, self.table, cell.cell)
-            yield Row(
-                id=self._use(cell).id if run else "",
-                name=cell.cell.row.name,
-                mark=line.mark,
-                marks=line.marks,
-                is_extra=cell.cell.row.is_extra,
-                is_baseline=base is None and self._is_baseline(cell),
-                seeds=found.numbers[0] if found else "",
-                numbers=tuple(
-                    self._numbers(column, cell, base, run) for column in self.table.columns
-                ),
-            )
 
     def _is_baseline(self, cell: Filled) -> bool:
         others = (self.table.baseline_of(f.cell) for f in self.filled)
         return any(other == cell.cell for other in others)
 
-    def _numbers(self, column: Column, cell: Filled, base: Filled | None, is_run: bool) -> Numbers:
-        records = self._records(cell)
-        value, found = cell.cell.published[column.name], uncertainty.mean(records, column.metric)
-        other = base.cell.published[column.name] if base else None
+    def _numbers(self, column: Column, cell: Filled, is_run: bool) -> Numbers:
+        found = uncertainty.mean(self._records(cell), column.metric)
+        differs = cell.difference(self._source, column.metric)
+        value = cell.cell.published[column.name]
+        other = cell.base.cell.published[column.name] if cell.base else None
         expected = None if value is None or other is None else value - other
-        differs = (
-            uncertainty.difference(records, self._records(base), column.metric) if base else None
-        )
         compared = column != FPS
         gap: Gap | None = None
         if compared and not self.profile.is_small:  # the paper's own data: levels compare
@@ -272,7 +263,7 @@ class _Builder:
         )
 
     def _use(self, filled: Filled) -> Use:
-        cell, base = filled.cell, fill.baseline_of(self.filled, self.table, filled.cell)
+        cell, base = filled.cell, filled.base
         factors: list[tuple[str, str, str]] = []
         if base and base.cell.experiment and cell.experiment:
             here, there = asdict(cell.experiment), asdict(base.cell.experiment)

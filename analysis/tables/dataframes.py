@@ -43,7 +43,7 @@ def compared(table: Table, filled: Sequence[Filled], source: str = "reference") 
         [(cell.cell.group.name, cell.cell.row.key) for cell in cells],
         names=["detector", table.heading or " "],
     )
-    made = pd.DataFrame([_numbers(table, filled, cell, source) for cell in cells], index=index)
+    made = pd.DataFrame([_numbers(cell, source) for cell in cells], index=index)
     made.columns = pd.MultiIndex.from_tuples(list(made.columns))
     made = made.astype({column: float for column in made.columns if column != READING})
     return made if len(table.groups) > 1 else made.droplevel("detector")
@@ -103,10 +103,10 @@ def unabridged(frame: pd.DataFrame) -> Styler:
 
 def printed(made: TableLayout) -> pd.DataFrame:
     """Return a table as printed, all numbers as text, a line for paper and source."""
-    lead = [made.heading or "row", *made.header[1 : made.lead]]
+    lead = [made.header[0] or "row", *made.header[1 : made.lead]]
     if made.has_sources:
         lead[-1] = "source"
-    placed = [(block.title, made.cells(line)) for block in made.blocks for line in block.lines]
+    placed = [(block.title, line.cells) for block in made.blocks for line in block.lines]
     index = [(title, *cells[: made.lead]) for title, cells in placed]
     numbers = [cells[made.lead :] for _, cells in placed]
     frame = pd.DataFrame(
@@ -117,17 +117,13 @@ def printed(made: TableLayout) -> pd.DataFrame:
     return frame if any(title for title, _ in placed) else frame.droplevel("detector")
 
 
-def _numbers(
-    table: Table, filled: Sequence[Filled], cell: Filled, source: str
-) -> dict[tuple[str, str], float | int | str | None]:
-    base = fill.baseline_of(filled, table, cell.cell)
+def _numbers(cell: Filled, source: str) -> dict[tuple[str, str], float | int | str | None]:
     records = cell.records(source)
-    own = uncertainty.mean(records, "AP")
-    gap = uncertainty.difference(records, base.records(source)) if base else None
-    expected = fill.published_difference(cell, base)
+    own, gap = uncertainty.mean(records, "AP"), cell.difference(source)
+    expected = fill.published_difference(cell, cell.base)
     low, high = gap.interval if gap and gap.interval else (None, None)
     reading = "not run" if own is None else "baseline"
-    if own and base:
+    if own and cell.base:
         reading = ", ".join(_reading(expected, gap)) if gap else "its baseline is not run"
     return {
         (PAPER, "AP"): cell.cell.published["AP"],

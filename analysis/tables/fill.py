@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from analysis.speed.systems import Ratio, Speeds, recorded
+from analysis.speed.systems import Ratio, recorded
+from analysis.stats import uncertainty
+from analysis.stats.uncertainty import Estimate
 from experiments.profiles import TUNING_SEED
 from experiments.tables.declare import AP, FPS, Cell, Table
 from gfl.config import schedule_of
@@ -24,26 +26,34 @@ class Filled:
     local: Records
     remarks: tuple[str, ...]  # local runs that are not results, and why
     speed: Ratio | None = None  # of the committed benchmark of systems, side by side
+    base: Filled | None = None  # that its differences refer to; None: it is a baseline itself
 
     def records(self, source: str) -> Records:
         """Return the records of one of ``sources``."""
         return self.reference if source == "reference" else self.local
 
+    def difference(self, source: str, metric: str = AP.metric) -> Estimate | None:
+        """Return a metric's difference to the baseline; None without one, or a common seed."""
+        if self.base is None:
+            return None
+        return uncertainty.difference(self.records(source), self.base.records(source), metric)
+
 
 def fill(table: Table, profile: Profile, store: Store) -> list[Filled]:
     """Look up the records of every cell of the paper's, at every recorded seed."""
-    speeds = _speeds(table, profile, store)
-    return [_fill(table, cell, profile, store, speeds) for cell in table.cells()]
+    return _fill(table, table.cells(), profile, store)
 
 
 def fill_all(table: Table, profile: Profile, store: Store) -> list[Filled]:
     """Look up the records of every cell, the paper's first."""
-    speeds = _speeds(table, profile, store)
-    return [_fill(table, cell, profile, store, speeds) for cell in table.all_cells()]
+    return _fill(table, table.all_cells(), profile, store)
 
 
-def _speeds(table: Table, profile: Profile, store: Store) -> Speeds | None:
-    return recorded(store, profile.name) if table.anchor else None
+def with_baselines(table: Table, filled: Sequence[Filled]) -> list[Filled]:
+    """Return the cells, each with the one of them that its differences refer to."""
+    by_key = {one.cell.key: one for one in filled}
+    bases = ((one, table.baseline_of(one.cell)) for one in filled)
+    return [replace(one, base=by_key.get(base.key) if base else None) for one, base in bases]
 
 
 def shown(
@@ -64,15 +74,17 @@ def shown(
     ]
 
 
-def _fill(
-    table: Table, cell: Cell, profile: Profile, store: Store, speeds: Speeds | None
-) -> Filled:
-    if cell.experiment is None or not is_run(table, profile, cell):
-        return Filled(cell, {}, {}, ())
-    filled = _filled(cell, at_scale(cell.experiment, profile), profile, store)
-    if speeds is None or cell.key not in speeds.subjects:
-        return filled
-    return replace(filled, speed=speeds.ratio(cell.key))
+def _fill(table: Table, cells: Iterable[Cell], profile: Profile, store: Store) -> list[Filled]:
+    speeds = recorded(store, profile.name) if table.anchor else None
+    found = []
+    for cell in cells:
+        if cell.experiment is None or not table.runs_at(profile.name):
+            found.append(Filled(cell, {}, {}, ()))
+            continue
+        speed = speeds.ratio(cell.key) if speeds and cell.key in speeds.subjects else None
+        experiment = at_scale(cell.experiment, profile)
+        found.append(replace(_filled(cell, experiment, profile, store), speed=speed))
+    return with_baselines(table, found)
 
 
 def _filled(cell: Cell, experiment: AnyExperiment, profile: Profile, store: Store) -> Filled:
@@ -102,7 +114,7 @@ def sources(with_local: bool) -> tuple[str, ...]:
 
 
 def published_difference(cell: Filled, base: Filled | None) -> float | None:
-    """Return the paper's ΔAP, in AP's digits; None for a baseline or a missing number."""
+    """Return the paper's ΔAP, in AP's digits; None without a baseline or a published number."""
     value, other = (c.cell.published.get(AP.name) if c else None for c in (cell, base))
     return None if value is None or other is None else round(value - other, AP.digits)
 
@@ -112,12 +124,6 @@ def published_ratio(cell: Filled, table: Table) -> float | None:
     anchor = next(c for c in table.cells() if c.key == table.anchor).published[FPS.name]
     speed = None if cell.cell.row.is_extra else cell.cell.published[FPS.name]
     return None if speed is None or anchor is None else speed / anchor
-
-
-def baseline_of(filled: Iterable[Filled], table: Table, cell: Cell) -> Filled | None:
-    """Return the cell that the differences of ``cell`` refer to; None if it is one itself."""
-    base = table.baseline_of(cell)
-    return next((other for other in filled if other.cell == base), None)
 
 
 def made_by(records: Iterable[RunRecord]) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from analysis import text
 from analysis.stats import uncertainty
+from analysis.stats.uncertainty import Estimate, SeedMean
 from analysis.tables import fill
-from analysis.tables.fill import Filled, Records
+from analysis.tables.fill import Filled
 from analysis.tables.notes import NOT_PAPERS, Footnotes, notes
 from experiments.tables.declare import AP, EXTRA, FPS, Column, Table
 from gfl.experiment import Profile
@@ -22,22 +23,16 @@ RATIO = "FPS ratio"
 class Line:
     """One printed line: a row from one source. Additional rows have none from the paper."""
 
-    name: str  # of the row; empty on its further lines
-    row_key: str  # the row's unique name
-    mark: str  # of its footnote, or of an additional row; empty like the name
-    marks: tuple[str, ...]
+    filled: Filled = field(compare=False, repr=False)  # the row; equal lines print the same
     source: str  # "paper", "reference", "local"
-    numbers: tuple[str, ...]  # of the columns, that of seeds first
-
-    @property
-    def row(self) -> str:
-        """Name with its mark."""
-        return self.name + self.mark
+    mark: str  # of the row's footnote, or of an additional row
+    is_first: bool  # further lines leave the row's name and marks empty
+    cells: tuple[str, ...]  # from left to right, under the table's header
 
     @property
     def key(self) -> str:
-        """Unique name with its mark."""
-        return self.row_key + self.mark
+        """Unique name of the row with its mark; empty on its further lines."""
+        return self.filled.cell.row.key + self.mark if self.is_first else ""
 
 
 @dataclass(frozen=True)
@@ -50,38 +45,15 @@ class Block:
 
 @dataclass(frozen=True)
 class TableLayout:
-    """Table ready to print."""
+    """Table ready to print; without columns of source and seeds if all is the paper's."""
 
     title: str
-    heading: str  # of the rows' names
-    marks: tuple[str, ...]  # the names of the columns between a row's name and its source
-    numbers: tuple[str, ...]
+    header: tuple[str, ...]  # over the cells of a line; empty over the source
+    lead: int  # number of cells before a line's numbers: name, marks, source
+    has_sources: bool
     blocks: tuple[Block, ...]
     footnotes: tuple[tuple[str, str], ...]  # mark and text
     notes: tuple[str, ...]
-
-    @property
-    def has_sources(self) -> bool:
-        """True if some row has more than the paper's numbers."""
-        return any(line.source != "paper" for block in self.blocks for line in block.lines)
-
-    @property
-    def lead(self) -> int:
-        """Number of cells before a line's numbers."""
-        return 1 + len(self.marks) + self.has_sources
-
-    @property
-    def header(self) -> tuple[str, ...]:
-        """Return the column headings over ``cells``."""
-        if self.has_sources:
-            return (self.heading, *self.marks, "", *self.numbers)
-        return (self.heading, *self.marks, *self.numbers[1:])
-
-    def cells(self, line: Line) -> tuple[str, ...]:
-        """Return a line from left to right; without source and seeds if all is the paper's."""
-        if self.has_sources:
-            return (line.row, *line.marks, line.source, *line.numbers)
-        return (line.row, *line.marks, *line.numbers[1:])
 
 
 @dataclass(frozen=True)
@@ -89,45 +61,53 @@ class _Layout:
     """Context shared by all lines of a table."""
 
     table: Table
-    profile: Profile
-    filled: Sequence[Filled]
     with_local: bool
     footnotes: Footnotes
+    runs: bool  # some row can have a run
     deltas: bool  # some row has a baseline
 
-    def lines(self, cell: Filled) -> Iterator[Line]:
+    def header(self) -> tuple[str, ...]:
+        """Return the headings over a line's cells."""
+        numbers = self.interleaved((c.name for c in self.table.columns), DELTA, RATIO)
+        sources = ("", "n") if self.runs else ()
+        return (self.table.heading, *self.table.mark_names, *sources, *numbers)
+
+    def lines(self, filled: Filled, is_run: bool) -> Iterator[Line]:
         """Yield the paper's line and, if the row can have a run, its records' lines."""
-        row = cell.cell.row
-        base = fill.baseline_of(self.filled, self.table, cell.cell)
+        row = filled.cell.row
         mark = self.footnotes.mark(row.note) + (NOT_PAPERS if row.is_extra else "")
-        lead = (row.name, row.key, mark, row.marks)
-        below = ("", "", "", tuple("" for _ in row.marks))
-        if not row.is_extra:
-            ratio = self.ratio(fill.published_ratio(cell, self.table)) if self.table.anchor else ""
-            paper = self.interleaved(self.published(cell), _published_delta(cell, base), ratio)
-            yield Line(*lead, "paper", ("", *paper))
-            lead = below
-        if not fill.is_run(self.table, self.profile, cell.cell):
-            return
-        for source in fill.sources(self.with_local):
-            records = cell.records(source)
-            means = (_mean(records, column) for column in self.table.columns)
-            delta = _delta(records, base.records(source)) if base else ""
-            seeds = str(len(records) or "")
-            ratio = cell.speed.value if cell.speed and source == "reference" else None
-            numbers = self.interleaved(means, delta, self.ratio(ratio))
-            yield Line(*lead, source, (seeds, *numbers))
-            lead = below
+        sources = [] if row.is_extra else ["paper"]
+        sources += fill.sources(self.with_local) if is_run else []
+        for i, source in enumerate(sources):
+            name, marks = (row.name + mark, row.marks) if i == 0 else ("", ("",) * len(row.marks))
+            seeds, numbers = (
+                ("", self.published(filled))
+                if source == "paper"
+                else (str(len(filled.records(source)) or ""), self.recorded(filled, source))
+            )
+            sourced = (source, seeds) if self.runs else ()
+            yield Line(filled, source, mark, i == 0, (name, *marks, *sourced, *numbers))
 
-    def published(self, cell: Filled) -> Iterator[str]:
-        for column in self.table.columns:
-            is_starred = column.name in cell.cell.row.starred
-            yield published(cell.cell.published[column.name], column, is_starred)
+    def published(self, filled: Filled) -> Iterator[str]:
+        """Yield the numbers of the paper's line."""
+        cell, ratio = filled.cell, ""
+        difference = fill.published_difference(filled, filled.base)
+        if self.table.anchor:
+            ratio = _ratio(fill.published_ratio(filled, self.table))
+        numbers = (
+            published(cell.published[column.name], column, column.name in cell.row.starred)
+            for column in self.table.columns
+        )
+        delta = "" if difference is None else text.signed(difference, None)
+        return self.interleaved(numbers, delta, ratio)
 
-    @staticmethod
-    def ratio(value: float | None) -> str:
-        """Return a speed in the anchor's, to two digits."""
-        return text.NONE if value is None else f"{value:.2f}"
+    def recorded(self, filled: Filled, source: str) -> Iterator[str]:
+        """Yield the numbers of a line of records."""
+        records = filled.records(source)
+        means = (_mean(uncertainty.mean(records, c.metric), c) for c in self.table.columns)
+        delta = _delta(filled.difference(source), len(records)) if filled.base else ""
+        speed = filled.speed if source == "reference" else None
+        return self.interleaved(means, delta, _ratio(speed.value if speed else None))
 
     def interleaved(self, values: Iterable[str], delta: str, ratio: str) -> Iterator[str]:
         """Yield the values of the columns, the difference after AP and the ratio after FPS."""
@@ -144,27 +124,25 @@ def lay_out(
 ) -> TableLayout:
     """Lay the table out: per row the paper's, reference and, if requested, local lines."""
     filled = fill.shown(filled, table, profile, with_local)
-    deltas = any(table.baseline_of(cell.cell) for cell in filled)
+    runs = any(fill.is_run(table, profile, one.cell) for one in filled)
+    deltas = any(table.baseline_of(one.cell) for one in filled)
     footnotes = Footnotes()
-    layout = _Layout(table, profile, filled, with_local, footnotes, deltas)
-    names = ["n", *(column.name for column in table.columns)]
-    if deltas:
-        names.insert(names.index(AP.name) + 1, DELTA)
-    if table.anchor:
-        names.insert(names.index(FPS.name) + 1, RATIO)
-    blocks = []
-    for group in table.groups:
-        cells = [cell for cell in filled if cell.cell.group == group]
-        lines = tuple(line for cell in cells for line in layout.lines(cell))
-        blocks.append(Block(group.name, lines))
-    runs = any(fill.is_run(table, profile, cell.cell) for cell in filled)
+    layout = _Layout(table, with_local, footnotes, runs, deltas)
+    blocks = tuple(
+        Block(group.name, tuple(
+            line
+            for one in filled if one.cell.group == group
+            for line in layout.lines(one, fill.is_run(table, profile, one.cell))
+        ))
+        for group in table.groups
+    )  # fmt: skip
     source = f"{profile.name} profile" if runs else "published numbers"
     return TableLayout(
         title=f"{table.title}: {table.caption} ({source})",
-        heading=table.heading,
-        marks=table.mark_names,
-        numbers=tuple(names),
-        blocks=tuple(blocks),
+        header=layout.header(),
+        lead=1 + len(table.mark_names) + runs,
+        has_sources=runs,
+        blocks=blocks,
         footnotes=(*footnotes.listed, *_legend(table, profile, filled)),
         notes=tuple(notes(table, profile, filled, with_local)),
     )
@@ -191,20 +169,18 @@ def published(value: float | None, column: Column, is_starred: bool) -> str:
     return f"{value:.{column.digits}f}{'*' if is_starred else ''}"
 
 
-def _published_delta(cell: Filled, base: Filled | None) -> str:
-    difference = fill.published_difference(cell, base)
-    return "" if difference is None else text.signed(difference, None)
-
-
-def _mean(records: Records, column: Column) -> str:
-    found = uncertainty.mean(records, column.metric)
+def _mean(found: SeedMean | None, column: Column) -> str:
     return text.NONE if found is None else text.mean(found.mean, found.spread, column.digits)
 
 
-def _delta(records: Records, base: Records) -> str:
-    """Return the difference to the baseline, with its number of seeds if the row has more."""
-    if (found := uncertainty.difference(records, base)) is None:
+def _delta(found: Estimate | None, of: int) -> str:
+    """Format the difference to the baseline, with its seeds if the row has more."""
+    if found is None:
         return text.NONE
-    printed = text.signed(found.value, found.interval)
-    seeds, of = len(found.seeds), len(records)
+    printed, seeds = text.signed(found.value, found.interval), len(found.seeds)
     return f"{printed} ({seeds} of {of} seeds)" if seeds < of else printed
+
+
+def _ratio(value: float | None) -> str:
+    """Format a speed in the anchor's, to two digits."""
+    return text.NONE if value is None else f"{value:.2f}"

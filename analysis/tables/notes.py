@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from analysis.stats import uncertainty
 from analysis.stats.uncertainty import METHOD
 from analysis.tables import fill
 from analysis.tables.fill import Filled
@@ -85,16 +84,12 @@ def not_cocos(profile: Profile) -> str:
 def _figures(table: Table, run: Sequence[Filled], with_local: bool) -> Iterator[str]:
     """Define ± and ΔAP."""
     text = "n: seeds; ±: their standard deviation."
-    pairs = [(cell, base) for cell in run if (base := fill.baseline_of(run, table, cell.cell))]
+    pairs = [(cell, cell.base) for cell in run if cell.base]
     if pairs:
         yield f"{text} ΔAP: the difference to {_baselines(table, pairs)}; {METHOD}."
     else:
         yield text
-    found = [
-        uncertainty.difference(cell.records(source), base.records(source))
-        for cell, base in pairs
-        for source in fill.sources(with_local)
-    ]
+    found = [cell.difference(source) for cell in run for source in fill.sources(with_local)]
     if any(f is not None and f.interval is None for f in found):
         yield (
             "A ΔAP without brackets comes from one seed: its interval is unknown, and so is "

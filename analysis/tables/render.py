@@ -9,7 +9,7 @@ from analysis import text
 from analysis.stats import uncertainty
 from analysis.stats.uncertainty import Estimate, SeedMean
 from analysis.tables import fill
-from analysis.tables.fill import Filled, Records
+from analysis.tables.fill import Filled
 from analysis.tables.layout import DELTA, RATIO, TableLayout
 from experiments.tables.declare import Table
 from gfl import escape
@@ -25,7 +25,7 @@ def markdown(made: TableLayout, verdicts: Sequence[str]) -> str:
     align = "l" + "".join("c" if name else "l" for name in made.header[1:])
     for block in made.blocks:
         parts += [f"## {block.title}\n"] if block.title else []
-        rows = [made.header, *map(made.cells, block.lines)]
+        rows = [made.header, *(line.cells for line in block.lines)]
         parts.append(text.table([[*map(escape.markdown, row)] for row in rows], align))
     listed = [f"{mark} {note}" for mark, note in made.footnotes] + [*made.notes, *verdicts]
     parts.append("".join(_item(line) for note in listed for line in note.splitlines()))
@@ -47,15 +47,13 @@ def tidy_csv(table: Table, filled: Sequence[Filled], with_local: bool) -> str:
     lines: list[dict[str, str]] = []
     for cell in filled:
         where = {"table": table.name, "group": cell.cell.group.name, "row": cell.cell.row.key}
-        base = fill.baseline_of(filled, table, cell.cell)
-        for name, value in _published(cell, base):  # empty for additional rows
+        for name, value in _published(cell):  # empty for additional rows
             printed = "" if value is None else str(value)
             lines.append(where | {"column": name, "source": "paper", "value": printed})
         if table.anchor:
             lines += [where | line for line in _ratios(cell, table)]
         for source in fill.sources(with_local):
-            base_records = base.records(source) if base else None
-            for name, found in _found(table, cell.records(source), base_records):
+            for name, found in _found(table, cell, source):
                 lines.append(where | {"column": name, "source": source} | numbers(found))
     return text.tidy_csv(FIELDS, lines)
 
@@ -71,21 +69,19 @@ def _ratios(cell: Filled, table: Table) -> Iterator[dict[str, str]]:
         }  # fmt: skip
 
 
-def _published(cell: Filled, base: Filled | None) -> Iterator[tuple[str, float | None]]:
+def _published(cell: Filled) -> Iterator[tuple[str, float | None]]:
     if cell.cell.row.is_extra:
         return
     yield from cell.cell.published.items()
-    if (difference := fill.published_difference(cell, base)) is not None:
+    if (difference := fill.published_difference(cell, cell.base)) is not None:
         yield DELTA, difference
 
 
-def _found(
-    table: Table, records: Records, base: Records | None
-) -> Iterator[tuple[str, SeedMean | Estimate]]:
+def _found(table: Table, cell: Filled, source: str) -> Iterator[tuple[str, SeedMean | Estimate]]:
     for column in table.columns:
-        if found := uncertainty.mean(records, column.metric):
+        if found := uncertainty.mean(cell.records(source), column.metric):
             yield column.name, found
-    if base is not None and (difference := uncertainty.difference(records, base)):
+    if difference := cell.difference(source):
         yield DELTA, difference
 
 

@@ -76,11 +76,11 @@ def pages(made: TableLayout, block: Block, width: int) -> list[Grid]:
 
     Later pages begin with the row's unique name, in place of name and marks.
     """
-    cells = (made.header, *(made.cells(line) for line in block.lines))
+    cells = (made.header, *(line.cells for line in block.lines))
     rows = [tuple(map(_printable, row)) for row in cells]
     numbers = _Part([row[made.lead :] for row in rows])
     first = _Part([row[: made.lead] for row in rows])
-    keys = [(made.heading, ""), *((line.key, line.source) for line in block.lines)]
+    keys = [(made.header[0], ""), *((line.key, line.source) for line in block.lines)]
     keys = [(_printable(key), _printable(source)) for key, source in keys]
     later = _Part(keys if made.has_sources else [key[:1] for key in keys])
     for gap in GAPS:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from analysis.tables.fill import Filled
+from analysis.tables.fill import Filled, with_baselines
 from experiments.tables.declare import Table
 from gfl.records.record import METRICS, RunRecord
 
@@ -36,6 +36,7 @@ def fill() -> Fill:
 
     def filled(table: Table, reference: APs, local: APs | None = None) -> list[Filled]:
         cells = [(c, " ".join(filter(None, (c.group.name, c.row.key)))) for c in table.cells()]
-        return [Filled(c, records(reference, n), records(local or {}, n), ()) for c, n in cells]
+        rows = [Filled(c, records(reference, n), records(local or {}, n), ()) for c, n in cells]
+        return with_baselines(table, rows)
 
     return filled

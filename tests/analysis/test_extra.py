@@ -109,8 +109,8 @@ def lines(made: TableLayout) -> list[tuple[str, ...]]:
     found, name = [], ""
     for block in made.blocks:
         for line in block.lines:
-            name = line.row or name
-            cells = dict(zip(made.header, made.cells(line), strict=True))
+            name = line.cells[0] or name
+            cells = dict(zip(made.header, line.cells, strict=True))
             values = [value for column, value in cells.items() if column != "ΔAP"]
             found.append((name, line.source, *values[1:]))
     return found

@@ -85,7 +85,7 @@ def test_orders_of_a_table_without_results_are_empty(fill) -> None:
 def test_printed_has_every_line_of_the_sheet(name: str, fill) -> None:
     made = lay_out(TABLES[name], profiles.get("laptop"), fill(TABLES[name], {}), False)
     frame = dataframes.printed(made)
-    lines = [made.cells(line) for block in made.blocks for line in block.lines]
+    lines = [line.cells for block in made.blocks for line in block.lines]
     assert len(frame) == len(lines)
     numbers = [tuple(row) for row in frame.itertuples(index=False)]
     assert numbers == [line[made.lead :] for line in lines]

@@ -67,7 +67,7 @@ def filled(store: Store, row: str) -> fill.Filled:
 def lines(store: Store) -> list[tuple[str, ...]]:
     """The table's lines as printed: row, marks, source, n, FPS, AP, ΔAP, ..."""
     made = lay_out(TABLE3, SMOKE, fill.fill(TABLE3, SMOKE, store), with_local=False)
-    return [made.cells(line) for line in made.blocks[0].lines]
+    return [line.cells for line in made.blocks[0].lines]
 
 
 def test_a_figure_is_a_mean_with_its_spread(store: Store) -> None:

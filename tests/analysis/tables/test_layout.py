@@ -14,9 +14,7 @@ TABLE1A, TABLE1B, TABLE3, TABLE4 = map(declared.find, ("1a", "1b", "3", "4"))
 
 def cells(made: TableLayout, block: int = 0) -> list[dict[str, str]]:
     """The lines of a block, by the names of its columns; the source has none."""
-    return [
-        dict(zip(made.header, made.cells(line), strict=True)) for line in made.blocks[block].lines
-    ]
+    return [dict(zip(made.header, line.cells, strict=True)) for line in made.blocks[block].lines]
 
 
 def test_groups_are_blocks_with_a_baseline_each(fill: Callable) -> None:
@@ -59,7 +57,7 @@ def test_a_footnote_has_its_mark_at_the_row_and_at_the_note(fill: Callable) -> N
     noted = {row.note: row.name for row in TABLE1A.rows if row.note}
     assert len(made.footnotes) == len(noted) > 2
     for block in made.blocks:
-        rows = [line.row for line in block.lines if line.row]
+        rows = [line.cells[0] for line in block.lines if line.is_first]
         for mark, note in made.footnotes:
             assert f"{noted[note]}{mark}" in rows
     text = render.markdown(made, [])
@@ -115,5 +113,5 @@ def test_every_table_prints_without_a_record(fill: Callable, name: str) -> None:
     table = declared.find(name)
     made = lay_out(table, SMOKE, fill(table, {}), with_local=True)
     for block in made.blocks:
-        assert {len(made.cells(line)) for line in block.lines} == {len(made.header)}
+        assert {len(line.cells) for line in block.lines} == {len(made.header)}
     assert not any(note.startswith("Rows by AP") for note in made.notes)

@@ -39,7 +39,7 @@ def test_a_terminal_gets_every_figure_and_no_broken_line(
         heads = [column.header for column in first.columns]
         heads += [column.header for page in later for column in page.columns[lead:]]
         assert tuple(heads) == made.header
-        assert all(number in shown for line in block.lines for number in made.cells(line))
+        assert all(number in shown for line in block.lines for number in line.cells)
 
 
 def test_pages_begin_with_a_name_that_no_other_row_has(
