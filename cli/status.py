@@ -219,7 +219,7 @@ class MissingCost:
         time = f", about {duration(self.seconds)}"
         if self.timed == self.todo:
             return f"{time} (from speeds {self.source})"
-        others = f"no run like the other {self.todo - self.timed} is"
+        others = f"no comparable run is recorded for the other {self.todo - self.timed}"
         return f"{time} for {self.timed} of them (from speeds {self.source}; {others})"
 
 

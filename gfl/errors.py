@@ -33,10 +33,16 @@ class UserError(Exception):
 
 
 def did_you_mean(value: str, choices: Iterable[str]) -> str:
-    """Return ``; did you mean 'x'?`` for a near miss, else the first few known values."""
-    known = sorted(choices) if isinstance(choices, Set) else list(choices)
-    near = difflib.get_close_matches(value, known, n=1)
-    return f"; did you mean {near[0]!r}?" if near else f"; known: {escape.some(known)}"
+    """Return ``; did you mean 'x'?`` for a near miss, else the first few known values.
+
+    A name as near to several of them (table-9) is a near miss of none.
+    """
+    known = sorted(choices) if isinstance(choices, Set) else list(dict.fromkeys(choices))
+    near = difflib.get_close_matches(value, known, n=2)
+    ratios = [difflib.SequenceMatcher(None, name, value).ratio() for name in near]
+    if near and len(set(ratios)) == len(ratios):
+        return f"; did you mean {near[0]!r}?"
+    return f"; known: {escape.some(known)}"
 
 
 def disk_error(err: BaseException, where: Path) -> UserError | None:

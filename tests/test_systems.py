@@ -165,8 +165,8 @@ def test_a_round_takes_each_system_once_and_the_anchor_at_the_start_and_in_the_m
 
 def record(seconds: list[tuple[float, float, float]]) -> Speeds:
     """Return a record of rounds: the anchor's two times, and another system's."""
-    rounds = [Round(i, 0, (a, b), {"other": c}) for i, (a, b, c) in enumerate(seconds)]
-    return Speeds({"commit": "x"}, ANCHOR, {ANCHOR: SUBJECT, "other": SUBJECT}, rounds)
+    rounds = (Round(i, 0, (a, b), {"other": c}) for i, (a, b, c) in enumerate(seconds))
+    return Speeds({"commit": "x"}, ANCHOR, {ANCHOR: SUBJECT, "other": SUBJECT}, tuple(rounds))
 
 
 def test_a_ratio_is_the_median_over_rounds_to_the_mean_of_the_anchors_times():

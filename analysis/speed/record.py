@@ -6,11 +6,11 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from analysis.speed import systems
 from gfl.errors import UserError
-from gfl.records.record import RecordError, Store, read_json, write_json
+from gfl.records.record import RecordError, Store, read_json, rebuild, write_json
 
 SCHEMA = 1
 
@@ -191,6 +191,7 @@ class Steps:
 
 
 Benchmark = Loss | Overhead | Operators | Steps
+KINDS: Mapping[str, type[Benchmark]] = {cls.kind: cls for cls in (Loss, Overhead, Operators, Steps)}
 
 
 def save(found: Benchmark, folder: Path) -> Path:
@@ -208,32 +209,11 @@ def load(path: Path) -> Benchmark:
     """
     try:
         content = read_json(path)
-        if (schema := content["schema"]) != SCHEMA:
+        if (schema := content.pop("schema")) != SCHEMA:
             raise RecordError(f"schema {schema!r}, this code reads {SCHEMA}")
-        machine = Machine(**content["machine"])
-        if content["kind"] == Overhead.kind:
-            counts, times = _all(Count, content["counts"]), _all(Time, content["times"])
-            return Overhead(machine, content["candidates"], counts, times)
-        if content["kind"] == Operators.kind:
-            operators = _all(Operator, content["operators"])
-            return Operators(machine, content["repeat"], content["regions"], operators)
-        if content["kind"] == Steps.kind:
-            height, width = content["image"]
-            what = content["batch"], content["objects"], _all(Step, content["steps"])
-            return Steps(machine, content["profile"], (height, width), *what)
-        cases, alone = _all(Case, content["cases"]), _all(Assignment, content["assignments"])
-        height, width = content["image"]
-        turns = content["repeat"], content["repeat_short"]
-        return Loss(machine, (height, width), *turns, cases, alone)
-    except (RecordError, KeyError, TypeError, ValueError) as err:
+        return rebuild(KINDS[content.pop("kind")], content)
+    except (RecordError, AttributeError, KeyError, TypeError, ValueError) as err:
         raise UserError(f"{path}: not a benchmark's record ({err})") from err
-
-
-def _all(cls: Any, content: list[Mapping[str, Any]]) -> tuple[Any, ...]:
-    return tuple(
-        cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in one.items()})
-        for one in content
-    )
 
 
 def paths(store: Store) -> list[Path]:

@@ -7,7 +7,7 @@ are stored, and everything else is computed from them here.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import numpy as np
 from analysis.stats.bootstrap import RESAMPLES, SEED
 from analysis.stats.uncertainty import CONFIDENCE
 from gfl.errors import UserError
-from gfl.records.record import RecordError, Store, digest, read_json, write_json
+from gfl.records.record import RecordError, Store, digest, read_json, rebuild, write_json
 
 PREFIX = "systems-"  # of the records' names in results/benchmarks
 SCHEMA = 1
@@ -78,7 +78,7 @@ class Speeds:
     setting: Mapping[str, Any]
     anchor: str
     subjects: Mapping[str, Subject]
-    rounds: Sequence[Round] = ()
+    rounds: tuple[Round, ...] = ()
     schema: int = SCHEMA
 
     def save(self, path: Path) -> Path:
@@ -102,14 +102,12 @@ class Speeds:
                 raise ValueError(f"schema {content.get('schema')!r}, this code reads {SCHEMA}")
             if checksum != digest(content):
                 raise ValueError("its content does not match its checksum")
-            subjects = {name: _subject(one) for name, one in content["subjects"].items()}
-            rounds = [Round(**one | {"anchor": tuple(one["anchor"])}) for one in content["rounds"]]
-            return cls(content["setting"], content["anchor"], subjects, rounds)
+            return rebuild(cls, content)
         except (AttributeError, KeyError, RecordError, TypeError, ValueError) as err:
             raise UserError(f"{path}: not a record of speeds: {err}") from err
 
     def with_round(self, one: Round) -> Speeds:
-        return replace(self, rounds=[*self.rounds, one])
+        return replace(self, rounds=(*self.rounds, one))
 
     def done(self, names: Sequence[str]) -> int:
         """Return the number of rounds in which all of some systems were timed."""
@@ -166,10 +164,3 @@ def _interval(ratios: np.ndarray) -> tuple[float, float, float]:
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(np.median(drawn, axis=1), [tail, 1 - tail])
     return float(np.median(ratios)), float(low), float(high)
-
-
-def _subject(content: Mapping[str, Any]) -> Subject:
-    if wrong := {one.name for one in fields(Subject)} ^ content.keys():
-        raise ValueError(f"missing or unknown: {', '.join(sorted(wrong))}")
-    height, width = content["image"]
-    return Subject(**{**content, "image": (height, width)})

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from gfl import config, escape
 from gfl.errors import UserError
@@ -158,7 +158,7 @@ class Request:
             RecordError: it is not a request of this code.
         """
         try:
-            return _rebuild(cls, read_json(run_dir / "request.json"))
+            return rebuild(cls, read_json(run_dir / "request.json"))
         except (KeyError, TypeError, ValueError) as err:
             raise RecordError(str(err)) from err
 
@@ -335,26 +335,36 @@ def _canonical(value: Any) -> Any:
 def rebuilt(cls: type[T], recorded: Mapping[str, Any]) -> T | None:
     """Rebuild a record's experiment or profile; None if it no longer exists in this form."""
     try:
-        return _rebuild(cls, recorded)
+        return rebuild(cls, recorded)
     except (KeyError, TypeError, ValueError, UserError):
         return None
 
 
-def _rebuild(cls: type[T], content: Mapping[str, Any]) -> T:
+def rebuild(cls: type[T], content: Mapping[str, Any]) -> T:
     """Rebuild a dataclass, including nested ones and tuples, from ``asdict``'s JSON.
 
     Fields that did not exist at the time take their defaults.
+
+    Raises:
+        AttributeError, KeyError, TypeError, ValueError, UserError: it has another form.
     """
     hints = get_type_hints(cls)
     if cls is Experiment and "n" in content:  # old records hold n (bins) instead of y_n (last bin)
         content = {"y_n": content["n"] * content.get("delta", 1.0), **content}
         content.pop("n")
-    values: dict[str, Any] = {}
-    for name, value in content.items():
-        inner = [t for t in (hints.get(name), *get_args(hints.get(name))) if is_dataclass(t)]
-        if isinstance(value, dict) and inner:
-            # A request's experiment has two kinds, told apart by their fields.
-            one = next((t for t in inner if value.keys() <= get_type_hints(t).keys()), inner[0])
-            value = _rebuild(one, value)  # type: ignore[arg-type]
-        values[name] = tuple(value) if isinstance(value, list) else value
-    return cls(**values)
+    return cls(**{name: _rebuilt(hints.get(name), value) for name, value in content.items()})
+
+
+def _rebuilt(hint: Any, value: Any) -> Any:
+    """Rebuild a field's value by its annotation."""
+    inner = get_args(hint)
+    if isinstance(value, list) and inner:
+        return tuple(_rebuilt(inner[0], one) for one in value)
+    if not isinstance(value, dict):
+        return value
+    if get_origin(hint) is Mapping:
+        return {key: _rebuilt(inner[1], one) for key, one in value.items()}
+    kinds = [kind for kind in (hint, *inner) if is_dataclass(kind)]
+    # A request's experiment has two kinds, told apart by their fields.
+    fitting = [kind for kind in kinds if value.keys() <= get_type_hints(kind).keys()]
+    return rebuild(*(fitting or kinds)[:1], value) if kinds else value

@@ -135,7 +135,8 @@ def test_every_cell_is_shown_and_a_shared_run_with_all_of_its_cells(
     assert len(shared) == 3
     assert "also table-1c/2, table-3/QFL" in shared[0]
     # 9 runs of ATSS with Dirac deltas, 60 s each.
-    time = "about 9 min for 9 of them (from speeds of local runs; no run like the other 60 is)"
+    time = "about 9 min for 9 of them (from speeds of local runs; "
+    time += "no comparable run is recorded for the other 60)"
     assert f"70 runs, 69 to train, {time}" in out
     # Asked for one table, the others are still named.
     assert "also table-1a/joint w/ QFL/ATSS, table-1c/2" in ask("table-3")

@@ -59,4 +59,6 @@ def test_a_near_miss_is_named_and_else_what_is_known() -> None:
     assert did_you_mean("laptp", ["smoke", "laptop"]) == "; did you mean 'laptop'?"
     assert did_you_mean("x", ["smoke", "laptop"]) == "; known: smoke, laptop"
     assert did_you_mean("x", {"smoke", "laptop"}) == "; known: laptop, smoke"
+    assert did_you_mean("table-4", ["table-3", "table-2"]) == "; known: table-3, table-2"
+    assert did_you_mean("table-33", ["table-3", "table-2"]) == "; did you mean 'table-3'?"
     assert did_you_mean("nope", map(str, range(8))) == "; known: 0, 1, 2, 3, 4 and 3 more"

@@ -201,7 +201,7 @@ def test_a_runs_id_names_its_seed() -> None:
     [
         ("table-3/QFLL", "Table 3 has no row 'QFLL'; did you mean 'QFL'"),
         ("1/IoU-banch", "Table 1a, Table 1b, Table 1c have no row 'IoU-banch'; did you mean 'IoU-"),
-        ("table-5", "did you mean 'table-"),
+        ("table-5", "unknown table 'table-5'; known: all, table-1, table-2, "),
         ("atss-joint-dirak", "did you mean 'atss-joint-dirac'"),
         ("atss-joint-dirac-s0-00000000", "its id is now atss-joint-dirac-s0-"),
         (
