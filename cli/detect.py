@@ -92,6 +92,7 @@ def detect(
     if output.out is not None:
         matrix.check_writable(output.out)
     from gfl.pictures import detecting, fonts, reading  # takes seconds: after the checks
+    from gfl.predictions import trained
 
     files, complaints = reading.listed(map(Path, picture))
     for complaint in complaints:
@@ -100,7 +101,7 @@ def detect(
         return 2
     used = "cuda" if device == "cuda" else "cpu"
     if run_dir is not None:
-        detector, by = detecting.detector(run_dir, used), {}
+        detector, by = trained.detector(run_dir, used, detecting.TRACED), {}
     else:
         assert others is not None
         detector, by = _with_weights(*others, used)
@@ -160,14 +161,13 @@ def _with_weights(
     Its classes are those the file names; without any, COCO's.
     """
     from gfl.data import weights
-    from gfl.pictures.detecting import has_ablation_head
+    from gfl.pictures.detecting import TRACED
     from gfl.predictions import evaluation
 
     checkpoint = weights.read(path)
     name = evaluation.name_of(row.experiment, checkpoint.sha256)
-    head = "TracedHead" if has_ablation_head(row.experiment) else None
     classes = checkpoint.classes
-    run = loaded(checkpoint, row, name, path.parent, device, classes=classes, head=head)
+    run = loaded(checkpoint, row, name, path.parent, device, classes=classes, head=TRACED)
     return run, {"weights": str(path), "as": row.rows[0]}
 
 

@@ -10,13 +10,12 @@ from dataclasses import dataclass, replace
 from analysis.claims.identities import IDENTITIES
 from analysis.measures.evidence import Evidence
 from analysis.measures.kept import find, measure
-from analysis.measures.quantity import ONE_TRAINING
+from analysis.measures.quantity import Measurement
 from analysis.pool import Reporter, quiet
 from analysis.stats import correction, uncertainty
 from analysis.stats.correction import Bounds, P, Verdict
-from experiments.claims.declare import Check, Claim, Contrast, Identity, Measured
+from experiments.claims.declare import Check, Claim, Contrast, Identity
 from experiments.profiles import PAPER_SCALE
-from experiments.tables import catalogue
 from experiments.tables.declare import FPS
 from gfl.errors import UserError
 from gfl.experiment import AnyExperiment, at_scale
@@ -110,13 +109,25 @@ def judge_check(check: Check, evidence: Evidence) -> CheckOnRuns:
     """Return the runs' result for a check, or why there is none."""
     empty = CheckOnRuns(check.label, bounds_at(check, evidence.profile.name))
     try:
-        if isinstance(check, Contrast):
-            return _contrasted(check, empty, evidence)
         if isinstance(check, Identity):
             return replace(empty, value=IDENTITIES[check.name](), how="of the equations alone")
-        return _measured(check, empty, evidence)
+        if isinstance(check, Contrast):
+            found = _contrast(check, evidence)
+        else:
+            found = measure(find(check.quantity), evidence)
     except UserError as err:
         return replace(empty, missing=str(err))
+    tested = None if found.lacking else found.tested
+    return replace(
+        empty,
+        value=found.value,
+        interval=found.interval,
+        p=None if tested is None else correction.of_check(tested, empty.bounds),
+        missing=found.lacking,
+        seeds=found.seeds,
+        runs=found.runs,
+        how=found.how,
+    )
 
 
 def _ours(claim: Claim) -> list[Check]:
@@ -248,7 +259,8 @@ class _Untestable(UserError):  # noqa: N818  not a fault of the code
     """Check that no runs of this profile can show."""
 
 
-def _contrasted(check: Contrast, empty: CheckOnRuns, evidence: Evidence) -> CheckOnRuns:
+def _contrast(check: Contrast, evidence: Evidence) -> Measurement:
+    """Measure the check's sum of metrics on the runs of its cells."""
     factors = _factors(check, evidence)
     metrics = {metric for _, metric in factors}
     needed = list(dict.fromkeys(experiment for experiment, _ in factors))
@@ -258,17 +270,8 @@ def _contrasted(check: Contrast, empty: CheckOnRuns, evidence: Evidence) -> Chec
     estimate = uncertainty.contrast(list(factors.values()), values, noise)
     if estimate is None:
         raise _Untestable("no metric of its runs is defined: there is no such object")
-    runs = tuple(evidence.record(e, seed).id for e in needed for seed in seeds)
-    is_sure = estimate.variance_seeds is not None
-    return replace(
-        empty,
-        value=estimate.value,
-        interval=estimate.interval,
-        p=correction.of_check(estimate, empty.bounds) if is_sure else None,
-        missing="" if is_sure else ONE_TRAINING,
-        seeds=tuple(seeds),
-        runs=runs,
-    )
+    runs = (evidence.record(e, seed).id for e in needed for seed in seeds)
+    return Measurement.of(estimate, runs, seeds)
 
 
 def _factors(check: Contrast, evidence: Evidence) -> dict[tuple[AnyExperiment, str], float]:
@@ -280,7 +283,7 @@ def _factors(check: Contrast, evidence: Evidence) -> dict[tuple[AnyExperiment, s
     profile = evidence.profile.name
     factors: dict[tuple[AnyExperiment, str], float] = defaultdict(float)
     for factor, at in check.terms:
-        table, cell = catalogue.find(at.table), at.found
+        table, cell = at.declared, at.found
         if at.column == FPS.name:
             raise _Untestable(SPEED)
         if cell.experiment is None:
@@ -294,18 +297,3 @@ def _factors(check: Contrast, evidence: Evidence) -> dict[tuple[AnyExperiment, s
     if not kept:
         raise _Untestable("its rows are one and the same run")
     return kept
-
-
-def _measured(check: Measured, empty: CheckOnRuns, evidence: Evidence) -> CheckOnRuns:
-    found = measure(find(check.quantity), evidence)
-    tested = None if found.lacking else found.tested
-    return replace(
-        empty,
-        value=found.value,
-        interval=found.interval,
-        p=None if tested is None else correction.of_check(tested, empty.bounds),
-        missing=found.lacking,
-        seeds=found.seeds,
-        runs=found.runs,
-        how=found.how,
-    )

@@ -6,7 +6,7 @@ A decorator on the measuring function declares a quantity: ``quantity`` if it me
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ import numpy as np
 from analysis.measures.evidence import Evidence
 from analysis.stats import uncertainty
 from analysis.stats.statistics import rank_correlation
+from analysis.stats.uncertainty import Estimate
 from gfl.errors import UserError
 from gfl.experiment import Experiment
 from gfl.predictions.schema import DETECTIONS, LOCATIONS
@@ -42,6 +43,15 @@ class Measurement:
     seeds: tuple[int, ...]
     how: str  # what was measured on what, in one line
     lacking: str = ""  # why it decides nothing
+
+    @classmethod
+    def of(
+        cls, estimate: Estimate, runs: Iterable[str], seeds: Sequence[int], how: str = ""
+    ) -> Measurement:
+        """Make a measurement of an estimate; with one seed and unknown noise it decides nothing."""
+        lacking = ONE_TRAINING if estimate.variance_seeds is None else ""
+        runs = tuple(dict.fromkeys(runs))
+        return cls(estimate.value, estimate.interval, estimate, runs, tuple(seeds), how, lacking)
 
 
 @dataclass(frozen=True)
@@ -249,11 +259,8 @@ def combined(
     estimate = uncertainty.contrast([factor for factor, _, _ in terms], values)
     if estimate is None:
         raise UserError("its runs have no seed in common")
-    runs = dict.fromkeys(evidence.record(e, seed).id for _, e, _ in terms for seed in seeds)
-    lacking = ONE_TRAINING if estimate.variance_seeds is None else ""
-    return Measurement(
-        estimate.value, estimate.interval, estimate, tuple(runs), tuple(seeds), how, lacking
-    )
+    runs = (evidence.record(e, seed).id for _, e, _ in terms for seed in seeds)
+    return Measurement.of(estimate, runs, seeds, how)
 
 
 def seen(

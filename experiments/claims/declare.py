@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from experiments.tables import catalogue
-from experiments.tables.declare import Cell
+from experiments.tables.declare import Cell, Table
 
 Bounds = tuple[float, float]
 ABOVE: Bounds = (0.0, math.inf)  # a better metric: the whole statement is the sign
@@ -34,14 +34,21 @@ class At:
     column: str = "AP"
 
     @property
+    def declared(self) -> Table:
+        """Return the declared table."""
+        return catalogue.find(self.table)
+
+    @property
     def found(self) -> Cell:
         """Return the declared cell.
 
         Raises:
-            KeyError: no table has it.
+            KeyError: no table has it, or such a column.
         """
-        _ = self.published  # which raises
-        return next(c for c in catalogue.find(self.table).cells() if c.key == self.cell)
+        for cell in self.declared.cells():
+            if cell.key == self.cell and self.column in cell.published:
+                return cell
+        raise KeyError(f"{self.table} has no number {self.column} of {self.cell!r}")
 
     @property
     def published(self) -> float | None:
@@ -50,14 +57,7 @@ class At:
         Raises:
             KeyError: no table has it.
         """
-        table = catalogue.find(self.table)
-        names = [column.name for column in table.columns]
-        for row in table.rows:
-            for i, group in enumerate(table.groups):
-                key = "/".join(filter(None, (row.key, group.name)))
-                if key == self.cell and self.column in names:
-                    return row.published[i * len(names) + names.index(self.column)]
-        raise KeyError(f"{self.table} has no number {self.column} of {self.cell!r}")
+        return self.found.published[self.column]
 
     @property
     def number(self) -> float:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import gfl.register  # noqa: F401  before mmdet: it quietens it and supplies mmcv's operators
 
@@ -25,10 +24,8 @@ from gfl.config.data import of_pictures
 from gfl.data.images import Picture, named
 from gfl.data.photos import prepared_size
 from gfl.errors import UserError
-from gfl.experiment import AnyExperiment, Experiment
+from gfl.experiment import Experiment
 from gfl.head import AblationHead
-from gfl.hosts import ABLATED_HOSTS
-from gfl.predictions import trained
 from gfl.predictions.trained import Trained
 
 SIDES = ("left", "top", "right", "bottom")
@@ -83,7 +80,8 @@ class Detection:
 class TracedHead(AblationHead):
     """AblationHead whose detections carry the raw predictions that their boxes are decoded from.
 
-    ``raw`` (N, channels) and ``priors`` (N, 4) accompany ``bboxes`` in the instances, so that
+    Detectors have it by ``gfl.predictions.trained.detector(run_dir, head=TRACED)``. ``raw`` (N,
+    channels) and ``priors`` (N, 4) accompany ``bboxes`` in the instances, so that
     every filter, non-maximum suppression included, keeps them together.
     """
 
@@ -117,6 +115,9 @@ class TracedHead(AblationHead):
         return super()._bbox_post_process(results, cfg, rescale, with_nms, img_meta)
 
 
+TRACED = TracedHead.__name__
+
+
 class _Remembering(BoxDecoder):
     """Decoder that remembers its last input."""
 
@@ -130,21 +131,6 @@ class _Remembering(BoxDecoder):
     ) -> Float[Tensor, "P 4"]:
         self.asked = priors, raw
         return super().decode(priors, raw, max_shape)
-
-
-def detector(run_dir: Path, device: Literal["cpu", "cuda"] = "cpu") -> Trained:
-    """Return a run's trained detector, with a head that exposes its distributions, if any.
-
-    Raises:
-        UserError: as ``gfl.predictions.trained.detector`` does.
-    """
-    ours = has_ablation_head(trained.requested(run_dir).experiment)
-    return trained.detector(run_dir, device, head="TracedHead" if ours else None)
-
-
-def has_ablation_head(experiment: AnyExperiment) -> bool:
-    """Return True for FCOS and ATSS, which have this project's head."""
-    return isinstance(experiment, Experiment) and experiment.host in ABLATED_HOSTS
 
 
 def has_distributions(run: Trained) -> bool:

@@ -61,8 +61,8 @@ def detector(
 ) -> Trained:
     """Build the model of ``run_dir/request.json`` with the weights of ``run_dir/final.pth``.
 
-    ``head`` substitutes another class for its head, with the same weights. Nothing is downloaded,
-    and nothing in the file is executed.
+    ``head`` substitutes another class for this project's head, where it has that, with the same
+    weights. Nothing is downloaded, and nothing in the file is executed.
 
     Raises:
         UserError: the run has no trained weights here, they are damaged or another model's, or
@@ -122,7 +122,7 @@ def _set_classes(model: Any, old: int, new: int) -> None:
 def _built(settings: dict[str, Any], head: str | None) -> nn.Module:
     wanted = Config(settings).model
     wanted.backbone.init_cfg = None  # ImageNet's weights would be overwritten at once
-    if head is not None:
+    if head is not None and wanted.get("bbox_head", {}).get("type") == "AblationHead":
         wanted.bbox_head.type = head
     with DefaultScope.overwrite_default_scope("mmdet"):
         return MODELS.build(wanted)
