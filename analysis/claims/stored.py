@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Collection, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from analysis.stats.correction import LEVEL, METHOD, SOURCES, P
 from experiments.claims.declare import Claim, Quote, TextCheck
 from experiments.profiles import get as profile_of
 from gfl.errors import UserError
-from gfl.records.record import LOCAL_SUFFIX, RecordError, Store, read_json
+from gfl.records.record import LOCAL_SUFFIX, RecordError, Store, read_json, rebuild
 
 SCHEMA = 1
 
@@ -36,13 +37,7 @@ def as_json(verdicts: Verdicts) -> str:
         "profiles": {name: _profile(at) for name, at in verdicts.profiles.items()},
         "claims": [_claim(claim, verdicts) for claim in verdicts.claims],
         "text_checks": [
-            {
-                "id": check.id,
-                "one": {"text": check.one.text, "place": check.one.place},
-                "other": {"text": check.other.text, "place": check.other.place},
-                "finding": check.finding,
-                "why": check.why,
-            }
+            asdict(check) | {"one": _quote(check.one), "other": _quote(check.other)}
             for check in verdicts.text_checks
         ],
     }
@@ -59,16 +54,16 @@ def _profile(at: AtProfile) -> dict[str, Any]:
         }
         for metric, found in at.noise.items()
     }
-    settled = at.registered
     return {
         "records": dict(at.records),
         "seed_noise": noise,
         "tested": at.tested,
-        "registered": settled and {
-            "written": settled.written, "first": settled.first, "changed": list(settled.changed),
-            "added": list(settled.added), "table": settled.table,
-        },
-    }  # fmt: skip
+        "registered": at.registered and asdict(at.registered),
+    }
+
+
+def _quote(quote: Quote) -> dict[str, str]:
+    return {"text": quote.text, "place": quote.place}
 
 
 def _claim(claim: Claim, verdicts: Verdicts) -> dict[str, Any]:
@@ -77,7 +72,7 @@ def _claim(claim: Claim, verdicts: Verdicts) -> dict[str, Any]:
         "says": claim.says,
         "refuted_by": claim.refuted_by,
         "note": claim.note,
-        "quotes": [{"text": quote.text, "place": quote.place} for quote in claim.quotes],
+        "quotes": [_quote(quote) for quote in claim.quotes],
         "printed": _on_paper(verdicts.on_paper[claim.id]),
         "ours": {name: _on_runs(at.on_runs[claim.id]) for name, at in verdicts.profiles.items()},
     }
@@ -186,22 +181,13 @@ def _trial(content: Mapping[str, Any], source: Source) -> Verdicts:
         name: _read_profile(name, at, {one["id"]: one["ours"][name] for one in claims})
         for name, at in content["profiles"].items()
     }
-    texts = tuple(map(_read_text_check, content["text_checks"]))
+    texts = tuple(rebuild(TextCheck, one) for one in content["text_checks"])
     return Verdicts(source, tuple(map(_read_claim, claims)), texts, printed, at)
 
 
 def _read_claim(one: Mapping[str, Any]) -> Claim:
-    quotes = tuple(map(_read_quote, one["quotes"]))
+    quotes = tuple(rebuild(Quote, quote) for quote in one["quotes"])
     return Claim(one["id"], quotes, one["says"], one["refuted_by"], (), one["note"])
-
-
-def _read_text_check(one: Mapping[str, Any]) -> TextCheck:
-    places = _read_quote(one["one"]), _read_quote(one["other"])
-    return TextCheck(one["id"], *places, one["finding"], one["why"])
-
-
-def _read_quote(one: Mapping[str, str]) -> Quote:
-    return Quote(one["text"], one["place"])
 
 
 def _read_profile(name: str, at: Mapping[str, Any], ours: Mapping[str, Any]) -> AtProfile:
@@ -209,14 +195,7 @@ def _read_profile(name: str, at: Mapping[str, Any], ours: Mapping[str, Any]) -> 
         metric: SeedNoise(one["spread"], one["freedom"], one["rows"], one["bartlett_p"])
         for metric, one in at["seed_noise"].items()
     }
-    settled = at["registered"]
-    registered = settled and Registered(
-        written=settled["written"],
-        first=settled["first"],
-        changed=tuple(settled["changed"]),
-        added=tuple(settled["added"]),
-        table=settled["table"],
-    )
+    registered = at["registered"] and rebuild(Registered, at["registered"])
     on_runs = {id: _read_on_runs(found) for id, found in ours.items()}
     return AtProfile(profile_of(name), at["records"], noise, on_runs, registered=registered)
 
