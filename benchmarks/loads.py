@@ -45,11 +45,11 @@ CLASSES, BOXES = 1.0, 0.5
 SPREAD = {
     **dict.fromkeys(
         ("gfl_cls", "atss_cls", "retina_cls", "conv_cls", "reppoints_cls_out", "rpn_cls", "fc_cls",
-         "TSD_fc_cls"), CLASSES,
+         "TSD_fc_cls", "cls_convs"), CLASSES,
     ),
     **dict.fromkeys(
         ("gfl_reg", "atss_reg", "retina_reg", "conv_reg", "reppoints_pts_init_out",
-         "reppoints_pts_refine_out", "rpn_reg", "fc_reg", "TSD_fc_reg"), BOXES,
+         "reppoints_pts_refine_out", "rpn_reg", "fc_reg", "TSD_fc_reg", "reg_convs"), BOXES,
     ),
 }  # fmt: skip
 
@@ -105,7 +105,7 @@ def load(
     model = _build(config).eval().to(device)
     if device == "cpu":
         model.to(memory_format=torch.channels_last)
-    batches = [_batch(model, picture) for picture in pictures]
+    batches = [batch(model, picture) for picture in pictures]
     made = Loaded(model, batches, kind_of(model))
     if weights is not None:
         model.load_state_dict(weights)
@@ -190,7 +190,7 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, (str, int, float, bool, type(None))) else repr(value)
 
 
-def _batch(model: Any, picture: Picture) -> dict[str, Any]:
+def batch(model: Any, picture: Picture) -> dict[str, Any]:
     """Return the preprocessor's output for a picture, in BGR as from mmdet's pipeline."""
     bgr = torch.from_numpy(picture[..., ::-1].transpose(2, 0, 1).copy())
     shape = picture.shape[:2]

@@ -9,22 +9,24 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from analysis.speed.record import Count, Overhead, Time
-from analysis.stats.uncertainty import CONFIDENCE
+from analysis.stats.uncertainty import of_median
 from experiments import profiles
 from gfl.experiment import Experiment, Profile
 from gfl.hosts import HostName
-from gfl.records.record import Store
+from gfl.records.record import Store, run_id
 from gfl.terminal import say
 
 if TYPE_CHECKING:
-    from benchmarks.detectors import Detector, Picture
+    from analysis.speed.systems import Subject
+    from benchmarks.detectors import Picture
+    from benchmarks.loads import Loaded
 
-RESAMPLES, SEED = 2000, 0
+SEED = 0
 PAPERS = (800, 1333)  # px, size of the paper's pictures, for counts of its network
 SQUARE = (512, 512)  # px, SSD512's only size
 ROUNDS = {True: 30, False: 15}  # by whether the profile is embedded
@@ -65,7 +67,7 @@ def measure_all(
     import torch
 
     from analysis.speed import page
-    from benchmarks import cases, detectors, loss, measure  # imports take seconds
+    from benchmarks import cases, loads, loss, measure  # imports take seconds
 
     cases.quiet()
     torch.set_num_threads(threads)
@@ -77,7 +79,7 @@ def measure_all(
         for time in timed(profile, store, threads, rounds, image):
             times.append(time)
             say(f"{time.network} {time.weights} {time.pair}: {page.ratio(time)}", error=True)
-    loss.write(Overhead(machine, detectors.CANDIDATES, counts, tuple(times)), out)
+    loss.write(Overhead(machine, loads.CANDIDATES, counts, tuple(times)), out)
 
 
 @dataclass(frozen=True)
@@ -123,21 +125,35 @@ def timed(
         pictures = detectors.draw_pictures(profile, PICTURES[embedded], SQUARE if square else small)
         for weights, made in (
             ("trained", _trained(experiments, profile, store, pictures)),
-            ("random", {e: detectors.at_random(e, profile, pictures) for e in experiments}),
+            ("random", {e: loaded(e, profile, pictures) for e in experiments}),
         ):
             if made is None:
                 continue
-            models = {pair: (made[ours], made[base]) for pair, (ours, base) in group.items()}
+            models = {pair: (made[ours][0], made[base][0]) for pair, (ours, base) in group.items()}
             seconds = in_turns(
                 models, len(pictures), rounds or ROUNDS[embedded], clock("cpu", threads)
             )
-            for pair, (ours, base) in models.items():
+            for pair, both in group.items():
+                with_, without = (made[experiment][1].counts for experiment in both)
                 yield Time(
                     pair, profile.name, weights, _px(pictures[0].shape[:2]),
                     **asdict(compare(*seconds[pair])),
-                    candidates=(ours.candidates(), base.candidates()),
-                    detections=(ours.detections(), base.detections()),
+                    candidates=(with_["candidates"], without["candidates"]),
+                    detections=(with_["detections"], without["detections"]),
                 )  # fmt: skip
+
+
+def loaded(
+    experiment: Experiment,
+    profile: Profile,
+    pictures: Sequence[Picture],
+    weights: Mapping[str, Any] | None = None,
+) -> tuple[Loaded, Subject]:
+    """Return an experiment's detector with trained weights or, without, random ones."""
+    from benchmarks.loads import load
+    from gfl import config
+
+    return load(config.build(experiment, profile, SEED)["model"], pictures, weights=weights)
 
 
 def _trained(
@@ -145,16 +161,19 @@ def _trained(
     profile: Profile,
     store: Store,
     pictures: Sequence[Picture],
-) -> dict[Experiment, Detector] | None:
-    from benchmarks import detectors
+) -> dict[Experiment, tuple[Loaded, Subject]] | None:
+    """Return the detectors of the local runs at seed 0; None unless all have weights."""
+    from gfl.predictions import trained
+    from gfl.training import checkpoint
 
-    found = {e: detectors.of_run(e, profile, store, pictures) for e in experiments}
-    here = {e: detector for e, detector in found.items() if detector is not None}
-    return here if len(here) == len(found) else None
+    folders = {e: store.run_dir(profile.name, run_id(e, profile, 0)) for e in experiments}
+    if not all((folder / checkpoint.FINAL).is_file() for folder in folders.values()):
+        return None
+    return {e: loaded(e, profile, pictures, trained.weights(f)) for e, f in folders.items()}
 
 
 def in_turns(
-    pairs: Mapping[str, tuple[Detector, Detector]],
+    pairs: Mapping[str, tuple[Loaded, Loaded]],
     pictures: int,
     rounds: int,
     now: Callable[[], float],
@@ -185,20 +204,12 @@ def in_turns(
 
 
 def compare(ours: Sequence[float], base: Sequence[float]) -> Ratio:
-    """Return the median of the rounds' ratios, and its bootstrap interval over rounds.
-
-    Rounds are resampled, and the interval consists of percentiles of the medians. Source: Efron,
-    "Bootstrap Methods: Another Look at the Jackknife", Annals of Statistics 7 (1979).
-    """
-    ratios = np.array(ours) / np.array(base)
-    random = np.random.default_rng(SEED)
-    drawn = ratios[random.integers(len(ratios), size=(RESAMPLES, len(ratios)))]
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(np.median(drawn, axis=1), [tail, 1 - tail])
-    middle = float(np.median(ratios))
+    """Return the median of the rounds' ratios, and its bootstrap interval over rounds."""
+    found = of_median(np.array(ours) / np.array(base))
     return Ratio(
-        float(np.median(ours)), float(np.median(base)), middle, float(low), float(high), len(ratios)
-    )
+        float(np.median(ours)), float(np.median(base)), found.value, found.low, found.high,
+        len(ours),
+    )  # fmt: skip
 
 
 def _px(image: Sequence[int]) -> str:

@@ -33,8 +33,9 @@ from torch import Tensor
 from analysis.speed import page
 from analysis.speed.record import Step, Steps
 from benchmarks import cases, detectors, measure
+from benchmarks.loads import batch as batch_of
 from benchmarks.loss import write
-from benchmarks.overhead import compare
+from benchmarks.overhead import compare, loaded
 from experiments import profiles
 from gfl import config
 from gfl.experiment import Experiment, Profile
@@ -169,12 +170,13 @@ def pair(name: str, wanted: Plan) -> tuple[Any, Any]:
     """Return our detector and stock mmdet's, with the same weights and calibrated scores."""
     experiment, profile = EXPERIMENTS[name], wanted.profile
     pictures = detectors.draw_pictures(profile, 1, wanted.image)
-    ours = detectors.at_random(experiment, profile, pictures).model
-    model = stock_settings(name, profile)
+    made, _ = loaded(experiment, profile, pictures)
+    ours = made.model
     with DefaultScope.overwrite_default_scope("mmdet"):
-        stock = MODELS.build(model)
+        stock = MODELS.build(stock_settings(name, profile))
     stock.load_state_dict(stock_weights(ours.state_dict(), stock.state_dict()))
-    stock.bbox_head.test_cfg.score_thr = ours.bbox_head.test_cfg.score_thr
+    for model in (ours, stock):
+        model.bbox_head.test_cfg.score_thr = made.thresholds[0]
     ours.to(wanted.device, memory_format=torch.channels_last)
     return ours, stock.to(wanted.device)
 
@@ -286,7 +288,7 @@ def _training(model: Any, batch: dict[str, Any], wanted: Plan, precision: str) -
 
 def _pictures(model: Any, wanted: Plan) -> Sequence[dict[str, Any]]:
     pictures = detectors.draw_pictures(wanted.profile, PICTURES, wanted.image)
-    return detectors.batches(model, pictures)
+    return [batch_of(model, picture) for picture in pictures]
 
 
 def _inference(model: Any, pictures: Sequence[dict[str, Any]]) -> Turn:

@@ -66,10 +66,10 @@ def test_the_papers_network_is_counted_at_its_size() -> None:
 )
 def test_random_weights_say_equally_much(pair: tuple[Experiment, Experiment]) -> None:
     pictures = detectors.draw_pictures(SMOKE, 2, (64, 64))
-    ours, base = (detectors.at_random(experiment, SMOKE, pictures) for experiment in pair)
-    assert ours.candidates() == base.candidates() > 0
-    assert ours.detections() > 0
-    assert base.detections() > 0
+    ours, base = (overhead.loaded(one, SMOKE, pictures)[1].counts for one in pair)
+    assert ours["candidates"] == base["candidates"] > 0
+    assert ours["detections"] > 0
+    assert base["detections"] > 0
 
 
 def test_weights_that_are_not_here_are_none(tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_weights_that_are_not_here_are_none(tmp_path: Path) -> None:
 
     pictures = detectors.draw_pictures(SMOKE, 1, (64, 64))
     store = Store(tmp_path / "runs", tmp_path / "results")
-    assert detectors.of_run(PLAIN, SMOKE, store, pictures) is None
+    assert overhead._trained({PLAIN: None}, SMOKE, store, pictures) is None
 
 
 class Fake:

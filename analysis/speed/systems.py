@@ -13,8 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis.stats.bootstrap import RESAMPLES, SEED
-from analysis.stats.uncertainty import CONFIDENCE
+from analysis.stats.uncertainty import of_median
 from gfl.errors import UserError
 from gfl.records.record import RecordError, Store, digest, read_json, rebuild, write_json
 
@@ -117,7 +116,7 @@ class Speeds:
         """Return a system's speed; None if it has no round or its load was refused.
 
         Each round's ratio is to the mean of the anchor's two times in it, so that drift and other
-        load of the machine cancel. Source of the interval: Efron, Annals of Statistics 7 (1979).
+        load of the machine cancel.
         """
         if name != self.anchor and self.subjects[name].refusal:
             return None
@@ -128,19 +127,23 @@ class Speeds:
         if name == self.anchor:
             return Ratio(1.0, 1.0, 1.0, len(rounds), float(1 / np.median(anchors)))
         ratios = anchors / np.array([one.seconds[name] for one in rounds])
-        value, low, high = _interval(ratios)
-        return Ratio(value, low, high, len(rounds), float(value / np.median(self._anchors())))
+        return self._ratio(ratios)
 
     def noise(self) -> Ratio | None:
         """Return the anchor's first time over its second: how far a ratio of equals is from 1."""
         if not self.rounds:
             return None
         ratios = np.array([one.anchor[0] / one.anchor[1] for one in self.rounds])
-        value, low, high = _interval(ratios)
-        return Ratio(value, low, high, len(ratios), float(1 / np.median(self._anchors())))
+        return replace(self._ratio(ratios), images_per_second=1 / self._anchor())
 
-    def _anchors(self) -> np.ndarray:
-        return np.array([np.mean(one.anchor) for one in self.rounds])
+    def _ratio(self, ratios: np.ndarray) -> Ratio:
+        found = of_median(ratios)
+        rate = found.value / self._anchor()
+        return Ratio(found.value, found.low, found.high, len(ratios), rate)
+
+    def _anchor(self) -> float:
+        """Return the anchor's median seconds."""
+        return float(np.median([np.mean(one.anchor) for one in self.rounds]))
 
 
 def paths(store: Store, profile: str) -> list[Path]:
@@ -156,11 +159,3 @@ def recorded(store: Store, profile: str) -> Speeds | None:
     """
     records = [Speeds.load(path) for path in paths(store, profile)]
     return min(records, key=lambda one: one.setting["device"], default=None)
-
-
-def _interval(ratios: np.ndarray) -> tuple[float, float, float]:
-    random = np.random.default_rng(SEED)
-    drawn = ratios[random.integers(len(ratios), size=(RESAMPLES, len(ratios)))]
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(np.median(drawn, axis=1), [tail, 1 - tail])
-    return float(np.median(ratios)), float(low), float(high)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from analysis.stats import bootstrap
 from gfl.records.record import METRICS, RunRecord
 
 if TYPE_CHECKING:
@@ -146,6 +147,19 @@ def paired(ours: Mapping[int, float], base: Mapping[int, float]) -> Estimate | N
     half = _quantile(n - 1) * found.spread / math.sqrt(n)
     interval = found.mean - half, found.mean + half
     return Estimate(found.mean, interval, found.seeds, found.spread**2 / n, freedom=n - 1)
+
+
+def of_median(values: np.ndarray) -> Estimate:
+    """Return the median of independent values, such as rounds, with its percentile interval.
+
+    Source: Efron, "Bootstrap Methods: Another Look at the Jackknife", Annals of Statistics 7
+    (1979).
+    """
+    random = np.random.default_rng(bootstrap.SEED)
+    drawn = values[random.integers(len(values), size=(bootstrap.RESAMPLES, len(values)))]
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(np.median(drawn, axis=1), [tail, 1 - tail])
+    return Estimate(float(np.median(values)), (float(low), float(high)))
 
 
 def values(records: Mapping[int, RunRecord], metric: str) -> dict[int, float]:
