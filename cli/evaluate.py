@@ -200,9 +200,9 @@ def lines(made: Evaluation) -> list[str]:
     differences = [None if a is None or b is None else a - b for a, b in both]
     rows = [
         ("", *(column.name for column in columns)),
-        ("paper", *map(_figure, paper)),
-        ("these weights", *map(_figure, found)),
-        ("difference", *(_figure(d, "+z.1f") for d in differences)),
+        ("paper", *map(_metric, paper)),
+        ("these weights", *map(_metric, found)),
+        ("difference", *(_metric(d, "+z.1f") for d in differences)),
     ]
     head = f"others' weights: {made.file} ({made.weights[:12]}...), as {made.row}"
     notes = []
@@ -213,7 +213,7 @@ def lines(made: Evaluation) -> list[str]:
             f"{escape.counted(made.images, 'image')}, not COCO's "
             f"{VAL_IMAGES} of {evaluation.SPLIT}: the difference says nothing about the paper"
         )
-    every = "  ".join(f"{name} {_figure(made.metrics[name])}" for name in METRICS)
+    every = "  ".join(f"{name} {_metric(made.metrics[name])}" for name in METRICS)
     return [head, *_aligned(rows), every, *notes]
 
 
@@ -223,7 +223,7 @@ def _cell(where: str) -> tuple[Table, Cell]:
     return table, next(cell for cell in table.all_cells() if cell.key == key)
 
 
-def _figure(value: float | None, form: str = ".1f") -> str:
+def _metric(value: float | None, form: str = ".1f") -> str:
     return "—" if value is None else f"{value:{form}}"
 
 

@@ -188,36 +188,18 @@ class Noise:
     freedom: int
 
 
-def paired_images(ours: Replicates, base: Replicates) -> dict[str, Estimate]:
-    """Return ours minus base, metric by metric, with the uncertainty due to the images.
+def of_images(run: Replicates) -> dict[str, Estimate]:
+    """Return each metric of a run with the uncertainty due to the images.
 
-    The variance is that of the R differences of the replicates, each pair on the same resampled
-    images; the interval is the "standard" one, value ± t·standard error, with R - 1 degrees of
-    freedom. It applies to these two trained models: variation over seeds is not included.
-    Metrics without objects in the images are omitted.
-
-    Two runs of the laptop profile, on 120 samples of 300 of its 1000 images: the difference over
-    all images lay in the interval of 92 to 98 % of the samples, depending on the metric (in
-    percentile intervals of 91 to 98 %).
+    The variance is that of the R replicates; the interval is the "standard" one, value ± t·standard
+    error, with R - 1 degrees of freedom. It applies to this trained model: variation over seeds is
+    not included. Metrics without objects in the images are omitted.
 
     Source: Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapters 6 and 13.
-
-    Raises ValueError for replicates of different images or weights.
     """
-    if ours.draw != base.draw:
-        raise ValueError("the replicates are of different images or weights")
-    return _by_metric(ours.metrics - base.metrics, ours.resampled - base.resampled)
-
-
-def of_images(run: Replicates) -> dict[str, Estimate]:
-    """Return each metric of a run with the uncertainty due to the images, as ``paired_images``."""
-    return _by_metric(run.metrics, run.resampled)
-
-
-def _by_metric(metrics: np.ndarray, resampled: np.ndarray) -> dict[str, Estimate]:
     return {
         metric: Estimate.student(float(value), (), None, variance, freedom)
-        for metric, value, samples in zip(METRICS, metrics, resampled.T, strict=True)
+        for metric, value, samples in zip(METRICS, run.metrics, run.resampled.T, strict=True)
         if not math.isnan(value)
         for variance, freedom in [_variance(samples)]
     }
@@ -302,7 +284,7 @@ def _variance(samples: np.ndarray) -> tuple[float, int]:
     """Return the variance over the resamples that have the metric, and its degrees of freedom."""
     known = samples[~np.isnan(samples)]
     if len(known) < 2:
-        raise ValueError(f"{len(known)} resamples have the figure; a variance needs two")
+        raise ValueError(f"{len(known)} resamples have the metric; a variance needs two")
     return float(np.var(known, ddof=1)), len(known) - 1
 
 

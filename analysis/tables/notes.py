@@ -50,7 +50,7 @@ def notes(
             read = "A rehearsal: it shows that everything runs. So short a training learns nothing."
         yield f"{data} {areas}{read}"
     if run:
-        yield from _figures(table, run, with_local)
+        yield from _definitions(table, run, with_local)
         yield from _orders(table, run, with_local)
     if table.note:
         yield table.note
@@ -81,7 +81,7 @@ def not_cocos(profile: Profile) -> str:
     return ""
 
 
-def _figures(table: Table, run: Sequence[Filled], with_local: bool) -> Iterator[str]:
+def _definitions(table: Table, run: Sequence[Filled], with_local: bool) -> Iterator[str]:
     """Define ± and ΔAP."""
     text = "n: seeds; ±: their standard deviation."
     pairs = [(cell, cell.base) for cell in run if cell.base]

@@ -37,9 +37,9 @@ FURTHER = {
     "first_level": "the levels' strides",
     "frozen": "the backbone",
 }
-FIGURES = ("AP", "AP50", "AP75")
+SHOWN = ("AP", "AP50", "AP75")
 COLUMNS = (
-    "variant", "changed", *FIGURES, "AP by epoch", "last loss", "seconds", "state", "commit",
+    "variant", "changed", *SHOWN, "AP by epoch", "last loss", "seconds", "state", "commit",
 )  # fmt: skip
 
 
@@ -197,7 +197,7 @@ def _line(trial: Trial, profile: Profile) -> dict[str, Any]:
     line["state"] = "missing" if record is None else record.state
     if record is None:
         return line
-    line |= {name: record.metrics.get(name) for name in FIGURES}
+    line |= {name: record.metrics.get(name) for name in SHOWN}
     line["AP by epoch"] = "; ".join(f"{e['epoch']}: {_number(e['AP'])}" for e in record.evals)
     losses = [point["loss"] for point in record.curve[-(-len(record.curve) * 9 // 10) :]]
     line["last loss"] = statistics.mean(losses) if losses and None not in losses else None
@@ -222,7 +222,7 @@ def _changes(varied: Profile, profile: Profile) -> str:
 def _cell(name: str, value: Any) -> str:
     if value is None:
         return "—"
-    if name in FIGURES:
+    if name in SHOWN:
         return _number(value)
     if name == "last loss":
         return f"{value:.3f}"

@@ -7,14 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm, ttest_1samp, ttest_rel
 
-from analysis.stats.bootstrap import Replicates, replicate
+from analysis.stats.bootstrap import replicate
 from analysis.stats.uncertainty import (
     Estimate,
     Noise,
     SeedMean,
     contrast,
+    of_images,
     paired,
-    paired_images,
     seed_mean,
     seed_noise,
 )
@@ -101,12 +101,6 @@ def test_an_estimate_without_variances_is_not_tested() -> None:
         Estimate(0.7, (0.5, 0.9)).p_above(0.0)
 
 
-def replicates(differences, draw: str = "a") -> Replicates:
-    """All twelve metrics the same: 30, and 30 + the differences."""
-    samples = np.repeat(30.0 + np.array(differences, dtype=float)[:, None], 12, axis=1)
-    return Replicates(np.full(12, 30.0), samples, draw)
-
-
 def test_replicates_are_pycocotools_figures_and_those_of_the_same_draw() -> None:
     dataset, found = many_images()
     first, again, other = (
@@ -118,14 +112,14 @@ def test_replicates_are_pycocotools_figures_and_those_of_the_same_draw() -> None
     assert first.draw == again.draw != other.draw
     np.testing.assert_array_equal(first.resampled, again.resampled)
     # The same generator, the same interval.
-    worse = replicate(match(dataset, found[::2]), np.random.default_rng(0), count=20)
-    ours, same = (paired_images(one, worse)["AP50"] for one in (first, again))
+    ours, same = (
+        of_images(replicate(match(dataset, found[::2]), np.random.default_rng(0), 20))["AP50"]
+        for _ in range(2)
+    )
     assert ours == same
     assert ours.interval[0] < ours.value < ours.interval[1]
     # No object is large: what has no figure has no estimate.
-    assert paired_images(first, worse).keys() == set(METRICS) - {"APL", "ARL"}
-    with pytest.raises(ValueError, match="different images or weights"):
-        paired_images(first, other)
+    assert of_images(first).keys() == set(METRICS) - {"APL", "ARL"}
 
 
 def many_images():
@@ -150,9 +144,10 @@ def many_images():
 
 def test_a_paired_difference_of_images_takes_row_by_row() -> None:
     shared = np.random.default_rng(0).normal(size=400)  # of the images, in both runs
-    ours, base = replicates(shared + np.tile([0.0, 0.2], 200)), replicates(shared)
-    estimate = paired_images(ours, base)["AP"]
-    assert (estimate.value, estimate.seeds, estimate.variance_seeds) == (0.0, (), None)
+    ours, base = shared + np.tile([0.0, 0.2], 200), shared
+    estimate = contrast([1.0, -1.0], [{0: (5.0, ours)}, {0: (5.0, base)}])
+    assert estimate is not None
+    assert (estimate.value, estimate.seeds, estimate.variance_seeds) == (0.0, (0,), None)
     assert estimate.variance_images == pytest.approx(0.01 * 400 / 399)
     assert estimate.freedom == 399
     assert estimate.interval[1] == pytest.approx(1.9659 * math.sqrt(0.01 * 400 / 399), rel=1e-4)
