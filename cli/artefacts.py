@@ -65,12 +65,11 @@ def _show(table: Table, profile: Profile, store: Store, local: bool, write: bool
 
     filled = fill.fill_all(table, profile, store)
     made = lay_out(table, profile, filled, local)
-    runs = any(fill.is_run(table, profile, f.cell) for f in filled)
-    verdicts = agreement.lines(filled) if local and runs else []
-    changed = staleness.lines(filled, local) if runs else []
+    verdicts = agreement.lines(filled) if local and made.has_sources else []
+    changed = staleness.lines(filled, local) if made.has_sources else []
     terminal.show(made, [*verdicts, *changed, *_left_out(table, profile, filled, local)])
     records = any(f.local if local else f.reference for f in filled)
-    if runs and not records and (elsewhere := other_gpus(profile, store)):
+    if made.has_sources and not records and (elsewhere := other_gpus(profile, store)):
         say(elsewhere)
     if not (write and records):
         return

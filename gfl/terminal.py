@@ -64,10 +64,10 @@ def is_utf8() -> bool:
 
 
 def legible(text: str) -> str:
-    """Return text as standard output will show it, for layout by width."""
+    """Return one line of text as standard output will show it, for layout by width."""
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     codecs.register_error(LEGIBLE, _legible)
-    return text.encode(encoding, LEGIBLE).decode(encoding)
+    return escape.terminal(text).encode(encoding, LEGIBLE).decode(encoding)
 
 
 def say(*parts: object, error: bool = False, flush: bool = False) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
-
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -11,7 +9,7 @@ from rich.text import Text
 from analysis.claims import wording
 from analysis.claims.render import check_rows
 from analysis.claims.verdicts import Verdicts
-from analysis.tables.terminal import WIDEST_TEXT, screen
+from analysis.tables.terminal import paragraph, screen
 from experiments.claims.declare import Claim
 from gfl.terminal import legible
 
@@ -46,7 +44,7 @@ def show(verdicts: Verdicts, console: Console | None = None) -> None:
     console.print(table)
     console.print()
     for line in wording.summary(verdicts):
-        _print(console, line)
+        paragraph(console, line)
 
 
 def show_claim(claim: Claim, verdicts: Verdicts, console: Console | None = None) -> None:
@@ -54,19 +52,19 @@ def show_claim(claim: Claim, verdicts: Verdicts, console: Console | None = None)
     console = console or screen()
     console.print(legible(claim.id), style="bold")
     for quote in claim.quotes:
-        _print(console, f"“{quote.text}” ({quote.place})")
-    _print(console, f"Tested: {claim.says}. Refuted by: {claim.refuted_by}.")
+        paragraph(console, f"“{quote.text}” ({quote.place})")
+    paragraph(console, f"Tested: {claim.says}. Refuted by: {claim.refuted_by}.")
     if claim.note:
-        _print(console, claim.note)
+        paragraph(console, claim.note)
     paper = verdicts.on_paper[claim.id]
     console.print()
-    _print(console, f"By the paper's own numbers: {paper.verdict}{_because(paper.where)}")
+    paragraph(console, f"By the paper's own numbers: {paper.verdict}{_because(paper.where)}")
     for name, at in verdicts.profiles.items():
         found = at.on_runs[claim.id]
         console.print()
         verdict = f"{found.verdict}{wording.ps(found)}"
-        _print(console, f"By the {name} runs: {verdict}{_because(found.why)}")
-        _print(console, f"Its reading at {name} {wording.registered_reading(claim.id, at)}.")
+        paragraph(console, f"By the {name} runs: {verdict}{_because(found.why)}")
+        paragraph(console, f"Its reading at {name} {wording.registered_reading(claim.id, at)}.")
         header, *rows = check_rows(name, paper.checks, found.checks)
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
         for column in header:
@@ -75,19 +73,9 @@ def show_claim(claim: Claim, verdicts: Verdicts, console: Console | None = None)
             table.add_row(*map(legible, row))
         console.print(table)
         for line in wording.measured(found.checks):
-            _print(console, line)
+            paragraph(console, line)
         if runs := wording.runs(found.checks):
-            _print(console, f"Runs: {', '.join(runs)}.")
-
-
-def _print(console: Console, line: str) -> None:
-    text = textwrap.fill(
-        legible(line),
-        min(console.width, WIDEST_TEXT),
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
-    console.print(text, soft_wrap=True)
+            paragraph(console, f"Runs: {', '.join(runs)}.")
 
 
 def _because(why: str) -> str:

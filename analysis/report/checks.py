@@ -10,9 +10,9 @@ from analysis.claims import wording
 from analysis.claims.verdict_on_paper import CheckOnPaper
 from analysis.claims.verdict_on_runs import CheckOnRuns
 from analysis.report.drawn import Scale, Strip, scale, strip
+from analysis.stats.correction import Bounds
+from analysis.text import NONE
 from gfl.records.record import RUN_ID
-
-Bounds = tuple[float | None, float | None]  # None: not bounded
 
 STATES = {
     "holds": "holds",
@@ -69,8 +69,7 @@ class Pair:
     def bounds(self) -> Bounds:
         """Bounds of our runs if there are any: the paper's may apply only to its own scale."""
         one = self.on_runs or self.on_paper
-        low, high = (-math.inf, math.inf) if one is None else one.bounds
-        return low if math.isfinite(low) else None, high if math.isfinite(high) else None
+        return (-math.inf, math.inf) if one is None else one.bounds
 
     @property
     def published(self) -> float | None:
@@ -118,7 +117,7 @@ def _row(pair: Pair, on: Scale | None, slugs: set[str], why: str) -> Row:
         label=pair.label,
         printed=as_printed(published, sign),
         state=STATES.get(state, state),
-        bounds=bounds_text(pair.bounds),
+        bounds=true_minus(wording.bounds(pair.bounds)),
         ours=of_any_size(value) if is_whole else number(value, digits, sign),
         interval="" if interval is None else f"[{', '.join(ends)}]",
         p_holds="exact" if ours.is_exact else p_text(holds),
@@ -142,40 +141,30 @@ def _by_experiment(runs: Sequence[str], slugs: set[str]) -> Iterator[Seeds]:
 
 def number(value: float | None, digits: int = 2, sign: bool = False) -> str:
     """Format a number as in ``results/claims.md``, with a true minus; None is a dash."""
-    return wording.number(value, digits, sign).replace("-", "−")
+    return true_minus(wording.number(value, digits, sign))
 
 
 def of_any_size(value: float | None) -> str:
     """Format a number without an interval, as in ``results/claims.md``."""
-    if value is None:
-        return "—"
-    return wording.number_of_any_size(value, signed=False).replace("-", "−")
+    return NONE if value is None else true_minus(wording.number_of_any_size(value, signed=False))
 
 
 def as_printed(value: float | None, sign: bool) -> str:
     """Format a number with its own digits, for a difference of printed numbers."""
     if value is None:
-        return "—"
-    text = f"{round(value, 4) + 0.0:{'+' if sign and value else ''}g}"
+        return NONE
+    return true_minus(f"{round(value, 4) + 0.0:{'+' if sign and value else ''}g}")
+
+
+def true_minus(text: str) -> str:
+    """Return text with a minus in place of each hyphen."""
     return text.replace("-", "−")
-
-
-def bounds_text(bounds: Sequence[float | None]) -> str:
-    """Return the claim's bounds, in words."""
-    low, high = bounds
-    if low is not None and low == high:
-        return f"{low:g}".replace("-", "−")
-    if low is not None and high is not None:
-        return f"{low:g} to {high:g}".replace("-", "−")
-    if low is not None:
-        return f"above {low:g}".replace("-", "−")
-    return "" if high is None else f"below {high:g}".replace("-", "−")
 
 
 def p_text(p: float | None) -> str:
     """Format a p-value as in journals: with significant digits only."""
     if p is None:
-        return "—"
+        return NONE
     if p < 0.001:
         return "< 0.001"
     return f"{p:.3f}" if p < 0.1 else f"{p:.2f}"

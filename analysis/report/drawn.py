@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -140,16 +140,15 @@ def scale(values: Iterable[float | None]) -> Scale | None:
 
 def strip(
     on: Scale,
-    bounds: Sequence[float | None],
+    bounds: tuple[float, float],
     printed: float | None,
     value: float | None,
     interval: tuple[float, float] | None,
 ) -> Strip:
-    """Place a check on a scale; a bound of None is absent."""
-    low, high = (on.low if bounds[0] is None else bounds[0]), bounds[1]
+    """Place a check on a scale, which ends an infinite bound."""
     return Strip(
         width=on.width,
-        claimed=(on.x(low), on.x(on.high if high is None else high)),
+        claimed=(on.x(bounds[0]), on.x(bounds[1])),
         zero=on.x(0.0) if on.low <= 0 <= on.high else None,
         printed=None if printed is None else on.x(printed),
         value=None if value is None else on.x(value),

@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 from analysis.tables.layout import Block, TableLayout
-from gfl import escape, terminal
+from gfl import terminal
+from gfl.terminal import legible
 
 PIPED = 200  # columns, if the width is unknown
 GAPS = (2, 1)  # between columns: the wide one, unless the narrow one avoids a split
@@ -37,15 +38,14 @@ def show(made: TableLayout, verdicts: Sequence[str]) -> None:
     console.print()
     for block in made.blocks:
         title = made.title + (f": {block.title}" if block.title else "")
-        console.print(_printable(title), style="bold")
+        console.print(legible(title), style="bold")
         for page in pages(made, block, console.width):
             console.print(page)
             console.print()
-    width = min(console.width, WIDEST_TEXT)
     for mark, note in made.footnotes:
-        _paragraph(console, f"{mark} {note}", "  ", width)
+        paragraph(console, f"{mark} {note}", "  ")
     for line in (line for text in [*made.notes, *verdicts] for line in text.splitlines()):
-        _paragraph(console, line, "    " if line.startswith("  ") else "", width)
+        paragraph(console, line, "    " if line.startswith("  ") else "")
 
 
 def screen() -> Console:
@@ -55,15 +55,11 @@ def screen() -> Console:
     return terminal.console(width=PIPED) if piped else found
 
 
-def _printable(text: str) -> str:
-    """Return text as it appears in the terminal's encoding, for layout."""
-    return terminal.legible(escape.terminal(text))
-
-
-def _paragraph(console: Console, text: str, indent: str, width: int) -> None:
+def paragraph(console: Console, text: str, indent: str = "") -> None:
+    """Print text, wrapped at words; further lines are indented."""
     wrapped = textwrap.fill(
-        _printable(text),
-        width,
+        legible(text),
+        min(console.width, WIDEST_TEXT),
         subsequent_indent=indent,
         break_long_words=False,
         break_on_hyphens=False,
@@ -77,11 +73,11 @@ def pages(made: TableLayout, block: Block, width: int) -> list[Grid]:
     Later pages begin with the row's unique name, in place of name and marks.
     """
     cells = (made.header, *(line.cells for line in block.lines))
-    rows = [tuple(map(_printable, row)) for row in cells]
+    rows = [tuple(map(legible, row)) for row in cells]
     numbers = _Part([row[made.lead :] for row in rows])
     first = _Part([row[: made.lead] for row in rows])
     keys = [(made.header[0], ""), *((line.key, line.source) for line in block.lines)]
-    keys = [(_printable(key), _printable(source)) for key, source in keys]
+    keys = [(legible(key), legible(source)) for key, source in keys]
     later = _Part(keys if made.has_sources else [key[:1] for key in keys])
     for gap in GAPS:
         cuts = _cuts(numbers, first, later, width, gap)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from reported import ERRORS, LAPTOP, LOSS, fill
 from analysis.claims import stored
 from analysis.claims.verdict_on_runs import CheckOnRuns
 from analysis.report import bundle, evidence, lists, pictures
-from analysis.report.checks import as_printed, bounds_text, joined, number, p_text
+from analysis.report.checks import as_printed, joined, number, p_text
 from analysis.report.drawn import Scale, curve, scale, strip
 from analysis.report.formulas import plain
 from analysis.report.table_views import Gap, Row, command, identifier, paper_title, signed, views
@@ -104,9 +105,8 @@ def test_numbers_as_they_are_printed() -> None:
         "+2.00",
     ]
     assert [p_text(p) for p in (None, 0.0004, 0.0123, 0.5)] == ["—", "< 0.001", "0.012", "0.50"]
-    found = [bounds_text(pair) for pair in ((0.0, None), (None, 0.5), (-0.5, 0.5), (None, None))]
-    assert found == ["above 0", "below 0.5", "−0.5 to 0.5", ""]
-    assert bounds_text((0.0, 0.0)) == "0"
+    (row,) = joined([], [CheckOnRuns("a", (-0.5, 0.5))], set(), why="")[1]
+    assert row.bounds == "−0.5 to 0.5"
     assert [as_printed(v, True) for v in (None, 1.2, -0.30000000000000004, 0.0)] == [
         "—", "+1.2", "−0.3", "0",
     ]  # fmt: skip
@@ -186,10 +186,10 @@ def test_a_scale_has_room_and_stops_at_its_ends() -> None:
     strict = Scale(0.0, 1.0, width=108)
     assert [strict.x(v) for v in (-1, 0, 0.5, 1, 9)] == [4, 4, 54, 104, 104]
     assert [tick.label for tick in Scale(-1.1, 1.1).ticks] == ["−1", "0", "1"]
-    placed = strip(strict, (0.5, None), 0.25, 0.75, (0.5, 2.0))
+    placed = strip(strict, (0.5, math.inf), 0.25, 0.75, (0.5, 2.0))
     assert (placed.claimed, placed.interval) == ((54, 104), (54, 104))
     assert (placed.printed, placed.value, placed.zero) == (29, 79, 4)
-    assert strip(strict, (None, 0.5), None, None, None).claimed == (4, 54)
+    assert strip(strict, (-math.inf, 0.5), None, None, None).claimed == (4, 54)
 
 
 def test_a_curve_is_smoothed_and_ends_where_the_run_did() -> None:
