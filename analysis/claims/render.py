@@ -11,8 +11,8 @@ from analysis.claims.stored import as_json
 from analysis.claims.verdict_on_paper import CheckOnPaper
 from analysis.claims.verdict_on_runs import CheckOnRuns
 from analysis.claims.verdicts import Verdicts
-from analysis.stats.bootstrap import RESAMPLES
 from analysis.stats.correction import SOURCES
+from analysis.stats.uncertainty import RESAMPLES
 from analysis.text import escaped, prose_table
 from experiments import profiles
 from experiments.claims.declare import Claim

@@ -13,7 +13,7 @@ from pathlib import Path
 from analysis.errors import tables
 from analysis.errors.runs import Report, line
 from analysis.library import Library
-from analysis.stats import bootstrap, uncertainty
+from analysis.stats import resampling, uncertainty
 from analysis.stats.uncertainty import Estimate
 from analysis.text import table
 from experiments import profiles
@@ -123,7 +123,7 @@ def write_errors(names: Sequence[str], store: Store, annotations: Path | None = 
         found.rows.append(f"{one.row} ({one.name})")
         lines.append(found)
         matches = library.matches(experiment, COCO)
-        parts.append(_intervals(one, uncertainty.of_images(bootstrap.of_matches(matches))))
+        parts.append(_intervals(one, resampling.of_matches(matches).estimates()))
     report = Report(tuple(lines), ())
     text = "\n".join([*parts, tables.markdown(report, COCO)])
     say(text)
@@ -154,7 +154,7 @@ def _intervals(one: Evaluation, found: Mapping[str, Estimate]) -> str:
     head = (
         f"{one.row} with {escape.markdown(one.file)} (SHA-256 {one.weights[:12]}...), on "
         f"{escape.counted(one.images, 'image')}: each metric with its 95 % interval, which the "
-        f"images give it alone ({bootstrap.RESAMPLES} bootstrap samples of them).\n"
+        f"images give it alone ({uncertainty.RESAMPLES} bootstrap samples of them).\n"
     )
     rows = [("", "metric", "95 % interval")]
     for metric in METRICS:

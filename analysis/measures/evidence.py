@@ -11,10 +11,9 @@ import numpy as np
 
 from analysis.library import KEPT, Library, Locations
 from analysis.pool import Reporter, quiet
-from analysis.stats import bootstrap
-from analysis.stats.bootstrap import Replicates
 from analysis.stats.replicates import replicates
-from analysis.stats.uncertainty import Noise, seed_noise
+from analysis.stats.resampling import Replicates, resamples
+from analysis.stats.uncertainty import RESAMPLES, SEED, Noise, seed_noise
 from experiments.profiles import TUNING_SEED
 from experiments.tables import catalogue
 from gfl.errors import UserError
@@ -98,10 +97,7 @@ class Evidence:
     @cached_property
     def weights(self) -> np.ndarray:
         """Weights of the replicates, [R, images]: how often each image is drawn."""
-        from analysis.stats.resampling import resamples
-
-        rng = np.random.default_rng(bootstrap.SEED)
-        return resamples(len(self.images), bootstrap.RESAMPLES, rng)
+        return resamples(len(self.images), RESAMPLES, np.random.default_rng(SEED))
 
 
 def gather(

@@ -11,8 +11,8 @@ import pandas as pd
 from analysis import cache
 from analysis.cache import Entry
 from analysis.pool import Reporter, quiet, workers
-from analysis.stats import bootstrap
-from analysis.stats.bootstrap import Replicates
+from analysis.stats import resampling
+from analysis.stats.resampling import Replicates
 from gfl.records.record import METRICS, digest
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def replicates(
     folder: Path | None = None,
     report: Reporter = quiet,
 ) -> dict[str, Replicates]:
-    """Evaluate detections on a data set and on ``bootstrap.RESAMPLES`` resamples of its images.
+    """Evaluate detections on a data set and on ``RESAMPLES`` resamples of its images.
 
     ``runs`` maps the checksum of a file of detections, or of matches, which need no data set, to
     its reader, which is pickled for a process; cached evaluations are not read again. All share the
@@ -58,7 +58,7 @@ def kept(
     truth = digest(dataset)
     return {
         checksum: cache.array_entry(
-            "replicates", [truth, checksum, METRICS], bootstrap.__name__, folder=folder
+            "replicates", [truth, checksum, METRICS], resampling.__name__, folder=folder
         )
         for checksum in checksums
     }
@@ -82,6 +82,6 @@ def _start(dataset: Mapping[str, Any] | None) -> None:
 def _evaluate(read: Read) -> Replicates:
     detections = read()
     if not isinstance(detections, pd.DataFrame):
-        return bootstrap.of_matches(detections)
+        return resampling.of_matches(detections)
     assert _dataset is not None
-    return bootstrap.of_detections(_dataset, detections)
+    return resampling.of_detections(_dataset, detections)

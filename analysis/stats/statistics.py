@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtri
 
-from analysis.stats.bootstrap import RESAMPLES, SEED
-from analysis.stats.uncertainty import CONFIDENCE, Estimate
+from analysis.stats.uncertainty import CONFIDENCE, RESAMPLES, SEED, Estimate
 
 BINS = 10
 INTERVAL = f"{CONFIDENCE:.0%} bootstrap interval over images ({RESAMPLES} resamples)"

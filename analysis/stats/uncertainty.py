@@ -6,17 +6,14 @@ import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analysis.stats import bootstrap
-from gfl.records.record import METRICS, RunRecord
-
-if TYPE_CHECKING:
-    from analysis.stats.bootstrap import Replicates
+from gfl.records.record import RunRecord
 
 CONFIDENCE = 0.95
+RESAMPLES = 1000  # of a bootstrap
+SEED = 0  # of their weights, common to all runs, so that all differences are paired
 METHOD = (
     f"in brackets its {CONFIDENCE:.0%} confidence interval: Student's t with n-1 degrees of "
     "freedom over the differences seed by seed, which takes them to be normally distributed"
@@ -155,8 +152,8 @@ def of_median(values: np.ndarray) -> Estimate:
     Source: Efron, "Bootstrap Methods: Another Look at the Jackknife", Annals of Statistics 7
     (1979).
     """
-    random = np.random.default_rng(bootstrap.SEED)
-    drawn = values[random.integers(len(values), size=(bootstrap.RESAMPLES, len(values)))]
+    random = np.random.default_rng(SEED)
+    drawn = values[random.integers(len(values), size=(RESAMPLES, len(values)))]
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(np.median(drawn, axis=1), [tail, 1 - tail])
     return Estimate(float(np.median(values)), (float(low), float(high)))
@@ -186,23 +183,6 @@ class Noise:
 
     spread: float
     freedom: int
-
-
-def of_images(run: Replicates) -> dict[str, Estimate]:
-    """Return each metric of a run with the uncertainty due to the images.
-
-    The variance is that of the R replicates; the interval is the "standard" one, value ± t·standard
-    error, with R - 1 degrees of freedom. It applies to this trained model: variation over seeds is
-    not included. Metrics without objects in the images are omitted.
-
-    Source: Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapters 6 and 13.
-    """
-    return {
-        metric: Estimate.student(float(value), (), None, variance, freedom)
-        for metric, value, samples in zip(METRICS, run.metrics, run.resampled.T, strict=True)
-        if not math.isnan(value)
-        for variance, freedom in [_variance(samples)]
-    }
 
 
 def seed_noise(values: Iterable[Mapping[int, float]]) -> Noise | None:
@@ -267,7 +247,7 @@ def contrast(
     terms = list(zip(factors, runs, strict=True))
     by_seed = [math.fsum(f * run[seed][0] for f, run in terms) for seed in seeds]
     samples = sum(f * np.asarray(run[seed][1]) for f, run in terms for seed in seeds)
-    images, freedom_images = _variance(np.asarray(samples) / len(seeds))
+    images, freedom_images = variance_of(np.asarray(samples) / len(seeds))
     n = len(seeds)
     if noise is not None:
         of_seeds = math.fsum(f * f for f in factors) * noise.spread**2 / n
@@ -280,7 +260,7 @@ def contrast(
     return Estimate.student(statistics.fmean(by_seed), seeds, of_seeds, images, freedom)
 
 
-def _variance(samples: np.ndarray) -> tuple[float, int]:
+def variance_of(samples: np.ndarray) -> tuple[float, int]:
     """Return the variance over the resamples that have the metric, and its degrees of freedom."""
     known = samples[~np.isnan(samples)]
     if len(known) < 2:

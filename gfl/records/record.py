@@ -364,7 +364,7 @@ def _rebuilt(hint: Any, value: Any) -> Any:
         return value
     if get_origin(hint) is Mapping:
         return {key: _rebuilt(inner[1], one) for key, one in value.items()}
-    kinds = [kind for kind in (hint, *inner) if is_dataclass(kind)]
+    kinds: list[Any] = [kind for kind in (hint, *inner) if is_dataclass(kind)]
     # A request's experiment has two kinds, told apart by their fields.
-    fitting = [kind for kind in kinds if value.keys() <= get_type_hints(kind).keys()]
-    return rebuild(*(fitting or kinds)[:1], value) if kinds else value
+    kinds.sort(key=lambda kind: not value.keys() <= get_type_hints(kind).keys())
+    return rebuild(kinds[0], value) if kinds else value

@@ -10,7 +10,7 @@ import pytest
 from analysis import cache
 from analysis.measures.kept import QUANTITIES
 from analysis.measures.scale import SCALE
-from analysis.stats import bootstrap
+from analysis.stats import resampling
 from gfl.training import worker
 
 SOURCES = {
@@ -162,7 +162,7 @@ def test_measurements_are_of_the_code_that_makes_them_and_of_no_report() -> None
         }  # fmt: skip
         assert "analysis.speed.page" not in modules
         assert not any(name.startswith(("cli", "experiments.claims")) for name in modules)
-    assert "gfl.predictions.matching" in cache.modules_of(bootstrap.__name__)
+    assert "gfl.predictions.matching" in cache.modules_of(resampling.__name__)
 
 
 def test_what_is_not_followed_are_modules_that_there_are() -> None:

@@ -15,7 +15,7 @@ from analysis.measures.densities import Atoms, wasserstein
 from analysis.measures.distributions import widths
 from analysis.measures.one_mean import one_mean
 from analysis.stats import uncertainty
-from analysis.stats.bootstrap import Replicates, replicate
+from analysis.stats.resampling import Replicates, replicate
 from analysis.stats.statistics import rank_correlation, spearman
 from gfl.predictions.matching import match
 

@@ -22,7 +22,7 @@ from analysis.library import KEPT, Library, MissingRuns, coco_results
 from analysis.measures import errors
 from analysis.measures.evidence import Evidence, gather
 from analysis.pool import quiet
-from analysis.stats.bootstrap import of_detections
+from analysis.stats.resampling import of_detections
 from cli.main import main
 from experiments.matrix import plan
 from experiments.profiles import COCO, SMOKE

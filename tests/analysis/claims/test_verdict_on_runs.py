@@ -13,8 +13,8 @@ import pytest
 from analysis.claims.verdict_on_runs import VerdictOnRuns, judge_all
 from analysis.library import Library
 from analysis.measures.evidence import Evidence
-from analysis.stats.bootstrap import Replicates
 from analysis.stats.correction import LEVEL
+from analysis.stats.resampling import Replicates
 from analysis.stats.uncertainty import Noise
 from experiments.claims.declare import (
     BELOW,

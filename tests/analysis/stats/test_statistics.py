@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest, spearmanr
 
-from analysis.stats.bootstrap import RESAMPLES, SEED
 from analysis.stats.statistics import (
     over_images,
     pareto,
@@ -17,6 +16,7 @@ from analysis.stats.statistics import (
     share,
     spearman,
 )
+from analysis.stats.uncertainty import RESAMPLES, SEED
 
 
 def test_spearman_with_ties_by_hand():

@@ -7,13 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm, ttest_1samp, ttest_rel
 
-from analysis.stats.bootstrap import replicate
+from analysis.stats.resampling import replicate
 from analysis.stats.uncertainty import (
     Estimate,
     Noise,
     SeedMean,
     contrast,
-    of_images,
     paired,
     seed_mean,
     seed_noise,
@@ -113,13 +112,13 @@ def test_replicates_are_pycocotools_figures_and_those_of_the_same_draw() -> None
     np.testing.assert_array_equal(first.resampled, again.resampled)
     # The same generator, the same interval.
     ours, same = (
-        of_images(replicate(match(dataset, found[::2]), np.random.default_rng(0), 20))["AP50"]
+        replicate(match(dataset, found[::2]), np.random.default_rng(0), 20).estimates()["AP50"]
         for _ in range(2)
     )
     assert ours == same
     assert ours.interval[0] < ours.value < ours.interval[1]
     # No object is large: what has no figure has no estimate.
-    assert of_images(first).keys() == set(METRICS) - {"APL", "ARL"}
+    assert first.estimates().keys() == set(METRICS) - {"APL", "ARL"}
 
 
 def many_images():
