@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 import pandas as pd
 
@@ -36,27 +39,56 @@ def positives(evidence: Evidence, experiment: Experiment, seed: int) -> pd.DataF
     return frame.loc[frame.positive]
 
 
-@quantity("iou-label-above-0.4", "share of the positives whose IoU label is above 0.4", GFL, OF_GFL)
-def _above(evidence: Evidence, experiment: Experiment, seed: int) -> Replicated:
-    frame = positives(evidence, experiment, seed)
-    return mean(evidence, frame.image_id.to_numpy(), frame.iou.to_numpy() > LOW)
+def _low(frame: pd.DataFrame) -> np.ndarray:
+    """Return 1 where centerness alone is under 0.4, -1 where the IoU alone is, else 0."""
+    return (frame.centerness.to_numpy() < LOW).astype(float) - (frame.iou.to_numpy() < LOW)
 
 
-@quantity(
-    "label-mean-iou-minus-centerness", "mean IoU label minus mean centerness label", GFL, OF_GFL
+def _targets_above(strides: float, frame: pd.DataFrame) -> np.ndarray:
+    """Return the share of each positive's four distances that are above a number of strides."""
+    return (frame[[f"target_{side}" for side in SIDES]].to_numpy() > strides).mean(1)
+
+
+def _over_positives(value: Callable[[pd.DataFrame], np.ndarray]) -> OfRun:
+    """Return the mean over the positives of a number, or a truth, of each."""
+
+    def of_run(evidence: Evidence, experiment: Experiment, seed: int) -> Replicated:
+        frame = positives(evidence, experiment, seed)
+        return mean(evidence, frame.image_id.to_numpy(), value(frame))
+
+    return of_run
+
+
+quantity("iou-label-above-0.4", "share of the positives whose IoU label is above 0.4", GFL, OF_GFL)(
+    _over_positives(lambda frame: frame.iou.to_numpy() > LOW)
 )
-def _apart(evidence: Evidence, experiment: Experiment, seed: int) -> Replicated:
-    frame = positives(evidence, experiment, seed)
-    return mean(evidence, frame.image_id.to_numpy(), _labels(frame, "iou", "centerness"))
-
-
-def _labels(frame: pd.DataFrame, one: str, other: str) -> np.ndarray:
-    return frame[one].to_numpy(float) - frame[other].to_numpy(float)
+quantity(
+    "label-mean-iou-minus-centerness", "mean IoU label minus mean centerness label", GFL, OF_GFL
+)(_over_positives(lambda frame: frame.iou.to_numpy(float) - frame.centerness.to_numpy(float)))
+quantity(
+    "label-below-0.4-centerness-minus-iou",
+    "share of the positives with a centerness label under 0.4, minus that with such an IoU label",
+    GFL,
+    OF_GFL,
+)(_over_positives(_low))
+quantity(
+    "centerness-label-below-0.1",
+    "share of the positives with a centerness label under 0.1",
+    GFL,
+    OF_GFL,
+)(_over_positives(lambda frame: frame.centerness.to_numpy() < VERY_LOW))
+for _strides in (12, 16):
+    quantity(
+        f"targets-above-{_strides}",
+        f"share of the four distances of all positives that are above {_strides} strides",
+        GFL,
+        "over the four targets of all positives",
+    )(_over_positives(partial(_targets_above, _strides)))
 
 
 @quantity(
     "label-effect-size",
-    "that difference over the root of the mean of the two variances",
+    "the difference of the two means over the root of the mean of the two variances",
     GFL,
     OF_GFL,
 )
@@ -79,29 +111,6 @@ def effect_size(sums: np.ndarray) -> np.ndarray:
 
 
 @quantity(
-    "label-below-0.4-centerness-minus-iou",
-    "share of the positives with a centerness label under 0.4, minus that with such an IoU label",
-    GFL,
-    OF_GFL,
-)
-def _low(evidence: Evidence, experiment: Experiment, seed: int) -> Replicated:
-    frame = positives(evidence, experiment, seed)
-    low = (frame.centerness.to_numpy() < LOW).astype(float) - (frame.iou.to_numpy() < LOW)
-    return mean(evidence, frame.image_id.to_numpy(), low)
-
-
-@quantity(
-    "centerness-label-below-0.1",
-    "share of the positives with a centerness label under 0.1",
-    GFL,
-    OF_GFL,
-)
-def _very_low(evidence: Evidence, experiment: Experiment, seed: int) -> Replicated:
-    frame = positives(evidence, experiment, seed)
-    return mean(evidence, frame.image_id.to_numpy(), frame.centerness.to_numpy() < VERY_LOW)
-
-
-@quantity(
     "objects-below-0.4-centerness-minus-iou",
     "share of the objects with positives whose highest centerness label among them is under 0.4, "
     "minus that whose highest IoU label is",
@@ -112,8 +121,7 @@ def _objects_low(evidence: Evidence, experiment: Experiment, seed: int) -> Repli
     objects = positives(evidence, experiment, seed).groupby("gt_id").agg(
         image_id=("image_id", "first"), centerness=("centerness", "max"), iou=("iou", "max")
     )  # fmt: skip
-    low = (objects.centerness.to_numpy() < LOW).astype(float) - (objects.iou.to_numpy() < LOW)
-    return mean(evidence, objects.image_id.to_numpy(), low)
+    return mean(evidence, objects.image_id.to_numpy(), _low(objects))
 
 
 @quantity(
@@ -151,21 +159,3 @@ def _recall(evidence: Evidence) -> Measurement:
         "among an image's 100"
     )
     return combined(evidence, terms, detected(evidence, [PLAIN, IOU_BRANCH]), how)
-
-
-def _targets_above(strides: float) -> OfRun:
-    def above(evidence: Evidence, experiment: Experiment, seed: int) -> Replicated:
-        frame = positives(evidence, experiment, seed)
-        targets = frame[[f"target_{side}" for side in SIDES]].to_numpy()
-        return mean(evidence, frame.image_id.to_numpy(), (targets > strides).mean(1))
-
-    return above
-
-
-for _strides in (12, 16):
-    quantity(
-        f"targets-above-{_strides}",
-        f"share of the four distances of all positives that are above {_strides} strides",
-        GFL,
-        "over the four targets of all positives",
-    )(_targets_above(_strides))
