@@ -92,7 +92,6 @@ def detect(
     if output.out is not None:
         matrix.check_writable(output.out)
     from gfl.pictures import detecting, fonts, reading  # takes seconds: after the checks
-    from gfl.predictions import trained
 
     files, complaints = reading.listed(map(Path, picture))
     for complaint in complaints:
@@ -101,7 +100,7 @@ def detect(
         return 2
     used = "cuda" if device == "cuda" else "cpu"
     if run_dir is not None:
-        detector, by = trained.detector(run_dir, used, detecting.TRACED), {}
+        detector, by = detecting.detector(run_dir, used), {}
     else:
         assert others is not None
         detector, by = _with_weights(*others, used)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import gfl.register  # noqa: F401  before mmdet: it quietens it and supplies mmcv's operators
 
@@ -26,6 +27,7 @@ from gfl.data.photos import prepared_size
 from gfl.errors import UserError
 from gfl.experiment import Experiment
 from gfl.head import AblationHead
+from gfl.predictions import trained
 from gfl.predictions.trained import Trained
 
 SIDES = ("left", "top", "right", "bottom")
@@ -80,8 +82,7 @@ class Detection:
 class TracedHead(AblationHead):
     """AblationHead whose detections carry the raw predictions that their boxes are decoded from.
 
-    Detectors have it by ``gfl.predictions.trained.detector(run_dir, head=TRACED)``. ``raw`` (N,
-    channels) and ``priors`` (N, 4) accompany ``bboxes`` in the instances, so that
+    ``raw`` (N, channels) and ``priors`` (N, 4) accompany ``bboxes`` in the instances, so that
     every filter, non-maximum suppression included, keeps them together.
     """
 
@@ -131,6 +132,15 @@ class _Remembering(BoxDecoder):
     ) -> Float[Tensor, "P 4"]:
         self.asked = priors, raw
         return super().decode(priors, raw, max_shape)
+
+
+def detector(run_dir: Path, device: Literal["cpu", "cuda"] = "cpu") -> Trained:
+    """Return a run's trained detector, with a head that exposes its distributions, if any.
+
+    Raises:
+        UserError: as ``gfl.predictions.trained.detector`` does.
+    """
+    return trained.detector(run_dir, device, TRACED)
 
 
 def has_distributions(run: Trained) -> bool:

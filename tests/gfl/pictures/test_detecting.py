@@ -52,8 +52,7 @@ def drawn(tmp_path: Path) -> Path:
 
 
 def detected(run_dir: Path, path: Path, threshold: float = 0.0) -> list[Detection]:
-    run = trained.detector(run_dir, head=detecting.TRACED)
-    return detecting.detect(run, images.read(path), threshold)
+    return detecting.detect(detecting.detector(run_dir), images.read(path), threshold)
 
 
 def same(found: list[Detection], expected: list[Detection]) -> None:
@@ -131,7 +130,7 @@ def test_strides_are_those_of_the_upright_picture(tmp_path: Path, drawn: Path) -
 def test_other_boxes_have_no_distributions(tmp_path: Path, drawn: Path) -> None:
     for experiment in (Experiment(), Experiment(host="foveabox", quality="none")):
         make_run(tmp_path / experiment.slug, experiment)
-        run = trained.detector(tmp_path / experiment.slug, head=detecting.TRACED)
+        run = detecting.detector(tmp_path / experiment.slug)
         assert not detecting.has_distributions(run)
         found = detecting.detect(run, images.read(drawn))
         assert all(one.distributions is None for one in found)

@@ -30,7 +30,6 @@ from gfl.errors import UserError
 from gfl.experiment import Experiment
 from gfl.pictures import detecting
 from gfl.predictions import schema
-from gfl.predictions.trained import detector
 from gfl.records.record import Request, RunRecord
 from gfl.training import checkpoint, worker
 from gfl.training.evaluate import coco_metrics
@@ -155,7 +154,7 @@ def test_a_picture_is_detected_in_as_its_photograph_was_evaluated(
     root = worker.photos_root(SPEC)
     image = read_json(photos.annotation_path(root, "val"))["images"][0]
     picture = images.read(root / photos.SPLIT / image["file_name"])
-    run = detector(run_dir, head=detecting.TRACED)
+    run = detecting.detector(run_dir)
     found = detecting.detect(run, picture)
     evaluated = read_json(run_dir / "predictions.json")["detections"]
     evaluated = [one for one in evaluated if one["image_id"] == image["id"]]
@@ -176,9 +175,8 @@ def test_a_picture_of_which_nothing_is_left_is_refused(
 ) -> None:
     run_dir, _, _ = ended
     Image.new("RGB", (1000, 1)).save(tmp_path / "line.png")
-    run = detector(run_dir, head=detecting.TRACED)
     with pytest.raises(UserError, match=r"1000 x 1 pixels, too narrow: .* scale, 160 x 160"):
-        detecting.detect(run, images.read(tmp_path / "line.png"))
+        detecting.detect(detecting.detector(run_dir), images.read(tmp_path / "line.png"))
 
 
 def test_a_prepared_folder_that_is_deleted_is_made_again_where_there_is_data(
