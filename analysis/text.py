@@ -68,6 +68,11 @@ def tidy_csv(fields: Sequence[str], lines: Iterable[Mapping[str, object]]) -> st
     return escape.csv_file([fields, *([line.get(name, "") for name in fields] for line in lines)])
 
 
+def number(value: float | None, form: str = ".1f") -> str:
+    """Format a number, or the dash in place of none."""
+    return NONE if value is None else f"{value:{form}}"
+
+
 def mean(value: float, spread: float | None, digits: int) -> str:
     """Format ``74.4±0.8``, or the value alone if its spread is unknown."""
     return f"{value:z.{digits}f}{plus_minus(spread, digits)}"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from analysis.text import number
 from cli.options import Device, Folders
 from experiments import matrix, profiles
 from experiments.checkout import code_state
@@ -200,9 +201,9 @@ def lines(made: Evaluation) -> list[str]:
     differences = [None if a is None or b is None else a - b for a, b in both]
     rows = [
         ("", *(column.name for column in columns)),
-        ("paper", *map(_metric, paper)),
-        ("these weights", *map(_metric, found)),
-        ("difference", *(_metric(d, "+z.1f") for d in differences)),
+        ("paper", *map(number, paper)),
+        ("these weights", *map(number, found)),
+        ("difference", *(number(d, "+z.1f") for d in differences)),
     ]
     head = f"others' weights: {made.file} ({made.weights[:12]}...), as {made.row}"
     notes = []
@@ -213,7 +214,7 @@ def lines(made: Evaluation) -> list[str]:
             f"{escape.counted(made.images, 'image')}, not COCO's "
             f"{VAL_IMAGES} of {evaluation.SPLIT}: the difference says nothing about the paper"
         )
-    every = "  ".join(f"{name} {_metric(made.metrics[name])}" for name in METRICS)
+    every = "  ".join(f"{name} {number(made.metrics[name])}" for name in METRICS)
     return [head, *_aligned(rows), every, *notes]
 
 
@@ -221,10 +222,6 @@ def _cell(where: str) -> tuple[Table, Cell]:
     name, _, key = where.partition("/")
     table = catalogue.find(name)
     return table, next(cell for cell in table.all_cells() if cell.key == key)
-
-
-def _metric(value: float | None, form: str = ".1f") -> str:
-    return "—" if value is None else f"{value:{form}}"
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:

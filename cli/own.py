@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from analysis import text
 from cli.options import Count, Flag, MaybeCount, Worker, number, one, several, stoppable
 from experiments import own as training
 from experiments.own import Scale  # noqa: F401  of an inherited field, which cyclopts resolves
@@ -163,7 +164,7 @@ def metric_lines(metrics: Sequence[tuple[str, Mapping[str, float | None]]]) -> l
     width = max(map(escape.width, names))
     lines = [" " * width + "".join(f"{name:>7}" for name in METRICS)]
     for name, (_, values) in zip(names, metrics, strict=True):
-        cells = ["—" if values[m] is None else f"{values[m]:.1f}" for m in METRICS]
+        cells = [text.number(values[m]) for m in METRICS]
         lines.append(escape.padded(name, width) + "".join(f"{value:>7}" for value in cells))
     return lines
 

@@ -136,16 +136,11 @@ def _patch(axes: Axes, image: np.ndarray, row: dict[str, float]) -> None:
     for spine in axes.spines.values():
         spine.set_visible(False)
     lines = (
-        f"class {_short(row['class_score'])}",
-        f"IoU {_short(row['quality_score'])}",
-        f"true {_short(row['iou'])}",
+        f"class {style.short(row['class_score'])}",
+        f"IoU {style.short(row['quality_score'])}",
+        f"true {style.short(row['iou'])}",
     )
     axes.set_xlabel("\n".join(lines), fontsize=style.SMALL, labelpad=2, linespacing=1.1)
-
-
-def _short(value: float) -> str:
-    """Format ``.094``, in the paper's style."""
-    return f"{value:.3f}".removeprefix("0")
 
 
 POINTS = 1500  # of the random sample, in the scatter plot

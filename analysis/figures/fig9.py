@@ -82,7 +82,7 @@ def _labels(
     for look, values in labels:
         part = histogram(look.label, values)
         parts.append(part)
-        name = f"{look.label}: mean {_short(values.mean())}, std {_short(values.std())}"
+        name = f"{look.label}: mean {style.short(values.mean())}, std {style.short(values.std())}"
         axes.stairs(part.share_percent, BINS, fill=True, color=look.colour, alpha=0.25, lw=0)
         axes.stairs(part.share_percent, BINS, color=look.colour, lw=1.2, label=name)
         axes.axvline(values.mean(), color=look.colour, lw=1, ls=look.line)
@@ -90,8 +90,3 @@ def _labels(
     page.legend(loc="outside upper left")
     style.footer(page, runs, f"{note}; bins of {BINS[1]:.2f}, lines: the means")
     return DrawnFigure(page, pd.concat(parts), runs)
-
-
-def _short(value: float) -> str:
-    """Format ``.64``, in the paper's style."""
-    return f"{value:.3f}".removeprefix("0")

@@ -161,3 +161,8 @@ def square(axes: Axes, x: float, y: float, half: float, image: np.ndarray | None
             for at, side in ((x, width), (y, height))
         )
     axes.set(xlim=(x - half, x + half), ylim=(y + half, y - half))
+
+
+def short(value: float) -> str:
+    """Format ``.094``, as the paper prints numbers below 1."""
+    return f"{value:.3f}".removeprefix("0")

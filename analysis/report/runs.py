@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from analysis.report.drawn import Curve, curve
 from analysis.report.table_views import CellRuns, Use
+from analysis.text import number
 from experiments.queue.estimates import duration
 from gfl.escape import counted
 from gfl.experiment import Profile, at_scale
@@ -87,8 +88,8 @@ def _run(record: RunRecord) -> Run:
     return Run(
         id=record.id,
         seed=record.seed,
-        metrics=tuple("—" if v is None else f"{v:.2f}" for v in values),
-        fps="—" if record.fps is None else f"{record.fps:.1f}",
+        metrics=tuple(number(v, ".2f") for v in values),
+        fps=number(record.fps),
         commit=commit(record),
         machine=machine(record),
         started=record.started[:10],

@@ -16,7 +16,7 @@ from gfl.experiment import Profile
 
 NOT_PUBLISHED = "n/a"  # as in the paper
 DELTA = "ΔAP"
-RATIO = "FPS ratio"
+RATIO, RATIO_FORM = "FPS ratio", ".2f"
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class _Layout:
         cell, ratio = filled.cell, ""
         difference = fill.published_difference(filled, filled.base)
         if self.table.anchor:
-            ratio = _ratio(fill.published_ratio(filled, self.table))
+            ratio = text.number(fill.published_ratio(filled, self.table), RATIO_FORM)
         numbers = (
             published(cell.published[column.name], column, column.name in cell.row.starred)
             for column in self.table.columns
@@ -107,7 +107,9 @@ class _Layout:
         means = (_mean(uncertainty.mean(records, c.metric), c) for c in self.table.columns)
         delta = _delta(filled.difference(source), len(records)) if filled.base else ""
         speed = filled.speed if source == "reference" else None
-        return self.interleaved(means, delta, _ratio(speed.value if speed else None))
+        return self.interleaved(
+            means, delta, text.number(speed.value if speed else None, RATIO_FORM)
+        )
 
     def interleaved(self, values: Iterable[str], delta: str, ratio: str) -> Iterator[str]:
         """Yield the values of the columns, the difference after AP and the ratio after FPS."""
@@ -179,8 +181,3 @@ def _delta(found: Estimate | None, of: int) -> str:
         return text.NONE
     printed, seeds = text.signed(found.value, found.interval), len(found.seeds)
     return f"{printed} ({seeds} of {of} seeds)" if seeds < of else printed
-
-
-def _ratio(value: float | None) -> str:
-    """Format a speed in the anchor's, to two digits."""
-    return text.NONE if value is None else f"{value:.2f}"

@@ -198,7 +198,7 @@ def _line(trial: Trial, profile: Profile) -> dict[str, Any]:
     if record is None:
         return line
     line |= {name: record.metrics.get(name) for name in SHOWN}
-    line["AP by epoch"] = "; ".join(f"{e['epoch']}: {_number(e['AP'])}" for e in record.evals)
+    line["AP by epoch"] = "; ".join(f"{e['epoch']}: {text.number(e['AP'])}" for e in record.evals)
     losses = [point["loss"] for point in record.curve[-(-len(record.curve) * 9 // 10) :]]
     line["last loss"] = statistics.mean(losses) if losses and None not in losses else None
     line["seconds"] = round(record.seconds)
@@ -221,15 +221,11 @@ def _changes(varied: Profile, profile: Profile) -> str:
 
 def _cell(name: str, value: Any) -> str:
     if value is None:
-        return "—"
+        return text.NONE
     if name in SHOWN:
-        return _number(value)
+        return text.number(value)
     if name == "last loss":
         return f"{value:.3f}"
     if name == "seconds":
         return duration(value)
     return f"**{value}**" if value == "chosen" else escape.markdown(str(value))
-
-
-def _number(value: float | None) -> str:
-    return "—" if value is None else f"{value:.1f}"
