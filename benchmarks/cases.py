@@ -153,16 +153,19 @@ def _outputs(case: Case) -> list[list[Tensor]]:
     return [[x.to(case.device).requires_grad_() for x in levels] for levels in outputs]
 
 
-def _objects(case: Case) -> list[Any]:
-    """Draw each image's objects, with sides from 16 px to 0.8 of the image's."""
-    random = torch.Generator().manual_seed(1)
-    height, width = case.image
+def draw_objects(
+    count: int, image: tuple[int, int], classes: int, random: torch.Generator
+) -> InstanceData:
+    """Draw an image's objects, with sides from 16 px to 0.8 of the image's."""
+    height, width = image
     extent = torch.tensor([width, height])
-    objects = []
-    for _ in range(case.batch):
-        size = 16 * (0.8 * extent / 16) ** torch.rand(case.objects, 2, generator=random)
-        corner = torch.rand(case.objects, 2, generator=random) * (extent - size)
-        labels = torch.randint(CLASSES, (case.objects,), generator=random)
-        image = InstanceData(bboxes=torch.cat([corner, corner + size], -1), labels=labels)
-        objects.append(image.to(case.device))
-    return objects
+    size = 16 * (0.8 * extent / 16) ** torch.rand(count, 2, generator=random)
+    corner = torch.rand(count, 2, generator=random) * (extent - size)
+    labels = torch.randint(classes, (count,), generator=random)
+    return InstanceData(bboxes=torch.cat([corner, corner + size], -1), labels=labels)
+
+
+def _objects(case: Case) -> list[Any]:
+    random = torch.Generator().manual_seed(1)
+    drawn = (draw_objects(case.objects, case.image, CLASSES, random) for _ in range(case.batch))
+    return [objects.to(case.device) for objects in drawn]

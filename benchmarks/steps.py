@@ -27,7 +27,6 @@ from mmdet.structures import DetDataSample
 from mmengine.config import Config, ConfigDict
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.registry import DefaultScope
-from mmengine.structures import InstanceData
 from torch import Tensor
 
 from analysis.speed import page
@@ -228,17 +227,14 @@ def drawn(wanted: Plan) -> dict[str, Any]:
     """Draw a batch as a loader leaves it: images in bytes and their objects, on the host."""
     random = torch.Generator().manual_seed(SEED)
     height, width = wanted.image
-    extent = torch.tensor([width, height])
     batch: dict[str, Any] = {"inputs": [], "data_samples": []}
     classes = config.build(EXPERIMENTS["GFL"], wanted.profile, SEED)["model"]["bbox_head"]
     for _ in range(wanted.batch):
-        size = 16 * (0.8 * extent / 16) ** torch.rand(OBJECTS, 2, generator=random)
-        corner = torch.rand(OBJECTS, 2, generator=random) * (extent - size)
-        labels = torch.randint(classes["num_classes"], (OBJECTS,), generator=random)
         meta = {"img_shape": wanted.image, "ori_shape": wanted.image, "scale_factor": (1.0, 1.0)}
         sample = DetDataSample(metainfo=meta)
-        boxes = torch.cat([corner, corner + size], -1)
-        sample.gt_instances = InstanceData(bboxes=boxes, labels=labels)
+        sample.gt_instances = cases.draw_objects(
+            OBJECTS, wanted.image, classes["num_classes"], random
+        )
         batch["inputs"].append(
             torch.randint(256, (3, height, width), generator=random, dtype=torch.uint8)
         )
