@@ -12,7 +12,7 @@ import pytest
 
 from analysis.measures.evidence import Evidence
 from analysis.speed.systems import Ratio
-from analysis.stats.bootstrap import Replicates
+from analysis.stats.resampling import Replicates
 from experiments.profiles import LAPTOP
 from experiments.tables.table4 import TABLE
 from gfl.experiment import at_scale
