@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import signal
 from pathlib import Path
 
@@ -39,6 +40,10 @@ install_import_hook([f"gfl.{module}" for module in TENSORS], "beartype.beartype"
 # rows declare their own (extra_rows). Before a test module looks up a table.
 catalogue = importlib.import_module("experiments.tables.catalogue")
 catalogue.TABLES.update(catalogue.PAPERS)
+
+# Where several threads compute, in this process or a test's own, those that wait for others sleep:
+# spinning, they take the cores that the others need. Before torch is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # What a shell starts in the background ignores Ctrl-C, which some tests press.
 signal.signal(signal.SIGINT, signal.default_int_handler)
