@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cache
-from typing import Literal, get_args, get_type_hints
+from typing import Any, Literal, get_args, get_type_hints
 
 from gfl.data.own.spec import OwnSpec
 from gfl.data.photos_spec import PhotosSpec
@@ -130,7 +130,7 @@ class Experiment:
 
 
 @cache  # evaluating annotations takes longer than all else that makes an experiment
-def _choices() -> Mapping[str, tuple[object, ...]]:
+def _choices() -> Mapping[str, tuple[Any, ...]]:
     """Return the values that each field may have, by its name; () where its type names none."""
     hints = get_type_hints(Experiment)
     return {field.name: get_args(hints[field.name]) for field in fields(Experiment)}
