@@ -133,7 +133,8 @@ evaluate: setup ## evaluate others' weights (WEIGHTS=FILE.pth AS='table-4/GFL R-
 	  $(row) $(data) exec $(GFL) "$$@" $(ARGS)
 
 test: setup ## run the tests (ARGS="tests/gfl -k losses" for some of them)
-	@exec env OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --maxprocesses 8 --dist loadfile $(ARGS)
+	@exec env OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --maxprocesses 8 --dist loadfile \
+	  --no-loadscope-reorder $(ARGS)
 
 bench: setup ## time our head beside stock mmdet's, into results/benchmarks (ARGS=--quick: B=2)
 	@exec $(GFL) bench loss $(ARGS)

@@ -99,9 +99,14 @@ def is_writable() -> bool:
 def _path(
     kind: str, suffix: str, inputs: Any, makers: tuple[str, ...], folder: Path | None
 ) -> Path:
-    everything = [kind, inputs, code(*makers), [version(package) for package in PACKAGES]]
+    everything = [kind, inputs, code(*makers), _versions()]
     folder = worker.EMBEDDED / FOLDER if folder is None else folder
     return folder / f"{kind}-{digest(everything)[:32]}.{suffix}"
+
+
+@cache  # it searches the packages' metadata on disk
+def _versions() -> list[str]:
+    return [version(package) for package in PACKAGES]
 
 
 @cache

@@ -173,8 +173,8 @@ class Library:
         """Return a run's detections by kind of error, stored or recomputed like ``matches``."""
         if (stored := self.evaluated(experiment, profile, seed)) is not None:
             return stored.errors(iou)
-        truth = self._boxes(profile)
-        return Sorted.of(truth, Found.results(self.results(experiment, profile, seed)), iou)
+        found = Found.stored(_columns(self.detections(experiment, profile, seed)))
+        return Sorted.of(self._boxes(profile), found, iou)
 
     def evaluated(
         self, experiment: AnyExperiment, profile: Profile, seed: int = 0
@@ -320,8 +320,12 @@ class Library:
 
 def coco_results(detections: pd.DataFrame) -> list[dict[str, Any]]:
     """Return ``Library.detections`` as COCO's results; see ``gfl.predictions.schema.results``."""
+    return schema.results(_columns(detections))
+
+
+def _columns(detections: pd.DataFrame) -> dict[str, np.ndarray]:
     names = ("image_id", "category_id", "score", "x1", "y1", "x2", "y2")
-    return schema.results({name: detections[name].to_numpy() for name in names})
+    return {name: detections[name].to_numpy() for name in names}
 
 
 def _what(files: Sequence[str]) -> str:

@@ -6,8 +6,10 @@ Pure data, without torch or mmdet, so that ``status`` and ``--help`` answer at o
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Literal, get_args, get_type_hints
+from functools import cache
+from typing import Any, Literal, get_args, get_type_hints
 
 from gfl.data.own.spec import OwnSpec
 from gfl.data.photos_spec import PhotosSpec
@@ -44,12 +46,11 @@ class Experiment:
     lasting: Lasting = "1x"  # the profile's schedule, or twice that with multi-scale training
 
     def __post_init__(self) -> None:
-        hints = get_type_hints(Experiment)
-        for field in fields(self):
-            choices, value = get_args(hints[field.name]), getattr(self, field.name)
+        for name, choices in _choices().items():
+            value = getattr(self, name)
             if choices and value not in choices:
                 known = did_you_mean(str(value), choices)
-                raise UserError(f"unknown {field.name} {value!r}{known}")
+                raise UserError(f"unknown {name} {value!r}{known}")
         self._check_host()
         if self.dfl and self.boxes != "general":
             raise UserError(
@@ -126,6 +127,13 @@ class Experiment:
         parts += [self.backbone] if self.backbone != "r50" else []
         parts += [self.lasting] if self.lasting != "1x" else []
         return "-".join(parts)
+
+
+@cache  # evaluating annotations takes longer than all else that makes an experiment
+def _choices() -> Mapping[str, tuple[Any, ...]]:
+    """Return the values that each field may have, by its name; () where its type names none."""
+    hints = get_type_hints(Experiment)
+    return {field.name: get_args(hints[field.name]) for field in fields(Experiment)}
 
 
 @dataclass(frozen=True)

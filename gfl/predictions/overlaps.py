@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from pycocotools import mask
 
+from gfl.predictions import schema
+
 MOST = 100  # counted detections of a category in an image
 
 
@@ -66,6 +68,12 @@ class Found:
         score = np.array([one["score"] for one in detections], float)
         image, category = (_ids(detections, name) for name in ("image_id", "category_id"))
         return cls.of(image, category, _boxes(detections), score)
+
+    @classmethod
+    def stored(cls, columns: Mapping[str, np.ndarray]) -> Found:
+        """Return the detections of stored columns, to the bit those of ``schema.results``."""
+        image, category = (columns[name].astype(np.int64) for name in ("image_id", "category_id"))
+        return cls.of(image, category, schema.boxes(columns), columns["score"].astype(float))
 
 
 def by_score(image: np.ndarray, score: np.ndarray) -> np.ndarray:

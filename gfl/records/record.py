@@ -42,7 +42,16 @@ class RecordError(Exception):
 
 def run_id(experiment: AnyExperiment, profile: Profile, seed: int) -> str:
     """Name a run by everything that can change its result: ``<slug>-s<seed>-<8 hex digits>``."""
-    return f"{experiment.slug}-s{seed}-{digest(config.build(experiment, profile, seed))[:8]}"
+    # A table or a claim asks for the same ids over and over, and each takes milliseconds to make.
+    # As text the values tell 1 from True, which are equal but have other digests.
+    key = repr((experiment, profile, seed))
+    if key not in _names:
+        identity = digest(config.build(experiment, profile, seed))[:8]
+        _names[key] = f"{experiment.slug}-s{seed}-{identity}"
+    return _names[key]
+
+
+_names: dict[str, str] = {}  # of the runs that this process has named
 
 
 def digest(value: Any) -> str:

@@ -165,8 +165,17 @@ def test_a_file_for_larger_machines_is_read_as_it_was_meant(
         assert found[f"{split}_dataloader"].num_workers > 0
 
 
-def stock_tool(name: str, folder: Path, *words: str) -> str:
-    """Run one of mmdet's own tools, in a folder of its own; return what it says."""
+# Runs scripts one after the other, each with its arguments, as Python would: with what they have
+# in common imported once.
+IN_TURN = """\
+import json, runpy, sys
+for sys.argv in json.loads(sys.argv[1]):
+    runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def stock_tool(name: str, folder: Path) -> str:
+    """Return the path of one of mmdet's own tools, which the file in a folder says how to call."""
     spec = importlib.util.find_spec("mmdet")
     assert spec is not None
     assert spec.origin is not None
@@ -177,8 +186,13 @@ def stock_tool(name: str, folder: Path, *words: str) -> str:
         f"#   PYTHONPATH=.:gfl/ops/startup python {shown} THIS_FILE"
         in (folder / "both.py").read_text()
     )
+    return str(tool)
+
+
+def run_in(folder: Path, *words: str) -> str:
+    """Run Python, as the file says, in a folder of its own; return what it says."""
     done = subprocess.run(
-        [sys.executable, str(tool), "both.py", *words],
+        [sys.executable, *words],
         env=os.environ | {"PYTHONPATH": STARTUP, "CUDA_VISIBLE_DEVICES": ""},
         cwd=folder,
         capture_output=True,
@@ -193,11 +207,12 @@ def test_mmdets_own_tools_train_and_evaluate_from_the_file(show: Show, tmp_path:
     embedded.write(SMOKE.dataset, embedded_root(SMOKE.dataset))
     text = show("table-3/both", "--profile", "smoke")
     (tmp_path / "both.py").write_text(text)
-    trained = stock_tool("train.py", tmp_path, "--cfg-options", "train_cfg.max_epochs=1")
+    train, test = (stock_tool(name, tmp_path) for name in ("train.py", "test.py"))
+    trained = run_in(tmp_path, train, "both.py", "--cfg-options", "train_cfg.max_epochs=1")
     (checkpoint,) = (tmp_path / "work_dirs").glob("*/epoch_1.pth")
     assert checkpoint.parent.name.startswith("atss-joint-general-dfl-s0-")
     metrics = re.findall(r"Epoch\(val\) \[1\]\[1/1\]    (AP: .*) data_time", trained)
-    tested = stock_tool("test.py", tmp_path, str(checkpoint))
+    tested = run_in(tmp_path, test, "both.py", str(checkpoint))
     assert len(metrics) == 1
     assert re.findall(r"Epoch\(test\) \[1/1\]    (AP: .*) data_time", tested) == metrics
 
@@ -233,12 +248,16 @@ def test_mmdets_own_tools_train_and_evaluate_a_run_on_photographs(
     text = show("table-3/both", "--profile", "photos")
     assert missing not in text
     (tmp_path / "both.py").write_text(text)
-    trained = stock_tool("train.py", tmp_path, "--cfg-options", "train_cfg.max_epochs=1")
-    (checkpoint,) = (tmp_path / "work_dirs").glob("*/epoch_1.pth")
-    metrics = re.findall(r"Epoch\(val\) \[1\]\[\d/\d\]    (AP: .*) data_time", trained)
-    tested = stock_tool("test.py", tmp_path, str(checkpoint))
+    train, test = (stock_tool(name, tmp_path) for name in ("train.py", "test.py"))
+    work = tmp_path / "work"
+    scripts = [
+        [train, "both.py", "--work-dir", str(work), "--cfg-options", "train_cfg.max_epochs=1"],
+        [test, "both.py", str(work / "epoch_1.pth")],
+    ]
+    said = run_in(tmp_path, "-c", IN_TURN, json.dumps(scripts))
+    metrics = re.findall(r"Epoch\(val\) \[1\]\[\d/\d\]    (AP: .*) data_time", said)
     assert len(metrics) == 1
-    assert re.findall(r"Epoch\(test\) \[\d/\d\]    (AP: .*) data_time", tested) == metrics
+    assert re.findall(r"Epoch\(test\) \[\d/\d\]    (AP: .*) data_time", said) == metrics
 
 
 PATHS = (

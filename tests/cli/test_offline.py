@@ -24,8 +24,18 @@ def watch(event, args):
         raise OSError(101, "Network is unreachable")
 sys.addaudithook(watch)
 """
-DRAWN = "from gfl.training import worker; from pathlib import Path; worker.EMBEDDED = Path({0!r})"
-MAIN = "import sys; {0}; from cli.main import main; sys.exit(main({1!r}))"
+# Calls commands one after the other: importing what they need takes longer than most of them.
+MAIN = """\
+import sys
+from pathlib import Path
+from gfl.training import worker
+worker.EMBEDDED = Path({0!r})
+from cli.main import main
+for words in {1!r}:
+    print("$", *words, flush=True)
+    if code := main(words):
+        sys.exit(code)
+"""
 
 
 @pytest.fixture
@@ -44,11 +54,11 @@ def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return []  # the guard alone
 
 
-def call(offline: list[str], tmp_path: Path, *words: str) -> str:
-    folders = ["--runs", str(tmp_path / "runs"), "--results", str(tmp_path / "results")]
-    code = MAIN.format(DRAWN.format(str(tmp_path / "data")), [*words, *folders])
-    command = [*offline, sys.executable, "-c", code]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+def call(offline: list[str], tmp_path: Path, *commands: list[str]) -> str:
+    code = MAIN.format(str(tmp_path / "data"), commands)
+    done = subprocess.run(
+        [*offline, sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     attempts = tmp_path / "attempts"
     assert not attempts.exists(), attempts.read_text()
@@ -63,31 +73,34 @@ def test_the_guard_sees_who_asks(offline: list[str], tmp_path: Path) -> None:
 
 
 def test_a_row_is_trained_and_its_table_printed(offline: list[str], tmp_path: Path) -> None:
-    assert "finished" in call(offline, tmp_path, "run", "table-3/none", "--profile", "smoke")
+    folders = ["--runs", str(tmp_path / "runs"), "--results", str(tmp_path / "results")]
+    out = call(offline, tmp_path, ["run", "table-3/none", "--profile", "smoke", *folders])
+    assert "finished" in out
     (record,) = (tmp_path / "runs/smoke").glob("*/record.json")
     assert '"finished"' in record.read_text()
 
 
-@pytest.mark.parametrize(
-    ("words", "written"),
-    [
-        (("figure", "2a"), "figures/laptop/fig2a.png"),
-        (("table", "3"), "tables/laptop/table-3.md"),
-        (("audit", "beta-2-best"), None),
-        (("report", "--profile", "photos"), "report/photos.html"),
-    ],
-    ids=lambda value: value[0] if isinstance(value, tuple) else "",
-)
-def test_what_is_made_of_the_reference_asks_nobody(
-    offline: list[str], tmp_path: Path, words: tuple[str, ...], written: str | None
-) -> None:
-    results = tmp_path / "results"
-    results.mkdir()
-    for part in (ROOT / "results").iterdir():
-        if written is None or part.name != Path(written).parts[0]:
-            (results / part.name).symlink_to(part)
-    out = call(offline, tmp_path, *words)
-    if written is None:
-        assert "beta" in out
-    else:
-        assert (results / written).read_bytes() == (ROOT / "results" / written).read_bytes()
+def test_what_is_made_of_the_reference_asks_nobody(offline: list[str], tmp_path: Path) -> None:
+    """What is written has the committed bytes, too."""
+    commands = {
+        ("figure", "2a"): "figures/laptop/fig2a.png",
+        ("table", "3"): "tables/laptop/table-3.md",
+        ("audit", "beta-2-best"): None,
+        ("report", "--profile", "photos"): "report/photos.html",
+    }
+    called = []
+    for words, written in commands.items():
+        results = tmp_path / words[0] / "results"
+        results.mkdir(parents=True)
+        for part in (ROOT / "results").iterdir():
+            if written is None or part.name != Path(written).parts[0]:
+                (results / part.name).symlink_to(part)
+        called.append([*words, "--runs", str(tmp_path / "runs"), "--results", str(results)])
+    printed = call(offline, tmp_path, *called).split("\n$ ")
+    assert len(printed) == len(commands)
+    (audited,) = (part for part in printed if part.startswith("audit"))
+    assert "beta" in audited.partition("\n")[2]
+    for words, written in commands.items():
+        if written is not None:
+            made = tmp_path / words[0] / "results" / written
+            assert made.read_bytes() == (ROOT / "results" / written).read_bytes(), words

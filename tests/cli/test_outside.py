@@ -50,15 +50,26 @@ def with_names(root: Path, names: tuple[str, str]) -> Path:
     return root
 
 
-def call(*words: object, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess:
+def call(*words: object, environment: dict[str, str]) -> subprocess.CompletedProcess:
     """A command as a person gives it."""
     command = [sys.executable, "-m", "cli", *map(str, words)]
-    return subprocess.run(
-        command, cwd=ROOT, env=os.environ | (environment or {}), capture_output=True
-    )
+    return subprocess.run(command, cwd=ROOT, env=os.environ | environment, capture_output=True)
 
 
-def test_no_locale_changes_what_is_learned_of_names_outside_of_ascii(tmp_path: Path) -> None:
+def test_no_locale_changes_what_is_learned_of_names_outside_of_ascii(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """What this process learns and finds is what one in such a locale does."""
+
+    def here(*words: object) -> str:
+        assert main([*map(str, words)]) == 0
+        return capsys.readouterr().out
+
+    def elsewhere(*words: object) -> str:
+        done = call(*words, environment=NOT_UTF8)
+        assert done.returncode == 0, done.stderr.decode(errors="replace")
+        return done.stdout.decode()
+
     root = with_names(own_folder.write(tmp_path / "größe"), ("Schlüssel", "螺母"))
     for split in own_folder.SPLITS:  # and of files
         path = own_folder.path(root, split)
@@ -68,16 +79,14 @@ def test_no_locale_changes_what_is_learned_of_names_outside_of_ascii(tmp_path: P
         (root / f"{split}2017" / old).rename(root / f"{split}2017" / "größe.png")
         path.write_bytes(json.dumps(content, ensure_ascii=False).encode())
     left = []
-    for name, environment in (("a", {}), ("b", NOT_UTF8)):
+    for name, run in (("a", here), ("b", elsewhere)):
         out = tmp_path / name
-        done = call("own", root, "--out", out, *SHORT, environment=environment)
-        assert done.returncode == 0, done.stderr.decode(errors="replace")
-        assert "Schl" in done.stdout.decode()
+        assert "Schl" in run("own", root, "--out", out, *SHORT)
         assert Request.load(out).profile.own.classes == ("Schlüssel", "螺母")
         left.append((out / "predictions.json").read_bytes())
         picture = root / "val2017" / "größe.png"
         words = ("detect", "--run", out, picture, "--out", tmp_path / "drawn", "--json")
-        found = json.loads(call(*words, "--threshold", "0", environment=environment).stdout)
+        found = json.loads(run(*words, "--threshold", "0"))
         assert {one["category"] for one in found["detections"]} <= {"Schlüssel", "螺母"}
         assert found["drawn"] == str(tmp_path / "drawn/größe.boxes.png")
     assert left[0] == left[1]

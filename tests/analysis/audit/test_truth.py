@@ -116,6 +116,7 @@ def coco_made(
     folders = ["--runs", str(store.runs), "--results", str(store.results)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(worker, "EMBEDDED", drawn)
+        patch.setattr("analysis.pool.usable_cores", lambda: 1)  # processes take seconds to start
         for command in (["table", "all"], ["errors"]):
             assert main([*command, "--profile", "coco", "--gpus", "8", *folders]) == 0
         assert main(["audit", *folders]) == 0
@@ -162,7 +163,10 @@ def test_the_strict_audit_needs_no_ground_truth(at_coco: Store, capsys) -> None:
     assert "coco: metrics are of stored matches, which were not held to the ground truth" in err
 
 
-def test_with_the_ground_truth_matches_are_held_to_it(at_coco: Store, data: Path, capsys) -> None:
+def test_with_the_ground_truth_matches_are_held_to_it(
+    at_coco: Store, data: Path, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("analysis.pool.usable_cores", lambda: 1)  # several are tried above
     folders = ["--runs", str(at_coco.runs), "--results", str(at_coco.results)]
     assert main(["audit", "--strict", "--data", str(data), *folders]) == 0
     _, err = capsys.readouterr()

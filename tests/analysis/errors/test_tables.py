@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
@@ -58,6 +59,12 @@ def test_ap_of_recorded_detections_is_pycocotools(
     truth_boxes, found_boxes = Truth.of(dataset), Found.results(coco_results(frame))
     found = [errors(Sorted.of(truth_boxes, found_boxes, iou)) for iou in IOUS]
     assert [made.ap for made in found] == [judged["AP50"], judged["AP75"]]
+    # Those of the stored columns are the same to the bit, which need no list of results.
+    stored = Found.stored({str(name): frame[name].to_numpy() for name in frame})
+    for field in fields(Found):
+        one, other = getattr(stored, field.name), getattr(found_boxes, field.name)
+        assert one.dtype == other.dtype
+        np.testing.assert_array_equal(one, other)
 
 
 def test_rows_have_the_names_people_say() -> None:

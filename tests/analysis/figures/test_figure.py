@@ -18,20 +18,16 @@ def draw(name, library, smoke):
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_the_same_records_give_the_same_bytes(library, smoke, name):
+def test_the_same_records_give_the_same_bytes_and_legible_text(library, smoke, defects_of, name):
     drawn, again = (draw(name, library, smoke) for _ in range(2))
     files = drawn.files()
     assert files == again.files()
+    assert defects_of(again.figure) == []  # nothing overlaps, is cut off or too small
     assert files == drawn.files()  # also of a figure that is saved a second time
     assert files["png"].startswith(b"\x89PNG")
     assert files["pdf"].startswith(b"%PDF")
     for word in (b"CreationDate", b"Producer", b"Software", matplotlib.__version__.encode()):
         assert word not in files["pdf"].split(b"stream")[0] + files["png"][:200]
-
-
-@pytest.mark.parametrize("name", FIGURES)
-def test_no_text_overlaps_is_cut_off_or_too_small(library, smoke, defects_of, name):
-    assert defects_of(draw(name, library, smoke).figure) == []
 
 
 def test_drawing_leaves_no_state_behind(library, smoke):

@@ -31,17 +31,17 @@ GUIDED = "-guided-"
 DRIVER = """
 import os, signal, sys
 
+counts = sorted(map(int, sys.argv[3].split()), reverse=True)
 if len(sys.argv) == 4:  # a process for each rank; not by fork, which torch's threads do not survive
-    for count in map(int, sys.argv[3].split()):
-        children = [os.spawnv(os.P_NOWAIT, sys.executable, [*sys.orig_argv, str(rank), str(count)])
-                    for rank in range(count)]
-        while children:
-            child, status = os.wait()
-            children.remove(child)
-            if status:
-                for other in children:  # they wait for it
-                    os.kill(other, signal.SIGKILL)
-                sys.exit(f"one of {count} processes ended with status {status}")
+    children = [os.spawnv(os.P_NOWAIT, sys.executable, [*sys.orig_argv, str(rank)])
+                for rank in range(counts[0])]
+    while children:
+        child, status = os.wait()
+        children.remove(child)
+        if status:
+            for other in children:  # they wait for it
+                os.kill(other, signal.SIGKILL)
+            sys.exit(f"one of {counts[0]} processes ended with status {status}")
     sys.exit()
 
 import gfl.register
@@ -126,7 +126,10 @@ def train(rank, count):
     # thread may wait.
     distributed.destroy_process_group()
 
-train(int(sys.argv[4]), int(sys.argv[5]))
+rank = int(sys.argv[4])
+for count in counts:  # the first of the processes are fewer, too
+    if rank < count:
+        train(rank, count)
 """
 
 

@@ -11,7 +11,9 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +33,8 @@ from gfl.training.preemption import PREEMPTED
 
 EXPERIMENT = Experiment(quality="joint", boxes="general", dfl=True)
 
-# Arguments: where embedded data lie, a JSON list of sessions: folder, place to be ended at (or
-# none), loader processes; and the points of a loss curve. Prints how each ended.
+# Arguments: where embedded data lie, and the points of a loss curve. Reads JSON lists of sessions,
+# a line each: folder, place to be ended at (or none), loader processes. Prints how each ended.
 DRIVER = """
 import io, json, os, pathlib, signal, subprocess, sys
 import torch
@@ -134,13 +136,15 @@ def session(folder, place, loaders):
     return train.main([folder])
 
 train.EMBEDDED = pathlib.Path(sys.argv[1])
-gfl.training.history.CURVE_POINTS = int(sys.argv[3])
-for one in json.loads(sys.argv[2]):
-    sys.stdout.flush()
-    child = os.fork()
-    if child == 0:
-        os._exit(session(*one))
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+gfl.training.history.CURVE_POINTS = int(sys.argv[2])
+for line in sys.stdin:
+    codes = []
+    for one in json.loads(line):
+        child = os.fork()
+        if child == 0:
+            os._exit(session(*one))
+        codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    print(json.dumps(codes), flush=True)
 """
 
 
@@ -223,39 +227,79 @@ CHAINS = {
 POINTS = 4  # of a loss curve: a run is ended between two of them
 
 
-def request_in(folder: Path, chain: Chain) -> Path:
-    predicts = chain.profile.name in PREDICTING
-    asked = request_of(EXPERIMENT, chain.profile, predicts=predicts)
-    replace(asked, checkpoint_minutes=chain.minutes).save(folder)
+Sessions = list[tuple[str, str | None, int]]  # folder, place, loader processes
+Trained = Callable[[Sessions], list[int]]
+
+
+def request_in(folder: Path, profile: Profile, minutes: float | None = None) -> Path:
+    asked = request_of(EXPERIMENT, profile, predicts=profile.name in PREDICTING)
+    replace(asked, checkpoint_minutes=minutes).save(folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
+    """Trains sessions, one after the other, and returns how each ended; one process for all."""
+    log = tmp_path_factory.mktemp("driver") / "log"
+    data = str(tmp_path_factory.mktemp("data"))
+    with log.open("w") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-c", DRIVER, data, str(POINTS)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            cwd=Path(__file__).parents[3],
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )
+    with process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        write, read = process.stdin, process.stdout
+
+        def train(sessions: Sessions) -> list[int]:
+            write.write(json.dumps(sessions) + "\n")
+            write.flush()
+            codes = json.loads(read.readline() or "[]")
+            assert len(codes) == len(sessions), log.read_text()[-3000:]
+            return codes
+
+        yield train
+        write.close()
+    assert process.returncode == 0
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    trained: Trained, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[Profile], Path]:
+    """The folder of a run that nothing ended, trained once a profile."""
+
+    @cache
+    def whole(profile: Profile) -> Path:
+        folder = request_in(tmp_path_factory.mktemp("whole"), profile)
+        assert trained([(str(folder), None, 0)]) == [0]
+        return folder
+
+    return whole
 
 
 @pytest.fixture(scope="module", params=CHAINS.values(), ids=list(CHAINS))
 def ended(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    trained: Trained,
+    undisturbed: Callable[[Profile], Path],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> tuple[Chain, Path, Path]:
     """The folders of the undisturbed run and of the one that was ended and started again."""
     chain: Chain = request.param
-    whole, killed = (
-        request_in(tmp_path_factory.mktemp(name), chain) for name in ("whole", "killed")
-    )
+    killed = request_in(tmp_path_factory.mktemp("killed"), chain.profile, chain.minutes)
     places = (*chain.places, None)
     loaders = chain.loaders or (0,) * len(places)
-    sessions = [(str(whole), None, 0)]
-    sessions += [(str(killed), *one) for one in zip(places, loaders, strict=True)]
-    data = str(tmp_path_factory.mktemp("data"))
-    done = subprocess.run(
-        [sys.executable, "-c", DRIVER, data, json.dumps(sessions), str(POINTS)],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=Path(__file__).parents[3],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
-    codes = [int(code) for code in done.stdout.split()]
+    codes = trained([(str(killed), *one) for one in zip(places, loaders, strict=True)])
     ends = [PREEMPTED if p.startswith("end ") else -signal.SIGKILL for p in chain.places]
-    assert codes == [0, *ends, 0], done.stderr[-3000:]
-    return chain, whole, killed
+    assert codes == [*ends, 0]
+    return chain, undisturbed(chain.profile), killed
 
 
 def events(folder: Path) -> list[dict[str, Any]]:
