@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from analysis.library import Library
 
 # Places of a name beside its point.
-AWAY = (5.0, 8.0, 12.0, 17.0, 23.0, 30.0, 40.0)  # points from the point, tried in this order
+AWAY = (5.0, 8.0, 12.0, 17.0, 23.0)  # points from the point, tried in this order
 LEADER = 7.0  # points: a more distant name has a line to its point
 # Degrees, tried in this order at each distance.
 TURNS = (0, 180, 45, 315, 135, 225, 90, 270, 20, 340, 160, 200)
@@ -136,10 +136,12 @@ def systems(library: Library, profile: Profile) -> pd.DataFrame:
     """Return Table 4's systems as timed side by side, each beside the paper's speed.
 
     Speeds are in those of the table's anchor; ``ap_percent`` is the mean over recorded seeds, NaN
-    without any, with its interval over seeds and images.
+    without any, with its interval over seeds and images; ``run`` lists the runs' ids.
     """
     filled = fill.fill(TABLE, profile, library.store) if TABLE.runs_at(profile.name) else []
     timed = [(cell, cell.speed) for cell in filled if cell.speed is not None]
+    if not timed:
+        return pd.DataFrame()
     trained = [cell.cell.experiment for cell, _ in timed if cell.records(library.source)]
     evidence = gather(library, profile, among=[at_scale(e, profile) for e in trained if e])
     rows = []
@@ -148,6 +150,7 @@ def systems(library: Library, profile: Profile) -> pd.DataFrame:
         rows.append(
             {
                 "source": "systems",
+                "run": " ".join(record.id for record in cell.records(library.source).values()),
                 "method": cell.cell.row.name,
                 "backbone": cell.cell.row.marks[0],
                 "paper_ratio": fill.published_ratio(cell, TABLE),
@@ -160,7 +163,7 @@ def systems(library: Library, profile: Profile) -> pd.DataFrame:
             }
         )
     frame = pd.DataFrame(rows)
-    if len(frame) and (known := frame.ap_percent.notna()).any():
+    if (known := frame.ap_percent.notna()).any():
         some = frame.loc[known]
         frame.loc[known, "pareto"] = pareto(1 / some.ratio.to_numpy(), some.ap_percent.to_numpy())
     return frame
@@ -180,11 +183,11 @@ def marker(backbone: str) -> str:
 
 @figure(
     "7",
-    "Speed against accuracy. Left: the 36 rows of the paper's Table 4 as printed (test-dev AP; two "
-    "have no speed), with the front that no row beats in both. Right: this project's own runs, "
+    "Speed against accuracy. Above: the 36 rows of the paper's Table 4 as printed (test-dev AP; two "
+    "have no speed), with the front that no row beats in both. Below: this project's own runs, "
     "other data and another machine.",
-    elsewhere="Speed against accuracy. Left: the 36 rows of the paper's Table 4 as printed "
-    "(test-dev AP; two have no speed), with the front that no row beats in both. Right, where "
+    elsewhere="Speed against accuracy. Above: the 36 rows of the paper's Table 4 as printed "
+    "(test-dev AP; two have no speed), with the front that no row beats in both. Below, where "
     "their speed is measured: this project's own runs.",
 )
 def fig7(library: Library, profile: Profile) -> DrawnFigure:
@@ -194,30 +197,30 @@ def fig7(library: Library, profile: Profile) -> DrawnFigure:
     timed = systems(library, profile)
     machines = sorted(own.hardware.unique()) if len(own) else []
     trained = timed.loc[timed.ap_percent.notna()] if len(timed) else timed
-    page = style.canvas(style.PAGE, 7.4 if len(trained) else 3.7)
-    above, below = page.subfigures(2, 1, squeeze=False)[:, 0] if len(trained) else (page, None)
-    beside_paper = len(timed) > 0 and below is None
-    widths = [3.6, 1.1, *([2.0] * len(machines)), *([2.1] if beside_paper else [])]
-    panels = above.subplots(1, len(widths), width_ratios=widths)
+    if len(trained) < 2:  # nothing to compare
+        trained = trained.iloc[:0]
+    widths = [2.0] * len(machines) + [2.0] * (len(timed) > 0) + [3.0] * (len(trained) > 0)
+    page = style.canvas(style.PAGE, 6.8 if widths else 3.7)
+    above, below = page.subfigures(2, 1, squeeze=False)[:, 0] if widths else (page, None)
+    panels = above.subplots(1, 2, width_ratios=(3.6, 1.1))
+    lower: list[Axes] = []
+    if below is not None:
+        lower = [*below.subplots(1, len(widths), width_ratios=widths, squeeze=False)[0]]
     _paper(panels[0], panels[1], paper)
-    for axes, machine in zip(panels[2:], machines, strict=False):
-        _own(axes, own.loc[own.hardware == machine], machine, profile)
+    for machine in machines:
+        _own(lower.pop(0), own.loc[own.hardware == machine], machine, profile)
     panels[1].legend(handles=_legend(), loc="lower left", bbox_to_anchor=(-0.02, 0.0),
                      handlelength=1.2, handletextpad=0.5, labelspacing=0.3)  # fmt: skip
     notes = [_note(own, profile)]
-    if len(timed):
-        notes.append(SIDE_BY_SIDE)
-        speeds = panels[-1]
-    if below is not None:
-        speeds, accuracy = below.subplots(1, 2, width_ratios=(2.1, 4.0))
-        notes.append(SYSTEMS)
-    ids = tuple(dict.fromkeys([*(own.run if len(own) else ()), *_ids(library, profile, trained)]))
+    notes += [SIDE_BY_SIDE] * (len(timed) > 0) + [SYSTEMS] * (len(trained) > 0)
+    drawn = [*(own.run if len(own) else ()), *(trained.run if len(trained) else ())]
+    ids = tuple(dict.fromkeys(" ".join(drawn).split()))
     ends = [id.rsplit("-", 1)[1] for id in ids]  # only their 8 digits: there are many
     style.footer(page, ends, ". ".join(notes))
     if len(timed):
-        _speeds(speeds, timed)
-    if below is not None:
-        _accuracies(accuracy, trained, profile)
+        _speeds(lower.pop(0), timed)
+    if len(trained):
+        _accuracies(lower.pop(0), trained, profile)
     for axes, (low, high) in zip(panels, ((0, FAST), (FAST, np.inf)), strict=False):
         _name(axes, paper.loc[(paper.ms_per_image > low) & (paper.ms_per_image <= high)])
     return DrawnFigure(page, pd.concat([paper, own, timed], ignore_index=True), ids)
@@ -271,17 +274,6 @@ def _accuracies(axes: Axes, trained: pd.DataFrame, profile: Profile) -> None:
     axes.xaxis.set_major_formatter(ScalarFormatter())
     axes.xaxis.set_minor_formatter(NullFormatter())
     _name(axes, trained.assign(ms_per_image=time), once=set(trained.method))
-
-
-def _ids(library: Library, profile: Profile, trained: pd.DataFrame) -> list[str]:
-    """Return the runs of the systems drawn, in the table's order."""
-    drawn = set(zip(trained.method, trained.backbone, strict=True)) if len(trained) else set()
-    return [
-        record.id
-        for cell in fill.fill(TABLE, profile, library.store)
-        if (cell.cell.row.name, cell.cell.row.marks[0]) in drawn
-        for record in cell.records(library.source).values()
-    ]
 
 
 def _note(own: pd.DataFrame, profile: Profile) -> str:
