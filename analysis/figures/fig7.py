@@ -183,8 +183,8 @@ def marker(backbone: str) -> str:
 
 @figure(
     "7",
-    "Speed against accuracy. Above: the 36 rows of the paper's Table 4 as printed (test-dev AP; two "
-    "have no speed), with the front that no row beats in both. Below: this project's own runs, "
+    "Speed against accuracy. Above: the 36 rows of the paper's Table 4 as printed (test-dev AP; "
+    "two have no speed), with the front that no row beats in both. Below: this project's own runs, "
     "other data and another machine.",
     elsewhere="Speed against accuracy. Above: the 36 rows of the paper's Table 4 as printed "
     "(test-dev AP; two have no speed), with the front that no row beats in both. Below, where "
