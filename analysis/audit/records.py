@@ -67,8 +67,8 @@ def evidence(
     """Recompute every record's twelve metrics from its committed detections.
 
     Each must equal the record's to the last digit, which exposes an altered one even if its
-    checksum was renewed. hotcoco evaluates them, and pycocotools a sample, or with ``full`` all.
-    For images that are not embedded pycocotools computes them from the matches.
+    checksum was renewed. pycocotools evaluates a sample, or with ``full`` all, and our own evaluator
+    the others; for images that are not embedded it accumulates the matches.
     """
     decisive = MATCHES if keeps_matches(profile) else DETECTIONS
     cells = standing_for(profile, store)
@@ -132,14 +132,15 @@ def _evaluated(
     folders = [store.reference_predictions(profile.name, id) for id in ids]
     found: dict[str, Metrics | str] = {}
     dataset = None if keeps_matches(profile) else Library(store).dataset(profile)
-    judged = set(ids) if full or dataset is None else sample(ids)
+    judged = set() if dataset is None else set(ids) if full else sample(ids)
     with workers(len(ids), _start, dataset) as each:
         jobs = [(folder, id in judged) for id, folder in zip(ids, folders, strict=True)]
         for id, metrics in zip(ids, each(_evaluate, jobs), strict=True):
             found[id] = metrics
             if len(found) % 10 == 0 or len(found) == len(ids):
                 report(f"{profile.name}: {len(found)} of {len(ids)} runs evaluated again")
-    report(f"{profile.name}: {len(judged)} of {len(ids)} runs were evaluated by pycocotools")
+    if dataset is not None:
+        report(f"{profile.name}: {len(judged)} of {len(ids)} runs were evaluated by pycocotools")
     return found
 
 
@@ -152,7 +153,7 @@ def _start(dataset: Mapping[str, Any] | None) -> None:
 
 
 def _evaluate(job: tuple[Path, bool]) -> Metrics | str:
-    """Evaluate a folder's predictions, the detections by hotcoco or by pycocotools."""
+    """Evaluate a folder's predictions, by pycocotools if asked to."""
     import pyarrow
     import pyarrow.parquet as pq
 

@@ -12,7 +12,8 @@ number belongs to the layer with the exact distance.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -149,6 +150,17 @@ def _fit(
     return initial + step[..., None] * feature[:, None], bias + step
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Keep torch's threads from waiting for each other: the tensors are too small to share."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def _raw(weight: Tensor, bias: Tensor, feature: Tensor) -> Float[Tensor, "S channels"]:
     return torch.einsum("scd,sd->sc", weight, feature) + bias
 
@@ -183,7 +195,8 @@ def simulation(library: Library, profile: Profile) -> DrawnFigure:
     axes = page.subplots()
     parts = []
     for method in methods():
-        found = simulate(method, SWEEP)
+        with _one_thread():
+            found = simulate(method, SWEEP)
         parts.append(found)
         look = method.look
         at, error = found.target_strides, found.error_strides

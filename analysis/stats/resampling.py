@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float, Int
-from pycocotools.cocoeval import Params
 from scipy.sparse import csr_array
 
 from analysis.stats.uncertainty import RESAMPLES, SEED, Estimate, variance_of
 from experiments.queue.machine import usable_cores
 from gfl.predictions import schema
+from gfl.predictions.accumulation import AP50, AP75, RECALL_LEVELS
 from gfl.predictions.matching import (
     AREAS,
     FOUND,
@@ -34,10 +34,8 @@ from gfl.records.record import METRICS
 if TYPE_CHECKING:
     import pandas as pd
 
-RECALL_LEVELS = Params("bbox").recThrs  # 0, 0.01, ..., 1, with numpy's rounding
 _EPSILON = np.spacing(1)  # added by pycocotools to a precision's denominator
 _CHUNK = 1024  # weightings processed at once: a row of them, 8 kB, stays in the first cache
-AP50, AP75 = 0, 5  # indices among the IoU thresholds
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from gfl.errors import UserError
 WIDEST = 80  # columns of an id or a name in a message
 EXACT = 1 << 53  # ids pass through pycocotools' arrays of floats
 WHOLE = re.compile(r"[+-]?[0-9]{1,18}(?:\.0+)?")
+NUMERIC = (float, int, Real)  # its own types first: the test of an abstract one takes ten times as long
 TRUTHS = {"0": 0, "1": 1, "false": 0, "true": 1, "no": 0, "yes": 1, "": 0}
 
 Key = int | str
@@ -74,7 +75,7 @@ def sentences(found: Found) -> list[str]:
 
 def is_number(x: object) -> TypeGuard[float]:
     """Return whether x is a finite number of plausible size for a box, an area or a score."""
-    return isinstance(x, Real) and bool(x < 1e12 and not x < -1e12)  # NaN < 1e12 is false
+    return isinstance(x, NUMERIC) and bool(x < 1e12 and not x < -1e12)  # NaN < 1e12 is false
 
 
 def is_above_0(x: object) -> TypeGuard[float]:
@@ -84,7 +85,7 @@ def is_above_0(x: object) -> TypeGuard[float]:
 
 def is_in(x: object, ids: set[int]) -> bool:
     """Return whether x, of any type, hashable or not, is one of the ids."""
-    return isinstance(x, Real) and x in ids
+    return isinstance(x, NUMERIC) and x in ids
 
 
 def key(x: object) -> Key | None:

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pycocotools.cocoeval import COCOeval
 
 from gfl.errors import UserError
 from gfl.files import sha256
 from gfl.predictions import schema
+from gfl.predictions.accumulation import accumulated
 from gfl.predictions.error_kinds import KINDS_AT, Objects, Sorted
 from gfl.predictions.matching import (
     AREAS,
@@ -32,7 +32,6 @@ from gfl.predictions.matching import (
 from gfl.predictions.overlaps import Found, Truth, by_score
 from gfl.predictions.schema import MATCHES, OBJECTS
 from gfl.records.record import digest
-from gfl.training.evaluate import summarized
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -101,39 +100,8 @@ class Evaluated:
         )
 
     def metrics(self) -> dict[str, float | None]:
-        """Return COCO's twelve metrics like ``evaluate.coco_metrics``, to the last digit.
-
-        pycocotools itself accumulates them, from these matches instead of its own.
-        """
-        evaluation: Any = COCOeval(iouType="bbox")
-        params = evaluation.params
-        params.imgIds, params.catIds = self.judged.images.tolist(), self.judged.categories.tolist()
-        evaluation._paramsEval = params
-        evaluation.evalImgs = [
-            image for column in range(len(params.catIds)) for image in self._of_class(column)
-        ]
-        return summarized(evaluation)
-
-    def _of_class(self, column: int) -> list[dict[str, np.ndarray] | None]:
-        """Return COCOeval.evaluateImg's results of a class, area by area and image by image."""
-        found = self.judged.of_class(column)
-        images = len(self.judged.images)
-        starts = np.searchsorted(found.image, np.arange(images + 1))
-        results: list[dict[str, np.ndarray] | None] = []
-        for area in range(len(AREAS)):
-            match, inside = found.match[area], found.inside[area]
-            matched = match != 0
-            ignored = np.where(matched, match == IGNORED, ~inside)
-            for image, count in enumerate(self.judged.objects[area, :, column].tolist()):
-                here = slice(starts[image], starts[image + 1])
-                if not count and here.start == here.stop:
-                    results.append(None)
-                    continue
-                results.append({
-                    "dtScores": found.score[here], "dtMatches": matched[:, here],
-                    "dtIgnore": ignored[:, here], "gtIgnore": np.zeros(count, int),
-                })  # fmt: skip
-        return results
+        """Return COCO's twelve metrics like ``evaluate.coco_metrics``, to the last digit."""
+        return accumulated(self.judged)
 
     def match_columns(self) -> dict[str, np.ndarray]:
         """Return the columns of ``matches.parquet``.

@@ -43,12 +43,6 @@ def coco_metrics(
                           "annotations": found}), "bbox",
         )  # fmt: skip
         evaluation.evaluate()
-    return summarized(evaluation)
-
-
-def summarized(evaluation: COCOeval) -> dict[str, float | None]:
-    """Return the twelve metrics of evaluated images."""
-    with contextlib.redirect_stdout(io.StringIO()):
         evaluation.accumulate()
         evaluation.summarize()
     metrics = (float(value) for value in evaluation.stats)

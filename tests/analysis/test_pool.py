@@ -42,6 +42,18 @@ def test_lasting_processes_are_initialised_for_each_caller(two_cores: None) -> N
     assert os.getpid() not in used
 
 
+def threads(_: int) -> int:
+    import torch
+
+    return torch.get_num_threads()
+
+
+def test_processes_share_the_cores(two_cores: None) -> None:
+    """Each has one thread: more would wait for each other."""
+    with pool.workers(8, start, 1) as each:
+        assert set(each(threads, range(8))) == {1}
+
+
 def test_few_jobs_are_done_here(two_cores: None) -> None:
     with pool.lasting(7):
         assert products(2, 7) == ([2 * x for x in range(7)], {os.getpid()})

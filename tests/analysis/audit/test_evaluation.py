@@ -1,4 +1,4 @@
-"""hotcoco's metrics are pycocotools' to the last bit; a sample is held to it at every commit."""
+"""Our evaluator's metrics are pycocotools' to the last bit; a sample is held to it at every commit."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_both_evaluators_give_the_same_bits(case) -> None:
     assert fast == slow
 
 
-def test_hotcoco_evaluates_unless_pycocotools_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ours_evaluates_unless_pycocotools_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     dataset, detections = one_object()
     evaluator = Evaluator(dataset)
 
