@@ -39,8 +39,7 @@ def predict(
         raise UserError("no run named: gfl predict table-3/QFL, or a run's id")
     profile, store = where.found(), where.store()
     check_data(data, profile)
-    found = [one for target in run for one in matrix.select(target, profile, seeds)[1]]
-    runs = list({one.id: one for one in found}.values())
+    _, runs = matrix.select_all(run, profile, seeds)
     if not runs:
         raise UserError(f"{' '.join(run)}: no run is declared for it at the {profile.name} profile")
     records = _finished(runs, store)

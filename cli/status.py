@@ -9,9 +9,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from cli.options import SEEDS, Flag, Json, MaybeCount, Seeds, Target, Where
+from cyclopts import Parameter
+
+from cli.options import SEEDS, TARGET, Flag, Json, MaybeCount, Seeds, Where
 from experiments import matrix, promote, stale
 from experiments.matrix import Run
 from experiments.queue import estimates
@@ -35,9 +37,7 @@ STATES = ("finished", "training", "queued", "requeued", "partial", "failed", "mi
 
 
 def status(
-    target: Target = "all",
-    /,
-    *,
+    *target: Annotated[str, Parameter(help=f"{TARGET}; none: all")],
     seeds: Seeds = SEEDS,
     stale: Flag = False,
     json_: Json = False,
@@ -52,7 +52,7 @@ def status(
         jobs: runs at a time, for the estimate
     """
     profile, store = where.found(), where.store(mend=False)
-    tables, runs = matrix.select(target, profile, seeds)
+    tables, runs = matrix.select_all(target or ("all",), profile, seeds)
     # Planned for all tables: a run shared with other tables is printed with all of its cells.
     wanted = {run.id: run.name for run in runs}
     every = matrix.plan(catalogue.TABLES.values(), profile, sorted({run.seed for run in runs}))

@@ -29,15 +29,14 @@ from experiments.queue.slurm.cluster import Cluster
 from experiments.queue.worker import TRAIN
 from experiments.stale import Today
 from gfl import escape, terminal
+from gfl.errors import UserError
 from gfl.experiment import Profile
 from gfl.records.record import Store
 from gfl.terminal import say
 
 
 def run(
-    target: Target,
-    /,
-    *,
+    *target: Target,
     seeds: Seeds = SEEDS,
     training: Training = Training(),
     execution: Execution = Execution(),
@@ -49,9 +48,14 @@ def run(
 
     Args:
         max_iters: stop each run here: a trial, recorded as capped, never a result
+
+    Raises:
+        UserError: no run is named, or one is not declared.
     """
+    if not target:
+        raise UserError("no run named: gfl run table-3, table-1a/IoU-branch/ATSS, or all")
     profile, store = where.found(), where.store(mend=not training.dry_run)
-    tables, runs = matrix.select(target, profile, seeds)
+    tables, runs = matrix.select_all(target, profile, seeds)
     cluster = execution.settings(training.jobs)
     machine = training.machine(where, max_iters, cluster.nodes if cluster else 1)
     say_elsewhere(tables, profile)

@@ -93,6 +93,16 @@ def select(target: str, profile: Profile, seeds: Sequence[int]) -> tuple[list[Ta
     return tables, runs
 
 
+def select_all(
+    targets: Iterable[str], profile: Profile, seeds: Sequence[int]
+) -> tuple[list[Table], list[Run]]:
+    """Return the runs of several names, each once, and the tables that print them."""
+    found = [select(target, profile, seeds) for target in targets]
+    tables = {table.name: table for those, _ in found for table in those}
+    runs = {run.id: run for _, those in found for run in those}
+    return list(tables.values()), list(runs.values())
+
+
 def single(target: str, profile: Profile, seeds: Sequence[int]) -> Run:
     """Return the one run of a name.
 

@@ -67,8 +67,8 @@ def evidence(
     """Recompute every record's twelve metrics from its committed detections.
 
     Each must equal the record's to the last digit, which exposes an altered one even if its
-    checksum was renewed. pycocotools evaluates a sample, or with ``full`` all, and our own evaluator
-    the others; for images that are not embedded it accumulates the matches.
+    checksum was renewed. pycocotools evaluates a sample, or with ``full`` all, and our own
+    evaluator the others; for images that are not embedded it accumulates the matches.
     """
     decisive = MATCHES if keeps_matches(profile) else DETECTIONS
     cells = standing_for(profile, store)

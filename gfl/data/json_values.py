@@ -21,7 +21,8 @@ from gfl.errors import UserError
 WIDEST = 80  # columns of an id or a name in a message
 EXACT = 1 << 53  # ids pass through pycocotools' arrays of floats
 WHOLE = re.compile(r"[+-]?[0-9]{1,18}(?:\.0+)?")
-NUMERIC = (float, int, Real)  # its own types first: the test of an abstract one takes ten times as long
+# The test of an abstract type takes ten times as long as those of its own.
+NUMERIC = (float, int, Real)
 TRUTHS = {"0": 0, "1": 1, "false": 0, "true": 1, "no": 0, "yes": 1, "": 0}
 
 Key = int | str

@@ -1,4 +1,4 @@
-"""COCO's twelve metrics of matched detections: pycocotools' accumulation for all of a curve at once.
+"""COCO's twelve metrics of matched detections: pycocotools' accumulation, a whole curve at once.
 
 Each number is computed as pycocotools computes it, and summed in the same order, so that they are
 equal to the last bit.

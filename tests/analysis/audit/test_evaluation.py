@@ -1,4 +1,4 @@
-"""Our evaluator's metrics are pycocotools' to the last bit; a sample is held to it at every commit."""
+"""Our evaluator's metrics are pycocotools' to the last bit; each commit holds a sample to it."""
 
 from __future__ import annotations
 
