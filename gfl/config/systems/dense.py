@@ -37,6 +37,7 @@ RETINANET = Method(
         ),
     },
     small=anchored_sizes,
+    rate=0.004,
 )
 
 
@@ -140,6 +141,7 @@ FCOS = Method(
         ),
     },
     small=_fcos,
+    rate=0.004,
 )
 
 
@@ -174,4 +176,5 @@ ATSS = Method(
         ),
     },
     small=_atss,
+    rate=0.004,
 )

@@ -129,6 +129,7 @@ FASTER_RCNN = Method(
         "r101": Published("faster_rcnn/faster-rcnn_r101_fpn_2x_coco.py", float32("bbox_head")),
     },
     small=_faster,
+    rate=0.002,
 )
 
 CASCADE_RCNN = Method(
