@@ -65,8 +65,8 @@ def test_what_only_reads_does_not_import_what_trains(tmp_path: Path, words: list
         ),
         (["run", "table-3", "--seds", "1"], "unknown option '--seds'; did you mean '--seeds'?"),
         (["run", "table-3", "--data", "x"], "--data is for --profile coco"),
-        (["run"], "run: TARGET needs a value; see gfl run --help"),
-        (["run", "3", "4"], "unexpected argument '4'; see gfl run --help"),
+        (["run"], "no run named: gfl run table-3"),
+        (["config", "3", "4"], "unexpected argument '4'; see gfl config --help"),
         (["run", "table-3", "--seeds"], "run: --seeds needs a value"),
         (["own", "x", "--pretrained", "--from-scratch"], "--from-scratch specified multiple times"),
         (["status", "--s", "1"], "ambiguous option --s: --seeds or --stale"),
@@ -142,7 +142,7 @@ def test_the_script_calls_the_command(tmp_path: Path) -> None:
     setup_env.write_script(script, *target.split(":"))
     done = subprocess.run([script, "run"], cwd=tmp_path, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "gfl: run: TARGET needs a value; see gfl run --help\n"
+    assert done.stderr == "gfl: no run named: gfl run table-3, table-1a/IoU-branch/ATSS, or all\n"
 
 
 def test_a_process_that_the_script_spawns_does_not_run_the_command_again(tmp_path: Path) -> None:
