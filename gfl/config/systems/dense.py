@@ -75,6 +75,7 @@ FREEANCHOR = Method(
         ),
     },
     small=anchored_sizes,
+    rate=0.004,
 )
 
 

@@ -144,6 +144,7 @@ CASCADE_RCNN = Method(
         ),
     },
     small=_cascade,
+    rate=0.004,
 )
 
 GRID_RCNN = Method(
