@@ -40,12 +40,11 @@ class Evaluator:
             UserError: they cannot be evaluated.
         """
         from gfl.predictions.accumulation import accumulated  # imports pycocotools, slow
-        from gfl.predictions.matching import judge
+        from gfl.predictions.matching import judge_stored
 
-        found = schema.results(columns)
         if by_pycocotools:
-            return self._by_pycocotools(found)
-        return accumulated(judge(self._dataset, found))
+            return self._by_pycocotools(schema.results(columns))
+        return accumulated(judge_stored(self._dataset, columns))
 
     def _by_pycocotools(self, found: Sequence[Mapping[str, Any]]) -> Metrics:
         from pycocotools.coco import COCO

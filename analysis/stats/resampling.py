@@ -17,7 +17,6 @@ from scipy.sparse import csr_array
 
 from analysis.stats.uncertainty import RESAMPLES, SEED, Estimate, variance_of
 from experiments.queue.machine import usable_cores
-from gfl.predictions import schema
 from gfl.predictions.accumulation import AP50, AP75, RECALL_LEVELS
 from gfl.predictions.matching import (
     AREAS,
@@ -27,7 +26,7 @@ from gfl.predictions.matching import (
     THRESHOLDS,
     Matches,
     Ranked,
-    match,
+    judge_stored,
 )
 from gfl.records.record import METRICS
 
@@ -87,7 +86,7 @@ def of_matches(matches: Matches) -> Replicates:
 def of_detections(dataset: Mapping[str, Any], detections: pd.DataFrame) -> Replicates:
     """Match detections to objects once, then evaluate them as ``of_matches``."""
     columns = {str(name): detections[name].to_numpy() for name in detections}
-    return of_matches(match(dataset, schema.results(columns)))
+    return of_matches(judge_stored(dataset, columns).matches())
 
 
 def resamples(images: int, count: int, rng: np.random.Generator) -> Int[np.ndarray, "R I"]:

@@ -19,6 +19,7 @@ from gfl import escape
 from gfl.errors import UserError
 
 WIDEST = 80  # columns of an id or a name in a message
+LARGEST = 1e12  # numbers that are plausible for a box, an area or a score are smaller
 EXACT = 1 << 53  # ids pass through pycocotools' arrays of floats
 WHOLE = re.compile(r"[+-]?[0-9]{1,18}(?:\.0+)?")
 # The test of an abstract type takes ten times as long as those of its own.
@@ -76,7 +77,8 @@ def sentences(found: Found) -> list[str]:
 
 def is_number(x: object) -> TypeGuard[float]:
     """Return whether x is a finite number of plausible size for a box, an area or a score."""
-    return isinstance(x, NUMERIC) and bool(x < 1e12 and not x < -1e12)  # NaN < 1e12 is false
+    # Comparisons with NaN are false.
+    return isinstance(x, NUMERIC) and bool(x < LARGEST and not x < -LARGEST)
 
 
 def is_above_0(x: object) -> TypeGuard[float]:

@@ -10,6 +10,8 @@ import numpy as np
 from jaxtyping import Bool, Int, Int8, Int32
 from pycocotools.cocoeval import Params
 
+from gfl.data.json_values import LARGEST
+from gfl.predictions import schema
 from gfl.predictions.overlaps import Found, Pairs, Truth, overlaps, rank
 from gfl.training.evaluate import sound
 
@@ -106,6 +108,26 @@ def judge(dataset: Mapping[str, Any], detections: Sequence[Mapping[str, Any]]) -
     sound(dataset, detections)
     truth, found = Truth.of(dataset), Found.results(detections)
     return judge_pairs(dataset, truth, found, overlaps(truth, found))
+
+
+def judge_stored(dataset: Mapping[str, Any], columns: Mapping[str, np.ndarray]) -> Judged:
+    """Return ``judge`` of stored columns, which are checked and matched without a list of them."""
+    truth, found = Truth.of(dataset), Found.stored(columns)
+    # Checked one by one only for the reasons to give.
+    sound(dataset, [] if _are_sound(dataset, columns) else schema.results(columns))
+    return judge_pairs(dataset, truth, found, overlaps(truth, found))
+
+
+def _are_sound(dataset: Mapping[str, Any], columns: Mapping[str, np.ndarray]) -> bool:
+    """Return whether every detection is one that ``sound`` accepts."""
+    boxes, score = schema.boxes(columns), columns["score"]
+    return bool(
+        np.isin(columns["image_id"], ids_of(dataset["images"])).all()
+        and np.isin(columns["category_id"], ids_of(dataset["categories"])).all()
+        and (np.abs(score) < LARGEST).all()  # not of NaN
+        and (np.abs(boxes) < LARGEST).all()
+        and (boxes[:, 2:] >= 0).all()
+    )
 
 
 def judge_pairs(dataset: Mapping[str, Any], truth: Truth, found: Found, pairs: Pairs) -> Judged:
