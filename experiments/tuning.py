@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from experiments.matrix import Run
+from experiments.named import GFL
 from experiments.profiles import LAPTOP, TUNING_SEED
 from experiments.tables import table4
 from experiments.tables.table2 import GAUSSIAN
@@ -139,7 +140,7 @@ OF_LENGTH = Sweep(
             ("centerness-branch", BASELINE),
             ("w/o quality branch", Experiment(quality="none")),
             ("joint w/ QFL", Experiment(quality="joint")),
-            ("GFL", Experiment(quality="joint", boxes="general", dfl=True)),
+            ("GFL", GFL),
         )
     ),
     suffix="-longer",
@@ -172,6 +173,16 @@ def of_rate(system: System) -> Sweep:
     )
 
 
+OF_GFL = Sweep(
+    title="How GFL's learning rate was chosen for Table 4, at the `{profile}` profile",
+    on="On GFL alone (R-50, Table 4's first row of it), in one epoch with a whole cosine schedule",
+    row="GFL",
+    variants=tuple(Variant(f"lr {rate:g}", {"lr": rate}) for rate in RATES),
+    experiment=GFL,
+    changes={"epochs": 1},
+    suffix="-gfl",
+)
+
 # One row a method: the first that Table 4 prints.
 OF_SYSTEMS = tuple(
     of_rate(system)
@@ -189,6 +200,7 @@ SWEEPS: dict[str, tuple[Sweep, ...]] = {
         ),
         OF_LIKELIHOOD,
         OF_LENGTH,
+        OF_GFL,
         *OF_SYSTEMS,
     ),
     "photos": (
