@@ -70,4 +70,5 @@ METHOD = Method(
         "x101-32x4d-dcn": Published(_FILE, (*_COMMON, *_RESNEXT, *_DCN)),
     },
     small=_small,
+    rate=0.004,
 )
