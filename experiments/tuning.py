@@ -146,7 +146,7 @@ OF_LENGTH = Sweep(
     suffix="-longer",
 )
 RATES = (0.001, 0.002, 0.004, 0.008)
-BEYOND = {"fsaf": 0.016, "gfl": 0.016}  # tried when the best of RATES was at an end
+BEYOND = {"fsaf": 0.016}  # tried when the best of RATES was at an end
 # In one epoch SAPD's second stage, at half of training, comes before its first has learnt anything.
 WHOLE = ("sapd",)
 
@@ -178,30 +178,6 @@ def of_rate(system: System) -> Sweep:
     )
 
 
-OF_GFL = Sweep(
-    title="How GFL's learning rate was chosen for Table 4, at the `{profile}` profile",
-    on="On GFL alone (R-50, Table 4's first row of it), in one epoch with a whole cosine schedule",
-    row="GFL",
-    variants=tuple(Variant(f"lr {rate:g}", {"lr": rate}) for rate in rates_of("gfl")),
-    experiment=GFL,
-    changes={"epochs": 1},
-    suffix="-gfl",
-)
-OF_DEFORMABLE = Sweep(
-    title="What half the rate changes for GFL with deformable convolution, at the `{profile}` "
-    "profile",
-    on="On GFL R-101-DCN alone, in whole trainings",
-    note="Nothing is chosen here: GFL's rate is that of its first row. Declared when GFL R-101-DCN "
-    "had been seen to be 12 AP below GFL R-101, its loss rising at the full rate, in bfloat16 and "
-    "in float32 alike.",
-    row="GFL",
-    variants=tuple(
-        Variant(f"lr {rate:g}", {"lr": rate}, eligible=False) for rate in (0.004, 0.008)
-    ),
-    experiment=replace(GFL, backbone="r101-dcn"),
-    suffix="-gfl-dcn",
-)
-
 # One row a method: the first that Table 4 prints.
 OF_SYSTEMS = tuple(
     of_rate(system)
@@ -219,8 +195,6 @@ SWEEPS: dict[str, tuple[Sweep, ...]] = {
         ),
         OF_LIKELIHOOD,
         OF_LENGTH,
-        OF_GFL,
-        OF_DEFORMABLE,
         *OF_SYSTEMS,
     ),
     "photos": (
