@@ -268,7 +268,7 @@ def _accuracies(axes: Axes, trained: pd.DataFrame, profile: Profile) -> None:
                   zorder=3)  # fmt: skip
     axes.set(
         xscale="log", title="(d) this project's Table 4", ylabel=f"AP, {profile.name} (%)",
-        xlabel=f"time per image over {TABLE.anchor}'s, small, on a CPU",
+        xlabel=f"time over {TABLE.anchor}'s, on a CPU",
     )  # fmt: skip
     axes.xaxis.set_major_locator(FixedLocator([0.7, 1, 1.5, 2, 3, 5, 10]))
     axes.xaxis.set_major_formatter(ScalarFormatter())
