@@ -65,7 +65,10 @@ def promote(
         say(f"refused: {line}", error=True)
     if not outcome.promoted:
         return 1 if outcome.refused else 0
-    from cli import artefacts  # imports numpy and rich, after the checks
+    from analysis.tables import tuning  # these import numpy and rich, after the checks
+    from cli import artefacts
 
+    if rewritten := tuning.refresh(profile, store):
+        say("written:", ", ".join(map(str, rewritten)))
     code = artefacts.show_tables(tables, profile, store, local=False, write=True)
     return 1 if outcome.refused else code

@@ -18,14 +18,13 @@ from analysis.pool import Reporter, kept_workers
 from analysis.tables import fill as filling
 from analysis.tables import render
 from analysis.tables.layout import lay_out
-from analysis.tables.tuning import contents
+from analysis.tables.tuning import committed
 from experiments.tables import catalogue as declared
 from experiments.tables.declare import Table
-from experiments.tuning import SWEEPS, trials
 from gfl import escape
 from gfl.errors import UserError
 from gfl.experiment import Profile
-from gfl.records.record import LOCAL_SUFFIX, RunRecord, Store
+from gfl.records.record import LOCAL_SUFFIX, Store
 
 if TYPE_CHECKING:
     from analysis.figures.figure import DrawnFigure
@@ -127,25 +126,13 @@ def numbers(path: Path, drawn: DrawnFigure) -> Iterator[Finding]:
     yield from compare(path, variants(lambda made: made.csv, drawn, noise))
 
 
-class _Swept(Store):
-    """Store whose local runs are the committed ones of the sweeps."""
-
-    def local(self, profile: str, id: str, max_iters: int | None = None) -> RunRecord | None:
-        path = self.results / "tuning" / profile / f"{id}.json"
-        return self._read(path, id, set_aside=False)
-
-
 def tuning(profile: Profile, store: Store) -> Iterator[Finding]:
     """Compare the reports of a profile's sweeps with the records committed beside them."""
     folder = store.results / "tuning"
     if not (folder / profile.name).is_dir():
         return
-    swept = _Swept(store.runs, store.results, store.report, store.mend, store.verify)
-    for sweep in SWEEPS.get(profile.name, ()):
-        if not any(trial.record for trial in trials(sweep, profile, swept)):
-            continue  # declared, and not trained yet
-        for kind, text in contents(sweep, profile, swept).items():
-            yield from compare(folder / f"{profile.name}{sweep.suffix}.{kind}", text)
+    for name, text in committed(profile, store).items():
+        yield from compare(folder / name, text)
 
 
 def errors(profile: Profile, store: Store) -> Iterator[Finding]:

@@ -14,7 +14,7 @@ from analysis import text
 from experiments.matrix import check_writable
 from experiments.profiles import TUNING_SEED
 from experiments.queue.estimates import duration
-from experiments.tuning import BASELINE, Sweep, Trial, Variant, as_it_is, trials
+from experiments.tuning import BASELINE, SWEEPS, Sweep, Trial, Variant, as_it_is, trials
 from gfl import escape
 from gfl.experiment import Profile, System
 from gfl.files import write_text
@@ -57,6 +57,36 @@ def publish(sweep: Sweep, profile: Profile, store: Store) -> list[Path]:
     stem = profile.name + sweep.suffix + ("" if len(clean) == len(found) else LOCAL_SUFFIX)
     made = contents(sweep, profile, store)
     return [write_text(folder / f"{stem}.{kind}", content) for kind, content in made.items()]
+
+
+class _Swept(Store):
+    """Store whose local runs are the committed ones of the sweeps."""
+
+    def local(self, profile: str, id: str, max_iters: int | None = None) -> RunRecord | None:
+        path = self.results / "tuning" / profile / f"{id}.json"
+        return self._read(path, id, set_aside=False)
+
+    def local_ids(self, profile: str) -> list[str]:
+        return []
+
+
+def committed(profile: Profile, store: Store) -> dict[str, str]:
+    """Return the files of the profile's sweeps, by name, from the committed records alone."""
+    swept = _Swept(store.runs, store.results, store.report, store.mend, store.verify)
+    return {
+        f"{profile.name}{sweep.suffix}.{kind}": content
+        for sweep in SWEEPS.get(profile.name, ())
+        if any(trial.record for trial in trials(sweep, profile, swept))
+        for kind, content in contents(sweep, profile, swept).items()
+    }
+
+
+def refresh(profile: Profile, store: Store) -> list[Path]:
+    """Rewrite the files of sweeps that say something of the reference's runs; return these."""
+    folder = store.results / "tuning"
+    paths = {folder / name: content for name, content in committed(profile, store).items()}
+    changed = {p: c for p, c in paths.items() if p.is_file() and p.read_text("utf-8") != c}
+    return [write_text(path, content) for path, content in changed.items()]
 
 
 def contents(sweep: Sweep, profile: Profile, store: Store) -> dict[str, str]:

@@ -16,6 +16,7 @@ from analysis.audit.findings import Finding
 from analysis.claims import render, terminal, verdicts
 from analysis.figures import FIGURES
 from analysis.pool import quiet
+from analysis.tables import tuning
 from cli.main import main
 from experiments import profiles
 from experiments.queue.worker import ROOT
@@ -179,6 +180,19 @@ def test_a_digit_of_a_sweep_is_found(tmp_path: Path, alter: Alter) -> None:
     ((_, place, *_),) = places(artefacts.tuning(LAPTOP, store))
     assert place.startswith("line 2 (lr 0.001, ")
     assert place.endswith("), column AP")
+
+
+def test_promotion_rewrites_what_a_sweep_says_of_the_runs(tmp_path: Path, alter: Alter) -> None:
+    """Its page names the first of them; local runs are not of the reference."""
+    for part in ("tuning", "runs"):
+        shutil.copytree(ROOT / "results" / part, tmp_path / "results" / part)
+    store = Store(tmp_path / "runs", tmp_path / "results", mend=False)
+    page = store.results / "tuning/laptop-fsaf.md"
+    whole = page.read_text("utf-8")
+    assert tuning.refresh(LAPTOP, store) == []
+    alter(page, "The first recorded run of the method was started at", "No run was started at")
+    assert tuning.refresh(LAPTOP, store) == [page]
+    assert page.read_text("utf-8") == whole
 
 
 @pytest.fixture
