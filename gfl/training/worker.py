@@ -21,7 +21,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from gfl import config, hardware, terminal
 from gfl.config import schedule_of
@@ -370,11 +370,20 @@ def coco_root(named: str | None) -> Path:
     return Path(named)
 
 
-if __name__ == "__main__":
-    terminal.as_utf8()
-    terminal.prepare()
-    code = main(sys.argv[1:])
-    if code in (INTERRUPTED, PREEMPTED):  # somebody is waiting; dismantling torch takes seconds
+def end(code: int) -> NoReturn:
+    """End this process with an exit code, if need be without dismantling torch.
+
+    That takes seconds, for which somebody waits after an interruption. And of several processes one
+    may abort in it, in gloo's threads: a launcher would take a finished run for a failed one.
+    """
+    if code in (INTERRUPTED, PREEMPTED) or "RANK" in os.environ:
+        sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
     sys.exit(code)
+
+
+if __name__ == "__main__":
+    terminal.as_utf8()
+    terminal.prepare()
+    end(main(sys.argv[1:]))

@@ -28,4 +28,4 @@ def slowed(make):
 
 if __name__ == "__main__":
     session._runner = slowed(session._runner)
-    sys.exit(worker.main(sys.argv[1:]))
+    worker.end(worker.main(sys.argv[1:]))
