@@ -96,7 +96,6 @@ def for_test_dev(
     Detections are written to ``results`` with ".bbox.json" appended.
     """
     config = for_machine(config, data_root=data_root, work_dir=work_dir, workers=workers)
-    config["model"]["backbone"]["init_cfg"] = None
     config["log_level"] = "WARNING"
     dataset = config["test_dataloader"]["dataset"]
     dataset |= {"ann_file": TEST_DEV, "data_prefix": {"img": f"{TEST_IMAGES}/"}}

@@ -121,11 +121,10 @@ def _set_classes(model: Any, old: int, new: int) -> None:
 
 def _built(settings: dict[str, Any], head: str | None) -> nn.Module:
     wanted = Config(settings).model
-    wanted.backbone.init_cfg = None  # ImageNet's weights would be overwritten at once
     if head is not None and wanted.get("bbox_head", {}).get("type") == "AblationHead":
         wanted.bbox_head.type = head
     with DefaultScope.overwrite_default_scope("mmdet"):
-        return MODELS.build(wanted)
+        return MODELS.build(wanted)  # and not ``init_weights``, which would fetch ImageNet's
 
 
 def weights(run_dir: Path) -> dict[str, Any]:

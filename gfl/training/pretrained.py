@@ -1,8 +1,8 @@
-"""ImageNet weights of the backbone: fetched, or reported missing before training starts."""
+"""ImageNet weights that a model starts from: fetched, or missed before training starts."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -19,29 +19,48 @@ from gfl.errors import UserError
 ADDRESSES = {"torchvision": get_torchvision_models, "open-mmlab": get_external_models}
 
 
-def fetch(backbone: dict[str, Any], capped: bool, report: Callable[[str], None]) -> None:
-    """Download the backbone's initial weights, unless they are here already.
+def fetch(model: dict[str, Any], capped: bool, report: Callable[[str], None]) -> bool:
+    """Download the weights that a model's settings start from, unless they are here already.
 
-    A capped run, being a trial, continues from random weights without a network, and says so:
-    ``init_cfg`` is then set to None.
+    A capped run, being a trial, continues from random weights without a network, says so and
+    returns False.
 
     Raises:
         UserError: the weights of a full run are unavailable.
     """
-    init = backbone.get("init_cfg")  # an hourglass has none
-    if init is None:
-        return
-    try:
-        CheckpointLoader.load_checkpoint(init["checkpoint"], map_location="cpu")
-    except OSError as err:  # URLError and time-outs are OSErrors
-        scheme, _, name = init["checkpoint"].partition("://")
-        url = ADDRESSES[scheme]()[name]
-        what = f"ImageNet weights {PurePosixPath(url).name}"
-        reason = getattr(err, "reason", err)
-        if not capped:
-            raise UserError(
-                f"{what} cannot be downloaded ({reason}): put {url} into "
-                f"{torch.hub.get_dir()}/checkpoints"
-            ) from err
-        report(f"{what} cannot be downloaded ({reason}): this trial starts from random ones")
-        backbone["init_cfg"] = None
+    for name in sorted({part["init_cfg"]["checkpoint"] for part in _parts(model)}):
+        try:
+            CheckpointLoader.load_checkpoint(name, map_location="cpu")
+        except OSError as err:  # URLError and time-outs are OSErrors
+            scheme, _, stem = name.partition("://")
+            url = ADDRESSES[scheme]()[stem]
+            what = f"ImageNet weights {PurePosixPath(url).name}"
+            reason = getattr(err, "reason", err)
+            if not capped:
+                raise UserError(
+                    f"{what} cannot be downloaded ({reason}): put {url} into "
+                    f"{torch.hub.get_dir()}/checkpoints"
+                ) from err
+            report(f"{what} cannot be downloaded ({reason}): this trial starts from random ones")
+            forget(model)
+            return False
+    return True
+
+
+def forget(model: dict[str, Any]) -> None:
+    """Let every part of a model's settings start from random weights, in place."""
+    for part in list(_parts(model)):
+        del part["init_cfg"]
+
+
+def _parts(settings: Any) -> Iterator[dict[str, Any]]:
+    """Yield each part of a model's settings that starts from downloaded weights."""
+    if isinstance(settings, list | tuple):
+        for part in settings:
+            yield from _parts(part)
+    elif isinstance(settings, dict):
+        init = settings.get("init_cfg")
+        if isinstance(init, dict) and init["type"] == "Pretrained":
+            yield settings
+        for part in settings.values():
+            yield from _parts(part)

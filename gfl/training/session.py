@@ -96,7 +96,7 @@ def run(
     if threads is not None:
         torch.set_num_threads(threads)
         cv2.setNumThreads(threads)
-    _prepare(settings["model"]["backbone"], run_dir, gpus, capped, message)
+    _prepare(settings["model"], run_dir, gpus, capped, message)
     loaders.prepare(settings, message, gpus)
     runner = _runner(settings, run_dir, gpus)
     history = beginning()
@@ -151,19 +151,19 @@ def _outcome(
 
 
 def _prepare(
-    backbone: dict[str, Any], run_dir: Path, gpus: int, capped: bool, report: Callable[[str], None]
+    model: dict[str, Any], run_dir: Path, gpus: int, capped: bool, report: Callable[[str], None]
 ) -> None:
-    """Fetch the backbone's weights in one process, and join the others."""
+    """Fetch the model's initial weights in one process, and join the others."""
     if gpus == 1:
-        pretrained.fetch(backbone, capped, report)
+        pretrained.fetch(model, capped, report)
         return
     with FileLock(run_dir / ".weights.lock"):
-        pretrained.fetch(backbone, capped, report)
+        here = [pretrained.fetch(model, capped, report)]
     processes.join(gpus)
     # A trial continues without them, in every process or in none.
-    start = [backbone.get("init_cfg")]
-    broadcast_object_list(start)
-    backbone["init_cfg"] = start[0]
+    broadcast_object_list(here)
+    if not here[0]:
+        pretrained.forget(model)
 
 
 @torch.no_grad()

@@ -25,7 +25,6 @@ def make_run(run_dir: Path, experiment: Experiment, profile: Profile = SMOKE) ->
     """Write the request and the weights that a run leaves; return the model."""
     torch.manual_seed(0)
     settings: Any = Config(config.build(experiment, profile, 0)["model"])
-    settings.backbone.init_cfg = None
     with DefaultScope.overwrite_default_scope("mmdet"):
         model = MODELS.build(settings)
     head: Any = model.bbox_head

@@ -21,12 +21,14 @@ from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
+from request_made import request_of
 from torch import nn
 
 from experiments.profiles import LAPTOP, PREDICTING, SMOKE
 from gfl import config
+from gfl.config.systems import METHODS, method_named
 from gfl.errors import UserError
-from gfl.experiment import Experiment, Profile
+from gfl.experiment import AnyExperiment, Experiment, Profile, System
 from gfl.predictions import collect, schema
 from gfl.predictions.schema import DETECTIONS, LOCATIONS
 from gfl.predictions.trained import detector
@@ -71,12 +73,11 @@ def finished(run_dir: Path, experiment: Experiment, profile: Profile = TINY) -> 
     return request
 
 
-def evaluated(experiment: Experiment, run_dir: Path, root: Path) -> list[dict[str, Any]]:
+def evaluated(experiment: AnyExperiment, run_dir: Path, root: Path) -> list[dict[str, Any]]:
     """The detections of mmengine's own evaluation of the run's weights."""
     settings = config.for_machine(
         config.build(experiment, TINY, 0), data_root=root, work_dir=run_dir / "log", workers=0
     )
-    settings["model"]["backbone"]["init_cfg"] = None
     settings["log_level"] = "WARNING"
     runner = Runner.from_cfg(Config(settings | {"experiment_name": run_dir.name}))
     model: Any = runner.model
@@ -110,6 +111,22 @@ def test_the_detections_are_the_evaluations_own(name: str, tmp_path: Path, root:
     if name == "joint":
         assert (found["class_score"] == found["score"]).all()
     assert (LOCATIONS in checksums) == (name != "other")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_system_of_table_4_is_predicted_for(method: str, tmp_path: Path, root: Path) -> None:
+    """A backbone that takes no initial weights among them: an hourglass."""
+    system = System(method, next(iter(method_named(method).rows)))
+    torch.manual_seed(0)
+    with DefaultScope.overwrite_default_scope("mmdet"):
+        model: Any = MODELS.build(Config(config.build(system, TINY, 0)["model"]))
+    checkpoint.save({"model": model.state_dict()}, tmp_path / checkpoint.FINAL)
+    request_of(system, TINY).save(tmp_path)
+    checksums = collect.predict(tmp_path, root)
+    found = schema.read(tmp_path / DETECTIONS, checksums[DETECTIONS]).to_pandas()
+    expected = evaluated(system, tmp_path, root)
+    assert found["score"].tolist() == [one["score"] for one in expected]
+    assert found["image_id"].tolist() == [one["image_id"] for one in expected]
 
 
 def test_detections_name_the_annotation_that_they_overlap_most(tmp_path: Path, root: Path) -> None:
