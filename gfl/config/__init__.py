@@ -16,11 +16,20 @@ from gfl.config import ssd, systems, table4
 from gfl.config.data import COCO, Images, dataloader, resized
 from gfl.config.detector import detector
 from gfl.config.machine import for_machine, for_stock_tool, for_test_dev
+from gfl.config.network import pretrained_parts
 from gfl.config.schedule import optim_wrapper, param_scheduler, schedule_of
 from gfl.experiment import AnyExperiment, Experiment, Profile, Schedule, System, recipe_of
 from gfl.hosts import HOSTS, SSD, Recipe
 
-__all__ = ["Config", "build", "for_machine", "for_stock_tool", "for_test_dev", "schedule_of"]
+__all__ = [
+    "Config",
+    "build",
+    "for_machine",
+    "for_stock_tool",
+    "for_test_dev",
+    "pretrained_parts",
+    "schedule_of",
+]
 
 Config = dict[str, Any]
 

@@ -77,6 +77,17 @@ def scratch(model: Model) -> Config:
     }
 
 
+def pretrained_parts(settings: Any) -> list[Config]:
+    """Return each part of a model's settings, or of several models', with downloaded weights."""
+    if isinstance(settings, list | tuple):
+        return [found for part in settings for found in pretrained_parts(part)]
+    if not isinstance(settings, dict):
+        return []
+    init = settings.get("init_cfg")
+    own = [settings] if isinstance(init, dict) and init["type"] == "Pretrained" else []
+    return own + pretrained_parts(list(settings.values()))
+
+
 def fpn(host: Host, model: Model, backbone: str = "r50") -> Config:
     """Return the pyramid; ``add_extra_convs`` names the input of the convolution that makes P6."""
     assert host.extra_levels_from is not None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -13,14 +13,15 @@ from mmengine.runner.checkpoint import (
     get_torchvision_models,
 )
 
+from gfl import config
 from gfl.errors import UserError
 
 # Model addresses by URL scheme.
 ADDRESSES = {"torchvision": get_torchvision_models, "open-mmlab": get_external_models}
 
 
-def fetch(model: dict[str, Any], capped: bool, report: Callable[[str], None]) -> bool:
-    """Download the weights that a model's settings start from, unless they are here already.
+def fetch(model: Any, capped: bool, report: Callable[[str], None]) -> bool:
+    """Download the weights that a model's settings name, or those of several, unless they are here.
 
     A capped run, being a trial, continues from random weights without a network, says so and
     returns False.
@@ -28,7 +29,7 @@ def fetch(model: dict[str, Any], capped: bool, report: Callable[[str], None]) ->
     Raises:
         UserError: the weights of a full run are unavailable.
     """
-    for name in sorted({part["init_cfg"]["checkpoint"] for part in _parts(model)}):
+    for name in sorted({part["init_cfg"]["checkpoint"] for part in config.pretrained_parts(model)}):
         try:
             CheckpointLoader.load_checkpoint(name, map_location="cpu")
         except OSError as err:  # URLError and time-outs are OSErrors
@@ -49,18 +50,5 @@ def fetch(model: dict[str, Any], capped: bool, report: Callable[[str], None]) ->
 
 def forget(model: dict[str, Any]) -> None:
     """Let every part of a model's settings start from random weights, in place."""
-    for part in list(_parts(model)):
+    for part in config.pretrained_parts(model):
         del part["init_cfg"]
-
-
-def _parts(settings: Any) -> Iterator[dict[str, Any]]:
-    """Yield each part of a model's settings that starts from downloaded weights."""
-    if isinstance(settings, list | tuple):
-        for part in settings:
-            yield from _parts(part)
-    elif isinstance(settings, dict):
-        init = settings.get("init_cfg")
-        if isinstance(init, dict) and init["type"] == "Pretrained":
-            yield settings
-        for part in settings.values():
-            yield from _parts(part)

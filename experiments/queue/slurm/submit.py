@@ -182,20 +182,18 @@ def _summary(jobs: Sequence[Submission], cluster: Cluster) -> list[str]:
 
 
 def _fetch_weights(runs: Sequence[Run], machine: Machine, display: Display) -> None:
-    """Download the backbones' initial weights of full runs.
+    """Download the initial weights of full runs.
 
     Raises:
         UserError: they cannot be had.
     """
     models = [config.build(run.experiment, run.profile, run.seed)["model"] for run in runs]
-    backbones = {str(b.get("init_cfg")): b for m in models if (b := m["backbone"]).get("init_cfg")}
-    if not backbones or machine.max_iters is not None:
+    if machine.max_iters is not None or not config.pretrained_parts(models):
         return
     from gfl.training import pretrained  # imports torch
 
-    for backbone in backbones.values():
-        display.preparing("looking for the backbone's ImageNet weights")
-        pretrained.fetch(backbone, capped=False, report=display.warning)
+    display.preparing("looking for ImageNet weights")
+    pretrained.fetch(models, capped=False, report=display.warning)
 
 
 def dry_run(

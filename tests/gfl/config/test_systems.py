@@ -10,6 +10,7 @@ from mmengine.config import Config
 
 from experiments.profiles import COCO, LAPTOP, SMOKE
 from experiments.tables.table4 import TABLE
+from gfl.config import build, pretrained_parts
 from gfl.config.systems import METHODS, method_named
 from gfl.config.systems.method import REMOVED, Difference, assign, bundled, changed
 from gfl.experiment import Profile, at_scale
@@ -67,3 +68,20 @@ def test_the_order_in_which_rows_are_built_changes_none(profile: Profile) -> Non
     ids = [run_id(row, profile, 0) for row in rows]
     assert [run_id(row, profile, 0) for row in reversed(rows)] == ids[::-1]
     assert len(set(ids)) == len(rows) == 36
+
+
+@pytest.mark.parametrize(
+    ("method", "parts"),
+    [
+        ("faster-rcnn", [{"depth": 101}]),
+        ("tridentnet", [{"depth": 101}, {"type": "RoIStage"}]),  # its second part, too
+        ("cornernet", []),  # from scratch
+    ],
+)
+def test_every_part_with_weights_to_download_is_found(method: str, parts: list[dict]) -> None:
+    row = next(r.experiment for r in TABLE.rows if getattr(r.experiment, "method", "") == method)
+    found = pretrained_parts(build(row, COCO, 0)["model"])
+    assert [part.items() >= known.items() for part, known in zip(found, parts, strict=True)] == [
+        True for _ in parts
+    ]
+    assert not pretrained_parts(build(at_scale(row, LAPTOP), LAPTOP, 0)["model"])
