@@ -5,13 +5,16 @@ The commands know the jobs of one cluster, and another may have jobs of the same
 
 from __future__ import annotations
 
+import getpass
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 SECONDS = 20  # for a controller that does not answer
+SECONDS_TO_END = 90  # of a cancelled job, which may store a checkpoint
 # Job states in which something of a job may still run, or will: all others are final.
 PENDING = frozenset({"PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT"})
 ACTIVE = frozenset(
@@ -90,6 +93,19 @@ def is_running(job: str) -> bool:
 def requeue(job: str) -> None:
     """Have Slurm end a running job and start it again later."""
     _ask("scontrol", "requeue", job)
+
+
+def cancel(name: str) -> bool:
+    """Cancel this user's jobs of a name and wait for their end; False if Slurm cannot be asked."""
+    if _ask("scancel", f"--user={getpass.getuser()}", f"--name={name}") is None:
+        return False
+    left: str | None = ""
+    for _ in range(SECONDS_TO_END):
+        left = _ask("squeue", "--noheader", "--format=%i", f"--name={name}")
+        if not left:
+            break
+        time.sleep(1)
+    return left is not None
 
 
 def final_states(ids: Iterable[str]) -> dict[str, str]:

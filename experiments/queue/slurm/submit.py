@@ -28,6 +28,7 @@ from experiments.queue.display import Display
 from experiments.queue.locks import RunLock
 from experiments.queue.machine import Machine
 from experiments.queue.running import SECONDS_BETWEEN_LOOKS, choose, prepare_all
+from experiments.queue.slurm import unconfirmed
 from experiments.queue.slurm.cluster import Cluster
 from experiments.queue.slurm.job import TrainingJob
 from experiments.queue.slurm.ledger import Ledger, Submission, now
@@ -132,6 +133,8 @@ def submit_missing(
         prepare_all(todo, machine, display)
         _fetch_weights(todo, machine, display)
         with _alone(todo[0], store, machine, display) as lock:
+            folder = _ledger(todo[0], store, machine).folder
+            lines += unconfirmed.cancel(folder, slurm_jobs.cluster() or "")
             todo, more = _without_jobs(todo, store, machine)
             lines += more
             lock.check()
@@ -237,21 +240,23 @@ def submit(
     calls: list[Callable[[], None]] = [
         TrainingJob(run, *places, machine, worker, again) for run in runs
     ]
-    try:
-        # submitit prints sbatch's error as well as raising it.
-        with contextlib.redirect_stderr(io.StringIO()), made.batch():
-            jobs = [made.submit(call) for call in calls]
-    except (FailedJobError, FailedSubmissionError) as err:
-        why = " ".join(str(err).split())
-        raise UserError(f"sbatch failed: {why}") from err
-    finally:
-        _forget_unsubmitted(folder)
-    submitted = now()
     found = []
-    for ledger, job in zip(ledgers, jobs, strict=True):
-        log = str(job.paths.stdout)
-        found.append(Submission(job.job_id, submitted, cluster.time, cluster.nodes, log, here))
-        ledger.write(found[-1])
+    with unconfirmed.submission(ledgers[0].folder, profile.name, here) as name:
+        made.update_parameters(job_name=name)
+        try:
+            # submitit prints sbatch's error as well as raising it.
+            with contextlib.redirect_stderr(io.StringIO()), made.batch():
+                jobs = [made.submit(call) for call in calls]
+        except (FailedJobError, FailedSubmissionError) as err:
+            why = " ".join(str(err).split())
+            raise UserError(f"sbatch failed: {why}") from err
+        finally:
+            _forget_unsubmitted(folder)
+        submitted = now()
+        for ledger, job in zip(ledgers, jobs, strict=True):
+            log = str(job.paths.stdout)
+            found.append(Submission(job.job_id, submitted, cluster.time, cluster.nodes, log, here))
+            ledger.write(found[-1])
     return found
 
 

@@ -211,6 +211,42 @@ def test_a_run_that_a_more_urgent_job_displaces_goes_on_where_it_was(
     assert_same_record(run, store, undisturbed([run], tmp_path))
 
 
+def test_a_submission_that_no_ledger_confirms_is_cancelled_and_made_again(
+    slurm: SlurmCluster,
+    gfl: Gfl,
+    store: Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """As if the command had been killed after sbatch, before it wrote down the job."""
+
+    def killed(self: Ledger, entry: object) -> None:
+        raise SystemExit(-9)
+
+    monkeypatch.setenv("CHAIN_SECONDS", "0.2")
+    _, [run] = select("table-3/both", SMOKE, [1])
+    words = ("run", "table-3/both", "--seeds", "1", "--executor", "slurm")
+    with monkeypatch.context() as at_once:
+        at_once.setattr(Ledger, "write", killed)
+        with pytest.raises(SystemExit):
+            gfl(*words)
+    assert Ledger.of(store, "smoke", run.id).submission() is None
+    (file,) = (store.runs / "smoke/.slurm").glob("*.unconfirmed.json")
+    name = file.name.partition(".")[0]
+    states = ("squeue", "--noheader", "--states=all", "--format=%T", f"--name={name}")
+    assert slurm.call(*states).split()[0] in ("PENDING", "CONFIGURING", "RUNNING")
+    monkeypatch.setenv("CHAIN_SECONDS", "0")
+    assert gfl(*words) == 0
+    out = capsys.readouterr().out
+    assert f"cancelled {name}" in out
+    assert "submitted 1 run to Slurm" in out
+    assert slurm.call(*states).split() == ["CANCELLED"]
+    wait_for(lambda: not slurm_jobs.queued([job_of(run, store)]))
+    assert_same_record(run, store, undisturbed([run], tmp_path))
+    assert not list(file.parent.glob("*.unconfirmed.json"))
+
+
 def weights(store: Store, run: Run) -> dict[str, torch.Tensor]:
     path = store.run_dir("smoke", run.id) / "final.pth"
     return torch.load(path, map_location="cpu", weights_only=True)["model"]

@@ -27,7 +27,7 @@ from experiments.queue.slurm.job import PORTS, JobDisplay, Place, TrainingJob
 from experiments.queue.slurm.ledger import Ledger, Submission
 from experiments.queue.worker import Rendezvous, command
 from gfl.errors import UserError
-from gfl.records.record import Store
+from gfl.records.record import Store, write_json
 
 SMOKE = profiles.get("smoke")
 Gfl = Callable[..., int]
@@ -57,6 +57,7 @@ def login_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Program:
     log = tmp_path / "submitted"
     write("scontrol", "echo 'ClusterName = alpha'")
     write("srun", "exit 1")
+    write("scancel", f'echo "$*" >>{tmp_path}/cancelled')
     write("sbatch", f'echo "$*" >>{log}; echo Submitted batch job $(wc -l <{log})')
     tasks = 'for i in 0 1 2 3; do echo "1_$i|$((i + 2))|PENDING||30:00|Priority"; done'
     write("squeue", f"[ ! -e {log} ] || {tasks}")
@@ -146,6 +147,42 @@ def test_what_slurm_refuses_is_said_once_in_its_words_and_leaves_nothing(
         assert err.splitlines()[-1] == said
         assert err.count("invalid partition") == 1
         assert left_behind(tmp_path) == []
+
+
+def test_a_job_whose_number_sbatch_could_not_say_is_cancelled(
+    gfl: Gfl, tmp_path: Path, login_node: Program, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The controller may have taken it before the connection broke."""
+    script = 'grep -h job-name "$1" >>' + str(tmp_path / "named")
+    login_node("sbatch", f"{script}; echo 'sbatch: error: Socket timed out' >&2; exit 1")
+    login_node("squeue", "true")
+    assert gfl("run", "table-3", "--executor", "slurm") == 2
+    assert "sbatch failed: sbatch: error: Socket timed out" in capsys.readouterr().err
+    (line,) = (tmp_path / "named").read_text().splitlines()
+    name = line.partition("--job-name=")[2]
+    assert name.startswith("gfl-smoke-")
+    (cancelled,) = (tmp_path / "cancelled").read_text().splitlines()
+    assert cancelled.split()[1] == f"--name={name}"
+    assert left_behind(tmp_path) == []
+
+
+@pytest.mark.parametrize("here", ["alpha", "beta"])
+def test_what_a_killed_command_submitted_is_cancelled_on_its_own_cluster(
+    here: str, gfl: Gfl, tmp_path: Path, login_node: Program, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "runs/smoke/.slurm"
+    folder.mkdir(parents=True)
+    unconfirmed = folder / "gfl-smoke-0a1b2c3d.unconfirmed.json"
+    write_json(unconfirmed, {"cluster": "alpha"})
+    login_node("scontrol", f"echo 'ClusterName = {here}'")
+    login_node("squeue", "true")
+    assert gfl("run", "table-3/QFL", "--executor", "slurm") == 0
+    out = capsys.readouterr().out
+    said = "cancelled gfl-smoke-0a1b2c3d: the command that submitted it was interrupted"
+    assert (said in out) == (here == "alpha")
+    assert unconfirmed.exists() == (here == "beta")
+    assert (tmp_path / "cancelled").exists() == (here == "alpha")
+    assert "submitted 1 run to Slurm" in out
 
 
 def test_where_no_slurm_answers_one_line_says_so(
