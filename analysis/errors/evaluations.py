@@ -23,10 +23,10 @@ from gfl import escape
 from gfl.data.annotations import read
 from gfl.data.coco import annotation_file
 from gfl.errors import UserError, did_you_mean
-from gfl.experiment import Experiment, Profile
+from gfl.experiment import AnyExperiment, Profile
 from gfl.files import sha256, write_text
 from gfl.predictions.evaluation import FILE, FOLDER, KIND, SPLIT, Evaluation
-from gfl.records.record import METRICS, RunRecord, Store
+from gfl.records.record import METRICS, RunRecord, Store, experiment_of
 from gfl.terminal import say
 
 SEED = 0  # of the runs of the same models
@@ -56,7 +56,7 @@ class Evaluations(Library):
             raise UserError(f"{', '.join(names)}: evaluated on different data")
         return cls(store, "local", by_run=found)
 
-    def id(self, experiment: Experiment, profile: Profile, seed: int = 0) -> str:
+    def id(self, experiment: AnyExperiment, profile: Profile, seed: int = 0) -> str:
         """Return the evaluation's name, which marks it as third-party."""
         id = super().id(experiment, profile, seed)
         return self.by_run[id].name if id in self.by_run else id
@@ -118,7 +118,8 @@ def write_errors(names: Sequence[str], store: Store, annotations: Path | None = 
     lines = []
     parts = ["# Others' weights\n", f"{KIND[0].upper()}{KIND[1:]}.\n"]
     for one in library.by_run.values():
-        experiment = Experiment(**one.experiment)
+        if (experiment := experiment_of(one.experiment)) is None:
+            raise UserError(f"{one.name}: evaluated as a row that this code does not have")
         found = line(experiment, [SEED], COCO, library)
         found.rows.append(f"{one.row} ({one.name})")
         lines.append(found)

@@ -14,8 +14,8 @@ from gfl.config import schedule_of
 from gfl.data import photos
 from gfl.data.features.frozen import NETWORKS
 from gfl.data.photos_spec import PhotosSpec
-from gfl.experiment import AnyExperiment, Experiment, Profile, System
-from gfl.records.record import RunRecord, Store, rebuilt
+from gfl.experiment import AnyExperiment, Profile, System
+from gfl.records.record import RunRecord, Store, experiment_of, rebuilt
 from gfl.shapes import embedded
 from gfl.training.worker import embedded_root, photos_root
 
@@ -49,7 +49,7 @@ PREDICTIONS_OF_AN_IMAGE = 4600
 COCO_VALIDATION = 5000  # images
 PHOTOGRAPH = 50_000  # bytes, prepared: 131 MB for 2,693
 CHECKPOINTS = 3  # of a run in training: two kept and one being written
-STATES = {"sgd": 2, "adamw": 3}  # tensors in a checkpoint per weight, itself included
+STATES = {"sgd": 2, "adam": 3, "adamw": 3}  # tensors in a checkpoint per weight, itself included
 
 Kind = tuple[str, str, str]  # host, representation of boxes, backbone: the factors of speed
 
@@ -82,7 +82,7 @@ class Costs:
         """Return a run's duration, or its remainder; None without a recorded run of its kind."""
         samples = self.local or self.reference
         found = _mean([s.seconds for s in samples if s.kind == _kind(run.experiment)])
-        epochs = schedule_of(run.experiment, self.profile).epochs - epochs_done
+        epochs = schedule_of(run.experiment, run.profile).epochs - epochs_done
         return None if found is None else found * max(0, epochs)
 
     def bytes(self, run: Run) -> int:
@@ -103,8 +103,12 @@ class Costs:
 
     def working_bytes(self, runs: Iterable[Run], jobs: int) -> int:
         """Return an upper limit of the further bytes of the checkpoints of runs in training."""
-        states = STATES[self.profile.schedule.optimizer] * CHECKPOINTS
-        return sum(sorted((self._weights(run) * states for run in runs), reverse=True)[:jobs])
+        sizes = [self._weights(run) * STATES[_optimizer(run)] * CHECKPOINTS for run in runs]
+        return sum(sorted(sizes, reverse=True)[:jobs])
+
+
+def _optimizer(run: Run) -> str:
+    return schedule_of(run.experiment, run.profile).optimizer
 
 
 def costs(profile: Profile, store: Store) -> Costs:
@@ -113,8 +117,7 @@ def costs(profile: Profile, store: Store) -> Costs:
     def sample(record: RunRecord | None, folder: Path | None) -> list[Sample]:
         if record is None or record.state != "finished":
             return []
-        kind = System if "method" in record.experiment else Experiment
-        if (experiment := rebuilt(kind, record.experiment)) is None:
+        if (experiment := experiment_of(record.experiment)) is None:
             return []
         schedule = schedule_of(experiment, profile)
         # As declared or, in newer records, with the run's own schedule.

@@ -129,6 +129,11 @@ def of_pictures(pipeline: Sequence[Config]) -> list[Config]:
     return steps
 
 
+def loads_floats(pipeline: Sequence[Config]) -> bool:
+    """Return whether an evaluation reads its images as float32, as corner detectors' does."""
+    return any(step["type"].startswith("Load") and step.get("to_float32") for step in pipeline)
+
+
 def class_names(profile: Profile) -> tuple[str, ...] | None:
     """Return the categories' names in label order; None for COCO's, which mmdet knows."""
     if spec := profile.own or profile.photos:

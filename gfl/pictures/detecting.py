@@ -21,7 +21,7 @@ from mmengine.registry import DefaultScope
 from torch import Tensor
 
 from gfl.boxes import BoxDecoder, Gaussian, General
-from gfl.config.data import of_pictures
+from gfl.config.data import loads_floats, of_pictures
 from gfl.data.images import Picture, named
 from gfl.data.photos import prepared_size
 from gfl.errors import UserError
@@ -166,7 +166,8 @@ def detect(run: Trained, picture: Picture, threshold: float = 0.0) -> list[Detec
     found = sample.pred_instances
     found = found[found.scores >= threshold]
     limits = [picture.width, picture.height] * 2
-    distributions = _distributions(run, found, sample.scale_factor)
+    # A corner detector's pipeline pads without resizing.
+    distributions = _distributions(run, found, sample.metainfo.get("scale_factor", (1.0, 1.0)))
     return [
         Detection(
             run.classes[label],
@@ -200,7 +201,7 @@ def _prepared(run: Trained, picture: Picture) -> dict[str, Any]:
         transform = Compose(steps)
     shape = picture.rgb.shape[:2]
     item = transform({
-        "img": picture.bgr,  # as mmcv loads
+        "img": picture.bgr.astype(np.float32) if loads_floats(run.pipeline) else picture.bgr,
         "img_id": 0,
         "img_path": str(picture.path),
         "img_shape": shape,
@@ -221,9 +222,9 @@ def _distributions(
     run: Trained, found: Any, scale: tuple[float, float]
 ) -> Sequence[Distributions | None]:
     """Return each detection's distributions; ``scale`` is network input px per picture px."""
-    head: Any = run.model.bbox_head
     if not has_distributions(run) or "raw" not in found:
         return [None] * len(found)
+    head: Any = run.model.bbox_head
     representation = head.representation
     priors = found.priors / found.priors.new_tensor([*scale, *scale])
     places = [((x, y), (sx, sy)) for x, y, sx, sy in priors.tolist()]

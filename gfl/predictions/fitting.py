@@ -150,7 +150,8 @@ def _same(theirs: object, ours: object) -> bool:
 
 
 def _has_bins(model: nn.Module) -> bool:
-    return isinstance(getattr(model.bbox_head, "representation", None), General)
+    head = getattr(model, "bbox_head", None)  # two-stage detectors have none
+    return isinstance(getattr(head, "representation", None), General)
 
 
 def _bin_problems(project: Tensor, model: Any) -> list[str]:

@@ -47,7 +47,11 @@ class Trained:
     @property
     def least_score(self) -> float:
         """Score above which the run's evaluation keeps a detection."""
-        return self.config["model"]["test_cfg"]["score_thr"]
+        settings = self.config["model"]["test_cfg"]
+        settings = settings.get("rcnn", settings)  # a second stage has the last word
+        nms = settings.get("nms", {})
+        least = settings["score_thr"]  # before NMS, of which soft-NMS lowers scores
+        return min(least, nms.get("min_score", 1e-3)) if nms.get("type") == "soft_nms" else least
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -349,6 +349,14 @@ def rebuilt(cls: type[T], recorded: Mapping[str, Any]) -> T | None:
         return None
 
 
+def experiment_of(recorded: Mapping[str, Any]) -> AnyExperiment | None:
+    """Rebuild a record's experiment or system; None if it no longer exists in this form."""
+    try:
+        return _rebuilt(AnyExperiment, recorded)
+    except (KeyError, TypeError, ValueError, UserError):
+        return None
+
+
 def rebuild(cls: type[T], content: Mapping[str, Any]) -> T:
     """Rebuild a dataclass, including nested ones and tuples, from ``asdict``'s JSON.
 

@@ -173,7 +173,7 @@ class ScaleAwareTridentNet(FasterRCNN):
                 factor = self._scale(sample)
                 branch = sample.new()
                 branch.set_metainfo({"size_range": (least * factor, greatest * factor)})
-                if "gt_instances" in sample:
+                if "bboxes" in sample.get("gt_instances", ()):  # a picture alone has no boxes
                     objects = sample.gt_instances.new()
                     objects.in_range = in_range(objects.bboxes, branch.metainfo["size_range"])
                     branch.gt_instances = objects

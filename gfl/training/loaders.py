@@ -38,6 +38,7 @@ from gfl.training.preemption import SIGNALS
 SHARED_MEMORY = Path("/dev/shm")  # on Linux
 PREFETCHED = 2  # batches per loader, torch's default; one more is being trained on
 FLOATS = ("PhotoMetricDistortion",)  # transforms that output float32, 4 bytes, instead of uint8
+PADDED = (767, 767)  # COCO's largest images, 640 px, as corner detectors pad them to predict
 BESIDES = 64 << 10  # bytes: an image's boxes and labels, a few pages of memory each
 FOR_SEMAPHORES = 1 << 20  # bytes; the queues of four loaders take some 40 pages
 CANNOT_SHARE = 75  # a loader's exit code, sysexits.h's EX_TEMPFAIL
@@ -116,12 +117,18 @@ def _on_their_way(loader: Mapping[str, Any]) -> int:
 
 def _bytes(pipeline: Sequence[Mapping[str, Any]]) -> int:
     """Return the most bytes of an image at the end of a pipeline."""
-    scales = [step["scale"] for step in pipeline if "scale" in step]
-    # RandomResize draws between two sizes.
-    sizes = [one for s in scales for one in ([s] if isinstance(s[0], int) else s)]
-    floats = any(step["type"] in FLOATS for step in pipeline)
+    sizes = [size for step in pipeline for size in _sizes(step)]
+    floats = any(step["type"] in FLOATS or step.get("to_float32") for step in pipeline)
     pixels = max((long * short for long, short in sizes), default=0)
     return 3 * pixels * (4 if floats else 1)
+
+
+def _sizes(step: Mapping[str, Any]) -> list[tuple[int, int]]:
+    """Return the sizes between or among which a step draws the one that it gives an image."""
+    if step["type"] == "RandomCenterCropPad" and step.get("test_mode"):
+        return [PADDED]
+    scale = step.get("scale") or step.get("scales") or ()
+    return [scale] if scale and isinstance(scale[0], int) else list(scale)
 
 
 def _megabytes(count: int) -> str:

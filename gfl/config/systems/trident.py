@@ -108,7 +108,8 @@ def _schedule(
         Difference("optim_wrapper.optimizer.lr", rate, source),
         Difference("optim_wrapper.clip_grad", {"max_norm": 5.0, "norm_type": 2}, source),
         Difference("train_cfg.max_epochs", epochs, source),
-        Difference("param_scheduler.0.start_factor", 0.0, source),
+        # The source begins at 0, by which mmengine's scheduler would divide in its second step.
+        Difference("param_scheduler.0.start_factor", 1 / warmup, f"{source}: a first step later"),
         Difference("param_scheduler.0.end", warmup, source),
         Difference("param_scheduler.1.end", epochs, source),
         Difference("param_scheduler.1.milestones", steps, source),
@@ -157,7 +158,6 @@ R101_DCN = Published(
         ),
         # 180 K and 240 K of 270 K iterations of 16 images; warm-up for 3000 of these.
         *_schedule(3, 0.03, epochs=36, steps=[25, 33], warmup=2000, source=IN_3X),
-        Difference("optim_wrapper.type", "AmpOptimWrapper", f"{IN_3X}: fp16"),
     ),
 )
 
@@ -236,6 +236,7 @@ METHOD = Method(
         "same. Its 2x network is a pre-activation ResNet, here it is Caffe's.",
         "r101": "Tested with the long side up to 2000 px.",
         "r101-dcn": "Deformable convolution of version 1 in conv4's last three units only; "
-        "normalisations of the branches are not shared. Trained in crops of 1200 x 800 px.",
+        "normalisations of the branches are not shared. Trained in crops of 1200 x 800 px, and in "
+        "float32, where the source has float16.",
     },
 )

@@ -20,7 +20,7 @@ from gfl import escape
 from gfl.data.annotations import read
 from gfl.data.coco import annotation_file
 from gfl.errors import UserError
-from gfl.experiment import Experiment
+from gfl.experiment import AnyExperiment, Experiment, System
 from gfl.predictions import schema
 from gfl.predictions.evaluation import FILE, FOLDER, KIND, Evaluation, data_digest, name_of
 from gfl.predictions.matching import match
@@ -66,7 +66,9 @@ def images(root: Path) -> list[dict[str, Any]]:
     return read(annotation_file(root, "val2017"))["images"]
 
 
-def evaluated(store: Store, root: Path, experiment: Experiment, weights: str = SHA) -> Evaluation:
+def evaluated(
+    store: Store, root: Path, experiment: AnyExperiment, weights: str = SHA
+) -> Evaluation:
     """Store an evaluation of detections near the true boxes, as ``experiments evaluate`` does."""
     truth = json.loads((root / "annotations/instances_val2017.json").read_text())
     boxes = truth["annotations"]
@@ -153,6 +155,29 @@ def test_errors_and_intervals_are_those_of_its_detections(
     folder = store.runs / FOLDER / made.name
     assert (folder / "errors.md").read_text() + "\n" in out
     assert not store.results.exists()
+
+
+def test_errors_are_also_those_of_a_system_of_table_4(
+    store: Store, coco: Path, capsys: pytest.CaptureFixture
+) -> None:
+    made = evaluated(store, coco, System("cascade-rcnn", "r101"))
+    assert call(store, "errors", "--weights", made.name) == 0
+    shown = f"| table-3/both ({made.name}) | 1 | {made.metrics['AP50']:.2f} |"
+    assert shown in capsys.readouterr().out
+
+
+def test_a_row_that_is_no_more_is_named(
+    store: Store, coco: Path, capsys: pytest.CaptureFixture
+) -> None:
+    made = evaluated(store, coco, GFL)
+    path = store.runs / FOLDER / made.name / FILE
+    content = json.loads(path.read_text())
+    content["experiment"]["boxes"] = "round"
+    made = replace(made, experiment=content["experiment"])
+    made.save(path.parent)
+    assert call(store, "errors", "--weights", made.name) == 2
+    said = f"gfl: {made.name}: evaluated as a row that this code does not have\n"
+    assert capsys.readouterr().err == said
 
 
 def test_annotations_are_read_as_they_were_evaluated(

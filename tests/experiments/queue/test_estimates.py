@@ -15,7 +15,7 @@ from experiments.queue.worker import ROOT
 from experiments.tables import catalogue
 from gfl import config
 from gfl.config import schedule_of
-from gfl.experiment import Experiment, Profile, System
+from gfl.experiment import AnyExperiment, Experiment, Profile, System
 from gfl.records.record import Store, run_id
 from gfl.shapes import embedded
 from gfl.shapes.embedded import ShapesSpec
@@ -26,7 +26,7 @@ DIRAC, GENERAL = Experiment(), Experiment(boxes="general", dfl=True)
 FCOS = Experiment(host="fcos")
 
 
-def run(experiment: Experiment, profile: Profile = SMOKE, seed: int = 0) -> Run:
+def run(experiment: AnyExperiment, profile: Profile = SMOKE, seed: int = 0) -> Run:
     return Run(run_id(experiment, profile, seed), experiment, profile, seed, ("table-3/x",))
 
 
@@ -78,6 +78,23 @@ def test_twice_the_schedule_takes_twice_the_time(store: Store) -> None:
     assert estimates.costs(COCO, store).seconds(run(larger, COCO)) == pytest.approx(250.0)
     deeper = replace(larger, backbone="x101-32x4d-dcn")
     assert estimates.costs(COCO, store).seconds(run(deeper, COCO)) is None
+
+
+def test_a_variants_own_schedule_counts(store: Store) -> None:
+    """A sweep's variant is of another profile than that which the times are of."""
+    local(store, run(DIRAC), 10.0)
+    once = replace(SMOKE, schedule=replace(SMOKE.schedule, epochs=1))
+    assert estimates.costs(SMOKE, store).seconds(run(DIRAC, once)) == pytest.approx(5.0)
+
+
+def test_adam_has_three_tensors_a_weight_in_a_checkpoint(store: Store) -> None:
+    costs = estimates.costs(COCO, store)
+    corners, regions = (
+        run(System(*one), COCO) for one in (("cornernet", "hg104"), ("tsd", "r101"))
+    )
+    weights = estimates.WEIGHTS["coco", estimates.SYSTEMS]
+    assert costs.working_bytes([corners], jobs=1) == 3 * 3 * weights
+    assert costs.working_bytes([regions], jobs=1) == 3 * 2 * weights
 
 
 def test_ssd512_on_coco_has_a_schedule_of_its_own(store: Store) -> None:

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import mmdet
 import pytest
+import torch
 from mmengine.config import Config
+from mmengine.registry import PARAM_SCHEDULERS
 
 from experiments.profiles import COCO, LAPTOP, SMOKE
 from experiments.tables.table4 import TABLE
 from gfl.config import build, pretrained_parts
 from gfl.config.systems import METHODS, method_named
 from gfl.config.systems.method import REMOVED, Difference, assign, bundled, changed
-from gfl.experiment import Profile, at_scale
+from gfl.experiment import Profile, System, at_scale
 from gfl.records.record import run_id
 
+ROWS = [row.experiment for row in TABLE.rows if isinstance(row.experiment, System)]
+# What a run's identity has no part of, or has in another form.
+ELSEWHERE = {"test_dataloader", "auto_scale_lr"}
 FILE = "retinanet/retinanet_r101_fpn_2x_coco.py"
 
 
@@ -85,3 +91,38 @@ def test_every_part_with_weights_to_download_is_found(method: str, parts: list[d
         True for _ in parts
     ]
     assert not pretrained_parts(build(at_scale(row, LAPTOP), LAPTOP, 0)["model"])
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.slug)
+def test_what_is_declared_to_differ_does_in_what_is_built(row: System) -> None:
+    """So that the list above a printed configuration says nothing that its body denies."""
+    built = build(row, COCO, 0)
+    training = built["train_dataloader"]["dataset"]["pipeline"]
+    assert training.pop(0) == {"type": "SeedAugmentation"}  # this project's, in every row
+    testing = built["val_dataloader"]["dataset"]["pipeline"]
+    built |= {"train_pipeline": training, "test_pipeline": testing}
+    declared = method_named(row.method).rows[row.backbone].differences
+    for number, one in enumerate(declared):
+        later = {other.path for other in declared[number + 1 :]}
+        if any(path == one.path or path.startswith(f"{one.path}.") for path in later):
+            continue
+        if one.path.partition(".")[0] in ELSEWHERE:
+            continue
+        value: Any = built
+        for key in one.path.split("."):
+            value = value[int(key)] if isinstance(value, list) else value.get(key, REMOVED)
+            if value is REMOVED:
+                break
+        assert value == one.value, one.path
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.slug)
+def test_its_schedule_can_be_stepped(row: System) -> None:
+    weight = torch.nn.Parameter(torch.zeros(()))
+    optimizer = torch.optim.SGD([weight], lr=1.0)
+    for settings in build(row, COCO, 0)["param_scheduler"]:
+        scheduler = PARAM_SCHEDULERS.build(settings, default_args={"optimizer": optimizer})
+        optimizer.step()
+        for _ in range(3):
+            scheduler.step()
+    assert 0 < optimizer.param_groups[0]["lr"] <= 1

@@ -17,19 +17,21 @@ from torch import nn
 
 from experiments.profiles import SMOKE
 from gfl import config
-from gfl.experiment import Experiment, Profile
+from gfl.experiment import AnyExperiment, Experiment, Profile
 from gfl.training import checkpoint
 
 
-def make_run(run_dir: Path, experiment: Experiment, profile: Profile = SMOKE) -> nn.Module:
+def make_run(run_dir: Path, experiment: AnyExperiment, profile: Profile = SMOKE) -> nn.Module:
     """Write the request and the weights that a run leaves; return the model."""
     torch.manual_seed(0)
     settings: Any = Config(config.build(experiment, profile, 0)["model"])
     with DefaultScope.overwrite_default_scope("mmdet"):
         model = MODELS.build(settings)
-    head: Any = model.bbox_head
+    head: Any = getattr(model, "bbox_head", None)  # a two-stage detector has none
     with torch.no_grad():
-        if hasattr(head, "gfl_cls"):  # ours: many boxes of varied size and score
+        if isinstance(experiment, Experiment) and hasattr(
+            head, "gfl_cls"
+        ):  # ours: many boxes of varied size and score
             nn.init.kaiming_normal_(head.gfl_cls.weight)
             nn.init.constant_(head.gfl_cls.bias, -1.0)
             nn.init.kaiming_normal_(head.gfl_reg.weight)

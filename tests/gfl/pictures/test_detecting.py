@@ -18,11 +18,12 @@ from mmengine.registry import DefaultScope
 from PIL import Image
 from runs_made import make_run
 
-from experiments.profiles import SMOKE
+from experiments.profiles import COCO, SMOKE
 from gfl import config
+from gfl.config.systems import METHODS, method_named
 from gfl.data import images, loading
 from gfl.errors import UserError
-from gfl.experiment import Experiment
+from gfl.experiment import Experiment, Profile, System
 from gfl.pictures import detecting
 from gfl.pictures.detecting import SIDES, Detection
 from gfl.predictions import trained
@@ -85,6 +86,34 @@ def test_it_finds_what_evaluation_finds(tmp_path: Path, experiment: Experiment) 
     np.testing.assert_allclose([one.box for one in found], expected.bboxes, rtol=0, atol=0)
     assert [one.label for one in found] == expected.labels.tolist()
     assert [one.category for one in found] == [plain.classes[i] for i in expected.labels]
+
+
+def first_row(method: str) -> System:
+    return System(method, next(iter(method_named(method).rows)))
+
+
+@pytest.mark.parametrize(
+    ("method", "profile"),
+    [
+        *((method, SMOKE) for method in METHODS),
+        # At full size their pipelines read floats, and pad without resizing.
+        pytest.param("centernet", COCO, marks=pytest.mark.slow),
+    ],
+    ids=lambda value: getattr(value, "name", value),
+)
+def test_every_system_of_table_4_detects(
+    method: str, profile: Profile, tmp_path: Path, drawn: Path
+) -> None:
+    """A picture has neither annotations nor, in a corner detector's pipeline, a scale."""
+    make_run(tmp_path, first_row(method), profile)
+    run = detecting.detector(tmp_path)
+    found = detecting.detect(run, images.read(drawn))
+    assert all(one.score >= run.least_score and one.distributions is None for one in found)
+    assert 0 <= run.least_score < 1
+    for one in found:
+        left, top, right, bottom = one.box
+        assert 0 <= left <= right <= 128
+        assert 0 <= top <= bottom <= 96
 
 
 @pytest.mark.parametrize("experiment", DISTRIBUTED, ids=slug)

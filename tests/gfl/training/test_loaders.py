@@ -33,6 +33,7 @@ from experiments.tables.catalogue import TABLES
 from gfl import config
 from gfl.data.images import ImageError
 from gfl.errors import UserError
+from gfl.experiment import AnyExperiment
 from gfl.records.record import Request, RunRecord
 from gfl.training import loaders
 from gfl.training.checkpoint import load
@@ -231,11 +232,14 @@ def test_without_shared_memory_the_training_process_loads_the_images(small, fold
     assert same_weights(folders / "whole", folders / "none")
 
 
-def settings_of(cell: str, gpus: int = 1) -> dict[str, Any]:
-    table, row = cell.split("/")
-    experiment = next(r.experiment for r in TABLES[table].rows if r.name == row)
+def experiment_of(table: str, row: str) -> AnyExperiment:
+    experiment = next(r.experiment for r in TABLES[table].rows if (r.label or r.name) == row)
     assert experiment is not None
-    resolved = config.build(experiment, COCO, 0)
+    return experiment
+
+
+def settings_of(cell: str, gpus: int = 1) -> dict[str, Any]:
+    resolved = config.build(experiment_of(*cell.split("/")), COCO, 0)
     return config.for_machine(
         resolved, data_root=Path("coco"), work_dir=Path("run"), workers=4, gpus=gpus
     )
@@ -266,6 +270,20 @@ def test_the_bytes_on_their_way_are_those_of_the_largest_images():
     assert loaders._on_their_way(loader) == 18 * 3 * 1333 * 800 + beside
     loader["dataset"]["pipeline"][0]["type"] = "PhotoMetricDistortion"
     assert loaders._on_their_way(loader) == 18 * 3 * 1333 * 800 * 4 + beside
+
+
+@pytest.mark.parametrize(
+    ("row", "train", "val"),
+    [
+        ("SAPD R-101", 3 * 1333 * 800, 3 * 1333 * 800),  # one of six sizes
+        ("TridentNet R-101-DCN", 3 * 2000 * 1200, 3 * 2000 * 800),
+        ("CornerNet HG-104", 3 * 511 * 511 * 4, 3 * 767 * 767 * 4),  # in floats; padded
+    ],
+)
+def test_the_bytes_of_an_image_are_those_of_its_systems_pipeline(row, train, val):
+    settings = config.build(experiment_of("table-4", row), COCO, 0)
+    for loader, expected in (("train_dataloader", train), ("val_dataloader", val)):
+        assert loaders._bytes(settings[loader]["dataset"]["pipeline"]) == expected
 
 
 def test_a_tensor_that_goes_by_value_is_the_same():
