@@ -101,8 +101,8 @@ reproduce-all: setup ## train and print all tables of the paper
 reproduce-table-%: setup ## train the rows of Table N (1, 1a, 1b, ... 4), print it beside the paper's
 	@$(call run,run 'table-$*',$(seeds) $(data) $(jobs) $(again) $(executor))
 
-table-%: setup ## print Table N from what is trained so far
-	@$(call run,table 'table-$*' --store local)
+table-%: setup ## print Table N from what is trained so far (STORE=reference: as committed)
+	@$(call run,table 'table-$*' --store "$${STORE:-local}")
 
 figures: setup ## draw every figure from the reference (STORE=local: from the local runs)
 	@$(call run,figure all,$(store) $(data))
@@ -128,7 +128,7 @@ promote: setup ## make the finished local runs of a clean commit the reference
 tune: setup ## the sweeps behind the settings the paper does not give
 	@$(call run,tune,$(data) $(jobs) $(again) $(executor))
 
-evaluate: setup ## evaluate others' weights (WEIGHTS=FILE.pth AS='table-4/GFL R-50' DATA=COCO)
+evaluate: setup ## evaluate a third-party checkpoint (WEIGHTS=FILE.pth AS='table-4/GFL R-50' DATA=COCO)
 	@set -f; set -- evaluate; [ -z "$$WEIGHTS" ] || set -- "$$@" --weights "$$WEIGHTS"; \
 	  $(row) $(data) exec $(GFL) "$$@" $(ARGS)
 

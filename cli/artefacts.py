@@ -112,11 +112,11 @@ def figure(
 
     Args:
         name: 2b (or figure-2b, fig2b), 2 or its part, calibration, all
-        annotations: draw of the boxes of COCO annotation files alone: figures 5c and 9
+        annotations: draw from the boxes of COCO annotation files alone: figures 5c and 9
         out: a folder (default: results/figures/ and the profile's name)
         data: COCO's folder: with --profile photos, draw its photographs too, in files that git
             ignores
-        weights: of others' evaluated weights instead of runs: their names in runs/weights/
+        weights: evaluated third-party weights instead of runs: their names in runs/weights/
     """
     from analysis.figures import command  # imports matplotlib, slow and not needed for --help
 
@@ -145,7 +145,7 @@ def errors(
 
     Args:
         annotations: the boxes that a profile without embedded data is evaluated against
-        weights: of others' evaluated weights instead of runs: their names in runs/weights/
+        weights: evaluated third-party weights instead of runs: their names in runs/weights/
     """
     profile, records = where.found(), where.store()
     if weights:
@@ -187,8 +187,8 @@ def audit(
         claim: print this one alone, with its evidence, from the last audit: beta-2-best
         strict: write nothing; name what is committed and not what the records give (exit code 1)
         full: with --strict: pycocotools evaluates every run again, instead of a tenth of them
-        profile: has no effect: every profile with records is audited
-        data: COCO's folder, whose ground truth the matches of coco's runs are held to
+        profile: accepted and without effect: every profile with records is audited
+        data: COCO's folder, to check the matches of coco's runs against its ground truth
     """
     from analysis.audit import command  # imports pandas, slow and not needed for --help
 
@@ -208,7 +208,7 @@ def audit(
 
 
 def register(table: str | None = None, /, *, where: Where = Where()) -> int:
-    """Settle how claims are read at a profile, before its first run.
+    """Pre-register how claims are interpreted at a profile, before its first run.
 
     Args:
         table: only the claims that its rows alone decide, where other tables have runs already

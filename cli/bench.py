@@ -34,7 +34,7 @@ def loss(
     Args:
         quick: B = 2 only
         threads: on a CPU
-        repeat: turns a case
+        repeat: turns per case
         image: height and width in px
         no_memory: measure time alone
     """

@@ -53,7 +53,7 @@ class Output:
         float,
         Parameter(
             converter=number("a score from 0 to 1", lambda value: 0 <= value <= 1),
-            help=f"the least score of what is printed and drawn; a detector gives none of {FLOOR} "
+            help=f"the minimum score to print and draw; a detector gives none of {FLOOR} "
             "or less, SSD512 none of 0.02 or less",
         ),
     ] = 0.3
@@ -72,7 +72,7 @@ def detect(
     device: Device = "auto",
     where: Where = Where(),
 ) -> int:
-    """Detect in pictures of your own, with a run or with weights that others trained.
+    """Detect in pictures of your own, with a run or with a third-party checkpoint.
 
     The exit code is 2 if a picture was refused.
 

@@ -33,12 +33,10 @@ if TYPE_CHECKING:
 
 VAL_IMAGES = 5000  # of COCO's val2017
 WORDS = 20  # of progress
-ROW = "the row whose model they are, at the coco profile: 'table-4/GFL R-50'"
+ROW = "the table row whose model, at the coco profile, the weights belong to: 'table-4/GFL R-50'"
 
 
-Weights = Annotated[
-    Path | None, Parameter(help="others' weights: a checkpoint of mmdet's, 2.x or 3.x")
-]
+Weights = Annotated[Path | None, Parameter(help="a third-party checkpoint, of mmdet 2.x or 3.x")]
 Row = Annotated[str | None, Parameter(name="--as", help=ROW)]
 
 
@@ -50,7 +48,7 @@ def evaluate(
     device: Device = "auto",
     folders: Folders = Folders(),
 ) -> int:
-    """Evaluate weights that others trained as a row's model, beside the paper's numbers.
+    """Evaluate a third-party checkpoint as a row's model, beside the paper's numbers.
 
     Args:
         data: COCO's folder, with annotations and val2017/
@@ -205,7 +203,7 @@ def lines(made: Evaluation) -> list[str]:
         ("these weights", *map(number, found)),
         ("difference", *(number(d, "+z.1f") for d in differences)),
     ]
-    head = f"others' weights: {made.file} ({made.weights[:12]}...), as {made.row}"
+    head = f"third-party weights: {made.file} ({made.weights[:12]}...), as {made.row}"
     notes = []
     if table.profiles:  # Table 4
         notes = [f"the paper's metrics are of test-dev, these of {evaluation.SPLIT}"]

@@ -121,7 +121,7 @@ class Where(Folders):
     """The profile that is meant, and where its records lie.
 
     Args:
-        gpus: devices of a run; coco's batch and learning rate follow it (the paper: 8)
+        gpus: GPUs per run; coco's batch and learning rate follow it (the paper: 8)
     """
 
     profile: ProfileName = "laptop"
@@ -150,9 +150,9 @@ class Training:
     """The options of a command that trains.
 
     Args:
-        jobs: runs at a time (default: one a core on embedded data and CPU, else one)
+        jobs: runs at a time (default: one per core on embedded data and CPU, else one)
         data: COCO's folder, for the profiles coco and photos
-        device: what trains
+        device: to train on
         checkpoint_minutes: minutes between checkpoints within an epoch (default: 10 at coco)
         again: train anew what other code or versions than today's have trained; the old is kept
         dry_run: only list what would be trained: nothing is drawn, trained or written
@@ -180,7 +180,7 @@ class Execution:
     """Executor of the runs: this machine, or a Slurm cluster.
 
     Args:
-        executor: slurm submits a job a run and returns; gfl status shows the jobs
+        executor: slurm submits one job per run and returns; gfl status shows the jobs
         cluster: the cluster's settings (default: cluster.toml here, if there is one)
         partition: Slurm's; this and the next four replace what the settings say
         account: to charge

@@ -41,8 +41,8 @@ class Data:
         train_images: the images of --train, a folder
         val_images: the images of --val, a folder
         split: divide one annotation file: this part of its images, 0.2 say, is evaluated on
-        boxes: what four numbers of a box are, of COCO's JSON: the upper left corner and the size
-            (xywh, COCO's), two corners, or the centre and the size; in pixels or fractions
+        boxes: box format of a COCO JSON: corner and size (xywh, COCO's own), two corners (xyxy) or
+            centre and size (cxcywh); in pixels, or in fractions of the image
         skip_broken: leave out annotations, images and label files that cannot be read, and name
             them
         pixels_from: the number of the first pixel in Pascal VOC's corners: 0, as most tools write
@@ -108,8 +108,8 @@ def own(
     """Train GFL on a data set of your own, in COCO's, YOLO's or Pascal VOC's format.
 
     Args:
-        folder: annotations/instances_train2017.json, instances_val2017.json, train2017/, val2017/,
-            or other names that are found or given; also in YOLO's or Pascal VOC's layout
+        folder: a data set in COCO's, YOLO's or Pascal VOC's layout; other file names are detected,
+            or given by the options
         out: (default: runs/own/ and FOLDER's name)
         again: train anew what other code or versions than today's have trained; the old is kept
         dry_run: check the data and print what would be trained

@@ -50,7 +50,7 @@ def reference(store: Store) -> list[RunRecord]:
 
 
 def spread(*, folders: Folders = Folders()) -> int:
-    """Print COCO's metrics' spread over seeds beside AP's, in the laptop profile's reference."""
+    """Print each metric's standard deviation over seeds, by AP's, in the laptop reference."""
     spreads = over_seeds(reference(folders.store(mend=False)))
     for name, factor in beside_ap(spreads).items():
         say(f"{name:5} {spreads[name]:.3f}  {factor:.1f}")

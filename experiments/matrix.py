@@ -181,7 +181,7 @@ def path_problem(target: str) -> str:
             folder = escape.terminal(str(path.parent))
             return f"{said} is a file of a run; its folder is {folder}"
         return (
-            f"{said} is a file, not a run; others' weights are named by --weights FILE "
+            f"{said} is a file, not a run; third-party weights are named by --weights FILE "
             "--as ROW, in the commands evaluate and detect"
         )
     if (path / "request.json").is_file():

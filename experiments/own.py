@@ -62,15 +62,15 @@ class Settings:
         scale: laptop: a small network from scratch, for CPUs; coco: ResNet-50 at 800 x 1333 px
             (default: coco with a CUDA device, else laptop)
         epochs: passes over the images (default: by their number)
-        batch: images a step (default: by the scale)
+        batch: images per step (default: by the scale)
         lr: the learning rate (default: by the scale; at coco by the batch, too)
         size: the long and the short side that images are scaled to in pixels, or one number for
             both (default: by the scale)
         pretrained: start from ImageNet's weights, or from random ones (default: at coco from
             ImageNet's)
         seed: of all that is random
-        gpus: the devices of the run
-        device: what trains
+        gpus: of the run
+        device: to train on
 
     Raises:
         UserError: a number is out of its range.

@@ -116,7 +116,7 @@ def write_errors(names: Sequence[str], store: Store, annotations: Path | None = 
     path = annotations or _annotations(library)
     library = replace(library, truth=_dataset(path, library))
     lines = []
-    parts = ["# Others' weights\n", f"{KIND[0].upper()}{KIND[1:]}.\n"]
+    parts = ["# Third-party weights\n", f"{KIND[0].upper()}{KIND[1:]}.\n"]
     for one in library.by_run.values():
         if (experiment := experiment_of(one.experiment)) is None:
             raise UserError(f"{one.name}: evaluated as a row that this code does not have")

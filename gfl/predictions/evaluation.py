@@ -27,7 +27,7 @@ from gfl.records.record import read_json as read_record
 FILE = "evaluation.json"
 FOLDER = "weights"  # below the folder of all runs; no profile has this name
 PREFIX = "others"  # of every name: it labels figures drawn from an evaluation
-KIND = "others' weights: no record of this project"
+KIND = "third-party weights: no record of this project"
 SPLIT = "val2017"
 SCHEMA = 1
 

@@ -118,6 +118,7 @@ METHOD = Method(
         for backbone in STACKS
     },
     small=small,
+    rate=0.004,
     notes={
         "": "Keypoint triplets (Duan et al.), not mmdet's CenterNet. Colour is jittered by "
         "mmdet's PhotoMetricDistortion, where the released code has colour jitter 0.4 and PCA "

@@ -55,4 +55,5 @@ METHOD = Method(
     title="TSD",
     rows={"r101": Published("faster_rcnn/faster-rcnn_r101_fpn_2x_coco.py", DIFFERENCES)},
     small=_small,
+    rate=0.004,
 )

@@ -136,7 +136,7 @@ def test_errors_and_intervals_are_those_of_its_detections(
     made = evaluated(store, coco, GFL)
     assert call(store, "errors", "--weights", made.name) == 0
     out = capsys.readouterr().out
-    assert "Others' weights: no record of this project." in out
+    assert "Third-party weights: no record of this project." in out
     truth = json.loads((coco / "annotations/instances_val2017.json").read_text())
     results = Evaluations.of(store, [made.name]).results(GFL, COCO)
     (metrics,) = evaluate(match(truth, results), np.ones((1, IMAGES), int))
