@@ -261,7 +261,7 @@ def test_a_path_that_is_no_run_is_told_from_one_that_is(
     for name, said in {
         f"{run}x": f"no such file or folder: {run}x; did you mean {run}?",
         str(run / "final.pth"): f"is a file of a run; its folder is {run}",
-        str(others): "is a file, not a run; third-party weights are named by --weights FILE --as ROW",
+        str(others): "not a run; third-party weights are named by --weights FILE --as ROW",
         str(tmp_path): "is a folder, but not a run's: it has no request.json",
     }.items():
         assert call(runs, "a.png", "--run", name) == 2
