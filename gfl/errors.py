@@ -42,7 +42,7 @@ def did_you_mean(value: str, choices: Iterable[str]) -> str:
     ratios = [difflib.SequenceMatcher(None, name, value).ratio() for name in near]
     if near and len(set(ratios)) == len(ratios):
         return f"; did you mean {near[0]!r}?"
-    return f"; known: {escape.some(known)}"
+    return f"; known: {escape.some(known)}" if known else "; there are none"
 
 
 def disk_error(err: BaseException, where: Path) -> UserError | None:

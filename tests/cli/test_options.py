@@ -71,6 +71,7 @@ def test_what_only_reads_does_not_import_what_trains(tmp_path: Path, words: list
         (["own", "x", "--pretrained", "--from-scratch"], "--from-scratch specified multiple times"),
         (["status", "--s", "1"], "ambiguous option --s: --seeds or --stale"),
         (["predict", "table-3", "--run", "x"], "unknown option '--run'; known: --seeds, "),
+        (["photos", "x", "--run", "x"], "unknown option '--run'; there are none"),
         (["rum"], 'unknown command "rum". Did you mean "run"?'),
         (["train-own", "x"], 'unknown command "train-own". Did you mean "own"?'),
         (["bench", "los"], 'unknown command "los". Did you mean "loss"?'),
