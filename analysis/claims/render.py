@@ -68,10 +68,10 @@ def _method(verdicts: Verdicts) -> Iterator[str]:
         "missing. No verdict here is one on the paper's own experiments, which are of other data "
         "and larger networks.\n"
     )
-    for at in verdicts.profiles.values():
-        yield f"{wording.method(at)}\n"
-        yield f"{wording.of_seeds(at)}\n"
-        yield f"{wording.registered(at)}\n"
+    if verdicts.profiles:
+        yield f"{wording.method(verdicts.profiles.values())}\n"
+    for name, at in verdicts.profiles.items():
+        yield f"**At {name}.** {wording.of_seeds(at)} {wording.registered(at)}\n"
     yield f"Sources: {'; '.join(SOURCES)}. In `claims.json` {wording.PRECISION}.\n"
 
 

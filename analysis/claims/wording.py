@@ -148,9 +148,10 @@ def summary(verdicts: Verdicts) -> list[str]:
     return lines
 
 
-def method(at: AtProfile) -> str:
-    """Describe the correction, with its number of claims."""
-    return f"{METHOD} Tested at {at.profile.name}: {at.tested} claims, at {LEVEL:.0%}."
+def method(profiles: Iterable[AtProfile]) -> str:
+    """Describe the correction, with its number of claims at each profile."""
+    tested = ", ".join(f"{at.tested} claims at {at.profile.name}" for at in profiles)
+    return f"{METHOD} Tested at {LEVEL:.0%}: {tested}."
 
 
 def registered(at: AtProfile) -> str:
