@@ -19,7 +19,7 @@ def column(drawn, **where):
 
 
 def test_every_use_of_quality_is_in_figure_6_under_table_1as_name(library, smoke, words_of):
-    drawn = fig6.drawn(library, smoke)
+    drawn = fig6.fig6.drawn(library, smoke)
     assert set(drawn.numbers.quality) == set(USAGES)
     written = "\n".join(words_of(drawn.figure))
     for row in TABLE_1A.rows:
@@ -29,8 +29,8 @@ def test_every_use_of_quality_is_in_figure_6_under_table_1as_name(library, smoke
 @pytest.mark.parametrize("quality", list(USAGES))
 def test_branches_weights_and_scores_of_figure_6_are_the_usages(library, smoke, quality):
     usage = USAGES[quality]
-    rows = column(fig6.drawn(library, smoke), quality=quality)
-    branch = column(fig6.drawn(library, smoke), quality=quality, channels="1")
+    rows = column(fig6.fig6.drawn(library, smoke), quality=quality)
+    branch = column(fig6.fig6.drawn(library, smoke), quality=quality, channels="1")
     assert len(branch) == (usage.use == "branch")
     (score,) = set(rows.score)
     assert score.split(" × ")[1:] == list(branch.output)  # what multiplies the class
@@ -40,13 +40,13 @@ def test_branches_weights_and_scores_of_figure_6_are_the_usages(library, smoke, 
 
 
 def test_figure_6_follows_what_the_head_reads(library, smoke, monkeypatch, words_of):
-    assert "score = class × IoU" in words_of(fig6(library, smoke))
+    assert "score = class × IoU" in words_of(fig6.fig6(library, smoke))
     monkeypatch.setitem(USAGES, "iou-branch", replace(USAGES["iou-branch"], use="guide"))
-    assert "score = class × IoU" not in words_of(fig6(library, smoke))
+    assert "score = class × IoU" not in words_of(fig6.fig6(library, smoke))
 
 
 def test_channels_of_figure_4_are_those_of_the_head(library, smoke, words_of):
-    drawn = fig4.drawn(library, smoke)
+    drawn = fig4.fig4.drawn(library, smoke)
     assert set(drawn.numbers.row) == {"conventional", "GFL"}
     for name, experiment in (("conventional", Experiment()), ("GFL", GFL)):
         general = experiment.boxes == "general"
@@ -75,7 +75,7 @@ def test_channels_of_every_representation():
 
 
 def test_figure_1_multiplies_at_test_only_where_quality_is_separate(library, smoke, words_of):
-    drawn = fig1.drawn(library, smoke)
+    drawn = fig1.fig1.drawn(library, smoke)
     assert list(dict.fromkeys(drawn.numbers.score)) == ["class × IoU", "class-IoU"]
     words = words_of(drawn.figure)
     assert words.count("×") == 1

@@ -3,13 +3,13 @@ import math
 import numpy as np
 import pytest
 
-from analysis.figures import fig5, fig5a, fig5b, fig5c
+from analysis.figures import fig5
 from analysis.measures.one_mean import dfl, least_dfl, one_mean
 from experiments.tables.table1 import TABLE_1C
 
 
 def test_qfl_is_0_where_the_estimate_is_the_label_and_cross_entropy_never(library, smoke):
-    numbers = fig5a.drawn(library, smoke).numbers
+    numbers = fig5.fig5a.drawn(library, smoke).numbers
     assert set(numbers.beta) == {row.experiment.beta for row in TABLE_1C.rows}
     at_label = numbers[np.isclose(numbers.sigma, 0.5)].set_index("beta").loss_nats
     assert at_label.pop(0.0) == pytest.approx(math.log(2))
@@ -31,7 +31,7 @@ def test_dfls_least_is_the_linear_split_and_all_have_one_mean(library, smoke):
     split[6], split[7] = 0.7, 0.3  # 6.3 lies .3 above bin 6
     assert dfl(split / split.sum()) == pytest.approx(least_dfl())
     assert least_dfl() == pytest.approx(-0.7 * math.log(0.7) - 0.3 * math.log(0.3))
-    numbers = fig5b.drawn(library, smoke).numbers
+    numbers = fig5.fig5b.drawn(library, smoke).numbers
     for _, one in numbers.groupby("distribution"):
         assert one.probability.sum() == pytest.approx(1)
         assert one.probability @ one.x_strides == pytest.approx(6.3)
@@ -40,7 +40,7 @@ def test_dfls_least_is_the_linear_split_and_all_have_one_mean(library, smoke):
 
 
 def test_dfl_of_what_is_drawn_is_eq_6(library, smoke):
-    numbers = fig5b.drawn(library, smoke).numbers
+    numbers = fig5.fig5b.drawn(library, smoke).numbers
     for _, one in numbers.groupby("distribution"):
         p = one.set_index("x_strides").probability
         by_hand = -0.7 * math.log(p[6]) - 0.3 * math.log(p[7])
@@ -65,7 +65,7 @@ def test_share_above_each_n_is_a_direct_count():
 
 def test_targets_of_one_box_by_hand(library, smoke):
     # A box of 32 px about (32, 32): its nine positives lie 8 px apart, sides 1, 2 or 3 strides off.
-    numbers = fig5c.drawn(library, smoke).numbers
+    numbers = fig5.fig5c.drawn(library, smoke).numbers
     bars = numbers[(numbers.panel == "histogram") & (numbers.targets > 0)]
     assert dict(zip(bars.from_strides, bars.targets, strict=True)) == {1: 12, 2: 12, 3: 12}
     assert (numbers[numbers.panel == "above n"].targets == 0).all()

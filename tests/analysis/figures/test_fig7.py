@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -10,14 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from analysis.figures import fig7
 from analysis.measures.evidence import Evidence
 from analysis.speed.systems import Ratio
 from analysis.stats.resampling import Replicates
 from experiments.profiles import LAPTOP
 from experiments.tables.table4 import TABLE
 from gfl.experiment import at_scale
-
-fig7 = importlib.import_module("analysis.figures.fig7")
 
 # By row: speed over the anchor's, AP by seed.
 OWN = {

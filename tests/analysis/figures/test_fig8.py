@@ -34,7 +34,7 @@ def test_a_tie_goes_to_the_first_image(library):
 
 
 def test_boxes_are_the_distances_times_the_stride(library, smoke):
-    drawn = fig8.drawn(library, smoke)
+    drawn = fig8.fig8.drawn(library, smoke)
     first = drawn.numbers.iloc[0]
     # The first positive lies at (20, 24); its sides are 2 strides of 4 px away.
     corners = [first[f"truth_{c}_px"] for c in ("x1", "y1", "x2", "y2")]

@@ -19,7 +19,7 @@ def test_shares_mean_and_deviation_of_labels():
 
 
 def test_labels_are_those_of_positives_alone(library, smoke):
-    drawn = fig9.drawn(library, smoke)
+    drawn = fig9.fig9.drawn(library, smoke)
     counts = drawn.numbers.groupby("label").positives.sum()
     assert dict(counts) == {"IoU": 12, "centerness": 12}  # three of the locations are background
     means = drawn.numbers.groupby("label")["mean"].first()
@@ -36,6 +36,6 @@ def test_centerness_on_real_images_is_the_papers(shared, words_of, monkeypatch):
     assert (found.centerness < 0.4).mean() == pytest.approx(0.1, abs=0.01)
     assert np.median(found.targets) == pytest.approx(3.65, abs=0.1)  # measured on 416 images
     monkeypatch.setattr(positives, "of_annotations", lambda *given: found)
-    drawn = fig9.of_annotations(files)
+    drawn = fig9.fig9.of_annotations(files)
     assert "centerness: mean .636, std .177" in words_of(drawn.figure)
     assert drawn.numbers.label.unique() == ["centerness"]

@@ -20,7 +20,7 @@ from analysis import photographs
 from analysis.audit import artefacts
 from analysis.claims.stored import as_json
 from analysis.claims.verdicts import AtProfile, Verdicts
-from analysis.figures import FIGURES, fig3, fig5c, fig9
+from analysis.figures import FIGURES, fig3, fig5, fig9
 from analysis.figures.figure import photographed_name
 from analysis.library import Library
 from analysis.measures.best_positives import best_labelled, labels
@@ -142,7 +142,7 @@ def test_a_run_that_is_missing_is_a_failure_and_what_no_run_gives_is_none(
 
 
 def test_5c_is_of_the_stored_positives(store: Store, words_of) -> None:
-    drawn = fig5c.drawn(Library(store), PHOTOS)
+    drawn = fig5.fig5c.drawn(Library(store), PHOTOS)
     objects = [gt for gt in photographed.OBJECTS if gt != photographed.UNMATCHED]
     bars = drawn.numbers[drawn.numbers.panel == "histogram"]
     assert bars.targets.sum() == 4 * 5 * len(objects)
@@ -157,7 +157,7 @@ def test_5c_is_of_the_stored_positives(store: Store, words_of) -> None:
 
 
 def test_9_names_what_the_paper_prints_for_real_images(store: Store, words_of) -> None:
-    said = " ".join(" ".join(words_of(fig9(Library(store), PHOTOS))).split())
+    said = " ".join(" ".join(words_of(fig9.fig9(Library(store), PHOTOS))).split())
     assert "mean .64 and std .18 of centerness, .84 and .14 of IoU" in said
     assert "25 positives of 3 validation images" in said
 
@@ -178,7 +178,7 @@ def test_labels_are_the_objects_in_pixels_of_the_prepared_photographs(store: Sto
 
 
 def test_3_shows_nothing_that_nobody_knows(store: Store, words_of) -> None:
-    drawn = fig3.drawn(Library(store), PHOTOS)
+    drawn = fig3.fig3.drawn(Library(store), PHOTOS)
     assert not {"kind", "known"} & {*drawn.numbers.columns}
     said = " ".join(words_of(drawn.figure))
     for word in ("known", "sharp sides", "true gap"):
