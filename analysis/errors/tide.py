@@ -38,15 +38,11 @@ to the last detection and every ΔAP50 to 1e-12; without this, ΔAP50 to about 0
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from gfl.predictions.error_kinds import BACKGROUND, FOREGROUND, KINDS, NONE, OF_DETECTIONS, Sorted
-from gfl.predictions.overlaps import Found, Truth
-from gfl.training.evaluate import sound
+from gfl.predictions.error_kinds import KINDS, NONE, OF_DETECTIONS, Sorted
 
 SPECIAL = ("false positives", "false negatives")  # all of them, of any kind
 RECALLS = np.linspace(0, 1, 101)  # pycocotools' values, to the last bit
@@ -62,25 +58,11 @@ class Errors:
     gain: dict[str, float]  # percentage points
 
 
-def kinds(
-    dataset: Mapping[str, Any],
-    detections: Sequence[Mapping[str, Any]],
-    foreground: float = FOREGROUND,
-    background: float = BACKGROUND,
-) -> Errors:
-    """Return the errors of COCO's results against the content of an annotation file.
-
-    With a ``foreground`` other than 0.5, everything refers to AP at that IoU.
-
-    Raises UserError for input rejected by ``gfl.training.evaluate.sound``.
-    """
-    detections = sound(dataset, detections)
-    truth, found = Truth.of(dataset), Found.results(detections)
-    return errors(Sorted.of(truth, found, foreground, background))
-
-
 def errors(judged: Sorted) -> Errors:
-    """Return the errors of detections classified by kind; see ``kinds``."""
+    """Return the errors of detections classified by kind.
+
+    If the IoU of a hit is not 0.5, everything refers to AP at that IoU.
+    """
     of_all = ap(judged)
     gain = {kind: ap(judged, kind) - of_all for kind in (*KINDS, *SPECIAL)}
     count = {kind: int(judged.of_kind(kind).sum()) for kind in OF_DETECTIONS}

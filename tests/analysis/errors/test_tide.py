@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from pycocotools.coco import COCO
 
 from analysis.errors import tide
-from analysis.errors.tide import SPECIAL, Errors, kinds
+from analysis.errors.tide import SPECIAL, Errors, errors
 from gfl.data.annotations import normal
-from gfl.predictions.error_kinds import KINDS
-from gfl.training.evaluate import coco_metrics
+from gfl.predictions.error_kinds import FOREGROUND, KINDS, Sorted
+from gfl.predictions.overlaps import Found, Truth
+from gfl.training.evaluate import coco_metrics, sound
 
 Box = tuple[float, ...]  # x, y, width, height
 SIDE = 100
@@ -46,6 +47,14 @@ def results(*found: tuple[int, int, Box, float]) -> list[dict[str, Any]]:
 
 def nonzero(numbers: dict[str, Any]) -> dict[str, Any]:
     return {name: pytest.approx(n) for name, n in numbers.items() if n}
+
+
+def kinds(
+    dataset: dict[str, Any], detections: list[dict[str, Any]], foreground: float = FOREGROUND
+) -> Errors:
+    """The errors of COCO's results against the content of an annotation file."""
+    found = Found.results(sound(dataset, detections))
+    return errors(Sorted.of(Truth.of(dataset), found, foreground))
 
 
 TEN: Box = (0, 0, 10, 10)
