@@ -48,7 +48,7 @@ def picked(found: Best) -> list[tuple[str, int]]:
     size = np.minimum(found.frame.x2 - found.frame.x1, found.frame.y2 - found.frame.y1).to_numpy()
     able = (found.frame.score.to_numpy() >= LEAST_SCORE) & (size >= LEAST_SIDE * found.stride)
     bits = entropy(found.p)
-    depth = np.array([[_depth(p) for p in sides] for sides in found.p]).max(1)
+    depth = np.array([[two_peaks(p) for p in sides] for sides in found.p]).max(1)
     scores = {"sharpest": -bits.mean(1), "flattest": bits.max(1), "two-peaked": depth}
     if not (depth[able] > 0).any():
         del scores["two-peaked"]
@@ -66,11 +66,6 @@ def picked(found: Best) -> list[tuple[str, int]]:
                 some.append((name, int(i)))
         chosen += some
     return chosen
-
-
-def _depth(p: np.ndarray) -> float:
-    peaks = two_peaks(p)
-    return 0.0 if peaks is None else peaks.depth
 
 
 @figure(

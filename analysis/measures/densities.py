@@ -113,33 +113,24 @@ def wasserstein(one: Atoms, other: Atoms) -> np.ndarray:
     return (np.abs(np.cumsum(mass, 1)[:, :-1]) * np.diff(at, axis=1)).sum(1)
 
 
-@dataclass(frozen=True)
-class Peaks:
-    """Two main peaks of a P(x): their bins, and the depth of the valley between them."""
+def two_peaks(p: np.ndarray) -> float:
+    """Return the depth of the deepest valley between two peaks of a P(x), 0 if it has only one.
 
-    first: int
-    second: int
-    depth: float  # the lower peak's mass less the valley's
-
-
-def two_peaks(p: np.ndarray) -> Peaks | None:
-    """Return the deepest pair of peaks of a distribution over bins, None if there is only one.
-
-    Two bins are peaks if each has ``PEAK_MASS`` or more and some bin between them has less than
-    ``VALLEY`` of the lower of the two. So two neighbouring bins, which a single side between them
-    produces, are never two peaks, and peaks are at least two bins apart.
+    The depth is the lower peak's mass less the valley's. Two bins are peaks if each has
+    ``PEAK_MASS`` or more and some bin between them has less than ``VALLEY`` of the lower of the
+    two. So two neighbouring bins, which a single side between them produces, are never two peaks,
+    and peaks are at least two bins apart.
     """
-    best: Peaks | None = None
+    deepest = 0.0
     heavy = np.flatnonzero(p >= PEAK_MASS)
     for i, first in enumerate(heavy):
         for second in heavy[i + 1 :]:
             if second - first < 2:
                 continue
             lower, valley = min(p[first], p[second]), p[first + 1 : second].min()
-            depth = float(lower - valley)
-            if valley < VALLEY * lower and (best is None or depth > best.depth):
-                best = Peaks(int(first), int(second), depth)
-    return best
+            if valley < VALLEY * lower:
+                deepest = max(deepest, float(lower - valley))
+    return deepest
 
 
 def entropy(p: np.ndarray) -> np.ndarray:

@@ -40,6 +40,6 @@ def sides(name: str, found: Best) -> pd.DataFrame:
         frame["binned_px"] = wasserstein(Atoms(bins, ideal), near) * stride
         frame["deviation_on_bins_strides"] = Atoms(bins, ideal).deviation
         rows = found.p.reshape(-1, found.n + 1)
-        frame["two_peaked"] = [two_peaks(p) is not None for p in rows]
-        frame["two_peaked_on_bins"] = [two_peaks(p) is not None for p in ideal]
+        frame["two_peaked"] = [two_peaks(p) > 0 for p in rows]
+        frame["two_peaked_on_bins"] = [two_peaks(p) > 0 for p in ideal]
     return frame
