@@ -49,7 +49,7 @@ def _targets_above(strides: float, frame: pd.DataFrame) -> np.ndarray:
     return (frame[[f"target_{side}" for side in SIDES]].to_numpy() > strides).mean(1)
 
 
-def _over_positives(value: Callable[[pd.DataFrame], np.ndarray]) -> OfRun:
+def over_positives(value: Callable[[pd.DataFrame], np.ndarray]) -> OfRun:
     """Return the mean over the positives of a number, or a truth, of each."""
 
     def of_run(evidence: Evidence, experiment: Experiment, seed: int) -> Replicated:
@@ -60,30 +60,30 @@ def _over_positives(value: Callable[[pd.DataFrame], np.ndarray]) -> OfRun:
 
 
 quantity("iou-label-above-0.4", "share of the positives whose IoU label is above 0.4", GFL, OF_GFL)(
-    _over_positives(lambda frame: frame.iou.to_numpy() > LOW)
+    over_positives(lambda frame: frame.iou.to_numpy() > LOW)
 )
 quantity(
     "label-mean-iou-minus-centerness", "mean IoU label minus mean centerness label", GFL, OF_GFL
-)(_over_positives(lambda frame: frame.iou.to_numpy(float) - frame.centerness.to_numpy(float)))
+)(over_positives(lambda frame: frame.iou.to_numpy(float) - frame.centerness.to_numpy(float)))
 quantity(
     "label-below-0.4-centerness-minus-iou",
     "share of the positives with a centerness label under 0.4, minus that with such an IoU label",
     GFL,
     OF_GFL,
-)(_over_positives(_low))
+)(over_positives(_low))
 quantity(
     "centerness-label-below-0.1",
     "share of the positives with a centerness label under 0.1",
     GFL,
     OF_GFL,
-)(_over_positives(lambda frame: frame.centerness.to_numpy() < VERY_LOW))
+)(over_positives(lambda frame: frame.centerness.to_numpy() < VERY_LOW))
 for _strides in (12, 16):
     quantity(
         f"targets-above-{_strides}",
         f"share of the four distances of all positives that are above {_strides} strides",
         GFL,
         "over the four targets of all positives",
-    )(_over_positives(partial(_targets_above, _strides)))
+    )(over_positives(partial(_targets_above, _strides)))
 
 
 @quantity(

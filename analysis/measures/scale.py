@@ -6,7 +6,7 @@ They belong to no claim and get no verdict: they explain disagreements of shapes
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,7 @@ import pandas as pd
 from analysis.measures.distributions import spread_error
 from analysis.measures.errors import lost_to
 from analysis.measures.evidence import Evidence
-from analysis.measures.labels import positives
+from analysis.measures.labels import over_positives, positives
 from analysis.measures.quantity import (
     Measurement,
     OfRun,
@@ -26,9 +26,9 @@ from analysis.measures.quantity import (
     located,
     mean,
     of_sums,
-    ranked,
     single,
 )
+from analysis.measures.scores import ranks
 from analysis.stats import uncertainty
 from experiments.named import GFL, IOU_BRANCH, NO_QUALITY, PLAIN, QFL
 from gfl.errors import UserError
@@ -90,14 +90,6 @@ def _property(
     return Property(name, label, digits, Quantity(f"scale-{name}", label, (of,), measure, __name__))
 
 
-def _mean_of(values: Callable[[pd.DataFrame], np.ndarray]) -> OfRun:
-    def of_run(evidence: Evidence, experiment: Experiment, seed: int) -> Replicated:
-        frame = positives(evidence, experiment, seed)
-        return mean(evidence, frame.image_id.to_numpy(), values(frame))
-
-    return of_run
-
-
 def _spread(column: str) -> OfRun:
     """Return the standard deviation among the positives of one object."""
 
@@ -137,15 +129,6 @@ def _within(one: str, other: str, objects: tuple[float, float] = (1, math.inf)) 
     return of_run
 
 
-def _ranks(one: str, other: str) -> OfRun:
-    """Return Spearman's correlation over all positives."""
-
-    def of_run(evidence: Evidence, experiment: Experiment, seed: int) -> Replicated:
-        return ranked(evidence, experiment, seed, one, other, "positive")
-
-    return of_run
-
-
 def _picked(evidence: Evidence, experiment: Experiment, seed: int) -> Replicated:
     frame = positives(evidence, experiment, seed)
     objects = lost_by_ranking(frame)
@@ -180,7 +163,7 @@ def _off(frame: pd.DataFrame) -> np.ndarray:
 
 
 def _of(column: str) -> OfRun:
-    return _mean_of(lambda frame: frame[column].to_numpy(float))
+    return over_positives(lambda frame: frame[column].to_numpy(float))
 
 
 LOST = "objects, in that row"
@@ -218,7 +201,7 @@ PROPERTIES = (
         "rank correlation of class score and IoU",
         2,
         PLAIN,
-        _ranks("class_score", "iou"),
+        ranks("class_score", "iou"),
         POSITIVES,
     ),
     _property(
@@ -263,7 +246,7 @@ PROPERTIES = (
             f"rank correlation of the score and IoU, {what}",
             2,
             experiment,
-            _ranks("score", "iou"),
+            ranks("score", "iou"),
             "positives of that row",
         )
         for name, what, experiment in QUALITIES
@@ -279,7 +262,7 @@ PROPERTIES = (
         )
         for name, what, experiment in QUALITIES
     ),
-    _property("off", "error of a side, strides", 2, PLAIN, _mean_of(_off), POSITIVES),
+    _property("off", "error of a side, strides", 2, PLAIN, over_positives(_off), POSITIVES),
     _property(
         "spread-error",
         "rank correlation of P(x)'s spread and the error of its mean",

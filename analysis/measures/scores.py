@@ -124,20 +124,11 @@ def unruly(predicted: np.ndarray, positive: np.ndarray) -> Callable[[np.ndarray]
     return weighted
 
 
-def _separate(where: str) -> OfRun:
-    """Return the rank correlation of class score and predicted quality."""
+def ranks(one: str, other: str, where: str = "positives") -> OfRun:
+    """Return Spearman's correlation of two columns over a set of locations."""
 
     def correlation(evidence: Evidence, experiment: Experiment, seed: int) -> Replicated:
-        return ranked(evidence, experiment, seed, "class_score", "quality_score", FLAGS[where])
-
-    return correlation
-
-
-def _score_iou(where: str) -> OfRun:
-    """Return the rank correlation of the ranking score with the true IoU."""
-
-    def correlation(evidence: Evidence, experiment: Experiment, seed: int) -> Replicated:
-        return ranked(evidence, experiment, seed, "score", "iou", FLAGS[where])
+        return ranked(evidence, experiment, seed, one, other, FLAGS[where])
 
     return correlation
 
@@ -183,7 +174,7 @@ for _where, _over in SETS.items():
         f"IoU-branch: Spearman of class score with predicted IoU over {_over}",
         IOU_BRANCH,
         f"over {_over} of the IoU-branch",
-    )(_separate(_where))
+    )(ranks("class_score", "quality_score", _where))
     quantity(
         f"quality-calibration-joint-minus-iou-branch-{_where}",
         "expected calibration error of the predicted quality against the true IoU over "
@@ -199,4 +190,4 @@ for _where, _over in SETS.items():
             QFL,
             f"over {_over}",
             minus=Experiment(quality=_other),
-        )(_score_iou(_where))
+        )(ranks("score", "iou", _where))
