@@ -101,11 +101,6 @@ class Experiment:
                 f"host={self.host!r} has boxes 'dirac' (Table 1b), not {self.boxes!r}: "
                 f"distributions are of {' and '.join(ABLATED_HOSTS)} (Table 2a)"
             )
-        if (self.backbone, self.lasting) != ("r50", "1x"):
-            raise UserError(
-                f"host={self.host!r} has backbone 'r50' and lasting '1x' (Table 1b), not "
-                f"{self.backbone!r} and {self.lasting!r}: those are of GFL (Table 4)"
-            )
 
     @property
     def n(self) -> int:
