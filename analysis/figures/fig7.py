@@ -256,10 +256,8 @@ def _speeds(axes: Axes, timed: pd.DataFrame) -> None:
 
 def _accuracies(axes: Axes, trained: pd.DataFrame, profile: Profile) -> None:
     """Draw the systems' AP against their time, in the anchor's, with the front of both."""
-    time = 1 / trained.ratio
-    front = trained.assign(time=time).loc[trained.pareto.astype(bool)].sort_values("time")
-    axes.step(front.time, front.ap_percent, where="post", color=style.INK, lw=0.8,
-              ls=(0, (2, 1.5)), zorder=1)  # fmt: skip
+    trained = trained.assign(ms_per_image=1 / trained.ratio)
+    _front(axes, trained)
     for row in trained.to_dict("records"):
         x, y, colour = 1 / row["ratio"], row["ap_percent"], LINES.get(row["method"], OTHERS)
         axes.plot([1 / row["ratio_high"], 1 / row["ratio_low"]], [y, y], color=colour, lw=1)
@@ -273,7 +271,7 @@ def _accuracies(axes: Axes, trained: pd.DataFrame, profile: Profile) -> None:
     axes.xaxis.set_major_locator(FixedLocator([0.7, 1, 1.5, 2, 3, 5, 10]))
     axes.xaxis.set_major_formatter(ScalarFormatter())
     axes.xaxis.set_minor_formatter(NullFormatter())
-    _name(axes, trained.assign(ms_per_image=time), once=set(trained.method))
+    _name(axes, trained, once=set(trained.method))
 
 
 def _note(own: pd.DataFrame, profile: Profile) -> str:
@@ -290,11 +288,9 @@ def _note(own: pd.DataFrame, profile: Profile) -> str:
 
 
 def _paper(fast: Axes, slow: Axes, paper: pd.DataFrame) -> None:
-    timed = paper.loc[paper.pareto.notna()].astype({"pareto": bool})
+    timed = paper.loc[paper.pareto.notna()]
     for axes in (fast, slow):
-        front = timed.loc[timed.pareto].sort_values("ms_per_image", kind="stable")
-        axes.step(front.ms_per_image, front.ap_percent, where="post", color=style.INK, lw=0.8,
-                  ls=(0, (2, 1.5)), zorder=1)  # fmt: skip
+        _front(axes, timed)
         for name, colour in LINES.items():
             line = timed.loc[(timed.method == name) & ~_is_plain_x101(timed)]
             axes.plot(line.ms_per_image, line.ap_percent, color=colour, lw=1.2, zorder=2)
@@ -313,6 +309,13 @@ def _paper(fast: Axes, slow: Axes, paper: pd.DataFrame) -> None:
     slow.set_title("slower")
     fast.set_xlabel("ms per image")
     slow.set_xlabel("ms (log)")
+
+
+def _front(axes: Axes, rows: pd.DataFrame) -> None:
+    """Draw the staircase of the rows that none beats in both."""
+    front = rows.loc[rows.pareto.astype(bool)].sort_values("ms_per_image", kind="stable")
+    axes.step(front.ms_per_image, front.ap_percent, where="post", color=style.INK, lw=0.8,
+              ls=(0, (2, 1.5)), zorder=1)  # fmt: skip
 
 
 def _is_plain_x101(frame: pd.DataFrame) -> pd.Series:
@@ -350,9 +353,7 @@ def _own(axes: Axes, rows: pd.DataFrame, machine: str, profile: Profile) -> None
         if len(some):
             axes.plot(some.ms_per_image, some.ap_percent, mark, ms=4.2, mfc=colour, mec="white",
                       mew=0.4, label=name, zorder=3)  # fmt: skip
-    front = rows.loc[rows.pareto.astype(bool)].sort_values("ms_per_image", kind="stable")
-    axes.step(front.ms_per_image, front.ap_percent, where="post", color=style.INK, lw=0.8,
-              ls=(0, (2, 1.5)), zorder=1)  # fmt: skip
+    _front(axes, rows)
     axes.set(
         xlabel=f"ms per image\n{machine}",
         ylabel=f"AP, {'embedded data, ' if profile.dataset else ''}{profile.name} (%)",
