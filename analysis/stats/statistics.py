@@ -45,11 +45,6 @@ def _sum(*factors: np.ndarray) -> float:
     return float(np.einsum("i,i,i", *factors))
 
 
-def spearman(x: np.ndarray, y: np.ndarray) -> float:
-    """Return the rank correlation of equally weighted rows."""
-    return rank_correlation(x, y)(np.ones(len(x), dtype=int))
-
-
 @dataclass(frozen=True)
 class Reliability:
     """Predicted against true, by bins of the predicted; means are NaN in an empty bin."""

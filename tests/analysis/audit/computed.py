@@ -16,7 +16,7 @@ from analysis.measures.distributions import widths
 from analysis.measures.one_mean import one_mean
 from analysis.stats import uncertainty
 from analysis.stats.resampling import Replicates, replicate
-from analysis.stats.statistics import rank_correlation, spearman
+from analysis.stats.statistics import rank_correlation
 from gfl.predictions.matching import match
 
 IMAGES, OBJECTS = 40, 4
@@ -58,7 +58,9 @@ def main() -> None:
         "distributions": np.stack(list(one_mean().values())),
         "resampled": np.stack([r.resampled for one in runs for r in one.values()]),
         "estimate": [estimate.value, *estimate.interval, estimate.p_above(0.5)],
-        "correlations": [spearman(x, y), rank_correlation(x, y)(rng.poisson(1, len(x)))],
+        "correlations": [
+            rank_correlation(x, y)(w) for w in (np.ones(len(x), int), rng.poisson(1, len(x)))
+        ],
         "widths": rank_correlation(widths(sharp, 0.3), sharp[:, 0])(np.ones(len(sharp))),
         "wasserstein": wasserstein(Atoms(bins, p), Atoms(bins, p[::-1])),
     }
