@@ -93,16 +93,18 @@ def measure(n: int, threads: int, images: int) -> None:
     rng = np.random.default_rng(0)
     dataset, detections = drawn(scale, rng)
     objects = counted(len(dataset["annotations"]), "object")
-    _say(f"{objects}, {counted(len(detections), 'detection')}")
+    say(f"{objects}, {counted(len(detections), 'detection')}", error=True)
     start = time.perf_counter()
     matches = match(dataset, detections)
-    _say(f"matched by pycocotools in {time.perf_counter() - start:.1f} s, peak {_peak():.2f} GB")
+    seconds = time.perf_counter() - start
+    say(f"matched by pycocotools in {seconds:.1f} s, peak {_peak():.2f} GB", error=True)
     del dataset, detections
     weights = resamples(scale.images, n, rng)
     start, used = time.perf_counter(), time.process_time()
     metrics = evaluate(matches, weights, threads)
     seconds, used = time.perf_counter() - start, time.process_time() - used
-    _say(f"AP {metrics[:, 0].mean():.2f}, standard error {metrics[:, 0].std(ddof=1):.2f}")
+    ap = metrics[:, 0]
+    say(f"AP {ap.mean():.2f}, standard error {ap.std(ddof=1):.2f}", error=True)
     say(f"{n} resamples: {seconds:.1f} s in {threads} threads")
     say(f"of the processor: {used:.1f} s")
     say(f"peak of the process: {_peak():.2f} GB")
@@ -111,7 +113,3 @@ def measure(n: int, threads: int, images: int) -> None:
 def _peak() -> float:
     kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return kilobytes * (1 if sys.platform == "darwin" else 1024) / 1e9
-
-
-def _say(text: str) -> None:
-    say(text, error=True)

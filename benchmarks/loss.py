@@ -33,9 +33,10 @@ def measure_all(
                 case = cases.Case(head, batch, objects, image, device)
                 result = measure.measure(case, repeat, threads, pool)
                 measured.append(result)
-                _say(
+                say(
                     f"[{number}/{len(shapes)}] {device} {head} B={batch} objects={objects}: "
-                    f"{result.ratio:.2f} [{result.low:.2f}, {result.high:.2f}]"
+                    f"{result.ratio:.2f} [{result.low:.2f}, {result.high:.2f}]",
+                    error=True,
                 )
             for head in ("ATSSHead", "FCOSHead"):
                 case = cases.Case(head, *ALONE, image, device)
@@ -48,7 +49,7 @@ def write(found: Benchmark, folder: Path) -> None:
     """Write a benchmark's record and its page into a folder, and print the page."""
     path, text = record.save(found, folder), page.markdown(page.page(found))
     say(text)
-    _say(f"written: {path}, {write_text(path.with_suffix('.md'), text)}")
+    say(f"written: {path}, {write_text(path.with_suffix('.md'), text)}", error=True)
 
 
 @contextlib.contextmanager
@@ -61,7 +62,3 @@ def _devices() -> list[str]:
     import torch
 
     return ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
-
-
-def _say(text: str) -> None:
-    say(text, error=True)

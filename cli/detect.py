@@ -24,7 +24,7 @@ from gfl import escape
 from gfl.errors import UserError
 from gfl.files import replacing
 from gfl.records.record import RUN_ID, Store
-from gfl.terminal import say
+from gfl.terminal import note, say
 
 if TYPE_CHECKING:
     from gfl.data.images import Picture
@@ -95,7 +95,7 @@ def detect(
 
     files, complaints = reading.listed(map(Path, picture))
     for complaint in complaints:
-        _say(complaint)
+        note(complaint)
     if not files:
         return 2
     used = "cuda" if device == "cuda" else "cpu"
@@ -105,9 +105,9 @@ def detect(
         assert others is not None
         detector, by = _with_weights(*others, used)
     if without := fonts.missing(detector.classes):
-        _say(without)
+        note(without)
     if output.distributions and not detecting.has_distributions(detector):
-        _say(
+        note(
             f"{detector.request.id}: it predicts one number per side (Dirac delta): there are no "
             "distributions to draw"
         )
@@ -119,7 +119,7 @@ def detect(
         try:
             content |= _one(detector, file, path, output)
         except UserError as err:
-            _say(str(err))
+            note(str(err))
             refused += 1
             content["refused"] = str(err)
         if output.json:
@@ -221,7 +221,7 @@ def _one(run: Trained, file: Path, path: Path | None, output: Output) -> dict[st
 
     picture = images.read(file)
     if picture.remark:
-        _say(f"{images.named(file)}: {picture.remark}")
+        note(f"{images.named(file)}: {picture.remark}")
     found = detecting.detect(run, picture, output.threshold)
     drawn = {}
     if path is not None:
@@ -271,12 +271,8 @@ def _content(one: Detection, distributions: bool) -> dict[str, Any]:
 def _end(named: int, refused: int) -> int:
     if not refused:
         return 0
-    _say(f"{refused} of {named} refused" + (", the others are done" if refused < named else ""))
+    note(f"{refused} of {named} refused" + (", the others are done" if refused < named else ""))
     return 2
-
-
-def _say(text: str) -> None:
-    say(f"gfl: {text}", error=True)
 
 
 def _folders(store: Store) -> list[str]:

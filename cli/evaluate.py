@@ -24,7 +24,7 @@ from gfl.errors import UserError
 from gfl.predictions import evaluation
 from gfl.predictions.evaluation import Evaluation
 from gfl.records.record import METRICS, Request
-from gfl.terminal import say
+from gfl.terminal import note, say
 from gfl.training.worker import LOADERS, coco_root
 
 if TYPE_CHECKING:
@@ -62,14 +62,14 @@ def evaluate(
         raise UserError("no data named: DATA=/path/to/coco, or --data")
     root = coco_root(data).expanduser()
     for remark in coco.check(root, [evaluation.SPLIT]):
-        _say(remark)
+        note(remark)
     folder = folders.store().runs / evaluation.FOLDER
     matrix.check_writable(folder)
     from gfl.data.weights import read  # takes seconds, after checks of the arguments
 
     checkpoint = read(path)
     tensors = escape.counted(len(checkpoint.state), "tensor")
-    _say(f"{path.name}: {tensors}, SHA-256 {checkpoint.sha256}")
+    note(f"{path.name}: {tensors}, SHA-256 {checkpoint.sha256}")
     content = _content(root)
     images = content["images"]
     boxes, digest = evaluation.data_digest(root, images)
@@ -139,7 +139,7 @@ def loaded(
     )  # fmt: skip
     made = trained.of_others(checkpoint, request, folder, found, classes=classes, head=head)
     if warning := fitting.preprocessing(checkpoint, made.config):
-        _say(f"{checkpoint.path.name}: {warning}; taken as the row has it")
+        note(f"{checkpoint.path.name}: {warning}; taken as the row has it")
     return made
 
 
@@ -178,10 +178,10 @@ def _check_categories(trained: Trained, checkpoint: Checkpoint, content: Mapping
             f"not COCO's {len(classes)}, which the paper's rows detect"
         )
     if there != classes:
-        _say(f"{evaluation.SPLIT}: categories matched with COCO's by name")
+        note(f"{evaluation.SPLIT}: categories matched with COCO's by name")
     theirs = checkpoint.classes
     if theirs is not None and [*map(_plain, theirs)] != [*map(_plain, classes)]:
-        _say(f"{checkpoint.path.name}: its class names or their order differ from COCO's")
+        note(f"{checkpoint.path.name}: its class names or their order differ from COCO's")
 
 
 def _plain(name: str) -> str:
@@ -235,8 +235,4 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 
 def _progress(done: int, total: int) -> None:
     if done == total or done % max(1, total // WORDS) == 0:
-        _say(f"{done} of {total} images")
-
-
-def _say(text: str) -> None:
-    say(f"gfl: {text}", error=True, flush=True)
+        note(f"{done} of {total} images")

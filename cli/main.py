@@ -19,7 +19,7 @@ from cli.remedies import worded
 from gfl import escape, terminal
 from gfl.errors import UserError, did_you_mean, disk_error
 from gfl.records import account
-from gfl.terminal import say
+from gfl.terminal import note
 
 ABOUT = "Train, print, draw and check the tables, figures and claims of the GFL paper."
 COMMANDS = {
@@ -128,7 +128,7 @@ def main(argv: Sequence[str] | None = None, worker: Sequence[str] | None = None)
 
 def complain(err: Exception) -> None:
     """Print, in one line, the error that ended a command."""
-    say(f"gfl: {escape.message(worded(err))}", error=True)
+    note(escape.message(worded(err)))
 
 
 def _call(argv: Sequence[str], worker: Sequence[str] | None) -> int:

@@ -32,7 +32,7 @@ from gfl import escape, terminal
 from gfl.errors import UserError
 from gfl.experiment import Profile
 from gfl.records.record import Store
-from gfl.terminal import say
+from gfl.terminal import note, say
 
 
 def run(
@@ -75,7 +75,7 @@ def run(
     code = artefacts.show_tables(tables, profile, store, local=True, write=max_iters is None)
     for one in failed:
         log = store.run_dir(profile.name, one.id, max_iters) / "train.log"
-        say(f"gfl: {one.name} failed; its log: {log}", error=True)
+        note(f"{one.name} failed; its log: {log}")
     return 1 if failed else code
 
 

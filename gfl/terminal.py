@@ -76,6 +76,11 @@ def say(*parts: object, error: bool = False, flush: bool = False) -> None:
     print(text, file=sys.stderr if error else sys.stdout, flush=error or flush)
 
 
+def note(text: str) -> None:
+    """Print a command's remark to standard error, under the program's name."""
+    say(f"gfl: {text}", error=True)
+
+
 def write_utf8(text: str) -> None:
     """Write a file's content to standard output: UTF-8, whatever the terminal's encoding is."""
     buffer = getattr(sys.stdout, "buffer", None)

@@ -15,7 +15,7 @@ from gfl import escape
 from gfl.errors import UserError, did_you_mean
 from gfl.experiment import Profile
 from gfl.records.record import LOCAL_SUFFIX, Store
-from gfl.terminal import say
+from gfl.terminal import note, say
 
 
 def parts(name: str) -> list[FigureOf]:
@@ -77,7 +77,7 @@ def draw_from(names: str, profile: Profile, library: Library, folder: Path, mark
     if sketches:
         say(_without_images(sketches, profile))
     for line in lacking:
-        say(f"gfl: {line}", error=True)
+        note(line)
     return code
 
 
