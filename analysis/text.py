@@ -94,3 +94,10 @@ def estimate(
     """Format ``0.653 [0.645, 0.661]``; ``sign`` is Python's: "+" writes that of positives, too."""
     text, *ends = (f"{x:{sign}z.{digits}f}" for x in (value, *(interval or ())))
     return f"{text} [{', '.join(ends)}]" if ends else text
+
+
+def setting(value: object) -> str:
+    """Format a factor of an experiment, or a fact about its machine."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else str(value)

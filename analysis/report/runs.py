@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from analysis.report.drawn import Curve, curve
 from analysis.report.table_views import CellRuns, Use
-from analysis.text import number
+from analysis.text import number, setting
 from experiments.queue.estimates import duration
 from gfl.escape import counted
 from gfl.experiment import Profile, at_scale
@@ -76,7 +76,7 @@ def _card(slug: str, cells: Sequence[CellRuns]) -> Card:
     return Card(
         id=f"run-{slug}",
         slug=slug,
-        factors=tuple((str(name), _value(value)) for name, value in factors.items()),
+        factors=tuple((str(name), setting(value)) for name, value in factors.items()),
         runs=tuple(_run(record) for record in records.values()),
         uses=tuple(cell.use for cell in cells),
         curve=curve(records),
@@ -130,11 +130,5 @@ def _counted(
     found: Sequence[Mapping[str, object]],
 ) -> tuple[tuple[str, tuple[tuple[str, int], ...]], ...]:
     names = dict.fromkeys(name for one in found for name in one)
-    counts = ((name, Counter(_value(one.get(name, "—")) for one in found)) for name in names)
+    counts = ((name, Counter(setting(one.get(name, "—")) for one in found)) for name in names)
     return tuple((str(name), tuple(sorted(count.items()))) for name, count in counts)
-
-
-def _value(value: object) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return f"{value:g}" if isinstance(value, float) else str(value)

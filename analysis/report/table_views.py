@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -12,7 +11,7 @@ from analysis.stats import uncertainty
 from analysis.tables import agreement, fill
 from analysis.tables.fill import Filled, Records
 from analysis.tables.layout import Line, lay_out, published
-from analysis.text import NONE, mean, plus_minus
+from analysis.text import NONE, mean, plus_minus, setting
 from experiments import diff
 from experiments.tables.declare import FPS, Column, Table
 from gfl.experiment import Profile
@@ -268,7 +267,7 @@ class _Builder:
         if base and base.cell.experiment and cell.experiment:
             here, there = asdict(cell.experiment), asdict(base.cell.experiment)
             found = diff.differences(here, there)
-            factors = [(d.path, _text(d.a), _text(d.b)) for d in found]
+            factors = [(d.path, setting(d.a), setting(d.b)) for d in found]
         return Use(
             id=identifier("cell", self.table.name, cell.group.name, cell.row.key),
             table=paper_title(self.table.name),
@@ -289,9 +288,3 @@ def command(table: Table, profile: Profile, seeds: Sequence[int]) -> str:
     parts += ["DATA=/path/to/coco"] if profile.dataset is None else []
     parts += [f"GPUS={profile.gpus}"] if profile.gpus > 1 else []
     return " ".join(parts)
-
-
-def _text(value: object) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return f"{value:g}" if isinstance(value, float) and math.isfinite(value) else str(value)
