@@ -10,13 +10,12 @@ from analysis.tables.layout import lay_out
 from cli.main import complain
 from cli.options import Flag, Folders, Names, Paths, Source, Where
 from experiments import profiles
-from experiments.matrix import check_writable
+from experiments.matrix import write_all
 from experiments.promote import other_gpus
 from experiments.tables import catalogue
 from experiments.tables.declare import EXTRA, Table
 from gfl.errors import UserError
 from gfl.experiment import Profile
-from gfl.files import write_text
 from gfl.records.record import LOCAL_SUFFIX, Store
 from gfl.terminal import say
 
@@ -74,16 +73,13 @@ def _show(table: Table, profile: Profile, store: Store, local: bool, write: bool
     if not (write and records):
         return
     folder = store.results / "tables" / profile.name
-    check_writable(folder)
     # The local table's name is git-ignored: the committed one is the reference's.
     stem = table.name + (LOCAL_SUFFIX if local else "")
     files = {
         folder / f"{stem}.md": render.markdown(made, [*verdicts, *(changed if local else [])]),
         folder / f"{stem}.csv": render.tidy_csv(table, filled, local),
     }
-    for path, text in files.items():
-        write_text(path, text)
-    say("written:", ", ".join(map(str, files)))
+    write_all(files)
 
 
 def _left_out(

@@ -14,7 +14,9 @@ from experiments.tables.declare import Cell, Table
 from gfl import escape
 from gfl.errors import UserError, did_you_mean
 from gfl.experiment import AnyExperiment, Profile, at_scale
+from gfl.files import write_text
 from gfl.records.record import RUN_ID, RunRecord, Store, run_id
+from gfl.terminal import say
 
 WEIGHTS = (".pth", ".pt", ".ckpt")  # suffixes of weight files
 
@@ -211,6 +213,16 @@ def missing(runs: Iterable[Run], store: Store) -> list[Run]:
 
 def is_finished(record: RunRecord | None) -> bool:
     return record is not None and record.state == "finished"
+
+
+def write_all(files: Mapping[Path, str]) -> None:
+    """Write files, and say which.
+
+    Raises:
+        UserError: a folder cannot be written.
+    """
+    check_writable(*dict.fromkeys(path.parent for path in files))
+    say("written:", ", ".join(str(write_text(path, text)) for path, text in files.items()))
 
 
 def check_writable(*folders: Path) -> None:

@@ -14,11 +14,10 @@ from analysis.audit.findings import Finding
 from analysis.library import Source
 from analysis.pool import Reporter
 from experiments.checkout import last_change
-from experiments.matrix import check_writable
+from experiments.matrix import check_writable, write_all
 from experiments.profiles import PROFILES
 from gfl.errors import UserError, did_you_mean
 from gfl.escape import counted
-from gfl.files import write_text
 from gfl.records.record import Store
 from gfl.terminal import say
 
@@ -57,8 +56,7 @@ def audit(store: Store, source: Source, data: Path | None = None) -> int:
     texts = render.files(found)
     if source == "reference":
         texts[PUBLISHED] = published_csv()
-    paths = [write_text(store.results / name, text) for name, text in texts.items()]
-    say("written:", ", ".join(map(str, paths)))
+    write_all({store.results / name: text for name, text in texts.items()})
     if source != "reference":
         return 0
     findings = list(strict.held(strict.as_it_stands(store), report, data))

@@ -17,14 +17,14 @@ from analysis.stats import resampling, uncertainty
 from analysis.stats.uncertainty import Estimate
 from analysis.text import table
 from experiments import profiles
-from experiments.matrix import check_writable
+from experiments.matrix import write_all
 from experiments.profiles import PAPER_SCALE
 from gfl import escape
 from gfl.data.annotations import read
 from gfl.data.coco import annotation_file
 from gfl.errors import UserError, did_you_mean
 from gfl.experiment import AnyExperiment, Profile
-from gfl.files import sha256, write_text
+from gfl.files import sha256
 from gfl.predictions.evaluation import FILE, FOLDER, KIND, SPLIT, Evaluation
 from gfl.records.record import METRICS, RunRecord, Store, experiment_of
 from gfl.terminal import say
@@ -129,10 +129,7 @@ def write_errors(names: Sequence[str], store: Store, annotations: Path | None = 
     text = "\n".join([*parts, tables.markdown(report, COCO)])
     say(text)
     folder = store.runs / FOLDER / next(iter(library.by_run.values())).name
-    check_writable(folder)
-    files = {"errors.md": text, "errors.csv": tables.tidy_csv(report)}
-    written = [write_text(folder / file, content) for file, content in files.items()]
-    say("written:", ", ".join(map(str, written)))
+    write_all({folder / "errors.md": text, folder / "errors.csv": tables.tidy_csv(report)})
     return 0
 
 

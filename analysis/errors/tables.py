@@ -14,13 +14,12 @@ from analysis.stats import uncertainty
 from analysis.stats.uncertainty import Estimate, SeedMean
 from analysis.tables.notes import NOT_PAPERS, not_cocos
 from analysis.tables.render import numbers
-from experiments.matrix import check_writable
+from experiments.matrix import write_all
 from experiments.tables.declare import EXTRA
 from gfl import escape
 from gfl.data import photos
 from gfl.data.annotations import read
 from gfl.experiment import Profile
-from gfl.files import write_text
 from gfl.predictions.error_kinds import BACKGROUND
 from gfl.records.record import LOCAL_SUFFIX, Store
 from gfl.terminal import say
@@ -44,13 +43,9 @@ def write(profile: Profile, store: Store, local: bool, annotations: Path | None 
     page = markdown(report, profile)
     say(page)
     folder = store.results / "errors"
-    check_writable(folder)
     # The local file's name is git-ignored: the committed one is the reference's.
     stem = profile.name + (LOCAL_SUFFIX if local else "")
-    files = {folder / f"{stem}.md": page, folder / f"{stem}.csv": tidy_csv(report)}
-    for path, content in files.items():
-        write_text(path, content)
-    say("written:", ", ".join(map(str, files)))
+    write_all({folder / f"{stem}.md": page, folder / f"{stem}.csv": tidy_csv(report)})
     return 0
 
 
