@@ -16,6 +16,7 @@ import numpy as np
 from analysis.speed.record import Count, Overhead, Time
 from analysis.stats.uncertainty import of_median
 from experiments import profiles
+from experiments.named import DFL, GFL, PLAIN, QFL
 from gfl.experiment import Experiment, Profile
 from gfl.hosts import HostName
 from gfl.records.record import Store, run_id
@@ -32,14 +33,13 @@ SQUARE = (512, 512)  # px, SSD512's only size
 ROUNDS = {True: 30, False: 15}  # by whether the profile is embedded
 PICTURES = {True: 8, False: 1}
 
-PLAIN = Experiment()
 HOSTS: tuple[HostName, ...] = ("foveabox", "retinanet", "ssd512")
 # By name: the detector with an addition, and the one without. The first compares equals.
 ATSS: dict[str, tuple[Experiment, Experiment]] = {
     "same": (PLAIN, PLAIN),
-    "joint": (Experiment(quality="joint"), PLAIN),
-    "dfl": (Experiment(boxes="general", dfl=True), PLAIN),
-    "gfl": (Experiment(quality="joint", boxes="general", dfl=True), PLAIN),
+    "joint": (QFL, PLAIN),
+    "dfl": (DFL, PLAIN),
+    "gfl": (GFL, PLAIN),
 }
 GROUPS = (
     ATSS,

@@ -36,17 +36,14 @@ from benchmarks.loads import batch as batch_of
 from benchmarks.loss import write
 from benchmarks.overhead import compare, loaded
 from experiments import profiles
+from experiments.named import GFL, PLAIN
 from gfl import config
 from gfl.experiment import Experiment, Profile
 from gfl.head import STOCK_CONSTANTS, STOCK_NAMES
 from gfl.terminal import say
 from gfl.training.optim import AutocastOptimWrapper, computes_bfloat16
 
-EXPERIMENTS: dict[str, Experiment] = {
-    "GFL": Experiment(quality="joint", boxes="general", dfl=True),
-    "ATSS": Experiment(),
-    "FCOS": Experiment(host="fcos"),
-}
+EXPERIMENTS = {"GFL": GFL, "ATSS": PLAIN, "FCOS": Experiment(host="fcos")}
 HEADS = {"GFL": "GFLHead", "ATSS": "ATSSHead", "FCOS": "FCOSHead"}
 OBJECTS = 7  # an image: COCO's mean
 PICTURES = 8  # of inference

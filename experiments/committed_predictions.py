@@ -6,36 +6,17 @@ their measurements vary more between seeds than between images.
 
 from __future__ import annotations
 
-from experiments.named import GAUSSIAN, GFL
+from experiments.named import COUNTERPARTS, DFL, GAUSSIAN, GENERAL, GFL, IOU_BRANCH, PLAIN, QFL
 from gfl.experiment import AnyExperiment, Experiment, Profile
 from gfl.predictions.schema import DETECTIONS, LOCATIONS, MATCHES, OBJECTS, keeps_matches
 
 SEEDS = (0, 1, 2)  # of the rows whose locations are measured; figures draw the first
 FEWER_SEEDS = (0, 1)  # for larger files, as of photographs: the fewest that show a spread
 # Every way of using quality in Table 1a, whose detections are drawn.
-QUALITIES = tuple(
-    Experiment(quality=quality)
-    for quality in (
-        "none",
-        "centerness-branch",
-        "iou-branch",
-        "centerness-guided",
-        "iou-guided",
-        "joint",
-    )
-)
+QUALITIES = (*(Experiment(quality=quality) for quality in COUNTERPARTS), QFL)
 # For data that are not embedded: the three of them whose scores estimate a defined quality.
-FEWER_QUALITIES = tuple(
-    Experiment(quality=quality) for quality in ("centerness-branch", "iou-branch", "joint")
-)
-SHOWN = (
-    *QUALITIES,
-    # every representation of a box, Table 2a
-    GAUSSIAN,
-    Experiment(boxes="general"),
-    Experiment(boxes="general", dfl=True),
-    GFL,
-)
+FEWER_QUALITIES = (PLAIN, IOU_BRANCH, QFL)
+SHOWN = (*QUALITIES, GAUSSIAN, GENERAL, DFL, GFL)  # with every representation of a box, Table 2a
 
 
 def with_detections(profile: Profile) -> tuple[Experiment, ...]:

@@ -12,16 +12,13 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from experiments.matrix import Run
-from experiments.named import GFL
+from experiments.named import GAUSSIAN, GFL, NO_QUALITY, PLAIN, QFL
 from experiments.profiles import LAPTOP, TUNING_SEED
 from experiments.tables import table4
-from experiments.tables.table2 import GAUSSIAN
 from gfl.config import systems
 from gfl.errors import UserError, did_you_mean
-from gfl.experiment import AnyExperiment, Experiment, Model, Profile, Schedule, System
+from gfl.experiment import AnyExperiment, Model, Profile, Schedule, System
 from gfl.records.record import RunRecord, Store, run_id
-
-BASELINE = Experiment()
 
 
 @dataclass(frozen=True)
@@ -76,7 +73,7 @@ class Sweep:
     on: str
     row: str  # what was trained afterwards: "a table", or the one row it applies to
     variants: tuple[Variant, ...]
-    experiment: AnyExperiment = BASELINE  # with the chosen value
+    experiment: AnyExperiment = PLAIN  # with the chosen value
     factor: str = ""  # of the experiment: "likelihood_weight", "rate"
     changes: Mapping[str, Any] = field(default_factory=dict)  # to the profile
     suffix: str = ""  # of its file names
@@ -137,9 +134,9 @@ OF_LENGTH = Sweep(
     variants=tuple(
         Variant(f"{name}, twice as long", LONGER, eligible=False, experiment=experiment)
         for name, experiment in (
-            ("centerness-branch", BASELINE),
-            ("w/o quality branch", Experiment(quality="none")),
-            ("joint w/ QFL", Experiment(quality="joint")),
+            ("centerness-branch", PLAIN),
+            ("w/o quality branch", NO_QUALITY),
+            ("joint w/ QFL", QFL),
             ("GFL", GFL),
         )
     ),

@@ -10,13 +10,13 @@ import pandas as pd
 from analysis.figures import style
 from analysis.figures.diagram import Output, Point, Sketch, box_weight, facts, outputs
 from analysis.figures.figure import DrawnFigure, figure
-from experiments.named import GFL
+from experiments.named import GFL, PLAIN
 from gfl.experiment import Experiment, Profile
 
 if TYPE_CHECKING:
     from analysis.library import Library
 
-ROWS = (("conventional", Experiment()), ("GFL", GFL))
+ROWS = (("conventional", PLAIN), ("GFL", GFL))
 HALF, HEIGHT = style.PAGE / 2, 2.55
 FEATURES, TOWER, PREDICTED, LABEL = 0.17, 0.68, 1.5, 2.66  # the columns, inches
 CLASS, QUALITY, BOX = 1.99, 1.34, 0.66

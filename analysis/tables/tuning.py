@@ -12,9 +12,10 @@ from typing import Any
 
 from analysis import text
 from experiments.matrix import check_writable
+from experiments.named import PLAIN
 from experiments.profiles import TUNING_SEED
 from experiments.queue.estimates import duration
-from experiments.tuning import BASELINE, SWEEPS, Sweep, Trial, Variant, as_it_is, trials
+from experiments.tuning import SWEEPS, Sweep, Trial, Variant, as_it_is, trials
 from gfl import escape
 from gfl.experiment import Profile, System
 from gfl.files import write_text
@@ -133,7 +134,7 @@ def table_runs(sweep: Sweep, profile: Profile, store: Store) -> list[RunRecord]:
     records = [store.local(profile.name, id) for id in store.local_ids(profile.name)]
     records += [store.reference(profile.name, id) for id in store.reference_ids(profile.name)]
     finished = [record for record in records if record and record.seed != TUNING_SEED]
-    if sweep.experiment == BASELINE:
+    if sweep.experiment == PLAIN:
         return finished
     if isinstance(sweep.experiment, System):
         return [r for r in finished if r.experiment.get("method") == sweep.experiment.method]

@@ -1,9 +1,10 @@
 """Table 2: the study on DFL."""
 
-from experiments.named import GAUSSIAN
+from dataclasses import replace
+
+from experiments.named import DFL, GAUSSIAN, GENERAL, GFL, PLAIN
 from experiments.tables.declare import Row, Table
 from experiments.tables.table1 import BASES, FCOS_AND_ATSS, ON_FCOS, SIX
-from gfl.experiment import Experiment
 
 TABLE_2A = Table(
     name="table-2a",
@@ -17,7 +18,7 @@ TABLE_2A = Table(
     rows=(
         Row(
             "Dirac delta",
-            Experiment(),
+            PLAIN,
             (38.5, 56.8, 41.6, 22.4, 42.4, 49.1, 39.2, 57.4, 42.2, 23.0, 42.8, 51.1),
         ),
         Row(
@@ -33,23 +34,18 @@ TABLE_2A = Table(
         ),
         Row(
             "General",
-            Experiment(boxes="general"),
+            GENERAL,
             (38.8, 56.6, 42.0, 22.5, 42.9, 49.8, 39.3, 57.1, 42.5, 23.5, 43.0, 51.2),
             note=f"{ON_FCOS}.",
         ),
         Row(
             "General w/ DFL",
-            Experiment(boxes="general", dfl=True),
+            DFL,
             (39.0, 57.0, 42.3, 22.6, 43.0, 50.6, 39.5, 57.3, 42.8, 23.6, 43.2, 51.2),
             note=f"{ON_FCOS}; DFL's is 1/4 on both.",
         ),
     ),
 )
-
-
-def _gfl(y_n: float = 16.0, delta: float = 1.0) -> Experiment:
-    """Improved ATSS of Tables 2b and 2c, trained with GFL."""
-    return Experiment(quality="joint", boxes="general", dfl=True, y_n=y_n, delta=delta)
 
 
 TABLE_2B = Table(
@@ -60,7 +56,7 @@ TABLE_2B = Table(
     columns=SIX,
     baseline="16",
     rows=tuple(
-        Row(str(n), _gfl(n), published, ("1",))
+        Row(str(n), replace(GFL, y_n=n), published, ("1",))
         for n, published in (
             (12, (40.1, 58.4, 43.1, 23.1, 43.8, 52.5)),
             (14, (40.2, 58.3, 43.6, 23.3, 44.2, 52.2)),
@@ -82,7 +78,7 @@ TABLE_2C = Table(
         "weights are divided by Δ, so that they sum to 1. arXiv's first version says n = 16."
     ),
     rows=tuple(
-        Row(f"{delta:g}", _gfl(delta=delta), published, ("16",))
+        Row(f"{delta:g}", replace(GFL, delta=delta), published, ("16",))
         for delta, published in (
             (0.5, (40.2, 58.4, 43.0, 22.3, 43.8, 53.1)),
             (1.0, (40.2, 58.6, 43.4, 23.0, 44.3, 53.0)),

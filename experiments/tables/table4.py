@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from experiments.named import GFL
 from experiments.profiles import LAPTOP, PAPER_SCALE, SMOKE
 from experiments.tables.declare import AP, AP50, AP75, APL, APM, APS, FPS, Row, Table
-from gfl.experiment import Backbone, Experiment, System
+from gfl.experiment import AnyExperiment, Backbone, System
 
 # As printed: method | backbone | epochs | multi-scale training | FPS | six metrics | reference.
 PRINTED = """
@@ -151,7 +152,7 @@ def _row(line: str) -> Row:
     label = f"{name} {backbone}"
     return Row(
         name,
-        _gfl(BACKBONES[backbone]) if name == "GFL" else _system(name, backbone),
+        _experiment(name, backbone),
         (speed, *map(float, numbers.split())),
         (backbone, epochs, multi_scale, reference),
         label=label,
@@ -160,15 +161,11 @@ def _row(line: str) -> Row:
     )
 
 
-def _system(name: str, backbone: str) -> System:
+def _experiment(name: str, backbone: str) -> AnyExperiment:
+    if name == "GFL":
+        return replace(GFL, backbone=BACKBONES[backbone], lasting="2x-ms")
     key = X_101 if backbone == "X-101" else backbone.lower().replace("-101", "101", 1)
     return System(METHODS[name], key.replace("hg-", "hg"))
-
-
-def _gfl(backbone: Backbone) -> Experiment:
-    return Experiment(
-        quality="joint", boxes="general", dfl=True, backbone=backbone, lasting="2x-ms"
-    )
 
 
 TABLE = Table(
