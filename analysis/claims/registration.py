@@ -104,7 +104,7 @@ def _first(table: str, profile: Profile, records: Sequence[RunRecord]) -> str:
         return first_start(records) if records else ""
     starts: dict[str, datetime] = {}
     for record in records:
-        slug, start = record.id.partition(f"-s{record.seed}-")[0], _start(record)
+        slug, start = record.id.partition(f"-s{record.seed}-")[0], record.start
         starts[slug] = min(start, starts.get(slug, start))
     complete = []
     for check in [c for claim in claims_on(table) for c in claim.checks if isinstance(c, Contrast)]:
@@ -161,11 +161,7 @@ def readings(profile: Profile) -> dict[str, Any]:
 
 def first_start(records: Sequence[RunRecord]) -> str:
     """Return the earliest start of the runs, UTC."""
-    return _minute(min(map(_start, records)))
-
-
-def _start(record: RunRecord) -> datetime:
-    return datetime.fromisoformat(record.started).astimezone(UTC)
+    return _minute(min(record.start for record in records))
 
 
 def _minute(time: datetime) -> str:

@@ -6,7 +6,7 @@ import contextlib
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -146,26 +146,22 @@ def chronology(found: Sequence[Trial], recorded: Sequence[RunRecord], row: str) 
     trained = [trial.record for trial in found if trial.record]
     if not trained:
         return "No variant is recorded yet."
-    starts = sorted(_start(record) for record in trained)
+    starts = sorted(record.start for record in trained)
     said = f"The sweep's records were started between {starts[0]} and {starts[-1]}."
     if not recorded:
         return f"{said} When this was written, no run of {row} was recorded at this profile."
-    first = min(_start(record) for record in recorded)
+    first = min(record.start for record in recorded)
     said += f" The first recorded run of {row} was started at {first}: "
     eligible = [trial for trial in found if trial.variant.eligible]
     late = [
         trial.variant.name
         for trial in eligible
         if trial.record is None
-        or _start(trial.record) + timedelta(seconds=trial.record.seconds) > first
+        or trial.record.start + timedelta(seconds=trial.record.seconds) > first
     ]
     if late:
         return f"{said}NOT every eligible variant was trained before it ({', '.join(late)})."
     return f"{said}every eligible variant was trained before it."
-
-
-def _start(record: RunRecord) -> datetime:
-    return datetime.fromisoformat(record.started).astimezone(UTC)
 
 
 def varied(sweep: Sweep) -> str:

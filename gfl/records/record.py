@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
@@ -93,6 +94,15 @@ class RunRecord:
     )  # gfl.records.digests'; {} in older records
     schema: int = SCHEMA
 
+    @property
+    def is_finished(self) -> bool:
+        """True if it has metrics: the run was neither capped nor did it fail."""
+        return self.state == "finished"
+
+    @property
+    def start(self) -> datetime:
+        return datetime.fromisoformat(self.started).astimezone(UTC)
+
     def save(self, path: Path) -> None:
         """Write the record atomically; NaN and infinity become null."""
         content = _plain({f.name: getattr(self, f.name) for f in fields(self)})
@@ -117,9 +127,9 @@ class RunRecord:
             raise RecordError("its content does not match its checksum")
         content["schema"] = SCHEMA
         record = cls(**content)
-        if record.state == "finished" and record.metrics.keys() != set(METRICS):
+        if record.is_finished and record.metrics.keys() != set(METRICS):
             raise RecordError("finished, but without the twelve COCO metrics")
-        if record.state == "finished" and record.metrics["AP"] is None:
+        if record.is_finished and record.metrics["AP"] is None:
             raise RecordError("finished, but without an AP")
         return record
 
