@@ -277,7 +277,7 @@ class Library:
     def _read(self, profile: str, id: str) -> RunRecord | None:
         read = self.store.reference if self.source == "reference" else self.store.local
         record = read(profile, id)
-        return record if record is not None and record.state == "finished" else None
+        return record if record is not None and record.is_finished else None
 
     def _ids(self, profile: str) -> list[str]:
         store = self.store

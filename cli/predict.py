@@ -59,7 +59,7 @@ def _finished(runs: Sequence[Run], store: Store) -> list[RunRecord]:
         UserError: a run is not finished locally.
     """
     records = [store.local(run.profile.name, run.id) for run in runs]
-    found = [record for record in records if record and matrix.is_finished(record)]
+    found = [record for record in records if record and record.is_finished]
     if len(found) == len(runs):
         return found
     missing = matrix.missing(runs, store)

@@ -154,7 +154,7 @@ def standing(run: Run, store: Store, today: Today | None = None) -> Standing:
 def _standing(run: Run, store: Store) -> Standing:
     run_dir = store.run_dir(run.profile.name, run.id)
     record = store.local(run.profile.name, run.id)
-    if record is not None and record.state == "finished":
+    if record is not None and record.is_finished:
         return Standing(run, "finished", f"AP {record.metrics['AP']:.1f}", record, 0)
     is_begun, epochs = store.is_begun(run_dir), store.epochs_done(run_dir)
     of = schedule_of(run.experiment, run.profile).epochs

@@ -212,7 +212,7 @@ def missing(runs: Iterable[Run], store: Store) -> list[Run]:
 
 
 def is_finished(record: RunRecord | None) -> bool:
-    return record is not None and record.state == "finished"
+    return record is not None and record.is_finished
 
 
 def write_all(files: Mapping[Path, str]) -> None:

@@ -33,7 +33,7 @@ def objection(record: RunRecord) -> str | None:
     """Return the reason why a record may not become the reference; None if it may."""
     if record.max_iters is not None:  # copied here by hand: a capped run has its own folder
         return f"capped after {record.max_iters} iterations"
-    if record.state != "finished":
+    if not record.is_finished:
         return record.state + (f": {record.message}" if record.message else "")
     if record.commit is None:
         return "made outside a git checkout of this project: no commit says by which code"

@@ -230,8 +230,7 @@ class Trial:
 
     @property
     def ap(self) -> float | None:
-        finished = self.record is not None and self.record.state == "finished"
-        return self.record.metrics["AP"] if self.record and finished else None
+        return self.record.metrics["AP"] if self.record and self.record.is_finished else None
 
 
 def sweeps(profile: Profile, names: Sequence[str] = ()) -> tuple[Sweep, ...]:

@@ -92,10 +92,10 @@ def _filled(cell: Cell, experiment: AnyExperiment, profile: Profile, store: Stor
     local: dict[int, RunRecord] = {}
     remarks = []
     for seed, id in _runs(experiment, profile, store):
-        if (record := store.reference(profile.name, id)) and record.state == "finished":
+        if (record := store.reference(profile.name, id)) and record.is_finished:
             reference[seed] = record
         record = store.local(profile.name, id)
-        if record and record.state == "finished":
+        if record and record.is_finished:
             local[seed] = record
         elif record:
             remarks.append(f"{name(cell)}, seed {seed}: {record.state}: {record.message}")

@@ -115,7 +115,7 @@ def costs(profile: Profile, store: Store) -> Costs:
     """Read the costs of finished runs of exactly this profile."""
 
     def sample(record: RunRecord | None, folder: Path | None) -> list[Sample]:
-        if record is None or record.state != "finished":
+        if record is None or not record.is_finished:
             return []
         if (experiment := experiment_of(record.experiment)) is None:
             return []

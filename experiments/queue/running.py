@@ -14,7 +14,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 
 from experiments import checkout, stale
-from experiments.matrix import Run, is_finished
+from experiments.matrix import Run
 from experiments.queue.attempt import Setting, attempt
 from experiments.queue.display import Display
 from experiments.queue.locks import RunLock
@@ -72,7 +72,7 @@ def choose(
     # Read once: any later record is another process's work.
     before = {run.id: store.local(run.profile.name, run.id, machine.max_iters) for run in runs}
     today = Today()
-    finished = [(run, r) for run in runs if (r := before[run.id]) and is_finished(r)]
+    finished = [(run, r) for run in runs if (r := before[run.id]) and r.is_finished]
     stales = {run.id: stale.compare(record, today) for run, record in finished}
     kept = [(run, r) for run, r in finished if not again or stales[run.id].is_current]
     todo = [run for run in runs if run not in [run for run, _ in kept]]
