@@ -35,6 +35,7 @@ PACKAGES = ("numpy", "scipy", "pandas", "pycocotools")
 # table discards nothing that was measured on stored predictions.
 OF_INPUTS = frozenset(
     {
+        "experiments.matrix",
         "experiments.profiles",
         "experiments.queue.machine",
         "experiments.tables.catalogue",

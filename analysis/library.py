@@ -20,6 +20,7 @@ import pandas as pd
 
 from analysis import cache, photographs
 from analysis.photographs import NotInData
+from experiments.matrix import Run
 from experiments.tables import catalogue
 from gfl.errors import UserError
 from gfl.experiment import AnyExperiment, Profile, at_scale
@@ -103,21 +104,21 @@ class Library:
                 predictions required for their kind.
         """
         found: list[RunRecord] = []
-        untrained: list[str] = []
+        untrained: list[Run] = []
         unpredicted: list[str] = []
         for seed in seeds:
             for experiment in experiments:
                 id = run_id(experiment, profile, seed)
                 record = self._read(profile.name, id)
                 if record is None:
-                    untrained.append(id)
+                    untrained.append(Run(id, experiment, profile, seed, ()))
                 elif not self._has(record, profile, files):
                     unpredicted.append(id)
                 else:
                     found.append(record)
         if untrained or unpredicted:
             message = self._missing(untrained, unpredicted, files, profile)
-            raise MissingRuns([*untrained, *unpredicted], message)
+            raise MissingRuns([*(run.id for run in untrained), *unpredicted], message)
         return found
 
     def detections(
@@ -299,21 +300,21 @@ class Library:
         return bool(named) and all(n in named and (folder / n).is_file() for n in needed)
 
     def _missing(
-        self, untrained: list[str], unpredicted: list[str], files: Sequence[str], profile: Profile
+        self, untrained: list[Run], unpredicted: list[str], files: Sequence[str], profile: Profile
     ) -> str:
         """Return one line: what is missing, and the command that makes it."""
         local = self.source == "local"
         parts, commands = [], []
-        options = f"--profile {profile.name}"
         if untrained:
+            names = [run.id for run in untrained]
             where = "not finished locally" if local else "not among the reference records"
-            parts.append(f"{', '.join(untrained)} {_are(untrained)} {where}")
-            commands += [f"gfl run {id} {options}" for id in untrained]
+            parts.append(f"{', '.join(names)} {_are(names)} {where}")
+            commands += [run.command for run in untrained]
         if unpredicted:
             where = "locally" if local else "in the reference"
             has = "has" if len(unpredicted) == 1 else "have"
             parts.append(f"{', '.join(unpredicted)} {has} no {_what(files)} {where}")
-            commands.append(f"gfl predict {' '.join(unpredicted)} {options}")
+            commands.append(f"gfl predict {' '.join(unpredicted)} --profile {profile.name}")
         then = "" if local else " (and STORE=local, or --store local, to draw the local runs)"
         return f"{'; '.join(parts)}: {' && '.join(commands)}{then}"
 

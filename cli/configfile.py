@@ -14,6 +14,7 @@ from pathlib import Path
 from cli.options import SEEDS, Json, Seeds, Where, check_data
 from experiments import matrix
 from experiments.matrix import Run
+from experiments.profiles import TUNING_SEED
 from experiments.queue.worker import ROOT
 from experiments.tables import table4
 from gfl import config as configuration
@@ -136,11 +137,11 @@ def _root(run: Run, data_root: str | None) -> Path:
 
 
 def _missing_data(run: Run, root: Path, data_root: str | None) -> str:
-    again = f"gfl run {run.id} --profile {run.profile.name} --max-iters 1"
+    again = run.command + ("" if run.seed == TUNING_SEED else " --max-iters 1")
     if (photographs := run.profile.photos) is not None:
         if photos.found(photographs, root) is not None:
             return ""
-        return f"Its photographs are not prepared yet; this prepares them: {again} --data COCO"
+        return f"Its photographs are not prepared yet; this prepares them: {again}"
     spec = run.profile.dataset
     if spec is None:
         return "" if data_root else "Fill in COCO's folder, or print this with --data."

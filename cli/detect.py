@@ -19,7 +19,6 @@ from cyclopts import Parameter
 from cli.evaluate import Row, Weights, loaded, weights_of
 from cli.options import SEEDS, Count, Device, Flag, Seeds, Where, number
 from experiments import diff, matrix, own
-from experiments.profiles import TUNING_SEED
 from gfl import escape
 from gfl.errors import UserError
 from gfl.files import replacing
@@ -190,7 +189,7 @@ def find(name: str, where: Where, seeds: Sequence[int]) -> Path:
     run = diff.find(name, profile.name, seeds[0], where.gpus, store)
     run_dir = store.run_dir(run.profile.name, run.id)
     if not (run_dir / "final.pth").is_file():
-        raise UserError(f"{run.id} has no trained weights here; it is trained by: {_command(run)}")
+        raise UserError(f"{run.id} has no trained weights here; it is trained by: {run.command}")
     return run_dir
 
 
@@ -277,15 +276,6 @@ def _end(named: int, refused: int) -> int:
 
 def _folders(store: Store) -> list[str]:
     return sorted(folder.name for folder in store.runs.glob("*") if folder.is_dir())
-
-
-def _command(run: matrix.Run) -> str:
-    profile = run.profile
-    if run.seed == TUNING_SEED:
-        return f"gfl tune --profile {profile.name}"
-    gpus = f" --gpus {profile.gpus}" if profile.gpus > 1 else ""
-    data = "" if profile.dataset is not None else " --data DIR"
-    return f"gfl run {run.id} --profile {profile.name}{gpus}{data}"
 
 
 def _key(path: Path) -> str:

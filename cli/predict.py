@@ -64,9 +64,8 @@ def _finished(runs: Sequence[Run], store: Store) -> list[RunRecord]:
         return found
     missing = matrix.missing(runs, store)
     names = escape.some([run.id for run in missing])
-    command = f"gfl run {missing[0].id} --profile {missing[0].profile.name}"
     raise UserError(
-        f"not finished locally: {names}; {command} trains "
+        f"not finished locally: {names}; {missing[0].command} trains "
         + ("it" if len(missing) == 1 else "the first")
     )
 

@@ -34,9 +34,7 @@ def detect_test_dev(
         raise UserError(f"test-dev is COCO's: --profile {PAPER_SCALE}, not {profile.name}")
     one = matrix.single(run, profile, seeds)
     if not matrix.is_finished(store.local(profile.name, one.id)):
-        raise UserError(
-            f"{one.id} is not finished locally: gfl run {one.id} --profile {profile.name} trains it"
-        )
+        raise UserError(f"{one.id} is not finished locally: {one.command} trains it")
     root = coco_root(data)
     coco.check_test_dev(root)
     from gfl.predictions import testdev  # takes seconds, after the checks

@@ -38,6 +38,16 @@ class Run:
     def name(self) -> str:
         return f"{escape.terminal(self.rows[0].partition('/')[2])}, seed {self.seed}"
 
+    @property
+    def command(self) -> str:
+        """Command that trains it."""
+        profile = self.profile
+        if self.seed == TUNING_SEED:
+            return f"gfl tune --profile {profile.name}"
+        gpus = f" --gpus {profile.gpus}" if profile.gpus > 1 else ""
+        data = "" if profile.dataset is not None else " --data DIR"
+        return f"gfl run {self.id} --profile {profile.name}{gpus}{data}"
+
 
 def plan(tables: Iterable[Table], profile: Profile, seeds: Sequence[int]) -> list[Run]:
     """Return the runs of tables, each once, seed by seed.

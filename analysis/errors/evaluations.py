@@ -17,7 +17,7 @@ from analysis.stats import resampling, uncertainty
 from analysis.stats.uncertainty import Estimate
 from analysis.text import table
 from experiments import profiles
-from experiments.matrix import write_all
+from experiments.matrix import Run, write_all
 from experiments.profiles import PAPER_SCALE
 from gfl import escape
 from gfl.data.annotations import read
@@ -80,9 +80,9 @@ class Evaluations(Library):
         return self.store.runs / FOLDER / id
 
     def _missing(
-        self, untrained: list[str], unpredicted: list[str], files: Sequence[str], profile: Profile
+        self, untrained: list[Run], unpredicted: list[str], files: Sequence[str], profile: Profile
     ) -> str:
-        lacking = ", ".join([*untrained, *unpredicted])
+        lacking = ", ".join([*(run.id for run in untrained), *unpredicted])
         return f"none of the weights named is of {lacking}"
 
 

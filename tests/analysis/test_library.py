@@ -182,6 +182,8 @@ def test_a_missing_run_is_named_with_its_command(store: Store) -> None:
     assert str(raised.value) == (f"{id} is not finished locally: gfl run {id} --profile smoke")
     with pytest.raises(MissingRuns, match="not among the reference records"):
         local(store, "reference").record(JOINT, SMOKE)
+    with pytest.raises(MissingRuns, match=r"--profile coco --gpus 8 --data DIR$"):
+        local(store).record(JOINT, profiles.COCO)
 
 
 def test_a_run_without_predictions_is_named_with_its_command(store: Store) -> None:

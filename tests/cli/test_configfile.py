@@ -235,7 +235,9 @@ def test_mmdets_own_tools_train_and_evaluate_a_run_on_photographs(
     assert network is not None
     monkeypatch.setitem(profiles.PROFILES, "photos", tiny)
     missing = "# Its photographs are not prepared yet; this prepares them: gfl"
-    assert missing in show("table-3/both", "--profile", "photos")
+    text = show("table-3/both", "--profile", "photos")
+    assert missing in text
+    assert " --profile photos --data DIR --max-iters 1\n" in text
     coco = write_coco(tmp_path_factory.mktemp("coco"))
     prepared = photos.write(SPEC, coco, photos_root(SPEC))
     tensors = list(drawn(network).state_dict().values())

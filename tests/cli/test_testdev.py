@@ -50,8 +50,9 @@ def test_a_run_that_is_not_finished_is_refused(
     tmp_path: Path, coco: Path, capsys: pytest.CaptureFixture
 ) -> None:
     assert call(tmp_path, ROW, "--data", str(coco)) == 2
-    assert "2x-ms-s0-" in (text := complaint(capsys))
-    assert "is not finished locally: gfl run atss-joint" in text
+    id = matrix.single(ROW, profiles.get("coco", 1), [0]).id
+    command = f"gfl run {id} --profile coco --data DIR"
+    assert complaint(capsys) == f"gfl: {id} is not finished locally: {command} trains it\n"
 
 
 @pytest.mark.parametrize(
