@@ -45,7 +45,6 @@ unpacked into one folder, DIR, so that there are
   DIR/annotations/instances_val2017.json"""
 
 Progress = Callable[[int, int], None]
-Reporter = Callable[[str], None]
 
 
 @dataclass(frozen=True)
