@@ -13,7 +13,7 @@ import sys
 import traceback
 import unicodedata
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 from gfl import escape
 
@@ -92,7 +92,7 @@ def write_utf8(text: str) -> None:
     buffer.flush()
 
 
-def console(file: TextIO | None = None, **settings: Any) -> Console:
+def console(**settings: Any) -> Console:
     """Return a rich console that does not interpret brackets, colons and numbers in text.
 
     It leaves ``| head`` to the command, which handles it like any other.
@@ -103,7 +103,7 @@ def console(file: TextIO | None = None, **settings: Any) -> Console:
         def on_broken_pipe(self) -> None:
             raise BrokenPipeError
 
-    return Plain(file=file, markup=False, emoji=False, highlight=False, **settings)
+    return Plain(markup=False, emoji=False, highlight=False, **settings)
 
 
 def abandon_output() -> None:

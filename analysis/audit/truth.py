@@ -42,7 +42,7 @@ def held(profile: Profile, store: Store, data: Path | None, report: Reporter) ->
             "truth: DATA=/path/to/coco does that"
         )
         return
-    path = ground_truth(profile, data)
+    path = ground_truth(data)
     dataset = photos.validation(annotations.read(path), profile.photos)
     objects, again = Evaluated.of(dataset, []).objects_columns(), 0
     for folder in folders:
@@ -65,12 +65,12 @@ def held(profile: Profile, store: Store, data: Path | None, report: Reporter) ->
 
 def check(profile: Profile, data: Path) -> None:
     """Raise a UserError if a profile's ground truth is required and missing."""
-    if schema.keeps_matches(profile) and not (path := ground_truth(profile, data)).is_file():
+    if schema.keeps_matches(profile) and not (path := ground_truth(data)).is_file():
         raise UserError(f"{path} is not there: DATA is COCO's folder, with its annotations")
 
 
-def ground_truth(profile: Profile, data: Path) -> Path:
-    """Return the annotation file, in COCO's folder, of a profile's evaluation."""
+def ground_truth(data: Path) -> Path:
+    """Return the annotation file, in COCO's folder, of every evaluation."""
     return coco.annotation_file(data, "val2017")
 
 

@@ -140,14 +140,12 @@ class Sketch:
         """Draw a pale background for a group; ``at`` is its lower left."""
         self.axes.add_patch(Rectangle(at, *size, fc=style.PANEL, ec="none", zorder=0))
 
-    def arrow(
-        self, start: Point, end: Point, colour: str = style.INK, tip: str = "-|>", line: Any = "-"
-    ) -> None:
+    def arrow(self, start: Point, end: Point, colour: str = style.INK, tip: str = "-|>") -> None:
         """Draw a straight arrow."""
         self.axes.add_patch(
             FancyArrowPatch(
                 start, end, arrowstyle=tip, mutation_scale=5.5, shrinkA=0, shrinkB=0,
-                color=colour, lw=0.9, ls=line, zorder=1.5, capstyle="butt", joinstyle="miter",
+                color=colour, lw=0.9, ls="-", zorder=1.5, capstyle="butt", joinstyle="miter",
             )
         )  # fmt: skip
 

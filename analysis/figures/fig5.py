@@ -42,9 +42,9 @@ BETA_LOOKS = (
 BIN = 0.25  # strides, of 5c's histogram
 
 
-def qfl(betas: Sequence[float], points: int = 199) -> pd.DataFrame:
+def qfl(betas: Sequence[float]) -> pd.DataFrame:
     """Return QFL at y = 0.5 over the estimate σ, 1/200 to 199/200, for each β (Eq. 2)."""
-    sigma = torch.arange(1, points + 1, dtype=torch.float64) / (points + 1)
+    sigma = torch.arange(1, 200, dtype=torch.float64) / 200
     label = torch.full_like(sigma, QUALITY)
     losses = [quality_focal_loss(sigma.logit(), label, beta) for beta in betas]
     return pd.concat(

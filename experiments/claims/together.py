@@ -120,8 +120,8 @@ def at_4(row: str, column: str = "AP") -> At:
     return At("table-4", row, column)
 
 
-def better_4(row: str, than: str, column: str = "AP") -> Contrast:
-    return above(f"{row} − {than}, {column}", at_4(row, column), at_4(than, column))
+def better_4(row: str, than: str) -> Contrast:
+    return above(f"{row} − {than}, AP", at_4(row), at_4(than))
 
 
 BEST = "GFL X-101-32x4d-DCN"

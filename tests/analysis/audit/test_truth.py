@@ -60,7 +60,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     dataset["annotations"][3]["iscrowd"] = 1
     dataset["images"].append({"id": 5000, "file_name": "5000.jpg", "width": 64, "height": 64})
     folder = tmp_path_factory.mktemp("coco")
-    path = truth.ground_truth(COCO, folder)
+    path = truth.ground_truth(folder)
     path.parent.mkdir()
     path.write_text(json.dumps(dataset))
     return folder
@@ -68,7 +68,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def dataset(data: Path) -> dict[str, Any]:
-    return json.loads(truth.ground_truth(COCO, data).read_text())
+    return json.loads(truth.ground_truth(data).read_text())
 
 
 def found_in(dataset: dict[str, Any], rng: np.random.Generator) -> dict[str, np.ndarray]:
@@ -170,7 +170,7 @@ def test_with_the_ground_truth_matches_are_held_to_it(
     folders = ["--runs", str(at_coco.runs), "--results", str(at_coco.results)]
     assert main(["audit", "--strict", "--data", str(data), *folders]) == 0
     _, err = capsys.readouterr()
-    path = truth.ground_truth(COCO, data)
+    path = truth.ground_truth(data)
     assert f"coco: the objects of 8 runs held to {path}; matches made anew of the 4 runs" in err
 
 
@@ -235,7 +235,7 @@ def test_another_ground_truth_is_named(
     """Of boxes that moved the digest speaks, also where no detection is here to see it."""
     moved = json.loads(json.dumps(dataset))
     moved["annotations"][0]["bbox"][0] += 0.25
-    path = truth.ground_truth(COCO, tmp_path)
+    path = truth.ground_truth(tmp_path)
     path.parent.mkdir()
     path.write_text(json.dumps(moved))
     places = [finding.place for finding in held(at_coco, tmp_path)]
