@@ -85,26 +85,16 @@ def _distance(which: Callable[[pd.DataFrame], pd.Series]) -> OfRun:
     return distance
 
 
-@quantity(
-    "spread-truth-spearman",
-    "gfl: Spearman of the standard deviation of P(x) with that of where the side may lie",
-    GFL,
-    AT_BEST,
-)
+@quantity("spread-truth-spearman", GFL, AT_BEST)
 def _spread_truth(evidence: Evidence, experiment: Experiment, seed: int) -> Replicated:
+    """Measure the rank correlation of P(x)'s width and that of where the side may lie."""
     frame = _sides(evidence, experiment, seed)
     learned, true = (frame[f"{w}deviation_strides"].to_numpy() for w in ("", "true_"))
     correlation = rank_correlation(learned, np.round(true, 9))  # equal ones become ties
     return of_weights(evidence, frame.image_id.to_numpy(), correlation)
 
 
-@quantity(
-    "spread-error-spearman",
-    "gfl: Spearman of the standard deviation of P(x) with |mean - target| over the sides of all "
-    "positives, strides",
-    GFL,
-    ALL_SIDES,
-)
+@quantity("spread-error-spearman", GFL, ALL_SIDES)
 def spread_error(evidence: Evidence, experiment: Experiment, seed: int) -> Replicated:
     """Measure the rank correlation of P(x)'s width and the error of its mean, once a run."""
     key = "spread-error", experiment, seed
@@ -137,15 +127,9 @@ def _of_sides(frame: pd.DataFrame, what: str) -> np.ndarray:
     return frame[[f"{what}_{side}" for side in SIDES]].to_numpy(float)
 
 
-@quantity(
-    "nearest-mass-dfl-minus-general",
-    "mean of P(y_i) + P(y_i+1), the two bins beside the target, over the sides of all positives, "
-    "dfl minus general",
-    DFL,
-    ALL_SIDES,
-    minus=GENERAL,
-)
+@quantity("nearest-mass-dfl-minus-general", DFL, ALL_SIDES, minus=GENERAL)
 def _nearest_mass(evidence: Evidence, experiment: Experiment, seed: int) -> Replicated:
+    """Measure the mean mass of the two bins beside the target."""
     located = evidence.locations(experiment, seed)
     assert located.p is not None
     assert located.delta is not None
@@ -162,52 +146,23 @@ def nearest_mass(p: np.ndarray, target: np.ndarray, delta: float) -> np.ndarray:
     return (np.take_along_axis(p, left, -1) + np.take_along_axis(p, left + 1, -1))[..., 0]
 
 
-@quantity(
-    "positive-iou-dfl-minus-dirac",
-    "mean IoU of the decoded boxes of positives, dfl minus dirac",
-    DFL,
-    "over all positives",
-    minus=PLAIN,
-)
+@quantity("positive-iou-dfl-minus-dirac", DFL, "over all positives", minus=PLAIN)
 def _iou(evidence: Evidence, experiment: Experiment, seed: int) -> Replicated:
+    """Measure the mean IoU of the decoded boxes."""
     frame = positives(evidence, experiment, seed)
     return mean(evidence, frame.image_id.to_numpy(), frame.iou.to_numpy(float))
 
 
 for _kind in AMBIGUOUS:
-    quantity(
-        f"spread-{_kind}-minus-sharp",
-        f"gfl: mean standard deviation of P(x) in strides, of {_kind} sides minus of sharp ones",
-        GFL,
-        AT_BEST,
-    )(_between("deviation_strides", _of_kind(_kind), _of_kind(SHARP)))
+    quantity(f"spread-{_kind}-minus-sharp", GFL, AT_BEST)(
+        _between("deviation_strides", _of_kind(_kind), _of_kind(SHARP))
+    )
 
-quantity(
-    "distance-dfl-minus-dirac",
-    "mean Wasserstein-1 distance from learned to true distribution over ambiguous sides, dfl minus "
-    "dirac",
-    DFL,
-    AT_BEST,
-    minus=PLAIN,
-)(_distance(_ambiguous))
-quantity(
-    "distance-dfl-minus-gaussian",
-    "the same, dfl minus gaussian",
-    DFL,
-    AT_BEST,
-    minus=GAUSSIAN,
-)(_distance(_ambiguous))
-quantity(
-    "distance-two-modes-dfl-minus-gaussian",
-    "the same over sides with two modes",
-    DFL,
-    AT_BEST,
-    minus=GAUSSIAN,
-)(_distance(_two_modes))
-quantity(
-    "two-peaked-at-two-modes",
-    "dfl: share of P(x) with two peaks (analysis.measures.densities) at sides whose two modes are "
-    "2 strides or more apart, minus that share at sharp sides",
-    DFL,
-    AT_BEST,
-)(_between("two_peaked", _far_modes, _of_kind(SHARP)))
+quantity("distance-dfl-minus-dirac", DFL, AT_BEST, minus=PLAIN)(_distance(_ambiguous))
+quantity("distance-dfl-minus-gaussian", DFL, AT_BEST, minus=GAUSSIAN)(_distance(_ambiguous))
+quantity("distance-two-modes-dfl-minus-gaussian", DFL, AT_BEST, minus=GAUSSIAN)(
+    _distance(_two_modes)
+)
+quantity("two-peaked-at-two-modes", DFL, AT_BEST)(
+    _between("two_peaked", _far_modes, _of_kind(SHARP))
+)

@@ -69,19 +69,9 @@ def ap50(matches: Matches, weights: np.ndarray) -> Replicated:
     return float(metrics[0]), metrics[1:]
 
 
-quantity(
-    "background-error-joint-minus-iou-branch",
-    "AP50 lost to detections of background (analysis.errors), joint minus IoU-branch",
-    QFL,
-    HOW,
-    minus=IOU_BRANCH,
-    seeds=evaluated,
-)(lost_to("background"))
-quantity(
-    "localisation-error-dfl-minus-dirac",
-    "AP50 lost to badly placed boxes (analysis.errors), dfl minus dirac",
-    DFL,
-    HOW,
-    minus=PLAIN,
-    seeds=evaluated,
-)(lost_to("localisation"))
+quantity("background-error-joint-minus-iou-branch", QFL, HOW, minus=IOU_BRANCH, seeds=evaluated)(
+    lost_to("background")
+)
+quantity("localisation-error-dfl-minus-dirac", DFL, HOW, minus=PLAIN, seeds=evaluated)(
+    lost_to("localisation")
+)

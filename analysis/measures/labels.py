@@ -59,39 +59,23 @@ def over_positives(value: Callable[[pd.DataFrame], np.ndarray]) -> OfRun:
     return of_run
 
 
-quantity("iou-label-above-0.4", "share of the positives whose IoU label is above 0.4", GFL, OF_GFL)(
+quantity("iou-label-above-0.4", GFL, OF_GFL)(
     over_positives(lambda frame: frame.iou.to_numpy() > LOW)
 )
-quantity(
-    "label-mean-iou-minus-centerness", "mean IoU label minus mean centerness label", GFL, OF_GFL
-)(over_positives(lambda frame: frame.iou.to_numpy(float) - frame.centerness.to_numpy(float)))
-quantity(
-    "label-below-0.4-centerness-minus-iou",
-    "share of the positives with a centerness label under 0.4, minus that with such an IoU label",
-    GFL,
-    OF_GFL,
-)(over_positives(_low))
-quantity(
-    "centerness-label-below-0.1",
-    "share of the positives with a centerness label under 0.1",
-    GFL,
-    OF_GFL,
-)(over_positives(lambda frame: frame.centerness.to_numpy() < VERY_LOW))
-for _strides in (12, 16):
-    quantity(
-        f"targets-above-{_strides}",
-        f"share of the four distances of all positives that are above {_strides} strides",
-        GFL,
-        "over the four targets of all positives",
-    )(over_positives(partial(_targets_above, _strides)))
-
-
-@quantity(
-    "label-effect-size",
-    "the difference of the two means over the root of the mean of the two variances",
-    GFL,
-    OF_GFL,
+quantity("label-mean-iou-minus-centerness", GFL, OF_GFL)(
+    over_positives(lambda frame: frame.iou.to_numpy(float) - frame.centerness.to_numpy(float))
 )
+quantity("label-below-0.4-centerness-minus-iou", GFL, OF_GFL)(over_positives(_low))
+quantity("centerness-label-below-0.1", GFL, OF_GFL)(
+    over_positives(lambda frame: frame.centerness.to_numpy() < VERY_LOW)
+)
+for _strides in (12, 16):
+    quantity(f"targets-above-{_strides}", GFL, "over the four targets of all positives")(
+        over_positives(partial(_targets_above, _strides))
+    )
+
+
+@quantity("label-effect-size", GFL, OF_GFL)
 def _effect(evidence: Evidence, experiment: Experiment, seed: int) -> Replicated:
     frame = positives(evidence, experiment, seed)
     iou, centerness = frame.iou.to_numpy(float), frame.centerness.to_numpy(float)
@@ -112,12 +96,11 @@ def effect_size(sums: np.ndarray) -> np.ndarray:
 
 @quantity(
     "objects-below-0.4-centerness-minus-iou",
-    "share of the objects with positives whose highest centerness label among them is under 0.4, "
-    "minus that whose highest IoU label is",
     GFL,
     "over the objects that have positives in the GFL run",
 )
 def _objects_low(evidence: Evidence, experiment: Experiment, seed: int) -> Replicated:
+    """Measure ``_low`` of the objects, by the highest label among an object's positives."""
     objects = positives(evidence, experiment, seed).groupby("gt_id").agg(
         image_id=("image_id", "first"), centerness=("centerness", "max"), iou=("iou", "max")
     )  # fmt: skip
@@ -126,24 +109,20 @@ def _objects_low(evidence: Evidence, experiment: Experiment, seed: int) -> Repli
 
 @quantity(
     "centerness-label-prediction-spearman",
-    "centerness-branch: Spearman of the label with the predicted centerness over all positives",
     PLAIN,
     "over all positives of the centerness-branch's run",
 )
 def _predicted(evidence: Evidence, experiment: Experiment, seed: int) -> Replicated:
+    """Measure Spearman's correlation of the centerness label and the predicted centerness."""
     return ranked(evidence, experiment, seed, "centerness", "quality_score", "positive")
 
 
-@custom_quantity(
-    "recall-low-centerness-minus-iou-branch",
-    "of the objects whose highest centerness label among their positives is in the lowest tenth: "
-    "the share that a detection of their class finds at IoU 0.5, of the centerness-branch minus "
-    "that of the IoU-branch",
-    PLAIN,
-    IOU_BRANCH,
-)
+@custom_quantity("recall-low-centerness-minus-iou-branch", PLAIN, IOU_BRANCH)
 def _recall(evidence: Evidence) -> Measurement:
-    """Measure recall; labels and their tenth are equal in every run, set by the assignment."""
+    """Measure the recall of the objects whose highest centerness label is in the lowest tenth.
+
+    Labels and their tenth are equal in every run, set by the assignment.
+    """
     frame = positives(evidence, PLAIN, located(evidence, [PLAIN])[0])
     objects = frame.groupby("gt_id").agg(image=("image_id", "first"), best=("centerness", "max"))
     lowest = objects.loc[objects.best <= objects.best.quantile(TENTH)]

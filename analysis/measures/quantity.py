@@ -89,7 +89,6 @@ class Quantity:
     """
 
     name: str
-    definition: str
     experiments: tuple[Experiment, ...]
     measure: Measure = field(repr=False, compare=False)
     module: str  # of the measuring function
@@ -112,7 +111,6 @@ def declare(one: Quantity) -> None:
 
 def quantity(
     name: str,
-    definition: str,
     of: Experiment,
     over: str,
     *,
@@ -131,7 +129,7 @@ def quantity(
             measure, experiments = single(of, of_run, over, at), (of,)
         else:
             measure, experiments = difference(of, minus, of_run, over, at), (of, minus)
-        declare(Quantity(name, definition, experiments, measure, of_run.__module__))
+        declare(Quantity(name, experiments, measure, of_run.__module__))
         return of_run
 
     return decorate
@@ -139,14 +137,13 @@ def quantity(
 
 def custom_quantity(
     name: str,
-    definition: str,
     *experiments: Experiment,
     inputs: Callable[[Evidence], Any] = _nothing,
 ) -> Callable[[Measure], Measure]:
     """Declare the quantity that a function measures on all runs of some experiments."""
 
     def decorate(measure: Measure) -> Measure:
-        declare(Quantity(name, definition, experiments, measure, measure.__module__, inputs))
+        declare(Quantity(name, experiments, measure, measure.__module__, inputs))
         return measure
 
     return decorate

@@ -72,7 +72,7 @@ def _metric(name: str) -> Property:
         found = evidence.noise.get(name)
         return None if found is None else [found.spread, found.freedom]
 
-    quantity = Quantity(f"scale-{name}", name, (PLAIN,), measure, __name__, noise)
+    quantity = Quantity(f"scale-{name}", (PLAIN,), measure, __name__, noise)
     return Property(name.lower(), name, 1, quantity)
 
 
@@ -87,7 +87,7 @@ def _property(
 ) -> Property:
     """Return a property measured on the runs of an experiment."""
     measure = single(of, of_run, over, seeds)
-    return Property(name, label, digits, Quantity(f"scale-{name}", label, (of,), measure, __name__))
+    return Property(name, label, digits, Quantity(f"scale-{name}", (of,), measure, __name__))
 
 
 def _spread(column: str) -> OfRun:

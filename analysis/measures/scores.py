@@ -35,27 +35,18 @@ SCORE_THRESHOLD = dense("atss").score_threshold  # FCOS's too
 EXISTS = "one that is seen is enough, and none seen is no proof that there is none"
 
 
-@custom_quantity(
-    "background-quality-highest",
-    "IoU-branch: the highest predicted IoU at background, which is as in Fig. 2(a): not positive, "
-    "a class score under 0.3, and a predicted box with an IoU under 0.1 with every object",
-    IOU_BRANCH,
-)
+@custom_quantity("background-quality-highest", IOU_BRANCH)
 def _highest(evidence: Evidence) -> Measurement:
+    """Measure the highest IoU that the branch predicts at background, as in Fig. 2(a)."""
     seeds = located(evidence, [IOU_BRANCH])
     found = [background(evidence.locations(IOU_BRANCH, s).frame).quality_score for s in seeds]
     value = max((float(some.max()) for some in found if len(some)), default=0.0)
     return seen(evidence, value, IOU_BRANCH, seeds, f"{BACKGROUND}; {EXISTS}")
 
 
-@custom_quantity(
-    "background-promoted",
-    "IoU-branch: share of that background which some positive of its image and category beats by "
-    "class score and which beats that positive by final score, both with a class score over the "
-    "threshold below which NMS is given nothing",
-    IOU_BRANCH,
-)
+@custom_quantity("background-promoted", IOU_BRANCH)
 def _promoted(evidence: Evidence) -> Measurement:
+    """Measure the share of that background which overtakes a positive; see ``overtakes``."""
     seeds = located(evidence, [IOU_BRANCH])
     found = np.concatenate(
         [overtakes(evidence.locations(IOU_BRANCH, seed).frame) for seed in seeds]
@@ -67,7 +58,8 @@ def _promoted(evidence: Evidence) -> Measurement:
 def overtakes(frame: pd.DataFrame) -> np.ndarray:
     """Mark the stored background that outranks a positive of its image before NMS.
 
-    Both are of one category and reach NMS, which ranks within a category.
+    The positive has the higher class score, the background the higher final score. Both are of one
+    category and reach NMS, which ranks within a category.
     """
     found = []
     positives = dict(iter(frame.loc[frame.positive].groupby("image_id")))
@@ -84,21 +76,15 @@ def overtakes(frame: pd.DataFrame) -> np.ndarray:
     return np.concatenate([np.zeros(0, bool), *found])
 
 
-@quantity(
-    "background-unruly",
-    "IoU-branch: in the random sample, locations that are not positive and have a higher predicted "
-    "quality than the median positive of the sample, per positive of the sample",
-    IOU_BRANCH,
-    "over the random sample of the IoU-branch's locations",
-)
+@quantity("background-unruly", IOU_BRANCH, "over the random sample of the IoU-branch's locations")
 @quantity(
     "background-unruly-joint-minus-iou-branch",
-    "the same of the joint run, whose quality is its score, minus the IoU-branch's",
     QFL,
     "over the random sample of locations",
     minus=IOU_BRANCH,
 )
 def _unruly(evidence: Evidence, experiment: Experiment, seed: int) -> Replicated:
+    """Measure the negatives of a higher quality than the median positive's, per positive."""
     frame = evidence.locations(experiment, seed).frame
     frame = frame.loc[frame.sampled]
     return of_weights(
@@ -133,13 +119,9 @@ def ranks(one: str, other: str, where: str = "positives") -> OfRun:
     return correlation
 
 
-@custom_quantity(
-    "joint-scores-apart",
-    "joint: the greatest absolute difference of the score that ranks and the class score over all "
-    "stored locations",
-    QFL,
-)
+@custom_quantity("joint-scores-apart", QFL)
 def _scores_apart(evidence: Evidence) -> Measurement:
+    """Measure the greatest difference of the score that ranks and the class score."""
     seeds = located(evidence, [QFL])
     frames = [evidence.locations(QFL, seed).frame for seed in seeds]
     value = max(float((f.score - f.class_score).abs().max()) for f in frames)
@@ -169,16 +151,11 @@ def _calibration(where: str) -> OfRun:
 
 
 for _where, _over in SETS.items():
-    quantity(
-        f"class-quality-spearman-{_where}",
-        f"IoU-branch: Spearman of class score with predicted IoU over {_over}",
-        IOU_BRANCH,
-        f"over {_over} of the IoU-branch",
-    )(ranks("class_score", "quality_score", _where))
+    quantity(f"class-quality-spearman-{_where}", IOU_BRANCH, f"over {_over} of the IoU-branch")(
+        ranks("class_score", "quality_score", _where)
+    )
     quantity(
         f"quality-calibration-joint-minus-iou-branch-{_where}",
-        "expected calibration error of the predicted quality against the true IoU over "
-        f"{_over}, joint (its score) minus IoU-branch (the branch's)",
         QFL,
         f"over {_over}, {BINS} bins of equal width",
         minus=IOU_BRANCH,
@@ -186,7 +163,6 @@ for _where, _over in SETS.items():
     for _other in COUNTERPARTS:
         quantity(
             f"score-iou-spearman-joint-minus-{_other}-{_where}",
-            f"Spearman of the final score with the true IoU over {_over}, joint minus {_other}",
             QFL,
             f"over {_over}",
             minus=Experiment(quality=_other),

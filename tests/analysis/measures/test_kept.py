@@ -43,7 +43,7 @@ class Counted:
 
     def __init__(self, found: Measurement, *experiments: Experiment) -> None:
         self.found, self.calls = found, 0
-        self.quantity = Quantity("it", "a quantity", experiments, self.measure, MODULE)
+        self.quantity = Quantity("it", experiments, self.measure, MODULE)
 
     def measure(self, evidence: Evidence) -> Measurement:
         self.calls += 1
