@@ -37,7 +37,7 @@ MOST_PIXELS = 2 * 89_478_485  # where Pillow itself raises rather than warns; 0.
 TOO_LARGE = f"more than {MOST_PIXELS / 1e6:.0f} million pixels, too large to decode; scale it down"
 SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
 STRETCHED = ("PPM", "PNG")  # 16-bit images that Pillow may open in a 32-bit mode
-ORIENTATION, TURNED = 0x0112, range(5, 9)  # of EXIF: a quarter turn
+ORIENTATION = 0x0112  # of EXIF
 
 
 class ImageError(UserError):
@@ -91,24 +91,6 @@ def read(path: Path) -> Picture:
         if image.mode in SIXTEEN_BITS or (image.mode == "I" and image.format in STRETCHED):
             upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
         return Picture(path, np.asarray(_rgb(upright, path)), remark)
-
-
-def size_of(path: Path) -> tuple[int, int]:
-    """Return an image's upright width and height, px, from its header; the same as ``read``.
-
-    A PNG without EXIF before its pixels is decoded, for it may have some after them.
-
-    Raises:
-        ImageError: the file is missing or cannot be read correctly.
-    """
-    with _opened(path) as image:
-        if image.format == "PNG" and "exif" not in image.info:
-            image.load()
-        # Pillow already gives a rotated TIFF's upright size, if the rotation is the TIFF's own tag.
-        tag = getattr(image, "tag_v2", {}).get(ORIENTATION)
-        turned = _orientation(image) in TURNED and tag not in TURNED
-        width, height = image.size
-        return (height, width) if turned else (width, height)
 
 
 @contextmanager

@@ -73,20 +73,15 @@ def class_metrics(
     return metrics
 
 
-def sound(
-    dataset: Any, detections: Path | Sequence[Mapping[str, Any]], path: Path | None = None
-) -> list[dict[str, Any]]:
+def sound(dataset: Any, detections: Path | Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return detections as pycocotools' annotations, numbered from 1.
-
-    ``path`` is the source of the data set, for messages.
 
     Raises UserError, of one line per problem, for input on which pycocotools would fail or
     miscount: violations of ``gfl.data.annotations``' normal form, numbers that are not finite,
     unknown images or categories.
     """
-    where = path or GROUND_TRUTH
-    if (normal_form := in_normal_form(dataset, where)) is not dataset:
-        raise UserError(f"{where} is not in normal form")
+    if (normal_form := in_normal_form(dataset, GROUND_TRUTH)) is not dataset:
+        raise UserError(f"{GROUND_TRUTH} is not in normal form")
     return _sound(detections, normal_form)
 
 
