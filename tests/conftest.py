@@ -6,9 +6,13 @@ import importlib
 import os
 import signal
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from jaxtyping import install_import_hook
+
+if TYPE_CHECKING:
+    from gfl.records.record import Store
 
 # Shapes of tensors are checked while tests run, and only then; before anything imports these.
 TENSORS = (
@@ -100,6 +104,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 # What a shell starts in the background ignores Ctrl-C, which some tests press.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """A machine without any run."""
+    from gfl.records.record import Store  # after the hook
+
+    return Store(tmp_path / "runs", tmp_path / "results")
 
 
 @pytest.fixture

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import pytest
+from recorded import record
 
 from analysis.tables.fill import Filled, with_baselines
 from experiments.tables.declare import Table
@@ -16,14 +16,11 @@ Fill = Callable[..., list[Filled]]
 
 
 def a_record(seed: int, ap: float) -> RunRecord:
-    values: dict[str, Any] = {
-        "id": "", "experiment": {}, "profile": {}, "seed": seed, "commit": "c0ffee" * 6,
-        "dirty": False, "versions": {"torch": "2.11.0"}, "hardware": {"cpu": "a processor"},
-        "metrics": dict.fromkeys(METRICS, 50.0) | {"AP": ap}, "fps": 10.0, "curve": [],
-        "evals": [], "seconds": 1.0, "images_per_second": 1.0, "max_iters": None,
-        "state": "finished", "message": "", "started": "2020-01-01T00:00:00+00:00",
-    }  # fmt: skip
-    return RunRecord(**values)
+    return record(
+        seed=seed, commit="c0ffee" * 6, versions={"torch": "2.11.0"},
+        hardware={"cpu": "a processor"}, metrics=dict.fromkeys(METRICS, 50.0) | {"AP": ap},
+        fps=10.0,
+    )  # fmt: skip
 
 
 @pytest.fixture

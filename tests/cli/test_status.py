@@ -24,11 +24,6 @@ Ask = Callable[..., str]
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "runs", tmp_path / "results")
-
-
-@pytest.fixture
 def ask(store: Store, capsys: pytest.CaptureFixture) -> Ask:
     def call(*words: str) -> str:
         folders = ["--runs", str(store.runs), "--results", str(store.results)]

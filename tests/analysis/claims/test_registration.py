@@ -23,11 +23,6 @@ from gfl.experiment import Experiment, at_scale
 from gfl.records.record import RunRecord, Store, run_id
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "runs", tmp_path / "results")
-
-
 def record(seed: int, started: str, template: RunRecord) -> RunRecord:
     id = run_id(Experiment(), PHOTOS, seed)
     return replace(template, id=id, profile="photos", seed=seed, started=started)

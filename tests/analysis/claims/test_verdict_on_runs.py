@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from recorded import record
 
 from analysis.claims.verdict_on_runs import VerdictOnRuns, judge_all
 from analysis.library import Library
@@ -31,7 +32,7 @@ from experiments.profiles import COCO, LAPTOP
 from experiments.tables import catalogue
 from experiments.tables.table3 import TABLE as TABLE_3
 from gfl.experiment import Experiment
-from gfl.records.record import METRICS, RunRecord, Store
+from gfl.records.record import METRICS, Store
 
 NONE, QFL, DFL, BOTH = (At("table-3", key) for key in ("none", "QFL", "DFL", "both"))
 ROWS: dict[str, Experiment] = {r.key: r.experiment for r in TABLE_3.rows if r.experiment}
@@ -47,7 +48,7 @@ def evidence(aps: APs, folder: Path, spread: float = 0.2, images: float = 0.2) -
         noise_of_images = images * rng.normal(size=RESAMPLES)  # the same for a row's seeds
         metrics[ROWS[row]] = {seed: replicated(ap, noise_of_images) for seed, ap in of.items()}
     records = {
-        ROWS[row]: {seed: a_record(f"{row}-s{seed}", seed) for seed in of}
+        ROWS[row]: {seed: record(id=f"{row}-s{seed}", seed=seed) for seed in of}
         for row, of in aps.items()
     }
     noise = {metric: Noise(spread, 20) for metric in METRICS}
@@ -58,15 +59,6 @@ def evidence(aps: APs, folder: Path, spread: float = 0.2, images: float = 0.2) -
 def replicated(ap: float, noise: np.ndarray) -> Replicates:
     metrics = np.full(12, ap)
     return Replicates(metrics, metrics + (noise - noise.mean())[:, None], "draw")
-
-
-def a_record(id: str, seed: int) -> RunRecord:
-    return RunRecord(
-        id=id, experiment={}, profile={}, seed=seed, commit="c0ffee", dirty=False, versions={},
-        hardware={}, metrics=dict.fromkeys(METRICS, 40.0), fps=10.0, curve=[], evals=[],
-        seconds=1.0, images_per_second=1.0, max_iters=None, state="finished", message="",
-        started="",
-    )  # fmt: skip
 
 
 def claim(*checks: Check, id: str = "one") -> Claim:

@@ -103,11 +103,6 @@ def evaluated(
     return made
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "runs", tmp_path / "results")
-
-
 def call(store: Store, *words: str) -> int:
     return main([*words, "--runs", str(store.runs), "--results", str(store.results)])
 

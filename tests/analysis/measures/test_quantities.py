@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from recorded import record
 from scipy.stats import spearmanr
 
 from analysis.errors.tide import ap
@@ -38,15 +39,10 @@ from experiments.profiles import LAPTOP
 from gfl.experiment import Experiment
 from gfl.predictions.error_kinds import KINDS, Sorted
 from gfl.predictions.overlaps import Found, Truth
-from gfl.records.record import RunRecord, Store
+from gfl.records.record import Store
 from gfl.shapes.embedded import ShapesSpec
 
 FEW = 6  # images
-A_RECORD = RunRecord(
-    id="a-s0", experiment={}, profile={}, seed=0, commit=None, dirty=False, versions={},
-    hardware={}, metrics={}, fps=None, curve=[], evals=[], seconds=1.0, images_per_second=None,
-    max_iters=None, state="finished", message="", started="",
-)  # fmt: skip
 
 
 @pytest.fixture
@@ -175,7 +171,7 @@ def test_what_is_seen_is_there_and_what_is_not_may_be() -> None:
 
 def test_one_training_decides_nothing_and_two_do(few: Evidence) -> None:
     """Of one seed another seed's quantity is not known, however sure the images are."""
-    rows = replace(few, records={GFL: {0: A_RECORD, 1: A_RECORD}})
+    rows = replace(few, records={GFL: {0: record(), 1: record()}})
 
     def of_run(evidence: Evidence, experiment: Experiment, seed: int) -> Replicated:
         return 0.9 + seed / 100, np.full(len(evidence.weights), 0.9)

@@ -164,11 +164,6 @@ def test_a_profile_without_runs_has_the_paper_alone(made: Made) -> None:
     assert page.values("data-metric") == []
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "runs", tmp_path / "results")
-
-
 def test_claims_must_be_there_and_of_these_records(
     store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from recorded import record
 
 from analysis.tables import agreement
 from analysis.tables.agreement import Agreement, Bound
@@ -19,14 +20,8 @@ CELLS = list(declared.find("table-3").cells())
 
 
 def a_record(seed: int, ap: float) -> RunRecord:
-    values: dict[str, Any] = {
-        "id": "", "experiment": {}, "profile": {}, "seed": seed, "commit": None, "dirty": False,
-        "versions": {}, "hardware": {}, "metrics": dict.fromkeys(METRICS, 50.0) | {"AP": ap},
-        "fps": 10.0, "curve": [{"iter": 1, "loss": 1.0}], "evals": [], "seconds": 1.0,
-        "images_per_second": 1.0, "max_iters": None, "state": "finished", "message": "",
-        "started": "2020-01-01T00:00:00+00:00",
-    }  # fmt: skip
-    return RunRecord(**values)
+    metrics = dict.fromkeys(METRICS, 50.0) | {"AP": ap}
+    return record(seed=seed, metrics=metrics, fps=10.0, curve=[{"iter": 1, "loss": 1.0}])
 
 
 def filled(reference: Any, local: Any) -> list[Filled]:

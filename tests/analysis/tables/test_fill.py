@@ -2,9 +2,9 @@ import csv
 import io
 import math
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
+from recorded import record
 
 from analysis.stats import uncertainty
 from analysis.stats.uncertainty import SeedMean
@@ -20,35 +20,21 @@ TABLE3 = declared.find("table-3")
 ROWS = {cell.row.name: cell for cell in TABLE3.cells()}
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "runs", tmp_path / "results")
-
-
 def a_record(row: str, seed: int, ap: float, **changes) -> RunRecord:
     experiment = ROWS[row].experiment
     assert experiment is not None
     values = {
         "id": run_id(experiment, SMOKE, seed),
-        "experiment": {},
         "profile": {"name": "smoke"},
         "seed": seed,
         "commit": "c0ffee" * 6,
-        "dirty": False,
         "versions": {"torch": "2.11.0"},
         "hardware": {"cpu": "a processor"},
         "metrics": dict.fromkeys(METRICS, 50.0) | {"AP": ap},
         "fps": 10.0,
         "curve": [{"iter": 1, "loss": 1.0}],
-        "evals": [],
-        "seconds": 1.0,
-        "images_per_second": 1.0,
-        "max_iters": None,
-        "state": "finished",
-        "message": "",
-        "started": "2020-01-01T00:00:00+00:00",
     }
-    return RunRecord(**(values | changes))
+    return record(**(values | changes))
 
 
 def local(store: Store, record: RunRecord) -> None:

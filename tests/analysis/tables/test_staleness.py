@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from recorded import of
 
 from analysis.tables import staleness
 from analysis.tables.fill import Filled, Records
@@ -16,7 +17,7 @@ from experiments.matrix import plan
 from experiments.profiles import get
 from experiments.tables import catalogue as declared
 from gfl.records import digests
-from gfl.records.record import METRICS, RunRecord, Store
+from gfl.records.record import Store
 
 TABLE3 = declared.find("table-3")
 SMOKE = get("smoke")
@@ -94,13 +95,9 @@ def test_what_is_committed_does_not_depend_on_the_code_that_is_here(
 ) -> None:
     store = Store(tmp_path / "runs", tmp_path / "results")
     (run,) = (r for r in plan([TABLE3], SMOKE, [0]) if r.rows == ("table-3/QFL",))
-    record = RunRecord(
-        run.id, {}, {"name": "smoke"}, 0, "c0ffee" * 6, False, {"torch": "2.11.0"}, {},
-        dict.fromkeys(METRICS, 30.0), 1.0, [], [], 1.0, 1.0, None, "finished", "",
-        "2020-01-01T00:00:00+00:00", code=HERE,
-    )  # fmt: skip
-    record.save(store.reference_path("smoke", run.id))
-    record.save(store.run_dir("smoke", run.id) / "record.json")
+    trained = of(run, commit="c0ffee" * 6, versions={"torch": "2.11.0"}, code=HERE)
+    trained.save(store.reference_path("smoke", run.id))
+    trained.save(store.run_dir("smoke", run.id) / "record.json")
     folders = ["--runs", str(store.runs), "--results", str(store.results), "--profile", "smoke"]
     folder = store.results / "tables/smoke"
     kept = []

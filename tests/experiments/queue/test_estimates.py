@@ -30,11 +30,6 @@ def run(experiment: AnyExperiment, profile: Profile = SMOKE, seed: int = 0) -> R
     return Run(run_id(experiment, profile, seed), experiment, profile, seed, ("table-3/x",))
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "runs", tmp_path / "results")
-
-
 def local(store: Store, of: Run, seconds: float) -> Path:
     folder = store.run_dir(of.profile.name, of.id)
     recorded.of(of, seconds=seconds).save(folder / "record.json")

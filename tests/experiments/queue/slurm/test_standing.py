@@ -24,11 +24,6 @@ Answer = Callable[[str, str, int], None]
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "runs", tmp_path / "results")
-
-
-@pytest.fixture
 def answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Answer:
     """Slurm's commands, each of which prints what the test says; none at first."""
     folder = tmp_path / "bin"
