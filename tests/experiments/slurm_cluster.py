@@ -12,9 +12,9 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
-from collections.abc import Callable
 from pathlib import Path
+
+from commands import wait_for
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scontrol", "scancel")
 SEARCHED = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])
@@ -170,19 +170,6 @@ class SlurmCluster:
         """Return a job's state as the controller knows it."""
         shown = self.call("scontrol", "--oneliner", "show", "job", job)
         return dict(w.partition("=")[::2] for w in shown.split())["JobState"]
-
-
-def wait_for(what: Callable[[], object], seconds: float = 60.0) -> None:
-    """Wait until something is true.
-
-    Raises:
-        TimeoutError: it did not become so.
-    """
-    deadline = time.monotonic() + seconds
-    while not what():
-        if time.monotonic() > deadline:
-            raise TimeoutError
-        time.sleep(0.1)
 
 
 def _free_ports(number: int) -> list[int]:

@@ -7,13 +7,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import recorded
+from commands import options, wait_for
 
 from cli.main import main
 from experiments import checkout, profiles, stale
@@ -44,11 +44,6 @@ def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, losses: Path) -> Cli:
         return main([*words, *jobs, *options(tmp_path)], worker=worker)
 
     return call
-
-
-def options(tmp_path: Path) -> list[str]:
-    folders = ["--runs", str(tmp_path / "runs"), "--results", str(tmp_path / "results")]
-    return ["--profile", "smoke", *folders]
 
 
 def change(losses: Path) -> None:
@@ -353,13 +348,6 @@ def start(tmp_path: Path, losses: Path, *words: str, **environment: str) -> subp
     )
 
 
-def wait(what: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 60
-    while not what():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 def test_killed_while_training_anew_it_goes_on_with_the_new_alone(
     cli: Cli, tmp_path: Path, losses: Path, trained: Trained, capfd: pytest.CaptureFixture
 ) -> None:
@@ -368,7 +356,7 @@ def test_killed_while_training_anew_it_goes_on_with_the_new_alone(
     change(losses)
     process = start(tmp_path, losses, "run", "table-3", "--again", "--jobs", "1", FAKE="hang")
     hanging = tmp_path / "runs/smoke" / NONE / "hanging"
-    wait(lambda: hanging.exists() and hanging.read_text())
+    wait_for(lambda: hanging.exists() and hanging.read_text())
     process.kill()
     process.communicate()
     os.kill(int(hanging.read_text()), signal.SIGKILL)

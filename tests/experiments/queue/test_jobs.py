@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from commands import options
 
 from cli.main import main
 from experiments import profiles
@@ -30,10 +31,9 @@ Cli = Callable[..., int]
 @pytest.fixture
 def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    folders = ["--runs", str(tmp_path / "runs"), "--results", str(tmp_path / "results")]
 
     def call(*words: str) -> int:
-        words = ("run", "table-3", *words, "--profile", "smoke", *folders)
+        words = ("run", "table-3", *words, *options(tmp_path))
         return main(words, worker=[sys.executable, str(FAKE_WORKER)])
 
     return call

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import wait_for
 
 from experiments.queue import locks
 from experiments.queue.locks import RunLock, is_locked, owner
@@ -106,13 +107,6 @@ def hosts(run_dir: Path) -> Iterator[Hosts]:
             pipe.close()
 
 
-def until(what: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 60
-    while not what():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 def beats(run_dir: Path, count: int = 3) -> None:
     """Wait until a lease has been kept alive so many times."""
     seen: set[int] = set()
@@ -122,7 +116,7 @@ def beats(run_dir: Path, count: int = 3) -> None:
         seen.update([found.beat] if found else [])
         return len(seen) > count
 
-    until(several)
+    wait_for(several)
 
 
 def test_of_two_hosts_one_trains_a_run(hosts: Hosts, run_dir: Path) -> None:
@@ -168,7 +162,7 @@ def test_a_dead_owner_on_another_host_is_gone_after_a_silence_and_not_before(
     a.process.wait()
     assert patient("take") is False
     assert b("take") is False  # whatever its file says: the silence begins when it is watched
-    until(lambda: b("take"))
+    wait_for(lambda: b("take"))
     assert patient("take") is False
     assert numbers(run_dir) == [2]
 
@@ -179,7 +173,7 @@ def test_an_owner_that_is_paused_loses_its_run_and_knows_when_it_wakes(
     a, b = hosts("a"), hosts("b", silence=0.5)
     assert a("take") is True
     a.process.send_signal(signal.SIGSTOP)
-    until(lambda: b("take"))
+    wait_for(lambda: b("take"))
     a.process.send_signal(signal.SIGCONT)
     assert "another process took over the run" in a("check")
     a("release")  # of nothing: the run is the other's
@@ -521,7 +515,7 @@ def test_a_successor_that_died_before_it_cleared_up_owns_the_run(
     lease_path(run_dir, 1).write_bytes(first)
     b.process.kill()
     b.process.wait()
-    until(lambda: c("take"))
+    wait_for(lambda: c("take"))
     assert numbers(run_dir) == [3]
 
 

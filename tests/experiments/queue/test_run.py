@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from commands import options
 
 from cli.main import main
 from cli.options import Training, Where
@@ -33,11 +34,6 @@ def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
         return main([*words, *options(tmp_path)], worker=[sys.executable, str(FAKE_WORKER)])
 
     return call
-
-
-def options(tmp_path: Path) -> list[str]:
-    folders = ["--runs", str(tmp_path / "runs"), "--results", str(tmp_path / "results")]
-    return ["--profile", "smoke", *folders]
 
 
 def run_dirs(tmp_path: Path) -> list[Path]:

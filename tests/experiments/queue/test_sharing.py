@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from commands import options, wait_for
 
 from cli.main import main
 from experiments import profiles
@@ -41,8 +42,7 @@ def path(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def words(folder: Path, *more: str) -> list[str]:
-    folders = ["--runs", str(folder / "runs"), "--results", str(folder / "results")]
-    return ["run", "table-3", "--profile", "smoke", *folders, *more]
+    return ["run", "table-3", *options(folder), *more]
 
 
 def cli(folder: Path, *more: str) -> int:
@@ -61,13 +61,6 @@ def start(folder: Path, *more: str, **environment: str) -> subprocess.Popen:
     )
 
 
-def wait(what: Callable[[], object], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 def meanwhile(do: Callable[[], None]) -> threading.Thread:
     thread = threading.Thread(target=do)
     thread.start()
@@ -84,7 +77,7 @@ def test_two_processes_train_each_run_once(
 ) -> None:
     monkeypatch.setenv("FAKE_SLEEP", "0.01")
     other = start(tmp_path, "--seeds", "0", "1", "--jobs", "1")
-    wait(trained)
+    wait_for(trained)
     assert cli(tmp_path, "--seeds", "0", "1", "--jobs", "1") == 0
     said, _ = other.communicate(timeout=60)
     assert other.returncode == 0
@@ -103,11 +96,11 @@ def test_what_a_killed_process_trained_is_taken_over_once_its_worker_is_gone(
 ) -> None:
     other = start(tmp_path, "--jobs", "1", FAKE="hang")
     hanging = tmp_path / "runs/smoke" / NONE / "hanging"
-    wait(lambda: hanging.exists() and hanging.read_text())
+    wait_for(lambda: hanging.exists() and hanging.read_text())
     seen = []
 
     def kill() -> None:
-        wait(lambda: len(records(tmp_path)) == 3)  # all the others
+        wait_for(lambda: len(records(tmp_path)) == 3)  # all the others
         other.kill()
         other.communicate()
         time.sleep(2)  # several looks at the lock
@@ -133,7 +126,7 @@ def test_a_run_that_failed_elsewhere_has_failed(
     assert lock is not None
 
     def fail() -> None:
-        wait(lambda: len(records(tmp_path)) == 3)
+        wait_for(lambda: len(records(tmp_path)) == 3)
         failed = replace(records(tmp_path)[NONE], id=QFL, state="failed", message="it diverged")
         failed.save(run_dir / "record.json")
         lock.release()
@@ -157,7 +150,7 @@ def test_stopped_and_started_again_is_as_if_never_stopped(
     options = ("--seeds", "0", "1", "--jobs", "2")
     process = start(tmp_path, *options)
     log = tmp_path / "runs/smoke/trained.txt"
-    wait(lambda: log.exists() and len(log.read_text().split()) >= begun)
+    wait_for(lambda: log.exists() and len(log.read_text().split()) >= begun)
     process.send_signal(number)
     process.communicate(timeout=60)
     assert process.returncode in (-signal.SIGKILL, 130)
@@ -198,7 +191,7 @@ def test_two_real_runs_at_a_time_whose_parent_is_killed_end_as_if_it_were_not(
     process = subprocess.Popen(command(halved), cwd=ROOT, **silent)
     run_dirs = [halved / "runs/smoke" / run_id(EXPERIMENTS[1], SMOKE, seed) for seed in (0, 1)]
     # Whichever is first; the other may be anywhere.
-    wait(lambda: any((each / "epoch_1.pth").exists() for each in run_dirs), seconds=300)
+    wait_for(lambda: any((each / "epoch_1.pth").exists() for each in run_dirs), seconds=300)
     process.kill()
     process.wait()
     assert records(halved) == {}

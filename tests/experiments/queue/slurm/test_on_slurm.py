@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 import torch
-from slurm_cluster import SlurmCluster, wait_for
+from commands import wait_for
+from slurm_cluster import SlurmCluster
 
 from cli.main import main
 from experiments import profiles
@@ -32,11 +33,6 @@ HERE = Path(__file__).parents[2]
 CHAIN = (sys.executable, str(HERE / "chain_worker.py"))
 SLOW = (sys.executable, str(HERE / "slow_worker.py"))
 Gfl = Callable[..., int]
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "runs", tmp_path / "results")
 
 
 @pytest.fixture
