@@ -19,9 +19,8 @@ import numpy as np
 import pytest
 import torch
 from extra_rows import declare
-from mmdet.registry import MODELS
+from mmdet_models import build
 from mmengine.config import Config
-from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from PIL import Image
 from torch import nn
@@ -218,8 +217,7 @@ def checkpoint(path: Path, classes: tuple[str, ...] | None, meta: bool = True) -
     config: Any = Config.fromfile(MIM / "configs" / CONFIG).model
     config.backbone.init_cfg = None
     config.bbox_head.num_classes = len(classes or range(80))
-    with DefaultScope.overwrite_default_scope("mmdet"):
-        model: Any = MODELS.build(config)
+    model = build(config)
     make_find(model)
     names = {"meta": {"dataset_meta": {"classes": classes}}} if meta else {}
     torch.save({"state_dict": model.state_dict(), **names}, path)

@@ -151,9 +151,8 @@ def make_host_head() -> Callable[..., Any]:
     import gfl.register  # noqa: F401  before mmdet
 
     # isort: split
-    from mmdet.registry import MODELS
+    from mmdet_models import build
     from mmengine.config import ConfigDict
-    from mmengine.registry import DefaultScope
 
     def make(
         host: HostName, quality: Any = "none", beta: float = 2.0, half: bool = False, type: str = ""
@@ -165,8 +164,7 @@ def make_host_head() -> Callable[..., Any]:
             settings["type"] = f"Float32{settings['type']}"
         if type:
             settings["type"] = type
-        with DefaultScope.overwrite_default_scope("mmdet"):
-            head = MODELS.build(settings)
+        head = build(settings)
         random = torch.Generator().manual_seed(0)
         with torch.no_grad():
             for parameter in head.parameters():

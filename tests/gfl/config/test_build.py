@@ -20,9 +20,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmdet.models.backbones import ResNet
 from mmdet.models.dense_heads import FCOSHead
-from mmdet.registry import MODELS
+from mmdet_models import build
 from mmengine.config import Config
-from mmengine.registry import DefaultScope
 
 from experiments.profiles import COCO, PROFILES, SMOKE
 from experiments.tables.table3 import TABLE
@@ -241,8 +240,7 @@ def test_name_and_seed_of_a_profile():
 
 
 def model_of(built: config.Config) -> torch.nn.Module:
-    with DefaultScope.overwrite_default_scope("mmdet"):
-        return MODELS.build(Config(copy.deepcopy(built["model"])))
+    return build(built["model"])
 
 
 def test_every_row_has_as_many_weights_as_its_head_asks_for():

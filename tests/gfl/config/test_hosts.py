@@ -10,14 +10,14 @@ from typing import Any
 import mmdet
 import pytest
 import torch
-from mmengine.config import Config, ConfigDict
-from mmengine.registry import DefaultScope
+from mmengine.config import Config
 
 import gfl.register  # noqa: F401  before mmdet's registries are asked
 
 # isort: split
 from mmdet.models.task_modules.prior_generators import SSDAnchorGenerator
 from mmdet.registry import MODELS
+from mmdet_models import build
 
 from experiments.profiles import COCO, GPU, LAPTOP, PROFILES, get
 from gfl import config
@@ -199,8 +199,7 @@ def test_a_detector_trains_and_detects_at_the_profiles_size(
     """Every level has as many locations as its anchors are for; the last of SSD's has one."""
     scale = PROFILES[profile]
     model = config.build(Experiment(host=host, quality=quality), scale, 0)["model"]
-    with DefaultScope.overwrite_default_scope("mmdet"):
-        detector = MODELS.build(ConfigDict(model))
+    detector = build(model)
     size = scale.scale[0]
     _, samples = make_host_batch(host, (2, 0))
     for sample in samples:

@@ -15,10 +15,9 @@ import mmdet
 import pytest
 import torch
 from mmcv.ops import ModulatedDeformConv2dPack
-from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
+from mmdet_models import build
 from mmengine.config import Config
-from mmengine.registry import DefaultScope
 from mmengine.structures import InstanceData
 
 from experiments.named import GFL
@@ -125,8 +124,7 @@ def test_it_trains_at_its_full_size(printed: str) -> None:
     settings = copy.deepcopy(config.build(ROWS[printed], COCO, 0)["model"])
     settings["backbone"]["init_cfg"] = None  # no download
     torch.manual_seed(0)
-    with DefaultScope.overwrite_default_scope("mmdet"):
-        model = MODELS.build(Config(settings))
+    model = build(settings)
     model.train()
     size = (64, 64)
     sample = DetDataSample(

@@ -14,8 +14,8 @@ import mmdet
 import pytest
 import torch
 from mmdet.registry import MODELS
+from mmdet_models import build
 from mmengine.config import Config, ConfigDict
-from mmengine.registry import DefaultScope
 from mmengine.runner import load_checkpoint, save_checkpoint
 from torch import Tensor, nn
 
@@ -226,9 +226,8 @@ def test_a_checkpoint_of_a_stock_detector_loads_whole(kind, make_batch, tmp_path
         type="ResNet", depth=18, base_channels=8, stem_channels=8, init_cfg=None
     )
     model.neck.update(in_channels=[8, 16, 32, 64], out_channels=32)
-    with DefaultScope.overwrite_default_scope("mmdet"):
-        ours = MODELS.build(config.build(Experiment(**OURS[kind]), profile, 0)["model"])
-        stock = MODELS.build(model)
+    ours = build(config.build(Experiment(**OURS[kind]), profile, 0)["model"])
+    stock = build(model)
     stock.init_weights()
     save_checkpoint({"meta": {}, "state_dict": stock.state_dict()}, str(tmp_path / "zoo.pth"))
     load_checkpoint(ours, str(tmp_path / "zoo.pth"), map_location="cpu", strict=True)

@@ -9,10 +9,8 @@ import gfl.register  # noqa: F401  before mmdet: it supplies mmcv's operators
 # isort: split
 import pytest
 import torch
-from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
-from mmengine.config import Config
-from mmengine.registry import DefaultScope
+from mmdet_models import build
 from mmengine.structures import InstanceData
 
 from experiments import matrix
@@ -33,8 +31,7 @@ CASES += [(row.experiment, LAPTOP) for row in table3.TABLE.rows if row.experimen
 
 def model_of(experiment: Experiment, profile: Profile) -> Any:
     torch.manual_seed(0)
-    with DefaultScope.overwrite_default_scope("mmdet"):
-        model = MODELS.build(Config(config.build(experiment, profile, 0)["model"]))
+    model = build(config.build(experiment, profile, 0)["model"])
     model.init_weights()
     return model
 

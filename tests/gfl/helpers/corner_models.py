@@ -8,13 +8,11 @@ from typing import Any
 import gfl.register  # noqa: F401  before mmdet
 
 # isort: split
+import mmdet_models
 import torch
-from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
-from mmengine.config import ConfigDict
-from mmengine.registry import DefaultScope
 from mmengine.structures import InstanceData
-from torch import Tensor, nn
+from torch import Tensor
 
 from gfl.config.systems import centernet, corners
 from gfl.config.systems.method import Config, Method, Small, assign, bundled, changed
@@ -57,12 +55,7 @@ def small(method: Method, stacks: int, size: int = SIZE, classes: int = CLASSES)
 def build(model: Config, seed: int = 0) -> Any:
     """Return the model with its weights as constructed."""
     torch.manual_seed(seed)
-    with DefaultScope.overwrite_default_scope("mmdet"):
-        return MODELS.build(ConfigDict(model))
-
-
-def parameters(module: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())
+    return mmdet_models.build(model)
 
 
 def samples(

@@ -9,9 +9,7 @@ import gfl.register  # noqa: F401  before mmdet
 
 # isort: split
 import torch
-from mmdet.registry import MODELS
-from mmengine.config import Config
-from mmengine.registry import DefaultScope
+from mmdet_models import build
 from request_made import request_of
 from torch import nn
 
@@ -24,9 +22,7 @@ from gfl.training import checkpoint
 def make_run(run_dir: Path, experiment: AnyExperiment, profile: Profile = SMOKE) -> nn.Module:
     """Write the request and the weights that a run leaves; return the model."""
     torch.manual_seed(0)
-    settings: Any = Config(config.build(experiment, profile, 0)["model"])
-    with DefaultScope.overwrite_default_scope("mmdet"):
-        model = MODELS.build(settings)
+    model = build(config.build(experiment, profile, 0)["model"])
     head: Any = getattr(model, "bbox_head", None)  # a two-stage detector has none
     with torch.no_grad():
         if isinstance(experiment, Experiment) and hasattr(

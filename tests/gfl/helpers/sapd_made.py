@@ -9,9 +9,7 @@ import gfl.register  # noqa: F401  before mmdet
 
 # isort: split
 import torch
-from mmdet.registry import MODELS
-from mmengine.config import ConfigDict
-from mmengine.registry import DefaultScope
+from mmdet_models import build
 from torch import Tensor
 
 from gfl.config.systems.method import bundled, changed
@@ -32,8 +30,7 @@ def make_head(type: str = "SAPDHead", strides: tuple[int, ...] = STRIDES, **valu
         "stacked_convs": 2, "train_cfg": model["train_cfg"], "test_cfg": model["test_cfg"],
     }  # fmt: skip
     settings["anchor_generator"]["strides"] = list(strides)
-    with DefaultScope.overwrite_default_scope("mmdet"):
-        head = MODELS.build(ConfigDict(settings | values))
+    head = build(settings | values)
     random = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in head.parameters():

@@ -10,10 +10,7 @@ import gfl.register  # noqa: F401  before mmdet
 
 # isort: split
 import torch
-from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
-from mmengine.config import ConfigDict
-from mmengine.registry import DefaultScope
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
@@ -27,12 +24,6 @@ SIZE = 128  # px
 CLASSES = 8
 # Objects of 20, 60 and 110 px.
 BOXES = ((10.0, 10.0, 30.0, 30.0), (50.0, 20.0, 110.0, 80.0), (5.0, 15.0, 115.0, 125.0))
-
-
-def build(config: Config) -> Any:
-    """Build a model of mmdet's registry."""
-    with DefaultScope.overwrite_default_scope("mmdet"):
-        return MODELS.build(ConfigDict(copy.deepcopy(config)))
 
 
 def full_size(row: str) -> Config:

@@ -10,10 +10,8 @@ import gfl.register  # noqa: F401  before mmdet
 
 # isort: split
 import torch
-from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
-from mmengine.config import ConfigDict
-from mmengine.registry import DefaultScope
+from mmdet_models import build
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
@@ -43,12 +41,6 @@ def full_size(method: str, backbone: str = "r101") -> Config:
 def small(method: str, backbone: str = "r101") -> Config:
     """Return the settings of a row's model at the laptop profile."""
     return systems.detector(System(method, backbone), LAPTOP)
-
-
-def build(config: Config) -> Any:
-    """Build a model of mmdet's registry."""
-    with DefaultScope.overwrite_default_scope("mmdet"):
-        return MODELS.build(ConfigDict(copy.deepcopy(config)))
 
 
 def made(config: Config, seed: int = 0) -> Any:

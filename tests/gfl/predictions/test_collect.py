@@ -17,9 +17,8 @@ import gfl.register  # noqa: F401  before mmdet: it quietens it and supplies mmc
 import numpy as np
 import pytest
 import torch
-from mmdet.registry import MODELS
+from mmdet_models import build
 from mmengine.config import Config
-from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from request_made import request_of
 from torch import nn
@@ -58,8 +57,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def finished(run_dir: Path, experiment: Experiment, profile: Profile = TINY) -> Request:
     """Leave the weights of a detector that finds something everywhere, as a run does."""
     torch.manual_seed(0)
-    with DefaultScope.overwrite_default_scope("mmdet"):
-        model: Any = MODELS.build(Config(config.build(experiment, profile, 0)["model"]))
+    model = build(config.build(experiment, profile, 0)["model"])
     head = model.bbox_head
     last = head.gfl_cls if hasattr(head, "gfl_cls") else head.retina_cls
     with torch.no_grad():
@@ -118,8 +116,7 @@ def test_every_system_of_table_4_is_predicted_for(method: str, tmp_path: Path, r
     """A backbone that takes no initial weights among them: an hourglass."""
     system = System(method, next(iter(method_named(method).rows)))
     torch.manual_seed(0)
-    with DefaultScope.overwrite_default_scope("mmdet"):
-        model: Any = MODELS.build(Config(config.build(system, TINY, 0)["model"]))
+    model = build(config.build(system, TINY, 0)["model"])
     checkpoint.save({"model": model.state_dict()}, tmp_path / checkpoint.FINAL)
     request_of(system, TINY).save(tmp_path)
     checksums = collect.predict(tmp_path, root)

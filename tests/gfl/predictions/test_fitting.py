@@ -15,10 +15,9 @@ import gfl.register  # noqa: F401  before mmdet
 import mmdet
 import pytest
 import torch
-from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
+from mmdet_models import build
 from mmengine.config import Config
-from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 
 from experiments import matrix, profiles
@@ -53,8 +52,7 @@ def stock(config: str, classes: int = 80) -> nn.Module:
     if wanted.bbox_head.type == "SSDHead":
         wanted.bbox_head.type = "PlainSSDHead"  # mmdet's cannot predict; the names are the same
     torch.manual_seed(0)
-    with DefaultScope.overwrite_default_scope("mmdet"):
-        model = MODELS.build(wanted)
+    model = build(wanted)
     with torch.no_grad():
         for name, parameter in model.named_parameters():  # of SSD, whose VGG has no norms
             if wanted.bbox_head.type == "PlainSSDHead" and parameter.dim() == 4:

@@ -13,7 +13,8 @@ import gfl.register  # noqa: F401  before mmengine, which warns
 # isort: split
 import pytest
 import torch
-from mmdet.registry import DATASETS, MODELS
+from mmdet.registry import DATASETS
+from mmdet_models import build
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import DefaultScope
@@ -55,8 +56,7 @@ def pretend(root: Path) -> None:
 def trained(run_dir: Path, profile: Profile) -> nn.Module:
     """A model that finds something everywhere, and its weights where a run leaves them."""
     torch.manual_seed(0)
-    with DefaultScope.overwrite_default_scope("mmdet"):
-        model = MODELS.build(Config(config.build(GFL, profile, 0)["model"]))
+    model = build(config.build(GFL, profile, 0)["model"])
     head = model.bbox_head
     with torch.no_grad():
         nn.init.kaiming_normal_(head.gfl_cls.weight)

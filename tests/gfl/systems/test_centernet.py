@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 from mmcv.ops import CornerPool
 from mmdet.models.dense_heads import CornerHead
 from mmdet.models.utils import gen_gaussian_target
+from mmdet_models import untrained
 from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
@@ -415,16 +416,6 @@ def train(model: Any, counts: tuple[int, ...], size: int = SIZE, **options: Any)
     return {name: torch.stack(list(parts)) for name, parts in losses.items()}
 
 
-def lacking(model: nn.Module) -> list[str]:
-    """Return the trainable parameters without a finite gradient."""
-    return [
-        name
-        for name, parameter in model.named_parameters()
-        if parameter.requires_grad
-        and (parameter.grad is None or not parameter.grad.isfinite().all())
-    ]
-
-
 @pytest.mark.parametrize("stacks", [1, 2])
 @pytest.mark.parametrize("counts", [(3, 2), (0, 0), (1, 0)])
 def test_every_parameter_has_a_gradient(stacks, counts):
@@ -433,7 +424,7 @@ def test_every_parameter_has_a_gradient(stacks, counts):
     assert all(loss.isfinite().all() for loss in losses.values())
     sum(loss.sum() for loss in losses.values()).backward()
     # Where no image has an object, tags and offsets have nothing to learn, and gradients of 0.
-    assert lacking(model) == []
+    assert untrained(model) == []
 
 
 def test_losses_are_float32_under_autocast():
@@ -445,7 +436,7 @@ def test_losses_are_float32_under_autocast():
     for name, loss in losses.items():
         torch.testing.assert_close(loss, exact[name], rtol=0.05, atol=0.02)
     sum(loss.sum() for loss in losses.values()).backward()
-    assert lacking(model) == []
+    assert untrained(model) == []
 
 
 @pytest.mark.slow
@@ -455,6 +446,6 @@ def test_the_published_network_trains(backbone):
     images, batched = batch((2, 1))
     losses = model.loss(images, batched)
     torch.stack([loss for parts in losses.values() for loss in parts]).sum().backward()
-    assert lacking(model) == []
+    assert untrained(model) == []
     with torch.no_grad():
         assert len(model.eval().predict(images[:1], batched[:1])) == 1

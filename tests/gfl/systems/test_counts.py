@@ -7,13 +7,10 @@ import gfl.register  # noqa: F401  before mmdet
 # isort: split
 import pytest
 import torch
-from mmdet.registry import MODELS
-from mmengine.config import ConfigDict
-from mmengine.registry import DefaultScope
-from torch import nn
+from mmdet_models import build, parameters
 
 from experiments.profiles import COCO, LAPTOP
-from gfl.config import build
+from gfl import config
 from gfl.config.systems import method_named, published
 from gfl.config.systems.method import bundled, changed
 from gfl.experiment import System
@@ -73,18 +70,14 @@ ROWS = [System(method, backbone) for method in METHODS for backbone in METHODS[m
 every_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.slug)
 
 
-def parameters(module: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())
-
-
 def test_every_row_has_a_known_count():
     assert {System(method, backbone) for method in COUNTS for backbone in COUNTS[method]} == {*ROWS}
 
 
 @every_row
 def test_a_row_has_its_parameters(row):
-    with torch.device("meta"), DefaultScope.overwrite_default_scope("mmdet"):
-        model = MODELS.build(ConfigDict(published(row)["model"]))
+    with torch.device("meta"):
+        model = build(published(row)["model"])
     assert parameters(model) == COUNTS[row.method][row.backbone]
     if row.method == "sapd":
         assert parameters(model.bbox_head.meta) == META
@@ -145,6 +138,6 @@ def test_every_difference_is_one_and_has_a_source(row):
 def test_the_hook_of_the_stages_is_part_of_a_run_at_either_scale():
     for backbone in METHODS["sapd"].rows:
         for profile in (LAPTOP, COCO):
-            config = build(System("sapd", backbone), profile, 0)
-            assert config["custom_hooks"] == [{"type": "SoftSelectionHook", "after": 0.5}]
-    assert "custom_hooks" not in build(System("fsaf", "r101"), LAPTOP, 0)
+            settings = config.build(System("sapd", backbone), profile, 0)
+            assert settings["custom_hooks"] == [{"type": "SoftSelectionHook", "after": 0.5}]
+    assert "custom_hooks" not in config.build(System("fsaf", "r101"), LAPTOP, 0)

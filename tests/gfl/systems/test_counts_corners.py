@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-from corner_models import build, parameters, published
+from corner_models import build, published
+from mmdet_models import parameters
 
 CENTERNET = {"hg52": (104_844_152, 93_662_848, 630), "hg104": (210_062_960, 187_700_352, 1260)}
 

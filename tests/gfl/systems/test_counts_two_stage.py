@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from two_stage_made import ROWS, build, full_size
+from mmdet_models import build
+from two_stage_made import ROWS, full_size
 
 from experiments.tables import table4
 from gfl.config import systems

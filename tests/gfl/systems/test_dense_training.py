@@ -10,10 +10,8 @@ import gfl.register  # noqa: F401  before mmdet
 # isort: split
 import pytest
 import torch
-from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
-from mmengine.config import ConfigDict
-from mmengine.registry import DefaultScope
+from mmdet_models import build, untrained
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
@@ -29,8 +27,7 @@ Batch = dict[str, Any]
 
 def built(settings: dict[str, Any]) -> Any:
     settings["backbone"]["init_cfg"] = None
-    with DefaultScope.overwrite_default_scope("mmdet"):
-        model = MODELS.build(ConfigDict(settings))
+    model = build(settings)
     torch.manual_seed(0)
     model.init_weights()
     return model
@@ -71,16 +68,6 @@ def step(model: Any, batch: Batch) -> dict[str, Tensor]:
     }
     torch.stack([*losses.values()]).sum().backward()
     return losses
-
-
-def untrained(model: nn.Module) -> list[str]:
-    """Name the trainable parameters without a finite gradient."""
-    return [
-        name
-        for name, parameter in model.named_parameters()
-        if parameter.requires_grad
-        and (parameter.grad is None or not parameter.grad.isfinite().all())
-    ]
 
 
 @pytest.mark.parametrize("counts", [(3, 2), (0, 0)], ids=["objects", "no objects"])

@@ -7,9 +7,7 @@ import gfl.register  # noqa: F401  before mmdet
 # isort: split
 import pytest
 import torch
-from mmdet.registry import MODELS
-from mmengine.config import ConfigDict
-from mmengine.registry import DefaultScope
+from mmdet_models import build
 from torch import nn
 
 from experiments.profiles import SMOKE
@@ -26,8 +24,7 @@ def test_a_row_from_scratch_starts_undeformed(key: str) -> None:
     assert row.experiment is not None
     settings = config.build(at_scale(row.experiment, SMOKE), SMOKE, 0)["model"]
     torch.manual_seed(0)
-    with DefaultScope.overwrite_default_scope("mmdet"):
-        model = MODELS.build(ConfigDict(settings))
+    model = build(settings)
     model.init_weights()
     offsets = [
         module

@@ -15,13 +15,13 @@ import torch
 from mmdet.models.roi_heads import StandardRoIHead
 from mmdet.models.task_modules.assigners import MaxIoUAssigner
 from mmdet.structures.bbox import HorizontalBoxes, bbox_overlaps
+from mmdet_models import build
 from mmengine.structures import InstanceData
 from torch import Tensor
 from trident_made import (
     BOXES,
     CLASSES,
     SIZE,
-    build,
     full_size,
     images,
     plain,

@@ -12,8 +12,9 @@ import torch
 from mmdet.models.backbones import ResNet
 from mmdet.models.backbones.trident_resnet import TridentConv, TridentResNet
 from mmdet.models.roi_heads.shared_heads import ResLayer
+from mmdet_models import build, parameters
 from torch import Tensor, nn
-from trident_made import build, full_size, images, plain, randomise, samples, small
+from trident_made import full_size, images, plain, randomise, samples, small
 
 from gfl.systems.trident_network import (
     BranchConv2d,
@@ -29,10 +30,6 @@ OFFSETS = 3 * 165_960  # three filters of 3 x 3 x 256 to 72 channels, with biase
 NORMS = 135_168  # of two further branches in 22 units: 2 x 22 x 2 x (256 + 256 + 1024)
 
 narrow = {"base_channels": 8, "norm_eval": True}
-
-
-def parameters(model: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in model.parameters())
 
 
 def made(depth: int, **settings: Any) -> ScaleAwareTridentResNet:

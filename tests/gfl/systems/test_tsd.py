@@ -10,9 +10,10 @@ import gfl.register  # noqa: F401  before mmdet
 import pytest
 import torch
 from mmdet.structures.bbox import bbox2roi
+from mmdet_models import build
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
-from two_stage_made import CLASSES, SIZE, build, detect, full_size, images, losses, made, small
+from two_stage_made import CLASSES, SIZE, detect, full_size, images, losses, made, small
 
 from gfl.systems.tsd import cls_constraint, loc_constraint, shifted
 

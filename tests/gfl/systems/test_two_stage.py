@@ -10,10 +10,10 @@ import gfl.register  # noqa: F401  before mmdet
 import pytest
 import torch
 from mmcv.ops import DeformConv2dPack, ModulatedDeformConv2dPack
+from mmdet_models import build
 from torch import Tensor
 from two_stage_made import (
     ROWS,
-    build,
     detect,
     detecting,
     full_size,
