@@ -6,16 +6,15 @@ import errno
 import itertools
 import os
 import shutil
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from commands import call
 from full_disk import FullDisk
 from recorded import of
 
-from cli.main import main
 from experiments import profiles
 from experiments.committed_predictions import committed
 from experiments.matrix import Run, plan
@@ -26,7 +25,6 @@ from gfl.predictions import schema
 from gfl.predictions.schema import DETECTIONS, LOCATIONS
 from gfl.records.record import Store
 
-FAKE_WORKER = Path(__file__).with_name("fake_worker.py")
 SMOKE = profiles.get("smoke")
 ROW = "table-3/QFL"
 Capture = pytest.CaptureFixture
@@ -35,12 +33,6 @@ Capture = pytest.CaptureFixture
 @pytest.fixture(autouse=True)
 def path(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))  # the fake is a script, and lies elsewhere
-
-
-def call(store: Store, *words: str) -> int:
-    folders = ["--runs", str(store.runs), "--results", str(store.results)]
-    words = (*words, "--profile", "smoke", *folders)
-    return main(words, worker=[sys.executable, str(FAKE_WORKER)])
 
 
 def store_in(folder: Path) -> Store:

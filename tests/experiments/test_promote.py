@@ -2,7 +2,6 @@ import contextlib
 import itertools
 import os
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -12,8 +11,8 @@ from unittest import mock
 
 import pytest
 import recorded
+from commands import call
 
-from cli.main import main
 from experiments import profiles
 from experiments.matrix import Run, plan
 from experiments.promote import objection, other_gpus, promote
@@ -26,7 +25,6 @@ from gfl.records.record import RunRecord, Store
 
 pytestmark = pytest.mark.usefixtures("smoke_counts")
 
-FAKE_WORKER = Path(__file__).with_name("fake_worker.py")
 SMOKE = profiles.get("smoke")
 TABLE3 = catalogue.find("table-3")
 
@@ -38,12 +36,6 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clean_commit: str) ->
     store = Store(tmp_path / "runs", tmp_path / "results")
     assert call(store, "run", "table-3/QFL") == 0
     return store
-
-
-def call(store: Store, *words: str) -> int:
-    folders = ["--runs", str(store.runs), "--results", str(store.results)]
-    words = (*words, "--profile", "smoke", *folders)
-    return main(words, worker=[sys.executable, str(FAKE_WORKER)])
 
 
 def finished(store: Store) -> RunRecord:

@@ -9,9 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from commands import call
 from extra_rows import GFL, OWN, QFL_3, declare
 
-from cli.main import main
 from experiments import matrix, profiles
 from experiments.queue.worker import ROOT
 from experiments.tables import catalogue, extra
@@ -20,7 +20,6 @@ from gfl.errors import UserError
 from gfl.experiment import Experiment
 from gfl.records.record import Store
 
-FAKE_WORKER = Path(__file__).parents[1] / "fake_worker.py"
 SMOKE = profiles.get("smoke")
 RUN_AT_SMOKE = [name for name in OWN if name != "table-4"]
 
@@ -29,12 +28,6 @@ RUN_AT_SMOKE = [name for name in OWN if name != "table-4"]
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clean_commit: str) -> Store:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     return Store(tmp_path / "runs", tmp_path / "results")
-
-
-def call(store: Store, *words: str) -> int:
-    folders = ["--runs", str(store.runs), "--results", str(store.results)]
-    profile = [] if "--profile" in words else ["--profile", "smoke"]
-    return main([*words, *profile, *folders], worker=[sys.executable, str(FAKE_WORKER)])
 
 
 def papers(names: dict[str, Table], profile: str) -> dict[tuple[str, ...], str]:
@@ -133,7 +126,7 @@ def test_it_is_run_where_its_table_is(
 ) -> None:
     r50 = Row("GFL", GFL, marks=("R-50", "12", "", "–"), label="GFL R-50 1x", baseline="GFL R-50")
     declare("table-4", monkeypatch, r50)
-    assert call(store, "status", "table-4/GFL R-50 1x", "--profile", "coco") == 0
+    assert call(store, "status", "table-4/GFL R-50 1x", profile="coco") == 0
     out = capfd.readouterr().out
     assert "GFL R-50 1x  missing  atss-joint-general-dfl-s0-" in out
     assert "not in the paper  also table-2b/16, table-2c/1, table-3/both" in out
