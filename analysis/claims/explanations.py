@@ -23,11 +23,11 @@ class Explanation:
 EXPLANATIONS: Mapping[str, Explanation] = {
     "joint-beats-all": Explanation(
         "refuted", "within noise",
-        "On photographs a quality is worth having, and the joint row is above no quality and above "
-        "each weighted row, on both detectors, though not always clearly. On shapes it is worth "
-        "little: an object's positives hardly differ (standard deviation of their IoU: "
-        "{iou-spread}), so that a label below 1 lowers a score without telling boxes apart. At "
-        "neither scale is the joint row clearly above both branches.",
+        "On photographs predicting the localization quality helps: on both detectors the joint row "
+        "is above the row without it and above each weighted row, though not always clearly. On "
+        "shapes it helps little: an object's positives hardly differ (standard deviation of their "
+        "IoU: {iou-spread}), so that a label below 1 lowers a score without telling boxes apart. "
+        "At neither scale is the joint row clearly above both branches.",
     ),
     "joint-beats-all-figures": Explanation(
         "refuted", "within noise",
@@ -37,7 +37,8 @@ EXPLANATIONS: Mapping[str, Explanation] = {
         "within noise", "supported",
         "How well an object's positives fit it differs more on photographs (standard deviation of "
         "their IoU: {iou-spread}), and so does what picking the wrong one costs (IoU lost by "
-        "picking at random: {picked-random}). Where little can be lost a quality brings little.",
+        "picking at random: {picked-random}). Where little can be lost, a quality estimate gains "
+        "little.",
     ),
     "qfl-boosts-others": Explanation(
         "refuted", "within noise",
@@ -85,7 +86,7 @@ EXPLANATIONS: Mapping[str, Explanation] = {
     ),
     "negatives-ahead": Explanation(
         "within noise", "supported",
-        "Background gets ahead of a positive where a positive scores low. Photographs have such "
+        "Background overtakes a positive where a positive scores low. Photographs have such "
         "positives (mean class score: {class-score}; AP50 lost to missed objects: "
         "{lost-missed}); on shapes both are told apart too well for it to be seen.",
     ),
