@@ -96,9 +96,4 @@ EXPLANATIONS: Mapping[str, Explanation] = {
         "IoU labels are as good as the boxes: {iou}, .84 in the paper. A small head on frozen "
         "features does not place boxes well enough for the large difference that the claim is of.",
     ),
-    "focus-helps": Explanation(
-        "supported", "within noise",
-        "The same sign at both scales. On photographs β = 0 has one seed so far, and the interval "
-        "of its difference leaves out 0; the correction for all claims tested leaves it open.",
-    ),
 }  # fmt: skip
