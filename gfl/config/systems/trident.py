@@ -231,6 +231,7 @@ METHOD = Method(
     title="TridentNet",
     rows={"r101": R101, "r101-dcn": R101_DCN},
     small=small,
+    rate=0.016,
     notes={
         "": "simpledet's RPN has a softmax over two classes; mmdet's a sigmoid. Its deltas are the "
         "same. Its 2x network is a pre-activation ResNet, here it is Caffe's.",
