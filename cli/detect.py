@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from gfl.pictures.detecting import Detection
     from gfl.predictions.trained import Trained
 
-FLOOR = 0.05  # least score that an evaluation keeps, as in mmdet's configurations
+FLOOR = 0.05  # least score that most evaluations keep, as in mmdet's configurations
 LONGEST = 30  # columns of a class name
 DIGITS = 6  # of the numbers in JSON: beyond float32's precision in pixels
 
@@ -52,8 +52,8 @@ class Output:
         float,
         Parameter(
             converter=number("a score from 0 to 1", lambda value: 0 <= value <= 1),
-            help=f"the minimum score to print and draw; a detector gives none of {FLOOR} "
-            "or less, SSD512 none of 0.02 or less",
+            help=f"the minimum score to print and draw; most detectors give none of {FLOOR} or "
+            "less, SSD512 none of 0.02, some of Table 4's go lower",
         ),
     ] = 0.3
     distributions: Flag = False

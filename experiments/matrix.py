@@ -42,10 +42,10 @@ class Run:
     def command(self) -> str:
         """Command that trains it."""
         profile = self.profile
-        if self.seed == TUNING_SEED:
-            return f"gfl tune --profile {profile.name}"
-        gpus = f" --gpus {profile.gpus}" if profile.gpus > 1 else ""
         data = "" if profile.dataset is not None else " --data DIR"
+        if self.seed == TUNING_SEED:  # with the other variants of its sweep
+            return f"gfl tune --profile {profile.name}{data}"
+        gpus = f" --gpus {profile.gpus}" if profile.gpus > 1 else ""
         return f"gfl run {self.id} --profile {profile.name}{gpus}{data}"
 
 

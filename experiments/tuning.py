@@ -143,7 +143,8 @@ OF_LENGTH = Sweep(
     suffix="-longer",
 )
 RATES = (0.001, 0.002, 0.004, 0.008)
-BEYOND = {"foveabox": 0.016, "fsaf": 0.016, "tridentnet": 0.016}  # where the best of RATES was at an end
+# Where the best of RATES was at an end.
+BEYOND = {"foveabox": 0.016, "fsaf": 0.016, "tridentnet": 0.016}
 # In one epoch SAPD's second stage, at half of training, comes before its first has learnt anything.
 WHOLE = ("sapd",)
 

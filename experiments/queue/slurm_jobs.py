@@ -96,7 +96,7 @@ def requeue(job: str) -> None:
 
 
 def cancel(name: str) -> bool:
-    """Cancel this user's jobs of a name and wait for their end; False if Slurm cannot be asked."""
+    """Cancel this user's jobs of a name and wait; return whether Slurm says that all have ended."""
     if _ask("scancel", f"--user={getpass.getuser()}", f"--name={name}") is None:
         return False
     left: str | None = ""
@@ -105,7 +105,7 @@ def cancel(name: str) -> bool:
         if not left:
             break
         time.sleep(1)
-    return left is not None
+    return left == ""
 
 
 def final_states(ids: Iterable[str]) -> dict[str, str]:

@@ -27,6 +27,7 @@ class Submission:
     nodes: int
     log: str  # of the job; the training's own is the run's train.log
     cluster: str = ""  # Slurm's name for it; empty: an earlier version did not record it
+    name: str = ""  # that Slurm has for the job
 
 
 @dataclass(frozen=True)

@@ -123,24 +123,34 @@ def submit_missing(
         return []
     if shutil.which("sbatch") is None or shutil.which("srun") is None:
         raise UserError("no Slurm here (sbatch is not on the path): submit on a login node")
-    if slurm_jobs.cluster() is None:
-        raise UserError(
-            "Slurm does not answer here (scontrol show config fails): submit on a login node, or "
-            "when its controller is back"
-        )
+    here = _cluster()
     todo, lines = _without_jobs(todo, store, machine)
     if todo:
         prepare_all(todo, machine, display)
         _fetch_weights(todo, machine, display)
         with _alone(todo[0], store, machine, display) as lock:
             folder = _ledger(todo[0], store, machine).folder
-            lines += unconfirmed.cancel(folder, slurm_jobs.cluster() or "")
+            lines += unconfirmed.cancel(folder, here)
             todo, more = _without_jobs(todo, store, machine)
             lines += more
             lock.check()
             if todo:
                 lines += _summary(submit(todo, store, machine, cluster, worker, again), cluster)
     return [*lines, "gfl status shows the jobs; the same command prints the table in the end"]
+
+
+def _cluster() -> str:
+    """Return the name of the cluster that Slurm's commands know.
+
+    Raises:
+        UserError: they get no answer.
+    """
+    if (found := slurm_jobs.cluster()) is None:
+        raise UserError(
+            "Slurm does not answer here (scontrol show config fails): submit on a login node, or "
+            "when its controller is back"
+        )
+    return found
 
 
 def _ledger(run: Run, store: Store, machine: Machine) -> Ledger:
@@ -228,9 +238,9 @@ def submit(
     """Submit the runs, at least one, all of one profile; return their jobs.
 
     Raises:
-        UserError: sbatch fails.
+        UserError: no Slurm answers, or sbatch fails.
     """
-    profile, here = runs[0].profile, slurm_jobs.cluster() or ""
+    profile, here = runs[0].profile, _cluster()
     ledgers = [_ledger(run, store, machine) for run in runs]
     folder = ledgers[0].jobs.resolve()
     made = executor(profile, machine, cluster, folder)
@@ -241,7 +251,7 @@ def submit(
         TrainingJob(run, *places, machine, worker, again) for run in runs
     ]
     found = []
-    with unconfirmed.submission(ledgers[0].folder, profile.name, here) as name:
+    with unconfirmed.submission(ledgers, profile.name, here) as name:
         made.update_parameters(job_name=name)
         try:
             # submitit prints sbatch's error as well as raising it.
@@ -255,7 +265,9 @@ def submit(
         submitted = now()
         for ledger, job in zip(ledgers, jobs, strict=True):
             log = str(job.paths.stdout)
-            found.append(Submission(job.job_id, submitted, cluster.time, cluster.nodes, log, here))
+            found.append(
+                Submission(job.job_id, submitted, cluster.time, cluster.nodes, log, here, name)
+            )
             ledger.write(found[-1])
     return found
 

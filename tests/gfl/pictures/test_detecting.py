@@ -108,6 +108,8 @@ def test_every_system_of_table_4_detects(
     make_run(tmp_path, first_row(method), profile)
     run = detecting.detector(tmp_path)
     found = detecting.detect(run, images.read(drawn))
+    # Random corners make no pair with a centre between them, or with shifts that agree.
+    assert found or method in ("centernet", "centripetalnet")
     assert all(one.score >= run.least_score and one.distributions is None for one in found)
     assert 0 <= run.least_score < 1
     for one in found:

@@ -235,7 +235,7 @@ def test_a_submission_that_no_ledger_confirms_is_cancelled_and_made_again(
     monkeypatch.setenv("CHAIN_SECONDS", "0")
     assert gfl(*words) == 0
     out = capsys.readouterr().out
-    assert f"cancelled {name}" in out
+    assert f"cancelled {name}, 1 run: " in out
     assert "submitted 1 run to Slurm" in out
     assert slurm.call(*states).split() == ["CANCELLED"]
     wait_for(lambda: not slurm_jobs.queued([job_of(run, store)]))

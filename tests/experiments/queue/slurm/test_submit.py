@@ -27,7 +27,7 @@ from experiments.queue.slurm.job import PORTS, JobDisplay, Place, TrainingJob
 from experiments.queue.slurm.ledger import Ledger, Submission
 from experiments.queue.worker import Rendezvous, command
 from gfl.errors import UserError
-from gfl.records.record import Store, write_json
+from gfl.records.record import Store, read_json, write_json
 
 SMOKE = profiles.get("smoke")
 Gfl = Callable[..., int]
@@ -173,16 +173,32 @@ def test_what_a_killed_command_submitted_is_cancelled_on_its_own_cluster(
     folder = tmp_path / "runs/smoke/.slurm"
     folder.mkdir(parents=True)
     unconfirmed = folder / "gfl-smoke-0a1b2c3d.unconfirmed.json"
-    write_json(unconfirmed, {"cluster": "alpha"})
+    write_json(unconfirmed, {"cluster": "alpha", "runs": ["a", "b"]})
     login_node("scontrol", f"echo 'ClusterName = {here}'")
     login_node("squeue", "true")
     assert gfl("run", "table-3/QFL", "--executor", "slurm") == 0
     out = capsys.readouterr().out
-    said = "cancelled gfl-smoke-0a1b2c3d: the command that submitted it was interrupted"
+    said = "cancelled gfl-smoke-0a1b2c3d, 2 runs: the command that submitted it was interrupted"
     assert (said in out) == (here == "alpha")
     assert unconfirmed.exists() == (here == "beta")
     assert (tmp_path / "cancelled").exists() == (here == "alpha")
     assert "submitted 1 run to Slurm" in out
+
+
+def test_what_a_command_submitted_and_wrote_down_before_it_was_killed_stays(
+    gfl: Gfl, tmp_path: Path, login_node: Program
+) -> None:
+    assert gfl("run", "table-3/QFL", "--executor", "slurm") == 0
+    folder = tmp_path / "runs/smoke/.slurm"
+    (entry,) = folder.glob("*.job.json")
+    name = read_json(entry)["name"]
+    assert name.startswith("gfl-smoke-")
+    run = entry.name.removesuffix(".job.json")
+    unconfirmed = folder / f"{name}.unconfirmed.json"
+    write_json(unconfirmed, {"cluster": "alpha", "runs": [run]})
+    assert gfl("run", "table-3/DFL", "--executor", "slurm") == 0
+    assert not unconfirmed.exists()
+    assert not (tmp_path / "cancelled").exists()
 
 
 def test_where_no_slurm_answers_one_line_says_so(
