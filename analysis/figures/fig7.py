@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from analysis.library import Library
 
 # Places of a name beside its point.
-AWAY = (5.0, 8.0, 12.0, 17.0, 23.0)  # points from the point, tried in this order
+AWAY = (5.0, 8.0, 12.0, 17.0, 23.0, 30.0, 38.0)  # points from the point, tried in this order
 LEADER = 7.0  # points: a more distant name has a line to its point
 # Degrees, tried in this order at each distance.
 TURNS = (0, 180, 45, 315, 135, 225, 90, 270, 20, 340, 160, 200)
@@ -327,6 +327,8 @@ def _name(axes: Axes, rows: pd.DataFrame, once: Collection[str] = LINES) -> None
     rows = rows.sort_values(["ap_percent", "ms_per_image"], ascending=[False, True])
     joined = rows.method.isin(once)
     named = pd.concat([rows.loc[~joined], rows.loc[joined].groupby("method").head(1)])
+    # The paper's own subject takes its place first.
+    named = named.loc[named.method.isin(LINES).sort_values(ascending=False, kind="stable").index]
     points = [
         (row["ms_per_image"], row["ap_percent"], row["method"], LINES.get(row["method"], style.INK))
         for row in named.to_dict("records")
