@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.transforms import Bbox
 
 from analysis.figures import style
 from analysis.photographs import NotInData
@@ -22,6 +23,8 @@ from gfl.records.record import LOCAL_SUFFIX
 
 if TYPE_CHECKING:
     from analysis.library import Library
+
+PLACES = 9  # of a position, in widths of the figure: far less than a pixel
 
 
 @dataclass(frozen=True)
@@ -97,11 +100,22 @@ def _images(figure: Figure) -> dict[str, bytes]:
 
 
 def _settle(figure: Figure) -> None:
-    """Fix a figure's layout: another pass of the layout would move things slightly."""
+    """Fix a figure's layout: another pass of the layout would move things slightly.
+
+    Its solver orders variables by their addresses, so that positions may differ in the last bit
+    from process to process, and by a pixel where that bit decides: they are rounded.
+    """
     if figure.get_layout_engine() is not None:
         for _ in range(2):  # the second pass knows the sizes of the first one's tick labels
             figure.draw_without_rendering()
         figure.set_layout_engine("none")
+    pages: list[Figure | SubFigure] = [figure]
+    for page in pages:
+        pages += page.subfigs
+        if isinstance(page, SubFigure):
+            page.bbox_relative.set_points(page.bbox_relative.get_points().round(PLACES))
+    for axes in figure.axes:
+        axes.set_position(Bbox(axes.get_position(original=True).get_points().round(PLACES)))
 
 
 Draw = Callable[["Library", Profile], DrawnFigure]

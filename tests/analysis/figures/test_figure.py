@@ -1,7 +1,9 @@
 import matplotlib
+import numpy as np
 import pandas as pd
 import pytest
 from matplotlib._pylab_helpers import Gcf
+from matplotlib.figure import Figure
 
 from analysis.figures import FIGURES, style
 from analysis.figures import figure as registry
@@ -35,6 +37,23 @@ def test_drawing_leaves_no_state_behind(library, smoke):
         FIGURES["5a"].drawn(library, smoke).files()
         assert matplotlib.rcParams["font.size"] == 31
     assert not Gcf.figs
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_position_that_differs_in_its_last_bit_gives_the_same_picture(nested):
+    """A solver's rounding decides nothing, not even an edge in the middle of a pixel."""
+    edge = 100.5 / (style.COLUMN * style.DPI)
+    pictures = set()
+    for left in (np.nextafter(edge, 0), edge, np.nextafter(edge, 1)):
+        figure = Figure(figsize=(style.COLUMN, 2.0))
+        if nested:
+            part = figure.add_subfigure(figure.add_gridspec(1, 1)[0])
+            part.bbox_relative.set_points(np.array([[left, 0.0], [1.0, 1.0]]))
+            part.add_axes((0.0, 0.1, 0.8, 0.8))
+        else:
+            figure.add_axes((left, 0.1, 0.8, 0.8))
+        pictures.add(DrawnFigure(figure, pd.DataFrame()).files()["png"])
+    assert len(pictures) == 1
 
 
 def test_every_figure_of_the_paper_has_one_name_and_a_caption():
