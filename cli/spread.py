@@ -2,38 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from cli.options import Folders
 from experiments import profiles
+from experiments.tables.catalogue import FACTORIAL
 from experiments.tables.table1 import SIX
 from gfl.errors import UserError
-from gfl.records.record import RunRecord, Store
+from gfl.records.record import Store
 from gfl.terminal import say
 
+if TYPE_CHECKING:
+    from analysis.measures.evidence import Records
 
-def over_seeds(records: Iterable[RunRecord]) -> dict[str, float]:
+
+def over_seeds(records: Records) -> dict[str, float]:
     """Return the standard deviation over seeds of each column, pooled over rows, AP.
 
     Raises:
         UserError: no row has two seeds.
     """
-    from analysis.stats.uncertainty import seed_noise  # imports scipy, not needed for --help
+    from analysis.measures.evidence import noise  # imports pandas, not needed for --help
 
-    rows: dict[str, dict[int, RunRecord]] = {}
-    for record in records:
-        slug = record.id.rsplit("-s", 1)[0]
-        rows.setdefault(slug, {})[record.seed] = record
-    found = {}
-    for column in SIX:
-        noise = seed_noise(
-            {seed: x for seed, r in row.items() if (x := r.metrics[column.metric]) is not None}
-            for row in rows.values()
-        )
-        if noise is None:
-            raise UserError("no row has two seeds, so nothing spreads over them")
-        found[column.name] = noise.spread
-    return found
+    if not (pooled := noise(records)):
+        raise UserError("no row has two seeds, so nothing spreads over them")
+    return {column.name: pooled[column.metric].spread for column in SIX}
 
 
 def beside_ap(spreads: dict[str, float]) -> dict[str, float]:
@@ -41,12 +34,12 @@ def beside_ap(spreads: dict[str, float]) -> dict[str, float]:
     return {name: max(1.0, round(spread / spreads["AP"], 1)) for name, spread in spreads.items()}
 
 
-def reference(store: Store) -> list[RunRecord]:
-    """Return the committed records of the laptop profile, without the sweeps'."""
-    from analysis.library import Library  # imports pandas, slow and not needed for --help
+def reference(store: Store) -> Records:
+    """Return the committed records of Tables 1 to 3 at the laptop profile."""
+    from analysis.library import Library
+    from analysis.measures.evidence import recorded
 
-    records = Library(store).records(profiles.LAPTOP)
-    return [record for record in records if record.seed != profiles.TUNING_SEED]
+    return recorded(Library(store), profiles.LAPTOP, FACTORIAL)
 
 
 def spread(*, folders: Folders = Folders()) -> int:

@@ -45,20 +45,24 @@ def as_json(verdicts: Verdicts) -> str:
 
 
 def _profile(at: AtProfile) -> dict[str, Any]:
-    noise = {
+    return {
+        "records": dict(at.records),
+        "seed_noise": _noise(at.noise),
+        "seed_noise_of_all": _noise(at.noise_of_all),
+        "tested": at.tested,
+        "registered": at.registered and asdict(at.registered),
+    }
+
+
+def _noise(by_metric: Mapping[str, SeedNoise]) -> dict[str, Any]:
+    return {
         metric: {
             "spread": _rounded(found.spread),
             "freedom": found.freedom,
             "rows": found.rows,
             "bartlett_p": _rounded(found.bartlett),
         }
-        for metric, found in at.noise.items()
-    }
-    return {
-        "records": dict(at.records),
-        "seed_noise": noise,
-        "tested": at.tested,
-        "registered": at.registered and asdict(at.registered),
+        for metric, found in by_metric.items()
     }
 
 
@@ -191,13 +195,19 @@ def _read_claim(one: Mapping[str, Any]) -> Claim:
 
 
 def _read_profile(name: str, at: Mapping[str, Any], ours: Mapping[str, Any]) -> AtProfile:
-    noise = {
-        metric: SeedNoise(one["spread"], one["freedom"], one["rows"], one["bartlett_p"])
-        for metric, one in at["seed_noise"].items()
-    }
+    noise, noise_of_all = (
+        {
+            metric: SeedNoise(one["spread"], one["freedom"], one["rows"], one["bartlett_p"])
+            for metric, one in at[key].items()
+        }
+        for key in ("seed_noise", "seed_noise_of_all")
+    )
     registered = at["registered"] and rebuild(Registered, at["registered"])
     on_runs = {id: _read_on_runs(found) for id, found in ours.items()}
-    return AtProfile(profile_of(name), at["records"], noise, on_runs, registered=registered)
+    profile = profile_of(name)
+    return AtProfile(
+        profile, at["records"], noise, on_runs, registered=registered, noise_of_all=noise_of_all
+    )
 
 
 def _read_on_paper(found: Mapping[str, Any]) -> VerdictOnPaper:

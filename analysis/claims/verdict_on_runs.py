@@ -266,7 +266,7 @@ def _contrast(check: Contrast, evidence: Evidence) -> Measurement:
     needed = list(dict.fromkeys(experiment for experiment, _ in factors))
     seeds = evidence.seeds(needed)
     values = [evidence.values(experiment, metric) for experiment, metric in factors]
-    noise = evidence.noise.get(metrics.pop()) if len(metrics) == 1 else None
+    noise = evidence.noise_among(needed, metrics.pop()) if len(metrics) == 1 else None
     estimate = uncertainty.contrast(list(factors.values()), values, noise)
     if estimate is None:
         raise _Untestable("no metric of its runs is defined: there is no such object")

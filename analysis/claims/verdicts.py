@@ -11,11 +11,12 @@ from analysis.claims.registration import Registered
 from analysis.claims.verdict_on_paper import VerdictOnPaper, verdict
 from analysis.claims.verdict_on_runs import VerdictOnRuns, judge_all
 from analysis.library import Library, Source
-from analysis.measures.evidence import Evidence, by_seed, gather
+from analysis.measures.evidence import Evidence, Records, by_seed, factorial, gather
 from analysis.measures.kept import measure
 from analysis.measures.quantity import Measurement
 from analysis.measures.scale import SCALE
 from analysis.pool import Reporter, quiet
+from analysis.stats.uncertainty import Noise
 from experiments.claims import CLAIMS, TEXT_CHECKS
 from experiments.claims.declare import Claim, TextCheck
 from experiments.profiles import PROFILES
@@ -42,10 +43,11 @@ class AtProfile:
 
     profile: Profile
     records: Mapping[str, str]  # SHA-256 of every record, by run id
-    noise: Mapping[str, SeedNoise]  # by metric
+    noise: Mapping[str, SeedNoise]  # by metric, over the rows of Tables 1 to 3
     on_runs: Mapping[str, VerdictOnRuns]  # by claim
     scale: Mapping[str, Measurement] = field(default_factory=dict)  # SCALE, if measurable
     registered: Registered | None = None
+    noise_of_all: Mapping[str, SeedNoise] = field(default_factory=dict)  # with Table 4's rows
 
     @property
     def tested(self) -> int:
@@ -90,12 +92,15 @@ def _at(evidence: Evidence, store: Store, claims: tuple[Claim, ...], report: Rep
         for record in runs.values()
     }
     on_runs = judge_all(claims, evidence, report)
-    profile, noise = evidence.profile, _noise(evidence)
+    profile, within = evidence.profile, factorial(evidence.profile)
+    noise = _noise(evidence.noise, {e: r for e, r in evidence.records.items() if e in within})
+    noise_of_all = _noise(evidence.noise_of_all, evidence.records)
     settled = registration.read(store, profile.name)
     records = [record for runs in evidence.records.values() for record in runs.values()]
     registered = settled and registration.beside(settled, profile, records)
     checksums = dict(sorted(checksums.items()))
-    return AtProfile(profile, checksums, noise, on_runs, _scale(evidence), registered)
+    scale = _scale(evidence)
+    return AtProfile(profile, checksums, noise, on_runs, scale, registered, noise_of_all)
 
 
 def _scale(evidence: Evidence) -> dict[str, Measurement]:
@@ -116,12 +121,12 @@ def checksum(store: Store, source: Source, profile: str, id: str) -> str:
         return ""
 
 
-def _noise(evidence: Evidence) -> dict[str, SeedNoise]:
+def _noise(pooled: Mapping[str, Noise], records: Records) -> dict[str, SeedNoise]:
     found = {}
     for metric in SHOWN_NOISE:
-        if (noise := evidence.noise.get(metric)) is None:
+        if (noise := pooled.get(metric)) is None:
             continue
-        rows = [list(row.values()) for row in by_seed(evidence.records, metric) if len(row) > 1]
+        rows = [list(row.values()) for row in by_seed(records, metric) if len(row) > 1]
         found[metric] = SeedNoise(noise.spread, noise.freedom, len(rows), _bartlett(rows))
     return found
 

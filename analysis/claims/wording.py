@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from analysis.claims.registration import Registered, claims_on
 from analysis.claims.verdict_on_runs import CheckOnRuns, VerdictOnRuns
-from analysis.claims.verdicts import AtProfile, Verdicts
+from analysis.claims.verdicts import AtProfile, SeedNoise, Verdicts
 from analysis.stats.correction import LEVEL, METHOD, Bounds, Verdict
 
 PRINTED: tuple[str, ...] = ("holds", "holds in part", "does not hold", "not decidable")
@@ -187,16 +187,22 @@ def registered_reading(claim: str, at: AtProfile) -> str:
 
 
 def of_seeds(at: AtProfile) -> str:
-    """Describe the seed noise and its source."""
-    if not at.noise:
+    """Describe the seed noise and its source, and that of Table 4's comparisons if it differs."""
+    if not at.noise_of_all:
         return "No row has runs of several seeds: intervals are of the images alone."
-    some = next(iter(at.noise.values()))
-    spreads = ", ".join(f"{name} {found.spread:.2f}" for name, found in at.noise.items())
-    tests = ", ".join(
-        f"{name} {found.bartlett:.2f}" for name, found in at.noise.items() if found.bartlett
-    )
+    if at.noise == at.noise_of_all:
+        pools = [_pool("rows that have several", at.noise)]
+    else:
+        pools = [_pool("rows of Tables 1 to 3 that have several", at.noise)] if at.noise else []
+        pools.append(f"for comparisons with Table 4's rows {_pool('such rows', at.noise_of_all)}")
+    return f"Standard deviation over seeds, {'; '.join(pools)}. Rows of one seed take it too."
+
+
+def _pool(rows: str, noise: Mapping[str, SeedNoise]) -> str:
+    some = next(iter(noise.values()))
+    spreads = ", ".join(f"{name} {found.spread:.2f}" for name, found in noise.items())
+    tests = ", ".join(f"{n} {found.bartlett:.2g}" for n, found in noise.items() if found.bartlett)
     return (
-        f"Standard deviation over seeds, pooled over the {some.rows} rows that have several "
-        f"({some.freedom} degrees of freedom): {spreads}. Rows of one seed take it too. That all "
-        f"rows spread equally, by Bartlett's test: p = {tests}."
+        f"pooled over the {some.rows} {rows} ({some.freedom} degrees of freedom): {spreads} (that "
+        f"they spread equally, by Bartlett's test: p = {tests})"
     )

@@ -174,7 +174,8 @@ def _ap(evidence: Evidence, cell: fill.Filled) -> uncertainty.Estimate | None:
     assert cell.cell.experiment is not None
     experiment = at_scale(cell.cell.experiment, evidence.profile)
     values = evidence.values(experiment, AP.metric)
-    return uncertainty.contrast((1.0,), [values], evidence.noise.get(AP.metric))
+    noise = evidence.noise_among([experiment], AP.metric)
+    return uncertainty.contrast((1.0,), [values], noise)
 
 
 def marker(backbone: str) -> str:

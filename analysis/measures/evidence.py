@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -37,7 +37,9 @@ class Evidence:
     profile: Profile
     records: Records
     metrics: Mapping[AnyExperiment, Mapping[int, Replicates]]  # of those with detections
-    noise: Mapping[str, Noise] = field(default_factory=dict)  # of a metric over seeds, pooled
+    # Of a metric over seeds: pooled over the rows of Tables 1 to 3, and over all rows.
+    noise: Mapping[str, Noise] = field(default_factory=dict)
+    noise_of_all: Mapping[str, Noise] = field(default_factory=dict)
     _made: dict[Hashable, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def record(self, experiment: AnyExperiment, seed: int) -> RunRecord:
@@ -62,6 +64,15 @@ class Evidence:
         runs = self.metrics.get(experiment, {})
         found = {s: (float(r.metrics[at]), r.resampled[:, at]) for s, r in runs.items()}
         return {s: some for s, some in found.items() if not np.isnan(some[0])}
+
+    def noise_among(self, experiments: Iterable[AnyExperiment], metric: str) -> Noise | None:
+        """Return the seed noise for a comparison: that of all rows if one is in Table 4 alone.
+
+        Table 4's systems may spread far more than the variants of one detector, whose comparisons
+        their runs leave as they are.
+        """
+        within = factorial(self.profile).issuperset(experiments)
+        return (self.noise if within else self.noise_of_all).get(metric)
 
     def once(self, key: Hashable, make: Callable[[], T]) -> T:
         """Return the result of ``make``, called once per key."""
@@ -109,15 +120,22 @@ def gather(
     """Read the runs that the tables declare at a profile; evaluate those not yet evaluated.
 
     Runs on data that are not embedded have replicates if their matches are stored. Only runs
-    ``among`` some experiments are evaluated, if given; the noise is always that of all.
+    ``among`` some experiments are evaluated, if given; the noise is of all rows nevertheless.
 
     Raises:
         UserError: a file of detections or of matches is damaged.
     """
-    records = _records(library, profile)
+    records = recorded(library, profile)
     evaluated = {e: runs for e, runs in records.items() if among is None or e in among}
     metrics = _metrics(library, profile, evaluated, report)
-    return Evidence(library, profile, records, metrics, noise(records))
+    within = factorial(profile)
+    pooled = noise({e: runs for e, runs in records.items() if e in within})
+    return Evidence(library, profile, records, metrics, pooled, noise(records))
+
+
+def factorial(profile: Profile) -> frozenset[AnyExperiment]:
+    """Return the experiments of Tables 1 to 3, which are variants of one detector."""
+    return frozenset(catalogue.experiments(profile, catalogue.FACTORIAL))
 
 
 def noise(records: Records) -> dict[str, Noise]:
@@ -134,11 +152,14 @@ def by_seed(records: Records, metric: str) -> list[dict[int, float]]:
     return [{s: value for s, value in row.items() if value is not None} for row in rows]
 
 
-def _records(library: Library, profile: Profile) -> dict[AnyExperiment, dict[int, RunRecord]]:
+def recorded(
+    library: Library, profile: Profile, tables: Collection[str] = catalogue.PAPERS
+) -> dict[AnyExperiment, dict[int, RunRecord]]:
+    """Return the records of the rows of tables, by experiment and seed."""
     known = {record.id: record for record in library.records(profile)}
     seeds = [seed for seed in seeds_of(known) if seed != TUNING_SEED]
     found: dict[AnyExperiment, dict[int, RunRecord]] = {}
-    for experiment in catalogue.experiments(profile):
+    for experiment in catalogue.experiments(profile, tables):
         runs = {seed: known.get(library.id(experiment, profile, seed)) for seed in seeds}
         there = {seed: record for seed, record in runs.items() if record is not None}
         if there:

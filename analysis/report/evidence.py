@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from analysis.claims import wording
 from analysis.claims.verdict_on_paper import TEXT, VerdictOnPaper
 from analysis.claims.verdict_on_runs import VerdictOnRuns
 from analysis.claims.verdicts import AtProfile, Verdicts
@@ -103,8 +104,7 @@ class ClaimsView:
     @property
     def seed_noise(self) -> str:
         """Spread of each metric over seeds."""
-        found = {} if self.at is None else self.at.noise
-        return ", ".join(f"{name} {one.spread:.2f}" for name, one in found.items())
+        return "" if self.at is None else wording.of_seeds(self.at)
 
     def counts(self, column: str) -> list[tuple[Chip, int]]:
         """Count the claims by verdict, in the order of the verdicts, zeros included."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import traceback
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from experiments.tables import table1, table2, table3, table4
@@ -13,6 +13,8 @@ from gfl.errors import UserError, did_you_mean
 from gfl.experiment import AnyExperiment, Profile, at_scale
 
 PAPERS = {table.name: table for table in (*table1.PARTS, *table2.PARTS, table3.TABLE, table4.TABLE)}
+# Tables 1 to 3, which vary the factors of one detector: Table 4 compares others.
+FACTORIAL = tuple(name for name in PAPERS if name != table4.TABLE.name)
 
 
 def with_extra(rows: Mapping[str, tuple[Row, ...]]) -> dict[str, Table]:
@@ -98,9 +100,9 @@ def find(name: str) -> Table:
     return found[0]
 
 
-def experiments(profile: Profile) -> list[AnyExperiment]:
-    """Return every experiment that some row of the paper runs at the profile, once."""
-    tables = (table for table in TABLES.values() if table.runs_at(profile.name))
+def experiments(profile: Profile, among: Collection[str] = PAPERS) -> list[AnyExperiment]:
+    """Return every experiment that some row of the paper, in these tables, runs at the profile."""
+    tables = (TABLES[name] for name in among if TABLES[name].runs_at(profile.name))
     cells = (cell for table in tables for cell in table.cells())
     found = (at_scale(cell.experiment, profile) for cell in cells if cell.experiment)
     return list(dict.fromkeys(found))

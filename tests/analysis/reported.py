@@ -109,5 +109,5 @@ def claims(store: Store, ids: tuple[str, ...]) -> Verdicts:
     text = TextCheck(
         "same-row", Quote(f"39.2 {EVIL}", "Table 1(a)"), Quote("39.2", "Table 3"), "agree", "one"
     )
-    at = AtProfile(LAPTOP, sums, noise, tried)
+    at = AtProfile(LAPTOP, sums, noise, tried, noise_of_all=noise)
     return Verdicts("reference", tuple(declared), (text,), printed, {"laptop": at})

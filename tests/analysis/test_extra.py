@@ -88,7 +88,7 @@ def papers(profile: Profile, store: Store) -> dict[str, Any]:
         "records": [record.id for record in library.records(profile)],
         "evidence": {e.slug: sorted(runs) for e, runs in found.records.items()},
         "noise": found.noise,
-        "spread over seeds": spread.over_seeds(library.records(profile)),
+        "spread over seeds": spread.over_seeds(found.records),
         "by the paper's numbers": {claim.id: verdict_on_paper.verdict(claim) for claim in CLAIMS},
         "verdicts": files(judge(store)),
         "figures": {name: FIGURES[name].drawn(library, profile).csv for name in ("5a", "7")},

@@ -51,7 +51,7 @@ def made() -> Verdicts:
         "exact": VerdictOnPaper("holds", "", ()),
     }
     noise = {"AP": SeedNoise(0.6, 20, 10, 0.4)}
-    at = AtProfile(LAPTOP, {"a-s0": "ab12"}, noise, tried)
+    at = AtProfile(LAPTOP, {"a-s0": "ab12"}, noise, tried, noise_of_all=noise)
     one, other = Quote("It is 1.", "Table 1"), Quote("It is 2.", "Section 4")
     text = TextCheck("one-or-two", one, other, "disagree", "1 is not 2")
     return Verdicts("reference", tuple(claims), (text,), paper, {"laptop": at})

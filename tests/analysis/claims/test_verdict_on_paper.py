@@ -181,7 +181,7 @@ def _store() -> Store:
 
 
 def test_a_spread_needs_two_seeds() -> None:
-    records = [r for r in spread.reference(_store()) if r.seed == 0]
+    records = {e: {0: of[0]} for e, of in spread.reference(_store()).items() if 0 in of}
     with pytest.raises(UserError, match="no row has two seeds"):
         spread.over_seeds(records)
 
