@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Iterator
-from concurrent.futures import Executor
 from pathlib import Path
+
+import torch
 
 from analysis.speed import page, record
 from analysis.speed.record import Benchmark, Loss
@@ -24,10 +24,10 @@ def measure_all(
     """Measure, write the table into a folder and print it; ``quick``: only two images."""
     cases.quiet()
     batches = BATCHES[:1] if quick else BATCHES
-    for device in _devices():
+    for device in ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]:
         machine = measure.machine(device, threads)
         measured, alone = [], []
-        with _pool(memory) as pool:
+        with measure.fresh_processes() if memory else contextlib.nullcontext() as pool:
             shapes = list(itertools.product(cases.STOCK, batches, OBJECTS))
             for number, (head, batch, objects) in enumerate(shapes, 1):
                 case = cases.Case(head, batch, objects, image, device)
@@ -50,15 +50,3 @@ def write(found: Benchmark, folder: Path) -> None:
     path, text = record.save(found, folder), page.markdown(page.page(found))
     say(text)
     say(f"written: {path}, {write_text(path.with_suffix('.md'), text)}", error=True)
-
-
-@contextlib.contextmanager
-def _pool(memory: bool) -> Iterator[Executor | None]:
-    with measure.fresh_processes() if memory else contextlib.nullcontext() as pool:
-        yield pool
-
-
-def _devices() -> list[str]:
-    import torch
-
-    return ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]

@@ -8,12 +8,13 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from torch.utils import benchmark
@@ -27,6 +28,7 @@ MIB = 2**20
 SHORT_BATCH, SHORT_TURNS = 2, 3  # a short step is noisier, and three are cheap
 PEAK_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes per unit of getrusage
 Side = Literal["ours", "stock", "assignment"]
+Name = TypeVar("Name", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,8 @@ def measure(case: Case, repeat: int, threads: int, pool: Executor | None) -> rec
     ours, stock = steps(case)
     check(ours()[0], stock()[0])  # also warms up both
     turns = repeat * (SHORT_TURNS if case.batch <= SHORT_BATCH else 1)
-    taken = [(_time(ours, case, threads), _time(stock, case, threads)) for _ in range(turns)]
+    now = clock(case.device, threads)
+    taken = [(seconds(ours, now), seconds(stock, now)) for _ in range(turns)]
     times = asdict(compare(*zip(*taken, strict=True)))
     result = record.Case(case.head, case.batch, case.objects, **times)
     if pool is None:
@@ -72,10 +75,11 @@ def measure_assignment(
     torch.set_num_threads(threads)
     step = assignment(case)
     step()
-    seconds = [_time(step, case, threads) for _ in range(repeat)]
+    now = clock(case.device, threads)
+    taken = statistics.median(seconds(step, now) for _ in range(repeat))
     mib = None if pool is None else pool.submit(peak, case, "assignment", threads).result()
     name = "FCOS" if case.head == "FCOSHead" else "ATSS"
-    return record.Assignment(name, case.batch, case.objects, statistics.median(seconds), mib)
+    return record.Assignment(name, case.batch, case.objects, taken, mib)
 
 
 def machine(device: str, threads: int) -> record.Machine:
@@ -94,18 +98,38 @@ def machine(device: str, threads: int) -> record.Machine:
 
 
 def clock(device: str, threads: int) -> Callable[[], float]:
-    """Return CPU time for one thread, nearly independent of other processes; else wall time."""
+    """Return CPU time for one thread, nearly independent of other processes; else wall time.
+
+    Wall time is read when a GPU has done what it was given.
+    """
     return time.process_time if device == "cpu" and threads == 1 else benchmark.timer
 
 
-def _time(step: Callable[[], object], case: Case, threads: int) -> float:
+def seconds(step: Callable[[], object], now: Callable[[], float]) -> float:
+    """Return the seconds of a step."""
     # Not benchmark.Timer, which runs a step twice before each timing.
-    now = clock(case.device, threads)
     start = now()
-    result = step()
-    seconds = now() - start
-    del result  # hundreds of megabytes, freed outside the timing
-    return seconds
+    _kept = step()  # hundreds of megabytes, freed outside the timing
+    return now() - start
+
+
+def in_turns(
+    steps: Mapping[Name, Callable[[int], object]], count: int, now: Callable[[], float]
+) -> dict[Name, list[float]]:
+    """Return the seconds of ``count`` calls of each step, with the call's number.
+
+    All take their turn before any takes the next, and the starting one rotates, so that other load
+    on the machine affects all alike.
+    """
+    names = list(steps)
+    for name in names:
+        steps[name](0)  # warm-up
+    taken: dict[Name, list[float]] = {name: [] for name in names}
+    for number in range(count):
+        first = number % len(names)
+        for name in names[first:] + names[:first]:
+            taken[name].append(seconds(partial(steps[name], number), now))
+    return taken
 
 
 @contextmanager

@@ -47,17 +47,11 @@ def timed(threads: int, repeat: int) -> Iterator[Operator]:
         AssertionError: ours and torchvision's results disagree.
     """
     torch.set_num_threads(threads)
-    now = measure.clock("cpu", threads)
-
-    def seconds(step: Step) -> float:
-        start = now()
-        step()
-        return now() - start
-
+    now, seconds = measure.clock("cpu", threads), measure.seconds
     for shape in SHAPES:
         for name, (ours, stock) in steps(shape).items():
             check(ours(), stock())  # also warms up both
-            taken = [(seconds(ours), seconds(stock)) for _ in range(repeat)]
+            taken = [(seconds(ours, now), seconds(stock, now)) for _ in range(repeat)]
             yield Operator(name, shape, **asdict(measure.compare(*zip(*taken, strict=True))))
 
 

@@ -9,23 +9,27 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
 
+from analysis.speed import page
 from analysis.speed.record import Count, Overhead, Time
+from analysis.speed.systems import Subject
 from analysis.stats.uncertainty import of_median
+from benchmarks import cases, detectors, loads, loss, measure
+from benchmarks.detectors import Picture
+from benchmarks.loads import Loaded
 from experiments import profiles
 from experiments.named import DFL, GFL, PLAIN, QFL
+from gfl import config
 from gfl.experiment import Experiment, Profile
 from gfl.hosts import HostName
+from gfl.predictions import trained
 from gfl.records.record import Store, run_id
 from gfl.terminal import say
-
-if TYPE_CHECKING:
-    from analysis.speed.systems import Subject
-    from benchmarks.detectors import Picture
-    from benchmarks.loads import Loaded
+from gfl.training import checkpoint
 
 SEED = 0
 PAPERS = (800, 1333)  # px, size of the paper's pictures, for counts of its network
@@ -64,11 +68,6 @@ def measure_all(
     ``image`` is the picture size for a network without embedded data; ``store`` has the trained
     weights.
     """
-    import torch
-
-    from analysis.speed import page
-    from benchmarks import cases, loads, loss, measure  # imports take seconds
-
     cases.quiet()
     torch.set_num_threads(threads)
     chosen = [profiles.PROFILES[name] for name in networks]
@@ -96,8 +95,6 @@ class Ratio:
 
 def counted(profile: Profile) -> Iterator[Count]:
     """Count parameters and multiply-adds of every pair, of the head and in total."""
-    from benchmarks import detectors
-
     for group in GROUPS:
         for pair, (ours, base) in group.items():
             if pair == "same":
@@ -115,9 +112,6 @@ def timed(
     profile: Profile, store: Store, threads: int, rounds: int | None, small: tuple[int, int]
 ) -> Iterator[Time]:
     """Time every pair, with random weights and, if all of a group are here, with trained ones."""
-    from benchmarks import detectors
-    from benchmarks.measure import clock
-
     embedded = profile.dataset is not None
     for group in GROUPS:
         experiments = dict.fromkeys(e for pair in group.values() for e in pair)
@@ -131,7 +125,7 @@ def timed(
                 continue
             models = {pair: (made[ours][0], made[base][0]) for pair, (ours, base) in group.items()}
             seconds = in_turns(
-                models, len(pictures), rounds or ROUNDS[embedded], clock("cpu", threads)
+                models, len(pictures), rounds or ROUNDS[embedded], measure.clock("cpu", threads)
             )
             for pair, both in group.items():
                 with_, without = (made[experiment][1].counts for experiment in both)
@@ -150,10 +144,7 @@ def loaded(
     weights: Mapping[str, Any] | None = None,
 ) -> tuple[Loaded, Subject]:
     """Return an experiment's detector with trained weights or, without, random ones."""
-    from benchmarks.loads import load
-    from gfl import config
-
-    return load(config.build(experiment, profile, SEED)["model"], pictures, weights=weights)
+    return loads.load(config.build(experiment, profile, SEED)["model"], pictures, weights=weights)
 
 
 def _trained(
@@ -163,9 +154,6 @@ def _trained(
     pictures: Sequence[Picture],
 ) -> dict[Experiment, tuple[Loaded, Subject]] | None:
     """Return the detectors of the local runs at seed 0; None unless all have weights."""
-    from gfl.predictions import trained
-    from gfl.training import checkpoint
-
     folders = {e: store.run_dir(profile.name, run_id(e, profile, 0)) for e in experiments}
     if not all((folder / checkpoint.FINAL).is_file() for folder in folders.values()):
         return None
@@ -180,23 +168,12 @@ def in_turns(
 ) -> dict[str, tuple[list[float], list[float]]]:
     """Return seconds per picture in each round, by pair: with, and without.
 
-    All detectors see a picture before any sees the next, and the starting one rotates, so that
-    other load on the machine affects all alike. A base shared by several pairs is timed once; a
-    pair of one detector is timed against itself.
+    A base shared by several pairs is timed once; a pair of one detector is timed against itself.
     """
-    turns = {("base", id(base)): base for _, base in pairs.values()}
-    turns |= {("ours", pair): ours for pair, (ours, _) in pairs.items()}
-    for detector in turns.values():
-        detector.detect(0)  # warm-up
-    names = list(turns)
-    seconds = {name: [0.0] * rounds for name in names}
-    for turn in range(rounds):
-        for picture in range(pictures):
-            first = (turn * pictures + picture) % len(names)
-            for name in names[first:] + names[:first]:
-                start = now()
-                turns[name].detect(picture)
-                seconds[name][turn] += (now() - start) / pictures
+    detect = {("base", id(base)): base.detect for _, base in pairs.values()}
+    detect |= {("ours", pair): ours.detect for pair, (ours, _) in pairs.items()}
+    taken = measure.in_turns(detect, rounds * pictures, now)
+    seconds = {k: np.reshape(v, (rounds, pictures)).mean(axis=1).tolist() for k, v in taken.items()}
     return {
         pair: (seconds["ours", pair], seconds["base", id(base)])
         for pair, (_, base) in pairs.items()

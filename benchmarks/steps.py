@@ -130,7 +130,8 @@ def timed(name: str, wanted: Plan) -> Iterator[Step]:
 def _steps(
     name: str, phase: str, precision: str, turns: Mapping[str, Turn], wanted: Plan
 ) -> Iterator[Step]:
-    seconds = in_turns(turns, wanted)
+    now = measure.clock(wanted.device, wanted.threads)
+    seconds = measure.in_turns(turns, wanted.rounds, now)
     for other in list(turns)[1:]:
         found = compare(seconds[other], seconds["ours"])  # stock / ours
         images = wanted.batch if phase == "training" else 1
@@ -138,28 +139,6 @@ def _steps(
             name, phase, precision, other, ours=found.base / images, stock=found.ours / images,
             ratio=found.ratio, low=found.low, high=found.high, rounds=found.rounds,
         )  # fmt: skip
-
-
-def in_turns(turns: Mapping[str, Turn], wanted: Plan) -> dict[str, list[float]]:
-    """Return each side's seconds in each round; who begins changes from round to round."""
-    now, names = measure.clock(wanted.device, wanted.threads), list(turns)
-    for name in names:
-        turns[name](0)  # warm-up
-    seconds: dict[str, list[float]] = {name: [] for name in names}
-    for number in range(wanted.rounds):
-        first = number % len(names)
-        for name in names[first:] + names[:first]:
-            _wait(wanted.device)
-            start = now()
-            turns[name](number)
-            _wait(wanted.device)
-            seconds[name].append(now() - start)
-    return seconds
-
-
-def _wait(device: str) -> None:
-    if device == "cuda":
-        torch.cuda.synchronize()
 
 
 def pair(name: str, wanted: Plan) -> tuple[Any, Any]:

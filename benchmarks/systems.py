@@ -10,19 +10,23 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
 
 from analysis.speed.systems import PREFIX, Round, Speeds, Subject
-from experiments.tables.table4 import GFL_101
+from benchmarks import cases, measure
+from benchmarks.detectors import draw_pictures
+from benchmarks.loads import PAIRS, Loaded, digest_of, is_of_corners, load
+from experiments import profiles
+from experiments.tables.table4 import GFL_101, TABLE
+from gfl import config
 from gfl.errors import UserError, did_you_mean
+from gfl.experiment import at_scale
 from gfl.terminal import say
-
-if TYPE_CHECKING:
-    from benchmarks.detectors import Picture
-    from benchmarks.loads import Loaded
 
 ANCHOR = GFL_101
 SEED = 0
@@ -56,8 +60,6 @@ class Plan:
 
 def plan(profile: str, rounds: int | None = None, **options: Any) -> Plan:
     """Return the plan of a profile at its own image size."""
-    from experiments import profiles
-
     width, height = profiles.get(profile).scale
     if profile == profiles.COCO.name:
         return Plan(profile, PAPERS, CORNERS, FEW, rounds or FEW_ROUNDS, **options)
@@ -74,11 +76,6 @@ def table4(profile: str, only: Sequence[str] = ()) -> dict[str, Config]:
     Raises:
         UserError: there is no such row.
     """
-    from experiments import profiles
-    from experiments.tables.table4 import TABLE
-    from gfl import config
-    from gfl.experiment import at_scale
-
     chosen = profiles.get(profile)
     keys = [row.key for row in TABLE.rows]
     if unknown := [name for name in only if name not in keys]:
@@ -129,8 +126,6 @@ def _measure(
     configs: Mapping[str, Config], names: list[str], wanted: Plan, record: Speeds, path: Path
 ) -> Speeds:
     """Time the missing rounds of a group of systems, and save each."""
-    from benchmarks.measure import clock
-
     _arithmetic(wanted)
     loaded: dict[str, Loaded] = {}
     subjects: dict[str, Subject] = dict(record.subjects)
@@ -143,7 +138,12 @@ def _measure(
             say(f"{name}: refused, {subject.refusal}", error=True)
     record = Speeds(record.setting, record.anchor, subjects, record.rounds)
     record.save(path)
-    take = _timer(loaded, clock(wanted.device, wanted.threads), wanted)
+    now = measure.clock(wanted.device, wanted.threads)
+
+    def take(name: str, picture: int) -> float:
+        with torch.autocast("cuda", torch.float16, enabled=wanted.half):
+            return measure.seconds(partial(loaded[name].detect, picture), now)
+
     first = record.done(names)
     one_round(names, record.anchor, first, wanted.pictures, take)  # warms up, is discarded
     for number in range(first, wanted.rounds):
@@ -200,48 +200,14 @@ def _groups(names: Sequence[str], anchor: str, together: int | None) -> list[lis
 
 
 def _loaded(name: str, config: Config, wanted: Plan) -> tuple[Loaded, Subject]:
-    from benchmarks.loads import PAIRS, is_of_corners, load
-
     image = wanted.corners if is_of_corners(config) else wanted.image
     pairs = None if name.endswith(ALL_PAIRS) else PAIRS
-    pictures = _pictures(wanted, image)
+    pictures = draw_pictures(profiles.get(wanted.profile), wanted.pictures, image)
     return load(config, pictures, wanted.device, wanted.candidates, pairs)
-
-
-def _pictures(wanted: Plan, image: tuple[int, int]) -> list[Picture]:
-    from benchmarks.detectors import draw_pictures
-    from experiments import profiles
-
-    return draw_pictures(profiles.get(wanted.profile), wanted.pictures, image)
-
-
-def _timer(
-    loaded: Mapping[str, Loaded], now: Callable[[], float], wanted: Plan
-) -> Callable[[str, int], float]:
-    """Return a function that times one system on one picture; on CUDA until the GPU is done."""
-    import torch
-
-    cuda = wanted.device == "cuda"
-
-    def take(name: str, picture: int) -> float:
-        with torch.autocast("cuda", torch.float16, enabled=wanted.half):
-            if cuda:
-                torch.cuda.synchronize()
-            start = now()
-            loaded[name].detect(picture)
-            if cuda:
-                torch.cuda.synchronize()
-            return now() - start
-
-    return take
 
 
 def _arithmetic(wanted: Plan) -> None:
     """Set the threads and, on CUDA, the paper's float32 without TF32 or a search for kernels."""
-    import torch
-
-    from benchmarks import cases
-
     cases.quiet()
     torch.set_num_threads(wanted.threads)
     torch.backends.cudnn.benchmark = False
@@ -250,11 +216,9 @@ def _arithmetic(wanted: Plan) -> None:
 
 def _setting(wanted: Plan) -> dict[str, Any]:
     """Return what identifies a measurement: plan, machine, versions and commit."""
-    from benchmarks.measure import machine as measured_on
-
     if wanted.half and wanted.device != "cuda":
         raise UserError("TF32 and float16 are CUDA's: not with the CPU")
-    machine = measured_on(wanted.device, wanted.threads)
+    machine = measure.machine(wanted.device, wanted.threads)
     what = {k: v for k, v in asdict(wanted).items() if k not in ("rounds", "together")}
     slug = machine.slug + ("-half" if wanted.half else "")
     return {
@@ -275,8 +239,6 @@ def _resumed(path: Path, setting: Mapping[str, Any], configs: Mapping[str, Confi
     Raises:
         UserError: it was measured at another setting, or a system has changed since.
     """
-    from benchmarks.loads import digest_of
-
     record = Speeds.load(path)
     other = {k for k in setting.keys() | record.setting.keys()
              if setting.get(k) != record.setting.get(k)}  # fmt: skip

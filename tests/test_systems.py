@@ -17,9 +17,10 @@ from trident_made import small
 from analysis.speed.record import paths
 from analysis.speed.systems import Round, Speeds, Subject
 from benchmarks import keypoints, systems
+from benchmarks.detectors import draw_pictures
 from benchmarks.loads import counted, is_of_corners, kind_of, load
 from benchmarks.systems import ANCHOR, Plan
-from experiments.profiles import SMOKE
+from experiments.profiles import LAPTOP, SMOKE
 from gfl import config
 from gfl.config.systems.method import bundled
 from gfl.errors import UserError
@@ -28,6 +29,7 @@ from gfl.records.record import Store
 
 GFL = Experiment(quality="joint", boxes="general", dfl=True)
 LITTLE = Plan("laptop", (128, 128), (128, 128), pictures=2, rounds=2, candidates=40)
+PICTURES = draw_pictures(LAPTOP, LITTLE.pictures, LITTLE.image)
 SUBJECT = Subject("0", "dense", (64, 64), 10, 100, {"candidates": 1000.0}, {"candidates": 1000})
 
 
@@ -74,7 +76,7 @@ SYSTEMS = {ANCHOR: dense, "two-stage": two_stage, "corners": corners}
     ids=["dense", "two-stage", "CornerNet", "CentripetalNet"],
 )
 def test_a_load_is_its_target(make, kind, targets):
-    made, subject = load(make(), systems._pictures(LITTLE, LITTLE.image), candidates=40)
+    made, subject = load(make(), PICTURES, candidates=40)
     assert kind_of(made.model) == subject.kind == kind
     assert is_of_corners(make()) == (kind == "corners")
     assert subject.targets == targets
@@ -87,7 +89,7 @@ def test_a_load_is_its_target(make, kind, targets):
 
 def test_multiply_adds_are_those_of_convolutions_and_products():
     """Against hooks on every layer; the plain head has nothing else that multiplies matrices."""
-    made, subject = load(dense(), systems._pictures(LITTLE, LITTLE.image), candidates=40)
+    made, subject = load(dense(), PICTURES, candidates=40)
     seen = []
 
     def count(module: Any, _: Any, output: Tensor) -> None:
