@@ -13,13 +13,15 @@ import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
-from torch import Tensor, nn
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from gfl import config
 from gfl.experiment import Experiment, Profile
 from gfl.shapes import embedded
 
 SEED = 0
+CONVOLUTION = torch.ops.aten.convolution
 
 Picture = np.ndarray  # uint8 [height, width, 3], RGB
 
@@ -47,22 +49,12 @@ def draw_pictures(profile: Profile, count: int, size: tuple[int, int]) -> list[P
 def size(experiment: Experiment, profile: Profile, image: tuple[int, int]) -> Size:
     """Count a detector at an image of this height and width, without computing anything."""
     model = _build(experiment, profile).to("meta").eval()
-    counted: dict[bool, int] = {True: 0, False: 0}
-    in_head = set(model.bbox_head.modules())
-
-    def count(module: nn.Module, _: object, output: Tensor) -> None:
-        assert isinstance(module, nn.Conv2d)
-        height, width = module.kernel_size
-        each = module.in_channels // module.groups * height * width
-        counted[module in in_head] += output.numel() * each
-
-    for module in model.modules():
-        if isinstance(module, nn.Conv2d):
-            module.register_forward_hook(count)
-    model.bbox_head(model.extract_feat(torch.empty(1, 3, *_padded(model, image), device="meta")))
-    return Size(
-        _parameters(model.bbox_head), _parameters(model), counted[True], sum(counted.values())
-    )
+    picture = torch.empty(1, 3, *_padded(model, image), device="meta")
+    with FlopCounterMode(display=False) as counter:
+        model.bbox_head(model.extract_feat(picture))
+    flops, head = counter.get_flop_counts(), model.bbox_head
+    in_head, in_all = (flops[name][CONVOLUTION] // 2 for name in (type(head).__name__, "Global"))
+    return Size(_parameters(head), _parameters(model), in_head, in_all)
 
 
 def _parameters(module: nn.Module) -> int:
