@@ -17,39 +17,32 @@ from gfl.records.digests import ROOT
 
 # Code that can change a run; a commit is clean for it when these are.
 CODE = ("gfl", "experiments", "cli", "pyproject.toml", "constraints.txt", "environment.yml")
-
-
+TOP = ("rev-parse", "--show-toplevel")
 # Variables that redirect git, by its own list (git rev-parse --local-env-vars).
 ELSEWHERE = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY")
 
 
 def code_state(root: Path = ROOT) -> tuple[str | None, bool]:
     """Return the commit of the code that trains, and whether that code differs from it."""
-    if not is_repository(root):
+    head = _ask(root, "rev-parse", "--verify", "--quiet", "HEAD")
+    status = _ask(root, "status", "--porcelain", "--", *CODE)
+    if head is None or status is None:
         return None, True
-    head = _git(root, "rev-parse", "--verify", "--quiet", "HEAD")
-    status = _git(root, "status", "--porcelain", "--", *CODE)
-    if head is None or status is None or head.returncode or status.returncode:
-        return None, True
-    return head.stdout.decode().strip(), bool(status.stdout.strip())
+    return head.decode().strip(), bool(status.strip())
 
 
 @cache
 def uncommitted(root: Path = ROOT) -> frozenset[str]:
     """Return the files of the code that trains that differ from the commit; empty without one."""
-    if not is_repository(root):
-        return frozenset()
     words = ("status", "--porcelain", "-z", "--no-renames", "--untracked-files=all")
-    found = _git(root, *words, "--", digests.PACKAGE)
-    if found is None or found.returncode:
-        return frozenset()
-    return frozenset(os.fsdecode(entry)[3:] for entry in found.stdout.split(b"\0") if entry)
+    found = _ask(root, *words, "--", digests.PACKAGE) or b""
+    return frozenset(os.fsdecode(entry)[3:] for entry in found.split(b"\0") if entry)
 
 
 def problem(root: Path = ROOT) -> str:
     """Explain why git does not report the project's commit, if the user can fix it; else empty."""
-    top = _git(root, "rev-parse", "--show-toplevel")
-    if top is None or is_repository(root):
+    top = _git(root, *TOP)
+    if top is None or _is_own(top, root):
         return ""
     if not top.returncode:
         outer = os.fsdecode(top.stdout.rstrip(b"\n"))
@@ -63,42 +56,27 @@ def problem(root: Path = ROOT) -> str:
 
 def has_commit(commit: str, root: Path = ROOT) -> bool:
     """Return whether this project's repository has a commit; a shallow clone lacks older ones."""
-    if not is_repository(root):
-        return False
-    found = _git(root, "cat-file", "-e", f"{commit}^{{commit}}")
-    return found is not None and not found.returncode
-
-
-def is_repository(root: Path = ROOT) -> bool:
-    """Return whether the project's folder is the top level of a repository git may read."""
-    top = _git(root, "rev-parse", "--show-toplevel")
-    if top is None or top.returncode:
-        return False
-    return Path(os.fsdecode(top.stdout.rstrip(b"\n"))).resolve() == root.resolve()
+    return _ask(root, "cat-file", "-e", f"{commit}^{{commit}}") is not None
 
 
 def last_change(path: Path, root: Path = ROOT) -> tuple[str, str] | None:
     """Return a file's last commit and its time, UTC; None if git does not know."""
-    if not is_repository(root):
-        return None
     log = ("log", "-1", "--date=format-local:%Y-%m-%d %H:%M", "--format=%h %cd", "--", str(path))
-    found = _git(root, *log)
-    if found is None or found.returncode or not found.stdout.strip():
+    if not (found := _ask(root, *log)):
         return None
-    commit, _, when = found.stdout.decode().strip().partition(" ")
+    commit, _, when = found.decode().strip().partition(" ")
     return commit, when
 
 
 @cache
 def code_at(commit: str, root: Path = ROOT) -> digests.Code | None:
     """Return the digests of the code at a commit; None if this repository lacks it."""
-    if not has_commit(commit, root):
-        return None
-    tree = _git(root, "ls-tree", "-r", "-z", "--full-tree", commit, "--", digests.PACKAGE)
-    if tree is None or tree.returncode:
+    at = f"{commit}^{{commit}}"
+    tree = _ask(root, "ls-tree", "-r", "-z", "--full-tree", at, "--", digests.PACKAGE)
+    if tree is None:
         return None
     blobs = {}
-    for entry in tree.stdout.rstrip(b"\0").split(b"\0"):
+    for entry in tree.rstrip(b"\0").split(b"\0"):
         described, _, path = entry.partition(b"\t")
         if digests.counts(name := os.fsdecode(path)):
             blobs[name] = described.split(b" ")[2]
@@ -110,8 +88,8 @@ def code_at(commit: str, root: Path = ROOT) -> digests.Code | None:
 
 def _contents(root: Path, blobs: list[bytes]) -> dict[bytes, bytes]:
     """Return the contents of the available files, by their git object names."""
-    read = _git(root, "cat-file", "--batch", given=b"\n".join(blobs) + b"\n")
-    contents, rest = {}, read.stdout if read else b""
+    rest = _ask(root, "cat-file", "--batch", given=b"\n".join(blobs) + b"\n") or b""
+    contents = {}
     while rest:
         head, _, rest = rest.partition(b"\n")
         name, kind, *size = head.split(b" ")
@@ -120,6 +98,19 @@ def _contents(root: Path, blobs: list[bytes]) -> dict[bytes, bytes]:
         length = int(size[0])
         contents[name], rest = rest[:length], rest[length + 1 :]
     return contents
+
+
+def _ask(root: Path, *words: str, given: bytes | None = None) -> bytes | None:
+    """Return what git prints of the project's repository; None if it fails or there is none."""
+    top = _git(root, *TOP)
+    found = top and _is_own(top, root) and _git(root, *words, given=given)
+    return found.stdout if found and not found.returncode else None
+
+
+def _is_own(top: subprocess.CompletedProcess[bytes], root: Path) -> bool:
+    """Return whether git found that the project's folder is the top level of a repository."""
+    found = Path(os.fsdecode(top.stdout.rstrip(b"\n")))
+    return not top.returncode and found.resolve() == root.resolve()
 
 
 def _git(
