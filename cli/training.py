@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from analysis.tables import tuning as report
 from cli import status
@@ -23,6 +24,7 @@ from cli.status import say_elsewhere, standing, standings
 from experiments import matrix, tuning
 from experiments.matrix import Run
 from experiments.queue import estimates
+from experiments.queue.display import Display
 from experiments.queue.machine import Machine
 from experiments.queue.running import run_missing
 from experiments.queue.slurm.cluster import Cluster
@@ -59,16 +61,9 @@ def run(
     cluster = execution.settings(training.jobs)
     machine = training.machine(where, max_iters, cluster.nodes if cluster else 1)
     say_elsewhere(tables, profile)
-    if training.dry_run:
-        return _dry_run(runs, profile, store, machine, training.again, cluster)
-    matrix.check_writable(store.runs / profile.name, store.results / "tables" / profile.name)
-    failed: list[Run] = []
-    if cluster:
-        code, is_done = _submit(runs, store, machine, worker, training.again, cluster)
-    else:
-        code, failed = _train(runs, profile, store, machine, worker, training.again)
-        is_done = True
-    if code or not is_done:
+    written = store.results / "tables" / profile.name
+    code, failed = _train(runs, profile, store, machine, cluster, training, worker, written)
+    if failed is None:
         return code
     from cli import artefacts  # imports numpy and rich, not needed for a dry run
 
@@ -95,15 +90,9 @@ def tune(
     runs = tuning.runs(profile, store, names)
     cluster = execution.settings(training.jobs)
     machine = training.machine(where, nodes=cluster.nodes if cluster else 1)
-    if training.dry_run:
-        return _dry_run(runs, profile, store, machine, training.again, cluster)
-    matrix.check_writable(store.runs / profile.name, store.results / "tuning")
-    is_done = True
-    if cluster:
-        code, is_done = _submit(runs, store, machine, worker, training.again, cluster)
-    else:
-        code, _ = _train(runs, profile, store, machine, worker, training.again)
-    if code or not is_done:
+    written = store.results / "tuning"
+    code, failed = _train(runs, profile, store, machine, cluster, training, worker, written)
+    if failed is None:
         return code
     for sweep in tuning.sweeps(profile, names):
         found = tuning.trials(sweep, profile, store)
@@ -119,51 +108,50 @@ def _train(
     profile: Profile,
     store: Store,
     machine: Machine,
+    cluster: Cluster | None,
+    training: Training,
     worker: Sequence[str],
-    again: bool,
-) -> tuple[int, list[Run]]:
-    """Train missing runs; return an exit code, nonzero if that was stopped, and the failures."""
-    from experiments.queue.display import Display
+    written: Path,
+) -> tuple[int, list[Run] | None]:
+    """Train the missing runs, or submit them; return an exit code, and those that failed.
 
+    These are None if there is nothing to print yet: in a dry run, when it was stopped, or when jobs
+    were submitted. ``written`` is the folder of what is printed.
+    """
+    if training.dry_run:
+        _list(runs, profile, store, machine, cluster, training.again)
+        return 0, None
+    matrix.check_writable(store.runs / profile.name, written)
+    if cluster:
+        from experiments.queue.slurm import submit
+
+        display = Display(terminal.console())
+        code, lines = stoppable(
+            lambda: submit.submit_missing(
+                runs, store, machine, cluster, display, worker, training.again
+            )
+        )
+        for line in lines or ():
+            say(line)
+        return code, [] if lines == [] else None
     expected = None
     if runs and machine.max_iters is None:
         known = estimates.costs(profile, store)
         each = [seconds for run in runs if (seconds := known.seconds(run)) is not None]
         expected = statistics.fmean(each) if each else None
     display = Display(terminal.console(), expected=expected)
-    code, failed = stoppable(lambda: run_missing(runs, store, machine, display, worker, again))
-    return code, failed or []
+    return stoppable(lambda: run_missing(runs, store, machine, display, worker, training.again))
 
 
-def _submit(
-    runs: Sequence[Run],
-    store: Store,
-    machine: Machine,
-    worker: Sequence[str],
-    again: bool,
-    cluster: Cluster,
-) -> tuple[int, bool]:
-    """Submit the missing runs to Slurm; return an exit code, and whether there were none."""
-    from experiments.queue.display import Display
-    from experiments.queue.slurm import submit
-
-    display = Display(terminal.console())
-    code, lines = stoppable(
-        lambda: submit.submit_missing(runs, store, machine, cluster, display, worker, again)
-    )
-    for line in lines or ():
-        say(line)
-    return code, not lines
-
-
-def _dry_run(
+def _list(
     runs: Sequence[Run],
     profile: Profile,
     store: Store,
     machine: Machine,
-    again: bool,
     cluster: Cluster | None,
-) -> int:
+    again: bool,
+) -> None:
+    """Print what would be trained, its cost and, of a cluster, the script for sbatch."""
     stands = standings(runs, store, Today())
     costs = estimates.costs(profile, store)
     costed = replace(machine, jobs=cluster.parallel) if cluster else machine
@@ -180,4 +168,3 @@ def _dry_run(
 
         for line in submit.dry_run(runs, store, machine, cluster, again):
             say(line)
-    return 0
