@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
-from experiments.claims.declare import ON_COCO, At, Claim, Contrast, Quote, above, within
+from experiments.claims.declare import ON_COCO, At, Claim, Contrast, Quote, above, better, within
 from experiments.claims.quality import HOSTS
 
 DIRAC, GAUSSIAN, GENERAL, DFL = "Dirac delta", "Gaussian", "General", "General w/ DFL"
@@ -15,10 +16,7 @@ NO_WORSE = (-MARGIN, math.inf)
 NO_WORSE_ON_SHAPES = (-ON_SHAPES, math.inf)
 
 
-def better_2a(row: str, than: str, host: str, column: str = "AP") -> Contrast:
-    """Contrast one row of Table 2(a) with another."""
-    one, other = (At("table-2a", f"{name}/{host}", column) for name in (row, than))
-    return above(f"{row} − {than}, {host}, {column}", one, other)
+better_2a = partial(better, "table-2a")
 
 
 def no_worse(label: str, one: At, other: At) -> Contrast:

@@ -141,6 +141,12 @@ def above(label: str, better: At, worse: At) -> Contrast:
     return Contrast(label, ((1.0, better), (-1.0, worse)))
 
 
+def better(table: str, row: str, than: str, host: str = "", column: str = "AP") -> Contrast:
+    """Contrast in which one row of a table is above another, on a detector if it has several."""
+    one, other = (At(table, "/".join(filter(None, (name, host))), column) for name in (row, than))
+    return above(", ".join(filter(None, (f"{row} − {than}", host, column))), one, other)
+
+
 def within(label: str, one: At, other: At, margin: float, on_shapes: float) -> Contrast:
     """Contrast of at most ``margin`` between two numbers; ``on_shapes`` applies to drawn images."""
     terms, bounds = ((1.0, one), (-1.0, other)), (-margin, margin)

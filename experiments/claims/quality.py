@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import partial
 
-from experiments.claims.declare import At, Claim, Contrast, Measured, Quote, above
+from experiments.claims.declare import At, Claim, Contrast, Measured, Quote, above, better
 from experiments.tables.table1 import SIX, TABLE_1A, TABLE_1C
 
 HOSTS = ("FCOS", "ATSS")
@@ -17,22 +18,12 @@ OTHERS = ("FoveaBox", "RetinaNet", "SSD512")
 COLUMNS = tuple(column.name for column in SIX)
 
 
-def at_1a(row: str, host: str, column: str = "AP") -> At:
-    """Return the place of a number in Table 1(a)."""
-    return At("table-1a", f"{row}/{host}", column)
-
-
-def better_1a(row: str, than: str, host: str, column: str = "AP") -> Contrast:
-    """Contrast one row of Table 1(a) with another."""
-    label = f"{row} − {than}, {host}, {column}"
-    return above(label, at_1a(row, host, column), at_1a(than, host, column))
+better_1a = partial(better, "table-1a")
 
 
 def qfl_on(host: str, column: str = "AP") -> Contrast:
     """Contrast a detector of Table 1(b) with and without the joint representation."""
-    with_qfl = f"{host} + {OURS}"
-    label = f"{with_qfl} − {host}, {column}"
-    return above(label, At("table-1b", with_qfl, column), At("table-1b", host, column))
+    return better("table-1b", f"{host} + {OURS}", host, column=column)
 
 
 CONSISTENTLY = Quote(
@@ -115,8 +106,8 @@ QUALITY_NECESSARY = Claim(
         Contrast(
             f"mean of {', '.join(PREDICTED)} − {NONE}, {host}, AP",
             (
-                *((1 / len(PREDICTED), at_1a(row, host)) for row in PREDICTED),
-                (-1.0, at_1a(NONE, host)),
+                *((1 / len(PREDICTED), At("table-1a", f"{row}/{host}")) for row in PREDICTED),
+                (-1.0, At("table-1a", f"{NONE}/{host}")),
             ),
         )
         for host in HOSTS
@@ -223,14 +214,7 @@ CONSISTENT_BOOST = Claim(
     checks=(
         *(qfl_on(host) for host in OTHERS),
         *(better_1a(OURS, "centerness-branch", host) for host in HOSTS),
-        *(
-            above(
-                f"General w/ DFL − Dirac delta, {host}, AP",
-                At("table-2a", f"General w/ DFL/{host}"),
-                At("table-2a", f"Dirac delta/{host}"),
-            )
-            for host in HOSTS
-        ),
+        *(better("table-2a", "General w/ DFL", "Dirac delta", host) for host in HOSTS),
         above("QFL and DFL − neither, ATSS, AP", At("table-3", "both"), At("table-3", "none")),
     ),
     note="The overhead is no-overhead and no-overhead-others.",
