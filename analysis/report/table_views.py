@@ -137,12 +137,6 @@ def views(
     return made, shown
 
 
-def paper_title(name: str) -> str:
-    """Return ``Table 1(a)`` for ``table-1a``."""
-    number, letter = re.fullmatch(r"table-(\d+)([a-z]?)", name).groups()  # type: ignore[union-attr]
-    return f"Table {number}" + (f"({letter})" if letter else "")
-
-
 def signed(value: float, digits: int = 1) -> str:
     """Format a difference with its sign and a true minus; without a sign if it rounds to 0."""
     text = f"{value:+.{digits}f}"
@@ -176,7 +170,7 @@ class _Builder:
         verdicts = agreement.lines(self.filled) if self.local and runs else []
         view = View(
             id=table.name,
-            title=paper_title(table.name),
+            title=table.paper_title,
             caption=table.caption,
             heading=table.heading,
             mark_names=table.mark_names,
@@ -270,7 +264,7 @@ class _Builder:
             factors = [(d.path, setting(d.a), setting(d.b)) for d in found]
         return Use(
             id=identifier("cell", self.table.name, cell.group.name, cell.row.key),
-            table=paper_title(self.table.name),
+            table=self.table.paper_title,
             row=", ".join(filter(None, (cell.row.key, cell.group.name)))
             + (" (not in the paper)" if cell.row.is_extra else ""),
             baseline=base.cell.row.key if base else "",

@@ -34,16 +34,13 @@ from experiments.claims.together import (
 from experiments.tables import catalogue
 from experiments.tables.table4 import GFL_101, SOTA
 
-LETTERS = {"table-1a": "Table 1(a)", "table-1b": "Table 1(b)", "table-1c": "Table 1(c)",
-           "table-2a": "Table 2(a)", "table-2b": "Table 2(b)", "table-2c": "Table 2(c)",
-           "table-3": "Table 3", "table-4": "Table 4"}  # fmt: skip
-
 
 def row(table: str, key: str, printed: str) -> Quote:
     """Quote a row as printed: the text left of its numbers, and the declared numbers."""
-    found = next(row for row in catalogue.find(table).rows if row.key == key)
+    declared = catalogue.find(table)
+    found = next(row for row in declared.rows if row.key == key)
     numbers = " ".join("n/a" if x is None else f"{x:.1f}" for x in found.published)
-    return Quote(f"{printed} {numbers}", f"{LETTERS[table]}, row {key}")
+    return Quote(f"{printed} {numbers}", f"{declared.paper_title}, row {key}")
 
 
 def finding(agree: bool) -> Finding:

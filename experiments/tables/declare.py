@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -169,6 +170,11 @@ class Table:
     @property
     def title(self) -> str:
         return self.name.replace("-", " ").capitalize()
+
+    @property
+    def paper_title(self) -> str:
+        """Title as the paper writes it: ``Table 1(a)``."""
+        return re.sub("([a-z])$", r"(\1)", self.title)
 
     def runs_at(self, profile: str) -> bool:
         """Return whether the rows are run at a profile of this name."""

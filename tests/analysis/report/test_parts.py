@@ -19,7 +19,7 @@ from analysis.report import bundle, evidence, lists, pictures
 from analysis.report.checks import as_printed, joined, number, p_text
 from analysis.report.drawn import Scale, curve, scale, strip
 from analysis.report.formulas import plain
-from analysis.report.table_views import Gap, Row, command, identifier, paper_title, signed, views
+from analysis.report.table_views import Gap, Row, command, identifier, signed, views
 from analysis.speed.record import load, save
 from analysis.stats.correction import P
 from analysis.text import Listing
@@ -81,7 +81,7 @@ def test_a_shade_tells_sign_and_size(
 
 
 def test_names_and_commands() -> None:
-    assert paper_title("table-1a") == "Table 1(a)"
+    assert catalogue.find("table-1a").paper_title == "Table 1(a)"
     assert pictures.title("2b") == "Figure 2(b)"
     assert pictures.title("calibration") == "Calibration"
     assert identifier("cell", "table-1b", "", "SSD512 + joint w/ QFL") == (
