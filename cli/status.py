@@ -170,11 +170,11 @@ def _standing(run: Run, store: Store) -> Standing:
 
 def _elsewhere(run_dir: Path) -> tuple[str, datetime | None]:
     """Name the machine that trains a run, if it is another; and since when its owner is silent."""
-    found, now = owner(run_dir), datetime.now(UTC)
-    if found is None:
+    if (found := owner(run_dir)) is None:
         return "", None
-    where = f"on {found.host} since {slurm.clock(found.since.isoformat(), now)}"
-    return "" if found.host == lease.host() else where, found.silent_since(now)
+    held, silent_since = found
+    where = f"on {held.host} since {slurm.clock(held.since, datetime.now(UTC))}"
+    return "" if held.host == lease.host() else where, silent_since
 
 
 @dataclass(frozen=True)

@@ -58,21 +58,6 @@ class Answer:
 _answers: dict[Path, Answer] = {}  # the last one on each folder
 
 
-@dataclass(frozen=True)
-class Owner:
-    """Owner of a run's lease, for people: times are by the owner's and the file server's clock."""
-
-    host: str
-    pid: int
-    job: str | None  # Slurm's id
-    since: datetime
-    heartbeat: datetime
-
-    def silent_since(self, now: datetime) -> datetime | None:
-        """Return its last beat if that is more than QUIET seconds ago; None: it is alive."""
-        return self.heartbeat if (now - self.heartbeat).total_seconds() > QUIET else None
-
-
 class RunLock:
     """Exclusive right to train a run, for the process that took it and the worker it starts.
 
@@ -153,14 +138,18 @@ def is_locked(run_dir: Path) -> bool:
     return _free_number(run_dir) is None
 
 
-def owner(run_dir: Path) -> Owner | None:
-    """Return who trains a run; None if nobody does, or it cannot be understood."""
+def owner(run_dir: Path) -> tuple[Lease, datetime | None] | None:
+    """Return who trains a run, and its last beat if that is more than QUIET seconds ago.
+
+    For people: its start is by the owner's clock, the beat by the file server's. None if nobody
+    trains the run, or its lease cannot be understood.
+    """
     seen = leases.look(run_dir)
     if seen is None or seen.lease is None or _is_gone(seen):
         return None
-    lease, beat = seen.lease, datetime.fromtimestamp(seen.beat / 1e9, UTC)
-    since = datetime.fromisoformat(lease.since)
-    return Owner(lease.host, lease.pid, lease.job, since, beat)
+    beat = datetime.fromtimestamp(seen.beat / 1e9, UTC)
+    is_silent = (datetime.now(UTC) - beat).total_seconds() > QUIET
+    return seen.lease, beat if is_silent else None
 
 
 def lock_path(run_dir: Path) -> Path:

@@ -181,7 +181,7 @@ def test_an_owner_that_is_paused_loses_its_run_and_knows_when_it_wakes(
     assert a("take") is False
     found = owner(run_dir)
     assert found is not None
-    assert found.host == "b"
+    assert found[0].host == "b"
 
 
 def test_a_pause_shorter_than_the_silence_loses_nothing(hosts: Hosts, run_dir: Path) -> None:
@@ -312,7 +312,7 @@ def test_a_jobs_lease_is_gone_when_slurm_says_so(
             assert RunLock.take(run_dir) is None
     found = owner(run_dir)
     assert found is not None
-    assert (found.job, found.pid) == ("12", os.getpid())
+    assert (found[0].job, found[0].pid) == ("12", os.getpid())
     slurm.states["12"] = "CANCELLED"
     monkeypatch.setattr(locks, "_answers", {})
     assert owner(run_dir) is None
@@ -399,7 +399,7 @@ def test_a_lease_of_an_earlier_version_names_no_cluster_and_is_understood(
     leave_node(monkeypatch)
     found = owner(run_dir)
     assert found is not None
-    assert found.job == "12"
+    assert found[0].job == "12"
     assert slurm.asked == []
 
 
