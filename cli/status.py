@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -106,8 +106,7 @@ class Standing:
     def __str__(self) -> str:
         silence = ""
         if self.silent_since is not None:
-            last = slurm.clock(self.silent_since.isoformat(), datetime.now(UTC))
-            silence = f"silent since {last}"
+            silence = f"silent since {slurm.clock(self.silent_since.isoformat())}"
         stale = "stale" if self.staleness else ""
         return ", ".join(filter(None, (self.state, self.detail, silence, stale)))
 
@@ -127,7 +126,7 @@ def standings(runs: Sequence[Run], store: Store, today: Today | None = None) -> 
 
 def _with_job(stand: Standing, job: JobStanding) -> Standing:
     """Return a run's state by its job where that says more than the run's folder."""
-    state, detail = stand.state, job.detail(datetime.now(UTC))
+    state, detail = stand.state, job.detail
     if state == "finished" or (state == "training" and not job.is_live):
         return replace(stand, job=job)
     if job.is_live:
@@ -173,7 +172,7 @@ def _elsewhere(run_dir: Path) -> tuple[str, datetime | None]:
     if (found := owner(run_dir)) is None:
         return "", None
     held, silent_since = found
-    where = f"on {held.host} since {slurm.clock(held.since, datetime.now(UTC))}"
+    where = f"on {held.host} since {slurm.clock(held.since)}"
     return "" if held.host == lease.host() else where, silent_since
 
 

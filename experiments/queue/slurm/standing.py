@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -51,11 +51,8 @@ class JobStanding:
         """Return the stage that the job reported last; empty if it has not started."""
         return self.progress.stage if self.progress else ""
 
-    def describe(self) -> str:
-        """Describe the job's state in a line."""
-        return f"{self.state}, {self.detail(datetime.now(UTC))}"
-
-    def detail(self, now: datetime) -> str:
+    @property
+    def detail(self) -> str:
         """Describe the job, but for its state, in a line."""
         job, progress = f"job {self.submission.job}", self.progress
         match self.state:
@@ -75,18 +72,18 @@ class JobStanding:
                 return f"{job}{why}{far}{times}"
         if progress is None or progress.stage != "training":
             return f"{job} starting" + (f" on {self.queued.nodes}" if self.queued else "")
-        return f"{job} {self._training(progress, now)}"
+        return f"{job} {self._training(progress)}"
 
-    def _training(self, progress: Progress, now: datetime) -> str:
+    def _training(self, progress: Progress) -> str:
         node = self.queued.nodes if self.queued else progress.node
-        parts = [f"on {node} since {clock(progress.since, now)}"]
+        parts = [f"on {node} since {clock(progress.since)}"]
         parts += [_epoch(progress)] if progress.epoch else []
         if progress.seconds_left:
             parts.append(f"about {duration(progress.seconds_left)} left")
         if self.queued:
             parts.append(f"{self.queued.time_left} to its limit")
         else:
-            parts.append(f"as of {clock(progress.written, now)}")
+            parts.append(f"as of {clock(progress.written)}")
         return ", ".join(parts)
 
     def log_end(self, run_dir: Path) -> list[str]:
@@ -174,7 +171,7 @@ def _epoch(progress: Progress) -> str:
     return f"epoch {progress.epoch}/{progress.epochs}"
 
 
-def clock(written: str, now: datetime) -> str:
+def clock(written: str) -> str:
     """Return a time as this machine's clock shows it, with the day unless it is today."""
-    then, here = datetime.fromisoformat(written).astimezone(), now.astimezone()
+    then, here = datetime.fromisoformat(written).astimezone(), datetime.now().astimezone()
     return f"{then:%H:%M}" if then.date() == here.date() else f"{then:%Y-%m-%d %H:%M}"

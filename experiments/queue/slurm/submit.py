@@ -162,8 +162,8 @@ def _without_jobs(
 ) -> tuple[list[Run], list[str]]:
     """Return the runs that no job waits for or trains, and a line on each other."""
     standings = look({run.id: _ledger(run, store, machine) for run in runs})
-    live = {id: job for id, job in standings.items() if job.is_live}
-    lines = [f"{run.name}: {live[run.id].describe()}" for run in runs if run.id in live]
+    live = {id: f"{job.state}, {job.detail}" for id, job in standings.items() if job.is_live}
+    lines = [f"{run.name}: {live[run.id]}" for run in runs if run.id in live]
     return [run for run in runs if run.id not in live], lines
 
 
