@@ -299,7 +299,7 @@ def stale_lines(stands: Sequence[Standing], names: Mapping[str, str]) -> list[st
     ]
     if not found:
         return ["no run is stale: the current code and versions trained all local runs"]
-    return [*found, f"run {stale.AGAIN} trains {'it' if len(found) == 1 else 'them'} anew"]
+    return [*found, f"run {stale.anew(len(found))}"]
 
 
 def _cells(row: str, stand: Standing, several_seeds: bool, is_extra: bool) -> tuple[str, ...]:

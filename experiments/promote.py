@@ -14,7 +14,7 @@ from experiments.matrix import Run, check_writable, plan
 from experiments.profiles import REHEARSALS, TUNING_SEED
 from experiments.tables.declare import Table
 from gfl.errors import UserError
-from gfl.escape import counted
+from gfl.escape import counted, some
 from gfl.experiment import Profile
 from gfl.files import discard, replacing, whole_folder
 from gfl.predictions import schema
@@ -38,7 +38,7 @@ def objection(record: RunRecord) -> str | None:
     if record.commit is None:
         return "made outside a git checkout of this project: no commit says by which code"
     if others := stale.mixed(record):
-        return f"trained in parts, by several versions of {stale.few(others)}"
+        return f"trained in parts, by several versions of {some(others)}"
     if record.dirty:
         return f"made by uncommitted code, or by two commits (last {record.commit[:8]})"
     if not checkout.has_commit(record.commit):
@@ -121,7 +121,8 @@ def _with_predictions(run: Run, record: RunRecord, store: Store) -> list[str]:
         raise UserError(f"its predictions are missing or damaged; {again} makes them anew")
     names = committed(run.experiment, run.profile, run.seed)
     checksums = {name: sha for name, sha in record.predictions.items() if name in names}
-    if schema.verified(target, checksums) and set(_names(target)) == checksums.keys():
+    present = {path.name for path in target.glob("*")}
+    if schema.verified(target, checksums) and present == checksums.keys():
         record.save(path)
         return []
     check_writable(target.parent)
@@ -155,10 +156,6 @@ def _remove(folder: Path) -> list[str]:
         return []
     shutil.rmtree(folder)
     return [f"removed: {folder}/ (of the run before; this one was not predicted for)"]
-
-
-def _names(folder: Path) -> list[str]:
-    return [path.name for path in folder.iterdir()] if folder.is_dir() else []
 
 
 def other_gpus(profile: Profile, store: Store) -> str:

@@ -55,7 +55,7 @@ class Staleness:
         trained = f"trained by {by(made)}"
         if self.versions:
             others = [f"{name} {then} (here {now})" for name, (then, now) in self.versions.items()]
-            trained += f" with {few(others)}"
+            trained += f" with {escape.some(others)}"
         if self.files:
             return f"{trained}; {changes(self.files)} since"
         if self.unknown:
@@ -103,23 +103,24 @@ def by(made: Made) -> str:
     return made.commit[:7] + (" with changes" if made.dirty else "")
 
 
-def reasons(found: Iterable[tuple[str, Made, Staleness]]) -> list[tuple[str, int]]:
+def advice(found: Iterable[tuple[str, Made, Staleness]]) -> list[str]:
     """Describe the origin of the given runs, by name, that may not be current.
 
-    Runs with the same reason share a line; each line comes with their number.
+    Runs with the same reason share a line, with the option that retrains them.
     """
     said: dict[str, list[str]] = {}
     for name, made, staleness in found:
         if not staleness.is_current:
             said.setdefault(staleness.sentence(made), []).append(name)
-    return [(f"{few(names, '; ')}: {what}", len(names)) for what, names in said.items()]
-
-
-def advice(found: Iterable[tuple[str, Made, Staleness]]) -> list[str]:
-    """Return the lines of ``reasons``, each with the option that retrains its runs."""
     return [
-        f"{line}; {AGAIN} trains {'it' if n == 1 else 'them'} anew" for line, n in reasons(found)
+        f"{escape.some(names, separator='; ')}: {what}; {anew(len(names))}"
+        for what, names in said.items()
     ]
+
+
+def anew(runs: int) -> str:
+    """Name the option that retrains a number of runs."""
+    return f"{AGAIN} trains {'it' if runs == 1 else 'them'} anew"
 
 
 def changes(files: Sequence[str]) -> str:
@@ -132,11 +133,6 @@ def changes(files: Sequence[str]) -> str:
     named = [*first, *(file for file in files if file not in edited)]
     some = escape.some(named, max(escape.MOST_NAMED, len(first)))
     return f"{some} {'has' if len(files) == 1 else 'have'} changed"
-
-
-def few(names: Sequence[str], separator: str = ", ") -> str:
-    """Return the first names, and the number of the others."""
-    return escape.some(names, separator=separator)
 
 
 def mixed(made: Made) -> list[str]:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from analysis.tables.fill import Filled, name
 from experiments import stale
 from experiments.stale import Staleness, Today
+from gfl import escape
 from gfl.records.record import RunRecord
 
 Found = tuple[str, RunRecord, Staleness]  # a run's name, its record, the differences
@@ -45,19 +46,19 @@ def _of_reference(found: Sequence[Found]) -> Iterator[str]:
             for package, (then, now) in s.versions.items()
         )
         commits = dict.fromkeys(stale.by(record) for _, record, _ in stales)
-        trained = f"Reference, {_which(stales, found)}: trained by {stale.few(list(commits))}"
-        trained += f" with {stale.few(list(versions))}" if versions else ""
+        trained = f"Reference, {_which(stales, found)}: trained by {escape.some(list(commits))}"
+        trained += f" with {escape.some(list(versions))}" if versions else ""
         yield f"{trained}; {stale.changes(sorted(files))} since." if files else f"{trained}."
     unknown = [each for each in found if each[2].unknown]
     if unknown:
         reasons = dict.fromkeys(s.unknown for _, _, s in unknown)
         yield (
             f"Reference, {_which(unknown, found)}: whether gfl/ has changed since is "
-            f"unknown ({stale.few(list(reasons), '; ')})."
+            f"unknown ({escape.some(list(reasons), separator='; ')})."
         )
 
 
 def _which(some: Sequence[Found], found: Sequence[Found]) -> str:
     if len(some) == len(found):
         return "1 run" if len(found) == 1 else f"all {len(found)} runs"
-    return stale.few([name for name, _, _ in some], "; ")
+    return escape.some([name for name, _, _ in some], separator="; ")
