@@ -8,6 +8,8 @@ from pathlib import Path
 from cli.options import ProfileName
 from experiments import profiles
 from experiments.queue.display import Display
+from experiments.queue.machine import Machine
+from experiments.queue.running import prepare_data
 from gfl import escape, terminal
 from gfl.errors import UserError
 from gfl.shapes import embedded
@@ -25,8 +27,7 @@ def shapes(folder: str, /, *, profile: ProfileName = "laptop") -> int:
         raise UserError(f"the images of the {profile} profile are not embedded, but photographs")
     root, display = embedded_root(spec), Display(terminal.console())
     with display.table(1):
-        drawing = partial(display.preparing, "drawing the embedded data set")
-        embedded.write(spec, root, progress=drawing, report=display.warning)
+        prepare_data(profiles.get(profile), Machine(), display)
         embedded.export(root, Path(folder), partial(display.preparing, "writing PNG files"))
     say(f"{escape.counted(spec.train + spec.val, 'image')} in {folder}")
     return 0
