@@ -59,10 +59,10 @@ def _finished(runs: Sequence[Run], store: Store) -> list[RunRecord]:
         UserError: a run is not finished locally.
     """
     records = [store.local(run.profile.name, run.id) for run in runs]
-    found = [record for record in records if record and record.is_finished]
-    if len(found) == len(runs):
-        return found
-    missing = matrix.missing(runs, store)
+    finished = [record for record in records if record and record.is_finished]
+    if len(finished) == len(runs):
+        return finished
+    missing = [run for run in runs if run.id not in {record.id for record in finished}]
     names = escape.some([run.id for run in missing])
     raise UserError(
         f"not finished locally: {names}; {missing[0].command} trains "

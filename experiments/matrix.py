@@ -15,7 +15,7 @@ from gfl import escape
 from gfl.errors import UserError, did_you_mean
 from gfl.experiment import AnyExperiment, Profile, at_scale
 from gfl.files import write_text
-from gfl.records.record import RUN_ID, RunRecord, Store, run_id
+from gfl.records.record import RUN_ID, RunRecord, run_id
 from gfl.terminal import say
 
 WEIGHTS = (".pth", ".pt", ".ckpt")  # suffixes of weight files
@@ -214,11 +214,6 @@ def near(path: Path) -> str:
     except OSError:
         return ""
     return f"; did you mean {escape.terminal(str(there / found[0]))}?" if found else ""
-
-
-def missing(runs: Iterable[Run], store: Store) -> list[Run]:
-    """Return the runs without a finished local record."""
-    return [run for run in runs if not is_finished(store.local(run.profile.name, run.id))]
 
 
 def is_finished(record: RunRecord | None) -> bool:
