@@ -22,7 +22,7 @@ from experiments import diff, matrix, own
 from gfl import escape
 from gfl.errors import UserError
 from gfl.files import replacing
-from gfl.records.record import RUN_ID, Store
+from gfl.records.record import RUN_ID
 from gfl.terminal import note, say
 
 if TYPE_CHECKING:
@@ -123,7 +123,11 @@ def detect(
             content["refused"] = str(err)
         if output.json:
             say(json.dumps(content, allow_nan=False), flush=True)
-    return _end(len(files) + len(complaints), refused)
+    if not refused:
+        return 0
+    named = len(files) + len(complaints)
+    note(f"{refused} of {named} refused" + (", the others are done" if refused < named else ""))
+    return 2
 
 
 def _check_named(run: str | None, weights: Path | None, row: str | None) -> None:
@@ -179,7 +183,8 @@ def find(name: str, where: Where, seeds: Sequence[int]) -> Path:
         return Path(name)
     profile, store = where.found(), where.store()
     if RUN_ID.fullmatch(name):  # runs found here are known, whether or not they are still declared
-        for folder in (profile.name, *_folders(store)):
+        folders = sorted(folder.name for folder in store.runs.glob("*") if folder.is_dir())
+        for folder in (profile.name, *folders):
             if store.run_dir(folder, name).joinpath("final.pth").is_file():
                 return store.run_dir(folder, name)
         if mine := own.folder_of(name, store.runs):
@@ -265,17 +270,6 @@ def _content(one: Detection, distributions: bool) -> dict[str, Any]:
         sides = one.distributions
         content["distributions"] = None if sides is None else sides.content()
     return json.loads(json.dumps(content), parse_float=lambda x: round(float(x), DIGITS))
-
-
-def _end(named: int, refused: int) -> int:
-    if not refused:
-        return 0
-    note(f"{refused} of {named} refused" + (", the others are done" if refused < named else ""))
-    return 2
-
-
-def _folders(store: Store) -> list[str]:
-    return sorted(folder.name for folder in store.runs.glob("*") if folder.is_dir())
 
 
 def _key(path: Path) -> str:

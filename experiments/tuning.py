@@ -255,13 +255,12 @@ def sweeps(profile: Profile, names: Sequence[str] = ()) -> tuple[Sweep, ...]:
 
 def trials(sweep: Sweep, profile: Profile, store: Store) -> list[Trial]:
     """Return a sweep's variants at a profile, each with its record."""
-    found = []
+    found, base = [], common(sweep, profile)
     for variant in sweep.variants:
-        varied, experiment = variant.of(common(sweep, profile)), sweep.of(variant)
+        varied, experiment = variant.of(base), sweep.of(variant)
         id = run_id(experiment, varied, TUNING_SEED)
         run = Run(id, experiment, varied, TUNING_SEED, (f"tuning/{variant.name}",))
-        same = varied == as_it_is(common(sweep, profile), variant)
-        base = common(sweep, profile)
+        same = varied == as_it_is(base, variant)
         chosen = same and resolved(experiment, base) == resolved(sweep.experiment, base)
         found.append(Trial(variant, run, chosen, store.local(profile.name, id)))
     return found

@@ -108,15 +108,12 @@ def usable_cores() -> int:
 
 def usable_memory() -> int:
     """Return the bytes of memory free for runs, limited by a container's share."""
-    found = re.search(r"^MemAvailable:\s+(\d+) kB$", _read(MEMORY), re.MULTILINE)
+    listed = MEMORY.read_text(encoding="utf-8") if MEMORY.exists() else ""
+    found = re.search(r"^MemAvailable:\s+(\d+) kB$", listed, re.MULTILINE)
     whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")  # all that macOS reports
     free = int(found[1]) << 10 if found else whole
     limit = cgroup.memory_limit()
     return free if limit is None else min(free, limit)
-
-
-def _read(path: Path) -> str:
-    return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
 def visible_gpus() -> list[str]:
