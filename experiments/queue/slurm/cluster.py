@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +117,7 @@ def load(path: Path | None, root: Path) -> Cluster:
     except ValueError as err:  # neither TOML nor UTF-8
         raise UserError(f"{path}: not TOML: {err}") from err
     values = {key: _value(str(path), key, given) for key, given in content.items()}
-    return replace(Cluster(), **values)
+    return Cluster(**values)
 
 
 def convert(key: str, given: object, named: str) -> Any:

@@ -123,7 +123,11 @@ def submit_missing(
         return []
     if shutil.which("sbatch") is None or shutil.which("srun") is None:
         raise UserError("no Slurm here (sbatch is not on the path): submit on a login node")
-    here = _cluster()
+    if (here := slurm_jobs.cluster()) is None:
+        raise UserError(
+            "Slurm does not answer here (scontrol show config fails): submit on a login node, or "
+            "when its controller is back"
+        )
     todo, lines = _without_jobs(todo, store, machine)
     if todo:
         prepare_all(todo, machine, display)
@@ -135,22 +139,9 @@ def submit_missing(
             lines += more
             lock.check()
             if todo:
-                lines += _summary(submit(todo, store, machine, cluster, worker, again), cluster)
+                jobs = submit(todo, store, machine, cluster, worker, again, here)
+                lines += _summary(jobs, cluster)
     return [*lines, "gfl status shows the jobs; the same command prints the table in the end"]
-
-
-def _cluster() -> str:
-    """Return the name of the cluster that Slurm's commands know.
-
-    Raises:
-        UserError: they get no answer.
-    """
-    if (found := slurm_jobs.cluster()) is None:
-        raise UserError(
-            "Slurm does not answer here (scontrol show config fails): submit on a login node, or "
-            "when its controller is back"
-        )
-    return found
 
 
 def _ledger(run: Run, store: Store, machine: Machine) -> Ledger:
@@ -223,7 +214,9 @@ def dry_run(
     chosen, _ = choose(runs, store, machine, quiet, again)
     todo, lines = _without_jobs(chosen, store, machine)
     if todo:
-        return [*lines, "", *script(todo, store, machine, cluster).splitlines()]
+        folder = _ledger(todo[0], store, machine).jobs.resolve()
+        script = executor(todo[0].profile, machine, cluster, folder).script(len(todo))
+        return [*lines, "", *script.splitlines()]
     return [*lines, f"nothing to submit: every run {'has a job' if chosen else 'is trained'}"]
 
 
@@ -234,13 +227,14 @@ def submit(
     cluster: Cluster,
     worker: Sequence[str],
     again: bool,
+    here: str,
 ) -> list[Submission]:
-    """Submit the runs, at least one, all of one profile; return their jobs.
+    """Submit the runs, at least one, all of one profile, to cluster ``here``; return their jobs.
 
     Raises:
-        UserError: no Slurm answers, or sbatch fails.
+        UserError: sbatch fails.
     """
-    profile, here = runs[0].profile, _cluster()
+    profile = runs[0].profile
     ledgers = [_ledger(run, store, machine) for run in runs]
     folder = ledgers[0].jobs.resolve()
     made = executor(profile, machine, cluster, folder)
@@ -277,10 +271,3 @@ def _forget_unsubmitted(folder: Path) -> None:
     for path in folder.glob("*"):
         if UNSUBMITTED.fullmatch(path.name) and not path.is_symlink():
             path.unlink(missing_ok=True)
-
-
-def script(runs: Sequence[Run], store: Store, machine: Machine, cluster: Cluster) -> str:
-    """Return the script that ``submit`` would give to sbatch."""
-    profile = runs[0].profile
-    folder = Ledger.of(store, profile.name, runs[0].id, machine.max_iters).jobs.resolve()
-    return executor(profile, machine, cluster, folder).script(len(runs))
