@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,7 +13,7 @@ import gfl.register  # noqa: F401  before mmdet: it supplies mmcv's operators
 import numpy as np
 import torch
 from mmdet.registry import MODELS
-from mmengine.config import Config
+from mmengine.config import ConfigDict
 from mmengine.registry import DefaultScope
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -48,7 +50,7 @@ def draw_pictures(profile: Profile, count: int, size: tuple[int, int]) -> list[P
 @torch.no_grad()
 def size(experiment: Experiment, profile: Profile, image: tuple[int, int]) -> Size:
     """Count a detector at an image of this height and width, without computing anything."""
-    model = _build(experiment, profile).to("meta").eval()
+    model = build(config.build(experiment, profile, SEED)["model"]).to("meta").eval()
     picture = torch.empty(1, 3, *_padded(model, image), device="meta")
     with FlopCounterMode(display=False) as counter:
         model.bbox_head(model.extract_feat(picture))
@@ -67,8 +69,17 @@ def _padded(model: Any, image: tuple[int, int]) -> tuple[int, int]:
     return height, width
 
 
-def _build(experiment: Experiment, profile: Profile) -> Any:
-    wanted = Config(config.build(experiment, profile, SEED)).model
-    wanted.backbone.init_cfg = None  # nothing is downloaded
+def build(settings: Mapping[str, Any]) -> Any:
+    """Build a detector of mmdet's registry, with random weights."""
+    wanted = _without_weights(copy.deepcopy(dict(settings)))
     with DefaultScope.overwrite_default_scope("mmdet"):
-        return MODELS.build(wanted)
+        return MODELS.build(ConfigDict(wanted))
+
+
+def _without_weights(value: Any) -> Any:
+    """Replace pretrained weights by none: nothing is downloaded."""
+    if isinstance(value, dict):
+        if value.get("type") == "Pretrained":
+            return None
+        return {key: _without_weights(one) for key, one in value.items()}
+    return [_without_weights(one) for one in value] if isinstance(value, list) else value

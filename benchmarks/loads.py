@@ -31,7 +31,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.flop_counter import FlopCounterMode
 
 from analysis.speed.systems import Subject
-from benchmarks.detectors import Picture
+from benchmarks.detectors import Picture, build
 from benchmarks.keypoints import prepared
 from gfl.records.record import digest
 
@@ -102,7 +102,7 @@ def load(
     detector is in channels_last, as where this project trains.
     """
     torch.manual_seed(SEED)
-    model = _build(config).eval().to(device)
+    model = build(config).eval().to(device)
     if device == "cpu":
         model.to(memory_format=torch.channels_last)
     batches = [batch(model, picture) for picture in pictures]
@@ -165,21 +165,6 @@ def _deformable(
     batch, channels, height, width = out_shape
     inputs, *kernel = weight[1:]
     return 2 * batch * channels * height * width * inputs * kernel[0] * kernel[1]
-
-
-def _build(config: Config) -> Any:
-    wanted = _without_weights(copy.deepcopy(dict(config)))
-    with DefaultScope.overwrite_default_scope("mmdet"):
-        return MODELS.build(ConfigDict(wanted))
-
-
-def _without_weights(value: Any) -> Any:
-    """Replace pretrained weights by none: nothing is downloaded."""
-    if isinstance(value, dict):
-        if value.get("type") == "Pretrained":
-            return None
-        return {key: _without_weights(one) for key, one in value.items()}
-    return [_without_weights(one) for one in value] if isinstance(value, list) else value
 
 
 def _plain(value: Any) -> Any:

@@ -22,11 +22,9 @@ import gfl.register  # noqa: F401  before mmdet: it supplies mmcv's operators
 
 # isort: split
 import torch
-from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.config import Config, ConfigDict
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
-from mmengine.registry import DefaultScope
 from torch import Tensor
 
 from analysis.speed import page
@@ -147,8 +145,7 @@ def pair(name: str, wanted: Plan) -> tuple[Any, Any]:
     pictures = detectors.draw_pictures(profile, 1, wanted.image)
     made, _ = loaded(experiment, profile, pictures)
     ours = made.model
-    with DefaultScope.overwrite_default_scope("mmdet"):
-        stock = MODELS.build(stock_settings(name, profile))
+    stock = detectors.build(stock_settings(name, profile))
     stock.load_state_dict(stock_weights(ours.state_dict(), stock.state_dict()))
     for model in (ours, stock):
         model.bbox_head.test_cfg.score_thr = made.thresholds[0]
@@ -159,7 +156,6 @@ def pair(name: str, wanted: Plan) -> tuple[Any, Any]:
 def stock_settings(name: str, profile: Profile) -> ConfigDict:
     """Return the model's settings with mmdet's own head, of the network's size."""
     model = Config(config.build(EXPERIMENTS[name], profile, SEED)).model
-    model.backbone.init_cfg = None
     published = Config.fromfile(cases.CONFIGS / cases.STOCK[HEADS[name]]).model
     head, mine = copy.deepcopy(published.bbox_head), model.bbox_head
     sizes = ("num_classes", "in_channels", "feat_channels", "stacked_convs")
@@ -224,16 +220,12 @@ def check(ours: Any, stock: Any, batch: dict[str, Any]) -> None:
     for model in (ours, stock):
         model.train()
         with torch.no_grad():
-            losses = model(**_preprocessed(model, batch, training=True), mode="loss")
+            losses = model(**model.data_preprocessor(copy.deepcopy(batch), True), mode="loss")
         sums = {k: sum(v) if isinstance(v, list) else v for k, v in losses.items()}
         found.append({k.replace("centerness", "quality"): v for k, v in sums.items()})
     assert found[0].keys() == found[1].keys(), found
     for name, value in found[0].items():
         torch.testing.assert_close(value, found[1][name], rtol=CLOSE, atol=1e-5)
-
-
-def _preprocessed(model: Any, batch: dict[str, Any], training: bool) -> dict[str, Any]:
-    return model.data_preprocessor(copy.deepcopy(batch), training)
 
 
 def _training(model: Any, batch: dict[str, Any], wanted: Plan, precision: str) -> Turn:
