@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 from gfl.data.photos_spec import PhotosSpec
 from gfl.errors import UserError, did_you_mean
@@ -19,21 +20,16 @@ SMOKE = Profile(
     eval_batch=16,
 )
 
+# What the profiles share that have a network of their own.
+ADAMW = partial(Schedule, optimizer="adamw", warmup_iters=200, clip_grad=10.0, precision="bfloat16")
+
 # Levels P2 to P4: anchors of 32, 64 and 128 px for objects of 12 to 118 px, so that distances in
 # strides spread as they do on COCO. The rate comes from the sweep (results/tuning/laptop.md);
 # levels, channels, batch and epochs are what fits fifteen minutes, set in trials of plain ATSS.
 LAPTOP = Profile(
     name="laptop",
     model=Model(depth=18, base_channels=32, first_level=2, levels=3, channels=32, stacked_convs=2),
-    schedule=Schedule(
-        epochs=3,
-        batch=8,
-        lr=8e-3,
-        optimizer="adamw",
-        warmup_iters=200,
-        clip_grad=10.0,
-        precision="bfloat16",
-    ),
+    schedule=ADAMW(epochs=3, batch=8, lr=8e-3),
     dataset=ShapesSpec(image_size=128, train=8000, val=1000),
     scale=(128, 128),
     eval_interval=3,
@@ -43,15 +39,7 @@ LAPTOP = Profile(
 GPU = Profile(
     name="gpu",
     model=Model(depth=50, first_level=3, levels=5),
-    schedule=Schedule(
-        epochs=12,
-        batch=64,
-        lr=1e-3,
-        optimizer="adamw",
-        warmup_iters=200,
-        clip_grad=10.0,
-        precision="bfloat16",
-    ),
+    schedule=ADAMW(epochs=12, batch=64, lr=1e-3),
     dataset=ShapesSpec(image_size=256, train=16000, val=2000),
     scale=(256, 256),
     eval_interval=6,
@@ -80,15 +68,7 @@ PHOTOS = Profile(
     model=Model(
         depth=None, frozen="yolox-nano", first_level=2, levels=4, channels=32, stacked_convs=2
     ),
-    schedule=Schedule(
-        epochs=16,
-        batch=8,
-        lr=2e-3,
-        optimizer="adamw",
-        warmup_iters=200,
-        clip_grad=10.0,
-        precision="bfloat16",
-    ),
+    schedule=ADAMW(epochs=16, batch=8, lr=2e-3),
     dataset=None,
     photos=PhotosSpec(),
     scale=(320, 320),

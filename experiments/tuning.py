@@ -188,7 +188,7 @@ OF_SYSTEMS = tuple(
 SWEEPS: dict[str, tuple[Sweep, ...]] = {
     "laptop": (
         of_profile(
-            *(Variant(f"lr {lr:g}", {"lr": lr}) for lr in (0.001, 0.002, 0.004, 0.008, 0.016)),
+            *(Variant(f"lr {lr:g}", {"lr": lr}) for lr in (*RATES, 0.016)),
             Variant("twice as long", LONGER, eligible=False),
         ),
         OF_LIKELIHOOD,
@@ -197,10 +197,7 @@ SWEEPS: dict[str, tuple[Sweep, ...]] = {
     ),
     "photos": (
         of_profile(
-            Variant("lr 0.001", {"lr": 0.001}, every=4),
-            Variant("lr 0.002", {"lr": 0.002}, every=4),
-            Variant("lr 0.004", {"lr": 0.004}, every=4),
-            Variant("lr 0.008", {"lr": 0.008}, every=4),
+            *(Variant(f"lr {lr:g}", {"lr": lr}, every=4) for lr in RATES),
             *(
                 Variant(f"{name} (lr 0.004)", {"lr": 0.004} | changes, False, every=every)
                 for name, changes, every in (
