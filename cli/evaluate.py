@@ -70,7 +70,8 @@ def evaluate(
     checkpoint = read(path)
     tensors = escape.counted(len(checkpoint.state), "tensor")
     note(f"{path.name}: {tensors}, SHA-256 {checkpoint.sha256}")
-    content = _content(root)
+    content = annotations.read(coco.annotation_file(root, evaluation.SPLIT))
+    _check_images(root / evaluation.SPLIT, content)
     images = content["images"]
     boxes, digest = evaluation.data_digest(root, images)
     name = evaluation.name_of(run.experiment, checkpoint.sha256, digest)
@@ -141,17 +142,6 @@ def loaded(
     if warning := fitting.preprocessing(checkpoint, made.config):
         note(f"{checkpoint.path.name}: {warning}; taken as the row has it")
     return made
-
-
-def _content(root: Path) -> Mapping[str, Any]:
-    """Return the annotations in normal form.
-
-    Raises:
-        UserError: an image cannot be decoded.
-    """
-    content = annotations.read(coco.annotation_file(root, evaluation.SPLIT))
-    _check_images(root / evaluation.SPLIT, content)
-    return content
 
 
 def _check_images(folder: Path, content: Mapping[str, Any]) -> None:

@@ -131,7 +131,10 @@ class Workers:
             raise Preempted
         if code and ending == "lost":
             raise Lost
-        _check(failure, code, log_path, start)
+        if failure and failure.get("user"):
+            raise UserError(str(failure.get("message")), failure.get("lacks") or ())
+        if failure or code:
+            raise WorkerError(_explain(failure, code, log_path, start))
 
     def _start(
         self,
@@ -237,14 +240,6 @@ def _parse(line: bytes) -> Event | None:
     except ValueError:
         return None
     return event if isinstance(event, dict) and isinstance(event.get("event"), str) else None
-
-
-def _check(failure: Event | None, code: int, log: Path, start: int) -> None:
-    """Raise the error that ended a worker, if its run did not finish."""
-    if failure and failure.get("user"):
-        raise UserError(str(failure.get("message")), failure.get("lacks") or ())
-    if failure or code:
-        raise WorkerError(_explain(failure, code, log, start))
 
 
 def _explain(failure: Event | None, code: int, log: Path, start: int) -> str:
