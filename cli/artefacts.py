@@ -35,8 +35,7 @@ def table(
         no_write: only print
     """
     profile = where.found()
-    tables = list(catalogue.TABLES.values()) if name == "all" else catalogue.parts(name)
-    for one in tables:
+    for one in catalogue.parts(name):
         _show(one, profile, where.store(), store == "local", not no_write)
     return 0
 

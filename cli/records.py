@@ -57,7 +57,7 @@ def promote(
     profile, store = where.found(), where.store()
     if target and (store.runs / evaluation.FOLDER / Path(target).name).is_dir():
         raise UserError(f"{target}: {evaluation.KIND}")
-    tables = catalogue.parts(target) if target else list(catalogue.TABLES.values())
+    tables = catalogue.parts(target or "all")
     outcome = promotion.promote(tables, profile, store)
     for line in outcome.promoted:
         say(line)

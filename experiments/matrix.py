@@ -82,9 +82,7 @@ def select(target: str, profile: Profile, seeds: Sequence[int]) -> tuple[list[Ta
         UserError: nothing of that name is declared.
     """
     name, _, row = target.partition("/")
-    if target == "all":
-        return list(catalogue.TABLES.values()), plan(catalogue.TABLES.values(), profile, seeds)
-    if not row and catalogue.normal(target) in catalogue.NAMES:
+    if target == "all" or (not row and catalogue.normal(target) in catalogue.NAMES):
         tables = catalogue.parts(target)
         return tables, plan(tables, profile, seeds)
     if catalogue.normal(name) not in catalogue.NAMES and is_path(target):

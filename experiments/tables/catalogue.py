@@ -76,11 +76,13 @@ def normal(name: str) -> str:
 
 
 def parts(name: str) -> list[Table]:
-    """Return the lettered parts of a table of the paper, in order, or the table of that name.
+    """Return all tables, the lettered parts of one of the paper's in order, or that of the name.
 
     Raises:
         UserError: no such table is declared.
     """
+    if name == "all":
+        return list(TABLES.values())
     key = normal(name)
     if key in WHOLE:
         return [TABLES[part] for part in WHOLE[key]]

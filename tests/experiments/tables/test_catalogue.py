@@ -104,6 +104,7 @@ def test_a_table_in_parts_is_named_whole(name: str) -> None:
     shown, runs = select(name, SMOKE, [0])
     assert [table.name for table in shown] == ["table-1a", "table-1b", "table-1c"]
     assert shown == catalogue.parts(name)
+    assert catalogue.parts("all") == list(catalogue.TABLES.values())
     papers = [run for run in runs if not run.is_extra]
     assert len({run.id for run in papers}) == len(papers) == 12 + 6 + 4
     with pytest.raises(UserError, match="has parts: table-1a, table-1b, table-1c"):
