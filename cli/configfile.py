@@ -70,7 +70,7 @@ def text(run: Run, command: str, data_root: str | None) -> str:
 
     ``data_root`` is COCO's folder; without it the path in the file is left to be filled in.
     """
-    root = _root(run, data_root)
+    root, missing = _data(run, data_root)
     settings = configuration.for_stock_tool(
         configuration.build(run.experiment, run.profile, run.seed),
         data_root=root,
@@ -89,8 +89,7 @@ def text(run: Run, command: str, data_root: str | None) -> str:
         "",
         *NOT_DONE.splitlines(),
     ]
-    if missing := _missing_data(run, root, data_root):
-        head += ["", missing]
+    head += ["", missing] if missing else []
     head += _differences(run)
     comment = "\n".join(map(escape.comment, head))
     body = "\n".join(f"{key} = {_literal(value, key)}" for key, value in settings.items())
@@ -127,27 +126,21 @@ def _tool(name: str, gpus: int, arguments: str) -> str:
     return f"torchrun --nproc_per_node={gpus} {tool} {arguments} --launcher pytorch"
 
 
-def _root(run: Run, data_root: str | None) -> Path:
-    profile = run.profile
-    if profile.photos is not None:
-        return photos_root(profile.photos)
-    if profile.dataset is not None:
-        return embedded_root(profile.dataset)
-    return Path(data_root or "path/to/coco")
-
-
-def _missing_data(run: Run, root: Path, data_root: str | None) -> str:
+def _data(run: Run, data_root: str | None) -> tuple[Path, str]:
+    """Return the folder of a run's data, and what is to be done first; empty if they are there."""
     again = run.command + ("" if run.seed == TUNING_SEED else " --max-iters 1")
     if (photographs := run.profile.photos) is not None:
-        if photos.found(photographs, root) is not None:
-            return ""
-        return f"Its photographs are not prepared yet; this prepares them: {again}"
-    spec = run.profile.dataset
-    if spec is None:
-        return "" if data_root else "Fill in COCO's folder, or print this with --data."
-    if embedded.is_complete(spec, root):
-        return ""
-    return f"Its data set is not drawn yet; this draws it: {again}"
+        root = photos_root(photographs)
+        is_there = photos.found(photographs, root) is not None
+        missing = f"Its photographs are not prepared yet; this prepares them: {again}"
+    elif (spec := run.profile.dataset) is not None:
+        root = embedded_root(spec)
+        is_there = embedded.is_complete(spec, root)
+        missing = f"Its data set is not drawn yet; this draws it: {again}"
+    else:
+        root, is_there = Path(data_root or "path/to/coco"), bool(data_root)
+        missing = "Fill in COCO's folder, or print this with --data."
+    return root, "" if is_there else missing
 
 
 def _literal(value: object, key: str = "", depth: int = 0) -> str:
