@@ -6,7 +6,6 @@ import shutil
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from experiments import checkout, stale
 from experiments.committed_predictions import committed
@@ -99,7 +98,9 @@ def _promote(run: Run, record: RunRecord, store: Store) -> list[str]:
         lines = [f"without predictions: {again} makes them"]
         if before != record:
             record.save(path)
-        lines += _remove(store.predictions_path(profile, id))
+        if (folder := store.predictions_path(profile, id)).is_dir():  # of the previous record
+            shutil.rmtree(folder)
+            lines.append(f"removed: {folder}/ (of the run before; this one was not predicted for)")
     verb = "new" if before is None else "replaced"
     if before is not None and replace(before, predictions=record.predictions) == record:
         verb = "unchanged" if before == record else "now with predictions"
@@ -148,14 +149,6 @@ def _settle(profile: str, id: str, store: Store) -> None:
         shutil.rmtree(target, ignore_errors=True)
         staged.rename(target)
     discard(staged)
-
-
-def _remove(folder: Path) -> list[str]:
-    """Delete the previous record's predictions, if there are any; return messages."""
-    if not folder.is_dir():
-        return []
-    shutil.rmtree(folder)
-    return [f"removed: {folder}/ (of the run before; this one was not predicted for)"]
 
 
 def other_gpus(profile: Profile, store: Store) -> str:
