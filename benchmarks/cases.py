@@ -7,7 +7,7 @@ output tensors, drawn at random, and the same objects.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,9 +77,7 @@ def steps(case: Case) -> tuple[Step, Step]:
 
     def step(head: nn.Module, given: list[Any]) -> tuple[Losses, tuple[Tensor, ...]]:
         by_level = head.loss_by_feat(*given, objects, metas)  # type: ignore[operator]
-        losses: dict[str, Any] = {
-            k: sum(v) if isinstance(v, list) else v for k, v in by_level.items()
-        }
+        losses = summed(by_level)
         total: Any = sum(losses.values())
         gradients = torch.autograd.grad(total, leaves)
         return {k: v.detach() for k, v in losses.items()}, gradients
@@ -87,12 +85,17 @@ def steps(case: Case) -> tuple[Step, Step]:
     return lambda: step(ours, all_outputs), lambda: step(stock, outputs)
 
 
-def check(ours: Losses, stock: Losses) -> None:
+def summed(by_level: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a head's losses, each over all levels."""
+    return {k: sum(v) if isinstance(v, list) else v for k, v in by_level.items()}
+
+
+def check(ours: Losses, stock: Losses, rtol: float = AGREEMENT, atol: float = 0.0) -> None:
     """Assert that the two heads' losses agree, apart from known differences in names."""
     renamed = {k.replace("centerness", "quality"): v for k, v in stock.items()}
     assert ours.keys() == renamed.keys(), (ours, stock)
     for name, value in ours.items():
-        torch.testing.assert_close(value, renamed[name], rtol=AGREEMENT, atol=0)
+        torch.testing.assert_close(value, renamed[name], rtol=rtol, atol=atol)
 
 
 def assignment(case: Case) -> Callable[[], Tensor]:

@@ -221,11 +221,8 @@ def check(ours: Any, stock: Any, batch: dict[str, Any]) -> None:
         model.train()
         with torch.no_grad():
             losses = model(**model.data_preprocessor(copy.deepcopy(batch), True), mode="loss")
-        sums = {k: sum(v) if isinstance(v, list) else v for k, v in losses.items()}
-        found.append({k.replace("centerness", "quality"): v for k, v in sums.items()})
-    assert found[0].keys() == found[1].keys(), found
-    for name, value in found[0].items():
-        torch.testing.assert_close(value, found[1][name], rtol=CLOSE, atol=1e-5)
+        found.append(cases.summed(losses))
+    cases.check(*found, rtol=CLOSE, atol=1e-5)
 
 
 def _training(model: Any, batch: dict[str, Any], wanted: Plan, precision: str) -> Turn:
