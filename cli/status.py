@@ -119,7 +119,8 @@ def standings(runs: Sequence[Run], store: Store, today: Today | None = None) -> 
     """Inspect runs as ``standing`` does, and their Slurm jobs, all of them at once."""
     found = {run.id: standing(run, store, today) for run in runs}
     ledgers = {run.id: Ledger.of(store, run.profile.name, run.id) for run in runs}
-    for id, job in slurm.look(ledgers, lambda id: found[id].state == "finished").items():
+    finished = {id for id, stand in found.items() if stand.state == "finished"}
+    for id, job in slurm.look(ledgers, finished).items():
         found[id] = _with_job(found[id], job)
     return list(found.values())
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -116,9 +116,7 @@ class JobStanding:
         }
 
 
-def look(
-    ledgers: Mapping[str, Ledger], is_settled: Callable[[str], bool] = lambda id: False
-) -> dict[str, JobStanding]:
+def look(ledgers: Mapping[str, Ledger], settled: Container[str] = ()) -> dict[str, JobStanding]:
     """Return the standing of the runs that have had a job, by id; Slurm is asked once for all.
 
     Only about jobs of its own cluster, and not how the job of a settled run ended.
@@ -126,8 +124,9 @@ def look(
     entries = {id: entry for id, ledger in ledgers.items() if (entry := ledger.submission())}
     here = slurm_jobs.cluster() if any(entry.cluster for entry in entries.values()) else None
     asked = {id: e.job for id, e in entries.items() if e.cluster in ("", here)}
-    found = slurm_jobs.known(job for id, job in asked.items() if not is_settled(id))
-    ends = {} if found is None else _ends(found, asked, is_settled)
+    unsettled = [job for id, job in asked.items() if id not in settled]
+    found = slurm_jobs.known(unsettled)
+    ends = {} if found is None else _ends(found, unsettled)
     standings = {}
     for id, entry in entries.items():
         progress = ledgers[id].progress()
@@ -150,13 +149,10 @@ def _is_of(progress: Progress, entry: Submission) -> bool:
     return progress.job == entry.job and len(clusters) < 2
 
 
-def _ends(
-    found: Mapping[str, Job], asked: Mapping[str, str], is_settled: Callable[[str], bool]
-) -> dict[str, str]:
+def _ends(found: Mapping[str, Job], jobs: Sequence[str]) -> dict[str, str]:
     """Return Slurm's words for how jobs ended: its controller's, else its accounting's."""
-    forgotten = (job for id, job in asked.items() if not is_settled(id) and job not in found)
     ended = {id: job.state for id, job in found.items() if not job.is_live}
-    return ended | slurm_jobs.final_states(forgotten)
+    return ended | slurm_jobs.final_states(job for job in jobs if job not in found)
 
 
 def _last(progress: Progress | None) -> State:
