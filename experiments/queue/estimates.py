@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
@@ -101,11 +101,13 @@ class Costs:
         kind = SYSTEMS if isinstance(one, System) else one.backbone
         return WEIGHTS.get((self.profile.name, kind), default)
 
-    def working_bytes(self, runs: Sequence[Run], jobs: int) -> int:
+    def working_bytes(self, runs: Iterable[Run], jobs: int) -> int:
         """Return an upper limit of the further bytes of the checkpoints of runs in training."""
-        optimizers = [schedule_of(run.experiment, run.profile).optimizer for run in runs]
-        states = [self._weights(run) * STATES[o] for run, o in zip(runs, optimizers, strict=True)]
-        return CHECKPOINTS * sum(sorted(states, reverse=True)[:jobs])
+        sizes = (
+            self._weights(run) * STATES[schedule_of(run.experiment, run.profile).optimizer]
+            for run in runs
+        )
+        return CHECKPOINTS * sum(sorted(sizes, reverse=True)[:jobs])
 
 
 def costs(profile: Profile, store: Store) -> Costs:
