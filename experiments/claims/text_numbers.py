@@ -210,9 +210,9 @@ def _speeds() -> tuple[TextCheck, TextCheck, TextCheck]:
     """Compare the FPS columns of Tables 3 and 4 with each other and with the abstract."""
     table_3 = [At("table-3", key, "FPS").published for key in ("none", "QFL", "DFL", "both")]
     r50 = at_4("GFL R-50", "FPS").published
-    pairs = [("R-101", "R-101"), ("R-101-DCN", "R-101-DCN")]
     equal = [
-        (a, at_4(f"GFL {a}", "FPS").published, at_4(f"ATSS {b}", "FPS").published) for a, b in pairs
+        (name, at_4(f"GFL {name}", "FPS").published, at_4(f"ATSS {name}", "FPS").published)
+        for name in ("R-101", "R-101-DCN")
     ]
     gfl, sapd, atss = (at_4(name, "FPS").number for name in (GFL_101, *SOTA))
     return (
