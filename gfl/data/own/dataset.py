@@ -18,7 +18,7 @@ from gfl.data import annotations, bboxes, class_names
 from gfl.data.identified import Normal
 from gfl.data.json_values import Found, some
 from gfl.data.own import finding, sources, splitting
-from gfl.data.own.image_files import image_files, measure, merge_images, unreadable
+from gfl.data.own.image_files import image_files, measure, merge_images
 from gfl.data.own.listed import Options
 from gfl.data.own.sources import Source
 from gfl.data.own.spec import OwnSpec, OwnSplit, normal_file
@@ -261,8 +261,7 @@ def _normal(
     lacks: dict[Lack, None] = {}
     for part in parts:
         mine = found[part.name]
-        names, lost = unreadable(part, files[part.name], sizes)
-        measure(part, files[part.name], sizes, mine)
+        names, lost = measure(part, files[part.name], sizes, mine)
         normal = annotations.normal(
             _placed(part),
             layout=part.layout or boxes,

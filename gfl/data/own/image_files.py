@@ -48,66 +48,48 @@ def image_files(part: Source, found: Found) -> list[Path | None]:
     return files
 
 
-def unreadable(
-    part: Source, files: Sequence[Path | None], sizes: Mapping[Path, Size | ImageError]
-) -> tuple[frozenset[str], Found]:
-    """Return the names of unreadable images, and the images grouped by reason.
-
-    Each comes with its decoder's message.
-    """
-    names: set[str] = set()
-    found: Found = defaultdict(list)
-    for name, path in zip(part.names, files, strict=True):
-        error = sizes[path] if path is not None else None
-        if path is not None and path.exists() and error and not isinstance(error, tuple):
-            names.add(str(name))
-            what = f"image cannot be read ({error.reason})"
-            found[what].append(f"{name} ({error.detail})" if error.detail else name)
-    return frozenset(names), found
-
-
 def measure(
     part: Source,
     files: Sequence[Path | None],
     sizes: Mapping[Path, Size | ImageError],
     found: Found,
-) -> None:
-    """Check the images against the sizes in the annotations, or fill in missing sizes."""
+) -> tuple[frozenset[str], Found]:
+    """Check the images against the sizes in the annotations, or fill in missing sizes.
+
+    Returns the names of unreadable images, and these images, each with its decoder's message,
+    grouped by reason.
+    """
+    names: set[str] = set()
+    unread: Found = defaultdict(list)
     listed, completed = [], 0
     for image, path in zip(part.dataset["images"], files, strict=True):
-        if path is not None:
-            size = sizes[path]
-            said = [number(image.get(side)) for side in ("width", "height")]
-            if isinstance(size, tuple) and not any(said):
-                completed += 1
-                image = image | {"width": size[0], "height": size[1]}
-                said = size
-            _check_image(path, size, str(file_name(image)), tuple(said), part.name, found)
         listed.append(image)
+        if path is None:
+            continue
+        size, name = sizes[path], str(file_name(image))
+        said = tuple(number(image.get(side)) for side in ("width", "height"))
+        if not isinstance(size, tuple):
+            if path.exists():
+                names.add(name)
+                detail = f" ({size.detail})" if size.detail else ""
+                unread[f"image cannot be read ({size.reason})"].append(name + detail)
+            else:
+                found[f"image that {path.parent}/ lacks"].append(name)
+        elif any(said) and size != said:
+            described = f"{name} ({size[0]} x {size[1]}, not {said[0]} x {said[1]})"
+            found["image of another size than the file says"].append(described)
+        else:
+            if not any(said):
+                completed += 1
+                listed[-1] = image | {"width": size[0], "height": size[1]}
+            if part.name == "train" and min(size) < SMALLEST_IMAGE:
+                what = f"image under {SMALLEST_IMAGE} px, too small to train on"
+                found[what].append(f"{name} ({size[0]} x {size[1]})")
     if completed:
         part.dataset, part.rewritten = part.dataset | {"images": listed}, True
         if part.layout is None:
             part.remarks.append(f"sizes read from the images ({completed} of {len(listed)})")
-
-
-def _check_image(
-    path: Path,
-    size: Size | ImageError,
-    name: str,
-    said: tuple[Any, ...],
-    split: str,
-    found: Found,
-) -> None:
-    """Check a decoded image against the size in the annotations."""
-    if not isinstance(size, tuple):
-        if not path.exists():
-            found[f"image that {path.parent}/ lacks"].append(name)
-    elif size != said:
-        described = f"{name} ({size[0]} x {size[1]}, not {said[0]} x {said[1]})"
-        found["image of another size than the file says"].append(described)
-    elif split == "train" and min(size) < SMALLEST_IMAGE:
-        what = f"image under {SMALLEST_IMAGE} px, too small to train on"
-        found[what].append(f"{name} ({size[0]} x {size[1]})")
+    return frozenset(names), unread
 
 
 def merge_images(normal: Normal) -> None:
