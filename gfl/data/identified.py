@@ -15,8 +15,8 @@ from gfl.errors import Lack
 
 KEPT = {
     "images": ("id", "file_name", "width", "height"),
-    "annotations": ("id", "image_id", "category_id", "bbox", "area", "iscrowd"),
     "categories": ("id", "name"),
+    "annotations": ("id", "image_id", "category_id", "bbox", "area", "iscrowd"),
 }
 FILE_NAMES = ("file_name", "filename", "path", "name")
 
@@ -35,13 +35,17 @@ class Normal:
     broken: int = 0  # annotations dropped by ``skip``
     kept: int = 0  # sound or repaired annotations
 
-    def content(self) -> bytes:
-        """Return an ASCII JSON file of only the parts that training and evaluation read."""
-        plain = {
-            part: [{k: _plain(item[k]) for k in KEPT[part]} for item in self.dataset[part]]
-            for part in ("images", "categories", "annotations")
-        }
-        return json.dumps(plain, separators=(",", ":"), allow_nan=False).encode("ascii") + b"\n"
+
+def content(dataset: Item) -> bytes:
+    """Return an ASCII JSON file of only the parts of a data set that training and evaluation read.
+
+    The data set is in normal form.
+    """
+    plain = {
+        part: [{k: _plain(item[k]) for k in keys} for item in dataset[part]]
+        for part, keys in KEPT.items()
+    }
+    return json.dumps(plain, separators=(",", ":"), allow_nan=False).encode("ascii") + b"\n"
 
 
 def file_name(image: object) -> str | None:

@@ -9,27 +9,24 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from gfl.data import annotations, bboxes, class_names
-from gfl.data.identified import Normal
+from gfl.data.identified import Normal, content
 from gfl.data.json_values import Found, some
 from gfl.data.own import finding, sources, splitting
 from gfl.data.own.image_files import image_files, measure, merge_images
-from gfl.data.own.listed import Options
-from gfl.data.own.sources import Source
 from gfl.data.own.spec import OwnSpec, OwnSplit, normal_file
+from gfl.data.own.split import Options, Split
 from gfl.data.own.voc import LAYOUT as VOC
 from gfl.errors import Lack, UserError, did_you_mean
 from gfl.escape import counted
 
 if TYPE_CHECKING:
     from gfl.data.own.image_check import Progress
-
-T = TypeVar("T")
 
 MOST_DETECTIONS = 100  # per image, the number that COCO's metrics consider
 
@@ -75,56 +72,6 @@ class OwnData:
         return self.root / self.spec.val.images
 
 
-@dataclass
-class _Split:
-    """Split as read: its source and its normal form."""
-
-    source: Source
-    normal: Normal
-
-    @property
-    def name(self) -> str:
-        return self.source.name
-
-    @property
-    def path(self) -> Path:
-        return self.source.path
-
-    @property
-    def folder(self) -> Path:
-        return self.source.folder
-
-    @property
-    def dataset(self) -> dict[str, Any]:
-        return self.normal.dataset
-
-    @property
-    def classes(self) -> list[str]:
-        return [category["name"] for category in self.dataset["categories"]]
-
-    def change(self, dataset: dict[str, Any], remarks: Sequence[str] = ()) -> None:
-        """Replace the normal form by another data set, if it differs."""
-        if dataset is not self.dataset:
-            self.normal.dataset, self.normal.changed = dataset, True
-        self.normal.remarks += remarks
-
-    def contents(self) -> Contents:
-        names = {category["id"]: category["name"] for category in self.dataset["categories"]}
-        boxes = (a for a in self.dataset["annotations"] if not a["iscrowd"])
-        found = Counter(names[a["category_id"]] for a in boxes)
-        return Contents(len(self.dataset["images"]), {name: found[name] for name in names.values()})
-
-    def spec(self, root: Path) -> OwnSplit:
-        below = (os.path.relpath(path, root) for path in (self.path, self.folder))
-        content = self.normal.content() if self.normal.changed else None
-        normal = hashlib.sha256(content).hexdigest() if content else None
-        return OwnSplit(*below, sha256=self.source.sha256, normal=normal)
-
-    def remarks(self) -> list[str]:
-        said = [*self.source.remarks, *self.normal.remarks]
-        return [f"{os.path.basename(self.path)} ({self.name}): {'; '.join(said)}"] if said else []
-
-
 def read(
     root: str | Path,
     *,
@@ -160,13 +107,12 @@ def read(
             f"split {split:g}: expected a part between 0 and 1 of one file, and no val file"
         )
     given = {"train": (train or described, train_images), "val": (val or described, val_images)}
-    names = ("train",) if split is not None else ("train", "val")
     if pixels_from not in (None, 0, 1):
         raise UserError(f"pixels_from {pixels_from}: expected 0 or 1")
     options = Options(pixels_from, skip_broken)
-    parts = _all(
-        [lambda name=name: _source(folder, name, *given[name], split, options) for name in names]
-    )
+    if split is not None:
+        del given["val"]
+    parts = _sources(folder, given, split is not None, options)
     if fixed := [part for part in parts if boxes and part.layout not in (None, boxes)]:
         raise UserError(
             f"boxes {boxes}: {fixed[0].path} has a format that says what its boxes are; that is "
@@ -174,25 +120,42 @@ def read(
         )
     if pixels_from is not None and (others := [p for p in parts if p.layout != VOC]):
         raise UserError(f"pixels_from: {others[0].path} is not in Pascal VOC's layout")
-    splits = _normal(folder, parts, boxes, skip_broken, progress)
-    training, validation = _divided(splits[0], split) if split is not None else splits
+    _normalise(folder, parts, boxes, skip_broken, progress)
+    training, validation = _divided(parts[0], split) if split is not None else parts
     _agree(training, validation)
     return _checked(folder, training, validation)
 
 
-def _checked(root: Path, training: _Split, validation: _Split) -> OwnData:
+def _checked(root: Path, training: Split, validation: Split) -> OwnData:
     both = (training, validation)
-    if without := [one.path for one in both if not any(one.contents().objects.values())]:
+    train, val = map(_contents, both)
+    counts = (sum(one.objects.values()) for one in (train, val))
+    if without := [split.path for split, n in zip(both, counts, strict=True) if not n]:
         raise UserError("; ".join(f"{path} has no object that is not a crowd" for path in without))
-    return OwnData(
-        root,
-        OwnSpec(tuple(training.classes), training.spec(root), validation.spec(root)),
-        training.contents(),
-        validation.contents(),
-        tuple(_warnings(training, validation)),
-        tuple(remark for one in both for remark in one.remarks()),
-        {normal_file(one.name): one.normal.content() for one in both if one.normal.changed},
-    )
+    files = {normal_file(split.name): content(split.dataset) for split in both if split.changed}
+    specs = [_spec(split, root, files) for split in both]
+    said = [
+        f"{split.path.name} ({split.name}): {'; '.join(split.remarks)}"
+        for split in both
+        if split.remarks
+    ]
+    warnings = _warnings(training, validation)
+    spec = OwnSpec(tuple(train.objects), specs[0], specs[1])
+    return OwnData(root, spec, train, val, tuple(warnings), tuple(said), files)
+
+
+def _contents(split: Split) -> Contents:
+    names = {category["id"]: category["name"] for category in split.dataset["categories"]}
+    boxes = (a for a in split.dataset["annotations"] if not a["iscrowd"])
+    found = Counter(names[a["category_id"]] for a in boxes)
+    return Contents(len(split.dataset["images"]), {name: found[name] for name in names.values()})
+
+
+def _spec(split: Split, root: Path, files: Mapping[str, bytes]) -> OwnSplit:
+    path, folder = (os.path.relpath(path, root) for path in (split.path, split.folder))
+    normal = files.get(normal_file(split.name))
+    digest = hashlib.sha256(normal).hexdigest() if normal else None
+    return OwnSplit(path, folder, split.sha256, digest)
 
 
 def _folder(root: Path) -> tuple[Path, Path | None]:
@@ -206,13 +169,20 @@ def _folder(root: Path) -> tuple[Path, Path | None]:
     return root, None
 
 
-def _all(readings: Sequence[Callable[[], T]]) -> list[T]:
-    """Call every reading; raise all their problems at once."""
-    done: list[T] = []
+def _sources(
+    root: Path,
+    given: Mapping[str, tuple[str | Path | None, str | Path | None]],
+    whole: bool,
+    options: Options,
+) -> list[Split]:
+    """Read every split, from the files given if any are; raise all their problems at once."""
+    found: list[Split] = []
     problems: list[UserError] = []
-    for reading in readings:
+    for name, (file, folder) in given.items():
         try:
-            done.append(reading())
+            path = _given(root, file, name) if file else None
+            images = _given(root, folder, f"{name}_images") if folder else None
+            found.append(sources.read(root, name, path, images, whole, options))
         except UserError as error:
             problems.append(error)
     match problems:
@@ -221,20 +191,7 @@ def _all(readings: Sequence[Callable[[], T]]) -> list[T]:
         case [_, *_]:
             lacks: dict[Lack, None] = {lack: None for p in problems for lack in p.lacks}
             raise UserError("; ".join(dict.fromkeys(map(str, problems))), tuple(lacks))
-    return done
-
-
-def _source(
-    root: Path,
-    name: str,
-    given: str | Path | None,
-    images: str | Path | None,
-    part: float | None,
-    options: Options,
-) -> Source:
-    path = _given(root, given, name) if given else None
-    folder = _given(root, images, f"{name}_images") if images else None
-    return sources.read(root, name, path, folder, part is not None, options)
+    return found
 
 
 def _given(root: Path, path: str | Path, name: str) -> Path:
@@ -246,9 +203,9 @@ def _given(root: Path, path: str | Path, name: str) -> Path:
     raise UserError(f"{name} {path}: neither in {root} nor in {Path.cwd()}")
 
 
-def _normal(
-    root: Path, parts: Sequence[Source], boxes: str | None, skip: bool, progress: Progress
-) -> list[_Split]:
+def _normalise(
+    root: Path, parts: Sequence[Split], boxes: str | None, skip: bool, progress: Progress
+) -> None:
     """Bring all splits into normal form, with their images found and measured."""
     from gfl.data.own.image_check import (
         examine,  # imports numpy and Pillow, which no other command needs
@@ -257,7 +214,7 @@ def _normal(
     found: dict[str, Found] = {part.name: defaultdict(list) for part in parts}
     files = {part.name: image_files(part, found[part.name]) for part in parts}
     sizes = examine(root, [path for paths in files.values() for path in paths if path], progress)
-    splits, problems = [], []
+    problems = []
     lacks: dict[Lack, None] = {}
     for part in parts:
         mine = found[part.name]
@@ -272,7 +229,6 @@ def _normal(
         )
         _numbered(part, normal)
         merge_images(normal)
-        normal.changed |= part.rewritten
         wrong = [_of_images(what, which) for what, which in mine.items()]
         unread = _unread(part, lost, skip and normal.kept > 0)
         wrong += unread
@@ -282,10 +238,10 @@ def _normal(
             lacks["broken left out"] = None
         lacks.update(dict.fromkeys(normal.lacks))
         problems += [f"{part.path}: {'; '.join(wrong)}"] if wrong else []
-        splits.append(_Split(part, normal))
+        part.change(normal.dataset, normal.remarks)
+        part.changed |= normal.changed
     if problems:
         raise UserError("; ".join(problems), tuple(lacks))
-    return splits
 
 
 def _of_images(what: str, which: Sequence[object]) -> str:
@@ -293,7 +249,7 @@ def _of_images(what: str, which: Sequence[object]) -> str:
     return f"{counted(len(which), 'image')}{what.removeprefix('image')}: {some(which)}"
 
 
-def _unread(part: Source, lost: Found, skip: bool) -> list[str]:
+def _unread(part: Split, lost: Found, skip: bool) -> list[str]:
     """Report unreadable images, as a remark if they are dropped."""
     said = [_of_images(what, which) for what, which in lost.items()]
     if skip:
@@ -302,7 +258,7 @@ def _unread(part: Source, lost: Found, skip: bool) -> list[str]:
     return said
 
 
-def _exchanged(part: Source, files: Sequence[Path | None], sizes: Mapping[Path, Any]) -> list[str]:
+def _exchanged(part: Split, files: Sequence[Path | None], sizes: Mapping[Path, Any]) -> list[str]:
     """Report a file in which the width and height of every image are swapped."""
     said = [(one.get("height"), one.get("width")) for one in part.dataset["images"]]
     found = [sizes.get(path) if path else None for path in files]
@@ -314,14 +270,14 @@ def _exchanged(part: Source, files: Sequence[Path | None], sizes: Mapping[Path, 
     ]
 
 
-def _placed(part: Source) -> dict[str, Any]:
+def _placed(part: Split) -> dict[str, Any]:
     """Return a split whose annotation ids are their places in files, for use in messages."""
     boxes = [a | {"number": a["id"], "id": part.where[a["id"]]}
              for a in part.dataset["annotations"] if part.where]  # fmt: skip
     return part.dataset | {"annotations": boxes} if boxes else part.dataset
 
 
-def _numbered(part: Source, normal: Normal) -> None:
+def _numbered(part: Split, normal: Normal) -> None:
     """Renumber the annotations, and drop remarks that apply to every file of the format."""
     if not part.where or normal.problems:
         return
@@ -331,22 +287,19 @@ def _numbered(part: Source, normal: Normal) -> None:
     normal.remarks = [said for said in normal.remarks if not said.startswith(usual)]
 
 
-def _divided(whole: _Split, part: float) -> tuple[_Split, _Split]:
+def _divided(whole: Split, part: float) -> tuple[Split, Split]:
     train, val = splitting.divide(whole.dataset, part, whole.folder)
-    source = whole.source
     said = (
         f"divided, {part:g} of it for val: {counted(len(train['images']), 'image')} to train on, "
         f"{len(val['images'])} to evaluate on, by the hash of their names"
     )
-    remarks = [*whole.normal.remarks, said]
-    second = Source("val", source.path, source.folder, val, source.sha256, source.layout)
     return (
-        _Split(source, Normal(train, remarks, changed=True)),
-        _Split(second, Normal(val, changed=True)),
+        replace(whole, dataset=train, changed=True, remarks=[*whole.remarks, said]),
+        replace(whole, name="val", dataset=val, changed=True, remarks=[], where={}),
     )
 
 
-def _agree(train: _Split, val: _Split) -> None:
+def _agree(train: Split, val: Split) -> None:
     """Give train and val the same classes, or report why they cannot agree."""
     listed = train.dataset["categories"]
     used = {a["category_id"] for a in train.dataset["annotations"]}
@@ -368,13 +321,13 @@ def _agree(train: _Split, val: _Split) -> None:
         raise UserError(
             f"the categories of {train.path} and {val.path} differ: {'; '.join(problems)}"
         )
-    val.change(dataset, [one for one in said if not (val.source.where and "matched" in one)])
+    val.change(dataset, [one for one in said if not (val.where and "matched" in one)])
 
 
-def _warnings(train: _Split, val: _Split) -> list[str]:
+def _warnings(train: Split, val: Split) -> list[str]:
     warnings = []
     for split in (train, val):
-        objects = split.contents().objects
+        objects = _contents(split).objects
         if without := [name for name, count in objects.items() if not count]:
             warnings.append(f"no object in {split.name} of: {some(without)}")
         if over := _sticking_out(split):
@@ -404,14 +357,14 @@ def _warnings(train: _Split, val: _Split) -> list[str]:
     return warnings
 
 
-def _crowded(split: _Split) -> list[str]:
+def _crowded(split: Split) -> list[str]:
     """Report images with more objects than the evaluation counts detections."""
     objects = Counter(a["image_id"] for a in split.dataset["annotations"] if not a["iscrowd"])
     names = {image["id"]: image["file_name"] for image in split.dataset["images"]}
     return [f"{names[id]} ({n})" for id, n in objects.items() if n > MOST_DETECTIONS]
 
 
-def _sticking_out(split: _Split) -> Sequence[int]:
+def _sticking_out(split: Split) -> Sequence[int]:
     sizes = {image["id"]: (image["width"], image["height"]) for image in split.dataset["images"]}
 
     def is_over(annotation: dict[str, Any]) -> bool:
@@ -423,6 +376,6 @@ def _sticking_out(split: _Split) -> Sequence[int]:
     return [a["id"] for a in split.dataset["annotations"] if is_over(a)]
 
 
-def _paths(split: _Split) -> set[str]:
+def _paths(split: Split) -> set[str]:
     folder = split.folder.resolve()
     return {os.path.normpath(folder / image["file_name"]) for image in split.dataset["images"]}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from gfl.data.identified import Normal, file_name
 from gfl.data.json_values import Found, number, some
 from gfl.data.own import finding
-from gfl.data.own.sources import Source
+from gfl.data.own.split import Split
 from gfl.escape import counted
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 SMALLEST_IMAGE = 32  # px; mmdet excludes smaller ones from training
 
 
-def image_files(part: Source, found: Found) -> list[Path | None]:
+def image_files(part: Split, found: Found) -> list[Path | None]:
     """Return each image's file; replaces the names in the annotations by those of the files."""
     images = finding.Images(part.folder)
     files: list[Path | None] = []
@@ -41,15 +41,14 @@ def image_files(part: Source, found: Found) -> list[Path | None]:
         found["image whose name fits several files"].append(f"{name} ({some(fits, 3)})")
     if other:
         name, at = next(iter((name, at) for at, name in other.items()))
-        part.dataset, part.rewritten = part.dataset | {"images": listed}, True
         first = f"{some([name])} is {some([at])}"
-        renamed = counted(len(other), "image")
-        part.remarks.append(f"{renamed} found under another name ({first})")
+        renamed = f"{counted(len(other), 'image')} found under another name ({first})"
+        part.change(part.dataset | {"images": listed}, [renamed])
     return files
 
 
 def measure(
-    part: Source,
+    part: Split,
     files: Sequence[Path | None],
     sizes: Mapping[Path, Size | ImageError],
     found: Found,
@@ -86,9 +85,8 @@ def measure(
                 what = f"image under {SMALLEST_IMAGE} px, too small to train on"
                 found[what].append(f"{name} ({size[0]} x {size[1]})")
     if completed:
-        part.dataset, part.rewritten = part.dataset | {"images": listed}, True
-        if part.layout is None:
-            part.remarks.append(f"sizes read from the images ({completed} of {len(listed)})")
+        said = f"sizes read from the images ({completed} of {len(listed)})"
+        part.change(part.dataset | {"images": listed}, [said] if part.layout is None else [])
     return frozenset(names), unread
 
 

@@ -2,44 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from gfl.data.annotations import PARTS, shape_problem
 from gfl.data.identified import file_name
 from gfl.data.json_values import is_plain, read_json, some
 from gfl.data.own import finding, voc, yolo
-from gfl.data.own.listed import Listed, Options
+from gfl.data.own.split import Options, Split
 from gfl.errors import UserError
 from gfl.files import sha256
 
 VIA = " (it looks like VIA's own format: export it as COCO)"
-
-
-@dataclass
-class Source:
-    """Annotations of a split, not yet in normal form, and the location of its images."""
-
-    name: str  # "train" or "val"
-    path: Path  # shown in messages
-    folder: Path
-    dataset: dict[str, Any]
-    sha256: str
-    layout: str | None = None  # of the boxes, if the format defines it
-    rewritten: bool = False  # even if nothing in it needs repair
-    remarks: list[str] = field(default_factory=list)
-    where: Mapping[int, str] = field(default_factory=dict)  # the file and line of an annotation
-
-    @property
-    def names(self) -> list[str | None]:
-        """Return each image's file name from the annotations."""
-        return [file_name(image) for image in self.dataset["images"]]
 
 
 def read(
@@ -49,7 +25,7 @@ def read(
     images: Path | None,
     whole: bool,
     options: Options,
-) -> Source:
+) -> Split:
     """Find and read one split or, with ``whole``, the data set to divide.
 
     Raises:
@@ -67,7 +43,7 @@ def read(
                         f"{name}_images: {found.path} itself says where its images lie; that is "
                         "for COCO's JSON alone"
                     ) from None
-                return _made(root, name, found)
+                return found
         if given is None and (hint := _hint(root, whole)):
             raise hint from None
         raise none from None
@@ -120,7 +96,7 @@ def _json(root: Path, name: str, given: Path | None, whole: bool) -> tuple[Path,
     return finding.annotation_file(root, name)
 
 
-def _coco(root: Path, name: str, path: Path, images: Path | None) -> Source:
+def _coco(root: Path, name: str, path: Path, images: Path | None) -> Split:
     dataset = read_json(path)
     problem = shape_problem(dataset) + (VIA if _is_via(dataset) else "")
     if not problem:
@@ -131,18 +107,8 @@ def _coco(root: Path, name: str, path: Path, images: Path | None) -> Source:
     if not names:
         raise UserError(f"{path} has {len(dataset['images'])} x image without file_name")
     folder = images or finding.image_folder(root, path, name, names)
-    source = Source(name, path, folder, dataset, sha256(path))
+    source = Split(name, path, folder, dataset, sha256(path))
     if not is_plain(path):
-        source.rewritten = True
+        source.changed = True
         source.remarks.append("read in its encoding, which is not plain UTF-8")
     return source
-
-
-def _made(root: Path, name: str, found: Listed) -> Source:
-    """Return a source assembled from many files; its checksum is that of their content."""
-    content = json.dumps(found.dataset, sort_keys=True).encode()
-    digest = hashlib.sha256(content).hexdigest()
-    where = dict(enumerate(found.where, 1))
-    return Source(
-        name, found.path, root, found.dataset, digest, found.layout, True, found.remarks, where
-    )

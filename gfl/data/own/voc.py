@@ -17,7 +17,7 @@ from xml.parsers import expat
 
 from gfl.data.json_values import flag, number, some
 from gfl.data.own import finding
-from gfl.data.own.listed import Listed, Options, left_out
+from gfl.data.own.split import Options, Split, assembled, left_out
 from gfl.errors import UserError
 from gfl.escape import counted
 
@@ -27,7 +27,7 @@ SETS = "ImageSets/Main/{}.txt"
 BASES = ("VOCdevkit/*", "VOC20*")  # below the data's folder
 
 
-def read(root: Path, name: str, given: Path | None, whole: bool, options: Options) -> Listed | None:
+def read(root: Path, name: str, given: Path | None, whole: bool, options: Options) -> Split | None:
     """Return a split in VOC's layout; None if there is none.
 
     Raises:
@@ -35,7 +35,7 @@ def read(root: Path, name: str, given: Path | None, whole: bool, options: Option
     """
     for base in _bases(root):
         if (files := _files(base, name, given, whole)) is not None:
-            return _listed(root, base, *files, options)
+            return _split(root, name, base, *files, options)
     return None
 
 
@@ -93,7 +93,9 @@ def _in_list(path: Path, folder: Path) -> list[Path]:
     return found
 
 
-def _listed(root: Path, base: Path, path: Path, files: Sequence[Path], options: Options) -> Listed:
+def _split(
+    root: Path, name: str, base: Path, path: Path, files: Sequence[Path], options: Options
+) -> Split:
     pictures = finding.in_any_case(base, "JPEGImages") or finding.in_any_case(base, "images")
     images = finding.Images(pictures[0] if pictures else base)
     problems: list[str] = []
@@ -127,7 +129,7 @@ def _listed(root: Path, base: Path, path: Path, files: Sequence[Path], options: 
         box |= {"id": id, "category_id": ids[box.pop("name")]}
     categories = [{"id": id, "name": name} for name, id in ids.items()]
     dataset = {"images": listed, "annotations": boxes, "categories": categories}
-    return Listed(path, dataset, LAYOUT, remarks, where)
+    return assembled(root, name, path, dataset, LAYOUT, remarks, where)
 
 
 def _counted_from(

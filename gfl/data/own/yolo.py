@@ -17,7 +17,7 @@ from typing import Any
 
 from gfl.data.json_values import some
 from gfl.data.own import finding
-from gfl.data.own.listed import Listed, Options, left_out
+from gfl.data.own.split import Options, Split, assembled, left_out
 from gfl.errors import Lack, UserError
 from gfl.escape import counted
 
@@ -27,6 +27,7 @@ NAME_FILES = (
 )  # fmt: skip
 YAML = (".yaml", ".yml")
 SPLITS = finding.SPELLINGS  # also the keys of a YAML file
+LAYOUT = "cxcywh-fractions"
 EXCESS = 0.01  # tolerance of fractions outside 0 to 1, for rounding
 
 
@@ -88,7 +89,7 @@ def _described(path: Path) -> Description | None:
     return None
 
 
-def read(root: Path, name: str, given: Path | None, whole: bool, options: Options) -> Listed | None:
+def read(root: Path, name: str, given: Path | None, whole: bool, options: Options) -> Split | None:
     """Return a split in YOLO's layout; None if there is none.
 
     Raises:
@@ -101,15 +102,16 @@ def read(root: Path, name: str, given: Path | None, whole: bool, options: Option
         images = _folder(root, name, whole)
         if images is None or not _labels_of(images):
             return None
-        return _listed(root, images, images[0].parent, _names(root), (), options)
+        return _split(root, name, images, images[0].parent, _names(root), (), options)
     content = described.content
     if whole and content.get("train") and content.get("val"):
         raise UserError(f"{described.path} has train and val", "no division")
     images, remarks = _images(root, name, described)
     names = _class_names(described)
-    listed = _listed(root, images, described.path, names, content.get("kpt_shape"), options)
-    listed.remarks += remarks
-    return listed
+    keypoints = content.get("kpt_shape")
+    split = _split(root, name, images, described.path, names, keypoints, options)
+    split.remarks += remarks
+    return split
 
 
 def undivided(root: Path) -> str | None:
@@ -264,15 +266,15 @@ def _label_files(image: Path) -> list[Path]:
     return found
 
 
-def _listed(
+def _split(
     root: Path,
+    name: str,
     images: Sequence[Path],
     path: Path,
     names: dict[int, str],
     keypoints: object,
     options: Options,
-) -> Listed:
-    listed = Listed(path, {}, "cxcywh-fractions")
+) -> Split:
     if not _labels_of(images):
         labels = os.path.relpath(_label_files(images[0])[0], root)
         raise UserError(
@@ -283,6 +285,7 @@ def _listed(
     lost: list[str] = []
     kept: list[Path] = []
     boxes: list[dict[str, Any]] = []
+    where: list[str] = []
     without = twice = 0
     for image in images:
         file = _label_file(image)
@@ -298,18 +301,18 @@ def _listed(
         without += not file.is_file()
         twice += len(found) - len(here)
         boxes += [{"image_id": len(kept), "category_id": c, "bbox": [*box]} for c, *box in here]
-        listed.where += here.values()
+        where += here.values()
     what = counted(len(problems), "label")
-    listed.remarks += left_out(path, what, problems, options, is_any_left=bool(boxes))
+    remarks = left_out(path, what, problems, options, is_any_left=bool(boxes))
     if lost:  # it would pass for an image without objects
         images_lost = counted(len(lost), "image")
-        listed.remarks.append(f"left out: {images_lost} without a readable label: {some(lost)}")
+        remarks.append(f"left out: {images_lost} without a readable label: {some(lost)}")
     if without:
         have = "has" if without == 1 else "have"
-        listed.remarks.append(f"{counted(without, 'image')} without a label file {have} no objects")
+        remarks.append(f"{counted(without, 'image')} without a label file {have} no objects")
     if twice:
-        listed.remarks.append(f"{counted(twice, 'label')} listed twice, taken once")
-    listed.dataset = {
+        remarks.append(f"{counted(twice, 'label')} listed twice, taken once")
+    dataset = {
         "images": [
             {"id": id, "file_name": os.path.relpath(image, root).replace(os.sep, "/")}
             for id, image in enumerate(kept, 1)
@@ -317,7 +320,7 @@ def _listed(
         "annotations": [{"id": id, **box} for id, box in enumerate(boxes, 1)],
         "categories": [{"id": id, "name": name} for id, name in sorted(names.items())],
     }
-    return listed
+    return assembled(root, name, path, dataset, LAYOUT, remarks, where)
 
 
 def _labels(

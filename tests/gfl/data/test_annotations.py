@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from gfl.data import annotations, bboxes
 from gfl.data.annotations import normal
+from gfl.data.identified import content
 from gfl.errors import UserError
 
 Dataset = dict[str, Any]
@@ -96,7 +97,7 @@ def test_any_mix_of_repairs_gives_the_clean_file(names, random):
     before = copy.deepcopy(broken)
     made = normal(broken, trainable=True, doubt=True)
     assert made.problems == []
-    assert made.content() == normal(clean()).content()
+    assert content(made.dataset) == content(clean())
     assert made.changed == bool(names)
     assert broken == before  # what was read is left alone
 
@@ -152,7 +153,7 @@ def test_anything_in_a_files_place_is_repaired_or_refused(part, at, key, value, 
     data[part][at] = value if key == "id" and not at else data[part][at] | {key: value}
     made = normal(data, layout=layout, trainable=True, skip=skip, doubt=True)
     if not made.problems:
-        json.loads(made.content())
+        json.loads(content(made.dataset))
         again = normal(made.dataset, trainable=True)
         assert (again.problems, again.remarks) == ([], [])
         assert again.dataset is made.dataset
@@ -198,7 +199,7 @@ def test_references_by_name_resolve_where_nothing_else_has_the_name():
 
     data = clean()
     by_name(data)
-    assert normal(data).content() == normal(clean()).content()
+    assert content(normal(data).dataset) == content(clean())
     for image in data["images"]:
         del image["id"]
     made = normal(data)
