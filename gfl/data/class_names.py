@@ -6,7 +6,6 @@ import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from gfl.data.json_values import Found, some
@@ -37,36 +36,29 @@ def cleaned(categories: Sequence[Any], found: Found) -> tuple[list[Any], list[st
     return clean, [f"class names read: {some(said)}"] if said else []
 
 
-@dataclass
-class Merged:
-    """Merged categories: ids replaced by those of a category of the same name."""
+def merged(
+    categories: Sequence[Any], found: Found
+) -> tuple[list[Any], dict[Any, Any], Sequence[str]]:
+    """Merge categories of the same name and group; the same name in several groups is a problem.
 
-    names: dict[str, None] = field(default_factory=dict)
-    into: dict[Any, Any] = field(default_factory=dict)
-
-    def __bool__(self) -> bool:
-        return bool(self.into)
-
-
-def merged(categories: Sequence[Any], found: Found) -> tuple[list[Any], Merged]:
-    """Merge categories of the same name and group; the same name in several groups is a problem."""
+    Also returns the id that replaces each one that goes, and the names that were merged.
+    """
     first: dict[str, Item] = {}
-    done, kept = Merged(), []
+    kept: list[Any] = []
+    into: dict[Any, Any] = {}
+    names: dict[str, None] = {}
     for one in categories:
         name = one.get("name") if isinstance(one, dict) else None
-        if not isinstance(name, str) or not name:
-            kept.append(one)
-            continue
-        same = first.setdefault(unicodedata.normalize("NFC", name), one)
-        if same is one:
-            kept.append(one)
-        elif same.get("supercategory") == one.get("supercategory"):
-            done.names[name] = None
-            done.into[one["id"]] = same["id"]
-        else:
-            found["category name used twice, for different groups"].append(name)
-            kept.append(one)
-    return kept, done
+        if isinstance(name, str) and name:
+            same = first.setdefault(unicodedata.normalize("NFC", name), one)
+            if same is not one and same.get("supercategory") == one.get("supercategory"):
+                into[one["id"]] = same["id"]
+                names[name] = None
+                continue
+            if same is not one:
+                found["category name used twice, for different groups"].append(name)
+        kept.append(one)
+    return kept, into, list(names)
 
 
 def is_group(category: Item, categories: Sequence[Item]) -> bool:

@@ -111,11 +111,11 @@ class Categories:
         made.remarks += said
         ids, self.of = identified(clean, "category", "name", found, made)
         clean = [with_values(one, id=id) for one, id in zip(clean, ids, strict=True)]
-        self.items, merged = class_names.merged(clean, found)
-        if merged:
+        self.items, into, names = class_names.merged(clean, found)
+        if into:
             made.changed = True
-            made.remarks.append(f"categories of one name put together: {some(list(merged.names))}")
-            self.of = {one: merged.into.get(id, id) for one, id in self.of.items()}
+            made.remarks.append(f"categories of one name put together: {some(names)}")
+            self.of = {one: into.get(id, id) for one, id in self.of.items()}
         self.unnamed = {
             one["id"] for one in self.items if isinstance(one, dict) and one.get("name") == ""
         }
