@@ -257,9 +257,9 @@ def check_folder(plan: Plan, folder: Path) -> None:
     kept = [ROOT / "results", ROOT / "data", *(ROOT / "runs" / name for name in profiles.PROFILES)]
     if any(place.is_relative_to(own) for own in kept):
         raise UserError(f"{folder} is the tables' place; a run of your own lies in {FOLDER}/NAME")
-    if place == FOLDER or not _has_content(place):
-        if place == FOLDER:
-            raise UserError(f"{folder} is the folder of all runs of your own: name one in it")
+    if place == FOLDER:
+        raise UserError(f"{folder} is the folder of all runs of your own: name one in it")
+    if not _has_content(place):
         return
     try:
         before = Request.load(place)
@@ -288,19 +288,15 @@ def check_devices(plan: Plan) -> None:
         return
     import torch
 
-    found = torch.cuda.device_count() if wanted == "cuda" or device == "auto" else 0
-    if gpus > 1 and found < gpus:
-        there = {0: "no CUDA device", 1: "1 CUDA device"}.get(found, f"{found} CUDA devices")
-        used = ", and --device cpu uses none" if device == "cpu" else f"; torch finds {there} here"
-        raise UserError(f"--gpus {gpus} needs {gpus} CUDA devices{used}")
-    if found:
+    found = 0 if device == "cpu" else torch.cuda.device_count()
+    if found >= gpus:
         return
-    if device == "cuda":
-        raise UserError("--device cuda: torch finds no CUDA device here; --device cpu needs none")
-    raise UserError(
-        "--scale coco is made for CUDA, and torch finds no CUDA device here; --scale laptop trains "
-        "on a CPU, --device cpu tries this one anyway"
-    )
+    needed = escape.counted(gpus, "CUDA device")
+    there = "--device cpu uses none" if device == "cpu" else f"torch finds {found or 'none'} here"
+    if gpus > 1:
+        raise UserError(f"--gpus {gpus} needs {needed}, and {there}")
+    asked = "--device cuda" if device == "cuda" else "--scale coco"
+    raise UserError(f"{asked} needs {needed}, and {there}; --scale laptop --device cpu needs none")
 
 
 def _has_content(folder: Path) -> bool:

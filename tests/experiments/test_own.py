@@ -156,9 +156,9 @@ def test_settings_that_cannot_be_are_refused(data, settings, message):
     ("option", "said"),
     [
         (("--seed", "99999999999999"), "seed 99999999999999: expected 0 to 4294967295"),
-        (("--device", "cuda"), "--device cuda: torch finds no CUDA device here"),
-        (("--scale", "coco"), "--scale coco is made for CUDA, and torch finds no CUDA device"),
-        (("--gpus", "4", "--batch", "4"), "--gpus 4 needs 4 CUDA devices; torch finds no CUDA"),
+        (("--device", "cuda"), "--device cuda needs 1 CUDA device, and torch finds none here"),
+        (("--scale", "coco"), "--scale coco needs 1 CUDA device, and torch finds none here"),
+        (("--gpus", "4", "--batch", "4"), "--gpus 4 needs 4 CUDA devices, and torch finds none"),
         (("--gpus", "4", "--batch", "4", "--device", "cpu"), "and --device cpu uses none"),
         (("--split", "0"), "--split '0': expected a number above 0 and below 1"),
         (("--split", "1"), "--split '1': expected a number above 0 and below 1"),
@@ -177,7 +177,7 @@ def test_devices_that_are_there_are_enough(data, monkeypatch):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     own.check_devices(own.plan(data, own.Settings(scale="coco", gpus=2)))
     own.check_devices(own.plan(data, own.Settings(device="cuda")))
-    with pytest.raises(UserError, match="torch finds 2 CUDA devices here"):
+    with pytest.raises(UserError, match="needs 4 CUDA devices, and torch finds 2 here"):
         own.check_devices(own.plan(data, own.Settings(scale="coco", gpus=4)))
 
 
