@@ -10,6 +10,7 @@ from gfl.data.json_values import is_number, number
 from gfl.errors import Lack
 
 Box = list[float]
+Corners = tuple[float, float, float, float]
 
 # Layouts of four numbers: upper left corner and size, two corners, or centre and size; in pixels,
 # or as fractions of the image's width and height.
@@ -142,8 +143,8 @@ def doubts(
             "fractions of their images",
             "fractions",
         )
-    corners = sum(_only_corners(*one) for one in sized)
-    sizes = sum(_only_sizes(*one) for one in sized)
+    corners = sum(_fits_only(*one, as_corners=True) for one in sized)
+    sizes = sum(_fits_only(*one, as_corners=False) for one in sized)
     if corners and corners >= SUSPICIOUS * len(sized) and sizes <= CONTRARY * corners:
         return (
             f"{corners} of {len(sized)} boxes fit their image, or their area, only as corners "
@@ -153,32 +154,23 @@ def doubts(
     return None
 
 
-def _only_corners(box: Box, size: tuple[float, float], area: object) -> bool:
-    return _is_corners(box, size) and (not _fits(box, size) or _has_area(area, box, corners=True))
+def _fits_only(box: Box, size: tuple[float, float], area: object, *, as_corners: bool) -> bool:
+    """Return True if a box fits its image, or its area to a percent, in one layout alone."""
+    a, b, c, d = box
+    corners, sizes = (a, b, c, d), (a, b, a + c, b + d)
+    mine, other = (corners, sizes) if as_corners else (sizes, corners)
+    if not (_is_inside(mine, size) and _is_inside(other, size)):
+        return _is_inside(mine, size)
+    given, right, wrong = number(area), _area(mine), _area(other)
+    return given is not None and abs(given - right) <= 0.01 * right < abs(given - wrong)
 
 
-def _only_sizes(box: Box, size: tuple[float, float], area: object) -> bool:
-    return _fits(box, size) and (not _is_corners(box, size) or _has_area(area, box, corners=False))
-
-
-def _is_corners(box: Box, size: tuple[float, float]) -> bool:
-    x1, y1, x2, y2 = box
+def _is_inside(corners: Corners, size: tuple[float, float]) -> bool:
+    x1, y1, x2, y2 = corners
     inside = x2 <= size[0] + TOLERANCE and y2 <= size[1] + TOLERANCE
     return x2 > x1 >= -TOLERANCE and y2 > y1 >= -TOLERANCE and inside
 
 
-def _fits(box: Box, size: tuple[float, float]) -> bool:
-    x, y, w, h = box
-    inside = x + w <= size[0] + TOLERANCE and y + h <= size[1] + TOLERANCE
-    return min(w, h) > 0 and min(x, y) >= -TOLERANCE and inside
-
-
-def _has_area(area: object, box: Box, corners: bool) -> bool:
-    """Return True if an area matches one layout, to a percent, and not the other."""
-    a, b, c, d = box
-    areas = ((c - a) * (d - b), c * d)
-    mine, other = areas if corners else areas[::-1]
-    given = number(area)
-    if given is None or mine <= 0:
-        return False
-    return abs(given - mine) <= 0.01 * mine < abs(given - other)
+def _area(corners: Corners) -> float:
+    x1, y1, x2, y2 = corners
+    return (x2 - x1) * (y2 - y1)
