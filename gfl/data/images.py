@@ -149,15 +149,12 @@ def _unidentified(path: Path) -> str:
     return f"not an image, or an unsupported format; {SUPPORTED}"
 
 
-def _orientation(image: Image.Image) -> int | None:
-    try:
-        return image.getexif().get(ORIENTATION)
-    except Exception:  # EXIF that is unreadable, as some programs write it
-        return None
-
-
 def _upright(image: Image.Image) -> Image.Image:
-    return image if _orientation(image) in (None, 1) else ImageOps.exif_transpose(image)
+    try:
+        is_upright = image.getexif().get(ORIENTATION) in (None, 1)
+    except Exception:  # EXIF that is unreadable, as some programs write it
+        is_upright = True
+    return image if is_upright else ImageOps.exif_transpose(image)
 
 
 def _rgb(image: Image.Image, path: Path) -> Image.Image:
