@@ -16,6 +16,7 @@ Imports neither torch nor mmdet.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -289,14 +290,9 @@ def _write(
 
 def _are_prepared(data: Path, images: Sequence[Mapping[str, Any]], size: int) -> bool:
     """Return True if a folder holds prepared images, judged by the first one that shrinks."""
-    from PIL import Image
-
     first = next(i for i in images if max(i["width"], i["height"]) > size)
-    try:
-        with Image.open(data / SPLIT / first["file_name"]) as file:
-            return file.size == prepared_size(first["width"], first["height"], size)
-    except (OSError, ValueError, SyntaxError) as err:
-        raise UserError(f"{data / SPLIT / first['file_name']}: not an image") from err
+    path = data / SPLIT / first["file_name"]
+    return _size(path, path) == prepared_size(first["width"], first["height"], size)
 
 
 def _check_size(path: Path, content: bytes, image: Mapping[str, Any], long: int) -> None:
@@ -305,19 +301,20 @@ def _check_size(path: Path, content: bytes, image: Mapping[str, Any], long: int)
     Raises:
         UserError: it is not an image, or its size differs.
     """
-    import io
-
-    from PIL import Image
-
     expected = prepared_size(image["width"], image["height"], long)
-    try:
-        with Image.open(io.BytesIO(content)) as file:
-            size = file.size
-    except (OSError, ValueError, SyntaxError) as err:
-        raise UserError(f"{path}: not an image") from err
-    if size != expected:
+    if (size := _size(io.BytesIO(content), path)) != expected:
         was = f"{image['width']} x {image['height']}"
         raise UserError(f"{path}: prepared it is {size}, not {expected}: it was not {was} pixels")
+
+
+def _size(file: Path | io.BytesIO, path: Path) -> tuple[int, int]:
+    from PIL import Image
+
+    try:
+        with Image.open(file) as image:
+            return image.size
+    except (OSError, ValueError, SyntaxError) as err:
+        raise UserError(f"{path}: not an image") from err
 
 
 def _plain(spec: PhotosSpec) -> dict[str, Any]:
