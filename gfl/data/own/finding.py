@@ -162,7 +162,7 @@ def image_folder(root: Path, path: Path, name: str, names: Sequence[str]) -> Pat
     candidates = [*_image_folders(root, name), path.parent]
     folders = [folder for folder in dict.fromkeys(candidates) if folder.is_dir()]
     sample = names[:: max(1, len(names) // 100)]
-    direct = [sum(_is_file(folder / one) for one in sample) for folder in folders]
+    direct = [sum(os.path.isfile(folder / one) for one in sample) for folder in folders]
     if folders and max(direct):
         return Path(os.path.normpath(folders[direct.index(max(direct))]))
     for folder in folders:
@@ -196,13 +196,6 @@ def _listed(folder: Path) -> list[str]:
         return os.listdir(folder)
     except OSError:
         return []
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # a name that is too long, or has a NUL byte
-        return False
 
 
 @dataclass(frozen=True)
@@ -267,7 +260,8 @@ class Images:
         return (found[0] if len(found) == 1 else None), max(best)
 
     def _has(self, name: str) -> bool:
-        return _is_file(self.folder / name) and not os.path.isabs(name)
+        # Unlike a Path's method, False for a name that is too long.
+        return os.path.isfile(self.folder / name) and not os.path.isabs(name)
 
     @cached_property
     def _above(self) -> list[str]:

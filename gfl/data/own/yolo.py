@@ -38,10 +38,6 @@ class Description:
     path: Path
     content: dict[str, Any]
 
-    @property
-    def name(self) -> str:
-        return self.path.name
-
 
 def description(root: Path, given: Path | None = None) -> Description | None:
     """Return a folder's YAML file with class names and splits, if it has one.
@@ -66,7 +62,9 @@ def description(root: Path, given: Path | None = None) -> Description | None:
     if len(found) > 1:
         preferred = [one for one in found if one.path.stem.lower() == "data"]
         if len(preferred) != 1:
-            raise UserError(f"{root} has {some([one.name for one in found])}: name one as DATA")
+            raise UserError(
+                f"{root} has {some([one.path.name for one in found])}: name one as DATA"
+            )
         found = preferred
     return found[0] if found else None
 
