@@ -31,14 +31,6 @@ Extent = tuple[int, int, int, int]
 
 
 @dataclass
-class Occluder:
-    """Plank in front of one side, as coverage in the crop's pixels."""
-
-    side: str
-    cover: np.ndarray
-
-
-@dataclass
 class Layers:
     """Layers of a drawn object: the crop's coverage by shadow, object and occluders."""
 
@@ -46,21 +38,21 @@ class Layers:
     solid: np.ndarray
     sides: dict[str, Side]
     shade: np.ndarray | None
-    occluders: list[Occluder]
+    planks: list[np.ndarray]  # coverage by each that hides a side
 
     @property
     def hidden(self) -> np.ndarray:
         """Mask of pixels behind which nothing is visible."""
         hidden = self.solid >= 0.5
-        for occluder in self.occluders:
-            hidden = hidden | (occluder.cover >= 0.5)
+        for plank in self.planks:
+            hidden = hidden | (plank >= 0.5)
         return hidden
 
     @property
     def visible(self) -> np.ndarray:
         visible = self.solid >= 0.5
-        for occluder in self.occluders:
-            visible = visible & (occluder.cover < 0.5)
+        for plank in self.planks:
+            visible = visible & (plank < 0.5)
         return visible
 
 
@@ -84,18 +76,6 @@ def _facing(array: np.ndarray, side: str) -> np.ndarray:
     if side in ("top", "bottom"):
         array = array.T
     return array if side in ("left", "top") else array[:, ::-1]
-
-
-class _Ruler:
-    """Positions along a side's axis, measured from the crop's border on that side."""
-
-    def __init__(self, side: str, width: int, height: int) -> None:
-        self.length = width if side in ("left", "right") else height
-        self.ahead = side in ("left", "top")
-
-    def to(self, position: float) -> float:
-        """Convert the crop's coordinate to the ruler's, or back: it is its own inverse."""
-        return position if self.ahead else self.length - position
 
 
 class _Sums:
@@ -181,12 +161,16 @@ def build(size: float, limit: float, draws: Draws) -> Layers:
 def _make(kind: Kind, layers: Layers, side: str, draws: Draws) -> Layers | None:
     """Return the object with one more ambiguous side, or None if it does not suit that kind."""
     height, width = layers.solid.shape
-    ruler = _Ruler(side, width, height)
-    near, far = (side, _opposite(side)) if ruler.ahead else (_opposite(side), side)
-    length = _middle(layers.sides[far]) - _middle(layers.sides[near])
+
+    def facing(position: float) -> float:
+        """Convert a position to that in `_facing`'s view, or back: it is its own inverse."""
+        return {"right": width - position, "bottom": height - position}.get(side, position)
+
+    first, last = ("left", "right") if side in ("left", "right") else ("top", "bottom")
+    length = _middle(layers.sides[last]) - _middle(layers.sides[first])
     edge_at = _edge(layers.sides[side])
-    edge = ruler.to(edge_at)
-    solid, shade, occluders = layers.solid, layers.shade, list(layers.occluders)
+    edge = facing(edge_at)
+    solid, shade, planks = layers.solid, layers.shade, layers.planks
     if kind == "blurred":
         fade = max(_LEAST_REACH, length * draws.uniform(*FADE))
         solid = solid.copy()
@@ -201,19 +185,14 @@ def _make(kind: Kind, layers: Layers, side: str, draws: Draws) -> Layers | None:
         # What a plank hides casts no shadow: it would show beside the plank.
         seen = solid * layers.visible
         _facing(shade, side)[:] = cast(_facing(seen, side), reach) * strength
-        label = Modes((edge_at, ruler.to(edge - reach)), (1.0 - p, p))
+        label = Modes((edge_at, facing(edge - reach)), (1.0 - p, p))
     else:
         shallow, deep, p = draws.choice(OCCLUDED)
         depth = max(_LEAST_REACH, length * draws.uniform(shallow, deep))
-        cover = _plank(layers, side, edge, depth, 1.0 + 0.06 * length)
-        occluders.append(Occluder(side, cover))
-        label = Modes((ruler.to(edge + depth), edge_at), (1.0 - p, p))
+        planks = [*planks, _plank(layers, side, edge, depth, 1.0 + 0.06 * length)]
+        label = Modes((facing(edge + depth), edge_at), (1.0 - p, p))
     sides = {**layers.sides, side: Side(kind, label)}
-    return Layers(layers.category, solid, sides, shade, occluders)
-
-
-def _opposite(side: str) -> str:
-    return SIDES[(SIDES.index(side) + 2) % 4]
+    return Layers(layers.category, solid, sides, shade, planks)
 
 
 def _middle(side: Side) -> float:

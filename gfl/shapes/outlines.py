@@ -82,15 +82,8 @@ def _edges(x: np.ndarray, y: np.ndarray, matrix: Matrix, corners: Points) -> lis
     return depths
 
 
-def _least(arrays: Sequence[np.ndarray]) -> np.ndarray:
-    least = arrays[0]
-    for array in arrays[1:]:
-        least = np.minimum(least, array)
-    return least
-
-
 def _convex(corners: Points) -> Depth:
-    return lambda x, y, matrix: _least(_edges(x, y, matrix, corners))
+    return lambda x, y, matrix: np.minimum.reduce(_edges(x, y, matrix, corners))
 
 
 def _union(first: Points, second: Points) -> Depth:
@@ -121,12 +114,7 @@ def _crescent(x: np.ndarray, y: np.ndarray, matrix: Matrix) -> np.ndarray:
 def _star(x: np.ndarray, y: np.ndarray, matrix: Matrix) -> np.ndarray:
     """Return the depth in a pentagram: the points inside at least four of its five lines."""
     chords = tuple(_PENTAGON[i * 2 % 5] for i in range(5))
-    edges = _edges(x, y, matrix, chords)
-    least, second = np.minimum(edges[0], edges[1]), np.maximum(edges[0], edges[1])
-    for depth in edges[2:]:
-        second = np.minimum(second, np.maximum(least, depth))
-        least = np.minimum(least, depth)
-    return second
+    return np.sort(_edges(x, y, matrix, chords), axis=0)[1]
 
 
 OUTLINES: dict[str, Outline] = {

@@ -167,7 +167,7 @@ def _in_image(mask: np.ndarray, x: int, y: int, size: int) -> np.ndarray:
 def _paint(
     canvas: np.ndarray, layers: Layers, x: int, y: int, colour: drawing.Colour, draws: Draws
 ) -> None:
-    """Draw the object, its shadow beneath and its occluders on top."""
+    """Draw the object, its shadow beneath and its planks on top."""
     height, width = layers.solid.shape
     rows, columns, *crop = _window((height, width), x, y, canvas.shape[0])
     part, inner = canvas[rows, columns], tuple(crop)
@@ -175,5 +175,5 @@ def _paint(
         part *= 1.0 - layers.shade[inner][:, :, None]
     surface = drawing.fill(height, width, colour, draws)
     drawing.blend(part, layers.solid[inner], surface[inner])
-    for occluder in layers.occluders:
-        drawing.paint_plank(part, occluder.cover[inner], draws)
+    for plank in layers.planks:
+        drawing.paint_plank(part, plank[inner], draws)
