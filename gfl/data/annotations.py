@@ -140,6 +140,9 @@ def shape_problem(dataset: object) -> str:
         known = next((what for name, what in FOREIGN.items() if name in dataset), None)
         hint = f" (it looks like {known}: export it as COCO)" if known else ""
         return f"is not COCO: has no list of {', '.join(odd)}{hint}"
+    for part in ("images", "categories"):
+        if odd := [i for i, one in enumerate(dataset[part]) if not isinstance(one, dict)]:
+            return f"is not COCO: {part} that are not objects, at position: {some(odd)}"
     return ""
 
 
@@ -147,7 +150,7 @@ def _without_ids(dataset: Item, found: Found) -> list[str]:
     """Report images or categories without an id if annotations refer to unknown ones."""
     said = []
     for kind, part in (("image", "images"), ("category", "categories")):
-        items = [one for one in dataset[part] if isinstance(one, dict) and one.get("id") is None]
+        items = [one for one in dataset[part] if one.get("id") is None]
         if items and found.get(f"annotation of an unknown {kind}"):
             names = some([one.get("name", one.get("file_name")) for one in items])
             said.append(f"{len(items)} x {kind} without an id: {names}")

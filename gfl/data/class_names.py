@@ -21,7 +21,7 @@ def cleaned(categories: Sequence[Any], found: Found) -> tuple[list[Any], list[st
     """Return categories with cleaned one-line names, and a clause for each change."""
     clean, said = [], []
     for one in categories:
-        name = one.get("name") if isinstance(one, dict) else None
+        name = one.get("name")
         if isinstance(name, (int, float)) and not isinstance(name, bool):
             said.append(f"{name} as {str(name)!a}")
             one = one | {"name": str(name)}
@@ -30,7 +30,7 @@ def cleaned(categories: Sequence[Any], found: Found) -> tuple[list[Any], list[st
             if text != name:
                 said.append(f"{name!a} as {text!a}")
                 one = one | {"name": text}
-        elif isinstance(one, dict):
+        else:
             found["category without a name"].append(name)
         clean.append(one)
     return clean, [f"class names read: {some(said)}"] if said else []
@@ -48,7 +48,7 @@ def merged(
     into: dict[Any, Any] = {}
     names: dict[str, None] = {}
     for one in categories:
-        name = one.get("name") if isinstance(one, dict) else None
+        name = one.get("name")
         if isinstance(name, str) and name:
             same = first.setdefault(unicodedata.normalize("NFC", name), one)
             if same is not one and same.get("supercategory") == one.get("supercategory"):

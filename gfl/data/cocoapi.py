@@ -13,7 +13,7 @@ from typing import Any
 
 from mmdet.datasets.api_wrappers import COCO
 
-from gfl.data.annotations import in_normal_form, shape_problem
+from gfl.data.annotations import in_normal_form
 from gfl.data.json_values import read_json, some
 from gfl.errors import UserError
 
@@ -36,7 +36,8 @@ def _read(self: Any, annotation_file: str | Path | None = None) -> None:
 def _dataset(path: Path) -> Any:
     dataset = read_json(path)
     # An image list without annotations, such as test-dev's, stays unchanged.
-    return dataset if shape_problem(dataset) else in_normal_form(dataset, path)
+    is_list = isinstance(dataset, dict) and "annotations" not in dataset
+    return dataset if is_list else in_normal_form(dataset, path)
 
 
 def _category_ids(

@@ -48,10 +48,8 @@ def content(dataset: Item) -> bytes:
     return json.dumps(plain, separators=(",", ":"), allow_nan=False).encode("ascii") + b"\n"
 
 
-def file_name(image: object) -> str | None:
+def file_name(image: Item) -> str | None:
     """Return an image's file name, under any of the keys that tools use."""
-    if not isinstance(image, dict):
-        return None
     names = (image.get(one) for one in FILE_NAMES)
     return next((name for name in names if isinstance(name, str) and name), None)
 
@@ -80,8 +78,6 @@ class Images:
             self.items = [one for one in self.items if one["id"] not in self.left_out]
             made.changed = True
         for image in self.items:
-            if not isinstance(image, dict):
-                continue
             if not isinstance(image.get("file_name"), str):
                 found["image without file_name"].append(image.get("id"))
             width, height = image.get("width"), image.get("height")
@@ -92,9 +88,7 @@ class Images:
             self.names[image["id"]] = str(image.get("file_name"))
 
 
-def _named_image(image: Any) -> Any:
-    if not isinstance(image, dict):
-        return image
+def _named_image(image: Item) -> Item:
     name = file_name(image)
     sides = {side: number(image.get(side)) for side in ("width", "height")}
     return with_values(image, **{k: v for k, v in sides.items() if v is not None},
@@ -116,9 +110,7 @@ class Categories:
             made.changed = True
             made.remarks.append(f"categories of one name put together: {some(names)}")
             self.of = {one: into.get(id, id) for one, id in self.of.items()}
-        self.unnamed = {
-            one["id"] for one in self.items if isinstance(one, dict) and one.get("name") == ""
-        }
+        self.unnamed = {one["id"] for one in self.items if one.get("name") == ""}
 
     def used(self, annotations: Sequence[Item], made: Normal) -> None:
         """Drop unnamed categories without objects; one with objects is a problem."""
@@ -163,9 +155,8 @@ def identified(
     """
     keys: list[Key | None] = []
     for position, item in enumerate(items):
-        good = isinstance(item, dict)
-        id = key(item.get("id")) if good else None
-        if id is None and good and item.get("id") is None and isinstance(item.get(name), str):
+        id = key(item.get("id"))
+        if item.get("id") is None and isinstance(item.get(name), str):
             id = item[name]
         if id is None:
             found[f"{kind} without an integer id, at position"].append(position)
@@ -176,30 +167,23 @@ def identified(
     ids = list(keys) if plain else list(range(1, len(items) + 1))
     if not plain:
         made.remarks.append(f"{kind} ids that are text, or too large, numbered from 1")
-    elif any(type(item.get("id")) is not int for item in items if isinstance(item, dict)):
+    elif any(type(item.get("id")) is not int for item in items):
         made.remarks.append(f"{kind} ids read as whole numbers")
     of = {one: id for one, id in zip(keys, ids, strict=True) if one is not None}
     # A textual id takes precedence over another item's name.
-    texts = [item.get("id") if isinstance(item, dict) else None for item in items]
+    texts = [item.get("id") for item in items]
     of |= {text.strip(): of[one] for text, one in zip(texts, keys, strict=True)
            if isinstance(text, str) and one is not None}  # fmt: skip
-    titles = [item.get(name) if isinstance(item, dict) else None for item in items]
-    titles = [title if isinstance(title, str) else None for title in titles]
-    times = Counter(titles)
-    for title, id in zip(titles, ids, strict=True):
-        if title is not None and times[title] == 1:
+    times = Counter(title for item in items if isinstance(title := item.get(name), str))
+    for item, id in zip(items, ids, strict=True):
+        if isinstance(title := item.get(name), str) and times[title] == 1:
             of.setdefault(title, id)
-    made.changed |= any(
-        not plain or (isinstance(item, dict) and type(item.get("id")) is not type(id))
-        for item, id in zip(items, ids, strict=True)
-    )
+        made.changed |= not plain or type(item.get("id")) is not type(id)
     return ids, of
 
 
-def with_values(item: Any, **values: Any) -> Any:
+def with_values(item: Item, **values: Any) -> Item:
     """Return an item with these values, or the item itself if it has them."""
-    if not isinstance(item, dict):
-        return item
     if all(k in item and type(item[k]) is type(v) and item[k] == v for k, v in values.items()):
         return item
     return item | values
