@@ -17,11 +17,10 @@ from typing import TYPE_CHECKING, Any
 from gfl.data import annotations, bboxes, class_names
 from gfl.data.identified import Normal, content
 from gfl.data.json_values import Found, some
-from gfl.data.own import finding, sources, splitting
+from gfl.data.own import finding, sources, splitting, voc, yolo
 from gfl.data.own.image_files import image_files, measure, merge_images
 from gfl.data.own.spec import OwnSpec, OwnSplit, normal_file
 from gfl.data.own.split import Options, Split
-from gfl.data.own.voc import LAYOUT as VOC
 from gfl.errors import Lack, UserError, did_you_mean
 from gfl.escape import counted
 
@@ -118,7 +117,7 @@ def read(
             f"boxes {boxes}: {fixed[0].path} has a format that says what its boxes are; that is "
             "for COCO's JSON alone"
         )
-    if pixels_from is not None and (others := [p for p in parts if p.layout != VOC]):
+    if pixels_from is not None and (others := [p for p in parts if p.layout != voc.LAYOUT]):
         raise UserError(f"pixels_from: {others[0].path} is not in Pascal VOC's layout")
     _normalise(folder, parts, boxes, skip_broken, progress)
     training, validation = _divided(parts[0], split) if split is not None else parts
@@ -160,13 +159,14 @@ def _spec(split: Split, root: Path, files: Mapping[str, bytes]) -> OwnSplit:
 
 def _folder(root: Path) -> tuple[Path, Path | None]:
     """Return the data's folder, and the YAML file if one was given in its place."""
-    if root.is_file() and root.suffix.lower() in (".yaml", ".yml"):
+    if root.is_dir():
+        return root, None
+    if not root.exists():
+        raise UserError(f"{root} is missing")
+    if root.suffix.lower() in yolo.YAML:
         return root.parent, root
-    if not root.is_dir():
-        if root.suffix.lower() == ".json" and root.is_file():
-            raise UserError(f"{root} is not a folder", lacks="folder and train file")
-        raise UserError(f"{root} is not a folder" if root.exists() else f"{root} is missing")
-    return root, None
+    lacks: tuple[Lack, ...] = ("folder and train file",) if root.suffix.lower() == ".json" else ()
+    raise UserError(f"{root} is not a folder", lacks)
 
 
 def _sources(
@@ -207,9 +207,8 @@ def _normalise(
     root: Path, parts: Sequence[Split], boxes: str | None, skip: bool, progress: Progress
 ) -> None:
     """Bring all splits into normal form, with their images found and measured."""
-    from gfl.data.own.image_check import (
-        examine,  # imports numpy and Pillow, which no other command needs
-    )
+    # Imports numpy and Pillow, which no other command needs.
+    from gfl.data.own.image_check import examine
 
     found: dict[str, Found] = {part.name: defaultdict(list) for part in parts}
     files = {part.name: image_files(part, found[part.name]) for part in parts}

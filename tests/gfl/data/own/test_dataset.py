@@ -166,6 +166,9 @@ def test_files_that_are_not_there_or_no_json_are_named(root):
     file.write_text("[]")
     with pytest.raises(UserError, match="is not COCO: a JSON list"):
         dataset.read(root)
+    file.write_text('{"images": [1, {}], "annotations": [{}], "categories": [{}]}')
+    with pytest.raises(UserError, match="images that are not objects, at position: 0"):
+        dataset.read(root)
     file.unlink()
     with pytest.raises(UserError, match=r"has neither annotations/instances_val2017\.json") as err:
         dataset.read(root)
