@@ -109,20 +109,16 @@ class LoadPrepared(BaseTransform):
 class PackFeatures(PackDetInputs):
     """Pack a photograph's stored features, float16 [H, W, C] per level, in place of the image."""
 
-    META = (
-        "img_id", "img_path", "ori_shape", "img_shape", "scale_factor", "flip", "flip_direction",
-        "pad_shape", "batch_input_shape",
-    )  # fmt: skip
-
     def __init__(self, network: str, size: int) -> None:
-        super().__init__(meta_keys=self.META)
+        super().__init__()
         self.network, self.size = network, size
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Return ``inputs`` and ``data_samples``."""
         results = results.copy()
         height, width = results.pop("img").shape[:2]
-        packed = super().transform(results | shapes(height, width, self.size))
+        packed = super().transform(results)
+        packed["data_samples"].set_metainfo(shapes(height, width, self.size))
         path = Path(results["img_path"])
         features = kept(path.parents[1], self.network, self.size)
         levels = features.of(path.name, flipped=bool(results.get("flip", False)))
