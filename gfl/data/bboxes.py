@@ -38,7 +38,9 @@ def four_numbers(value: object) -> Box | None:
         except (ValueError, RecursionError):
             return None
     if isinstance(value, Mapping):
-        value = next(([value[n] for n in names] for names in NAMED if _has(value, names)), None)
+        value = next(
+            ([value[n] for n in names] for names in NAMED if value.keys() >= {*names}), None
+        )
     if isinstance(value, (list, tuple)) and len(value) == 1:
         value = value[0]
     if not isinstance(value, (list, tuple)) or len(value) != 4:
@@ -49,10 +51,6 @@ def four_numbers(value: object) -> Box | None:
 
 def _is_plain(x: object) -> bool:
     return type(x) in (int, float) and is_number(x)
-
-
-def _has(value: Mapping[str, Any], names: Sequence[str]) -> bool:
-    return all(name in value for name in names)
 
 
 def of_outline(segmentation: object, size: tuple[float, float] | None = None) -> Box | None:
