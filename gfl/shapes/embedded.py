@@ -95,13 +95,7 @@ def coco(
 
     Ids begin at 1, because pycocotools treats an id of 0 as none.
     """
-    flat: list[dict[str, Any]] = [
-        {"id": 0, "image_id": image + 1, **one}
-        for image, several in enumerate(annotations)
-        for one in several
-    ]
-    for number, one in enumerate(flat, start=1):
-        one["id"] = number
+    flat = [(image, one) for image, several in enumerate(annotations, 1) for one in several]
     size = spec.image_size
     return {
         "info": {"description": f"shapes, {split}", "version": str(spec.version)},
@@ -114,7 +108,9 @@ def coco(
             {"id": i + 1, "file_name": file_name(i), "width": size, "height": size}
             for i in range(spec.count(split))
         ],
-        "annotations": flat,
+        "annotations": [
+            {"id": number, "image_id": image, **one} for number, (image, one) in enumerate(flat, 1)
+        ],
     }
 
 
