@@ -259,7 +259,7 @@ def check_folder(plan: Plan, folder: Path) -> None:
         raise UserError(f"{folder} is the tables' place; a run of your own lies in {FOLDER}/NAME")
     if place == FOLDER:
         raise UserError(f"{folder} is the folder of all runs of your own: name one in it")
-    if not _has_content(place):
+    if not place.exists() or (place.is_dir() and not any(place.iterdir())):
         return
     try:
         before = Request.load(place)
@@ -297,10 +297,6 @@ def check_devices(plan: Plan) -> None:
         raise UserError(f"--gpus {gpus} needs {needed}, and {there}")
     asked = "--device cuda" if device == "cuda" else "--scale coco"
     raise UserError(f"{asked} needs {needed}, and {there}; --scale laptop --device cpu needs none")
-
-
-def _has_content(folder: Path) -> bool:
-    return folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
 
 
 def _changed(before: Request, run: Run) -> str:
