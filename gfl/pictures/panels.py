@@ -48,7 +48,7 @@ def below(canvas: Image.Image, picture: Picture, best: Sequence[Detection]) -> I
     if not drawable:
         return canvas
     style = Style.of(picture.width, picture.height)
-    full = max((peak(sides) for _, sides in drawable), default=1.0)
+    full = max(peak(sides) for _, sides in drawable)
     drawn = [panel(picture, one, n, full, style) for n, (one, _) in enumerate(drawable, 1)]
     width, height = drawn[0].size
     columns = min(len(drawn), max(1, round(canvas.width / width)))
@@ -215,7 +215,7 @@ def _dot(draw: ImageDraw.ImageDraw, x: float, y: float, style: Style) -> None:
     draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill="#FFFFFF", outline=INK)
 
 
-def _note(sides: Distributions | None, full: float) -> str:
-    if sides is not None and sides.p is None:
+def _note(sides: Distributions, full: float) -> str:
+    if sides.p is None:
         return "P(x) of each side: the normal that is predicted, as high as the strip"
     return f"P(x) of each side, a bar a bin; the strip is {full:.2f} high; the dot is the location"
