@@ -36,21 +36,18 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
+from mmcv.cnn import ConvModule, Scale
+from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
+from mmdet.registry import MODELS
+from mmdet.utils import reduce_mean
 from torch import Tensor, nn
 
-from gfl import blocks, hosts, ops
+from gfl import blocks, hosts
 from gfl.assign import Outputs, Positives, assign_batch
 from gfl.boxes import DIRACS, BoxDecoder, Gaussian, General, PriorGenerator, representation
 from gfl.geometry import giou_loss, iou
 from gfl.losses import at_least_float32, focal_loss, quality_focal_loss
 from gfl.quality import USAGES, centerness, guide
-
-ops.install()  # before mmdet, which imports mmcv's native operators
-
-from mmcv.cnn import ConvModule, Scale  # noqa: E402
-from mmdet.models.dense_heads.base_dense_head import BaseDenseHead  # noqa: E402
-from mmdet.registry import MODELS  # noqa: E402
-from mmdet.utils import reduce_mean  # noqa: E402
 
 # mmdet's names of the shared modules: model-zoo checkpoints load.
 STOCK_NAMES = {

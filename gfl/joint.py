@@ -12,18 +12,14 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Int
+from mmdet.models.dense_heads import FoveaHead, RetinaHead, SSDHead
+from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
+from mmdet.models.losses import smooth_l1_loss
+from mmdet.registry import MODELS
 from torch import Tensor, nn
 
-from gfl import ops
 from gfl.geometry import iou
 from gfl.losses import at_least_float32, quality_focal_loss
-
-ops.install()  # before mmdet, which imports mmcv's native operators
-
-from mmdet.models.dense_heads import FoveaHead, RetinaHead, SSDHead  # noqa: E402
-from mmdet.models.dense_heads.base_dense_head import BaseDenseHead  # noqa: E402
-from mmdet.models.losses import smooth_l1_loss  # noqa: E402
-from mmdet.registry import MODELS  # noqa: E402
 
 PRIOR = 0.01  # initial probability of a class, as in RetinaNet and FoveaBox
 

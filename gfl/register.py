@@ -8,7 +8,6 @@ import io
 import warnings
 from collections.abc import Iterator
 
-from gfl import ops
 from gfl.records import account
 
 # Messages of other packages at import. None concerns anything the user did or should do; anything
@@ -48,7 +47,6 @@ def _without_lines() -> Iterator[None]:
 
 with _without_warnings():
     account.complete()
-    ops.install()
 
     # Before stdout is redirected: sympy, imported by this, keeps the stdout it finds.
     import mmdet.models

@@ -30,21 +30,17 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
+from mmcv.cnn import ConvModule
+from mmdet.models.dense_heads import CornerHead
+from mmdet.models.dense_heads.corner_head import BiCornerPool
+from mmdet.models.utils import get_local_maximum, get_topk_from_heatmap
+from mmdet.registry import MODELS
+from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from gfl import ops
 from gfl.systems import keypoints
 from gfl.systems.keypoints import Keypoints, Peaks, Target
 from gfl.systems.mirrored import Instances, MirroredCornerNet, suppressed, window
-
-ops.install()  # before mmdet, which imports mmcv's native operators
-
-from mmcv.cnn import ConvModule  # noqa: E402
-from mmdet.models.dense_heads import CornerHead  # noqa: E402
-from mmdet.models.dense_heads.corner_head import BiCornerPool  # noqa: E402
-from mmdet.models.utils import get_local_maximum, get_topk_from_heatmap  # noqa: E402
-from mmdet.registry import MODELS  # noqa: E402
-from mmengine.structures import InstanceData  # noqa: E402
 
 HEAT_BIAS = -2.19  # prior probability 0.1, as released
 CLAMP = 1e-4  # of the scores in the heat map's loss

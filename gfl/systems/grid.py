@@ -4,14 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from mmdet.models.roi_heads import GridRoIHead
+from mmdet.registry import MODELS
 from torch import Tensor
-
-from gfl import ops
-
-ops.install()  # before mmdet, which imports mmcv's native operators
-
-from mmdet.models.roi_heads import GridRoIHead  # noqa: E402
-from mmdet.registry import MODELS  # noqa: E402
 
 
 @MODELS.register_module()

@@ -14,15 +14,10 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
+from mmdet.models.detectors import CornerNet
+from mmdet.registry import MODELS
+from mmengine.structures import InstanceData
 from torch import Tensor
-
-from gfl import ops
-
-ops.install()  # before mmdet, which imports mmcv's native operators
-
-from mmdet.models.detectors import CornerNet  # noqa: E402
-from mmdet.registry import MODELS  # noqa: E402
-from mmengine.structures import InstanceData  # noqa: E402
 
 Meta = dict[str, Any]
 Instances = Any  # an InstanceData, whose fields no type checker knows

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from jaxtyping import Float
+from mmdet.models.dense_heads import RepPointsHead
+from mmdet.registry import MODELS
 from torch import Tensor
 
-from gfl import ops
 from gfl.losses import at_least_float32
-
-ops.install()  # before mmdet, which imports mmcv's native operators
-
-from mmdet.models.dense_heads import RepPointsHead  # noqa: E402
-from mmdet.registry import MODELS  # noqa: E402
 
 
 @MODELS.register_module()

@@ -38,20 +38,16 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
+from mmdet.models.dense_heads import FSAFHead
+from mmdet.models.utils import unpack_gt_instances
+from mmdet.registry import HOOKS, MODELS
+from mmdet.utils import reduce_mean
+from mmengine.hooks import Hook
+from mmengine.model import BaseModule, is_model_wrapper
 from torch import Tensor, nn
 from torchvision.ops import RoIAlign
 
-from gfl import ops
 from gfl.losses import at_least_float32
-
-ops.install()  # before mmdet, which imports mmcv's native operators
-
-from mmdet.models.dense_heads import FSAFHead  # noqa: E402
-from mmdet.models.utils import unpack_gt_instances  # noqa: E402
-from mmdet.registry import HOOKS, MODELS  # noqa: E402
-from mmdet.utils import reduce_mean  # noqa: E402
-from mmengine.hooks import Hook  # noqa: E402
-from mmengine.model import BaseModule, is_model_wrapper  # noqa: E402
 
 LEAST_DISTANCE = 1e-4  # of a predicted side, in units of 4 strides: no box is without area (FSAF)
 NO_LOSS = 1e6  # mean loss of an object at a level where it has no point (FSAF)

@@ -12,21 +12,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from jaxtyping import Float
+from mmcv.cnn import build_conv_layer
+from mmdet.models.backbones import HourglassNet, ResNet, ResNeXt
+from mmdet.models.backbones.resnet import Bottleneck
+from mmdet.models.backbones.resnext import Bottleneck as GroupedBottleneck
+from mmdet.models.dense_heads import ATSSHead, CentripetalHead, CornerHead
+from mmdet.models.dense_heads.corner_head import BiCornerPool
+from mmdet.models.roi_heads.mask_heads import GridHead
+from mmdet.registry import MODELS
 from torch import Tensor, nn
 
-from gfl import ops
 from gfl.losses import at_least_float32
-
-ops.install()  # before mmdet, which imports mmcv's native operators
-
-from mmcv.cnn import build_conv_layer  # noqa: E402
-from mmdet.models.backbones import HourglassNet, ResNet, ResNeXt  # noqa: E402
-from mmdet.models.backbones.resnet import Bottleneck  # noqa: E402
-from mmdet.models.backbones.resnext import Bottleneck as GroupedBottleneck  # noqa: E402
-from mmdet.models.dense_heads import ATSSHead, CentripetalHead, CornerHead  # noqa: E402
-from mmdet.models.dense_heads.corner_head import BiCornerPool  # noqa: E402
-from mmdet.models.roi_heads.mask_heads import GridHead  # noqa: E402
-from mmdet.registry import MODELS  # noqa: E402
 
 Config = dict[str, Any]
 

@@ -19,21 +19,17 @@ from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float
+from mmdet.datasets.transforms import RandomCrop
+from mmdet.models.detectors import FasterRCNN
+from mmdet.models.layers import multiclass_nms
+from mmdet.models.roi_heads import StandardRoIHead
+from mmdet.models.task_modules.assigners import AssignResult, MaxIoUAssigner
+from mmdet.registry import MODELS, TASK_UTILS, TRANSFORMS
+from mmdet.structures.bbox import scale_boxes
+from mmengine.structures import InstanceData
 from torch import Tensor
 
-from gfl import ops
 from gfl.losses import at_least_float32
-
-ops.install()  # before mmdet, which imports mmcv's native operators
-
-from mmdet.datasets.transforms import RandomCrop  # noqa: E402
-from mmdet.models.detectors import FasterRCNN  # noqa: E402
-from mmdet.models.layers import multiclass_nms  # noqa: E402
-from mmdet.models.roi_heads import StandardRoIHead  # noqa: E402
-from mmdet.models.task_modules.assigners import AssignResult, MaxIoUAssigner  # noqa: E402
-from mmdet.registry import MODELS, TASK_UTILS, TRANSFORMS  # noqa: E402
-from mmdet.structures.bbox import scale_boxes  # noqa: E402
-from mmengine.structures import InstanceData  # noqa: E402
 
 Config = dict[str, Any]
 Range = Sequence[float | int]  # (least, greatest) of sqrt(width * height), px, both included

@@ -13,20 +13,15 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
+from mmcv.ops import deform_conv2d
+from mmdet.models.backbones.resnet import BasicBlock, Bottleneck
+from mmdet.models.layers import ResLayer
+from mmdet.registry import MODELS
+from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from gfl import ops
-
-ops.install()  # before mmdet, which imports mmcv's native operators
-
-from mmcv.ops import deform_conv2d  # noqa: E402
-from mmdet.models.backbones.resnet import BasicBlock, Bottleneck  # noqa: E402
-from mmdet.models.layers import ResLayer  # noqa: E402
-from mmdet.registry import MODELS  # noqa: E402
-from mmengine.model import BaseModule  # noqa: E402
-
-from gfl.systems.stock import StockResNet  # noqa: E402
+from gfl.systems.stock import StockResNet
 
 Config = dict[str, Any]
 

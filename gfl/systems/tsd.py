@@ -31,20 +31,16 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
+from mmdet.models.roi_heads import StandardRoIHead
+from mmdet.models.utils import empty_instances
+from mmdet.registry import MODELS
+from mmdet.structures.bbox import bbox2roi
 from torch import Tensor, nn
 
-from gfl import ops
 from gfl.geometry import iou
 from gfl.losses import at_least_float32
 from gfl.systems.tsd_pooling import pool_shifted
 from gfl.systems.two_stage import Float32BBoxHead
-
-ops.install()  # before mmdet, which imports mmcv's native operators
-
-from mmdet.models.roi_heads import StandardRoIHead  # noqa: E402
-from mmdet.models.utils import empty_instances  # noqa: E402
-from mmdet.registry import MODELS  # noqa: E402
-from mmdet.structures.bbox import bbox2roi  # noqa: E402
 
 SHIFT = 0.1  # of the region's side; ``trans_std`` of the poolings and ``scale`` of the box targets
 

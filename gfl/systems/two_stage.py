@@ -10,17 +10,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from jaxtyping import Float
+from mmdet.models.dense_heads import RPNHead
+from mmdet.models.roi_heads.bbox_heads import Shared2FCBBoxHead
+from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor
+from mmdet.registry import MODELS
 from torch import Tensor
 
-from gfl import ops
 from gfl.losses import at_least_float32
-
-ops.install()  # before mmdet, which imports mmcv's native operators
-
-from mmdet.models.dense_heads import RPNHead  # noqa: E402
-from mmdet.models.roi_heads.bbox_heads import Shared2FCBBoxHead  # noqa: E402
-from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor  # noqa: E402
-from mmdet.registry import MODELS  # noqa: E402
 
 
 @MODELS.register_module()

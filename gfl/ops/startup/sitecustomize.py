@@ -4,6 +4,4 @@ mmdet's tools/test.py imports mmcv's operators before it reads a configuration, 
 configuration's `custom_imports` can supply them. The project's folder must be on the path, too.
 """
 
-from gfl import ops
-
-ops.install()
+import gfl  # noqa: F401  makes mmcv's operators importable
