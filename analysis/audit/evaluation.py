@@ -5,8 +5,6 @@ Ours computes pycocotools' numbers to the last bit; ``--full`` holds it to that 
 
 from __future__ import annotations
 
-import contextlib
-import io
 import random
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -26,34 +24,18 @@ def sample(ids: Sequence[str]) -> set[str]:
     return set(random.Random(commit).sample(sorted(ids), -(-len(ids) // SHARE)))
 
 
-class Evaluator:
-    """Both evaluators, on one ground truth, which pycocotools indexes once."""
+def metrics(
+    dataset: Mapping[str, Any], columns: Mapping[str, np.ndarray], by_pycocotools: bool
+) -> Metrics:
+    """Return the metrics of stored detections, as ``gfl.training.evaluate.coco_metrics``.
 
-    def __init__(self, dataset: Mapping[str, Any]) -> None:
-        self._dataset = dataset
-        self._judge: Any = None
+    Raises:
+        UserError: they cannot be evaluated.
+    """
+    from gfl.predictions.accumulation import accumulated  # imports pycocotools, slow
+    from gfl.predictions.matching import judge_stored
+    from gfl.training.evaluate import coco_metrics
 
-    def metrics(self, columns: Mapping[str, np.ndarray], by_pycocotools: bool) -> Metrics:
-        """Return the metrics of stored detections, as ``gfl.training.evaluate.coco_metrics``.
-
-        Raises:
-            UserError: they cannot be evaluated.
-        """
-        from gfl.predictions.accumulation import accumulated  # imports pycocotools, slow
-        from gfl.predictions.matching import judge_stored
-
-        if by_pycocotools:
-            return self._by_pycocotools(schema.results(columns))
-        return accumulated(judge_stored(self._dataset, columns))
-
-    def _by_pycocotools(self, found: Sequence[Mapping[str, Any]]) -> Metrics:
-        from pycocotools.coco import COCO
-
-        from gfl.training.evaluate import coco_metrics
-
-        if self._judge is None:
-            self._judge = COCO()
-            self._judge.dataset = self._dataset
-            with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
-                self._judge.createIndex()
-        return coco_metrics(self._judge, found)
+    if by_pycocotools:
+        return coco_metrics(dataset, schema.results(columns))
+    return accumulated(judge_stored(dataset, columns))

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from analysis.audit.evaluation import Evaluator, Metrics, sample
+from analysis.audit import evaluation
+from analysis.audit.evaluation import Metrics, sample
 from analysis.audit.findings import NOTHING, Finding
 from analysis.library import Library
 from analysis.pool import Reporter, workers
@@ -144,12 +145,12 @@ def _evaluated(
     return found
 
 
-_evaluator: Evaluator | None = None  # per process; None: matches are stored
+_dataset: Mapping[str, Any] | None = None  # per process; None: matches are stored
 
 
 def _start(dataset: Mapping[str, Any] | None) -> None:
-    global _evaluator
-    _evaluator = None if dataset is None else Evaluator(dataset)
+    global _dataset
+    _dataset = dataset
 
 
 def _evaluate(job: tuple[Path, bool]) -> Metrics | str:
@@ -160,13 +161,13 @@ def _evaluate(job: tuple[Path, bool]) -> Metrics | str:
     from gfl.predictions import matches  # imports pycocotools, slow
 
     folder, by_pycocotools = job
-    path = folder / (MATCHES if _evaluator is None else DETECTIONS)
+    path = folder / (MATCHES if _dataset is None else DETECTIONS)
     try:
-        if _evaluator is None:
+        if _dataset is None:
             return matches.read(folder).metrics()
         table = pq.read_table(path)
         columns = {name: table[name].to_numpy() for name in DETECTION_COLUMNS}
-        return _evaluator.metrics(columns, by_pycocotools)
+        return evaluation.metrics(_dataset, columns, by_pycocotools)
     except (UserError, pyarrow.ArrowException, KeyError, OSError) as err:
         return f"{path} cannot be evaluated: {err}"
 

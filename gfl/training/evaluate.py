@@ -21,27 +21,27 @@ GROUND_TRUTH = "the ground truth"  # in messages, if it is not from a file
 
 
 def coco_metrics(
-    ground_truth: Path | COCO, detections: Path | Sequence[Mapping[str, Any]]
+    ground_truth: Path | Mapping[str, Any], detections: Path | Sequence[Mapping[str, Any]]
 ) -> dict[str, float | None]:
     """Return COCO's twelve box metrics, in percentage points, under the names of METRICS.
 
-    Detections are as in COCO's result files: image_id, category_id, bbox (x, y, width, height in
-    pixels) and score. A metric without ground-truth objects is None, where pycocotools gives -1;
-    without any detection the others are 0.
+    The ground truth is an annotation file, or the content of one. Detections are as in COCO's
+    result files: image_id, category_id, bbox (x, y, width, height in pixels) and score. A metric
+    without ground-truth objects is None, where pycocotools gives -1; without any detection the
+    others are 0.
 
     Raises UserError, before evaluating, for input on which pycocotools would fail or miscount.
     """
-    is_file = isinstance(ground_truth, Path)
-    given: Any = read_json(ground_truth) if is_file else ground_truth.dataset
-    dataset = in_normal_form(given, ground_truth if is_file else GROUND_TRUTH)
+    if isinstance(ground_truth, Path):
+        dataset = read(ground_truth)
+    else:
+        dataset = in_normal_form(ground_truth, GROUND_TRUTH)
     found = _sound(detections, dataset)
+    objects = [dict(one) for one in dataset["annotations"]]  # pycocotools writes into them
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
-        truth = _coco(dataset) if is_file or dataset is not given else ground_truth
         # Built here because pycocotools' loadRes fails on an empty list and changes its input.
-        evaluation = COCOeval(
-            truth, _coco({"images": dataset["images"], "categories": dataset["categories"],
-                          "annotations": found}), "bbox",
-        )  # fmt: skip
+        truth, results = (_coco(dataset | {"annotations": each}) for each in (objects, found))
+        evaluation = COCOeval(truth, results, "bbox")
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
@@ -66,8 +66,7 @@ def class_metrics(
     metrics = {}
     for category in dataset["categories"]:
         boxes = [a for a in dataset["annotations"] if a["category_id"] == category["id"]]
-        with contextlib.redirect_stdout(io.StringIO()):
-            truth = _coco(dataset | {"categories": [category], "annotations": boxes})
+        truth = dataset | {"categories": [category], "annotations": boxes}
         mine = [found for found in detections if found.get("category_id") == category["id"]]
         metrics[category["name"]] = coco_metrics(truth, mine)
     return metrics

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 
 from analysis.audit import evaluation
-from analysis.audit.evaluation import Evaluator, sample
+from analysis.audit.evaluation import metrics, sample
 from gfl.errors import UserError
 
 
@@ -30,25 +30,23 @@ def columns(detections: list[dict[str, Any]]) -> dict[str, np.ndarray]:
 def test_both_evaluators_give_the_same_bits(case) -> None:
     """With ties, crowds, areas on the borders, classes and images of nothing."""
     dataset, detections = case
-    evaluator = Evaluator(dataset)
-    fast, slow = (evaluator.metrics(columns(detections), judged) for judged in (False, True))
+    fast, slow = (metrics(dataset, columns(detections), judged) for judged in (False, True))
     assert fast == slow
 
 
 def test_ours_evaluates_unless_pycocotools_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     dataset, detections = one_object()
-    evaluator = Evaluator(dataset)
 
     def refused(*_: Any) -> Any:
         raise AssertionError("pycocotools was asked")
 
-    monkeypatch.setattr(evaluator, "_by_pycocotools", refused)
-    metrics = evaluator.metrics(columns(detections), by_pycocotools=False)
+    monkeypatch.setattr("gfl.training.evaluate.coco_metrics", refused)
+    ours = metrics(dataset, columns(detections), by_pycocotools=False)
     # At four of ten thresholds: an IoU of 2/3. Of a medium object, and no small one.
-    assert metrics["AP"] == metrics["APM"] == pytest.approx(40)
-    assert metrics["APS"] is None
+    assert ours["AP"] == ours["APM"] == pytest.approx(40)
+    assert ours["APS"] is None
     with pytest.raises(AssertionError, match="pycocotools was asked"):
-        evaluator.metrics(columns(detections), by_pycocotools=True)
+        metrics(dataset, columns(detections), by_pycocotools=True)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +62,7 @@ def test_ours_evaluates_unless_pycocotools_is_asked_for(monkeypatch: pytest.Monk
 def test_what_pycocotools_would_miscount_is_refused(change: dict[str, Any], problem: str) -> None:
     dataset, (found,) = one_object()
     with pytest.raises(UserError, match=problem):
-        Evaluator(dataset).metrics(columns([found | change]), by_pycocotools=False)
+        metrics(dataset, columns([found | change]), by_pycocotools=False)
 
 
 def test_each_commit_has_a_sample_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pycocotools.coco import COCO
 
 from analysis.errors.runs import ALL, DFL, IOUS, PLAIN, Line, Report, row_name
 from analysis.errors.tables import markdown, tidy_csv
@@ -52,10 +51,7 @@ def test_ap_of_recorded_detections_is_pycocotools(
     library = Library(Store(ROOT / "runs", ROOT / "results", mend=False), "reference")
     frame: Any = library.detections(experiment, LAPTOP, seed)
     frame = frame[frame.image_id <= FEW]
-    truth: Any = COCO()
-    truth.dataset = dataset
-    truth.createIndex()
-    judged = coco_metrics(truth, coco_results(frame))
+    judged = coco_metrics(dataset, coco_results(frame))
     truth_boxes, found_boxes = Truth.of(dataset), Found.results(coco_results(frame))
     found = [errors(Sorted.of(truth_boxes, found_boxes, iou)) for iou in IOUS]
     assert [made.ap for made in found] == [judged["AP50"], judged["AP75"]]

@@ -35,13 +35,6 @@ def truth(*boxes: tuple[float, float, float, float]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def coco(dataset: Any) -> COCO:
-    result = COCO()
-    result.dataset = dataset
-    result.createIndex()
-    return result
-
-
 def found(
     x: float, y: float, w: float, h: float, score: float = 0.9, **more: Any
 ) -> dict[str, Any]:
@@ -84,7 +77,7 @@ def test_equals_pycocotools_as_its_demo_calls_it(shared, capsys):
     capsys.readouterr()
     detections = json.loads(results(shared).read_text())
     before = copy.deepcopy(detections)
-    ours = coco_metrics(theirs_truth, detections)
+    ours = coco_metrics(theirs_truth.dataset, detections)
     assert list(ours.values()) == [100 * value for value in theirs.stats]
     assert detections == before  # loadRes would have added areas and ids
 
@@ -94,7 +87,7 @@ def test_no_detections_give_zeros(shared):
 
 
 def test_a_perfect_small_box_and_sizes_that_are_absent():
-    metrics = coco_metrics(coco(truth((10, 10, 20, 20))), [found(10, 10, 20, 20)])
+    metrics = coco_metrics(truth((10, 10, 20, 20)), [found(10, 10, 20, 20)])
     absent = {"APM", "APL", "ARM", "ARL"}
     assert {name for name, value in metrics.items() if value is None} == absent
     assert all(v == pytest.approx(100) for name, v in metrics.items() if name not in absent)
@@ -102,7 +95,7 @@ def test_a_perfect_small_box_and_sizes_that_are_absent():
 
 
 def test_an_iou_of_062_passes_three_of_ten_thresholds():
-    metrics = coco_metrics(coco(truth((0, 0, 100, 100))), [found(0, 0, 62, 100)])
+    metrics = coco_metrics(truth((0, 0, 100, 100)), [found(0, 0, 62, 100)])
     assert metrics["AP"] == pytest.approx(30)
     assert metrics["AP50"] == pytest.approx(100)
     assert metrics["AP75"] == 0
@@ -111,14 +104,14 @@ def test_an_iou_of_062_passes_three_of_ten_thresholds():
 
 def test_a_false_positive_ranked_first_halves_precision():
     detections = [found(0, 0, 50, 50, score=0.3), found(120, 120, 50, 50, score=0.8)]
-    metrics = coco_metrics(coco(truth((0, 0, 50, 50))), detections)
+    metrics = coco_metrics(truth((0, 0, 50, 50)), detections)
     assert metrics["AP"] == pytest.approx(50)
     assert metrics["AR1"] == 0
     assert metrics["AR10"] == pytest.approx(100)
 
 
 def test_ground_truth_without_objects_has_no_figures():
-    assert set(coco_metrics(coco(truth()), [found(0, 0, 9, 9)]).values()) == {None}
+    assert set(coco_metrics(truth(), [found(0, 0, 9, 9)]).values()) == {None}
 
 
 def test_numpy_numbers_are_numbers():
@@ -127,7 +120,7 @@ def test_numpy_numbers_are_numbers():
         "bbox": np.array([10, 10, 20, 20], dtype=np.float32),
         "score": np.float32(0.5),
     }
-    assert coco_metrics(coco(truth((10, 10, 20, 20))), [detection])["AP"] == pytest.approx(100)
+    assert coco_metrics(truth((10, 10, 20, 20)), [detection])["AP"] == pytest.approx(100)
 
 
 @pytest.mark.parametrize(
@@ -149,7 +142,7 @@ def test_numpy_numbers_are_numbers():
 def test_detections_that_cannot_be_counted_are_named(change, problem):
     detections = [found(0, 0, 9, 9), found(0, 0, 9, 9) | change, found(0, 0, 9, 9)]
     with pytest.raises(UserError) as caught:
-        coco_metrics(coco(truth((0, 0, 9, 9))), detections)
+        coco_metrics(truth((0, 0, 9, 9)), detections)
     assert problem in str(caught.value)
     assert "the detections cannot be evaluated" in str(caught.value)
 
@@ -170,7 +163,7 @@ def test_ground_truth_that_cannot_be_counted_is_named(change, problem, tmp_path)
     dataset["annotations"][0].update(change)
     path = tmp_path / "truth.json"
     path.write_text(json.dumps(dataset))
-    for given, name in ((coco(dataset), "the ground truth"), (path, str(path))):
+    for given, name in ((dataset, "the ground truth"), (path, str(path))):
         with pytest.raises(UserError) as caught:
             coco_metrics(given, [])
         assert str(caught.value).startswith(f"{name} has 1 x ")
@@ -185,7 +178,7 @@ def test_images_and_categories_listed_twice_are_named(part, problem):
     dataset = truth((0, 0, 9, 9))
     dataset[part].append(dataset[part][0] | {"width": 7, "name": "another"})
     with pytest.raises(UserError, match=problem):
-        coco_metrics(coco(dataset), [])
+        coco_metrics(dataset, [])
 
 
 @pytest.mark.parametrize(
@@ -209,31 +202,33 @@ def test_what_has_one_meaning_is_evaluated_as_the_clean_file(change, tmp_path):
     dataset["annotations"][0].update(change)
     path = tmp_path / "truth.json"
     path.write_text(json.dumps(dataset))
-    for given in (coco(dataset), path):
-        assert coco_metrics(given, detections) == coco_metrics(coco(clean), detections)
+    for given in (dataset, path):
+        assert coco_metrics(given, detections) == coco_metrics(clean, detections)
 
 
 def test_an_object_to_ignore_is_neither_missed_nor_is_its_detection_wrong():
     dataset = truth((0, 0, 50, 50), (100, 100, 50, 50))
     dataset["annotations"][1]["ignore"] = 1
-    only_first = coco_metrics(coco(dataset), [found(0, 0, 50, 50)])
+    only_first = coco_metrics(dataset, [found(0, 0, 50, 50)])
     both = [found(0, 0, 50, 50, score=0.5), found(100, 100, 50, 50, score=0.9)]
-    assert only_first["AP"] == coco_metrics(coco(dataset), both)["AP"] == pytest.approx(100)
+    assert only_first["AP"] == coco_metrics(dataset, both)["AP"] == pytest.approx(100)
 
 
 def test_an_annotation_with_id_0_would_be_counted_as_missed(capsys):
     """Why it is renumbered: pycocotools itself evaluates it, and wrong."""
     dataset = truth((0, 0, 50, 50))
-    perfect = coco_metrics(coco(dataset), [found(0, 0, 50, 50)])["AP"]
+    perfect = coco_metrics(dataset, [found(0, 0, 50, 50)])["AP"]
     assert perfect == pytest.approx(100)
     dataset["annotations"][0]["id"] = 0
-    api = coco(dataset)
+    api = COCO()
+    api.dataset = dataset
+    api.createIndex()
     theirs = COCOeval(api, api.loadRes([found(0, 0, 50, 50)]), "bbox")
     theirs.evaluate()
     theirs.accumulate()
     theirs.summarize()
     assert theirs.stats[0] == 0
-    assert coco_metrics(api, [found(0, 0, 50, 50)])["AP"] == perfect
+    assert coco_metrics(dataset, [found(0, 0, 50, 50)])["AP"] == perfect
 
 
 def test_classes_are_not_evaluated_without_those_that_are_unknown(tmp_path):
@@ -249,4 +244,4 @@ def test_result_files_that_are_not_results_are_refused(content, tmp_path):
     path = tmp_path / "results.json"
     path.write_text(content)
     with pytest.raises(UserError, match=r"results\.json (is not JSON|cannot be evaluated: not a)"):
-        coco_metrics(coco(truth()), path)
+        coco_metrics(truth(), path)
