@@ -35,6 +35,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmengine.dist import is_distributed
 from mmengine.hooks import Hook
 from mmengine.logging import MessageHub
 from mmengine.model import is_model_wrapper
@@ -285,7 +286,7 @@ def _part(runner: Any, history: dict[str, Any]) -> dict[str, Any]:
     """Return what each process has of its own."""
     _, keys, *position = np.random.get_state()  # noqa: NPY002  mmdet draws from it
     model = _bare(runner.model)
-    stored = model.state_dict() if processes.are_several() else ()
+    stored = model.state_dict() if is_distributed() else ()
     buffers = {name: value for name, value in model.named_buffers() if name in stored}
     return {
         "random": {

@@ -9,6 +9,7 @@ import time
 from typing import Any
 
 import torch
+from mmengine import dist
 from mmengine.model import MMDistributedDataParallel
 from mmengine.registry import MODEL_WRAPPERS
 from torch import distributed, nn
@@ -41,42 +42,28 @@ def join(gpus: int) -> None:
     _control = distributed.new_group(backend="gloo")  # else each word would wait for the GPU
 
 
-def are_several() -> bool:
-    """Return whether the run has other processes than this one."""
-    return distributed.is_available() and distributed.is_initialized()
-
-
 def agreed(value: int) -> int:
     """Return the greatest value of all the run's processes."""
-    if not are_several():
-        return value
     greatest = torch.tensor(value)
-    distributed.all_reduce(greatest, distributed.ReduceOp.MAX, group=_control)
+    dist.all_reduce(greatest, "max", _control)
     return int(greatest)
 
 
 def gathered(part: Any) -> list[Any]:
     """Return the parts of all the run's processes in the first, and none in the others."""
-    if not are_several():
-        return [part]
-    is_first = distributed.get_rank() == 0
-    parts: list[Any] = [None] * distributed.get_world_size() if is_first else []
-    distributed.gather_object(part, parts if is_first else None, group=_control)
-    return parts
+    return dist.gather_object(part, group=_control) or []
 
 
 def from_first(value: Any) -> Any:
     """Return the first process's value in all."""
-    if not are_several():
-        return value
     values = [value]
-    distributed.broadcast_object_list(values, group=_control)
+    dist.broadcast_object_list(values, group=_control)
     return values[0]
 
 
 def leave() -> None:
     """Leave the process group, if there is one."""
-    if are_several():
+    if dist.is_distributed():
         distributed.destroy_process_group()
 
 

@@ -13,7 +13,6 @@ import torch
 from filelock import FileLock
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
-from mmengine.dist import broadcast_object_list
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
@@ -158,11 +157,10 @@ def _prepare(
         pretrained.fetch(model, capped, report)
         return
     with FileLock(run_dir / ".weights.lock"):
-        here = [pretrained.fetch(model, capped, report)]
+        is_fetched = pretrained.fetch(model, capped, report)
     processes.join(gpus)
     # A trial continues without them, in every process or in none.
-    broadcast_object_list(here)
-    if not here[0]:
+    if not processes.from_first(is_fetched):
         pretrained.forget(model)
 
 
