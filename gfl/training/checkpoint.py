@@ -50,6 +50,7 @@ from gfl.records.record import CHECKPOINT, checkpoint_position
 from gfl.training import processes
 from gfl.training.preemption import Preempted, preemption
 
+KEPT = 2  # checkpoints during a run, the newest
 FINAL = "final.pth"  # the trained weights alone, which stay after the run
 LOGGED = 100  # values of each quantity that mmengine's log may still average
 NOTHING, STORE, END, LOST = range(4)  # what the processes agree on after an iteration
@@ -149,7 +150,6 @@ class ExactCheckpointHook(Hook):
         folder: of the run.
         history: further state to preserve; plain data, changed in place.
         report: receives messages for the user.
-        keep: number of checkpoints to keep.
         minutes: between checkpoints within an epoch; None: none but on a signal.
         hold: lease under which the run is trained.
     """
@@ -162,11 +162,10 @@ class ExactCheckpointHook(Hook):
         folder: Path,
         history: dict[str, Any],
         report: Callable[[str], None],
-        keep: int = 2,
         minutes: float | None = None,
         hold: Hold | None = None,
     ) -> None:
-        self.folder, self.history, self.report, self.keep = folder, history, report, keep
+        self.folder, self.history, self.report = folder, history, report
         self.seconds, self.hold = None if minutes is None else 60 * minutes, hold
         self._stored = (0, 0)  # epoch and iteration of the newest checkpoint
         self._stored_at = time.monotonic()
@@ -254,7 +253,7 @@ class ExactCheckpointHook(Hook):
         if runner.rank == 0:
             state = _capture(runner) | {"history": self.history, "processes": parts}
             save(state, self.folder / _name(state), self.hold)
-            forget(self.folder, self.keep)
+            forget(self.folder, KEPT)
 
 
 def _bare(model: nn.Module) -> nn.Module:
