@@ -155,13 +155,7 @@ def load(model: nn.Module, state: dict[str, Any], run_dir: Path) -> None:
     Raises:
         UserError: they are another model's.
     """
-    try:
-        model.load_state_dict(state)
-    except RuntimeError as err:
-        raise UserError(
-            f"{run_dir / checkpoint.FINAL} is of a model that this code does not build; "
-            "delete the folder to train the run anew"
-        ) from err
+    checkpoint.load_weights(model, state, run_dir)
     model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
 

@@ -41,7 +41,7 @@ from mmengine.logging import MessageHub
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
-from torch import nn
+from torch import Tensor, nn
 
 from gfl.errors import UserError
 from gfl.files import sha256
@@ -109,6 +109,21 @@ def load(path: Path) -> dict[str, Any]:
         raise DamagedError(f"it cannot be read ({err.strerror})") from err
     except Exception as err:  # whatever torch raises for a file that is no checkpoint
         raise DamagedError(f"it cannot be read ({type(err).__name__})") from err
+
+
+def load_weights(model: nn.Module, weights: dict[str, Tensor], run_dir: Path | str) -> None:
+    """Load weights of a run's folder into its model.
+
+    Raises:
+        UserError: they do not fit: other code made them under the same id.
+    """
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as err:
+        raise UserError(
+            f"{run_dir}: its weights are of a model that this code does not build; delete the "
+            "folder to train the run anew"
+        ) from err
 
 
 def newest(folder: Path, report: Callable[[str], None]) -> dict[str, Any] | None:
@@ -311,19 +326,9 @@ def _own(state: dict[str, Any], rank: int) -> dict[str, Any]:
 
 
 def _restore(runner: Any, state: dict[str, Any], own: dict[str, Any]) -> None:
-    """Restore everything.
-
-    Raises:
-        UserError: the weights do not fit: other code made them under the same id.
-    """
+    """Restore everything; raises what ``load_weights`` does."""
     model = _bare(runner.model)
-    try:
-        model.load_state_dict(state["model"] | own["buffers"])
-    except RuntimeError as err:
-        raise UserError(
-            f"{runner.work_dir}: its checkpoints are of a model that this code does not build; "
-            "delete the folder to train the run anew"
-        ) from err
+    load_weights(model, state["model"] | own["buffers"], runner.work_dir)
     runner.optim_wrapper.load_state_dict(state["optimizer"])
     for schedule, saved in zip(runner.param_schedulers, state["schedules"], strict=True):
         schedule.load_state_dict(saved)
