@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from gfl.config.data import COCO_CLASSES, SIZE_DIVISOR, class_names
@@ -79,13 +80,18 @@ def scratch(model: Model) -> Config:
 
 def pretrained_parts(settings: Any) -> list[Config]:
     """Return each part of a model's settings, or of several models', with downloaded weights."""
+    inits = ((part, part.get("init_cfg")) for part in parts(settings))
+    return [part for part, i in inits if isinstance(i, dict) and i["type"] == "Pretrained"]
+
+
+def parts(settings: Any) -> Iterator[Config]:
+    """Yield each part of a model's settings, or of several models', from the whole inwards."""
+    if isinstance(settings, dict):
+        yield settings
+        settings = list(settings.values())
     if isinstance(settings, list | tuple):
-        return [found for part in settings for found in pretrained_parts(part)]
-    if not isinstance(settings, dict):
-        return []
-    init = settings.get("init_cfg")
-    own = [settings] if isinstance(init, dict) and init["type"] == "Pretrained" else []
-    return own + pretrained_parts(list(settings.values()))
+        for part in settings:
+            yield from parts(part)
 
 
 def fpn(host: Host, model: Model, backbone: str = "r50") -> Config:

@@ -103,24 +103,13 @@ def of_others(
         raise UserError("device cuda: torch finds no CUDA device")
     settings = config.build(request.experiment, request.profile, request.seed)
     if classes is not None:
-        _set_classes(settings["model"], network.classes(request.profile), len(classes))
+        for part in network.parts(settings["model"]):
+            if part.get("num_classes") == network.classes(request.profile):
+                part["num_classes"] = len(classes)
         settings["val_dataloader"]["dataset"]["metainfo"] = {"classes": tuple(classes)}
     model = _built(settings, head)
     model.load_state_dict(fitting.fitted(checkpoint, model, request.experiment))
     return Trained(run_dir, request, settings, model.to(device).eval())
-
-
-def _set_classes(model: Any, old: int, new: int) -> None:
-    """Set the number of classes of every head that has the row's, in place."""
-    if isinstance(model, list):
-        for part in model:
-            _set_classes(part, old, new)
-    if not isinstance(model, dict):
-        return
-    if model.get("num_classes") == old:
-        model["num_classes"] = new
-    for part in model.values():
-        _set_classes(part, old, new)
 
 
 def _built(settings: dict[str, Any], head: str | None) -> nn.Module:
