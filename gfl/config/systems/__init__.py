@@ -16,7 +16,7 @@ from gfl.config import network
 from gfl.config.data import dataloader, has_loaders, resized
 from gfl.config.systems.corners import STACKS, hourglass
 from gfl.config.systems.method import Method, Small, assign, bundled, changed
-from gfl.config.table4 import small_backbone
+from gfl.config.table4 import check_network, small_backbone
 from gfl.errors import UserError, did_you_mean
 from gfl.experiment import Profile, Schedule, System
 
@@ -37,7 +37,7 @@ METHODS: dict[str, tuple[str, str]] = {
     "retinanet": ("dense", "RETINANET"),
     "freeanchor": ("dense", "FREEANCHOR"),
     "foveabox": ("dense", "FOVEABOX"),
-    "fsaf": ("fsaf", "METHOD"),
+    "fsaf": ("dense", "FSAF"),
     "fcos": ("dense", "FCOS"),
     "sapd": ("sapd", "METHOD"),
     "atss": ("dense", "ATSS"),
@@ -89,7 +89,7 @@ def detector(system: System, profile: Profile) -> Config:
     Raises:
         UserError: the profile has no network for it.
     """
-    _check(system, profile)
+    check_network(system.slug, profile)
     model: Config = copy.deepcopy(_published(system)["model"])
     if profile.has_published_network:
         return model
@@ -181,13 +181,4 @@ def _small(system: System, profile: Profile) -> Small:
         classes=network.classes(profile),
         size=profile.scale[0],
         backbone_channels=tuple(channels),
-    )
-
-
-def _check(system: System, profile: Profile) -> None:
-    if profile.is_coco or (profile.dataset is not None and profile.device == "cpu"):
-        return
-    raise UserError(
-        f"{system.slug} (Table 4) has a network of its own: the {profile.name} profile has none "
-        "for it"
     )

@@ -1,4 +1,4 @@
-"""Table 4's one-stage detectors that mmdet has: RetinaNet, FreeAnchor, FoveaBox, FCOS and ATSS."""
+"""Table 4's one-stage detectors of mmdet: RetinaNet, FreeAnchor, FoveaBox, FSAF, FCOS and ATSS."""
 
 from __future__ import annotations
 
@@ -108,6 +108,22 @@ FOVEABOX = Method(
         ),
     },
     small=_foveabox,
+)
+
+
+# "Feature Selective Anchor-Free Module" (Zhu et al., CVPR 2019).
+_FSAF = (
+    *_EPOCHS_18,
+    *sides_among(SIDES, "short side of 640, 672, ... 800, as in the authors' training"),
+)
+
+FSAF = Method(
+    title="FSAF",
+    rows={
+        "r101": Published("fsaf/fsaf_r101_fpn_1x_coco.py", _FSAF),
+        "x101-64x4d": Published("fsaf/fsaf_x101-64x4d_fpn_1x_coco.py", _FSAF),
+    },
+    small=anchored_sizes,  # every level stays a candidate of every object
 )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gfl.config.systems.differences import sides_between
+from gfl.config.systems.differences import group_norm, head_sizes, sides_between
 from gfl.config.systems.method import Difference, Method, Published, Small
 
 FLOAT32 = "gfl.systems.reppoints: points and losses in float32 under autocast; mmdet's otherwise"
@@ -15,15 +15,12 @@ HEAD = Difference("model.bbox_head.type", "Float32RepPointsHead", FLOAT32)
 
 def _small(small: Small) -> Mapping[str, Any]:
     """Return the small version; deformable convolution is the first version, as published."""
-    groups = {"type": "GN", "num_groups": small.channels // 4, "requires_grad": True}
+    groups = group_norm(small.channels // 4)
     values = {
+        **head_sizes(small),
         "neck.norm_cfg": groups,
         "bbox_head.norm_cfg": groups,
-        "bbox_head.num_classes": small.classes,
-        "bbox_head.in_channels": small.channels,
-        "bbox_head.feat_channels": small.channels,
         "bbox_head.point_feat_channels": small.channels,
-        "bbox_head.stacked_convs": small.stacked_convs,
         "bbox_head.point_strides": list(small.strides),
     }
     return values | ({"backbone.dcn.type": "DCN"} if small.backbone.get("dcn") else {})
