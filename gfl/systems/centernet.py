@@ -178,33 +178,27 @@ class TripletHead(CornerHead):
         self,
         num_classes: int,
         in_channels: int,
-        num_feat_levels: int = 2,
-        feat_channels: int = 256,
-        pool_channels: int = 128,
-        min_overlap: float = 0.7,
-        loss_heatmap: dict[str, Any] | None = None,
-        loss_embedding: dict[str, Any] | None = None,
-        loss_offset: dict[str, Any] | None = None,
+        num_feat_levels: int,
+        feat_channels: int,
+        pool_channels: int,
+        min_overlap: float,
+        loss_heatmap: dict[str, Any],
+        loss_embedding: dict[str, Any],
+        loss_offset: dict[str, Any],
         train_cfg: dict[str, Any] | None = None,
         test_cfg: dict[str, Any] | None = None,
     ) -> None:
         # Read by _init_layers, which mmdet's constructor calls.
         self.feat_channels, self.pool_channels = feat_channels, pool_channels
-        # CornerNet's; pull and push as released (models/CenterNet-104.py).
-        focal = {"type": "GaussianFocalLoss", "alpha": 2.0, "gamma": 4.0, "loss_weight": 1}
-        grouping = {
-            "type": "AssociativeEmbeddingLoss", "pull_weight": 0.1, "push_weight": 0.1
-        }  # fmt: skip
-        smooth = {"type": "SmoothL1Loss", "beta": 1.0, "loss_weight": 1}
         super().__init__(
             num_classes,
             in_channels,
             num_feat_levels,
             train_cfg=train_cfg,
             test_cfg=test_cfg,
-            loss_heatmap=loss_heatmap or focal,
-            loss_embedding=loss_embedding or grouping,
-            loss_offset=loss_offset or smooth,
+            loss_heatmap=loss_heatmap,
+            loss_embedding=loss_embedding,
+            loss_offset=loss_offset,
         )
         self.min_overlap = min_overlap
 

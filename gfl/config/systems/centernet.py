@@ -26,6 +26,7 @@ HEAD: dict[str, Any] = {
     "feat_channels": 256,
     "pool_channels": 128,
     "min_overlap": 0.7,
+    # CornerNet's; pull and push as released (models/CenterNet-104.py).
     "loss_heatmap": {"type": "GaussianFocalLoss", "alpha": 2.0, "gamma": 4.0, "loss_weight": 1},
     "loss_embedding": {
         "type": "AssociativeEmbeddingLoss",

@@ -30,6 +30,7 @@ from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
+from gfl.config.systems.centernet import HEAD
 from gfl.systems import keypoints
 from gfl.systems.centernet import CascadeCornerPool, CenterPool, RowOrColumnMaximum, TripletHead
 
@@ -51,9 +52,15 @@ LABELS = torch.tensor([3, 0, 3])
 
 def head(num_feat_levels: int = 1, channels: int = 8, **settings: Any) -> TripletHead:
     torch.manual_seed(0)
-    return TripletHead(
-        CLASSES, channels, num_feat_levels, channels, channels, test_cfg=TEST, **settings
-    )
+    sizes = {
+        "num_classes": CLASSES,
+        "in_channels": channels,
+        "num_feat_levels": num_feat_levels,
+        "feat_channels": channels,
+        "pool_channels": channels,
+    }
+    published = {key: value for key, value in HEAD.items() if key != "type"}
+    return TripletHead(**published | sizes | settings, test_cfg=TEST)
 
 
 def perfect(boxes: Tensor = BOXES, labels: Tensor = LABELS, centers: Tensor | None = None) -> Any:
