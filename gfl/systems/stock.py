@@ -20,6 +20,7 @@ from mmdet.models.dense_heads import ATSSHead, CentripetalHead, CornerHead
 from mmdet.models.dense_heads.corner_head import BiCornerPool
 from mmdet.models.roi_heads.mask_heads import GridHead
 from mmdet.registry import MODELS
+from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from gfl.losses import at_least_float32
@@ -216,8 +217,25 @@ class StockHourglassNet(HourglassNet):
             self.inters = nn.Sequential()
 
 
+class _StartsUndeformed(BaseModule):
+    """Starts training with offsets and masks of all deformable convolutions at 0.
+
+    Dai et al., 2017, section 3.2, and mmcv's own ``init_weights``, which mmdet's initialisation of
+    a network from scratch overwrites: Kaiming's in a backbone, a normal one in a head.
+    """
+
+    def init_weights(self) -> None:
+        """Initialise as mmdet does, but for offsets."""
+        super().init_weights()
+        for inner in self.modules():
+            if isinstance(offsets := getattr(inner, "conv_offset", None), nn.Conv2d):
+                nn.init.zeros_(offsets.weight)
+                assert offsets.bias is not None
+                nn.init.zeros_(offsets.bias)
+
+
 @MODELS.register_module()
-class DeformableATSSHead(ATSSHead):
+class DeformableATSSHead(_StartsUndeformed, ATSSHead):
     """mmdet's ATSSHead whose towers end in a deformable convolution, version 2.
 
     ``USE_DCN_IN_TOWER`` of sfzhang15/ATSS, with which its models with DCN were trained (README,
@@ -239,11 +257,6 @@ class DeformableATSSHead(ATSSHead):
                 bias=plain.bias is not None,
             )
 
-    def init_weights(self) -> None:
-        """Initialise as mmdet does, but for offsets."""
-        super().init_weights()
-        start_undeformed(self)
-
     def forward_single(
         self, x: Float[Tensor, "B C H W"], scale: Any
     ) -> tuple[Float[Tensor, "B AC H W"], Float[Tensor, "B A4 H W"], Float[Tensor, "B A H W"]]:
@@ -252,21 +265,8 @@ class DeformableATSSHead(ATSSHead):
         return at_least_float32(scores), boxes, at_least_float32(centerness)
 
 
-def start_undeformed(module: nn.Module) -> None:
-    """Set the offsets and masks of all deformable convolutions to 0, where training starts.
-
-    Dai et al., 2017, section 3.2, and mmcv's own ``init_weights``, which mmdet's initialisation of
-    a network from scratch overwrites: Kaiming's in a backbone, a normal one in a head.
-    """
-    for inner in module.modules():
-        if isinstance(offsets := getattr(inner, "conv_offset", None), nn.Conv2d):
-            nn.init.zeros_(offsets.weight)
-            assert offsets.bias is not None
-            nn.init.zeros_(offsets.bias)
-
-
 @MODELS.register_module()
-class StockResNet(ResNet):
+class StockResNet(_StartsUndeformed, ResNet):
     """mmdet's ResNet with depths of 26 and 44, too: few bottlenecks, which DCN needs.
 
     From scratch, its deformable convolutions start undeformed.
@@ -276,14 +276,9 @@ class StockResNet(ResNet):
         depth: (Bottleneck, blocks) for depth, blocks in BLOCKS.items()
     }
 
-    def init_weights(self) -> None:
-        """Initialise as mmdet does, but for offsets."""
-        super().init_weights()
-        start_undeformed(self)
-
 
 @MODELS.register_module()
-class StockResNeXt(ResNeXt):
+class StockResNeXt(_StartsUndeformed, ResNeXt):
     """mmdet's ResNeXt with depths of 26 and 44, too; its residuals start at 0 as ResNet's do.
 
     From scratch, its deformable convolutions start undeformed, as ``StockResNet``'s do.
@@ -294,11 +289,6 @@ class StockResNeXt(ResNeXt):
     arch_settings = ResNeXt.arch_settings | {
         depth: (GroupedBottleneck, blocks) for depth, blocks in BLOCKS.items()
     }
-
-    def init_weights(self) -> None:
-        """Initialise as mmdet does, but for offsets."""
-        super().init_weights()
-        start_undeformed(self)
 
     def make_res_layer(self, **settings: Any) -> nn.Sequential:
         """Return one stage."""

@@ -54,10 +54,6 @@ class BranchDeformConv2d(nn.Conv2d):  # directly: mmengine's initialisation look
         self.dilations = tuple(dilations)
         self.deform_groups = deform_groups
         self.conv_offset = nn.Conv2d(channels_in, deform_groups * 2 * 9, 3, padding=1)
-        self.init_weights()
-
-    def init_weights(self) -> None:
-        """Zero the offsets; mmengine calls this after the backbone's own initialisation."""
         nn.init.zeros_(self.conv_offset.weight)
         assert self.conv_offset.bias is not None
         nn.init.zeros_(self.conv_offset.bias)
