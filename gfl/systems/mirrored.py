@@ -30,7 +30,7 @@ class MirroredCornerNet(CornerNet):
     Serves every head that derives from mmdet's ``CornerHead``. Training is CornerNet's.
 
     Args:
-        backbone, neck, bbox_head, train_cfg, test_cfg, data_preprocessor, init_cfg: CornerNet's.
+        backbone, neck, bbox_head, train_cfg, test_cfg, data_preprocessor: CornerNet's.
         mirrored: False predicts from the image alone, as mmdet does.
     """
 
@@ -42,15 +42,12 @@ class MirroredCornerNet(CornerNet):
         train_cfg: dict[str, Any] | None = None,
         test_cfg: dict[str, Any] | None = None,
         data_preprocessor: dict[str, Any] | None = None,
-        init_cfg: dict[str, Any] | None = None,
         mirrored: bool = True,
     ) -> None:
         neck_or_none: Any = (
             neck  # declared as never None by mmdet, whose own configuration has None
         )
-        super().__init__(
-            backbone, neck_or_none, bbox_head, train_cfg, test_cfg, data_preprocessor, init_cfg
-        )
+        super().__init__(backbone, neck_or_none, bbox_head, train_cfg, test_cfg, data_preprocessor)
         self.mirrored = mirrored
 
     def predict(

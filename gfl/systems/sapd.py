@@ -130,7 +130,6 @@ class SAPDHead(FSAFHead):
         meta_weight: lambda, weight of the meta-selection network's loss.
         train_cfg: mmdet's: ``assigner``, ``sampler``, ``allowed_border``, ``pos_weight``.
         test_cfg: mmdet's: ``nms_pre``, ``score_thr``, ``nms``, ``max_per_img``.
-        init_cfg: of the towers.
 
     Raises:
         ValueError: k is not in 1...L, or a loss is reduced or of encoded boxes.
@@ -152,7 +151,6 @@ class SAPDHead(FSAFHead):
         meta_weight: float = 0.1,
         train_cfg: dict[str, Any] | None = None,
         test_cfg: dict[str, Any] | None = None,
-        init_cfg: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(
             num_classes,
@@ -166,7 +164,7 @@ class SAPDHead(FSAFHead):
             loss_bbox=loss_bbox,
             train_cfg=train_cfg,
             test_cfg=test_cfg,
-            init_cfg=INITIAL if init_cfg is None else init_cfg,
+            init_cfg=INITIAL,
         )
         strides = [stride for stride, _ in self.prior_generator.strides]
         if not 1 <= levels_kept <= len(strides):

@@ -115,19 +115,15 @@ class ScaleAwareTridentNet(FasterRCNN):
         train_cfg: Config,
         test_cfg: Config,
         range_unit: Literal["original", "resized"] = "original",
-        neck: Config | None = None,
         data_preprocessor: Config | None = None,
-        init_cfg: Config | None = None,
     ) -> None:
         super().__init__(
             backbone=backbone,
-            neck=neck,
             rpn_head=rpn_head,
             roi_head=roi_head,
             train_cfg=train_cfg,
             test_cfg=test_cfg,
             data_preprocessor=data_preprocessor,
-            init_cfg=init_cfg,
         )
         if len(ranges) != len(self.backbone.trident_dilations):
             raise ValueError(
