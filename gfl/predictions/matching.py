@@ -106,16 +106,14 @@ def judge(dataset: Mapping[str, Any], detections: Sequence[Mapping[str, Any]]) -
     Every decision is COCOeval.evaluateImg's; overlaps are pycocotools' own numbers.
     """
     sound(dataset, detections)
-    truth, found = Truth.of(dataset), Found.results(detections)
-    return judge_pairs(dataset, truth, found, overlaps(truth, found))
+    return _judged(dataset, Found.results(detections))
 
 
 def judge_stored(dataset: Mapping[str, Any], columns: Mapping[str, np.ndarray]) -> Judged:
     """Return ``judge`` of stored columns, which are checked and matched without a list of them."""
-    truth, found = Truth.of(dataset), Found.stored(columns)
     # Checked one by one only for the reasons to give.
     sound(dataset, [] if _are_sound(dataset, columns) else schema.results(columns))
-    return judge_pairs(dataset, truth, found, overlaps(truth, found))
+    return _judged(dataset, Found.stored(columns))
 
 
 def _are_sound(dataset: Mapping[str, Any], columns: Mapping[str, np.ndarray]) -> bool:
@@ -130,8 +128,9 @@ def _are_sound(dataset: Mapping[str, Any], columns: Mapping[str, np.ndarray]) ->
     )
 
 
-def judge_pairs(dataset: Mapping[str, Any], truth: Truth, found: Found, pairs: Pairs) -> Judged:
-    """Return ``judge``'s outcome from the overlaps of sound detections and objects."""
+def _judged(dataset: Mapping[str, Any], found: Found) -> Judged:
+    """Return ``judge``'s outcome of sound detections."""
+    truth = Truth.of(dataset)
     images, categories = ids_of(dataset["images"]), ids_of(dataset["categories"])
     ignored = truth.crowd | ~_in_areas(truth.area)
     given = np.argsort(found.row)
@@ -140,7 +139,7 @@ def judge_pairs(dataset: Mapping[str, Any], truth: Truth, found: Found, pairs: P
         np.searchsorted(images, image).astype(np.int32),
         found.score[given],
         _in_areas(found.box[given, 2] * found.box[given, 3]),
-        _matched(truth, found, pairs, ignored)[..., given],
+        _matched(truth, found, overlaps(truth, found), ignored)[..., given],
     )
     return Judged(
         images,
