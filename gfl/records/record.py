@@ -354,17 +354,15 @@ def _canonical(value: Any) -> Any:
 def rebuilt(cls: type[T], recorded: Mapping[str, Any]) -> T | None:
     """Rebuild a record's experiment or profile; None if it no longer exists in this form."""
     try:
-        return rebuild(cls, recorded)
+        return _rebuilt(cls, recorded)
     except (KeyError, TypeError, ValueError, UserError):
         return None
 
 
 def experiment_of(recorded: Mapping[str, Any]) -> AnyExperiment | None:
     """Rebuild a record's experiment or system; None if it no longer exists in this form."""
-    try:
-        return _rebuilt(AnyExperiment, recorded)
-    except (KeyError, TypeError, ValueError, UserError):
-        return None
+    either: Any = AnyExperiment  # two classes, told apart by their fields
+    return rebuilt(either, recorded)
 
 
 def rebuild(cls: type[T], content: Mapping[str, Any]) -> T:
