@@ -97,7 +97,7 @@ def run(
         cv2.setNumThreads(threads)
     _prepare(settings["model"], run_dir, gpus, capped, message)
     loaders.prepare(settings, message, gpus)
-    runner = _runner(settings, run_dir, gpus)
+    runner = _runner(settings, run_dir)
     history = beginning()
     batch = settings["train_dataloader"]["batch_size"] * gpus
     chronicle = HistoryHook(history, batch, emit)
@@ -120,10 +120,8 @@ def run(
     return _outcome(runner, history, problem, stopwatch.fps, chronicle.speed())
 
 
-def _runner(settings: dict[str, Any], run_dir: Path, gpus: int) -> Runner:
+def _runner(settings: dict[str, Any], run_dir: Path) -> Runner:
     runner = Runner.from_cfg(Config(settings | {"experiment_name": run_dir.name}))
-    if runner.world_size != gpus:
-        raise RuntimeError(f"{runner.world_size} of {gpus} devices take part")
     # Makes convolutions faster, on CPU and CUDA.
     runner.model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     return runner
