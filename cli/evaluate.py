@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,11 +19,12 @@ from experiments.profiles import PAPER_SCALE
 from experiments.queue.machine import usable_cores
 from experiments.tables import catalogue
 from experiments.tables.declare import FPS, Cell, Table
-from gfl import escape
+from gfl import escape, hardware
 from gfl.data import annotations, coco
 from gfl.errors import UserError
 from gfl.predictions import evaluation
 from gfl.predictions.evaluation import Evaluation
+from gfl.records import digests
 from gfl.records.record import METRICS, Request
 from gfl.terminal import note, say
 from gfl.training.worker import LOADERS, coco_root
@@ -79,15 +81,16 @@ def evaluate(
     _check_categories(trained, checkpoint, content)
     trained.run_dir.mkdir(parents=True, exist_ok=True)
     commit, dirty = code_state()
-    around = evaluation.circumstances(trained)
+    started = datetime.now(UTC).isoformat(timespec="seconds")
     workers = min(LOADERS, usable_cores()) if trained.device.type == "cuda" else 0
     metrics, predictions, seconds = evaluation.evaluate(trained, root, workers, _progress)
     made = Evaluation(
         name=name, row=run.rows[0], run=run.id, experiment=asdict(run.experiment),
         file=path.name, weights=checkpoint.sha256,
         data_root=str(root.resolve()), annotations=boxes, data=digest, images=len(images),
-        metrics=metrics, predictions=predictions, commit=commit, dirty=dirty, seconds=seconds,
-        **around,
+        metrics=metrics, predictions=predictions, commit=commit, dirty=dirty,
+        versions=digests.versions(), hardware=hardware.described(trained.device),
+        seconds=seconds, started=started,
     )  # fmt: skip
     made.save(trained.run_dir)
     say("\n".join(lines(made)))

@@ -10,17 +10,14 @@ import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from gfl import hardware
 from gfl.data.coco import annotation_file
 from gfl.errors import UserError
 from gfl.experiment import AnyExperiment
 from gfl.files import sha256
 from gfl.predictions import schema as predictions
-from gfl.records import digests
 from gfl.records.record import METRICS, RecordError, digest, write_json
 from gfl.records.record import read_json as read_record
 
@@ -126,12 +123,3 @@ def evaluate(
     metrics = coco_metrics(ground_truth, predictions.results(found.detections))
     checksums = predictions.write(found, trained.run_dir)
     return metrics, checksums, time.monotonic() - begun
-
-
-def circumstances(trained: Any) -> dict[str, Any]:
-    """Return the versions, hardware and start time of an evaluation."""
-    return {
-        "versions": digests.versions(),
-        "hardware": hardware.described(trained.device),
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
