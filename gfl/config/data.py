@@ -17,6 +17,7 @@ Config = dict[str, Any]
 COCO = "coco-2017"
 COCO_CLASSES = 80
 SIZE_DIVISOR = 32
+META_KEYS = ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")  # of an evaluation
 
 
 @dataclass(frozen=True)
@@ -96,8 +97,7 @@ def _pipeline(split: str, profile: Profile, images: Images) -> list[Config]:
         seeding = [{"type": "SeedAugmentation"}] if has_loaders(profile) else []
         varied = [*images.train, flip, *images.after_flip]
         return [*seeding, load, annotations, *varied, {"type": "PackDetInputs"}]
-    keys = ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")
-    return [load, *images.val, annotations, {"type": "PackDetInputs", "meta_keys": keys}]
+    return [load, *images.val, annotations, {"type": "PackDetInputs", "meta_keys": META_KEYS}]
 
 
 def _loader(profile: Profile) -> str:
@@ -121,9 +121,8 @@ def of_pictures(pipeline: Sequence[Config]) -> list[Config]:
     steps: list[Config] = []
     for step in pipeline:
         if step["type"] == "PackFeatures":
-            keys = ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")
             shrink = {"type": "ShrinkPicture", "size": step["size"]}
-            steps += [shrink, {"type": "PackDetInputs", "meta_keys": keys}]
+            steps += [shrink, {"type": "PackDetInputs", "meta_keys": META_KEYS}]
         elif not step["type"].startswith("Load"):
             steps.append(step)
     return steps

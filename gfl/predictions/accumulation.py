@@ -7,7 +7,7 @@ equal to the last bit.
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from pycocotools.cocoeval import Params
 
 from gfl.predictions.matching import AREAS, FOUND, RECALLS, THRESHOLDS, UNMATCHED, Judged, Ranked
@@ -43,7 +43,7 @@ def _precision(ranked: Ranked, area: int, count: int) -> Float[np.ndarray, "T R"
     """Return the precision of a class with ``count`` objects in an area at each recall level."""
     match = ranked.match[area]
     found, wrong = match == FOUND, (match == UNMATCHED) & ranked.inside[area]
-    hits, misses = (_running(one) for one in (found, wrong))
+    hits, misses = (np.cumsum(one, axis=1).astype(float) for one in (found, wrong))
     precision = hits / (misses + hits + np.spacing(1))
     falling = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
     reached = np.zeros((THRESHOLDS, len(RECALL_LEVELS)))
@@ -52,10 +52,6 @@ def _precision(ranked: Ranked, area: int, count: int) -> Float[np.ndarray, "T R"
         within = at < len(recall)
         reached[threshold, within] = falling[threshold, at[within]]
     return reached
-
-
-def _running(outcome: Bool[np.ndarray, "T N"]) -> Float[np.ndarray, "T N"]:
-    return np.cumsum(outcome, axis=1).astype(float)
 
 
 def _mean(values: np.ndarray) -> float | None:
