@@ -14,7 +14,8 @@ from typing import Any
 
 from experiments.queue.machine import usable_cores
 
-Map = Callable[[Callable[..., Any], Iterable[Any]], Iterator[Any]]
+Map = Callable[[Iterable[Any]], Iterator[Any]]
+Make = Callable[..., Callable[[Any], Any]]  # returns the function of a job
 Reporter = Callable[[str], None]  # receives progress messages
 LEAST = 4  # jobs that justify a process, whose start takes a second or two
 
@@ -25,7 +26,8 @@ def quiet(line: str) -> None:
 
 _lasting: ProcessPoolExecutor | None = None  # of ``lasting``
 _numbers = itertools.count()
-_started = -1  # in a worker process: the number of what it was last initialised for
+# In a worker process: the function last made there, and the number of its ``workers``.
+_made: tuple[int, Callable[[Any], Any]] | None = None
 
 
 @contextmanager
@@ -48,27 +50,26 @@ def lasting(runs: int) -> Iterator[None]:
 
 
 @contextmanager
-def workers(jobs: int, start: Callable[..., None], *given: Any) -> Iterator[Map]:
-    """Yield a ``map`` over a process per core, each initialised by ``start(*given)``.
+def workers(jobs: int, make: Make, *given: Any) -> Iterator[Map]:
+    """Yield a ``map`` of the function that ``make(*given)`` returns, over a process per core.
 
-    It runs in this process if there are too few jobs, or cores.
+    Each process makes its own. It runs in this process if there are too few jobs, or cores.
     """
     count = min(usable_cores(), jobs // LEAST)
     if count < 2:
-        start(*given)
-        yield map
+        yield partial(map, make(*given))
         return
     pool = _lasting or _processes(count)
     try:
-        yield partial(_mapped, pool, (next(_numbers), start, given))
+        yield partial(pool.map, partial(_call, next(_numbers), make, given))
     finally:
         if pool is not _lasting:
             pool.shutdown(cancel_futures=True)
 
 
-def kept_workers(jobs: int, start: Callable[..., None], *given: Any) -> AbstractContextManager[Map]:
+def kept_workers(jobs: int, make: Make, *given: Any) -> AbstractContextManager[Map]:
     """Return ``workers`` for jobs too short to start processes for: only within ``lasting``."""
-    return workers(jobs * LEAST if _lasting else 0, start, *given)
+    return workers(jobs * LEAST if _lasting else 0, make, *given)
 
 
 def _processes(count: int) -> ProcessPoolExecutor:
@@ -82,25 +83,9 @@ def _begin() -> None:
     os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 
 
-def _mapped(
-    pool: ProcessPoolExecutor,
-    begin: tuple[int, Callable[..., None], tuple[Any, ...]],
-    function: Callable[..., Any],
-    items: Iterable[Any],
-) -> Iterator[Any]:
-    return pool.map(partial(_after, *begin, function), items)
-
-
-def _after(
-    number: int,
-    start: Callable[..., None],
-    given: tuple[Any, ...],
-    function: Callable[..., Any],
-    item: Any,
-) -> Any:
-    """Call a function in a worker process, which is initialised first, once per ``workers``."""
-    global _started
-    if _started != number:
-        start(*given)
-        _started = number
-    return function(item)
+def _call(number: int, make: Make, given: tuple[Any, ...], item: Any) -> Any:
+    """Call the function in a worker process, where it is made first, once per ``workers``."""
+    global _made
+    if _made is None or _made[0] != number:
+        _made = number, make(*given)
+    return _made[1](item)

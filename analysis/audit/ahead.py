@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from analysis import cache
@@ -36,30 +38,25 @@ def make(profile: Profile, store: Store, report: Reporter) -> None:
     evidence = gather(Library(store), profile, report)
     runs: list[Run] = [(e, seed) for e, seeds in evidence.metrics.items() for seed in seeds]
     names = [*QUANTITIES, *SCALE]
-    with kept_workers(len(runs) + len(names), _start, profile, store) as each:
-        for _ in each(_make, [*names, *runs]):
+    with kept_workers(len(runs) + len(names), _making, profile, store) as each:
+        for _ in each([*names, *runs]):
             pass
     report(f"{profile.name}: {len(names)} quantities, errors of {len(runs)} runs")
 
 
-_evidence: Evidence | None = None  # per process
-
-
-def _start(profile: Profile, store: Store) -> None:
-    global _evidence
+def _making(profile: Profile, store: Store) -> Callable[[str | Run], None]:
     from analysis.measures.evidence import gather
 
-    _evidence = gather(Library(store), profile)
+    return partial(_make, gather(Library(store), profile))
 
 
-def _make(one: str | Run) -> None:
+def _make(evidence: Evidence, one: str | Run) -> None:
     from analysis.errors.runs import of_run
     from analysis.measures.kept import QUANTITIES, measure
     from analysis.measures.scale import SCALE
 
-    assert _evidence is not None
     with suppress(UserError):  # the check that reads it says so
         if isinstance(one, str):
-            measure(QUANTITIES[one] if one in QUANTITIES else SCALE[one].quantity, _evidence)
+            measure(QUANTITIES[one] if one in QUANTITIES else SCALE[one].quantity, evidence)
         else:
-            of_run(*one, _evidence.profile, _evidence.library)
+            of_run(*one, evidence.profile, evidence.library)

@@ -92,25 +92,15 @@ def figures(profile: Profile, store: Store) -> Iterator[Finding]:
 
     stems = {f"fig{name}" for name in FIGURES}
     yield from _strange(folder, {f"{s}.{kind}" for s in stems for kind in ("csv", "pdf", "png")})
-    with kept_workers(len(FIGURES), _start, profile, store) as each:
-        for found in each(_figure, FIGURES):
+    with kept_workers(len(FIGURES), partial, _figure, profile, store) as each:
+        for found in each(FIGURES):
             yield from found
 
 
-_drawn_from: tuple[Profile, Store] | None = None  # per process
-
-
-def _start(profile: Profile, store: Store) -> None:
-    global _drawn_from
-    _drawn_from = profile, store
-
-
-def _figure(name: str) -> list[Finding]:
+def _figure(profile: Profile, store: Store, name: str) -> list[Finding]:
     """Compare the numbers of one figure, if it has some."""
     from analysis.figures import FIGURES  # imports matplotlib, slow
 
-    assert _drawn_from is not None
-    profile, store = _drawn_from
     path = store.results / "figures" / profile.name / f"fig{name}.csv"
     try:
         drawn = FIGURES[name].drawn(Library(store), profile)

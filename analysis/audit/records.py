@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -134,9 +135,9 @@ def _evaluated(
     found: dict[str, Metrics | str] = {}
     dataset = None if keeps_matches(profile) else Library(store).dataset(profile)
     judged = set() if dataset is None else set(ids) if full else sample(ids)
-    with workers(len(ids), _start, dataset) as each:
+    with workers(len(ids), _evaluation, dataset) as each:
         jobs = [(folder, id in judged) for id, folder in zip(ids, folders, strict=True)]
-        for id, metrics in zip(ids, each(_evaluate, jobs), strict=True):
+        for id, metrics in zip(ids, each(jobs), strict=True):
             found[id] = metrics
             if len(found) % 10 == 0 or len(found) == len(ids):
                 report(f"{profile.name}: {len(found)} of {len(ids)} runs evaluated again")
@@ -145,15 +146,14 @@ def _evaluated(
     return found
 
 
-_dataset: Mapping[str, Any] | None = None  # per process; None: matches are stored
+def _evaluation(
+    dataset: Mapping[str, Any] | None,
+) -> Callable[[tuple[Path, bool]], Metrics | str]:
+    """Return the evaluation of predictions on a data set; on None, where matches are stored."""
+    return partial(_evaluate, dataset)
 
 
-def _start(dataset: Mapping[str, Any] | None) -> None:
-    global _dataset
-    _dataset = dataset
-
-
-def _evaluate(job: tuple[Path, bool]) -> Metrics | str:
+def _evaluate(dataset: Mapping[str, Any] | None, job: tuple[Path, bool]) -> Metrics | str:
     """Evaluate a folder's predictions, by pycocotools if asked to."""
     import pyarrow
     import pyarrow.parquet as pq
@@ -161,13 +161,13 @@ def _evaluate(job: tuple[Path, bool]) -> Metrics | str:
     from gfl.predictions import matches  # imports pycocotools, slow
 
     folder, by_pycocotools = job
-    path = folder / (MATCHES if _dataset is None else DETECTIONS)
+    path = folder / (MATCHES if dataset is None else DETECTIONS)
     try:
-        if _dataset is None:
+        if dataset is None:
             return matches.read(folder).metrics()
         table = pq.read_table(path)
         columns = {name: table[name].to_numpy() for name in DETECTION_COLUMNS}
-        return evaluation.metrics(_dataset, columns, by_pycocotools)
+        return evaluation.metrics(dataset, columns, by_pycocotools)
     except (UserError, pyarrow.ArrowException, KeyError, OSError) as err:
         return f"{path} cannot be evaluated: {err}"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,9 +40,9 @@ def replicates(
     todo = [checksum for checksum in runs if checksum not in found]
     if not todo:
         return found
-    with workers(len(todo), _start, dataset) as each:
+    with workers(len(todo), partial, _evaluate, dataset) as each:
         read = [runs[checksum] for checksum in todo]
-        for done, (checksum, one) in enumerate(zip(todo, each(_evaluate, read), strict=True), 1):
+        for done, (checksum, one) in enumerate(zip(todo, each(read), strict=True), 1):
             entries[checksum].keep_arrays(
                 metrics=one.metrics, resampled=one.resampled, draw=one.draw
             )
@@ -71,17 +72,9 @@ def _read(entry: Entry) -> Replicates | None:
     return Replicates(found["metrics"], found["resampled"], str(found["draw"]))
 
 
-_dataset: Mapping[str, Any] | None = None  # per worker process
-
-
-def _start(dataset: Mapping[str, Any] | None) -> None:
-    global _dataset
-    _dataset = dataset
-
-
-def _evaluate(read: Read) -> Replicates:
+def _evaluate(dataset: Mapping[str, Any] | None, read: Read) -> Replicates:
     detections = read()
     if not isinstance(detections, pd.DataFrame):
         return resampling.of_matches(detections)
-    assert _dataset is not None
-    return resampling.of_detections(_dataset, detections)
+    assert dataset is not None
+    return resampling.of_detections(dataset, detections)

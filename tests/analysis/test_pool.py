@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 
 import pytest
 
 from analysis import pool
 
-_given = 0
 
-
-def start(given: int) -> None:
-    global _given
-    _given = given
-
-
-def times(x: int) -> tuple[int, int]:
-    return _given * x, os.getpid()
+def times(given: int, x: int) -> tuple[int, int]:
+    return given * x, os.getpid()
 
 
 @pytest.fixture
@@ -26,8 +20,8 @@ def two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def products(given: int, jobs: int = 8) -> tuple[list[int], set[int]]:
-    with pool.workers(jobs, start, given) as each:
-        found = list(each(times, range(jobs)))
+    with pool.workers(jobs, partial, times, given) as each:
+        found = list(each(range(jobs)))
     return [product for product, _ in found], {process for _, process in found}
 
 
@@ -50,17 +44,17 @@ def threads(_: int) -> int:
 
 def test_processes_share_the_cores(two_cores: None) -> None:
     """Each has one thread: more would wait for each other."""
-    with pool.workers(8, start, 1) as each:
-        assert set(each(threads, range(8))) == {1}
+    with pool.workers(8, partial, threads) as each:
+        assert set(each(range(8))) == {1}
 
 
 def test_few_jobs_are_done_here(two_cores: None) -> None:
     with pool.lasting(7):
         assert products(2, 7) == ([2 * x for x in range(7)], {os.getpid()})
-        with pool.kept_workers(100, start, 4) as each:
-            assert list(each(times, [1])) == [(4, os.getpid())]
+        with pool.kept_workers(100, partial, times, 4) as each:
+            assert list(each([1])) == [(4, os.getpid())]
 
 
 def test_an_error_of_a_job_is_the_callers(two_cores: None) -> None:
-    with pool.lasting(8), pool.workers(8, start, 1) as each, pytest.raises(TypeError):
-        list(each(times, [None] * 8))
+    with pool.lasting(8), pool.workers(8, partial, times, 1) as each, pytest.raises(TypeError):
+        list(each([None] * 8))
