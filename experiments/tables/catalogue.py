@@ -104,7 +104,7 @@ def find(name: str) -> Table:
 
 def experiments(profile: Profile, among: Collection[str] = PAPERS) -> list[AnyExperiment]:
     """Return every experiment that some row of the paper, in these tables, runs at the profile."""
-    tables = (TABLES[name] for name in among if TABLES[name].runs_at(profile.name))
+    tables = (t for name, t in TABLES.items() if name in among and t.runs_at(profile.name))
     cells = (cell for table in tables for cell in table.cells())
     found = (at_scale(cell.experiment, profile) for cell in cells if cell.experiment)
     return list(dict.fromkeys(found))
