@@ -124,12 +124,8 @@ def quantity(
     """
 
     def decorate(of_run: OfRun) -> OfRun:
-        at = seeds or located
-        if minus is None:
-            measure, experiments = single(of, of_run, over, at), (of,)
-        else:
-            measure, experiments = difference(of, minus, of_run, over, at), (of, minus)
-        declare(Quantity(name, experiments, measure, of_run.__module__))
+        measure = measured(of, of_run, over, seeds or located, minus)
+        declare(Quantity(name, (of, minus) if minus else (of,), measure, of_run.__module__))
         return of_run
 
     return decorate
@@ -268,31 +264,17 @@ def seen(
     return Measurement(highest, None, Seen(highest), runs, tuple(seeds), how)
 
 
-def difference(
-    one: Experiment,
-    other: Experiment,
+def measured(
+    of: Experiment,
     of_run: OfRun,
     how: str,
     seeds: Seeds = located,
+    minus: Experiment | None = None,
 ) -> Measure:
-    """Return the quantity of one experiment minus that of another."""
+    """Return the measurement of a quantity of one experiment, less that of another if given."""
+    terms = [(1.0, of, of_run)] + ([(-1.0, minus, of_run)] if minus else [])
 
     def measure(evidence: Evidence) -> Measurement:
-        terms = [(1.0, one, of_run), (-1.0, other, of_run)]
-        return combined(evidence, terms, seeds(evidence, [one, other]), how)
-
-    return measure
-
-
-def single(
-    experiment: Experiment,
-    of_run: OfRun,
-    how: str,
-    seeds: Seeds = located,
-) -> Measure:
-    """Return the quantity of one experiment."""
-
-    def measure(evidence: Evidence) -> Measurement:
-        return combined(evidence, [(1.0, experiment, of_run)], seeds(evidence, [experiment]), how)
+        return combined(evidence, terms, seeds(evidence, [e for _, e, _ in terms]), how)
 
     return measure

@@ -25,8 +25,8 @@ from analysis.measures.quantity import (
     evaluated,
     located,
     mean,
+    measured,
     of_sums,
-    single,
 )
 from analysis.measures.scores import ranks
 from analysis.stats import uncertainty
@@ -80,13 +80,13 @@ def _property(
     name: str,
     label: str,
     digits: int,
-    of: Experiment,
     of_run: OfRun,
-    over: str,
+    of: Experiment = PLAIN,
+    over: str = POSITIVES,
     seeds: Seeds = located,
 ) -> Property:
     """Return a property measured on the runs of an experiment."""
-    measure = single(of, of_run, over, seeds)
+    measure = measured(of, of_run, over, seeds)
     return Property(name, label, digits, Quantity(f"scale-{name}", (of,), measure, __name__))
 
 
@@ -167,13 +167,14 @@ def _of(column: str) -> OfRun:
 
 
 LOST = "objects, in that row"
+THAT_ROW = "positives of that row"
 PROPERTIES = (
     _metric("AP"),
     _metric("AP50"),
     _metric("AP75"),
     *(
         _property(
-            f"lost-{kind}", f"AP50 lost to {what}", 1, PLAIN, lost_to(kind), "plain ATSS", evaluated
+            f"lost-{kind}", f"AP50 lost to {what}", 1, lost_to(kind), PLAIN, "plain ATSS", evaluated
         )
         for kind, what in (
             ("classification", "another class"),
@@ -182,72 +183,56 @@ PROPERTIES = (
             ("missed", "missed objects"),
         )
     ),
-    _property("iou", "IoU of a positive's box", 3, PLAIN, _of("iou"), POSITIVES),
-    _property(
-        "iou-spread", "its standard deviation within objects", 3, PLAIN, _spread("iou"), POSITIVES
-    ),
-    _property("centerness", "centerness label", 3, PLAIN, _of("centerness"), POSITIVES),
+    _property("iou", "IoU of a positive's box", 3, _of("iou")),
+    _property("iou-spread", "its standard deviation within objects", 3, _spread("iou")),
+    _property("centerness", "centerness label", 3, _of("centerness")),
     _property(
         "centerness-iou",
         "correlation of centerness label and IoU within objects",
         2,
-        PLAIN,
         _within("centerness", "iou"),
-        POSITIVES,
     ),
-    _property("class-score", "class score", 3, PLAIN, _of("class_score"), POSITIVES),
+    _property("class-score", "class score", 3, _of("class_score")),
     _property(
-        "class-iou",
-        "rank correlation of class score and IoU",
-        2,
-        PLAIN,
-        ranks("class_score", "iou"),
-        POSITIVES,
+        "class-iou", "rank correlation of class score and IoU", 2, ranks("class_score", "iou")
     ),
     _property(
         "class-iou-within",
         "correlation of class score and IoU within objects",
         2,
-        PLAIN,
         _within("class_score", "iou"),
-        POSITIVES,
     ),
     _property(
         "class-iou-alone",
         "the same in images of one object",
         2,
-        PLAIN,
         _within("class_score", "iou", (1, 1)),
-        POSITIVES,
     ),
     _property(
         "class-iou-crowd",
         f"the same in images of {CROWD} objects or more",
         2,
-        PLAIN,
         _within("class_score", "iou", (CROWD, math.inf)),
-        POSITIVES,
     ),
     *(
-        _property(f"picked-{name}", f"IoU lost by ranking, {what}", 3, experiment, _picked, LOST)
+        _property(f"picked-{name}", f"IoU lost by ranking, {what}", 3, _picked, experiment, LOST)
         for name, what, experiment in QUALITIES
     ),
     _property(
         "picked-random",
         "IoU lost by picking at random",
         3,
-        PLAIN,
         _at_random,
-        "objects, in plain ATSS",
+        over="objects, in plain ATSS",
     ),
     *(
         _property(
             f"score-iou-{name}",
             f"rank correlation of the score and IoU, {what}",
             2,
-            experiment,
             ranks("score", "iou"),
-            "positives of that row",
+            experiment,
+            THAT_ROW,
         )
         for name, what, experiment in QUALITIES
     ),
@@ -256,19 +241,19 @@ PROPERTIES = (
             f"score-iou-{name}-within",
             f"correlation of the score and IoU within objects, {what}",
             2,
-            experiment,
             _within("score", "iou"),
-            "positives of that row",
+            experiment,
+            THAT_ROW,
         )
         for name, what, experiment in QUALITIES
     ),
-    _property("off", "error of a side, strides", 2, PLAIN, over_positives(_off), POSITIVES),
+    _property("off", "error of a side, strides", 2, over_positives(_off)),
     _property(
         "spread-error",
         "rank correlation of P(x)'s spread and the error of its mean",
         2,
-        GFL,
         spread_error,
+        GFL,
         "sides of the positives of GFL",
     ),
 )
