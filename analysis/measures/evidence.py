@@ -13,7 +13,7 @@ from analysis.library import KEPT, Library, Locations
 from analysis.pool import Reporter, quiet
 from analysis.stats.replicates import replicates
 from analysis.stats.resampling import Replicates, resamples
-from analysis.stats.uncertainty import RESAMPLES, SEED, Noise, seed_noise
+from analysis.stats.uncertainty import RESAMPLES, SEED, Noise, seed_noise, values
 from experiments.profiles import TUNING_SEED
 from experiments.tables import catalogue
 from gfl.errors import UserError
@@ -146,10 +146,7 @@ def noise(records: Records) -> dict[str, Noise]:
 
 def by_seed(records: Records, metric: str) -> list[dict[int, float]]:
     """Return a metric's values by seed, a row per experiment."""
-    rows = (
-        {seed: record.metrics[metric] for seed, record in runs.items()} for runs in records.values()
-    )
-    return [{s: value for s, value in row.items() if value is not None} for row in rows]
+    return [values(runs, metric) for runs in records.values()]
 
 
 def recorded(
