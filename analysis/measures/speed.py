@@ -35,13 +35,11 @@ def time_ratio(pair: str) -> Measure:
                 "make overhead"
             )
         time = max(times, key=lambda time: time.ratio)  # of several machines the slowest
-        error = (time.high - time.low) / (2 * ndtri((1 + CONFIDENCE) / 2))
-        estimate = Estimate.student(time.ratio, (), None, error**2, time.rounds - 1)
         how = (
             f"time of one picture of {time.image} px, {time.weights} weights, the median of "
             f"{time.rounds} rounds side by side; the interval is over rounds, on one machine"
         )
-        return Measurement(time.ratio, (time.low, time.high), estimate, (), (), how)
+        return _of_rounds(time.ratio, time.low, time.high, time.rounds, how)
 
     return measure
 
@@ -62,15 +60,20 @@ def speed_ratio(row: str) -> Measure:
                 f"no benchmark of {row} at the {evidence.profile.name} profile is committed: "
                 f"gfl bench speed --profile {evidence.profile.name}"
             )
-        error = (found.high - found.low) / (2 * ndtri((1 + CONFIDENCE) / 2))
-        estimate = Estimate.student(found.value, (), None, error**2, found.rounds - 1)
         how = (
             f"speed in that of {speeds.anchor}, the median of {found.rounds} rounds side by side; "
             "the interval is over rounds, on one machine"
         )
-        return Measurement(found.value, (found.low, found.high), estimate, (), (), how)
+        return _of_rounds(found.value, found.low, found.high, found.rounds, how)
 
     return measure
+
+
+def _of_rounds(value: float, low: float, high: float, rounds: int, how: str) -> Measurement:
+    """Return the measurement of a median over rounds, tested by its interval's standard error."""
+    error = (high - low) / (2 * ndtri((1 + CONFIDENCE) / 2))
+    estimate = Estimate.student(value, (), None, error**2, rounds - 1)
+    return Measurement(value, (low, high), estimate, (), (), how)
 
 
 def timed(found: Overhead, pair: str, evidence: Evidence) -> list[Time]:
