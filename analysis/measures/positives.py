@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -141,9 +140,9 @@ def _assigned(images: Iterable[Boxes], profile: Profile) -> Positives:
     if not alike:
         raise UserError("the annotations contain no usable box")
     found = [
-        _batch(size, batch, strides(profile.model))
+        _batch(size, alike[size][start : start + BATCH], strides(profile.model))
         for size in sorted(alike)
-        for batch in _batches(alike[size])
+        for start in range(0, len(alike[size]), BATCH)
     ]
     targets = torch.cat([part[0] for part in found]).numpy()
     centers = torch.cat([part[1] for part in found]).numpy()
@@ -175,9 +174,3 @@ def _batch(
 
 def _padded(side: int) -> int:
     return -(-side // SIZE_DIVISOR) * SIZE_DIVISOR
-
-
-def _batches(images: Iterable[Boxes]) -> Iterator[list[Boxes]]:
-    rest = iter(images)
-    while batch := list(islice(rest, BATCH)):
-        yield batch
