@@ -17,6 +17,7 @@ from matplotlib.ticker import NullLocator
 from analysis.figures import style
 from analysis.figures.figure import DrawnFigure, figure
 from analysis.measures.background import NOWHERE, background, predicted_quality
+from analysis.measures.best_positives import corners
 from analysis.stats.statistics import INTERVAL, over_images, rank_correlation
 from analysis.stats.uncertainty import Estimate
 from experiments.named import FLAGS, IOU_BRANCH, QFL
@@ -33,16 +34,6 @@ LEAST_WINDOW = 28.0  # px
 BRIGHT = [withStroke(linewidth=2.2, foreground=style.INK)]
 
 
-def decoded(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the predicted boxes of locations, px of the network's input."""
-    x, y, stride = frame.x, frame.y, frame.stride
-    sides = {
-        "x1": x - stride * frame.mean_left, "y1": y - stride * frame.mean_top,
-        "x2": x + stride * frame.mean_right, "y2": y + stride * frame.mean_bottom,
-    }  # fmt: skip
-    return pd.DataFrame(sides)
-
-
 @figure(
     "2a",
     "Background of the validation set that the IoU-branch is surest of, although the class score "
@@ -56,7 +47,7 @@ def fig2a(library: Library, profile: Profile) -> DrawnFigure:
     every = background(library.locations(IOU_BRANCH, profile).frame, one_an_image=True)
     if every.empty:
         raise UserError("figure 2a: no stored background location has a class score under 0.3")
-    every = every.join(decoded(every))
+    every = every.join(corners(every, "mean"))
     found, runs = every.head(PATCHES), (library.id(IOU_BRANCH, profile),)
     return DrawnFigure.on_images(
         library,

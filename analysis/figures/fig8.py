@@ -14,6 +14,7 @@ from matplotlib.patches import Rectangle
 
 from analysis.figures import style
 from analysis.figures.figure import DrawnFigure, figure
+from analysis.measures.best_positives import CORNERS, corners
 from experiments.named import GFL
 from gfl.errors import UserError
 from gfl.experiment import Profile
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
 SHOWN, LEAST = 2, 4  # objects, and required positives of a level
 OBJECT = ["image_id", "gt_id", "level"]
-CORNERS = ("x1", "y1", "x2", "y2")
-SIDES = ("left", "top", "right", "bottom")
 # Strokes of the two boxes, overlaid: where they coincide, both are visible, in grey too.
 TRUTH = (
     {"color": style.INK, "lw": 2.8, "ls": "-"},
@@ -93,13 +92,11 @@ def _drawn(library: Library, profile: Profile, points: pd.DataFrame, with_images
 
 def _with_boxes(points: pd.DataFrame) -> pd.DataFrame:
     """Add the corners of each point's ground truth and predicted box, px."""
-    corners = {}
-    for name, source in (("truth", "target"), ("predicted", "mean")):
-        for corner, side in zip(CORNERS, SIDES, strict=True):
-            sign, axis = (-1 if side in ("left", "top") else 1), corner[0]
-            distance = points[f"{source}_{side}"].astype(float) * points.stride
-            corners[f"{name}_{corner}"] = points[axis] + sign * distance
-    return points.assign(**corners)
+    boxes = (
+        corners(points, what).add_prefix(f"{name}_")
+        for name, what in (("truth", "target"), ("predicted", "mean"))
+    )
+    return points.join(list(boxes))
 
 
 def _picture(axes: Axes, image: np.ndarray | None, points: pd.DataFrame) -> None:
@@ -165,7 +162,7 @@ def _legend(page: Figure) -> None:
 
 
 def _numbers(points: pd.DataFrame) -> pd.DataFrame:
-    corners = [f"{n}_{c}" for n in ("truth", "predicted") for c in CORNERS]
-    kept = [*OBJECT, "gap", "stride", "x", "y", "centerness", "iou", "score", *corners]
-    in_px = {name: f"{name}_px" for name in ("stride", "x", "y", *corners)}
+    boxes = [f"{n}_{c}" for n in ("truth", "predicted") for c in CORNERS]
+    kept = [*OBJECT, "gap", "stride", "x", "y", "centerness", "iou", "score", *boxes]
+    in_px = {name: f"{name}_px" for name in ("stride", "x", "y", *boxes)}
     return points.reindex(columns=kept).rename(columns=in_px | {"gap": "mean_iou_minus_centerness"})

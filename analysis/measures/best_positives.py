@@ -15,6 +15,7 @@ from gfl.experiment import Experiment, Profile
 from gfl.shapes.side_labels import SIDES
 
 RULE = "an object's positive location of the highest score"
+CORNERS = ("x1", "y1", "x2", "y2")  # of a box, each on one of SIDES
 TOWARD = np.array([-1.0, -1.0, 1.0, 1.0])  # direction of a distance from the location
 
 
@@ -114,13 +115,18 @@ def best_labelled(
 def labels(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the target boxes of locations' positives, one per object, px of the input."""
     own = frame.loc[frame.positive].drop_duplicates("gt_id")
-    corners = {
-        f"{axis}{end}": own[axis] + toward * own.stride * own[f"target_{side}"]
-        for (axis, end), side, toward in zip(
-            (("x", 1), ("y", 1), ("x", 2), ("y", 2)), SIDES, TOWARD, strict=True
-        )
-    }
-    return own[["image_id", "gt_id", "category_id"]].assign(**corners)
+    return own[["image_id", "gt_id", "category_id"]].join(corners(own, "target"))
+
+
+def corners(frame: pd.DataFrame, what: str) -> pd.DataFrame:
+    """Return the boxes, ``target`` or ``mean``, of locations: x1, y1, x2, y2, px of the input."""
+    sides = zip(CORNERS, SIDES, TOWARD, strict=True)
+    return pd.DataFrame(
+        {
+            corner: frame[corner[0]] + toward * frame.stride * frame[f"{what}_{side}"]
+            for corner, side, toward in sides
+        }
+    )
 
 
 def best_of(locations: Locations, objects: pd.DataFrame, px: float) -> Best:

@@ -10,13 +10,13 @@ import pytest
 
 from analysis.figures.ambiguity import by_gap, distances
 from analysis.figures.calibration import curve
-from analysis.figures.fig2 import Scores, correlations, decoded
+from analysis.figures.fig2 import Scores, correlations
 from analysis.figures.fig3 import picked
 from analysis.figures.fig7 import measured, published
 from analysis.figures.simulation import CHANNELS, START, methods, simulate
 from analysis.library import Locations
 from analysis.measures.background import background
-from analysis.measures.best_positives import best_of
+from analysis.measures.best_positives import best_of, corners
 from analysis.measures.sides import sides
 from gfl.experiment import Experiment
 from gfl.shapes.side_labels import SIDES
@@ -130,7 +130,7 @@ def test_background_is_neither_positive_nor_near_an_object_nor_classified():
 
 def test_decoded_boxes_and_correlations():
     frame = locations([one_hot(3), one_hot(2)], [0.2, 0.4], [1, 2]).frame.assign(iou=[0.1, 0.9])
-    box = decoded(frame).iloc[0]
+    box = corners(frame, "mean").iloc[0]
     assert box.tolist() == [16, 16, 56, 48]
     found = correlations(Scores("joint", frame))
     assert found["all positives"].value == pytest.approx(1)
