@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from analysis.audit import ahead, artefacts, records, truth
@@ -14,23 +13,6 @@ from experiments.profiles import PROFILES, get
 from gfl.errors import UserError
 from gfl.experiment import Profile
 from gfl.records.record import LOCAL_SUFFIX, Store
-
-
-@dataclass(frozen=True)
-class Check:
-    """One comparison with the records, for each profile that has some."""
-
-    what: str  # its name in progress messages
-    find: Callable[[Profile, Store, Reporter], Iterator[Finding]]
-
-
-CHECKS = (
-    Check("the records' checksums", lambda profile, store, report: _checksums(profile, store)),
-    Check("tables", lambda profile, store, report: artefacts.tables(profile, store)),
-    Check("sweeps", lambda profile, store, report: artefacts.tuning(profile, store)),
-    Check("detection errors", lambda profile, store, report: artefacts.errors(profile, store)),
-    Check("figures", lambda profile, store, report: artefacts.figures(profile, store)),
-)
 
 
 def recorded(store: Store) -> list[Profile]:
@@ -104,11 +86,17 @@ def of_profile(
     profile: Profile, store: Store, report: Reporter, full: bool = False
 ) -> Iterator[Finding]:
     """Compare everything made from a single profile's records with these."""
-    for check in CHECKS:
-        report(f"{profile.name}: {check.what}")
-        yield from check.find(profile, store, report)
-    report(f"{profile.name}: metrics of the records")
-    yield from records.evidence(profile, store, report, full)
+    checks = {
+        "the records' checksums": _checksums(profile, store),
+        "tables": artefacts.tables(profile, store),
+        "sweeps": artefacts.tuning(profile, store),
+        "detection errors": artefacts.errors(profile, store),
+        "figures": artefacts.figures(profile, store),
+        "metrics of the records": records.evidence(profile, store, report, full),
+    }
+    for what, findings in checks.items():
+        report(f"{profile.name}: {what}")
+        yield from findings
 
 
 def _checksums(profile: Profile, store: Store) -> Iterator[Finding]:
