@@ -135,8 +135,7 @@ def _rounded(value: float | None, digits: int = wording.DIGITS) -> float | None:
 def read(path: Path, source: Source = "reference") -> Verdicts:
     """Return the verdicts that ``as_json`` wrote, at the stored precision of numbers.
 
-    Omits what the file lacks: a claim's declared checks, the noise of the paper's own numbers,
-    and the measurements for ``scales.md``.
+    Omits what the file lacks: a claim's declared checks, and the measurements for ``scales.md``.
 
     Raises:
         RecordError: the file is not JSON, or not written by ``as_json``.
@@ -212,9 +211,7 @@ def _read_profile(name: str, at: Mapping[str, Any], ours: Mapping[str, Any]) -> 
 
 def _read_on_paper(found: Mapping[str, Any]) -> VerdictOnPaper:
     checks = tuple(
-        CheckOnPaper(
-            one["label"], one["value"], _bounds(one["low"], one["high"]), math.nan, one["state"]
-        )
+        CheckOnPaper(one["label"], one["value"], _bounds(one["low"], one["high"]), one["state"])
         for one in found["checks"]
     )
     return VerdictOnPaper(found["verdict"], found["where"], checks)

@@ -50,16 +50,8 @@ class CheckOnPaper:
     label: str
     value: float | None
     bounds: Bounds
-    noise: float
     state: State
     side: Side = ""  # of the printed value, ignoring its noise
-
-    @property
-    def interval(self) -> tuple[float, float] | None:
-        """Range of the value within noise."""
-        if self.value is None:
-            return None
-        return self.value - self.noise, self.value + self.noise
 
     def __str__(self) -> str:
         return self.label if self.value is None else f"{self.label} ({_number(self.value)})"
@@ -85,20 +77,14 @@ def of_check(check: Check) -> CheckOnPaper:
     """Return a check's printed value, and whether it is inside its bounds beyond noise."""
     value, noise = _printed(check)
     if value is None:
-        return CheckOnPaper(check.label, None, check.bounds, noise, "not printed")
-    if isinstance(check, Identity):
-        return _exact(check, value)
+        return CheckOnPaper(check.label, None, check.bounds, "not printed")
+    if isinstance(check, Identity):  # computed, so without noise; a bound counts as inside
+        low, high = check.bounds
+        is_inside = low <= value <= high
+        return CheckOnPaper(check.label, value, check.bounds, "holds" if is_inside else "fails")
     side = _side(value, check.bounds)
     state = _state(side, value, check.bounds, noise)
-    return CheckOnPaper(check.label, value, check.bounds, noise, state, side)
-
-
-def _exact(check: Identity, value: float) -> CheckOnPaper:
-    """Judge a computed value, which has no noise; a bound counts as inside."""
-    low, high = check.bounds
-    if low <= value <= high:
-        return CheckOnPaper(check.label, value, check.bounds, 0.0, "holds", "as claimed")
-    return CheckOnPaper(check.label, value, check.bounds, 0.0, "fails", "against")
+    return CheckOnPaper(check.label, value, check.bounds, state, side)
 
 
 def noise_of(contrast: Contrast) -> float:

@@ -98,7 +98,7 @@ def claims(store: Store, ids: tuple[str, ...]) -> Verdicts:
         id, label = f"claim-{i}{EVIL}", f"QFL − none, AP {EVIL}"
         quote = Quote(f"QFL is better {EVIL}", "Section 4")
         declared.append(Claim(id, (quote,), f"What claim-{i} says {EVIL}", "a lower AP", (), EVIL))
-        check = CheckOnPaper(label, 0.7, ABOVE, 0.3, "holds")
+        check = CheckOnPaper(label, 0.7, ABOVE, "holds")
         printed[id] = VerdictOnPaper(paper, EVIL, (check,))
         ends = None if value is None else (value - 1, value + 1)
         runs = (*ids[:2], EVIL)

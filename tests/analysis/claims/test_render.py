@@ -44,9 +44,7 @@ def made() -> Verdicts:
         "exact": VerdictOnRuns("supported", "true by definition", (exact,)),
     }
     paper = {
-        "clear": VerdictOnPaper(
-            "holds", "", (CheckOnPaper("A − B | AP*", 1.0, ABOVE, 0.3, "holds"),)
-        ),
+        "clear": VerdictOnPaper("holds", "", (CheckOnPaper("A − B | AP*", 1.0, ABOVE, "holds"),)),
         "open": VerdictOnPaper("not decidable", "no number of it is printed", ()),
         "exact": VerdictOnPaper("holds", "", ()),
     }
