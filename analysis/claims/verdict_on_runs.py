@@ -255,12 +255,12 @@ def _labels(checks: Iterable[CheckOnRuns]) -> str:
     return ", ".join(check.label for check in checks)
 
 
-class _Untestable(UserError):  # noqa: N818  not a fault of the code
-    """Check that no runs of this profile can show."""
-
-
 def _contrast(check: Contrast, evidence: Evidence) -> Measurement:
-    """Measure the check's sum of metrics on the runs of its cells."""
+    """Measure the check's sum of metrics on the runs of its cells.
+
+    Raises:
+        UserError: no runs of this profile can show it, or they are missing.
+    """
     factors = _factors(check, evidence)
     metrics = {metric for _, metric in factors}
     needed = list(dict.fromkeys(experiment for experiment, _ in factors))
@@ -269,7 +269,7 @@ def _contrast(check: Contrast, evidence: Evidence) -> Measurement:
     noise = evidence.noise_among(needed, metrics.pop()) if len(metrics) == 1 else None
     estimate = uncertainty.contrast(list(factors.values()), values, noise)
     if estimate is None:
-        raise _Untestable("no metric of its runs is defined: there is no such object")
+        raise UserError("no metric of its runs is defined: there is no such object")
     runs = (evidence.record(e, seed).id for e in needed for seed in seeds)
     return Measurement.of(estimate, runs, seeds)
 
@@ -285,15 +285,15 @@ def _factors(check: Contrast, evidence: Evidence) -> dict[tuple[AnyExperiment, s
     for factor, at in check.terms:
         table, cell = at.declared, at.found
         if at.column == FPS.name:
-            raise _Untestable(SPEED)
+            raise UserError(SPEED)
         if cell.experiment is None:
-            raise _Untestable(f"the paper took {cell.row.key} ({table.title}) from others")
+            raise UserError(f"the paper took {cell.row.key} ({table.title}) from others")
         if not table.runs_at(profile):
             only = " and ".join(table.profiles or ())
-            raise _Untestable(f"the rows of {table.title} are run at the {only} profile only")
+            raise UserError(f"the rows of {table.title} are run at the {only} profile only")
         column = next(column for column in table.columns if column.name == at.column)
         factors[at_scale(cell.experiment, evidence.profile), column.metric] += factor
     kept = {key: factor for key, factor in factors.items() if factor}
     if not kept:
-        raise _Untestable("its rows are one and the same run")
+        raise UserError("its rows are one and the same run")
     return kept
