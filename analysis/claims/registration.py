@@ -101,7 +101,7 @@ def _first(table: str, profile: Profile, records: Sequence[RunRecord]) -> str:
     Of a table that is registered alone, the first run that completes a contrast.
     """
     if not table:
-        return first_start(records) if records else ""
+        return _minute(min(record.start for record in records)) if records else ""
     starts: dict[str, datetime] = {}
     for record in records:
         slug, start = record.id.partition(f"-s{record.seed}-")[0], record.start
@@ -157,11 +157,6 @@ def changes(registration: Registration, profile: Profile) -> Iterator[str]:
 def readings(profile: Profile) -> dict[str, Any]:
     """Return each claim's reading at a profile, as it reads back from JSON."""
     return _plain({claim.id: _reading(claim, profile.name) for claim in CLAIMS})
-
-
-def first_start(records: Sequence[RunRecord]) -> str:
-    """Return the earliest start of the runs, UTC."""
-    return _minute(min(record.start for record in records))
 
 
 def _minute(time: datetime) -> str:

@@ -100,10 +100,12 @@ def _details(claim: Claim, verdicts: Verdicts) -> Iterator[str]:
     if claim.note:
         yield f"{escaped(claim.note)}\n"
     paper = verdicts.on_paper[claim.id]
-    yield f"- **By the paper's own numbers: {paper.verdict}**{_because(paper.where)}"
+    because = escaped(wording.because(paper.where))
+    yield f"- **By the paper's own numbers: {paper.verdict}**{because}"
     for name, at in verdicts.profiles.items():
         found = at.on_runs[claim.id]
-        yield f"- **By the {name} runs: {found.verdict}**{wording.ps(found)}{_because(found.why)}"
+        because = escaped(wording.because(found.why))
+        yield f"- **By the {name} runs: {found.verdict}**{wording.ps(found)}{because}"
     yield ""
     if not verdicts.profiles:
         yield prose_table(_paper_rows(paper.checks), LEFT)
@@ -111,10 +113,6 @@ def _details(claim: Claim, verdicts: Verdicts) -> Iterator[str]:
         rows = check_rows(name, paper.checks, at.on_runs[claim.id].checks)
         yield prose_table(rows, LEFT)
         yield from _under(at.on_runs[claim.id].checks)
-
-
-def _because(why: str) -> str:
-    return f": {escaped(why.rstrip('.'))}." if why else "."
 
 
 def _paper_rows(checks: Iterable[CheckOnPaper]) -> Iterator[tuple[str, ...]]:

@@ -32,8 +32,11 @@ def markdown(verdicts: Verdicts) -> str:
     shapes, photographs = verdicts.profiles[SHAPES], verdicts.profiles[PHOTOGRAPHS]
     parts = [
         "# Shapes and photographs, beside the paper\n",
-        f"- *Shapes*, the {SHAPES} profile: {_data(shapes)}\n"
-        f"- *Photographs*, the {PHOTOGRAPHS} profile: {_data(photographs)}\n",
+        "".join(
+            f"- *{name}*, the {at.profile.name} profile: {len(at.records)} runs. "
+            f"{not_cocos(at.profile)}\n"
+            for name, at in (("Shapes", shapes), ("Photographs", photographs))
+        ),
         "Verdicts are those of [`claims.md`](claims.md), which has every check with its evidence. "
         "The explanations were written after the runs: they are readings of what was measured, and "
         "no test of them was settled beforehand.\n",
@@ -50,11 +53,6 @@ def markdown(verdicts: Verdicts) -> str:
         prose_table(_claims(verdicts, shapes, photographs), ("claim", "what is tested")),
     ]
     return "\n".join(parts)
-
-
-def _data(at: AtProfile) -> str:
-    said = not_cocos(at.profile)
-    return f"{len(at.records)} runs. {said}"
 
 
 def _properties(*scales: AtProfile) -> Iterator[tuple[str, ...]]:

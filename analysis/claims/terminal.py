@@ -58,12 +58,12 @@ def show_claim(claim: Claim, verdicts: Verdicts, console: Console | None = None)
         paragraph(console, claim.note)
     paper = verdicts.on_paper[claim.id]
     console.print()
-    paragraph(console, f"By the paper's own numbers: {paper.verdict}{_because(paper.where)}")
+    paragraph(console, f"By the paper's own numbers: {paper.verdict}{wording.because(paper.where)}")
     for name, at in verdicts.profiles.items():
         found = at.on_runs[claim.id]
         console.print()
         verdict = f"{found.verdict}{wording.ps(found)}"
-        paragraph(console, f"By the {name} runs: {verdict}{_because(found.why)}")
+        paragraph(console, f"By the {name} runs: {verdict}{wording.because(found.why)}")
         paragraph(console, f"Its reading at {name} {wording.registered_reading(claim.id, at)}.")
         header, *rows = check_rows(name, paper.checks, found.checks)
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
@@ -76,10 +76,6 @@ def show_claim(claim: Claim, verdicts: Verdicts, console: Console | None = None)
             paragraph(console, line)
         if runs := wording.runs(found.checks):
             paragraph(console, f"Runs: {', '.join(runs)}.")
-
-
-def _because(why: str) -> str:
-    return f": {why.rstrip('.')}." if why else "."
 
 
 def _coloured(verdict: str) -> Text:

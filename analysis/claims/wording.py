@@ -60,7 +60,7 @@ def p_value(p: float | None) -> str:
     return f"< {least:.{P_DIGITS}f}" if p < least else f"{p:.{P_DIGITS}f}"
 
 
-def bounds(pair: Bounds, digits: int = 2) -> str:
+def bounds(pair: Bounds) -> str:
     """Format bounds: ``above 0``, ``at most 0.5``, ``-0.5 to +0.5``, ``0`` if both round to it."""
     low, high = pair
     if math.isinf(low) and math.isinf(high):
@@ -69,7 +69,7 @@ def bounds(pair: Bounds, digits: int = 2) -> str:
         return f"above {_plain(low)}"
     if math.isinf(low):
         return f"below {_plain(high)}"
-    if max(abs(low), abs(high)) < 10.0**-digits:
+    if max(abs(low), abs(high)) < 0.01:
         return "0"
     return f"{_plain(low)} to {_plain(high)}"
 
@@ -106,6 +106,11 @@ def ps(found: VerdictOnRuns) -> str:
     if found.p is None:
         return ""
     return f" (p {p_value(found.p)}, corrected {p_value(found.p_corrected)})"
+
+
+def because(why: str) -> str:
+    """End a sentence, with the reason if there is one: ``: no run.``."""
+    return f": {why.rstrip('.')}." if why else "."
 
 
 def measured(checks: Iterable[CheckOnRuns]) -> list[str]:
