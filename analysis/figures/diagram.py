@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -95,11 +95,6 @@ def facts(experiments: Sequence[tuple[str, Experiment]]) -> list[dict[str, str]]
         for name, experiment in experiments
         for output in outputs(experiment)
     ]
-
-
-def with_quality(quality: Any) -> Experiment:
-    """Return the baseline with another use of quality."""
-    return replace(Experiment(), quality=quality)
 
 
 class Sketch:

@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from analysis.figures import style
-from analysis.figures.diagram import Output, Point, Sketch, facts, outputs, score, with_quality
+from analysis.figures.diagram import Output, Point, Sketch, facts, outputs, score
 from analysis.figures.figure import DrawnFigure, figure
+from experiments.named import IOU_BRANCH, QFL
 from gfl.experiment import Experiment, Profile
 
 if TYPE_CHECKING:
     from analysis.library import Library
 
 ROWS = (
-    ("separate: IoU-branch", with_quality("iou-branch")),
-    ("joint: classification-IoU", with_quality("joint")),
+    ("separate: IoU-branch", IOU_BRANCH),
+    ("joint: classification-IoU", QFL),
 )
 HEIGHTS = (1.34, 1.04)  # of the rows, inches
 SPLIT = 4.05  # border between training and test
