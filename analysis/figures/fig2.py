@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -138,22 +137,14 @@ POINTS = 1500  # of the random sample, in the scatter plot
 BINS = np.linspace(0, 1, 41)
 
 
-@dataclass(frozen=True)
-class Scores:
-    """Scores of a run's locations in Fig. 2b: both scores, and the score that NMS ranks by."""
-
-    name: str  # a key of style.LOOKS
-    frame: pd.DataFrame
-
-
 SETS = {"all positives": FLAGS["positives"], "random locations": FLAGS["random"]}
 
 
-def correlations(scores: Scores) -> dict[str, Estimate]:
+def correlations(frame: pd.DataFrame) -> dict[str, Estimate]:
     """Return Spearman's rank correlation of final score and true IoU, by set of locations."""
     found = {}
     for name, flag in SETS.items():
-        some = scores.frame.loc[scores.frame[flag]]
+        some = frame.loc[frame[flag]]
         score, iou = some.score.to_numpy(), some.iou.to_numpy()
         found[name] = over_images(some.image_id.to_numpy(), rank_correlation(score, iou))
     return found
@@ -167,25 +158,22 @@ def correlations(scores: Scores) -> dict[str, Estimate]:
 )
 def fig2b(library: Library, profile: Profile) -> DrawnFigure:
     runs = [record.id for record in library.need([IOU_BRANCH, QFL], profile)]
-    both = [
-        Scores(experiment.quality, library.locations(experiment, profile).frame)
-        for experiment in (IOU_BRANCH, QFL)
-    ]
+    both = {e.quality: library.locations(e, profile).frame for e in (IOU_BRANCH, QFL)}
     page = style.canvas(style.COLUMN, 4.4)
     grid = page.add_gridspec(3, 2, height_ratios=(0.6, 3.0, 0.95), width_ratios=(3.0, 0.6))
     main = page.add_subplot(grid[1, 0])
     above, beside = page.add_subplot(grid[0, 0]), page.add_subplot(grid[1, 1])
-    points = pd.concat([_sample(scores) for scores in both])
+    points = pd.concat([_sample(quality, frame) for quality, frame in both.items()])
     _scatter(main, points)
     _margins(above, beside, points)
     rows = pd.DataFrame(
-        {"part": "rank correlation", "quality": scores.name, "locations": where,
+        {"part": "rank correlation", "quality": quality, "locations": where,
          "spearman": e.value, "low": e.low, "high": e.high}
-        for scores in both
-        for where, e in correlations(scores).items()
+        for quality, frame in both.items()
+        for where, e in correlations(frame).items()
     )  # fmt: skip
     _intervals(page.add_subplot(grid[2, :]), rows)
-    counts = both[0].frame
+    counts = both[IOU_BRANCH.quality]
     style.footer(
         page, runs,
         f"points and margins: {POINTS} random locations and {POINTS} positives of each run. Rank "
@@ -196,16 +184,16 @@ def fig2b(library: Library, profile: Profile) -> DrawnFigure:
     return DrawnFigure(page, pd.concat([points, rows], ignore_index=True), tuple(runs))
 
 
-def _sample(scores: Scores) -> pd.DataFrame:
+def _sample(quality: str, frame: pd.DataFrame) -> pd.DataFrame:
     """Sample as many random locations as positives, the first of a seeded shuffle."""
     parts = []
-    frame = scores.frame.assign(quality=predicted_quality(scores.frame))
+    frame = frame.assign(quality=predicted_quality(frame))
     for name, flag in SETS.items():
         some = frame.loc[frame[flag]]
         some = some.sample(min(POINTS, len(some)), random_state=0)
         parts.append(
             pd.DataFrame(
-                {"part": "scatter", "quality": scores.name, "locations": name,
+                {"part": "scatter", "quality": quality, "locations": name,
                  "class_score": some.class_score, "quality_score": some.quality,
                  "score": some.score, "true_iou": some.iou}
             )

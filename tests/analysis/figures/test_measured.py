@@ -10,7 +10,7 @@ import pytest
 
 from analysis.figures.ambiguity import by_gap, distances
 from analysis.figures.calibration import curve
-from analysis.figures.fig2 import Scores, correlations
+from analysis.figures.fig2 import correlations
 from analysis.figures.fig3 import picked
 from analysis.figures.fig7 import measured, published
 from analysis.figures.simulation import CHANNELS, START, methods, simulate
@@ -132,7 +132,7 @@ def test_decoded_boxes_and_correlations():
     frame = locations([one_hot(3), one_hot(2)], [0.2, 0.4], [1, 2]).frame.assign(iou=[0.1, 0.9])
     box = corners(frame, "mean").iloc[0]
     assert box.tolist() == [16, 16, 56, 48]
-    found = correlations(Scores("joint", frame))
+    found = correlations(frame)
     assert found["all positives"].value == pytest.approx(1)
 
 
