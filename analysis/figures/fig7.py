@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.lines import Line2D
 from matplotlib.text import Annotation
@@ -243,9 +244,7 @@ def _speeds(axes: Axes, timed: pd.DataFrame) -> None:
         xlabel="paper", ylabel=f"small, on a CPU (both over {TABLE.anchor}'s)",
     )  # fmt: skip
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(FixedLocator([0.1, 0.2, 0.5, 1.0]))
-        axis.set_major_formatter(ScalarFormatter())
-        axis.set_minor_formatter(NullFormatter())
+        _ticks(axis, 0.1, 0.2, 0.5, 1.0)
     far = both.loc[np.log(both.ratio / both.paper_ratio).abs() > np.log(APART)]
     points = [
         (row["paper_ratio"], row["ratio"], row["method"], style.INK)
@@ -269,9 +268,7 @@ def _accuracies(axes: Axes, trained: pd.DataFrame, profile: Profile) -> None:
         xscale="log", title="(d) this project's Table 4", ylabel=f"AP, {profile.name} (%)",
         xlabel=f"time over {TABLE.anchor}'s, on a CPU",
     )  # fmt: skip
-    axes.xaxis.set_major_locator(FixedLocator([0.7, 1, 1.5, 2, 3, 5, 10]))
-    axes.xaxis.set_major_formatter(ScalarFormatter())
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    _ticks(axes.xaxis, 0.7, 1, 1.5, 2, 3, 5, 10)
     _name(axes, trained, once=set(trained.method))
 
 
@@ -303,13 +300,18 @@ def _paper(fast: Axes, slow: Axes, paper: pd.DataFrame) -> None:
     low, high = timed.ap_percent.min() - 0.8, timed.ap_percent.max() + 0.9
     fast.set(xlim=(45, FAST), ylim=(low, high), ylabel="AP on test-dev (%)")
     slow.set(xlim=(200, 1100), ylim=(low, high), xscale="log", yticklabels=[])
-    slow.xaxis.set_major_locator(FixedLocator([200, 400, 1000]))
-    slow.xaxis.set_major_formatter(ScalarFormatter())
-    slow.xaxis.set_minor_formatter(NullFormatter())
+    _ticks(slow.xaxis, 200, 400, 1000)
     fast.set_title("(a) the paper's Table 4")
     slow.set_title("slower")
     fast.set_xlabel("ms per image")
     slow.set_xlabel("ms (log)")
+
+
+def _ticks(axis: Axis, *places: float) -> None:
+    """Label a logarithmic axis at these places alone, with plain numbers."""
+    axis.set_major_locator(FixedLocator(places))
+    axis.set_major_formatter(ScalarFormatter())
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _front(axes: Axes, rows: pd.DataFrame) -> None:
