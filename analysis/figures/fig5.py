@@ -24,7 +24,6 @@ from experiments.tables.table1 import TABLE_1C
 from experiments.tables.table2 import TABLE_2B
 from gfl import escape
 from gfl.errors import UserError
-from gfl.escape import counted
 from gfl.experiment import Experiment, Profile
 from gfl.losses import quality_focal_loss
 
@@ -164,10 +163,7 @@ def _distances(found: Positives, source: str, runs: tuple[str, ...] = ()) -> Dra
     lower.set(xlabel="distance to a side (strides)", xlim=(0, bars.to_strides.max()))
     style.footer(
         page, runs,
-        f"{source}: {counted(found.images, 'image', form=',')}, "
-        f"{counted(found.objects, 'object', form=',')} "
-        f"({found.unmatched:,} without a positive), {len(found.targets):,} positives, four "
-        f"distances each; bins of {BIN:g} strides",
+        f"{source}: {found}, four distances each; bins of {BIN:g} strides",
     )  # fmt: skip
     page.align_ylabels()
     return DrawnFigure(page, pd.concat([bars, shares]), runs)

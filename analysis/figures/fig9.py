@@ -62,13 +62,9 @@ def fig9(library: Library, profile: Profile) -> DrawnFigure:
 @fig9.on_annotations
 def _fig9(files: Sequence[Path]) -> DrawnFigure:
     found = positives.of_annotations(files, profiles.COCO)
-    images = escape.counted(found.images, "image", form=",")
-    objects = escape.counted(found.objects, "object", form=",")
     note = (
-        f"{', '.join(escape.matplotlib(path.name) for path in files)}: {images}, "
-        f"{objects} ({found.unmatched:,} without a positive), "
-        f"{len(found.centerness):,} positives under ATSS; no IoU without a model. "
-        f"{PAPERS[0].upper()}{PAPERS[1:]}"
+        f"{', '.join(escape.matplotlib(path.name) for path in files)}: {found} under ATSS; no IoU "
+        f"without a model. {PAPERS[0].upper()}{PAPERS[1:]}"
     )
     return _labels([(style.CENTERNESS, found.centerness)], note)
 

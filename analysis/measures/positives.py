@@ -24,6 +24,7 @@ from gfl.config.data import SIZE_DIVISOR
 from gfl.config.network import strides
 from gfl.data import annotations
 from gfl.errors import UserError
+from gfl.escape import counted
 from gfl.experiment import Profile
 from gfl.hosts import dense
 from gfl.predictions.error_kinds import Objects
@@ -52,6 +53,12 @@ class Positives:
     unmatched: int  # objects without a positive: no anchor's IoU reaches their threshold
     targets: np.ndarray  # [P, 4] distances to l, t, r, b, strides
     centerness: np.ndarray  # [P]
+
+    def __str__(self) -> str:
+        images = counted(self.images, "image", form=",")
+        objects = counted(self.objects, "object", form=",")
+        without = f"({self.unmatched:,} without a positive)"
+        return f"{images}, {objects} {without}, {len(self.targets):,} positives"
 
 
 def of_annotations(files: Sequence[Path], profile: Profile) -> Positives:
