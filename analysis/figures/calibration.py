@@ -23,7 +23,7 @@ FEW = 20  # detections: smaller bins are in the numbers but not in the picture
 
 
 def calibration_error(frame: pd.DataFrame) -> Estimate:
-    """Return the expected calibration error of final detections: see ``Reliability.error``.
+    """Return the calibration error of final detections: see ``statistics.calibration_error``.
 
     Ten bins of equal width of the score that NMS ranks by, against the highest IoU with ground
     truth of the detection's category, 0 without any.

@@ -54,20 +54,15 @@ class Reliability:
     predicted: np.ndarray
     true: np.ndarray
 
-    @property
-    def error(self) -> float:
-        """Expected calibration error: sum over bins of count/N * |mean predicted - mean true|.
-
-        Source: Naeini, Cooper and Hauskrecht, "Obtaining Well Calibrated Probabilities Using
-        Bayesian Binning", AAAI 2015, for probabilities and labels 0 or 1; here the label
-        is an IoU, in [0, 1].
-        """
-        gaps = np.where(self.count > 0, self.count * (self.predicted - self.true), 0.0)
-        return float(calibration_error(gaps, max(self.count.sum(), 1)))
-
 
 def calibration_error(gaps: np.ndarray, count: np.ndarray | float) -> np.ndarray:
-    """Return the error of ``count`` rows; ``gaps``, last axis: sums over bins, predicted - true."""
+    """Return the expected calibration error, Σ_bins n/N · |mean predicted - mean true|.
+
+    ``gaps``, last axis: a bin's sum of predicted - true; ``count`` rows in all.
+
+    Source: Naeini, Cooper and Hauskrecht, "Obtaining Well Calibrated Probabilities Using Bayesian
+    Binning", AAAI 2015, for probabilities and labels 0 or 1; here the label is an IoU, in [0, 1].
+    """
     return np.abs(gaps).sum(-1) / count
 
 

@@ -9,6 +9,7 @@ import pytest
 from scipy.stats import binomtest, spearmanr
 
 from analysis.stats.statistics import (
+    calibration_error,
     over_images,
     pareto,
     rank_correlation,
@@ -50,15 +51,16 @@ def test_calibration_error_by_hand():
     assert found.count.tolist() == [2, 3]
     assert found.predicted == pytest.approx([0.2, 0.9])
     assert found.true == pytest.approx([0.4, 0.6])
-    assert found.error == pytest.approx(0.26)
+    gaps = found.count * (found.predicted - found.true)
+    assert calibration_error(gaps, found.count.sum()) == pytest.approx(0.26)
 
 
 def test_an_edge_belongs_to_the_bin_above_and_empty_bins_count_nothing():
     found = reliability(np.array([0.5, 0.5]), np.array([0.5, 0.5]), bins=4)
     assert found.count.tolist() == [0, 0, 2, 0]
     assert np.isnan(found.true[[0, 1, 3]]).all()
-    assert found.error == 0
-    assert reliability(np.empty(0), np.empty(0)).error == 0
+    assert calibration_error(np.nan_to_num(found.count * (found.predicted - found.true)), 2) == 0
+    assert not reliability(np.empty(0), np.empty(0)).count.any()
 
 
 def test_a_bootstrap_draws_images_and_not_rows():
