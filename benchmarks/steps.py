@@ -73,7 +73,7 @@ def measure_all(names: Sequence[str], wanted: Plan, out: Path) -> None:
     for name in names:
         for step in timed(name, wanted):
             found.append(step)
-            say(f"{name} {step.phase}, {step.stock_precision}: {page.gain(step)}", error=True)
+            say(f"{name} {step.phase}, {step.stock_precision}: {page.ratio(step)}", error=True)
     steps = Steps(machine, wanted.profile.name, wanted.image, wanted.batch, OBJECTS, tuple(found))
     write(steps, out)
 

@@ -164,10 +164,9 @@ def _loss(found: Loss) -> Iterator[str | Listing]:
 
 
 def _case(case: Case) -> tuple[Cell, ...]:
-    ratio = Cell(text.estimate(case.ratio, (case.low, case.high), 2), case.ratio)
-    seconds = _seconds(case.ours), _seconds(case.stock)
+    times = _seconds(case.ours), _seconds(case.stock), Cell(ratio(case), case.ratio)
     memory = _mib(case.ours_mib), _mib(case.stock_mib)
-    return Cell(case.head), _whole(case.batch), _whole(case.objects), *seconds, ratio, *memory
+    return Cell(case.head), _whole(case.batch), _whole(case.objects), *times, *memory
 
 
 def shortfalls(cases: Sequence[Case]) -> list[str]:
@@ -221,9 +220,9 @@ def _operators(found: Operators) -> Iterator[str | Listing]:
 
 
 def _operator(one: Operator) -> tuple[Cell, ...]:
-    ratio = Cell(text.estimate(one.ratio, (one.low, one.high), 2), one.ratio)
     size = Cell(" x ".join(map(str, one.features)), math.prod(one.features))
-    return Cell(one.name), size, _seconds(one.ours), _seconds(one.stock), ratio
+    times = _seconds(one.ours), _seconds(one.stock), Cell(ratio(one), one.ratio)
+    return Cell(one.name), size, *times
 
 
 def _steps(found: Steps) -> Iterator[str | Listing]:
@@ -242,15 +241,10 @@ def _steps(found: Steps) -> Iterator[str | Listing]:
     rows = (
         (Cell(one.detector), Cell(one.phase), Cell(one.precision), Cell(one.stock_precision),
          Cell(f"{1000 * one.ours:.1f}", one.ours), Cell(f"{1000 * one.stock:.1f}", one.stock),
-         Cell(gain(one), one.ratio), _whole(one.rounds))
+         Cell(ratio(one), one.ratio), _whole(one.rounds))
         for one in found.steps
     )  # fmt: skip
     yield Listing(columns, "----r", tuple(rows))
-
-
-def gain(one: Step) -> str:
-    """Format how many times as fast as stock ours is, with its interval."""
-    return text.estimate(one.ratio, (one.low, one.high), 2)
 
 
 def _time(one: Time) -> tuple[Cell, ...]:
@@ -263,9 +257,9 @@ def _time(one: Time) -> tuple[Cell, ...]:
     )  # fmt: skip
 
 
-def ratio(one: Time) -> str:
+def ratio(one: Case | Operator | Step | Time) -> str:
     """Format a ratio of times with its interval."""
-    return text.estimate(one.ratio, (one.low, one.high), 3)
+    return text.estimate(one.ratio, (one.low, one.high), 3 if isinstance(one, Time) else 2)
 
 
 def _clock(machine: Machine) -> str:
