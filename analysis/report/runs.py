@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from analysis.report.drawn import Curve, curve
 from analysis.report.table_views import CellRuns, Use
+from analysis.tables.fill import commit
 from analysis.text import number, setting
 from experiments.queue.estimates import duration
 from gfl.escape import counted
@@ -95,11 +96,6 @@ def _run(record: RunRecord) -> Run:
         started=record.started[:10],
         took=duration(record.seconds),
     )
-
-
-def commit(record: RunRecord) -> str:
-    """Return the code's commit, abbreviated, and whether the code differed from it."""
-    return (record.commit or "none")[:10] + (" with changes" if record.dirty else "")
 
 
 def machine(record: RunRecord) -> str:

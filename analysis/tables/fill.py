@@ -129,13 +129,16 @@ def published_ratio(cell: Filled, table: Table) -> float | None:
 def made_by(records: Iterable[RunRecord]) -> str:
     """Return the commits and machines of records, in one line."""
     records = list(records)
-    commits = sorted(
-        {(r.commit or "none")[:10] + (" with changes" if r.dirty else "") for r in records}
-    )
+    commits = sorted({commit(record) for record in records})
     devices = [(r.hardware.get("device", "cpu"), r.hardware.get("cpu", "?")) for r in records]
     machines = sorted({str(cpu if device == "cpu" else device) for device, cpu in devices})
     torch = sorted({r.versions.get("torch", "?") for r in records})
     return f"commit {', '.join(commits)}; torch {', '.join(torch)}; {', '.join(machines)}"
+
+
+def commit(record: RunRecord, digits: int = 10) -> str:
+    """Return the code's commit, abbreviated, and whether the code differed from it."""
+    return (record.commit or "none")[:digits] + (" with changes" if record.dirty else "")
 
 
 def _runs(experiment: AnyExperiment, profile: Profile, store: Store) -> list[tuple[int, str]]:

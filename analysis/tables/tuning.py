@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis import text
+from analysis.tables import fill
 from experiments.matrix import check_writable
 from experiments.named import PLAIN
 from experiments.profiles import TUNING_SEED
@@ -230,7 +231,7 @@ def _line(trial: Trial, profile: Profile) -> dict[str, Any]:
     line["last loss"] = statistics.mean(losses) if losses and None not in losses else None
     line["seconds"] = round(record.seconds)
     line["state"] += f": {record.message}" if record.message else ""
-    line["commit"] = (record.commit or "none")[:8] + (" with changes" if record.dirty else "")
+    line["commit"] = fill.commit(record, 8)
     return line
 
 
