@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 from rich.cells import cell_len
@@ -16,20 +15,10 @@ from analysis.tables.layout import Block, TableLayout
 from gfl import terminal
 from gfl.terminal import legible
 
+Row = tuple[str, ...]  # some columns of a line, or of the header
 PIPED = 200  # columns, if the width is unknown
 GAPS = (2, 1)  # between columns: the wide one, unless the narrow one avoids a split
 WIDEST_TEXT = 100  # columns; longer lines of prose are hard to read
-
-
-@dataclass(frozen=True)
-class _Part:
-    """Some columns of a block, with their header first."""
-
-    rows: Sequence[tuple[str, ...]]
-
-    @property
-    def widths(self) -> list[int]:
-        return [max(map(cell_len, column)) for column in zip(*self.rows, strict=True)]
 
 
 def show(made: TableLayout, verdicts: Sequence[str]) -> None:
@@ -74,41 +63,40 @@ def pages(made: TableLayout, block: Block, width: int) -> list[Grid]:
     """
     cells = (made.header, *(line.cells for line in block.lines))
     rows = [tuple(map(legible, row)) for row in cells]
-    numbers = _Part([row[made.lead :] for row in rows])
-    first = _Part([row[: made.lead] for row in rows])
+    numbers = [row[made.lead :] for row in rows]
+    first = [row[: made.lead] for row in rows]
     keys = [(made.header[0], ""), *((line.key, line.source) for line in block.lines)]
     keys = [(legible(key), legible(source)) for key, source in keys]
-    later = _Part(keys if made.has_sources else [key[:1] for key in keys])
-    for gap in GAPS:
-        cuts = _cuts(numbers, first, later, width, gap)
-        if len(cuts) == 1:
-            break
-    else:
-        gap = GAPS[0]
-        cuts = _cuts(numbers, first, later, width, gap)
+    later = keys if made.has_sources else [key[:1] for key in keys]
+    cuts = {gap: _cuts(numbers, first, later, width, gap) for gap in GAPS}
+    gap = next((gap for gap in GAPS if len(cuts[gap]) == 1), GAPS[0])
     return [
-        _grid(later if start else first, [row[start:end] for row in numbers.rows], block, gap)
-        for start, end in cuts
+        _grid(later if start else first, [row[start:end] for row in numbers], block, gap)
+        for start, end in cuts[gap]
     ]
 
 
 def _cuts(
-    numbers: _Part, first: _Part, later: _Part, width: int, gap: int
+    numbers: Sequence[Row], first: Sequence[Row], later: Sequence[Row], width: int, gap: int
 ) -> list[tuple[int, int]]:
     """Return the boundaries between pages of columns, at least one column per page."""
-    starts, left = [0], width - sum(gap + size for size in first.widths)
-    for i, size in enumerate(numbers.widths):
+    starts, left = [0], width - sum(gap + size for size in _widths(first))
+    for i, size in enumerate(_widths(numbers)):
         if size > left and i > starts[-1]:
             starts.append(i)
-            left = width - sum(gap + size for size in later.widths)
+            left = width - sum(gap + size for size in _widths(later))
         left -= gap + size
-    return list(pairwise([*starts, len(numbers.widths)]))
+    return list(pairwise([*starts, len(numbers[0])]))
 
 
-def _grid(lead: _Part, numbers: Sequence[tuple[str, ...]], block: Block, gap: int) -> Grid:
+def _widths(rows: Sequence[Row]) -> list[int]:
+    return [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
+
+
+def _grid(lead: Sequence[Row], numbers: Sequence[Row], block: Block, gap: int) -> Grid:
     """Return one page: separates rows of several lines; dims the paper's line above others."""
     grid = Grid(box=None, pad_edge=False, padding=(0, gap, 0, 0))
-    (head, *labels), (names, *texts) = lead.rows, numbers
+    (head, *labels), (names, *texts) = lead, numbers
     for i, name in enumerate((*head, *names)):
         is_text = i == 0 or (i < len(head) and not name)  # the row's name and the source
         grid.add_column(name, justify="left" if is_text else "center", no_wrap=True)
