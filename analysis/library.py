@@ -266,7 +266,7 @@ class Library:
         spec = _spec(profile)
         if not 1 <= image_id <= spec.val:
             raise UserError(f"image {image_id}: {profile.name} has 1 to {spec.val} for validation")
-        return _rendered(spec, image_id - 1)[0].copy()
+        return embedded.render(spec, SPLIT, image_id - 1)[0]
 
     def _table(self, experiment: AnyExperiment, profile: Profile, seed: int, name: str) -> Any:
         (record,) = self.need([experiment], profile, (seed,), (name,))
@@ -308,7 +308,7 @@ class Library:
         if untrained:
             names = [run.id for run in untrained]
             where = "not finished locally" if local else "not among the reference records"
-            parts.append(f"{', '.join(names)} {_are(names)} {where}")
+            parts.append(f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} {where}")
             commands += [run.command for run in untrained]
         if unpredicted:
             where = "locally" if local else "in the reference"
@@ -341,10 +341,6 @@ def _slug(id: str) -> str | None:
     return match["slug"] if match else None
 
 
-def _are(things: Sequence[str]) -> str:
-    return "is" if len(things) == 1 else "are"
-
-
 def _spec(profile: Profile) -> embedded.ShapesSpec:
     if profile.dataset is None:
         raise NotInData(
@@ -357,11 +353,6 @@ def _spec(profile: Profile) -> embedded.ShapesSpec:
 @lru_cache(maxsize=4)
 def _truth(spec: embedded.ShapesSpec) -> Truth:
     return Truth.of(embedded.coco(spec, SPLIT, _annotations(spec)))
-
-
-@lru_cache(maxsize=64)
-def _rendered(spec: embedded.ShapesSpec, index: int) -> tuple[np.ndarray, list[dict[str, Any]]]:
-    return embedded.render(spec, SPLIT, index)
 
 
 @lru_cache(maxsize=4)
