@@ -79,14 +79,15 @@ class Entry:
                 np.savez(file, **arrays)
 
 
-def json_entry(kind: str, inputs: Any, *makers: str, folder: Path | None = None) -> Entry:
-    """Return the entry of a JSON result, by its inputs and the modules that make it."""
-    return Entry(_path(kind, "json", inputs, makers, folder))
+def entry(name: str, inputs: Any, *makers: str, folder: Path | None = None) -> Entry:
+    """Return the entry of a result by its inputs and the modules that make it.
 
-
-def array_entry(kind: str, inputs: Any, *makers: str, folder: Path | None = None) -> Entry:
-    """Return the entry of an array result, by its inputs and the modules that make it."""
-    return Entry(_path(kind, "npz", inputs, makers, folder))
+    ``name`` is that of its kind with the suffix of JSON or of arrays: ``errors.json``.
+    """
+    kind, _, suffix = name.rpartition(".")
+    everything = [kind, inputs, code(*makers), _versions()]
+    folder = worker.EMBEDDED / FOLDER if folder is None else folder
+    return Entry(folder / f"{kind}-{digest(everything)[:32]}.{suffix}")
 
 
 def is_writable() -> bool:
@@ -95,14 +96,6 @@ def is_writable() -> bool:
     with suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
     return os.access(folder, os.W_OK)
-
-
-def _path(
-    kind: str, suffix: str, inputs: Any, makers: tuple[str, ...], folder: Path | None
-) -> Path:
-    everything = [kind, inputs, code(*makers), _versions()]
-    folder = worker.EMBEDDED / FOLDER if folder is None else folder
-    return folder / f"{kind}-{digest(everything)[:32]}.{suffix}"
 
 
 @cache  # it searches the packages' metadata on disk

@@ -378,7 +378,7 @@ def _annotations(spec: embedded.ShapesSpec) -> list[list[dict[str, Any]]]:
 
     A corrupt file is made again.
     """
-    entry = cache.json_entry("annotations", [asdict(spec), SPLIT], embedded.__name__)
+    entry = cache.entry("annotations.json", [asdict(spec), SPLIT], embedded.__name__)
     if (known := entry.json()) is not None:
         return known
     images = [embedded.render(spec, SPLIT, index)[1] for index in range(spec.count(SPLIT))]

@@ -174,7 +174,7 @@ def of_run(
     entry = None
     if checksums and library.truth is None:
         inputs = [asdict(profile), checksums, IOUS]
-        entry = cache.json_entry("errors", inputs, "analysis.errors.tide", "analysis.library")
+        entry = cache.entry("errors.json", inputs, "analysis.errors.tide", "analysis.library")
         if (known := entry.json()) is not None:
             return {iou: Errors(**found) for iou, found in zip(IOUS, known, strict=True)}
     made = {iou: errors(library.errors(experiment, profile, seed, iou)) for iou in IOUS}

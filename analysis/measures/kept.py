@@ -37,7 +37,7 @@ def measure(quantity: Quantity, evidence: Evidence) -> Measurement:
     Raises:
         UserError: its runs, or their predictions, are missing.
     """
-    entry = cache.json_entry(quantity.name, _inputs(quantity, evidence), quantity.module)
+    entry = cache.entry(f"{quantity.name}.json", _inputs(quantity, evidence), quantity.module)
     if (known := entry.json()) is not None:
         return _measurement(known)
     found = quantity.measure(evidence)

@@ -58,8 +58,8 @@ def kept(
     """Return the cache entries of replicates of detections on a data set, by their checksums."""
     truth = digest(dataset)
     return {
-        checksum: cache.array_entry(
-            "replicates", [truth, checksum, METRICS], resampling.__name__, folder=folder
+        checksum: cache.entry(
+            "replicates.npz", [truth, checksum, METRICS], resampling.__name__, folder=folder
         )
         for checksum in checksums
     }

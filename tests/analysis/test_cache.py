@@ -103,7 +103,7 @@ def change(path: Path, old: str, new: str) -> None:
 
 def test_an_entry_is_of_its_inputs_and_its_kind(tmp_path: Path) -> None:
     def path(kind: str, inputs: object) -> Path:
-        return cache.json_entry(kind, inputs, "analysis.text", folder=tmp_path).path
+        return cache.entry(f"{kind}.json", inputs, "analysis.text", folder=tmp_path).path
 
     assert path("it", [1, "a"]) == path("it", [1, "a"])
     assert len({path("it", [1, "a"]), path("it", [2, "a"]), path("other", [1, "a"])}) == 3
@@ -111,7 +111,7 @@ def test_an_entry_is_of_its_inputs_and_its_kind(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [{"a": [1, None, 0.1]}, [1, 2], "text"])
 def test_json_comes_back_and_a_damaged_file_does_not(content: object, tmp_path: Path) -> None:
-    entry = cache.json_entry("it", 1, "analysis.text", folder=tmp_path / "cache")
+    entry = cache.entry("it.json", 1, "analysis.text", folder=tmp_path / "cache")
     assert entry.json() is None
     entry.keep_json(content)
     assert entry.json() == content
@@ -123,7 +123,7 @@ def test_json_comes_back_and_a_damaged_file_does_not(content: object, tmp_path: 
 
 
 def test_arrays_come_back_and_a_damaged_file_does_not(tmp_path: Path) -> None:
-    entry = cache.array_entry("it", 1, "analysis.text", folder=tmp_path / "cache")
+    entry = cache.entry("it.npz", 1, "analysis.text", folder=tmp_path / "cache")
     assert entry.arrays() is None
     entry.keep_arrays(values=np.arange(3), name="x")
     found = entry.arrays()
@@ -136,9 +136,9 @@ def test_arrays_come_back_and_a_damaged_file_does_not(tmp_path: Path) -> None:
 
 def test_a_checkout_that_cannot_be_written_keeps_nothing(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    entry = cache.json_entry("it", 1, "analysis.text", folder=tmp_path / "file")
+    entry = cache.entry("it.json", 1, "analysis.text", folder=tmp_path / "file")
     entry.keep_json([1])
-    cache.array_entry("it", 1, "analysis.text", folder=tmp_path / "file").keep_arrays(x=1)
+    cache.entry("it.npz", 1, "analysis.text", folder=tmp_path / "file").keep_arrays(x=1)
     assert entry.json() is None
 
 
@@ -146,7 +146,7 @@ def test_entries_lie_beside_the_embedded_data(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker, "EMBEDDED", tmp_path)
-    assert cache.json_entry("it", 1, "analysis.text").path.parent == tmp_path / "cache"
+    assert cache.entry("it.json", 1, "analysis.text").path.parent == tmp_path / "cache"
 
 
 def test_measurements_are_of_the_code_that_makes_them_and_of_no_report() -> None:
