@@ -37,7 +37,7 @@ class Best:
     @property
     def kind(self) -> np.ndarray:
         """Kind of each side: sharp, blurred, shadow or occluded."""
-        return self._sides("kind").astype(str)
+        return of_sides(self.frame, "kind").astype(str)
 
     @property
     def gap_px(self) -> np.ndarray:
@@ -55,7 +55,7 @@ class Best:
         if self.p is not None and self.n is not None and self.delta is not None:
             bins = np.broadcast_to(np.arange(self.n + 1) * self.delta, self.p.shape)
             return self._placed(Atoms(bins.reshape(-1, self.n + 1), self.p.reshape(-1, self.n + 1)))
-        mean, sigma = self._floats("mean").ravel(), self._floats("sigma").ravel()
+        mean, sigma = (of_sides(self.frame, w).astype(float).ravel() for w in ("mean", "sigma"))
         is_gaussian = bool(np.isfinite(sigma).all())
         return self._placed(Atoms.normal(mean, sigma) if is_gaussian else Atoms.points(mean))
 
@@ -75,14 +75,8 @@ class Best:
     def _stride(self) -> np.ndarray:
         return np.repeat(self.stride, 4)[:, None]
 
-    def _sides(self, what: str) -> np.ndarray:
-        return self.frame[[f"{what}_{side}" for side in SIDES]].to_numpy()
-
-    def _floats(self, what: str) -> np.ndarray:
-        return self._sides(what).astype(float)
-
     def _labels(self) -> list[list[dict]]:
-        return [[json.loads(text) for text in row] for row in self._sides("distribution")]
+        return [[json.loads(text) for text in row] for row in of_sides(self.frame, "distribution")]
 
 
 def best(library: Library, experiment: Experiment, profile: Profile, seed: int = 0) -> Best:
@@ -116,6 +110,11 @@ def labels(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the target boxes of locations' positives, one per object, px of the input."""
     own = frame.loc[frame.positive].drop_duplicates("gt_id")
     return own[["image_id", "gt_id", "category_id"]].join(corners(own, "target"))
+
+
+def of_sides(frame: pd.DataFrame, what: str) -> np.ndarray:
+    """Return the columns ``what`` of the four sides, [rows, 4]."""
+    return frame[[f"{what}_{side}" for side in SIDES]].to_numpy()
 
 
 def corners(frame: pd.DataFrame, what: str) -> pd.DataFrame:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from analysis.measures.best_positives import RULE, best
+from analysis.measures.best_positives import RULE, best, of_sides
 from analysis.measures.densities import Atoms
 from analysis.measures.evidence import Evidence
 from analysis.measures.labels import positives
@@ -107,7 +107,7 @@ def _spread_error(evidence: Evidence, experiment: Experiment, seed: int) -> Repl
     assert located.delta is not None
     rows = located.frame.positive.to_numpy(bool)
     frame = located.frame.loc[rows]
-    error = np.abs(_of_sides(frame, "mean") - _of_sides(frame, "target"))
+    error = np.abs(of_sides(frame, "mean").astype(float) - of_sides(frame, "target"))
     correlation = rank_correlation(widths(located.p[rows], located.delta).ravel(), error.ravel())
     return of_weights(evidence, np.repeat(frame.image_id.to_numpy(), len(SIDES)), correlation)
 
@@ -123,10 +123,6 @@ def widths(p: np.ndarray, delta: float) -> np.ndarray:
     return Atoms(bins, rows).deviation.reshape(p.shape[:-1])
 
 
-def _of_sides(frame: pd.DataFrame, what: str) -> np.ndarray:
-    return frame[[f"{what}_{side}" for side in SIDES]].to_numpy(float)
-
-
 @quantity("nearest-mass-dfl-minus-general", DFL, ALL_SIDES, minus=GENERAL)
 def _nearest_mass(evidence: Evidence, experiment: Experiment, seed: int) -> Replicated:
     """Measure the mean mass of the two bins beside the target."""
@@ -134,9 +130,8 @@ def _nearest_mass(evidence: Evidence, experiment: Experiment, seed: int) -> Repl
     assert located.p is not None
     assert located.delta is not None
     rows = located.frame.positive.to_numpy(bool)
-    mass = nearest_mass(
-        located.p[rows], _of_sides(located.frame.loc[rows], "target"), located.delta
-    )
+    targets = of_sides(located.frame.loc[rows], "target").astype(float)
+    mass = nearest_mass(located.p[rows], targets, located.delta)
     return mean(evidence, located.frame.image_id.to_numpy()[rows], mass.mean(1))
 
 

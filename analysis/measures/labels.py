@@ -8,6 +8,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
+from analysis.measures.best_positives import of_sides
 from analysis.measures.evidence import Evidence
 from analysis.measures.quantity import (
     Measurement,
@@ -24,7 +25,6 @@ from analysis.measures.quantity import (
 )
 from experiments.named import GFL, IOU_BRANCH, PLAIN
 from gfl.experiment import Experiment
-from gfl.shapes.side_labels import SIDES
 
 LOW = 0.4  # the paper: most IoU labels are above it
 VERY_LOW = 0.1  # below it, a centerness label approaches 0
@@ -46,7 +46,7 @@ def _low(frame: pd.DataFrame) -> np.ndarray:
 
 def _targets_above(strides: float, frame: pd.DataFrame) -> np.ndarray:
     """Return the share of each positive's four distances that are above a number of strides."""
-    return (frame[[f"target_{side}" for side in SIDES]].to_numpy() > strides).mean(1)
+    return (of_sides(frame, "target") > strides).mean(1)
 
 
 def over_positives(value: Callable[[pd.DataFrame], np.ndarray]) -> OfRun:

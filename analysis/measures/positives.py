@@ -18,6 +18,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from analysis.measures.best_positives import of_sides
 from gfl.assign import atss, pad_boxes
 from gfl.boxes import PriorGenerator, anchors_at, distances
 from gfl.config.data import SIZE_DIVISOR
@@ -29,7 +30,6 @@ from gfl.experiment import Profile
 from gfl.hosts import dense
 from gfl.predictions.error_kinds import Objects
 from gfl.quality import centerness
-from gfl.shapes.side_labels import SIDES
 
 ATSS = dense("atss")
 BATCH = 16  # images assigned at once; does not affect the result
@@ -95,7 +95,7 @@ def of_stored(frame: pd.DataFrame, objects: Objects) -> Positives:
         raise UserError("no stored location is positive")
     stored = np.isin(objects.image, frame.image_id.unique()) & (objects.count > 0)
     counts = objects.count[stored]
-    targets = positive[[f"target_{side}" for side in SIDES]].to_numpy(np.float32)
+    targets = of_sides(positive, "target").astype(np.float32)
     return Positives(
         images=len(np.unique(objects.image[stored])),
         objects=int(counts.sum()),
