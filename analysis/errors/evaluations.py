@@ -113,7 +113,8 @@ def write_errors(names: Sequence[str], store: Store, annotations: Path | None = 
         UserError: an evaluation, its detections or those boxes are missing, or differ.
     """
     library = Evaluations.of(store, names)
-    path = annotations or _annotations(library)
+    first = next(iter(library.by_run.values()))
+    path = annotations or annotation_file(Path(first.data_root), SPLIT)
     library = replace(library, truth=_dataset(path, library))
     lines = []
     parts = ["# Third-party weights\n", f"{KIND[0].upper()}{KIND[1:]}.\n"]
@@ -128,14 +129,9 @@ def write_errors(names: Sequence[str], store: Store, annotations: Path | None = 
     report = Report(tuple(lines), ())
     text = "\n".join([*parts, tables.markdown(report, COCO)])
     say(text)
-    folder = store.runs / FOLDER / next(iter(library.by_run.values())).name
+    folder = store.runs / FOLDER / first.name
     write_all({folder / "errors.md": text, folder / "errors.csv": tables.tidy_csv(report)})
     return 0
-
-
-def _annotations(library: Evaluations) -> Path:
-    one = next(iter(library.by_run.values()))
-    return annotation_file(Path(one.data_root), SPLIT)
 
 
 def _dataset(path: Path, library: Evaluations) -> dict:
