@@ -193,13 +193,12 @@ class _Builder:
         Only the paper's rows count, for which the command is.
         """
         papers = [f for f in runs if not f.cell.row.is_extra]
-        groups = [[f for f in papers if f.cell.group == group] for group in self.table.groups]
-        counts = [
-            Counter(seed for f in cells for seed in self._records(f)) for cells in groups if cells
-        ]
-        sizes = [len(cells) for cells in groups if cells]
-        pairs = zip(counts, sizes, strict=True)
-        return sorted({s for count, size in pairs for s, n in count.items() if 2 * n > size})
+        found: set[int] = set()
+        for group in self.table.groups:
+            cells = [f for f in papers if f.cell.group == group]
+            count = Counter(seed for f in cells for seed in self._records(f))
+            found |= {seed for seed, n in count.items() if 2 * n > len(cells)}
+        return sorted(found)
 
     @property
     def _source(self) -> str:
