@@ -153,7 +153,7 @@ def decide(
     ps = {
         id: correction.of_claim([c.p for c in some if c.p], not any(c.missing for c in some))
         for id, some in checks.items()
-        if any(c.p for c in some) and not blind.get(id) and not _refuted_outright(some)
+        if any(c.p for c in some) and not blind.get(id) and not _exactly_outside(some)
     }
     corrected = correction.holm([correction.two_sided(p) for p in ps.values()])
     family = {id: (p, c) for (id, p), c in zip(ps.items(), corrected, strict=True)}
@@ -163,8 +163,8 @@ def decide(
     }
 
 
-def _refuted_outright(checks: Sequence[CheckOnRuns]) -> bool:
-    return any(check.is_exact and not check.is_inside for check in checks)
+def _exactly_outside(checks: Sequence[CheckOnRuns]) -> CheckOnRuns | None:
+    return next((check for check in checks if check.is_exact and not check.is_inside), None)
 
 
 def _verdict(
@@ -187,8 +187,7 @@ def _verdict(
 def _untested_or_exact(
     checks: tuple[CheckOnRuns, ...], lacking: Sequence[CheckOnRuns]
 ) -> VerdictOnRuns:
-    if _refuted_outright(checks):
-        wrong = next(check for check in checks if check.is_exact and not check.is_inside)
+    if (wrong := _exactly_outside(checks)) is not None:
         return VerdictOnRuns("refuted", f"{wrong.label}: {wrong.value:g}, which is exact", checks)
     if lacking or not checks:
         return VerdictOnRuns("untested", _why_untested(checks), checks)

@@ -66,16 +66,12 @@ def bounds(pair: Bounds) -> str:
     if math.isinf(low) and math.isinf(high):
         return "any"
     if math.isinf(high):
-        return f"above {_plain(low)}"
+        return f"above {low:.6g}"
     if math.isinf(low):
-        return f"below {_plain(high)}"
+        return f"below {high:.6g}"
     if max(abs(low), abs(high)) < 0.01:
         return "0"
-    return f"{_plain(low)} to {_plain(high)}"
-
-
-def _plain(value: float) -> str:
-    return f"{value:.6g}"
+    return f"{low:.6g} to {high:.6g}"
 
 
 def effect(check: CheckOnRuns) -> str:
