@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,6 +20,7 @@ import pandas as pd
 
 from analysis import cache, photographs
 from analysis.photographs import NotInData
+from analysis.pool import kept_workers
 from experiments.matrix import Run
 from experiments.tables import catalogue
 from gfl.errors import UserError
@@ -381,6 +382,12 @@ def _annotations(spec: embedded.ShapesSpec) -> list[list[dict[str, Any]]]:
     entry = cache.entry("annotations.json", [asdict(spec), SPLIT], embedded.__name__)
     if (known := entry.json()) is not None:
         return known
-    images = [embedded.render(spec, SPLIT, index)[1] for index in range(spec.count(SPLIT))]
+    count = spec.count(SPLIT)
+    with kept_workers(count, partial, _annotated, spec) as each:
+        images = list(each(range(count)))
     entry.keep_json(images)
     return images
+
+
+def _annotated(spec: embedded.ShapesSpec, index: int) -> list[dict[str, Any]]:
+    return embedded.render(spec, SPLIT, index)[1]
