@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from jaxtyping import Float
+import torch
+from jaxtyping import Float, Int
 from mmcv.cnn import build_conv_layer
 from mmdet.models.backbones import HourglassNet, ResNet, ResNeXt
 from mmdet.models.backbones.resnet import Bottleneck
@@ -19,7 +20,9 @@ from mmdet.models.backbones.resnext import Bottleneck as GroupedBottleneck
 from mmdet.models.dense_heads import ATSSHead, CentripetalHead, CornerHead
 from mmdet.models.dense_heads.corner_head import BiCornerPool
 from mmdet.models.roi_heads.mask_heads import GridHead
-from mmdet.registry import MODELS
+from mmdet.models.task_modules import AssignResult
+from mmdet.models.task_modules.samplers import InstanceBalancedPosSampler
+from mmdet.registry import MODELS, TASK_UTILS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
@@ -43,6 +46,37 @@ class StockGridHead(GridHead):
     def forward(self, x: Float[Tensor, "R C S S"]) -> dict[str, Float[Tensor, "R points S2 S2"]]:
         """Return the heat maps of each region's grid points, fused and unfused."""
         return {kind: _plain(maps) for kind, maps in super().forward(x).items()}
+
+
+@TASK_UTILS.register_module()
+class StockInstanceBalancedPosSampler(InstanceBalancedPosSampler):
+    """Libra R-CNN's sampler of positives, the same in every run of one seed.
+
+    If the objects' equal shares are fewer than expected, mmdet fills up from the difference of two
+    sets of tensors, which are compared and ordered by their addresses: positives may be drawn
+    twice, and others in every run.
+
+    Source: Pang et al., "Libra R-CNN", CVPR 2019, section 3.1.
+    """
+
+    def _sample_pos(
+        self, assign_result: AssignResult, num_expected: int, **_: Any
+    ) -> Int[Tensor, " sampled"]:
+        """Return indices of positives, the same number of each object as far as it has them."""
+        positives = (assign_result.gt_inds > 0).nonzero().squeeze(1)
+        if len(positives) <= num_expected:
+            return positives
+        of_object = assign_result.gt_inds[positives]
+        objects = of_object.unique()
+        share = round(num_expected / len(objects)) + 1
+        sampled = torch.cat([self._at_most(share, positives[of_object == i]) for i in objects])
+        if (lacking := num_expected - len(sampled)) <= 0:
+            return self._at_most(num_expected, sampled)
+        left = positives[~torch.isin(positives, sampled)]
+        return torch.cat([sampled, self._at_most(lacking, left)])
+
+    def _at_most(self, count: int, indices: Int[Tensor, " n"]) -> Int[Tensor, " m"]:
+        return self.random_choice(indices, count) if len(indices) > count else indices  # pyright: ignore[reportReturnType]
 
 
 class _Corners(CornerHead):

@@ -168,19 +168,25 @@ GRID_RCNN = Method(
     small=_grid,
 )
 
+_LIBRA = (
+    *float32("bbox_head"),
+    Difference(
+        "model.train_cfg.rcnn.sampler.pos_sampler.type",
+        "StockInstanceBalancedPosSampler",
+        "gfl.systems.stock",
+    ),
+)
 LIBRA_RCNN = Method(
     title="Libra R-CNN",
     rows={
         "r101": Published(
             "libra_rcnn/libra-faster-rcnn_r101_fpn_1x_coco.py",
             (
-                *float32("bbox_head"),
+                *_LIBRA,
                 *lasting(24, (16, 22), "Table 4's epochs; mmdet's 2x schedule"),
             ),
         ),
-        "x101-64x4d": Published(
-            "libra_rcnn/libra-faster-rcnn_x101-64x4d_fpn_1x_coco.py", float32("bbox_head")
-        ),
+        "x101-64x4d": Published("libra_rcnn/libra-faster-rcnn_x101-64x4d_fpn_1x_coco.py", _LIBRA),
     },
     small=_libra,
 )

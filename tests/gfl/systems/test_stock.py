@@ -15,6 +15,8 @@ import gfl.register  # noqa: F401  before mmdet
 from mmdet.models.backbones import HourglassNet, ResNet, ResNeXt
 from mmdet.models.dense_heads import ATSSHead, CentripetalHead, CornerHead
 from mmdet.models.roi_heads.mask_heads import GridHead
+from mmdet.models.task_modules import AssignResult
+from mmdet.models.task_modules.samplers import InstanceBalancedPosSampler
 from mmdet.structures import DetDataSample
 from mmdet_models import build, parameters
 from mmengine.config import ConfigDict
@@ -28,6 +30,7 @@ from gfl.systems.stock import (
     StockCornerHead,
     StockGridHead,
     StockHourglassNet,
+    StockInstanceBalancedPosSampler,
     StockResNet,
     StockResNeXt,
 )
@@ -478,3 +481,40 @@ def test_a_resnext_from_scratch_begins_with_residuals_of_zero_as_a_resnet_does()
         assert all(block.norm2.weight.all() for block in bottlenecks(network))
     kept = small(StockResNeXt, zero_init_residual=False, **grouped)
     assert all(block.norm3.weight.all() for block in bottlenecks(kept))
+
+
+def positives_of(sampler: type, counts: list[int], expected: int) -> list[int]:
+    """Sampled positives, where object i is matched to ``counts[i]`` of the regions."""
+    objects = torch.repeat_interleave(torch.arange(len(counts)) + 1, torch.tensor(counts))
+    of_region = torch.cat([torch.zeros(5, dtype=torch.long), objects])
+    matched = AssignResult(len(counts), of_region, (of_region > 0).float(), of_region)
+    torch.manual_seed(0)
+    return sampler(expected, 1.0)._sample_pos(matched, expected).tolist()
+
+
+@pytest.mark.parametrize("counts", [[40, 2], [1, 30, 1, 1]])
+def test_positives_that_fill_up_the_shares_are_drawn_once_and_by_the_seed_alone(counts: list[int]):
+    ours, stock = [], []
+    for other in range(20):
+        elsewhere = [torch.empty(1) for _ in range(97 * other)]  # moves what is made next
+        ours.append(positives_of(StockInstanceBalancedPosSampler, counts, 24))
+        stock.append(positives_of(InstanceBalancedPosSampler, counts, 24))
+        del elsewhere
+    assert all(one == ours[0] for one in ours)
+    assert len(set(ours[0])) == 24
+    every = range(5, 5 + sum(counts))
+    assert set(ours[0]) <= set(every)
+    of_few = [i for i in every if i < 6 or i >= 35] if len(counts) == 4 else [45, 46]
+    assert set(of_few) <= set(ours[0])  # all of the objects that have less than their share
+    assert any(len(set(one)) < 24 for one in stock)  # mmdet's fault: some are drawn twice
+    assert any(one != stock[0] for one in stock)  # and which, their addresses say
+
+
+@pytest.mark.parametrize(("counts", "expected"), [([30, 40, 50], 24), ([3, 4], 8), ([9, 9], 12)])
+def test_other_positives_are_mmdets(counts: list[int], expected: int):
+    ours, stock = (
+        positives_of(sampler, counts, expected)
+        for sampler in (StockInstanceBalancedPosSampler, InstanceBalancedPosSampler)
+    )
+    assert ours == stock
+    assert len(ours) == min(expected, sum(counts))
