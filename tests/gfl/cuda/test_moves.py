@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -184,7 +185,7 @@ def test_the_step_benchmark_s_pair_trains_and_detects_on_cuda():
         ours, stock = steps.pair("GFL", wanted)
         batch = steps.drawn(wanted)
         for model in (ours, stock):
-            losses = model(**steps._preprocessed(model, batch, training=True), mode="loss")
+            losses = model(**model.data_preprocessor(copy.deepcopy(batch), True), mode="loss")
             found = [x for v in losses.values() for x in (v if isinstance(v, list) else [v])]
             assert {x.device.type for x in found} == {"cuda"}
             turn = steps._inference(model, steps._pictures(model, wanted))

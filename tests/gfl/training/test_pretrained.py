@@ -86,12 +86,9 @@ def test_asks_for_nothing_from_scratch() -> None:
 def test_all_ranks_start_as_the_first_can(
     here: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broadcast(found: list[bool]) -> None:
-        found[0] = here
-
     monkeypatch.setattr(session.pretrained, "fetch", lambda *args: not here)
     monkeypatch.setattr(session.processes, "join", lambda gpus: None)
-    monkeypatch.setattr(session, "broadcast_object_list", broadcast)
+    monkeypatch.setattr(session.processes, "from_first", lambda is_fetched: here)
     config = model()
     session._prepare(config, tmp_path, 2, True, pytest.fail)
     assert ("init_cfg" in config["backbone"]) == here
