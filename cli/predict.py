@@ -62,7 +62,8 @@ def _finished(runs: Sequence[Run], store: Store) -> list[RunRecord]:
     finished = [record for record in records if record and record.is_finished]
     if len(finished) == len(runs):
         return finished
-    missing = [run for run in runs if run.id not in {record.id for record in finished}]
+    ids = {record.id for record in finished}
+    missing = [run for run in runs if run.id not in ids]
     names = escape.some([run.id for run in missing])
     raise UserError(
         f"not finished locally: {names}; {missing[0].command} trains "

@@ -194,19 +194,20 @@ def _read_claim(one: Mapping[str, Any]) -> Claim:
 
 
 def _read_profile(name: str, at: Mapping[str, Any], ours: Mapping[str, Any]) -> AtProfile:
-    noise, noise_of_all = (
-        {
-            metric: SeedNoise(one["spread"], one["freedom"], one["rows"], one["bartlett_p"])
-            for metric, one in at[key].items()
-        }
-        for key in ("seed_noise", "seed_noise_of_all")
-    )
+    noise, noise_of_all = (_read_noise(at[key]) for key in ("seed_noise", "seed_noise_of_all"))
     registered = at["registered"] and rebuild(Registered, at["registered"])
     on_runs = {id: _read_on_runs(found) for id, found in ours.items()}
     profile = profile_of(name)
     return AtProfile(
         profile, at["records"], noise, on_runs, registered=registered, noise_of_all=noise_of_all
     )
+
+
+def _read_noise(by_metric: Mapping[str, Any]) -> dict[str, SeedNoise]:
+    return {
+        metric: SeedNoise(one["spread"], one["freedom"], one["rows"], one["bartlett_p"])
+        for metric, one in by_metric.items()
+    }
 
 
 def _read_on_paper(found: Mapping[str, Any]) -> VerdictOnPaper:

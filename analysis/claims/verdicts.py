@@ -11,7 +11,7 @@ from analysis.claims.registration import Registered
 from analysis.claims.verdict_on_paper import VerdictOnPaper, verdict
 from analysis.claims.verdict_on_runs import VerdictOnRuns, judge_all
 from analysis.library import Library, Source
-from analysis.measures.evidence import Evidence, Records, by_seed, factorial, gather
+from analysis.measures.evidence import Evidence, Records, by_seed, gather, of_variants
 from analysis.measures.kept import measure
 from analysis.measures.quantity import Measurement
 from analysis.measures.scale import SCALE
@@ -92,8 +92,8 @@ def _at(evidence: Evidence, store: Store, claims: tuple[Claim, ...], report: Rep
         for record in runs.values()
     }
     on_runs = judge_all(claims, evidence, report)
-    profile, within = evidence.profile, factorial(evidence.profile)
-    noise = _noise(evidence.noise, {e: r for e, r in evidence.records.items() if e in within})
+    profile = evidence.profile
+    noise = _noise(evidence.noise, of_variants(evidence.records, profile))
     noise_of_all = _noise(evidence.noise_of_all, evidence.records)
     settled = registration.read(store, profile.name)
     records = [record for runs in evidence.records.values() for record in runs.values()]

@@ -71,7 +71,8 @@ class Evidence:
         Table 4's systems may spread far more than the variants of one detector, whose comparisons
         their runs leave as they are.
         """
-        within = factorial(self.profile).issuperset(experiments)
+        variants = self.once("variants", lambda: of_variants(self.records, self.profile))
+        within = all(experiment in variants for experiment in experiments)
         return (self.noise if within else self.noise_of_all).get(metric)
 
     def once(self, key: Hashable, make: Callable[[], T]) -> T:
@@ -128,14 +129,14 @@ def gather(
     records = recorded(library, profile)
     evaluated = {e: runs for e, runs in records.items() if among is None or e in among}
     metrics = _metrics(library, profile, evaluated, report)
-    within = factorial(profile)
-    pooled = noise({e: runs for e, runs in records.items() if e in within})
+    pooled = noise(of_variants(records, profile))
     return Evidence(library, profile, records, metrics, pooled, noise(records))
 
 
-def factorial(profile: Profile) -> frozenset[AnyExperiment]:
-    """Return the experiments of Tables 1 to 3, which are variants of one detector."""
-    return frozenset(catalogue.experiments(profile, catalogue.FACTORIAL))
+def of_variants(records: Records, profile: Profile) -> Records:
+    """Return the records of the rows of Tables 1 to 3, which are variants of one detector."""
+    variants = set(catalogue.experiments(profile, catalogue.FACTORIAL))
+    return {experiment: runs for experiment, runs in records.items() if experiment in variants}
 
 
 def noise(records: Records) -> dict[str, Noise]:
